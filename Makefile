@@ -1,0 +1,63 @@
+# The WIS2 Global Cache. `make` alone lists what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PY := .venv/bin/python
+UV := .tools/uv/bin/uv
+T ?= tests
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) } \
+	  /^[a-z][a-z-]*:.*## / { printf "  make \033[36m%-18s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Run
+.PHONY: setup run clean
+setup: ## Install what is missing (Debian packages, uv, .venv); done by the other targets too
+	@local/bootstrap.sh
+
+run: setup ## Run the cache on this machine, with a simulated WIS2 world around it
+	@exec $(PY) -m local.run
+
+clean: ## Remove the state that `make run` keeps (.state)
+	@rm -rf -- "$${STATE:-.state}"
+
+##@ Test
+.PHONY: test lint typecheck test-unit test-integration test-conformance format
+test: setup lint typecheck test-unit test-integration test-conformance ## All checks and tests
+
+lint: setup ## ruff: rules and formatting
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+typecheck: setup ## mypy --strict
+	@$(PY) -m mypy services/*/src local bench
+
+test-unit: setup ## Unit and property tests
+	@$(PY) -X dev -m pytest tests/unit
+
+test-integration: setup ## Against real redis-server, mosquitto and nginx
+	@$(PY) -m pytest tests/integration
+
+test-conformance: setup ## The three commands against a WIS2 world, one test per SPEC number
+	@$(PY) -m pytest tests/conformance
+
+tests: setup ## One file or folder: make tests T=tests/unit/common
+	@$(PY) -m pytest $(T)
+
+format: setup ## Rewrite the code in the project's format
+	@$(PY) -m ruff check --fix-only .
+	@$(PY) -m ruff format .
+
+##@ Measure
+.PHONY: bench
+bench: setup ## Throughput, delay, CPU and memory of each process
+	@$(PY) -m bench.run
+
+##@ Maintain
+.PHONY: lock
+lock: setup ## Renew the hashed dependency locks in requirements/
+	@local/lock.sh

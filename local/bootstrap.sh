@@ -1,0 +1,76 @@
+#!/bin/sh
+# Installs what is missing, and nothing that is there: Debian packages with apt, Python packages
+# with uv from the hashed lock. Safe to repeat; silent when there is nothing to do.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf '  %s\n' "$*" >&2; }
+
+packages=""
+need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || packages="$packages $2"; }
+need redis-server redis-server
+need mosquitto mosquitto
+need nginx nginx-light
+
+python=""
+for candidate in python3.11 /usr/bin/python3.11 python3.12 python3.13 python3; do
+    if command -v "$candidate" >/dev/null 2>&1 &&
+        "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python=$(command -v "$candidate")
+        break
+    fi
+done
+if [ -z "$python" ]; then
+    packages="$packages python3 python3-venv"
+elif [ ! -x .tools/uv/bin/uv ] && ! "$python" -c 'import ensurepip' 2>/dev/null; then
+    packages="$packages python3-venv"
+fi
+
+if [ -n "$packages" ]; then
+    as_root=""
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null 2>&1 || {
+            echo "error: missing Debian packages:$packages. Install them as root, or install sudo." >&2
+            exit 1
+        }
+        as_root="sudo"
+    fi
+    command -v apt-get >/dev/null 2>&1 || {
+        echo "error: this is no Debian system; install the equivalents of:$packages" >&2
+        exit 1
+    }
+    say "installing Debian packages:$packages"
+    # The packages' own services are of no use here, and would take their default ports:
+    # exit code 101 of policy-rc.d tells the package scripts not to start them.
+    guard=/usr/sbin/policy-rc.d
+    if [ ! -e "$guard" ]; then
+        printf '#!/bin/sh\nexit 101\n' | $as_root tee "$guard" >/dev/null
+        $as_root chmod 755 "$guard"
+        trap '$as_root rm -f "$guard"' EXIT
+    fi
+    $as_root apt-get update -qq
+    # shellcheck disable=SC2086 # the list is meant to be split
+    $as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends $packages >/dev/null
+fi
+[ -n "$python" ] || python=/usr/bin/python3
+
+if [ ! -x .tools/uv/bin/uv ]; then
+    say "installing uv"
+    rm -rf .tools/uv
+    "$python" -m venv .tools/uv
+    .tools/uv/bin/python -m pip install -q --disable-pip-version-check --require-hashes \
+        -r requirements/uv.txt
+fi
+
+stamp=.venv/.installed
+wanted=$(cat requirements/dev.txt services/*/pyproject.toml pyproject.toml | sha256sum | cut -d' ' -f1)
+if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
+    say "installing Python packages into .venv"
+    export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1
+    [ -x .venv/bin/python ] || .tools/uv/bin/uv venv -q --python "$python" .venv
+    .tools/uv/bin/uv pip sync -q --python .venv/bin/python --require-hashes requirements/dev.txt
+    .tools/uv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation \
+        -e services/common -e services/listener -e services/manager -e services/metrics
+    printf '%s\n' "$wanted" >"$stamp"
+fi

@@ -1,0 +1,154 @@
+"""What can go wrong, sorted by what the caller does next.
+
+CacheError
+├ Poison            can never succeed          → count, drop
+├ SourceError       their server, their data   → other source, a few later retries
+│ ├ IntegrityFailed the data is not what the notification says
+│ ├ Refused         the address guard said no
+│ └ HostBusy        not tried now: circuit open, or the host's queue is long
+├ Overridden        we decide not to cache it  → announce with the origin's link
+└ Unavailable       our store, registry, queue or broker → keep, stop receiving, resume
+
+SettingsError       a wrong setting            → one line, exit code 2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+
+class Reason(StrEnum):
+    """Why a notification or a download is refused: a metric label, so never free text."""
+
+    # The topic (SPEC.md 3)
+    INVALID_TOPIC = "invalid_topic"
+    # The notification (SPEC.md 6, 7, 23)
+    OVERSIZE = "oversize"
+    INVALID_JSON = "invalid_json"
+    NOT_A_FEATURE = "not_a_feature"
+    INVALID_ID = "invalid_id"
+    INVALID_VERSION = "invalid_version"
+    INVALID_GEOMETRY = "invalid_geometry"
+    INVALID_PROPERTIES = "invalid_properties"
+    INVALID_DATA_ID = "invalid_data_id"
+    INVALID_PUBTIME = "invalid_pubtime"
+    INVALID_DATETIME = "invalid_datetime"
+    INVALID_CACHE_FLAG = "invalid_cache_flag"
+    INVALID_GLOBAL_CACHE = "invalid_global_cache"
+    INVALID_INTEGRITY = "invalid_integrity"
+    INVALID_CONTENT = "invalid_content"
+    INVALID_LINKS = "invalid_links"
+    NO_DECISIVE_LINK = "no_decisive_link"
+    CONTRADICTORY_LINKS = "contradictory_links"
+    # Inline content (SPEC.md 16)
+    CONTENT_ENCODING = "content_encoding"
+    CONTENT_SIZE = "content_size"
+    # The data (SPEC.md 18, 19)
+    INTEGRITY = "integrity"
+    LENGTH = "length"
+    # The source
+    UNSUPPORTED_SCHEME = "unsupported_scheme"
+    INVALID_URL = "invalid_url"
+    FORBIDDEN_ADDRESS = "forbidden_address"
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    PROTOCOL = "protocol"
+    TRUNCATED = "truncated"
+    NOT_FOUND = "not_found"
+    DENIED = "denied"
+    THROTTLED = "throttled"
+    SERVER_ERROR = "server_error"
+    HTTP_STATUS = "http_status"
+    HTML_INSTEAD_OF_DATA = "html_instead_of_data"
+    CIRCUIT_OPEN = "circuit_open"
+    HOST_QUEUE = "host_queue"
+    # We decide (SPEC.md 13)
+    TOO_LARGE = "too_large"
+    # The republished notification cannot be made valid
+    REPUBLISH_OVERSIZE = "republish_oversize"
+    # The pipeline met an error nobody foresaw
+    UNEXPECTED = "unexpected"
+
+
+Part = Literal["registry", "queue", "store", "broker"]
+
+
+class CacheError(Exception):
+    """The root of every error of this project."""
+
+
+class Poison(CacheError):
+    """A notification that can never be processed; `detail` is for logs only."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+        self.detail = detail
+
+
+class SourceError(CacheError):
+    """One source did not give the data.
+
+    `host`: host name of the link, without scheme and port ("" when it has none).
+    `retry_after_s`: what the server asked for (429, 503), or None.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str = "",
+        *,
+        host: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+        self.detail = detail
+        self.host = host
+        self.retry_after_s = retry_after_s
+
+
+class IntegrityFailed(SourceError):
+    """The bytes are not those the notification announces (SPEC.md 18)."""
+
+
+class Refused(SourceError):
+    """The address guard refuses the link; no connection was made."""
+
+
+class HostBusy(SourceError):
+    """Not tried now; come back in `retry_after_s` seconds. Not a failure of the item."""
+
+
+class Overridden(CacheError):
+    """We decide not to cache this item (SPEC.md 13)."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+        self.detail = detail
+
+
+class Unavailable(CacheError):
+    """One of our own parts is away; never counted against an item."""
+
+    def __init__(self, part: Part, detail: str = "") -> None:
+        super().__init__(f"{part} unavailable: {detail}" if detail else f"{part} unavailable")
+        self.part: Part = part
+        self.detail = detail
+
+
+@dataclass(eq=False)
+class SettingsError(CacheError):
+    """One setting is wrong or missing; `str()` is the one line the operator sees."""
+
+    variable: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.variable}: {self.problem}"

@@ -1,0 +1,70 @@
+"""Names that are the same on every attempt: message ids, data item digests, object keys."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from wis2_gc_common.notification import Rel
+    from wis2_gc_common.topic import Topic
+
+#: UUID version 5 of ("URL" name space, this project's name for its ids): never to be changed,
+#: or a restart with a new version would announce items a second time.
+_NAMESPACE = uuid.UUID("6b0f3f52-5d1c-5a37-8a6e-4a0b7b9f1c42")
+
+#: Longest file name we keep; longer ones lose their middle. ext4 and S3 allow more.
+MAX_FILE_NAME_CHARS = 120
+_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+=@,")
+
+
+def message_id(centre_id: str, data_id: str, pubtime_ns: int, rel: Rel) -> str:
+    """Return the id of our notification: the same after a crash (SPEC.md 24)."""
+    return str(uuid.uuid5(_NAMESPACE, f"{centre_id}\n{data_id}\n{pubtime_ns}\n{rel}"))
+
+
+def item_digest(data_id: str) -> str:
+    """Return 32 hex digits that stand for `data_id` in the registry's fixed-size keys."""
+    return hashlib.sha256(data_id.encode()).hexdigest()[:32]
+
+
+def hour_folder(moment: datetime) -> str:
+    """Return `YYYY-MM-DD/HH` of a UTC time: the folder that expires as a whole."""
+    return moment.strftime("%Y-%m-%d/%H")
+
+
+def object_key(*, hour: str, topic: Topic, data_id: str, pubtime_ns: int, href: str) -> str:
+    """Return `{date}/{hour}/{topic after wis2}/{12 hex digits}/{file name}`.
+
+    Made of safe characters only, at most about 1.3 kB, never absolute, no `.` or `..` parts.
+    """
+    digest = hashlib.sha256(f"{data_id}\n{pubtime_ns}".encode()).hexdigest()[:12]
+    return f"{hour}/{topic.levels_after_wis2}/{digest}/{file_name(href)}"
+
+
+def file_name(href: str) -> str:
+    """Return the file name a link ends in, as data: decoded, cut to safe characters.
+
+    `data` when the link names none. Never empty, never begins with a dot.
+    """
+    try:
+        path = urlsplit(href).path
+    except ValueError:
+        path = ""
+    last = unquote_to_bytes(path.rsplit("/", 1)[-1]).decode("utf-8", "replace")
+    # A name may carry encoded slashes: only what follows the last one is a file name.
+    last = last.replace("\\", "/").rsplit("/", 1)[-1]
+    name = "".join(char if char in _SAFE else "_" for char in last).lstrip(".")
+    if len(name) > MAX_FILE_NAME_CHARS:
+        half = (MAX_FILE_NAME_CHARS - 1) // 2
+        name = f"{name[:half]}_{name[-half:]}"
+    return name if name.strip("_") else "data"
+
+
+def object_url(base_url: str, key: str) -> str:
+    """Return the public address of an object; `base_url` may end in a slash or not."""
+    return f"{base_url.rstrip('/')}/{quote(key, safe='/')}"

@@ -1,0 +1,102 @@
+"""Every metric: name, type, labels, help (SPEC.md section 8, DESIGN.md 7).
+
+The one source for what the services count, what `/metrics` shows and the table in
+`docs/metrics.md`. Counters and gauges live in the registry, as fields of one hash each:
+`field(METRIC, label, …)` names the field; the exposition splits it again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+_SEPARATOR = "|"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric family; `report_by` comes in front of `labels` for the WMO's own."""
+
+    name: str
+    type: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+    is_wmo: bool = False
+
+
+def field(metric: Metric, *labels: str) -> str:
+    """Return the hash field of one time series. Raises ValueError: wrong number of labels."""
+    if len(labels) != len(metric.labels):
+        raise ValueError(f"{metric.name} has the labels {metric.labels}, not {labels}")
+    # No label value holds the separator: centre-ids, host names, reasons and broker names cannot.
+    return _SEPARATOR.join((metric.name, *(label.replace(_SEPARATOR, "_") for label in labels)))
+
+
+def split_field(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return (metric name, label values)."""
+    name, *labels = text.split(_SEPARATOR)
+    return name, tuple(labels)
+
+
+# fmt: off
+DOWNLOADED = Metric("wmo_wis2_gc_downloaded_total", "counter", ("centre_id",),
+    "Data items cached; inline content counts as a download.", is_wmo=True)
+DOWNLOADED_ERRORS = Metric("wmo_wis2_gc_downloaded_errors_total", "counter", ("centre_id",),
+    "Notifications whose download failed.", is_wmo=True)
+LAST_DOWNLOAD = Metric("wmo_wis2_gc_last_download_timestamp_seconds", "gauge", ("centre_id",),
+    "Time of the last successful download.", is_wmo=True)
+INTEGRITY_FAILED = Metric("wmo_wis2_gc_integrity_failed_total", "counter", ("centre_id",),
+    "Notifications whose data failed the integrity check.", is_wmo=True)
+DATASERVER_STATUS = Metric("wmo_wis2_gc_dataserver_status_flag", "gauge", ("centre_id", "dataserver"),
+    "1 after a success, 0 after a failure of that data server.", is_wmo=True)
+DATASERVER_LAST_DOWNLOAD = Metric("wmo_wis2_gc_dataserver_last_download_timestamp_seconds", "gauge",
+    ("centre_id", "dataserver"), "Time of the last successful download from that data server.", is_wmo=True)
+NO_CACHE = Metric("wmo_wis2_gc_no_cache_total", "counter", ("centre_id",),
+    "Notifications with cache: false.", is_wmo=True)
+CACHE_OVERRIDE = Metric("wmo_wis2_gc_cache_override_total", "counter", ("centre_id",),
+    "Notifications this cache decided not to cache.", is_wmo=True)
+LAST_METADATA = Metric("wmo_wis2_gc_last_metadata_timestamp_seconds", "gauge", ("centre_id",),
+    "Time of the last processed metadata item.", is_wmo=True)
+
+RECEIVED = Metric("wis2_gc_notifications_received_total", "counter", ("broker",),
+    "Notifications received from a Global Broker.")
+QUEUED = Metric("wis2_gc_notifications_queued_total", "counter", ("broker",),
+    "Notifications handed to the queue.")
+DROPPED = Metric("wis2_gc_notifications_dropped_total", "counter", ("broker", "reason"),
+    "Notifications dropped by the listener before the queue.")
+ITEMS = Metric("wis2_gc_items_total", "counter", ("outcome",),
+    "Items announced: cached, uncached (cache: false), override, deleted.")
+ITEMS_DROPPED = Metric("wis2_gc_items_dropped_total", "counter", ("reason",),
+    "Queued notifications a manager dropped: decided duplicates and poison.")
+SOURCE_FAILURES = Metric("wis2_gc_source_failures_total", "counter", ("reason",),
+    "Failed attempts to get data from one source.")
+GIVEN_UP = Metric("wis2_gc_items_given_up_total", "counter", ("reason",),
+    "Items dropped after their last retry.")
+DEAD_LETTERS = Metric("wis2_gc_dead_letters_total", "counter", ("reason",),
+    "Messages moved to the dead letter queue.")
+STORED_BYTES = Metric("wis2_gc_stored_bytes_total", "counter", (),
+    "Bytes of the items cached.")
+MONITORING_EVENTS = Metric("wis2_gc_monitoring_events_total", "counter", ("subtype",),
+    "Monitoring events published.")
+ANNOUNCE_DELAY = Metric("wis2_gc_announce_delay_seconds", "histogram", (),
+    "From a notification's pubtime to the acknowledged publication of ours.")
+QUEUE_MESSAGES = Metric("wis2_gc_queue_messages", "gauge", ("state",),
+    "Messages in the queue: ready, in_flight, delayed, dead.")
+QUEUE_OLDEST = Metric("wis2_gc_queue_oldest_seconds", "gauge", (),
+    "Age of the oldest message that is not delayed.")
+LISTENER_READY = Metric("wis2_gc_listener_ready", "gauge", ("broker",),
+    "1 while the listener of that Global Broker is subscribed.")
+LISTENER_LAST_MESSAGE = Metric("wis2_gc_listener_last_message_timestamp_seconds", "gauge", ("broker",),
+    "Time of the last notification from that Global Broker.")
+MANAGER_READY = Metric("wis2_gc_manager_ready", "gauge", ("instance",),
+    "1 while that manager receives.")
+# fmt: on
+
+#: Upper bounds in seconds of the delay histogram; 120, 300 and 600 are the sensor centres' own.
+DELAY_BUCKETS_S = (
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0,
+)  # fmt: skip
+
+CATALOGUE: tuple[Metric, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Metric)
+)

@@ -1,0 +1,46 @@
+"""RFC 3339 times as integers (SPEC.md 6): compared as nanoseconds, never as strings."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from wis2_gc_common.errors import Poison, Reason
+
+_NS = 1_000_000_000
+#: In the wild: `+00:00` for `Z`, other offsets, a `:` before the fraction (SPEC.md section 10).
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})"
+    r"(?:[.:,](\d{1,9}))?(?:[Zz]|([+-])(\d{2}):?(\d{2}))",
+    re.ASCII,
+)
+_LEAP_SECOND = 60
+
+
+def parse_pubtime(text: str) -> int:
+    """Return nanoseconds since 1970-01-01 UTC, exact to the last of 9 fraction digits.
+
+    Raises Poison(INVALID_PUBTIME) for anything that is no RFC 3339 time at or after 1970.
+    Source: SPEC.md 6.
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise Poison(Reason.INVALID_PUBTIME, text[:64])
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    # A leap second is the first second of the next minute to a computer's clock.
+    leap = second == _LEAP_SECOND
+    try:
+        moment = datetime(year, month, day, hour, minute, 59 if leap else second, tzinfo=UTC)
+    except ValueError as error:
+        raise Poison(Reason.INVALID_PUBTIME, text[:64]) from error
+    seconds = int(moment.timestamp()) + leap
+    if match[8] is not None:
+        hours, minutes = int(match[9]), int(match[10])
+        if hours > 23 or minutes > 59:  # noqa: PLR2004 - the clock's own numbers
+            raise Poison(Reason.INVALID_PUBTIME, text[:64])
+        offset = hours * 3600 + minutes * 60
+        seconds += -offset if match[8] == "+" else offset
+    nanoseconds = seconds * _NS + int((match[7] or "").ljust(9, "0"))
+    if nanoseconds < 0:
+        raise Poison(Reason.INVALID_PUBTIME, text[:64])
+    return nanoseconds

@@ -1,0 +1,1 @@
+"""What the cache remembers, on Redis; `base` is the contract."""

@@ -1,0 +1,198 @@
+"""The contract of the registry (DESIGN.md 5, SPEC.md 8 to 10, 14 and section 8).
+
+Per data_id one record: the last finished version, and the attempt that is running. A claim gives
+an owner a lease and a fence; only the newest fence may commit or release. Counters move inside
+the very script that makes the transition, so they are exact under crashes, resends and
+redelivery: every mutating call may be repeated with the same arguments and counts once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wis2_gc_common.decision import Decision, Held
+    from wis2_gc_common.notification import Rel
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a notification says, as far as the registry decides on it."""
+
+    data_id: str
+    pubtime_ns: int
+    rel: Rel
+    centre_id: str
+    """4th level of the topic."""
+    message_id: str
+    """The incoming notification's `id`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to finish one attempt."""
+
+    notice: Notice
+    owner: str
+    """`Envelope.uid`."""
+    fence: int
+    record: str
+    """Which record is claimed: the data_id's digest, or that of a foreign deletion
+    (`decision.is_foreign_deletion`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The answer to `claim`.
+
+    `lease` is there when `decision.is_granted`. `hour` (`YYYY-MM-DD/HH`) is where the object
+    goes: an attempt that died less than an hour ago keeps its own, so that its object is
+    overwritten rather than doubled. `object_key` and `object_centre_id` describe the finished
+    version that is about to be replaced or deleted. `retry_after_s` goes with WAIT.
+    `parked` says how many fall-back sources wait with the item.
+    """
+
+    decision: Decision
+    lease: Lease | None = None
+    hour: str = ""
+    object_key: str | None = None
+    object_centre_id: str | None = None
+    retry_after_s: float = 0.0
+    parked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A source that failed, as the WMO metrics count it.
+
+    `kind`: "download" → downloaded_errors_total, "integrity" → integrity_failed_total; once per
+    `message_id` of the item, whichever comes first. The data server's flag goes to 0 each time.
+    """
+
+    kind: Literal["download", "integrity"]
+    message_id: str
+    """Id of the notification whose source failed: the lease's own, or a parked one's."""
+    centre_id: str
+    """`Notification.source_centre_id`."""
+    dataserver: str
+    """Host name of the link, "" for a link that has none."""
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What was done, as the WMO metrics count it.
+
+    `outcome`:
+    "cached"    object stored and announced → downloaded_total, timestamps, flag 1, delay
+    "uncached"  `cache: false` → no_cache_total only
+    "override"  we decided not to cache → cache_override_total only
+    "deleted"   deletion republished → no WMO counter; the item is remembered as deleted
+    """
+
+    outcome: Literal["cached", "uncached", "override", "deleted"]
+    centre_id: str
+    """`Notification.source_centre_id`."""
+    is_metadata: bool
+    dataserver: str = ""
+    object_key: str | None = None
+    size_bytes: int = 0
+    delay_s: float = 0.0
+    """From pubtime to the PUBACK of our notification."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The answer to `renew`: whether the lease still stands, and how many sources are parked."""
+
+    is_held: bool
+    parked: int
+
+
+class Registry(Protocol):
+    """The manager's side. All methods raise Unavailable("registry") on an outage."""
+
+    async def claim(self, notice: Notice, *, owner: str, worker: str, source: bytes) -> Claimed:
+        """Decide on `notice` atomically, and take the item when it is granted.
+
+        The same owner and worker asking again gets the same lease (a resend). The same owner
+        from another worker while the lease lives gets WAIT: it never parks with itself.
+        BUSY has parked `source` (an encoded Envelope; at most 16 different links an item) for
+        the holder, and the queue message may be deleted.
+        """
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Renewed]:
+        """Restart these leases; one answer each."""
+
+    async def parked(self, lease: Lease) -> list[bytes]:
+        """Return the fall-back sources waiting with the item; they stay until it is finished."""
+
+    async def fail(self, lease: Lease, failure: Failure) -> bool:
+        """Count a failed source; return whether it was the first of its notification.
+
+        The item stays claimed.
+        """
+
+    async def commit(self, lease: Lease, commit: Commit) -> bool:
+        """Record the item as finished and count it; False when the lease was lost.
+
+        A repeat by the same lease returns True and counts nothing.
+        """
+
+    async def release(
+        self, lease: Lease, *, error: str, parked_seen: int, is_final: bool
+    ) -> Literal["released", "more", "lost"]:
+        """Give the item up: after failed sources, or untouched (`error` "") on a drain.
+
+        "more": further sources were parked than the `parked_seen` the holder has tried; the item
+        stays claimed and the holder tries them. Not asked for when `error` is "".
+        `is_final`: no retry follows; parked sources are forgotten and the failure is on record.
+        """
+
+    async def look(self, data_ids: Sequence[str]) -> list[Held | None]:
+        """Return what is held for each data_id, in one round trip. Changes nothing."""
+
+    async def count(self, counts: Mapping[str, int]) -> None:
+        """Add to operational counters; made with `metrics_catalogue.field`."""
+
+    async def heartbeat(self, status: ProcessStatus) -> None:
+        """Say that a process lives; forgotten when not repeated."""
+
+    async def ping(self) -> None:
+        """Return when the registry answers and may be written."""
+
+    async def close(self) -> None:
+        """Release connections. Never raises."""
+
+
+class ListenerRegistry(Protocol):
+    """The listener's side; blocking, used by one thread. Raises Unavailable("registry")."""
+
+    def look(self, data_ids: Sequence[str]) -> list[Held | None]:
+        """Return what is held for each data_id, in one round trip. Changes nothing."""
+
+    def count(self, counts: Mapping[str, int]) -> None:
+        """Add to operational counters; made with `metrics_catalogue.field`."""
+
+    def heartbeat(self, status: ProcessStatus) -> None:
+        """Say that this listener lives; forgotten when not repeated."""
+
+    def close(self) -> None:
+        """Release connections. Never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """One process as the metrics service shows it; `facts` are plain JSON values."""
+
+    kind: Literal["listener", "manager"]
+    name: str
+    """Unique in its kind: the Global Broker's name, or the manager's instance name."""
+    is_ready: bool
+    at_s: float = 0.0
+    """Seconds since 1970; set by the registry's reader."""
+    facts: Mapping[str, Any] = field(default_factory=dict)

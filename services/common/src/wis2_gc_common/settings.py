@@ -1,0 +1,390 @@
+"""Every setting of every service, read once at start (DESIGN.md 2).
+
+`CATALOGUE` is the one place a setting is named, described and given its default; the services'
+typed objects are made from it, and so is the table in `docs/settings.md` (a test compares).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.topic import DEFAULT_FILTERS, is_centre_id
+
+T = TypeVar("T")
+Environment = Mapping[str, str]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+REQUIRED: Any = object()
+ALL = ("listener", "manager", "metrics", "operator")
+
+
+class Secret(str):
+    """A text that does not show itself in `repr`; `str()` of a URL with a password is on you."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerUrl:
+    """An MQTT broker's address, its password hidden from `repr` and `str`."""
+
+    scheme: str
+    host: str
+    port: int
+    username: str | None
+    password: Secret | None
+    path: str = "/mqtt"
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the broker's certificate is verified."""
+        return self.scheme in ("mqtts", "wss")
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether MQTT travels over a WebSocket."""
+        return self.scheme in ("ws", "wss")
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueUrl:
+    """`redis-stream:NAME`, or an SQS queue URL."""
+
+    kind: str
+    """"redis-stream" or "sqs"."""
+    name: str
+    """The stream's name, or the whole SQS URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUrl:
+    """`file:///directory`, or `s3://bucket[/prefix]`."""
+
+    kind: str
+    """"file" or "s3"."""
+    place: str
+    """The directory, or the bucket."""
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Generic[T]):
+    """One environment variable."""
+
+    name: str
+    services: tuple[str, ...]
+    parse: Callable[[str], T]
+    default: str | None
+    """As it would be written; REQUIRED where there is none; None: the setting may be absent."""
+    meaning: str
+    is_secret: bool = False
+    """May also be given as `{name}_FILE`, the path of a file that holds it."""
+
+    @property
+    def is_required(self) -> bool:
+        """Whether there is neither a default nor a meaning of being absent."""
+        return self.default is REQUIRED
+
+
+def _centre_id(text: str) -> str:
+    if not is_centre_id(text) or not text.endswith("-global-cache"):
+        raise ValueError("is not of the form {tld}-{name}-global-cache")
+    return text
+
+
+def _redis_url(text: str) -> Secret:
+    parts = _split(text, ("redis", "rediss", "unix"))
+    if parts.scheme != "unix" and not parts.hostname:
+        raise ValueError("names no host")
+    return Secret(text)
+
+
+def _queue_url(text: str) -> QueueUrl:
+    if text.startswith("redis-stream:"):
+        name = text.removeprefix("redis-stream:")
+        if not name or not all(c.isalnum() or c in "-_." for c in name):
+            raise ValueError("wants a name of letters, digits, '-', '_', '.' after redis-stream:")
+        return QueueUrl("redis-stream", name)
+    parts = _split(text, ("http", "https"), hint="redis-stream:NAME or an SQS queue URL")
+    if not parts.hostname or not parts.path.strip("/"):
+        raise ValueError("is neither redis-stream:NAME nor an SQS queue URL")
+    return QueueUrl("sqs", text)
+
+
+def _store_url(text: str) -> StoreUrl:
+    parts = _split(text, ("file", "s3"))
+    if parts.scheme == "s3":
+        if not parts.netloc:
+            raise ValueError("names no bucket")
+        return StoreUrl("s3", parts.netloc, parts.path.strip("/"))
+    if parts.netloc or not parts.path.startswith("/"):
+        raise ValueError("wants an absolute path: file:///directory")
+    return StoreUrl("file", unquote(parts.path))
+
+
+def _base_url(text: str) -> str:
+    parts = _split(text, ("http", "https"))
+    if not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("wants http[s]://host[:port][/path] and no more")
+    return text.rstrip("/")
+
+
+_BROKER_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+
+
+def parse_broker_url(text: str) -> BrokerUrl:
+    """Return the parts of `mqtt[s]://…` or `ws[s]://…`. Raises ValueError, without the password."""
+    parts = _split(text, tuple(_BROKER_PORTS))
+    if not parts.hostname:
+        raise ValueError("names no host")
+    return BrokerUrl(
+        scheme=parts.scheme,
+        host=parts.hostname,
+        port=parts.port or _BROKER_PORTS[parts.scheme],
+        username=None if parts.username is None else unquote(parts.username),
+        password=None if parts.password is None else Secret(unquote(parts.password)),
+        path=parts.path or "/mqtt",
+    )
+
+
+def _split(text: str, schemes: tuple[str, ...], hint: str = "") -> SplitResult:
+    wanted = hint or " or ".join(f"{scheme}://" for scheme in schemes)
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"is no URL; wants {wanted}") from None
+    if parts.scheme not in schemes:
+        raise ValueError(f"wants {wanted}")
+    return parts
+
+
+def _name(text: str) -> str:
+    if not text or len(text) > 32 or not all(c.isalnum() or c in "-_" for c in text):  # noqa: PLR2004
+        raise ValueError("wants 1 to 32 letters, digits, '-' or '_'")
+    return text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(_name(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _filters(text: str) -> tuple[str, ...]:
+    filters = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not filters:
+        raise ValueError("names no topic filter")
+    for topic_filter in filters:
+        levels = topic_filter.split("/")
+        if "#" in topic_filter and (topic_filter.count("#") > 1 or levels[-1] != "#"):
+            raise ValueError(f"{topic_filter!r}: '#' may only be the last level")
+        if any("+" in level and level != "+" for level in levels):
+            raise ValueError(f"{topic_filter!r}: '+' must be a whole level")
+    return filters
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError(f"wants comma-separated CIDRs: {error}") from None
+
+
+def _whole(minimum: int, maximum: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = minimum - 1
+        if not minimum <= value <= maximum:
+            raise ValueError(f"wants a whole number from {minimum} to {maximum}")
+        return value
+
+    return parse
+
+
+def _seconds(minimum: float, maximum: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = minimum - 1
+        if not minimum <= value <= maximum:  # also refuses NaN
+            raise ValueError(f"wants seconds from {minimum:g} to {maximum:g}")
+        return value
+
+    return parse
+
+
+def _delays(text: str) -> tuple[float, ...]:
+    parse = _seconds(0, 86_400)
+    return tuple(parse(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"wants one of {', '.join(choices)}")
+        return text.lower()
+
+    return parse
+
+
+def _readable_file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError(f"names no file: {text}")
+    return path
+
+
+#: The catalogue. Order is the order of the table in the docs.
+# fmt: off
+CENTRE_ID = Setting("GC_CENTRE_ID", ALL, _centre_id, REQUIRED,
+    "Our centre-id, `{tld}-{name}-global-cache`.")
+REDIS_URL = Setting("GC_REDIS_URL", ALL, _redis_url, REQUIRED,
+    "The registry: `redis://` or `rediss://` (certificate verified).", is_secret=True)
+QUEUE_URL = Setting("GC_QUEUE_URL", ("listener", "manager", "metrics", "operator"), _queue_url,
+    "redis-stream:notifications", "An SQS queue URL, or `redis-stream:NAME` on the same Redis.")
+DEAD_LETTER_QUEUE_URL = Setting("GC_DEAD_LETTER_QUEUE_URL", ("manager", "metrics", "operator"), _queue_url,
+    "redis-stream:dead-letters", "Where messages go that no attempt can finish; the same two forms.")
+STORE_URL = Setting("GC_STORE_URL", ("manager",), _store_url, REQUIRED,
+    "`s3://bucket[/prefix]` or `file:///directory`.")
+DATA_BASE_URL = Setting("GC_DATA_BASE_URL", ("manager",), _base_url, REQUIRED,
+    "Public URL under which the store is served.")
+LOCAL_BROKER_URL = Setting("GC_LOCAL_BROKER_URL", ("manager",), parse_broker_url, REQUIRED,
+    "Our own broker, `mqtt[s]://user:password@host:port`.", is_secret=True)
+GLOBAL_BROKER_URL = Setting("GC_GLOBAL_BROKER_URL", ("listener",), parse_broker_url, REQUIRED,
+    "One Global Broker, `mqtt[s]://` or `ws[s]://`.", is_secret=True)
+GLOBAL_BROKER_NAME = Setting("GC_GLOBAL_BROKER_NAME", ("listener",), _name, REQUIRED,
+    "Short name of that broker; part of the MQTT client id.")
+MQTT_VERSION = Setting("GC_MQTT_VERSION", ("listener",), _one_of("5", "3.1.1"), "5",
+    "MQTT version spoken with the Global Broker: `5` or `3.1.1`.")
+TOPICS = Setting("GC_TOPICS", ("listener",), _filters, ",".join(DEFAULT_FILTERS),
+    "Comma-separated topic filters to subscribe to.")
+EXPECTED_BROKERS = Setting("GC_EXPECTED_BROKERS", ("metrics",), _names, "",
+    "Names of the Global Brokers whose listeners `/readyz` waits for; empty: those that have reported.")
+CA_FILE = Setting("GC_CA_FILE", ("listener", "manager"), _readable_file, None,
+    "PEM file of certificate authorities trusted besides the system's (brokers and data servers).")
+ALLOWED_NETWORKS = Setting("GC_ALLOWED_NETWORKS", ("manager",), _networks, "",
+    "CIDRs that the address guard admits although they are private (tests, a centre's intranet).")
+MAX_OBJECT_BYTES = Setting("GC_MAX_OBJECT_BYTES", ("manager",), _whole(1, 2**40), str(1024**3),
+    "Larger items are announced with the origin's link instead of being cached.")
+RETENTION_HOURS = Setting("GC_RETENTION_HOURS", ("manager", "metrics"), _whole(1, 24 * 31), "24",
+    "How long an item can be fetched, at least.")
+CONCURRENCY = Setting("GC_CONCURRENCY", ("manager",), _whole(1, 10_000), "256",
+    "Notifications a manager works on at once.")
+CONCURRENCY_PER_HOST = Setting("GC_CONCURRENCY_PER_HOST", ("manager",), _whole(1, 1000), "16",
+    "Downloads a manager runs at once from one host.")
+CONNECT_TIMEOUT_S = Setting("GC_CONNECT_TIMEOUT", ("manager",), _seconds(0.1, 300), "10",
+    "Seconds a data server has to accept a connection, TLS included.")
+IDLE_TIMEOUT_S = Setting("GC_IDLE_TIMEOUT", ("manager",), _seconds(0.1, 600), "20",
+    "Seconds a download may stand still.")
+DOWNLOAD_TIMEOUT_S = Setting("GC_DOWNLOAD_TIMEOUT", ("manager",), _seconds(1, 7200), "600",
+    "Seconds a whole download may take, redirects included.")
+HEDGE_DELAY_S = Setting("GC_HEDGE_DELAY", ("manager",), _seconds(0, 300), "2",
+    "Seconds after which a second source is tried while the first is still slow.")
+RETRY_DELAYS_S = Setting("GC_RETRY_DELAYS", ("manager",), _delays, "10,30,120,600,1800",
+    "Seconds before each retry of an item whose sources all failed (jitter is added); then it is dropped, on record.")
+VISIBILITY_S = Setting("GC_VISIBILITY_TIMEOUT", ("manager",), _seconds(0.5, 43_200), "30",
+    "Seconds after which the work of a dead manager is taken over; also the length of a lease.")
+DRAIN_S = Setting("GC_DRAIN_TIMEOUT", ("manager",), _seconds(0, 3600), "20",
+    "Seconds a manager may finish its work in after SIGTERM; the rest is handed back.")
+INSTANCE = Setting("GC_INSTANCE", ("manager",), str, socket.gethostname(),
+    "Name of this manager, unique among the running ones; default: the host name.")
+MAX_QUEUE_LENGTH = Setting("GC_MAX_QUEUE_LENGTH", ("listener",), _whole(100, 10**9), "200000",
+    "Redis-stream queue only: at this many waiting messages the listener stops acknowledging.")
+HTTP_HOST = Setting("GC_HTTP_HOST", ALL[:3], str, "0.0.0.0",  # noqa: S104 - pods are probed from outside
+    "Address the HTTP port listens on.")
+HTTP_PORT = Setting("GC_HTTP_PORT", ALL[:3], _whole(0, 65_535), "8080",
+    "Health and metrics; for the metrics service its API. 0: the system picks one.")
+LOG_LEVEL = Setting("GC_LOG_LEVEL", ALL, _one_of("debug", "info", "warning", "error"), "info",
+    "Least severe level that is logged.")
+LOG_FORMAT = Setting("GC_LOG_FORMAT", ALL, _one_of("json", "console", ""), "",
+    "`json` or `console`; default: `console` on a terminal, else `json`.")
+# fmt: on
+
+CATALOGUE: tuple[Setting[Any], ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Setting)
+)
+
+
+class Reader:
+    """Reads settings from one environment; the only place that does."""
+
+    def __init__(self, environment: Environment | None = None) -> None:
+        self._environment = os.environ if environment is None else environment
+
+    @overload
+    def __call__(self, setting: Setting[T]) -> T: ...
+    @overload
+    def __call__(self, setting: Setting[T], *, absent: None) -> T | None: ...
+
+    def __call__(self, setting: Setting[T], *, absent: object = REQUIRED) -> T | None:
+        """Return the parsed value; `absent=None` for settings that may be missing.
+
+        Raises SettingsError naming the variable.
+        """
+        text = self._text(setting)
+        if text is None:
+            if absent is REQUIRED:
+                raise SettingsError(setting.name, f"is not set. {setting.meaning}")
+            return None
+        try:
+            return setting.parse(text)
+        except ValueError as error:
+            # The text itself is not shown where it may hold a password.
+            shown = "" if setting.is_secret else f"{text!r} "
+            raise SettingsError(setting.name, f"{shown}{error}") from None
+
+    def _text(self, setting: Setting[Any]) -> str | None:
+        text = self._environment.get(setting.name)
+        path = self._environment.get(f"{setting.name}_FILE") if setting.is_secret else None
+        if text and path:
+            raise SettingsError(setting.name, f"is set, and so is {setting.name}_FILE; set one")
+        if path:
+            try:
+                text = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(f"{setting.name}_FILE", f"cannot be read: {error}") from None
+        if text:
+            return text
+        return None if setting.is_required else setting.default
+
+
+@dataclass(frozen=True, slots=True)
+class CommonSettings:
+    """What every service knows."""
+
+    centre_id: str
+    redis_url: Secret
+    queue_url: QueueUrl
+    http_host: str
+    http_port: int
+    log_level: str
+    log_format: str
+
+
+def read_common(read: Reader) -> CommonSettings:
+    """Return the settings all services share. Raises SettingsError."""
+    return CommonSettings(
+        centre_id=read(CENTRE_ID),
+        redis_url=read(REDIS_URL),
+        queue_url=read(QUEUE_URL),
+        http_host=read(HTTP_HOST),
+        http_port=read(HTTP_PORT),
+        log_level=read(LOG_LEVEL),
+        log_format=read(LOG_FORMAT),
+    )

@@ -1,0 +1,1 @@
+"""The object store; `base` is the contract, the rest are adapters."""

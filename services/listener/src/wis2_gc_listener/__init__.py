@@ -1,0 +1,1 @@
+"""Receives WIS2 notifications from one Global Broker and queues them."""

@@ -1,0 +1,1 @@
+"""Downloads, verifies, stores and announces data items."""

@@ -1,0 +1,1 @@
+"""Serves the metrics, the API and the status page."""
