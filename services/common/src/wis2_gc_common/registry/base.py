@@ -196,3 +196,61 @@ class ProcessStatus:
     at_s: float = 0.0
     """Seconds since 1970; set by the registry's reader."""
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a scrape needs, read in one round trip."""
+
+    counters: Mapping[str, int]
+    """By `metrics_catalogue.field`."""
+    gauges: Mapping[str, float]
+    """By `metrics_catalogue.field`."""
+    delay_buckets: Sequence[int]
+    """One count per `DELAY_BUCKETS_S`, not cumulated, and a last one for all above."""
+    delay_sum_s: float
+    processes: Sequence[ProcessStatus]
+    """Those that reported within the last 15 seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRecord:
+    """The history of one data_id, for the operator."""
+
+    state: Literal["done", "deleted", "running", "failed"]
+    """Of the last attempt."""
+    held: Held
+    centre_id: str
+    object_key: str | None
+    attempts: int
+    last_error: str
+    parked: int
+    """Fall-back sources that wait with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """An item that was given up."""
+
+    at_s: float
+    data_id: str
+    centre_id: str
+    pubtime_ns: int
+    error: str
+    attempts: int
+
+
+class RegistryReader(Protocol):
+    """The metrics service's and the operator's side; raises Unavailable("registry")."""
+
+    async def snapshot(self) -> Snapshot:
+        """Return all counters, gauges and live processes, in one round trip."""
+
+    async def item(self, data_id: str) -> ItemRecord | None:
+        """Return what is known of one data_id."""
+
+    async def failures(self, limit: int) -> list[FailureRecord]:
+        """Return the newest given-up items, newest first."""
+
+    async def close(self) -> None:
+        """Release connections. Never raises."""

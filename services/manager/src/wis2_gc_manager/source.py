@@ -1,0 +1,77 @@
+"""The contract between the pipeline and what downloads (DESIGN.md 6).
+
+`Downloader.fetch` gets one link, whatever its scheme: it holds the per-host limits, the circuit
+breaker, the address guard and the check of length and checksum. Retries, other sources and
+hedging are the pipeline's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from wis2_gc_common.integrity import Integrity, Method
+    from wis2_gc_common.store.base import Upload
+
+#: Bodies up to this many bytes are kept in memory; larger ones stream into an upload.
+MAX_IN_MEMORY_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to get, and what it must be."""
+
+    href: str
+    length: int | None
+    """Announced size in bytes (SPEC.md 19), None where the link has none."""
+    integrity: Integrity | None
+    """Announced checksum (SPEC.md 18)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Verified data: in `data`, or written to `upload` which the caller completes or aborts."""
+
+    size_bytes: int
+    method: Method
+    """sha512, or the method the notification announced."""
+    digest: bytes
+    data: bytes | None = None
+    upload: Upload | None = None
+
+
+OpenUpload = Callable[[], Awaitable["Upload"]]
+
+
+class Downloader(Protocol):
+    """Gets links."""
+
+    async def fetch(self, request: Request, open_upload: OpenUpload) -> Payload:
+        """Return the verified data of one link. One attempt; never retries.
+
+        `open_upload` is called at most once, and only for a body over MAX_IN_MEMORY_BYTES.
+        On any error, cancellation included, an opened upload has been aborted.
+
+        Raises
+        - SourceError: 404, time-out, length, …; its host is the link's
+        - IntegrityFailed: the checksum does not match
+        - Refused: the address guard refuses the link or a redirect; nothing was connected to
+        - HostBusy: circuit open, throttled by the server, or the host's queue is too long; not
+          tried (`retry_after_s` says when)
+        - Overridden(TOO_LARGE): over GC_MAX_OBJECT_BYTES
+        - Unavailable("store"): from the upload
+        """
+
+    async def close(self) -> None:
+        """Close all connections. Never raises."""
+
+
+def host_of(href: str) -> str:
+    """Return the `dataserver` label of a link: its host name, lower case, "" where it has none."""
+    try:
+        return (urlsplit(href).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
