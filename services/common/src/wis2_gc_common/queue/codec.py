@@ -1,0 +1,69 @@
+"""An `Envelope` as bytes: the body of a queue message, a parked source in the registry.
+
+MessagePack, an array whose first member is the version of the format. Members that a later
+version appends are ignored, so that a roll-back in mid-flight loses no notification.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from wis2_gc_common.errors import Poison, Reason
+from wis2_gc_common.queue.base import Envelope
+
+_Whole = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Wire(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    version: Literal[1]
+    topic: str
+    payload: bytes
+    broker: str
+    arrived_ms: _Whole
+    attempts: _Whole
+    uid: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Wire, strict=True)
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    """Return `envelope` as bytes: its payload and topic, and less than 120 bytes more.
+
+    Raises Poison(UNEXPECTED): a text in it has no UTF-8 form, or a number is beyond 64 bits.
+    """
+    wire = _Wire(
+        1,
+        envelope.topic,
+        envelope.payload,
+        envelope.broker,
+        envelope.arrived_ms,
+        envelope.attempts,
+        envelope.uid,
+    )
+    try:
+        return _encoder.encode(wire)
+    except (ValueError, OverflowError) as error:
+        raise Poison(Reason.UNEXPECTED, f"envelope: {error}"[:200]) from error
+
+
+def decode_envelope(data: bytes) -> Envelope:
+    """Return the envelope in `data`.
+
+    Raises Poison(UNEXPECTED), and nothing else, where the bytes are no envelope of ours.
+    """
+    try:
+        wire = _decoder.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Poison(Reason.UNEXPECTED, f"envelope: {error}"[:200]) from error
+    return Envelope(
+        topic=wire.topic,
+        payload=wire.payload,
+        broker=wire.broker,
+        arrived_ms=wire.arrived_ms,
+        attempts=wire.attempts,
+        uid=wire.uid,
+    )
