@@ -208,7 +208,12 @@ class Mosquitto:
             ]
         if self.websocket_port:
             # A broker with WebSocket listeners only would refuse to start: the plain one is there.
-            lines += [f"listener {self.websocket_port} {HOST}", "protocol websockets"]
+            # Without its socket_domain, it would listen on every address.
+            lines += [
+                f"listener {self.websocket_port} {HOST}",
+                "socket_domain ipv4",
+                "protocol websockets",
+            ]
         # Started by root (a container), mosquitto would change to an account that cannot read this.
         lines += ["user root"]
         (self.directory / "mosquitto.conf").write_text("\n".join(lines) + "\n")
