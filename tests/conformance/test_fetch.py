@@ -1,0 +1,208 @@
+"""SPEC.md 16 to 20: getting and checking the data."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from typing import Any
+
+import pytest
+
+from tests.support.nodes import Answer, Node
+from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
+from tests.support.world import World, wait_until
+
+DATA = b"BUFR inline \xc3\xa4 7777"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "base64", "gzip"])
+def test_spec_16_inline_data_come_first(
+    world: World, node: Node, topic: str, data_id: str, encoding: str
+) -> None:
+    message = wnm(
+        data_id=data_id, href=node.serve("/a", b"from the link"),
+        content=inline(DATA, encoding=encoding), integrity=integrity_of(DATA),
+    )  # fmt: skip
+    world.publish(topic, message)
+    announced = world.announced(data_id)
+    assert world.get(announced.link()["href"])[2] == DATA
+    assert announced.properties["content"] == message["properties"]["content"]
+    assert not node.requests
+
+
+@pytest.mark.parametrize(
+    ("content", "integrity"),
+    [
+        (inline(DATA, size=len(DATA) + 1), None),
+        ({"encoding": "base64", "value": "%%%", "size": 3}, None),
+        ({"encoding": "gzip", "value": base64.b64encode(b"no gzip").decode(), "size": 7}, None),
+        ({"encoding": "rot13", "value": "x", "size": 1}, None),
+        (inline(b"something else"), integrity_of(DATA)),
+        ("not an object", None),
+    ],
+    ids=["size", "base64", "gzip", "encoding", "integrity", "shape"],
+)
+def test_spec_16_broken_inline_data_fall_back_to_the_link(
+    world: World, node: Node, topic: str, data_id: str, centre: str, content: Any, integrity: Any
+) -> None:
+    more = {} if integrity is None else {"integrity": integrity}
+    href = node.serve("/a", DATA)
+    world.publish(topic, wnm(data_id=data_id, href=href, content=content, **more))
+    announced = world.announced(data_id)
+    assert world.get(announced.link()["href"])[2] == DATA
+    # Nobody shall read from us what we know to be wrong.
+    assert "content" not in announced.properties
+    wait_until(lambda: world.counters(centre) == {"downloaded_total": 1}, "the count")
+
+
+def test_spec_16_broken_inline_data_and_a_broken_link_publish_nothing(
+    world: World, node: Node, topic: str, data_id: str, centre: str
+) -> None:
+    href = node.serve("/a", Answer(status=404))
+    world.publish(topic, wnm(data_id=data_id, href=href, content=inline(DATA, size=1)))
+    wait_until(lambda: world.counters(centre) == {"downloaded_errors_total": 1}, "the error")
+    world.settle(including_delayed=True)
+    assert not world.announcements(data_id)
+    assert world.counters(centre) == {"downloaded_errors_total": 1}
+
+
+def test_spec_17_what_is_taken_from_another_cache_counts_for_that_cache(
+    world: World, node: Node, topic: str, data_id: str, centre: str
+) -> None:
+    other = f"yy-{data_id[-8:]}-global-cache"
+    message = wnm(data_id=data_id, href=node.serve("/a", DATA), global_cache=other)
+    world.publish(topic.replace("origin", "cache", 1), message)
+    world.announced(data_id)
+    wait_until(lambda: world.counters(other) == {"downloaded_total": 1}, "the count")
+    assert not world.wmo(centre)
+
+
+@pytest.mark.parametrize("spelling", ["base64", "hex"])
+@pytest.mark.parametrize(
+    "method", ["sha256", "sha384", "sha512", "sha3-256", "sha3-384", "sha3-512"]
+)
+def test_spec_18_every_checksum_method_is_verified(
+    world: World, node: Node, topic: str, centre: str, method: str, spelling: str
+) -> None:
+    good, bad = unique_data_id(), unique_data_id()
+    integrity = integrity_of(DATA, method, spelling=spelling)
+    world.publish(
+        topic, wnm(data_id=bad, href=node.serve("/bad", DATA + b"!"), integrity=integrity)
+    )
+    world.publish(topic, wnm(data_id=good, href=node.serve("/good", DATA), integrity=integrity))
+    assert world.announced(good).properties["integrity"] == integrity
+    wait_until(
+        lambda: world.counters(centre) == {"downloaded_total": 1, "integrity_failed_total": 1},
+        "both are counted",
+    )
+    world.settle(including_delayed=True)
+    assert not world.announcements(bad)
+    assert not [p for p in world.store.rglob("bad*") if p.is_file()]
+
+
+def test_spec_18_where_the_publisher_gave_no_checksum_we_add_sha512(
+    world: World, node: Node, topic: str, data_id: str
+) -> None:
+    world.publish(topic, wnm(data_id=data_id, href=node.serve("/a", DATA)))
+    assert world.announced(data_id).properties["integrity"] == integrity_of(DATA)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_spec_19_a_length_must_match(
+    world: World, node: Node, topic: str, centre: str, as_text: bool
+) -> None:
+    def spelled(length: int) -> int | str:
+        return str(length) if as_text else length
+
+    good, bad = unique_data_id(), unique_data_id()
+    href = node.serve("/a", DATA)
+    world.publish(topic, wnm(data_id=bad, href=href, length=spelled(len(DATA) + 1)))
+    world.publish(topic, wnm(data_id=good, href=href, length=spelled(len(DATA))))
+    assert world.announced(good).link()["length"] == len(DATA)
+    wait_until(
+        lambda: world.counters(centre) == {"downloaded_total": 1, "downloaded_errors_total": 1},
+        "both are counted",
+    )
+    world.settle(including_delayed=True)
+    assert not world.announcements(bad)
+
+
+def test_spec_19_a_body_shorter_than_its_server_says_is_discarded(
+    world: World, node: Node, topic: str, data_id: str, centre: str
+) -> None:
+    href = node.serve("/a", Answer(DATA, announced_length=len(DATA) + 100))
+    world.publish(topic, wnm(data_id=data_id, href=href))
+    wait_until(lambda: world.counters(centre) == {"downloaded_errors_total": 1}, "the error")
+    world.settle(including_delayed=True)
+    assert not world.announcements(data_id)
+
+
+def test_spec_20_a_slow_data_server_does_not_hold_up_the_others(
+    world: World, node: Node, topic: str, centre: str
+) -> None:
+    gate = threading.Event()
+    slow = [unique_data_id("slow") for _ in range(60)]
+    for index, data_id in enumerate(slow):
+        href = node.serve(f"/slow/{index}", Answer(DATA, gate=gate))
+        world.publish(topic, wnm(data_id=data_id, href=href))
+    wait_until(lambda: sum(node.requests.values()) >= 2, "the slow server is asked")
+    other = Node()
+    try:
+        quick = [unique_data_id("quick") for _ in range(60)]
+        for index, data_id in enumerate(quick):
+            href = other.serve(f"/quick/{index}", DATA)
+            world.publish(topic, wnm(data_id=data_id, href=href))
+        for data_id in quick:
+            world.announced(data_id)
+        # The gate is still shut: what was announced did not wait for the slow server.
+        assert not any(world.announcements(data_id) for data_id in slow)
+    finally:
+        gate.set()
+        other.close()
+    for data_id in slow:
+        world.announced(data_id, timeout=60)
+
+
+def test_an_item_that_a_second_source_has_does_not_wait_for_a_slow_first(
+    world: World, node: Node, topic: str, data_id: str
+) -> None:
+    gate = threading.Event()
+    pubtime = "2026-11-23T10:00:00Z"
+    slow = node.serve("/slow", Answer(DATA, gate=gate))
+    world.publish(topic, wnm(data_id=data_id, href=slow, pubtime=pubtime))
+    wait_until(lambda: node.requests["/slow"], "the slow source is asked")
+    quick = wnm(
+        data_id=data_id, href=node.serve("/quick", DATA), pubtime=pubtime,
+        global_cache="yy-other-global-cache",
+    )  # fmt: skip
+    world.publish(topic.replace("origin", "cache", 1), quick, brokers="b")
+    announced = world.announced(data_id)
+    assert not gate.is_set()
+    assert world.get(announced.link()["href"])[2] == DATA
+
+
+def test_redirects_are_followed(world: World, node: Node, topic: str, data_id: str) -> None:
+    node.serve("/there", DATA)
+    href = node.serve("/here", Answer(status=302, headers={"Location": "/there"}))
+    world.publish(topic, wnm(data_id=data_id, href=href))
+    assert world.get(world.announced(data_id).link()["href"])[2] == DATA
+
+
+def test_a_throttled_download_is_tried_again_when_the_server_said(
+    world: World, node: Node, topic: str, data_id: str, centre: str
+) -> None:
+    href = node.serve("/a", Answer(status=429, headers={"Retry-After": "1"}), Answer(DATA))
+    world.publish(topic, wnm(data_id=data_id, href=href))
+    world.announced(data_id)
+    assert node.requests["/a"] == 2
+
+
+def test_an_object_of_several_megabytes_comes_through_whole(
+    world: World, node: Node, topic: str, data_id: str
+) -> None:
+    body = bytes(range(256)) * 11_000
+    href = node.serve("/model.grib2", body)
+    world.publish(topic, wnm(data_id=data_id, href=href, integrity=integrity_of(body)))
+    announced = world.announced(data_id)
+    assert announced.link()["length"] == len(body)
+    assert world.get(announced.link()["href"])[2] == body

@@ -1,0 +1,95 @@
+"""SPEC.md 1 to 5: what the cache listens to."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from tests.support.wnm import inline, unique_data_id, wnm
+from tests.support.world import CENTRE_ID, World, wait_until
+
+
+def dropped(world: World, reason: str) -> float:
+    return sum(
+        value
+        for (name, labels), value in world.metrics().items()
+        if name == "wis2_gc_notifications_dropped_total" and ("reason", reason) in labels
+    )
+
+
+@pytest.mark.parametrize("broker", ["a", "b"])
+@pytest.mark.parametrize("channel", ["origin", "cache"])
+def test_spec_01_items_of_both_channels_of_both_global_brokers_are_cached(
+    world: World, topic: str, broker: str, channel: str
+) -> None:
+    data_id = unique_data_id()
+    message = wnm(data_id=data_id, content=inline(b"BUFR"))
+    world.publish(topic.replace("origin", channel, 1), message, brokers=broker)
+    assert world.announced(data_id).topic == topic.replace("origin", "cache", 1)
+
+
+def test_spec_02_recommended_data_are_ignored(world: World, centre: str, data_id: str) -> None:
+    before = dropped(world, "recommended")
+    message = wnm(data_id=data_id, content=inline(b"x"))
+    world.publish(f"origin/a/wis2/{centre}/data/recommended/weather/synop/x", message)
+    world.publish(f"cache/a/wis2/{centre}/data/recommended/weather/synop/x", message)
+    world.settle()
+    wait_until(lambda: dropped(world, "recommended") == before + 2, "both are counted")
+    assert not world.announcements(data_id)
+    assert not world.wmo(centre)
+
+
+@pytest.mark.parametrize(
+    "topic_of",
+    [
+        "origin/a/wis2/{}/data/core",
+        "origin/a/wis2/{}/data/core/weather",
+        "origin/a/wis2/{}/data/other/weather/synop",
+        "origin/a/wis2/{}/metadata/core",
+        "origin/a/wis2/{}/Data/core/weather/synop",
+        "origin/a/wis2/{}",
+        "cache/a/wis2/{}/data/core/weather/<b>",
+    ],
+)
+def test_spec_03_topics_outside_the_grammar_are_dropped_and_counted(
+    world: World, centre: str, topic_of: str, data_id: str
+) -> None:
+    before = dropped(world, "invalid_topic")
+    world.publish(topic_of.format(centre), wnm(data_id=data_id, content=inline(b"x")))
+    wait_until(lambda: dropped(world, "invalid_topic") == before + 1, "the drop is counted")
+    world.settle()
+    assert not world.announcements(data_id)
+
+
+def test_spec_04_what_is_published_while_a_listener_is_away_arrives_with_its_session(
+    world: World, topic: str
+) -> None:
+    ids = {name: unique_data_id() for name in world.brokers}
+    for name in ids:
+        world.processes[f"listener-{name}"].kill()
+    for name, data_id in ids.items():
+        world.publish(topic, wnm(data_id=data_id, content=inline(b"x")), brokers=name)
+    for name in ids:
+        world.processes[f"listener-{name}"].start()
+    for data_id in ids.values():
+        world.announced(data_id)
+
+
+def test_spec_05_our_own_notifications_are_ignored(world: World, centre: str, topic: str) -> None:
+    data_id = unique_data_id()
+    before = dropped(world, "own")
+    own = wnm(data_id=data_id, content=inline(b"x"), global_cache=CENTRE_ID)
+    world.publish(topic.replace("origin", "cache", 1), own)
+    wait_until(lambda: dropped(world, "own") >= before + 1, "the drop is counted")
+    world.settle()
+    assert not world.wmo(centre)
+    # What came back to us with another cache's name on it is the same item, and known.
+    first = unique_data_id()
+    world.publish(topic, wnm(data_id=first, content=inline(b"x"), pubtime="2026-11-23T01:00:00Z"))
+    echo = world.announced(first).message
+    echo["id"] = str(uuid.uuid4())
+    echo["properties"]["global-cache"] = "yy-other-global-cache"
+    world.publish(topic.replace("origin", "cache", 1), echo, brokers="ab")
+    world.settle()
+    assert len(world.announcements(first)) == 1
