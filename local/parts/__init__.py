@@ -1,0 +1,1 @@
+"""The servers the cache stands on, one class each: started, awaited, stopped."""

@@ -1,0 +1,68 @@
+"""Free TCP ports, and whether a process listens on them (Linux)."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+from pathlib import Path
+
+#: Below the range the kernel takes ports of outgoing connections from (32768 to 60999): a server
+#: that is killed and started again finds its port as it left it.
+_CANDIDATES = range(20_000, 32_768)
+_LISTEN = "0A"
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen on `host` and `port` now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As servers do: a port is free although old connections of it are still closing.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            # Linux lets two sockets with SO_REUSEADDR bind; only one may listen.
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that nobody listens on. Raises OSError when there is none.
+
+    Somebody else may take it before its user does: the parts try again with another one.
+    """
+    for _ in range(1000):
+        port = random.choice(_CANDIDATES)
+        if is_free(port, host):
+            return port
+    raise OSError("no free port found")
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """Return `count` different free ports."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port(host))
+    return sorted(ports)
+
+
+def listening_ports(pid: int) -> set[int]:
+    """Return the TCP ports that this very process listens on; empty when it is gone."""
+    process = Path(f"/proc/{pid}")
+    inodes = set()
+    with contextlib.suppress(OSError):
+        for entry in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                target = str(entry.readlink())
+                if target.startswith("socket:["):
+                    inodes.add(target[len("socket:[") : -1])
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in (process / "net" / table).read_text().splitlines()[1:]:
+                columns = line.split()
+                if columns[3] == _LISTEN and columns[9] in inodes:
+                    ports.add(int(columns[1].rpartition(":")[2], 16))
+    return ports

@@ -1,0 +1,43 @@
+"""Child processes that do not outlive their parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(signal_number: signal.Signals) -> Callable[[], None] | None:
+    """Return a `preexec_fn` after which the kernel signals the child when its parent dies.
+
+    The kernel watches the *thread* that forked, so there is no such function (None) for children
+    of other threads than the main one: those would die with their thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    parent = os.getpid()
+
+    def prepare() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal_number)
+        if os.getppid() != parent:  # it died before prctl
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return prepare
+
+
+def signal_name(code: int) -> str:
+    """Return how a process ended, in words: its exit code or the signal that ended it."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
