@@ -19,7 +19,7 @@ import struct
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     import ssl
@@ -73,7 +73,7 @@ class WebServer:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> WebServer:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
             self._serve_connection, self._host, 0, ssl=self._tls, limit=_MAX_HEAD_BYTES
         )

@@ -1,0 +1,191 @@
+"""Which addresses strangers' links may lead us to (DESIGN.md 6).
+
+Pure, but for `AddressGuard.open_socket`, which makes the socket and connects nothing. The judgement
+is made on the address of the socket that is about to connect, so no spelling of a host name can
+get around it. Ports are not judged: WIS2 Nodes serve on all kinds of ports.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from typing import TYPE_CHECKING, Any
+
+from wis2_gc_common.errors import Reason, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _ranges(*networks: str) -> tuple[tuple[int, int], ...]:
+    """Return (first, last) of each network as integers, which compare fast."""
+    parsed = [ipaddress.ip_network(text) for text in networks]
+    return tuple((int(n.network_address), int(n.broadcast_address)) for n in parsed)
+
+
+# The IANA special-purpose registries, written out: what `is_global` of the standard library says
+# has changed between Python releases.
+_V4_REFUSED = _ranges(
+    "0.0.0.0/8",  # this host
+    "10.0.0.0/8",
+    "100.64.0.0/10",  # carrier-grade NAT
+    "127.0.0.0/8",
+    "169.254.0.0/16",  # link-local, cloud metadata
+    "172.16.0.0/12",
+    "192.0.0.0/24",  # protocol assignments
+    "192.0.2.0/24",  # documentation
+    "192.31.196.0/24",  # AS112
+    "192.52.193.0/24",  # AMT
+    "192.88.99.0/24",  # 6to4 relays
+    "192.168.0.0/16",
+    "192.175.48.0/24",  # AS112
+    "198.18.0.0/15",  # benchmarks
+    "198.51.100.0/24",  # documentation
+    "203.0.113.0/24",  # documentation
+    "224.0.0.0/4",  # multicast
+    "240.0.0.0/4",  # reserved, broadcast
+)
+#: The only IPv6 space given out as global unicast so far, and what is taken out of it.
+_V6_GLOBAL = _ranges("2000::/3")
+_V6_REFUSED = _ranges(
+    "2001::/23",  # protocol assignments; Teredo is judged before
+    "2001:db8::/32",  # documentation
+    "2620:4f:8000::/48",  # AS112
+    "3fff::/20",  # documentation
+)
+#: Metadata and credential services of clouds; never admitted, whatever GC_ALLOWED_NETWORKS says.
+#: 168.63.129.16 lies among public addresses.
+_METADATA = frozenset(
+    ipaddress.ip_address(text)
+    for text in (
+        "169.254.169.254",
+        "169.254.170.2",
+        "169.254.170.23",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "fd00:ec2::23",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+    )
+)
+
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_SIX_TO_FOUR = ipaddress.IPv6Network("2002::/16")
+_TEREDO = ipaddress.IPv6Network("2001::/32")
+
+
+def is_admitted(ip: str | Address, allowed_networks: Sequence[Network] = ()) -> bool:
+    """Whether a stranger's link may make us connect to `ip`.
+
+    Only globally routable unicast addresses are, and those in `allowed_networks`. An IPv6 address
+    that carries IPv4 ones (mapped, 6to4, Teredo, NAT64) is judged by what it carries. What is no
+    address, or has a zone (`fe80::1%eth0`), is not admitted. Never raises.
+    """
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            return False
+        if address in _MAPPED:
+            address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if address in _METADATA:
+        return False
+    if any(address in network for network in allowed_networks):
+        return True
+    if isinstance(address, ipaddress.IPv4Address):
+        return not _is_in(int(address), _V4_REFUSED)
+    return _is_admitted_v6(address, allowed_networks)
+
+
+def _is_admitted_v6(address: ipaddress.IPv6Address, allowed_networks: Sequence[Network]) -> bool:
+    embedded = _embedded(address)
+    if embedded:
+        return all(is_admitted(inner, allowed_networks) for inner in embedded)
+    number = int(address)
+    return _is_in(number, _V6_GLOBAL) and not _is_in(number, _V6_REFUSED)
+
+
+def _is_in(number: int, ranges: tuple[tuple[int, int], ...]) -> bool:
+    return any(first <= number <= last for first, last in ranges)
+
+
+def _embedded(address: ipaddress.IPv6Address) -> tuple[ipaddress.IPv4Address, ...]:
+    """Return the IPv4 addresses that packets to `address` would end up at."""
+    number = int(address)
+    if address in _NAT64:
+        return (ipaddress.IPv4Address(number & 0xFFFFFFFF),)
+    if address in _SIX_TO_FOUR:
+        return (ipaddress.IPv4Address((number >> 80) & 0xFFFFFFFF),)
+    if address in _TEREDO:
+        server = (number >> 64) & 0xFFFFFFFF
+        client = ~number & 0xFFFFFFFF
+        return (ipaddress.IPv4Address(server), ipaddress.IPv4Address(client))
+    return ()
+
+
+def literal_address(host: str) -> Address | None:
+    """Return the address that a host is, in any spelling the system's resolver understands.
+
+    `127.1`, `0x7f.1`, `0177.0.0.1`, `2130706433` and `127.0.0.1.` are all 127.0.0.1. None: a name.
+    """
+    text = host.rstrip(".")
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        pass
+    if not text or text[0] not in "0123456789":
+        # inet_aton wants a digit first; it also stops at white space, which no host contains.
+        return None
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(text))
+    except (OSError, UnicodeError):
+        return None
+
+
+class ForbiddenAddress(OSError):
+    """A socket was about to connect to an address that is not admitted."""
+
+
+class AddressGuard:
+    """The judgement, with the operator's networks."""
+
+    def __init__(self, allowed_networks: Sequence[Network]) -> None:
+        self._allowed = tuple(allowed_networks)
+
+    def admits(self, address: str | Address) -> bool:
+        """Whether we may connect to `address`."""
+        return is_admitted(address, self._allowed)
+
+    def check_host(self, host: str) -> None:
+        """Judge a host that is an address; names are judged once they are resolved.
+
+        An admitted address in an odd spelling is refused too: nobody honest writes one, and the
+        parts of a client could understand it differently.
+        Raises Refused(FORBIDDEN_ADDRESS or INVALID_URL).
+        """
+        address = literal_address(host)
+        if address is None:
+            return
+        if not self.admits(address):
+            raise Refused(Reason.FORBIDDEN_ADDRESS, str(address))
+        if isinstance(address, ipaddress.IPv4Address) and host != str(address):
+            raise Refused(Reason.INVALID_URL, f"odd spelling of {address}")
+
+    def open_socket(self, addr_info: Any) -> socket.socket:
+        """Return a socket for one entry of getaddrinfo's result, not yet connected.
+
+        The last word: the address here is the very one that is connected to next.
+        Raises ForbiddenAddress.
+        """
+        family, kind, protocol, _, sockaddr = addr_info
+        if not self.admits(str(sockaddr[0])):
+            raise ForbiddenAddress(errno.EACCES, "address is not admitted")
+        return socket.socket(family, kind, protocol)
