@@ -26,8 +26,8 @@ clean: ## Remove the state that `make run` keeps (.state)
 	@rm -rf -- "$${STATE:-.state}"
 
 ##@ Test
-.PHONY: test lint typecheck test-unit test-integration test-conformance format
-test: setup lint typecheck test-unit test-integration test-conformance ## All checks and tests
+.PHONY: test lint typecheck test-unit test-integration test-conformance test-faults tests format
+test: setup lint typecheck test-unit test-integration test-conformance test-faults ## All checks and tests
 
 lint: setup ## ruff: rules and formatting
 	@$(PY) -m ruff check .
@@ -44,6 +44,9 @@ test-integration: setup ## Against real redis-server, mosquitto and nginx
 
 test-conformance: setup ## The three commands against a WIS2 world, one test per SPEC number
 	@$(PY) -m pytest tests/conformance
+
+test-faults: setup ## Processes killed, Redis, broker and disk away: nothing is lost
+	@$(PY) -m pytest tests/faults
 
 tests: setup ## One file or folder: make tests T=tests/unit/common
 	@$(PY) -m pytest $(T)

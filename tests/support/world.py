@@ -16,6 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -34,10 +36,22 @@ from tests.support.wnm import encoded, inline, unique_data_id, wnm
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from local.parts.part import Part
+
 CENTRE_ID = "xx-test-global-cache"
 MAX_OBJECT_BYTES = 3_000_000
 BIN = Path(sys.executable).parent
 Labels = frozenset[tuple[str, str]]
+
+
+def freeze(part: Part) -> None:
+    """Let a server hang: its connections stay open, nothing answers."""
+    os.kill(part.pid, signal.SIGSTOP)
+
+
+def thaw(part: Part) -> None:
+    """Let it go on."""
+    os.kill(part.pid, signal.SIGCONT)
 
 
 def wait_until(condition: Callable[[], Any], what: str, *, timeout: float = 30.0) -> Any:
@@ -82,7 +96,12 @@ class Client:
         on_message: Callable[[mqtt.MQTTMessage], None] | None = None,
     ) -> None:  # fmt: skip
         self._ready = threading.Event()
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        # A session that outlives the broker's restart: what was published meanwhile is not missed.
+        self._client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, client_id=f"test-{uuid.uuid4()}"
+        )
+        session = Properties(PacketTypes.CONNECT)
+        session.SessionExpiryInterval = 3600
         self._client.username_pw_set(username, password)
         self._client.max_inflight_messages_set(1000)
 
@@ -96,7 +115,7 @@ class Client:
         self._client.on_subscribe = lambda *_args: self._ready.set()
         if on_message is not None:
             self._client.on_message = lambda _c, _u, message: on_message(message)
-        self._client.connect("127.0.0.1", port, clean_start=True, properties=Properties(1))
+        self._client.connect("127.0.0.1", port, clean_start=False, properties=session)
         self._client.loop_start()
         assert self._ready.wait(20), "the test's own MQTT client is not connected"
 
@@ -137,6 +156,11 @@ class Process:
     def go_on(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def stop(self) -> int:
         assert self._process is not None

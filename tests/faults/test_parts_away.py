@@ -1,0 +1,91 @@
+"""Redis, the broker or the disk away for a while: nothing is lost, work resumes by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.load import Load, assert_all_came_out
+from tests.support.nodes import Node
+from tests.support.world import World, freeze, thaw, wait_until
+
+
+def ready(world: World) -> None:
+    wait_until(world.is_ready, "the cache is ready again", timeout=60)
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_redis_away(world: World, node: Node, how: str) -> None:
+    load = Load(world, node)
+    load.wait_for(60)
+    if how == "stopped":
+        world.redis.stop()
+    else:
+        world.redis.kill()
+    load.wait_for(150)
+    status, _, body = world.get(f"http://127.0.0.1:{world.metrics_port}/metrics")
+    assert status == 503, "rather no numbers than wrong ones"
+    assert b"wmo_wis2_gc" not in body
+    world.redis.start()
+    ready(world)
+    load.wait_for(40)
+    assert_all_came_out(world, load)
+
+
+def test_redis_hanging(world: World, node: Node) -> None:
+    load = Load(world, node)
+    load.wait_for(60)
+    freeze(world.redis)
+    load.wait_for(300)
+    thaw(world.redis)
+    ready(world)
+    load.wait_for(40)
+    assert_all_came_out(world, load)
+
+
+def test_our_broker_away(world: World, node: Node) -> None:
+    load = Load(world, node)
+    load.wait_for(60)
+    world.cache_broker.stop()
+    load.wait_for(150)
+    world.cache_broker.start()
+    ready(world)
+    load.wait_for(40)
+    assert_all_came_out(world, load)
+
+
+def test_our_broker_hanging(world: World, node: Node) -> None:
+    load = Load(world, node)
+    load.wait_for(60)
+    freeze(world.cache_broker)
+    load.wait_for(300)
+    thaw(world.cache_broker)
+    load.wait_for(40)
+    assert_all_came_out(world, load)
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_a_global_broker_away(world: World, node: Node, name: str) -> None:
+    """What it had accepted is not lost; the other broker's items go on."""
+    load = Load(world, node)
+    load.wait_for(60)
+    load.stop()
+    world.brokers[name].stop()
+    world.brokers[name].start()
+    ready(world)
+    assert_all_came_out(world, load)
+
+
+def test_the_disk_away(world: World, node: Node) -> None:
+    load = Load(world, node)
+    load.wait_for(60)
+    aside = world.store.with_name("unplugged")
+    world.store.rename(aside)
+    # A file where the directory was: nobody can make it anew, not even root.
+    world.store.write_bytes(b"")
+    load.wait_for(150)
+    wait_until(lambda: not world.is_ready(), "readiness says that no manager receives")
+    world.store.unlink()
+    aside.rename(world.store)
+    ready(world)
+    load.wait_for(40)
+    assert_all_came_out(world, load)
