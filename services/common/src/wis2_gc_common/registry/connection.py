@@ -1,0 +1,187 @@
+"""Connections to the registry's Redis, and what their errors mean to us.
+
+The pipelines of redis-py cost two to three times the CPU of its connections alone, so commands
+go over those directly. Whatever goes wrong is Unavailable("registry"), and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from redis import ConnectionPool as SyncConnectionPool
+from redis import Redis
+from redis.asyncio import ConnectionPool
+from redis.backoff import NoBackoff
+from redis.connection import SSLConnection as SyncSSLConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.retry import Retry
+
+from wis2_gc_common.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis.asyncio.connection import AbstractConnection
+
+    from wis2_gc_common.registry.scripts import Script
+
+Command = tuple[str | bytes | int, ...]
+
+CONNECT_TIMEOUT_S = 3.0
+ANSWER_TIMEOUT_S = 5.0
+_HEALTH_CHECK_S = 15
+_MAX_CONNECTIONS = 8
+_MAX_DETAIL_CHARS = 200
+
+
+def unavailable(error: BaseException) -> Unavailable:
+    """Return what a redis-py error is to us. Its text names host and port, never a password."""
+    text = str(error) or "no answer in time"
+    return Unavailable("registry", f"{type(error).__name__}: {text}"[:_MAX_DETAIL_CHARS])
+
+
+class Connections:
+    """A few connections of one event loop; each carries one exchange at a time.
+
+    `url`: `redis://`, `rediss://` (certificate and host name are always verified; `ssl_ca_certs`
+    may name a private authority) or `unix://`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> None:
+        # Times are bounded per exchange, which is cheaper than per reply.
+        self._factory: ConnectionPool = ConnectionPool.from_url(
+            url,
+            protocol=2,
+            socket_timeout=None,
+            socket_connect_timeout=connect_timeout_s,
+            health_check_interval=_HEALTH_CHECK_S,
+            driver_info=None,
+        )
+        self._answer_timeout_s = answer_timeout_s
+        self._idle: list[AbstractConnection] = []
+        self._slots = asyncio.Semaphore(_MAX_CONNECTIONS)
+        _verify(self._factory.connection_kwargs, is_tls=url.startswith("rediss"))
+
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send `commands` in one write and return their answers, as bytes, in order.
+
+        An error that Redis gives as the answer to one command is an element of the list. The
+        commands may reach Redis twice when a connection breaks. Raises Unavailable("registry").
+        """
+        async with self._slots:
+            if self._idle:
+                try:
+                    return await self._exchange(self._idle.pop(), commands)
+                except RedisConnectionError:
+                    # It may have broken long ago, and the others with it; a new one shows.
+                    await self._drop_idle()
+                except (RedisError, OSError, TimeoutError) as error:
+                    raise unavailable(error) from error
+            try:
+                return await self._exchange(self._new_connection(), commands)
+            except (RedisError, OSError, TimeoutError) as error:
+                raise unavailable(error) from error
+
+    def _new_connection(self) -> AbstractConnection:
+        connection: AbstractConnection = self._factory.make_connection()  # type: ignore[no-untyped-call]
+        return connection
+
+    async def close(self) -> None:
+        """Close what is idle. Never raises."""
+        await self._drop_idle()
+
+    async def _exchange(
+        self, connection: AbstractConnection, commands: Sequence[Command]
+    ) -> list[Any]:
+        answers: list[Any] = []
+        is_reusable = False
+        try:
+            async with asyncio.timeout(self._answer_timeout_s):
+                if not connection.is_connected:
+                    await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.send_packed_command(connection.pack_commands(commands))
+                for _ in commands:
+                    try:
+                        answers.append(await connection.read_response())
+                    except ResponseError as error:
+                        answers.append(error)
+            is_reusable = not any(isinstance(answer, ReadOnlyError) for answer in answers)
+        finally:
+            if is_reusable:
+                self._idle.append(connection)
+            else:
+                await _drop(connection)
+        if not is_reusable:
+            # A failover made a replica of the server behind these connections; new ones go
+            # where the name points now.
+            await self._drop_idle()
+        return answers
+
+    async def _drop_idle(self) -> None:
+        while self._idle:
+            await _drop(self._idle.pop())
+
+
+class SyncConnection:
+    """One connection for one thread without an event loop; `url` as for `Connections`."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> None:
+        pool = SyncConnectionPool.from_url(
+            url,
+            protocol=2,
+            socket_timeout=answer_timeout_s,
+            socket_connect_timeout=connect_timeout_s,
+            health_check_interval=_HEALTH_CHECK_S,
+            driver_info=None,
+            # One try more when a connection broke while it was idle, none after a time-out.
+            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        )
+        _verify(pool.connection_kwargs, is_tls=issubclass(pool.connection_class, SyncSSLConnection))
+        self._redis = Redis(connection_pool=pool)
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+        """Return the answer of a script. Raises Unavailable("registry")."""
+        try:
+            try:
+                return self._evaluate(script, keys, arguments)
+            except NoScriptError:
+                self._redis.script_load(script.source)
+                return self._evaluate(script, keys, arguments)
+        except ReadOnlyError as error:
+            self._redis.connection_pool.disconnect()
+            raise unavailable(error) from error
+        except (RedisError, OSError) as error:
+            raise unavailable(error) from error
+
+    def close(self) -> None:
+        """Close the connection. Never raises."""
+        self._redis.connection_pool.disconnect()
+
+    def _evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+        return self._redis.evalsha(script.sha, len(keys), *keys, *(str(part) for part in arguments))
+
+
+def _verify(connection_arguments: dict[str, Any], *, is_tls: bool) -> None:
+    """Verify certificates, whatever the URL says; it may name a certificate authority."""
+    if is_tls:
+        connection_arguments.update(ssl_cert_reqs="required", ssl_check_hostname=True)
+
+
+async def _drop(connection: AbstractConnection) -> None:
+    with contextlib.suppress(RedisError, OSError):
+        await connection.disconnect(nowait=True)

@@ -1,0 +1,97 @@
+"""Every key and every field name the registry uses in Redis.
+
+All keys carry the one hash tag `{gc}`: a script may touch only keys of one slot in cluster mode.
+Millions of records are held, so names are short and digests are 22 characters for 32 hex digits:
+a record stays a listpack (small integers as integers, no value above 64 bytes).
+
+Record (hash), finished part:
+    s  "d" done or "x" deleted        p  pubtime in nanoseconds    c  centre-id of the topic
+    0, 1, 2, …  the object key in pieces                           g  fence that committed it
+Record, running part (`o`, `w`, `l`, `m` go when the attempt ends; `v`, `t`, `a` on commit):
+    v  pubtime in nanoseconds         o  owner                     w  worker
+    l  end of the lease, Redis' own clock in milliseconds          m  digest of the message id
+    t  when its hour folder was chosen, seconds since 1970         a  centre-id of the topic
+Record, both:
+    f  newest fence                   n  attempts at the version   e  last error
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from wis2_gc_common.ids import item_digest
+
+_TAG = "{gc}"
+
+COUNTERS = f"{_TAG}counters"
+"""Hash: `metrics_catalogue.field` → integer. No TTL."""
+GAUGES = f"{_TAG}gauges"
+"""Hash: `metrics_catalogue.field` → number. No TTL."""
+DELAYS = f"{_TAG}delays"
+"""Hash: index of the bucket → count, `sum_us` → microseconds. No TTL."""
+SERIES = f"{_TAG}series"
+"""Hash: centre-id → number of its data servers, "" → of all: what bounds the labels. No TTL."""
+PROCESSES = f"{_TAG}processes"
+"""Hash: `kind/name` → milliseconds since 1970, a space, JSON."""
+FAILURES = f"{_TAG}failures"
+"""List, newest first: given-up items."""
+PING = f"{_TAG}ping"
+"""What `ping` writes."""
+
+DELAY_SUM = "sum_us"
+
+
+def item_record(data_id: str) -> str:
+    """Return the name of a data_id's record (`Lease.record`)."""
+    return "i:" + _short(bytes.fromhex(item_digest(data_id)))
+
+
+def foreign_deletion_record(data_id: str, centre_id: str) -> str:
+    """Return the name of the record of `centre_id`'s deletions of what another centre published."""
+    return "d:" + _short(hashlib.sha256(f"{centre_id}\n{data_id}".encode()).digest()[:16])
+
+
+def record_key(record: str) -> str:
+    """Return the key of a record (hash)."""
+    return _TAG + record
+
+
+def parked_key(record: str, pubtime_ns: int) -> str:
+    """Return the key of the fall-back sources of one version (hash by message id's digest)."""
+    return f"{_TAG}p{record}:{pubtime_ns}"
+
+
+def failed_key(record: str, pubtime_ns: int) -> str:
+    """Return the key of what was counted as failed of one version (hash, see fail.lua)."""
+    return f"{_TAG}f{record}:{pubtime_ns}"
+
+
+def message_digest(message_id: str) -> str:
+    """Return 16 characters that stand for a message id."""
+    return _short(hashlib.sha256(message_id.encode()).digest()[:12])
+
+
+def message_key(digest: str) -> str:
+    """Return the key (string) that says for which data item a message id was processed."""
+    return f"{_TAG}m:{digest}"
+
+
+def item_token(record: str, pubtime_ns: int) -> str:
+    """Return the value of a message key: an integer, which Redis keeps in its pointer."""
+    digest = hashlib.sha256(f"{record}:{pubtime_ns}".encode()).digest()
+    return str(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def count_key(token: str) -> str:
+    """Return the key (string) that remembers one `count` for as long as it may be resent."""
+    return f"{_TAG}n:{token}"
+
+
+def process_field(kind: str, name: str) -> str:
+    """Return the field of one process in `PROCESSES`."""
+    return f"{kind}/{name}"
+
+
+def _short(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,0 +1,532 @@
+"""The registry on Redis or Valkey (DESIGN.md 5).
+
+All that changes a record is one Lua script, so it happens whole or not at all, and every script
+may be sent twice. Redis' own clock rules leases. `maxmemory-policy` must be `noeviction`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from bisect import bisect_left
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from redis.exceptions import NoScriptError, RedisError
+
+from wis2_gc_common.decision import Decision, Held
+from wis2_gc_common.errors import Reason
+from wis2_gc_common.ids import hour_folder
+from wis2_gc_common.metrics_catalogue import DELAY_BUCKETS_S
+from wis2_gc_common.registry import keys, scripts
+from wis2_gc_common.registry.base import (
+    Claimed,
+    FailureRecord,
+    ItemRecord,
+    Lease,
+    ProcessStatus,
+    Renewed,
+    Snapshot,
+)
+from wis2_gc_common.registry.batching import Batcher
+from wis2_gc_common.registry.connection import (
+    ANSWER_TIMEOUT_S,
+    Command,
+    Connections,
+    SyncConnection,
+    unavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wis2_gc_common.registry.base import Commit, Failure, Notice
+    from wis2_gc_common.registry.scripts import Script
+
+MAX_PARKED = 16
+#: The memory outlives the retention (SPEC.md 9), so that a late duplicate is still known as one.
+_MARGIN_S = 2 * 3600
+#: A message id is remembered for a day, whatever the retention is (SPEC.md 10).
+_MESSAGE_TTL_S = 24 * 3600 + _MARGIN_S
+_COUNT_TTL_S = 60
+_PING_TTL_S = 60
+_PROCESS_IS_GONE_S = 15.0
+_PROCESS_IS_FORGOTTEN_MS = 24 * 3600 * 1000
+_LEASES_PER_RENEWAL = 128
+_MAX_ERROR_BYTES = 200
+_MAX_LABEL_CHARS = 253
+_MAX_DELAY_S = 1e9
+#: Redis keeps a small hash compact as long as no value is longer than 64 bytes.
+_PIECE_BYTES = 60
+
+_Argument = str | bytes | int
+_Question = tuple["Script", Command]
+_DECISIONS = {decision.value.encode(): decision for decision in Decision}
+_STATES: dict[bytes, Literal["done", "deleted"]] = {b"d": "done", b"x": "deleted"}
+_REASONS = frozenset(reason.value for reason in Reason)
+
+
+class RedisRegistry:
+    """The manager's side (`base.Registry`). Made by `connect`; used on one event loop.
+
+    Who retries: a broken connection is replaced and its commands are sent once more, at once; a
+    time-out (5 s, of which 3 s for connecting) is not tried again. After that the caller does.
+    """
+
+    def __init__(self, connections: Connections, *, retention_hours: int, lease_s: float) -> None:
+        self._connections = connections
+        self._batcher: Batcher[_Question, Any] = Batcher(self._send)
+        self._item_ttl_s = retention_hours * 3600 + _MARGIN_S
+        self._lease_ms = max(1, round(lease_s * 1000))
+        self._count_token = _count_tokens()
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        retention_hours: int,
+        lease_s: float,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> RedisRegistry:
+        """Return a registry on `url`; the first call connects.
+
+        `retention_hours`: GC_RETENTION_HOURS; records live two hours longer than that after
+        their last change. `lease_s`: how long a claim holds unless it is renewed.
+        """
+        connections = Connections(url, answer_timeout_s=answer_timeout_s)
+        return cls(connections, retention_hours=retention_hours, lease_s=lease_s)
+
+    async def claim(self, notice: Notice, *, owner: str, worker: str, source: bytes) -> Claimed:
+        """See `base.Registry`. Sources are told apart by the id of their notification.
+
+        A message id counts as processed once an item is granted under it, and is free again when
+        that item is released; the decision table comes first, so that a plain duplicate is
+        counted as one.
+        """
+        pubtime = notice.pubtime_ns
+        record = keys.item_record(notice.data_id)
+        digest = keys.message_digest(notice.message_id)
+        names = [
+            keys.message_key(digest),
+            keys.record_key(record),
+            keys.parked_key(record, pubtime),
+        ]
+        foreign = foreign_token = ""
+        if notice.rel == "deletion":
+            foreign = keys.foreign_deletion_record(notice.data_id, notice.centre_id)
+            foreign_token = keys.item_token(foreign, pubtime)
+            names += [keys.record_key(foreign), keys.parked_key(foreign, pubtime)]
+        answer = await self._run(
+            scripts.CLAIM,
+            names,
+            (
+                notice.rel,
+                pubtime,
+                notice.centre_id,
+                digest,
+                keys.item_token(record, pubtime),
+                foreign_token,
+                owner,
+                worker,
+                source,
+                self._lease_ms,
+                self._item_ttl_s,
+                _MESSAGE_TTL_S,
+                MAX_PARKED,
+            ),
+        )
+        decision = _DECISIONS[answer[0]]
+        if not decision.is_granted:
+            return Claimed(decision, retry_after_s=answer[5] / 1000, parked=answer[4])
+        return Claimed(
+            decision,
+            lease=Lease(notice, owner, answer[2], foreign if answer[1] else record),
+            hour=_hour(int(answer[3])),
+            object_key=answer[7].decode() or None,
+            object_centre_id=answer[6].decode() or None,
+            parked=answer[4],
+        )
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Renewed]:
+        """See `base.Registry`. A lease that ran out but was taken by nobody stands again."""
+        parts = [
+            leases[start : start + _LEASES_PER_RENEWAL]
+            for start in range(0, len(leases), _LEASES_PER_RENEWAL)
+        ]
+        answers = await asyncio.gather(*(self._renew(part) for part in parts))
+        return [renewed for part in answers for renewed in part]
+
+    async def _renew(self, leases: Sequence[Lease]) -> list[Renewed]:
+        names: list[str] = []
+        arguments: list[_Argument] = [self._lease_ms, self._item_ttl_s]
+        for lease in leases:
+            names += (keys.record_key(lease.record), _parked_key(lease))
+            arguments += (lease.fence, lease.owner)
+        answers = await self._run(scripts.RENEW, names, arguments)
+        return [Renewed(is_held=parked >= 0, parked=max(parked, 0)) for parked in answers]
+
+    async def parked(self, lease: Lease) -> list[bytes]:
+        """See `base.Registry`. In the order of their arrival; none when the lease is lost."""
+        names = [keys.record_key(lease.record), _parked_key(lease)]
+        answer: list[bytes] = await self._run(scripts.PARKED, names, (lease.fence, lease.owner))
+        return [source[2:] for source in sorted(answer, key=lambda source: source[:2])]
+
+    async def fail(self, lease: Lease, failure: Failure) -> bool:
+        """See `base.Registry`. Counts nothing, and returns False, when the lease is lost.
+
+        `source_failures_total` counts once per notification, reason and attempt.
+        """
+        names = [
+            keys.record_key(lease.record),
+            keys.failed_key(lease.record, lease.notice.pubtime_ns),
+            keys.COUNTERS,
+            keys.GAUGES,
+            keys.SERIES,
+        ]
+        arguments = (
+            lease.fence,
+            lease.owner,
+            keys.message_digest(failure.message_id),
+            failure.kind,
+            _label(failure.centre_id),
+            _label(failure.dataserver),
+            _reason(failure.reason),
+            self._item_ttl_s,
+        )
+        return bool(await self._run(scripts.FAIL, names, arguments))
+
+    async def commit(self, lease: Lease, commit: Commit) -> bool:
+        """See `base.Registry`. A lease that ran out, but was taken by nobody, may commit."""
+        names = [
+            keys.record_key(lease.record),
+            _parked_key(lease),
+            keys.failed_key(lease.record, lease.notice.pubtime_ns),
+            keys.COUNTERS,
+            keys.GAUGES,
+            keys.DELAYS,
+            keys.SERIES,
+        ]
+        delay_s = min(max(commit.delay_s, 0.0), _MAX_DELAY_S)
+        arguments = (
+            lease.fence,
+            lease.owner,
+            lease.notice.pubtime_ns,
+            lease.notice.centre_id,
+            commit.outcome,
+            _label(commit.centre_id),
+            _label(commit.dataserver),
+            int(commit.is_metadata),
+            commit.size_bytes,
+            bisect_left(DELAY_BUCKETS_S, delay_s),
+            round(delay_s * 1e6),
+            self._item_ttl_s,
+            *_pieces(commit.object_key),
+        )
+        return bool(await self._run(scripts.COMMIT, names, arguments))
+
+    async def release(
+        self, lease: Lease, *, error: str, parked_seen: int, is_final: bool
+    ) -> Literal["released", "more", "lost"]:
+        """See `base.Registry`.
+
+        `error` begins with a `Reason` and a colon, as `str()` of our errors does; the reason
+        labels `items_given_up_total`.
+        """
+        notice = lease.notice
+        names = [
+            keys.record_key(lease.record),
+            _parked_key(lease),
+            keys.message_key(keys.message_digest(notice.message_id)),
+            keys.COUNTERS,
+            keys.FAILURES,
+        ]
+        text = _cut(error)
+        item = {
+            "data_id": notice.data_id,
+            "centre_id": notice.centre_id,
+            "pubtime_ns": notice.pubtime_ns,
+            "error": text,
+        }
+        arguments = (
+            lease.fence,
+            lease.owner,
+            keys.item_token(lease.record, notice.pubtime_ns),
+            text,
+            parked_seen,
+            int(is_final),
+            _reason(error.partition(":")[0]),
+            json.dumps(item) if is_final else "",
+            self._item_ttl_s,
+        )
+        answer = (await self._run(scripts.RELEASE, names, arguments)).decode()
+        return cast("Literal['released', 'more', 'lost']", answer)
+
+    async def look(self, data_ids: Sequence[str]) -> list[Held | None]:
+        """See `base.Registry`."""
+        if not data_ids:
+            return []
+        return _held_list(await self._run(scripts.LOOK, _record_keys(data_ids), ()))
+
+    async def count(self, counts: Mapping[str, int]) -> None:
+        """See `base.Registry`. Exact, but for a call that is repeated after Unavailable."""
+        if counts:
+            await self._run(scripts.COUNT, *_count(self._count_token(), counts))
+
+    async def heartbeat(self, status: ProcessStatus) -> None:
+        """See `base.Registry`."""
+        await self._run(scripts.HEARTBEAT, *_heartbeat(status))
+
+    async def ping(self) -> None:
+        """See `base.Registry`."""
+        (answer,) = await self._connections.exchange([("SET", keys.PING, 1, "EX", _PING_TTL_S)])
+        if isinstance(answer, RedisError):
+            raise unavailable(answer) from answer
+
+    async def close(self) -> None:
+        """See `base.Registry`."""
+        await self._batcher.close()
+        await self._connections.close()
+
+    async def _run(
+        self, script: Script, names: Sequence[str], arguments: Sequence[_Argument]
+    ) -> Any:
+        command = ("EVALSHA", script.sha, len(names), *names, *arguments)
+        return await self._batcher.ask((script, command))
+
+    async def _send(self, questions: list[_Question]) -> list[Any]:
+        answers = await self._connections.exchange([command for _, command in questions])
+        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            # A script unknown to Redis has done nothing yet.
+            sources = dict.fromkeys(questions[at][0].source for at in unknown)
+            commands: list[Command] = [("SCRIPT", "LOAD", source) for source in sources]
+            commands += [questions[at][1] for at in unknown]
+            late = (await self._connections.exchange(commands))[len(sources) :]
+            for at, answer in zip(unknown, late, strict=True):
+                answers[at] = answer
+        return [
+            unavailable(answer) if isinstance(answer, RedisError) else answer for answer in answers
+        ]
+
+
+class RedisListenerRegistry:
+    """The listener's side (`base.ListenerRegistry`). Made by `connect`; used by one thread."""
+
+    def __init__(self, connection: SyncConnection) -> None:
+        self._connection = connection
+        self._count_token = _count_tokens()
+
+    @classmethod
+    def connect(
+        cls, url: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> RedisListenerRegistry:
+        """Return a registry on `url`; the first call connects."""
+        return cls(SyncConnection(url, answer_timeout_s=answer_timeout_s))
+
+    def look(self, data_ids: Sequence[str]) -> list[Held | None]:
+        """See `base.ListenerRegistry`."""
+        if not data_ids:
+            return []
+        return _held_list(self._connection.run(scripts.LOOK, _record_keys(data_ids), ()))
+
+    def count(self, counts: Mapping[str, int]) -> None:
+        """See `base.ListenerRegistry`. Exact, but for a call repeated after Unavailable."""
+        if counts:
+            self._connection.run(scripts.COUNT, *_count(self._count_token(), counts))
+
+    def heartbeat(self, status: ProcessStatus) -> None:
+        """See `base.ListenerRegistry`."""
+        self._connection.run(scripts.HEARTBEAT, *_heartbeat(status))
+
+    def close(self) -> None:
+        """See `base.ListenerRegistry`."""
+        self._connection.close()
+
+
+class RedisReader:
+    """The metrics service's and the operator's side (`base.RegistryReader`); changes nothing."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    @classmethod
+    def connect(cls, url: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> RedisReader:
+        """Return a reader on `url`; the first call connects."""
+        return cls(Connections(url, answer_timeout_s=answer_timeout_s))
+
+    async def snapshot(self) -> Snapshot:
+        """See `base.RegistryReader`."""
+        counters, gauges, delays, processes, time = await self._read(
+            ("HGETALL", keys.COUNTERS),
+            ("HGETALL", keys.GAUGES),
+            ("HGETALL", keys.DELAYS),
+            ("HGETALL", keys.PROCESSES),
+            ("TIME",),
+        )
+        delay = _mapping(delays)
+        statuses = (
+            _process(field, value.decode()) for field, value in sorted(_mapping(processes).items())
+        )
+        now_s = _seconds(time)
+        return Snapshot(
+            counters={field: int(value) for field, value in _mapping(counters).items()},
+            gauges={field: float(value) for field, value in _mapping(gauges).items()},
+            delay_buckets=[int(delay.get(str(at), 0)) for at in range(len(DELAY_BUCKETS_S) + 1)],
+            delay_sum_s=int(delay.get(keys.DELAY_SUM, 0)) / 1e6,
+            processes=[status for status in statuses if now_s - status.at_s <= _PROCESS_IS_GONE_S],
+        )
+
+    async def item(self, data_id: str) -> ItemRecord | None:
+        """See `base.RegistryReader`. "failed" is also what a dead or drained worker left."""
+        record = keys.item_record(data_id)
+        answer, time = await self._read(("HGETALL", keys.record_key(record)), ("TIME",))
+        fields = _mapping(answer)
+        if not fields:
+            return None
+        version = fields.get("v")
+        is_running = int(fields.get("l", 0)) > _seconds(time) * 1000
+        finished = _STATES.get(fields.get("s", b""))
+        parked = 0
+        if version is not None:
+            (parked,) = await self._read(("HLEN", keys.parked_key(record, int(version))))
+        state: Literal["done", "deleted", "running", "failed"]
+        if version is None and finished is not None:
+            state = finished
+        else:
+            state = "running" if is_running else "failed"
+        held = Held(
+            state=finished,
+            pubtime_ns=int(fields.get("p", 0)),
+            centre_id=fields.get("c", b"").decode(),
+            running_pubtime_ns=int(version) if version is not None and is_running else None,
+        )
+        key = b"".join(
+            fields[name] for name in sorted((n for n in fields if n.isdecimal()), key=int)
+        )
+        return ItemRecord(
+            state=state,
+            held=held,
+            centre_id=fields.get("c" if version is None else "a", b"").decode(),
+            object_key=key.decode() or None,
+            attempts=int(fields.get("n", 0)),
+            last_error=fields.get("e", b"").decode("utf-8", "replace"),
+            parked=parked,
+        )
+
+    async def failures(self, limit: int) -> list[FailureRecord]:
+        """See `base.RegistryReader`. At most 1000 are kept."""
+        if limit <= 0:
+            return []
+        (lines,) = await self._read(("LRANGE", keys.FAILURES, 0, limit - 1))
+        return [_failure(line) for line in lines]
+
+    async def close(self) -> None:
+        """See `base.RegistryReader`."""
+        await self._connections.close()
+
+    async def _read(self, *commands: Command) -> list[Any]:
+        answers = await self._connections.exchange(commands)
+        for answer in answers:
+            if isinstance(answer, RedisError):
+                raise unavailable(answer) from answer
+        return answers
+
+
+def _parked_key(lease: Lease) -> str:
+    return keys.parked_key(lease.record, lease.notice.pubtime_ns)
+
+
+def _record_keys(data_ids: Sequence[str]) -> list[str]:
+    return [keys.record_key(keys.item_record(data_id)) for data_id in data_ids]
+
+
+def _held_list(answer: Sequence[bytes | None]) -> list[Held | None]:
+    return [_held(*answer[at : at + 4]) for at in range(0, len(answer), 4)]
+
+
+def _held(
+    state: bytes | None, pubtime: bytes | None, centre: bytes | None, running: bytes | None
+) -> Held | None:
+    if state is None:
+        return None
+    return Held(
+        state=_STATES.get(state),
+        pubtime_ns=int(pubtime or 0),
+        centre_id=(centre or b"").decode(),
+        running_pubtime_ns=None if running is None else int(running),
+    )
+
+
+def _count_tokens() -> Any:
+    """Return a function whose every result differs from all others of all processes."""
+    prefix, numbers = uuid.uuid4().hex, count()
+    return lambda: f"{prefix}{next(numbers)}"
+
+
+def _count(token: str, counts: Mapping[str, int]) -> tuple[list[str], list[str | int]]:
+    arguments: list[str | int] = [_COUNT_TTL_S]
+    for field, amount in counts.items():
+        arguments += (field, amount)
+    return [keys.COUNTERS, keys.count_key(token)], arguments
+
+
+def _heartbeat(status: ProcessStatus) -> tuple[list[str], list[str | int]]:
+    text = json.dumps({"is_ready": status.is_ready, "facts": dict(status.facts)})
+    field = keys.process_field(status.kind, status.name)
+    return [keys.PROCESSES], [field, text, _PROCESS_IS_FORGOTTEN_MS]
+
+
+def _process(field: str, value: str) -> ProcessStatus:
+    kind, _, name = field.partition("/")
+    at_ms, _, text = value.partition(" ")
+    status = json.loads(text)
+    return ProcessStatus(
+        kind="listener" if kind == "listener" else "manager",
+        name=name,
+        is_ready=status["is_ready"],
+        at_s=int(at_ms) / 1000,
+        facts=status["facts"],
+    )
+
+
+def _failure(line: bytes) -> FailureRecord:
+    at_ms, attempts, text = line.split(b" ", 2)
+    return FailureRecord(at_s=int(at_ms) / 1000, attempts=int(attempts), **json.loads(text))
+
+
+def _mapping(answer: Sequence[bytes]) -> dict[str, bytes]:
+    return {
+        answer[at].decode("utf-8", "replace"): answer[at + 1] for at in range(0, len(answer), 2)
+    }
+
+
+def _seconds(time: Sequence[bytes]) -> float:
+    return int(time[0]) + int(time[1]) / 1e6
+
+
+@lru_cache(maxsize=64)
+def _hour(second: int) -> str:
+    return hour_folder(datetime.fromtimestamp(second, UTC))
+
+
+def _pieces(object_key: str | None) -> list[bytes]:
+    text = (object_key or "").encode()
+    return [text[at : at + _PIECE_BYTES] for at in range(0, len(text), _PIECE_BYTES)]
+
+
+def _label(text: str) -> str:
+    """Return a label value as `metrics_catalogue.field` keeps it, of bounded length."""
+    clean = text.replace("|", "_")[:_MAX_LABEL_CHARS]
+    return clean if clean.isascii() else clean.encode("utf-8", "replace").decode()
+
+
+def _reason(text: str) -> str:
+    return text if text in _REASONS else Reason.UNEXPECTED.value
+
+
+def _cut(text: str) -> str:
+    return text.encode("utf-8", "replace")[:_MAX_ERROR_BYTES].decode("utf-8", "ignore")
