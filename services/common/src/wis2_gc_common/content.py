@@ -31,9 +31,9 @@ def decode_content(content: Content) -> bytes:
 
 
 def _decoded(content: Content) -> bytes:
-    if content.encoding == "utf-8":
-        return content.value.encode()
     try:
+        if content.encoding == "utf-8":
+            return content.value.encode()
         data = base64.b64decode(content.value, validate=True)
         if content.encoding == "base64":
             return data
@@ -43,9 +43,18 @@ def _decoded(content: Content) -> bytes:
 
 
 def _gunzip(data: bytes, size: int) -> bytes:
-    """Decompress one gzip member, never more than one byte past `size`."""
-    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    result = stream.decompress(data, size + 1)
-    if len(result) <= size and not stream.eof:
-        raise ValueError("gzip stream is cut short")
-    return result
+    """Decompress all gzip members, as gunzip does, but never more than one byte past `size`.
+
+    Raises ValueError or zlib.error: cut short, damaged, or followed by something else.
+    """
+    result = bytearray()
+    while True:
+        stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        result += stream.decompress(data, size + 1 - len(result))
+        if len(result) > size:
+            return bytes(result)
+        if not stream.eof:
+            raise ValueError("gzip stream is cut short")
+        data = stream.unused_data
+        if not data:
+            return bytes(result)

@@ -40,7 +40,8 @@ def hour_folder(moment: datetime) -> str:
 def object_key(*, hour: str, topic: Topic, data_id: str, pubtime_ns: int, href: str) -> str:
     """Return `{date}/{hour}/{topic after wis2}/{12 hex digits}/{file name}`.
 
-    Made of safe characters only, at most about 1.3 kB, never absolute, no `.` or `..` parts.
+    Made of safe characters only, at most 670 of them, no part longer than 128, never absolute, no
+    `.` or `..` parts. Another data item (another `data_id` or pubtime) has another key.
     """
     digest = hashlib.sha256(f"{data_id}\n{pubtime_ns}".encode()).hexdigest()[:12]
     return f"{hour}/{topic.levels_after_wis2}/{digest}/{file_name(href)}"
@@ -52,10 +53,10 @@ def file_name(href: str) -> str:
     `data` when the link names none. Never empty, never begins with a dot.
     """
     try:
-        path = urlsplit(href).path
-    except ValueError:
-        path = ""
-    last = unquote_to_bytes(path.rsplit("/", 1)[-1]).decode("utf-8", "replace")
+        path = unquote_to_bytes(urlsplit(href).path.rsplit("/", 1)[-1])
+    except ValueError:  # no URL, or no UTF-8 form
+        path = b""
+    last = path.decode("utf-8", "replace")
     # A name may carry encoded slashes: only what follows the last one is a file name.
     last = last.replace("\\", "/").rsplit("/", 1)[-1]
     name = "".join(char if char in _SAFE else "_" for char in last).lstrip(".")

@@ -45,10 +45,11 @@ class Integrity:
 
     method: Method
     digest: bytes
+    """Empty where the announced value is none: it matches nothing."""
 
     def matches(self, digest: bytes) -> bool:
         """Whether `digest`, made with `self.method`, is the announced one."""
-        return hmac.compare_digest(self.digest, digest)
+        return bool(self.digest) and hmac.compare_digest(self.digest, digest)
 
 
 def new_hash(method: Method) -> Hash:

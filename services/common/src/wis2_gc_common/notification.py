@@ -8,6 +8,7 @@ untouched values are copied as the bytes they came in.
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -27,12 +28,22 @@ MAX_CONTENT_CHARS = 4096
 MAX_DATA_ID_CHARS = 2048
 MAX_ID_CHARS = 256
 MAX_LENGTH = 2**53
+#: Ours: a polygon with holes in an extension needs about 10; whoever reads the message after us
+#: shall not run out of stack either.
+MAX_DEPTH = 64
 
 Rel = Literal["canonical", "update", "deletion"]
 Encoding = Literal["utf-8", "base64", "gzip"]
 
 _DECISIVE: frozenset[str] = frozenset({"canonical", "update", "deletion"})
 _ENCODINGS: frozenset[str] = frozenset({"utf-8", "base64", "gzip"})
+#: Control characters, line and paragraph separators, lone surrogates: what breaks a log line, a
+#: terminal or UTF-8. Spaces and letters of any script are a publisher's own business.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+_message_decoder = msgspec.json.Decoder()
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_links_decoder = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +110,12 @@ def parse(topic: Topic, payload: bytes) -> Notification:
     if len(payload) > MAX_NOTIFICATION_BYTES:
         raise Poison(Reason.OVERSIZE, f"{len(payload)} bytes")
     try:
-        message = msgspec.json.decode(payload)
+        message = _message_decoder.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Poison(Reason.INVALID_JSON, str(error)[:200]) from error
+    # Hardly a message has so many brackets that it could be too deep.
+    if payload.count(b"[") + payload.count(b"{") > MAX_DEPTH and _depth(message) > MAX_DEPTH:
+        raise Poison(Reason.INVALID_JSON, f"deeper than {MAX_DEPTH}")
     if not isinstance(message, dict) or message.get("type") != "Feature":
         raise Poison(Reason.NOT_A_FEATURE)
     _check_envelope(message)
@@ -143,34 +157,44 @@ def republish(
     Source: SPEC.md 12, 14, 22 to 24.
     """
     new_id = message_id(centre_id, notification.data_id, notification.pubtime_ns, notification.rel)
-    message = msgspec.json.decode(notification.payload, type=dict[str, msgspec.Raw])
-    properties = msgspec.json.decode(message["properties"], type=dict[str, msgspec.Raw])
+    message = _object_decoder.decode(notification.payload)
+    properties = _object_decoder.decode(message["properties"])
     message["id"] = _raw(new_id)
     properties["global-cache"] = _raw(centre_id)
     if drop_content:
         properties.pop("content", None)
-    adds_integrity = cached is not None and "integrity" not in properties
+    adds_integrity = cached is not None and notification.integrity is None
     if cached is not None:
         message["links"] = _rewritten_links(message["links"], cached)
         if adds_integrity:
             properties["integrity"] = _raw(
                 {"method": DEFAULT_METHOD, "value": base64.b64encode(cached.digest).decode()}
             )
-    # Our longer href may push the message over the limit: what costs least goes first.
-    size = 0
-    for dropped in ((), ("content",), ("content", "integrity") if adds_integrity else ()):
-        for name in dropped:
-            properties.pop(name, None)
-        message["properties"] = _raw(properties)
-        payload = msgspec.json.encode(message)
-        size = len(payload)
-        if size <= MAX_NOTIFICATION_BYTES:
-            return new_id, payload
-    raise Poison(Reason.REPUBLISH_OVERSIZE, f"{size} bytes")
+    payload = _joined(message, properties)
+    # Our longer href may push the message over the limit: what costs least goes first, blanks
+    # before content, content before the checksum that we added.
+    if len(payload) > MAX_NOTIFICATION_BYTES:
+        payload = _without_blanks(payload)
+    for name in ("content", "integrity") if adds_integrity else ("content",):
+        if len(payload) > MAX_NOTIFICATION_BYTES and properties.pop(name, None) is not None:
+            payload = _without_blanks(_joined(message, properties))
+    if len(payload) > MAX_NOTIFICATION_BYTES:
+        raise Poison(Reason.REPUBLISH_OVERSIZE, f"{len(payload)} bytes")
+    return new_id, payload
+
+
+def _joined(message: dict[str, msgspec.Raw], properties: dict[str, msgspec.Raw]) -> bytes:
+    message["properties"] = _raw(properties)
+    return msgspec.json.encode(message)
+
+
+def _without_blanks(payload: bytes) -> bytes:
+    """Return the same JSON text, spelling of numbers and strings included, on one line."""
+    return msgspec.json.format(payload, indent=-1)
 
 
 def _rewritten_links(raw_links: msgspec.Raw, cached: Cached) -> msgspec.Raw:
-    links = msgspec.json.decode(raw_links, type=list[dict[str, msgspec.Raw]])
+    links = _links_decoder.decode(raw_links)
     for link in links:
         if msgspec.json.decode(link["rel"]) in ("canonical", "update"):
             link["href"] = _raw(cached.href)
@@ -181,6 +205,22 @@ def _rewritten_links(raw_links: msgspec.Raw, cached: Cached) -> msgspec.Raw:
 
 def _raw(value: object) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(value))
+
+
+def _depth(message: object) -> int:
+    """Return how deep `message` is nested; never recurses itself."""
+    depth = 0
+    level = [message]
+    while level:
+        depth += 1
+        level = [
+            member
+            for value in level
+            if isinstance(value, dict | list)
+            for member in (value.values() if isinstance(value, dict) else value)
+            if isinstance(member, dict | list)
+        ]
+    return depth
 
 
 def _check_envelope(message: dict[str, Any]) -> None:
@@ -219,7 +259,7 @@ def _check_datetime(properties: dict[str, Any]) -> None:
 def _text(value: object, limit: int, reason: Reason) -> str:
     if not isinstance(value, str) or not value or len(value) > limit:
         raise Poison(reason)
-    if not value.isprintable():
+    if not value.isprintable() and _UNSAFE.search(value):
         raise Poison(reason, "control characters")
     return value
 
@@ -272,7 +312,8 @@ def _content(properties: dict[str, Any]) -> tuple[Content | None, bool]:
     encoding, value = content.get("encoding"), content.get("value")
     size = _whole_number(content.get("size"))
     if (
-        encoding not in _ENCODINGS
+        not isinstance(encoding, str)
+        or encoding not in _ENCODINGS
         or not isinstance(value, str)
         or len(value) > MAX_CONTENT_CHARS
         or size is None
@@ -316,7 +357,12 @@ def _link(link: dict[str, Any]) -> Link:
 
 
 def _whole_number(value: object) -> int | None:
-    """Return a size in bytes, also where it came as a string (SPEC.md section 10), else None."""
+    """Return a size in bytes, also where it came as a string (SPEC.md section 10), else None.
+
+    `457.0` is a whole number too: JSON knows no other kind.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 16:  # noqa: PLR2004 - digits of MAX_LENGTH
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_LENGTH:

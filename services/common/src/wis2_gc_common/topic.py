@@ -14,11 +14,14 @@ Channel = Literal["origin", "cache"]
 #: The default subscription of a Global Cache (SPEC.md 1).
 DEFAULT_FILTERS = ("origin/a/wis2/#", "cache/a/wis2/#")
 
-#: MQTT allows 65535 bytes; no WIS2 topic comes near this.
-MAX_TOPIC_CHARS = 1024
+#: Ours; the longest real topics have about 150 characters. Topics name objects: a level becomes a
+#: folder (255 bytes in a file system) and all of it a key (1024 bytes in S3), and a stranger's
+#: topic must not look like a store that is out of order.
+MAX_TOPIC_CHARS = 512
+MAX_LEVEL_CHARS = 128
 
 _CENTRE_ID = r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?"
-_LEVEL = r"[a-z0-9][a-z0-9._-]*"
+_LEVEL = rf"[a-z0-9][a-z0-9._-]{{0,{MAX_LEVEL_CHARS - 1}}}"
 _TOPIC = re.compile(
     rf"(?P<channel>origin|cache)/a/wis2/(?P<centre_id>{_CENTRE_ID})/"
     rf"(?:(?P<metadata>metadata)"
