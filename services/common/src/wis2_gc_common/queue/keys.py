@@ -1,0 +1,42 @@
+"""The Redis keys of a queue.
+
+All keys of one queue carry one hash tag, its dead letters' too although they have a name of their
+own: so every move between them is one script on one node, in cluster mode as well. The price: the
+dead letters NAME of queue A and those of queue B are two streams.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKeys:
+    """Where one queue lives."""
+
+    stream: str
+    """Stream; one entry a message, field `e` its envelope. Entries leave when they are done."""
+    delayed: str
+    """Sorted set of envelopes by the time they are due, in ms since 1970."""
+    dead: str
+    """Stream of dead letters: fields `e`, `reason`, `error`, `died_ms`."""
+
+
+#: The one consumer group; every manager is a consumer in it.
+GROUP = "managers"
+
+
+def queue_keys(name: str, dead_letter_name: str) -> QueueKeys:
+    """Return the keys of the queue `redis-stream:{name}` and of its dead letters."""
+    tag = f"{{gc-queue:{name}}}"
+    return QueueKeys(
+        stream=f"{tag}:stream",
+        delayed=f"{tag}:delayed",
+        dead=f"{tag}:dead:{dead_letter_name}",
+    )
+
+
+def sender_keys(name: str) -> tuple[str, str]:
+    """Return the stream and the delayed set: all that a sender needs to know."""
+    keys = queue_keys(name, "")
+    return keys.stream, keys.delayed

@@ -1,0 +1,15 @@
+-- Forget messages for good.
+--
+-- (holds.lua is put before)
+-- ARGV[3…] receipts
+-- Returns  how many were still held.
+
+local deleted = 0
+for i = 3, #ARGV do
+  local id = held_id(ARGV[i])
+  if id then
+    forget(id)
+    deleted = deleted + 1
+  end
+end
+return deleted

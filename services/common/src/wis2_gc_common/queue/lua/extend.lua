@@ -1,0 +1,16 @@
+-- Restart the visibility of deliveries.
+--
+-- (holds.lua is put before)
+-- ARGV[3…] receipts
+-- Returns  how many are still held.
+
+local extended = 0
+for i = 3, #ARGV do
+  local id = held_id(ARGV[i])
+  if id then
+    -- JUSTID leaves the number of deliveries alone: the receipt stays good.
+    redis.call('XCLAIM', stream, group, consumer, 0, id, 'JUSTID')
+    extended = extended + 1
+  end
+end
+return extended

@@ -1,0 +1,507 @@
+"""The queue on a Redis stream with a consumer group (DESIGN.md 4). Redis 7.0 or later.
+
+- A message is one entry of the stream; it is deleted from it when it is done, so the stream holds
+  what waits and what is being worked on, and nothing is ever trimmed away.
+- The group's list of pending entries says who works on what. An entry idle for longer than the
+  visibility goes to whoever asks next (XAUTOCLAIM).
+- A consumer's name is stable. A manager that comes back under its name gets what its former life
+  left behind at once. Two running managers must therefore not share a name: they would take each
+  other's work, which costs double work, though no message.
+- Every change is one script that adds before it removes, and does nothing for a receipt that is
+  no longer good: it may be sent twice.
+- How durable ACCEPTED is, is Redis' `appendfsync`: with `always` an accepted message survives
+  a crash of the machine; with `everysec` up to two seconds of messages may be lost in one.
+
+Who retries: a command that met a broken connection is sent once more, on a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.retry import Retry
+
+from wis2_gc_common.errors import Poison, Reason, Unavailable
+from wis2_gc_common.logs import get_logger
+from wis2_gc_common.queue import scripts
+from wis2_gc_common.queue.base import DeadLetter, Depth, Received, Sent
+from wis2_gc_common.queue.codec import decode_envelope, encode_envelope
+from wis2_gc_common.queue.keys import GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from wis2_gc_common.queue.base import Envelope
+    from wis2_gc_common.queue.keys import QueueKeys
+    from wis2_gc_common.queue.scripts import Script
+
+_log = get_logger(__name__)
+
+#: Envelopes per call of `send`.
+MAX_BATCH = 100
+#: A notification has at most 8192 bytes and a topic 1024; what is far beyond was never checked.
+MAX_ENTRY_BYTES = 64 * 1024
+#: Dead letters kept, and for how long (SQS keeps them 14 days): the oldest go first. They are no
+#: messages any more, and an outage elsewhere must not fill the memory of the registry.
+MAX_DEAD_LETTERS = 100_000
+DEAD_LETTER_DAYS = 14
+#: Seconds Redis has to accept a connection, and to answer.
+CONNECT_TIMEOUT_S = 3.0
+ANSWER_TIMEOUT_S = 5.0
+#: Longest single wait for new messages. A message delayed by someone else meanwhile may come this
+#: much late, and only to an idle queue.
+MAX_BLOCK_S = 1.0
+#: How often per visibility time the messages of dead consumers are looked for, and at least.
+_LOOKS_PER_VISIBILITY = 4
+_MAX_LOOK_INTERVAL_S = 5.0
+#: Consumers that own nothing are forgotten after this many visibility times.
+_FORGET_AFTER_VISIBILITIES = 20
+#: Receipts in one script call: bounds the time Redis spends in it.
+_RECEIPTS_PER_CALL = 500
+_MAX_ERROR_CHARS = 1000
+_NO_CURSOR = b"0-0"
+
+
+@contextlib.contextmanager
+def _outages_translated() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise Unavailable("queue", f"{type(error).__name__}: {error}"[:200]) from error
+
+
+def _options(*, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
+    return {
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": answer_timeout_s,
+        # The shape of replies is that of RESP2, whatever the library prefers.
+        "protocol": 2,
+        "decode_responses": False,
+    }
+
+
+def _sync_client(redis_url: str) -> redis.Redis:
+    retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+    return redis.Redis.from_url(redis_url, retry=retry, **_options())
+
+
+def _run(client: redis.Redis, script: Script, keys: Sequence[str], *args: object) -> Any:
+    execute: Callable[..., Any] = client.execute_command
+    with _outages_translated():
+        try:
+            return execute("EVALSHA", script.sha, len(keys), *keys, *args)
+        except NoScriptError:  # Redis is new, or was restarted
+            return execute("EVAL", script.source, len(keys), *keys, *args)
+
+
+class RedisStreamSender:
+    """`base.Sender` on a Redis stream."""
+
+    def __init__(self, redis_url: str, *, stream: str, delayed: str, max_length: int) -> None:
+        self._keys = (stream, delayed)
+        self._max_length = max_length
+        self._client = _sync_client(redis_url)
+
+    @property
+    def max_batch(self) -> int:
+        """How many envelopes one call may take."""
+        return MAX_BATCH
+
+    def send(self, batch: Sequence[Envelope]) -> list[Sent]:
+        """Send up to `max_batch` envelopes in one round trip; one answer per entry, in order.
+
+        REFUSED: `max_length` messages wait already, the delayed among them.
+        """
+        if len(batch) > MAX_BATCH:
+            raise ValueError(f"{len(batch)} envelopes in a batch of at most {MAX_BATCH}")
+        entries = [_entry(envelope) for envelope in batch]
+        good = [entry for entry in entries if entry is not None]
+        accepted = _run(self._client, scripts.SEND, self._keys, self._max_length, *good)
+        answers = []
+        for entry in entries:
+            if entry is None:
+                answers.append(Sent.POISON)
+                continue
+            answers.append(Sent.ACCEPTED if accepted > 0 else Sent.REFUSED)
+            accepted -= 1
+        return answers
+
+    def close(self) -> None:
+        """Release connections. Never raises."""
+        with contextlib.suppress(RedisError, OSError):
+            self._client.close()
+
+
+def _entry(envelope: Envelope) -> bytes | None:
+    try:
+        entry = encode_envelope(envelope)
+    except Poison:
+        return None
+    return entry if len(entry) <= MAX_ENTRY_BYTES else None
+
+
+class RedisStreamQueue:
+    """`base.Queue` on a Redis stream. Used by one event loop.
+
+    Two kinds of connections: one on which `receive` asks and waits, and a few for all else, so
+    that a wait holds up nothing.
+    """
+
+    def __init__(
+        self, redis_url: str, *, keys: QueueKeys, consumer: str, visibility_s: float
+    ) -> None:
+        self._keys = keys
+        self._consumer = consumer
+        self._visibility_s = visibility_s
+        self._commands = redis.asyncio.Redis.from_url(
+            redis_url,
+            retry=AsyncRetry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            **_options(),
+        )
+        # Never sends anything twice: a lost reply may have handed out messages (see _recover).
+        self._receiver = redis.asyncio.Redis.from_url(
+            redis_url,
+            retry=AsyncRetry(NoBackoff(), 0),
+            single_connection_client=True,
+            **_options(answer_timeout_s=MAX_BLOCK_S + ANSWER_TIMEOUT_S),
+        )
+        # The reply as it comes, the same shape in every version of the library.
+        self._receiver.set_response_callback("XREADGROUP", cast("Any", _unchanged))
+        self._execute: Callable[..., Awaitable[Any]] = self._receiver.execute_command
+        self._receiver_id: int | None = None
+        self._receiving = asyncio.Lock()
+        self._fetching: asyncio.Task[list[Received]] | None = None
+        self._withdrawing: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+        self._has_received = False
+        #: Redis may have given us messages that we do not know of: at start, and after errors.
+        self._must_recover = True
+        #: Ids of the messages we know of.
+        self._held: set[str] = set()
+        self._look_interval_s = min(_MAX_LOOK_INTERVAL_S, visibility_s / _LOOKS_PER_VISIBILITY)
+        self._next_look_at = 0.0
+        self._next_forget_at = 0.0
+        self._cursor = _NO_CURSOR
+
+    @property
+    def visibility_s(self) -> float:
+        """How long a received message stays invisible unless it is extended."""
+        return self._visibility_s
+
+    async def receive(self, max_messages: int, *, wait_s: float) -> list[Received]:
+        """Return up to `max_messages`, waiting at most `wait_s` for the first.
+
+        Cancelled, it hands back what it has got meanwhile: nothing is lost, nothing waits.
+        """
+        if max_messages < 1:
+            return []
+        async with self._receiving:
+            if self._withdrawing is not None:
+                await asyncio.shield(self._withdrawing)
+                self._withdrawing = None
+            if self._closing.is_set():
+                raise Unavailable("queue", "closed")
+            self._has_received = True
+            # A task of its own: were the exchange with Redis itself cancelled, its answer, and
+            # the messages in it, would be lost until their visibility ends.
+            fetching = asyncio.create_task(self._fetch(max_messages, wait_s))
+            self._fetching = fetching
+            try:
+                messages = await asyncio.shield(fetching)
+            except asyncio.CancelledError:
+                self._must_recover = True
+                if not fetching.cancelling():  # the whole loop is being taken down
+                    self._withdrawing = asyncio.create_task(self._withdraw(fetching))
+                raise
+            finally:
+                self._fetching = None
+            return [] if self._closing.is_set() else messages
+
+    async def extend(self, receipts: Sequence[str]) -> None:
+        """Restart the visibility of these deliveries now. Unknown ones are ignored."""
+        for start in range(0, len(receipts), _RECEIPTS_PER_CALL):
+            await self._call(scripts.EXTEND, *receipts[start : start + _RECEIPTS_PER_CALL])
+
+    async def delete(self, receipts: Sequence[str]) -> None:
+        """Forget these messages for good. Unknown ones are ignored."""
+        for start in range(0, len(receipts), _RECEIPTS_PER_CALL):
+            some = receipts[start : start + _RECEIPTS_PER_CALL]
+            await self._call(scripts.DELETE, *some)
+            self._held.difference_update(map(_id_of, some))
+
+    async def put_back(self, received: Received, *, delay_s: float, attempts: int) -> None:
+        """Hand the message back; it comes again after `delay_s` (0: now), as a first delivery."""
+        envelope = encode_envelope(dataclasses.replace(received.envelope, attempts=attempts))
+        delay_ms = max(0, round(delay_s * 1000))
+        await self._call(
+            scripts.PUT_BACK, received.receipt, delay_ms, envelope, other=self._keys.delayed
+        )
+        self._held.discard(_id_of(received.receipt))
+
+    async def dead_letter(self, received: Received, *, reason: str, last_error: str) -> None:
+        """Move the message to the dead letters, atomically."""
+        _, trimmed = await self._call(
+            scripts.DEAD_LETTER,
+            received.receipt,
+            encode_envelope(received.envelope),
+            reason,
+            last_error[:_MAX_ERROR_CHARS].encode(errors="replace"),
+            MAX_DEAD_LETTERS,
+            DEAD_LETTER_DAYS * 86_400_000,
+            other=self._keys.dead,
+        )
+        self._held.discard(_id_of(received.receipt))
+        if trimmed:
+            _log.warning("dead_letters_expired", count=trimmed)
+
+    async def depth(self) -> Depth:
+        """Return how much waits, in one round trip."""
+        keys = (self._keys.stream, self._keys.delayed, self._keys.dead)
+        ready, in_flight, delayed, dead, oldest_ms = await _run_async(
+            self._commands, scripts.DEPTH, keys, GROUP
+        )
+        return Depth(
+            ready=ready,
+            in_flight=in_flight,
+            delayed=delayed,
+            dead=dead,
+            oldest_s=oldest_ms / 1000,
+        )
+
+    async def close(self) -> None:
+        """Release connections; messages still held are handed to others at once. Never raises."""
+        self._closing.set()
+        # Redis being away, what is held comes back when its visibility ends.
+        with contextlib.suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                if self._withdrawing is not None:
+                    await self._withdrawing
+                if self._fetching is not None:
+                    await self._unblock()
+                    await asyncio.wait({self._fetching})
+                if self._has_received:
+                    await self._call(scripts.HAND_BACK)
+        for client in (self._receiver, self._commands):
+            with contextlib.suppress(RedisError, OSError):
+                await client.aclose()
+
+    async def _call(self, script: Script, *args: object, other: str | None = None) -> Any:
+        keys = (self._keys.stream,) if other is None else (self._keys.stream, other)
+        return await _run_async(self._commands, script, keys, GROUP, self._consumer, *args)
+
+    async def _fetch(self, max_messages: int, wait_s: float) -> list[Received]:
+        deadline = time.monotonic() + wait_s
+        try:
+            while True:
+                if self._must_recover:
+                    messages = await self._recover(max_messages)
+                    if messages:
+                        return messages
+                messages, next_due_s = await self._ask(max_messages)
+                left_s = deadline - time.monotonic()
+                if messages or left_s <= 0 or self._closing.is_set():
+                    return messages
+                messages = await self._block(max_messages, min(left_s, next_due_s, MAX_BLOCK_S))
+                if messages:
+                    return messages
+        except BaseException:
+            self._must_recover = True
+            raise
+
+    async def _recover(self, max_messages: int) -> list[Received]:
+        """Return messages that Redis says are ours and that we do not know of."""
+        with _outages_translated():
+            try:
+                self._receiver_id = await self._execute("CLIENT ID")
+            except ResponseError:
+                # Not allowed to ask: then closing waits for the end of a wait, MAX_BLOCK_S.
+                self._receiver_id = None
+        has_more, *flat = await _run_async(
+            self._receiver,
+            scripts.RECOVER,
+            (self._keys.stream,),
+            GROUP,
+            self._consumer,
+            max_messages,
+            *self._held,
+        )
+        self._must_recover = bool(has_more)
+        return await self._accept(flat)
+
+    async def _ask(self, max_messages: int) -> tuple[list[Received], float]:
+        """Return what there is now, and in how many seconds there may be more unannounced."""
+        now = time.monotonic()
+        is_looking = now >= self._next_look_at or self._cursor != _NO_CURSOR
+        is_forgetting = now >= self._next_forget_at
+        next_due_ms, cursor, *flat = await _run_async(
+            self._receiver,
+            scripts.RECEIVE,
+            (self._keys.stream, self._keys.delayed),
+            GROUP,
+            self._consumer,
+            max_messages,
+            round(self._visibility_s * 1000),
+            self._cursor if is_looking else "",
+            round(self._forget_after_s * 1000) if is_forgetting else "",
+        )
+        self._cursor = cursor
+        if is_looking:
+            self._next_look_at = now + self._look_interval_s
+        if is_forgetting:
+            self._next_forget_at = now + self._forget_after_s
+        next_due_s = next_due_ms / 1000 if next_due_ms >= 0 else self._look_interval_s
+        return await self._accept(flat), min(next_due_s, self._look_interval_s)
+
+    @property
+    def _forget_after_s(self) -> float:
+        return self._visibility_s * _FORGET_AFTER_VISIBILITIES
+
+    async def _block(self, max_messages: int, wait_s: float) -> list[Received]:
+        """Wait for new messages on the receiver's connection."""
+        try:
+            with _outages_translated():
+                reply = await self._execute(
+                    "XREADGROUP",
+                    *("GROUP", GROUP, self._consumer),
+                    *("COUNT", max_messages),
+                    *("BLOCK", max(1, round(wait_s * 1000))),
+                    *("STREAMS", self._keys.stream, ">"),
+                )
+        except Unavailable as error:
+            # The stream went away while we waited for it (FLUSHALL): asking makes a new one.
+            if isinstance(error.__cause__, ResponseError) and "UNBLOCKED" in error.detail:
+                return []
+            if isinstance(error.__cause__, ResponseError) and "NOGROUP" in error.detail:
+                return []
+            raise
+        if not reply:
+            return []
+        flat = []
+        for entry_id, fields in reply[0][1]:
+            flat += [entry_id, fields[1] if fields[0] == b"e" else b"", 1]
+        return await self._accept(flat)
+
+    async def _accept(self, flat: list[Any]) -> list[Received]:
+        """Return the messages in `id, envelope, deliveries, …`; what is none of ours is dropped."""
+        messages = []
+        junk = []
+        parts = iter(flat)
+        for entry_id, data, deliveries in zip(parts, parts, parts, strict=True):
+            message_id = entry_id.decode()
+            receipt = f"{message_id}/{deliveries}"
+            try:
+                envelope = decode_envelope(data)
+            except Poison as error:
+                junk.append(receipt)
+                _log.error("queue_entry_undecodable", entry=message_id, detail=error.detail)
+                continue
+            self._held.add(message_id)
+            messages.append(Received(envelope, receipt, deliveries))
+        if junk:
+            await self.delete(junk)
+        return messages
+
+    async def _withdraw(self, fetching: asyncio.Task[list[Received]]) -> None:
+        """End a wait that nobody waits for any more, and hand back what it has got."""
+        with contextlib.suppress(Unavailable):
+            await self._unblock()
+            for message in await fetching:
+                await self.put_back(message, delay_s=0, attempts=message.envelope.attempts)
+
+    async def _unblock(self) -> None:
+        execute: Callable[..., Awaitable[Any]] = self._commands.execute_command
+        if self._receiver_id is not None:
+            with _outages_translated(), contextlib.suppress(ResponseError):
+                await execute("CLIENT UNBLOCK", self._receiver_id)
+
+
+async def _run_async(
+    client: redis.asyncio.Redis, script: Script, keys: Sequence[str], *args: object
+) -> Any:
+    execute: Callable[..., Awaitable[Any]] = client.execute_command
+    with _outages_translated():
+        try:
+            return await execute("EVALSHA", script.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await execute("EVAL", script.source, len(keys), *keys, *args)
+
+
+def _id_of(receipt: str) -> str:
+    return receipt.partition("/")[0]
+
+
+def _unchanged(reply: Any, **_: Any) -> Any:
+    return reply
+
+
+class RedisStreamDeadLetters:
+    """`base.DeadLetters` on a Redis stream."""
+
+    def __init__(self, redis_url: str, *, keys: QueueKeys) -> None:
+        self._keys = keys
+        self._client = _sync_client(redis_url)
+
+    def redrive(self, limit: int | None = None) -> int:
+        """Move dead letters (all there are now, or the oldest `limit`) back as new messages.
+
+        Their attempts start again at 0. Those that die again meanwhile are not moved again.
+        """
+        with _outages_translated():
+            left: int = self._client.xlen(self._keys.dead)
+        if limit is not None:
+            left = min(left, limit)
+        moved = 0
+        for page in self._pages(left):
+            args: list[object] = []
+            for entry_id, letter in page:
+                if letter is not None:
+                    envelope = dataclasses.replace(letter.envelope, attempts=0)
+                    args += [entry_id, encode_envelope(envelope)]
+            moved += _run(
+                self._client, scripts.REDRIVE, [self._keys.stream, self._keys.dead], *args
+            )
+        return moved
+
+    def close(self) -> None:
+        """Release connections. Never raises."""
+        with contextlib.suppress(RedisError, OSError):
+            self._client.close()
+
+    def _pages(self, limit: int) -> Iterator[list[tuple[bytes, DeadLetter | None]]]:
+        """Yield ids and dead letters, oldest first; None for an entry that is not ours."""
+        start = b"-"
+        while limit > 0:
+            count = min(MAX_BATCH, limit)
+            reply = _run(self._client, scripts.DEAD_PAGE, [self._keys.dead], start, count)
+            if not reply:
+                return
+            yield [(entry_id, _dead_letter(fields)) for entry_id, fields in reply]
+            limit -= len(reply)
+            start = b"(" + reply[-1][0]
+
+    # Last, because the name hides the type within the class.
+    def list(self, limit: int) -> list[DeadLetter]:
+        """Return the oldest `limit` dead letters without removing them."""
+        return [letter for page in self._pages(limit) for _, letter in page if letter is not None]
+
+
+def _dead_letter(fields: Sequence[bytes]) -> DeadLetter | None:
+    facts = dict(zip(fields[::2], fields[1::2], strict=True))
+    try:
+        return DeadLetter(
+            envelope=decode_envelope(facts.get(b"e", b"")),
+            reason=facts.get(b"reason", Reason.UNEXPECTED.encode()).decode(errors="replace"),
+            last_error=facts.get(b"error", b"").decode(errors="replace"),
+            died_ms=int(facts.get(b"died_ms", b"0")),
+        )
+    except (Poison, ValueError):
+        return None

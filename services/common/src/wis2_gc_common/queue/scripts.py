@@ -1,0 +1,34 @@
+"""The Lua scripts of the Redis-stream queue, read once at import."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script and the name by which Redis knows it once it has run."""
+
+    source: str
+    sha: str
+
+
+def _script(*names: str) -> Script:
+    folder = resources.files(__package__) / "lua"
+    source = "\n".join((folder / f"{name}.lua").read_text(encoding="utf-8") for name in names)
+    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+SEND = _script("send")
+RECEIVE = _script("receive")
+RECOVER = _script("recover")
+EXTEND = _script("holds", "extend")
+DELETE = _script("holds", "delete")
+PUT_BACK = _script("holds", "put_back")
+DEAD_LETTER = _script("holds", "dead_letter")
+HAND_BACK = _script("hand_back")
+DEPTH = _script("depth")
+REDRIVE = _script("redrive")
+DEAD_PAGE = _script("dead_page")
