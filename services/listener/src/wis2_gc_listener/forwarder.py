@@ -1,0 +1,395 @@
+"""From the inbox to the queue: judge, look, send, and only then acknowledge (DESIGN.md 3).
+
+One thread, which alone uses the sender and the registry. A batch is finished before the next is
+begun, so that acknowledgements leave strictly in the order of arrival.
+
+Who retries: this thread, a batch that the queue did not take, until it does or the listener
+stops. Meanwhile nothing is acknowledged and the broker's window bounds what waits in memory.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.logs import get_logger
+from wis2_gc_common.metrics_catalogue import DROPPED, QUEUED, RECEIVED, field
+from wis2_gc_common.queue.base import Envelope, Sent
+from wis2_gc_common.registry.base import ProcessStatus
+from wis2_gc_listener.backoff import Backoff
+from wis2_gc_listener.in_order import InOrder
+from wis2_gc_listener.triage import Drop, DropReason, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from wis2_gc_common.decision import Held
+    from wis2_gc_common.notification import Notification
+    from wis2_gc_common.queue.base import Sender
+    from wis2_gc_common.registry.base import ListenerRegistry
+    from wis2_gc_listener.arrivals import Arrival, Inbox
+    from wis2_gc_listener.global_broker import BrokerState
+    from wis2_gc_listener.triage import Triage
+
+_log = get_logger(__name__)
+
+#: A flush does not wait for more than this: half of mosquitto's default window of 20. A broker
+#: that waits for acknowledgements never waits for us to wait for its messages.
+FLUSH_AT = 10
+#: What is waiting anyway goes into one look at the registry, up to this many.
+MAX_BATCH = 100
+#: A log line about one and the same outage at most this often.
+_OUTAGE_LOG_EVERY_S = 30.0
+#: How many refused notifications are logged in full per second; all are counted.
+_REFUSALS_LOGGED_PER_REPORT = 5
+
+
+class Broker(Protocol):
+    """What the forwarder needs of the Global Broker."""
+
+    @property
+    def state(self) -> BrokerState:
+        """The connection as it is now."""
+
+    def acknowledge(self, arrivals: Iterable[Arrival]) -> None:
+        """Let the broker forget these, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a listener reports about itself that never changes."""
+
+    broker_name: str
+    broker_address: str
+    """Without user and password."""
+    topics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """In seconds."""
+
+    linger_s: float = 0.005
+    """How long a single notification waits for company: a batch costs little more than one."""
+    report_every_s: float = 1.0
+    heartbeat_every_s: float = 3.0
+    registry_first_s: float = 1.0
+    registry_longest_s: float = 5.0
+    queue_first_s: float = 0.1
+    queue_longest_s: float = 5.0
+
+
+class Forwarder:
+    """Runs until stopped. `stop` lets it finish what has arrived, unless the queue is away."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        inbox: Inbox,
+        triage: Triage,
+        sender: Sender,
+        registry: ListenerRegistry,
+        broker: Broker,
+        on_crash: Callable[[], None],
+        timing: Timing | None = None,
+    ) -> None:
+        self._identity = identity
+        self._inbox = inbox
+        self._triage = triage
+        self._sender = sender
+        self._registry = registry
+        self._broker = broker
+        self._on_crash = on_crash
+        self._timing = timing or Timing()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="forwarder", daemon=True)
+        self._beat_at = time.monotonic()
+
+        self._received = self._queued = self._dropped = 0
+        self._last_message_ms = 0
+        self._in_hand = InOrder([])
+        self._queue_problem = ""
+        self._queue_logged_at = 0.0
+        self._queue_backoff = Backoff(
+            first_s=self._timing.queue_first_s, longest_s=self._timing.queue_longest_s
+        )
+        self._registry_problem = ""
+        self._registry_again_at = 0.0
+        self._registry_backoff = Backoff(
+            first_s=self._timing.registry_first_s, longest_s=self._timing.registry_longest_s
+        )
+        self._unreported: Counter[str] = Counter()
+        self._report_due_at = 0.0
+        self._heartbeat_due_at = 0.0
+        self._refusals_to_log = _REFUSALS_LOGGED_PER_REPORT
+        self._received_field = field(RECEIVED, identity.broker_name)
+        self._queued_field = field(QUEUED, identity.broker_name)
+        self._dropped_fields: dict[str, str] = {}
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the forwarder thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def stalled_s(self) -> float:
+        """For how long it has made no progress, in seconds; 0 while the queue is known away."""
+        return 0.0 if self._queue_problem else time.monotonic() - self._beat_at
+
+    @property
+    def problem(self) -> str:
+        """What is wrong on our side, "" when nothing is."""
+        return self._queue_problem or self._registry_problem
+
+    def start(self) -> None:
+        """Begin, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self, *, timeout_s: float) -> bool:
+        """Finish what has arrived and report it; return whether it ended in time."""
+        self._stopping.set()
+        self._inbox.wake()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._forward_until_stopped()
+        except Exception:  # noqa: BLE001 - a thread must not die silently
+            # Nothing unacknowledged is lost: the broker sends it again to our successor.
+            _log.exception("forwarder_crashed")
+            self._on_crash()
+
+    def _forward_until_stopped(self) -> None:
+        while True:
+            self._beat_at = time.monotonic()
+            batch = self._inbox.take(
+                MAX_BATCH,
+                enough=FLUSH_AT,
+                linger_s=self._timing.linger_s,
+                timeout_s=min(0.5, self._timing.report_every_s),
+            )
+            if batch:
+                if not self._forward(batch):
+                    break
+            elif self._stopping.is_set():
+                break
+            self._report()
+        self._report(is_last=True)
+
+    def _forward(self, batch: list[Arrival]) -> bool:
+        """Bring one batch to its end; False when the listener stops before the queue took it."""
+        self._in_hand = progress = InOrder(batch)
+        self._received += len(batch)
+        self._last_message_ms = batch[-1].arrived_ms
+        self._unreported[self._received_field] += len(batch)
+        passed = self._sort_out(batch, progress)
+        self._broker.acknowledge(progress.release())
+        return self._send(batch, passed, progress)
+
+    def _sort_out(self, batch: Sequence[Arrival], progress: InOrder) -> list[int]:
+        """Settle what is dropped; return the indices of what goes to the queue."""
+        to_look_up: list[tuple[int, Notification]] = []
+        passed: list[int] = []
+        for index, arrival in enumerate(batch):
+            try:
+                verdict = self._triage.judge(arrival.topic, arrival.payload)
+            except Exception:  # noqa: BLE001 - strangers' input must not stop the others
+                # Not certainly useless, so it passes; the manager has dead letters for such.
+                _log.exception("triage_failed", topic=arrival.topic[:200])
+                passed.append(index)
+                continue
+            if isinstance(verdict, Drop):
+                self._drop(arrival, verdict)
+                progress.settle(index)
+            else:
+                to_look_up.append((index, verdict))
+        held = self._look([notification.data_id for _, notification in to_look_up])
+        for (index, notification), record in zip(to_look_up, held, strict=True):
+            decision = refusal(record, notification)
+            if decision is None:
+                passed.append(index)
+            else:
+                self._count_dropped(decision)
+                progress.settle(index)
+        passed.sort()
+        return passed
+
+    def _look(self, data_ids: list[str]) -> Sequence[Held | None]:
+        """Ask the registry; while it is away everything passes, as if nothing were held."""
+        nothing: list[Held | None] = [None] * len(data_ids)
+        if not data_ids or time.monotonic() < self._registry_again_at:
+            return nothing
+        try:
+            held = self._registry.look(data_ids)
+        except Unavailable as error:
+            self._registry_failed(str(error))
+        except Exception as error:  # noqa: BLE001 - an adapter's bug is an outage to us
+            _log.exception("registry_failed_unexpectedly")
+            self._registry_failed(type(error).__name__)
+        else:
+            self._registry_answered()
+            return held
+        return nothing
+
+    def _send(self, batch: Sequence[Arrival], passed: list[int], progress: InOrder) -> bool:
+        """Send until the queue has answered for each; False when stopped before that."""
+        envelopes = {
+            index: Envelope(
+                topic=batch[index].topic,
+                payload=batch[index].payload,
+                broker=self._identity.broker_name,
+                arrived_ms=batch[index].arrived_ms,
+            )
+            for index in passed
+        }
+        left = passed
+        while left:
+            chunk = left[: self._sender.max_batch]
+            refused = chunk
+            try:
+                answers = self._sender.send([envelopes[index] for index in chunk])
+                refused = self._settle(batch, chunk, answers, progress)
+                problem = "the queue refuses, it is full or throttled" if refused else ""
+            except Unavailable as error:
+                problem = str(error)
+            except Exception as error:  # noqa: BLE001 - an adapter's bug is an outage to us
+                _log.exception("queue_failed_unexpectedly")
+                problem = f"queue: {type(error).__name__}"
+            self._broker.acknowledge(progress.release())
+            left = refused + left[len(chunk) :]
+            if not problem:
+                self._queue_answered()
+                continue
+            self._queue_failed(problem)
+            if self._stopping.is_set():
+                return False
+            self._pause(self._queue_backoff.next_s())
+        return True
+
+    def _settle(
+        self,
+        batch: Sequence[Arrival],
+        chunk: list[int],
+        answers: Sequence[Sent],
+        progress: InOrder,
+    ) -> list[int]:
+        """Note what became of each; return those to be sent again."""
+        refused = []
+        for index, answer in zip(chunk, answers, strict=True):
+            if answer is Sent.REFUSED:
+                refused.append(index)
+                continue
+            if answer is Sent.ACCEPTED:
+                self._queued += 1
+                self._unreported[self._queued_field] += 1
+            else:
+                self._drop(batch[index], Drop(DropReason.NOT_QUEUEABLE))
+            progress.settle(index)
+        return refused
+
+    def _drop(self, arrival: Arrival, drop: Drop) -> None:
+        self._count_dropped(drop.reason)
+        if drop.reason in _QUIET or self._refusals_to_log <= 0:
+            return
+        self._refusals_to_log -= 1
+        _log.warning(
+            "notification_refused",
+            topic=arrival.topic[:200],
+            reason=drop.reason,
+            detail=drop.detail,
+        )
+
+    def _count_dropped(self, reason: str) -> None:
+        self._dropped += 1
+        name = self._dropped_fields.get(reason)
+        if name is None:
+            name = field(DROPPED, self._identity.broker_name, reason)
+            self._dropped_fields[reason] = name
+        self._unreported[name] += 1
+
+    def _pause(self, delay_s: float) -> None:
+        """Wait for the queue to come back, alive and reporting."""
+        deadline = time.monotonic() + delay_s
+        while (left_s := deadline - time.monotonic()) > 0 and not self._stopping.is_set():
+            self._beat_at = time.monotonic()
+            self._report()
+            self._stopping.wait(min(left_s, 0.5))
+
+    def _report(self, *, is_last: bool = False) -> None:
+        """Add our counts to the registry's, and say that we live; both only now and then."""
+        now = time.monotonic()
+        if not is_last and now < min(self._report_due_at, self._heartbeat_due_at):
+            return
+        self._refusals_to_log = _REFUSALS_LOGGED_PER_REPORT
+        self._report_due_at = now + self._timing.report_every_s
+        if now < self._registry_again_at:
+            return
+        try:
+            if self._unreported:
+                self._registry.count(dict(self._unreported))
+                self._unreported.clear()
+            if is_last or now >= self._heartbeat_due_at:
+                self._heartbeat_due_at = now + self._timing.heartbeat_every_s
+                self._registry.heartbeat(self._status(is_last=is_last))
+        except Unavailable as error:
+            self._registry_failed(str(error))
+        except Exception as error:  # noqa: BLE001 - an adapter's bug is an outage to us
+            _log.exception("registry_failed_unexpectedly")
+            self._registry_failed(type(error).__name__)
+        else:
+            self._registry_answered()
+
+    def _status(self, *, is_last: bool) -> ProcessStatus:
+        state = self._broker.state
+        return ProcessStatus(
+            kind="listener",
+            name=self._identity.broker_name,
+            is_ready=state.is_ready and not is_last,
+            facts={
+                "broker": self._identity.broker_address,
+                "connected": state.is_connected and not is_last,
+                "topics": list(self._identity.topics),
+                "received": self._received,
+                "dropped": self._dropped,
+                "queued": self._queued,
+                "last_message_s": self._last_message_ms / 1000,
+                "unacknowledged": len(self._inbox) + self._in_hand.unreleased,
+                "last_problem": "stopped" if is_last else state.problem or self.problem,
+            },
+        )
+
+    def _queue_failed(self, problem: str) -> None:
+        now = time.monotonic()
+        if not self._queue_problem or now - self._queue_logged_at >= _OUTAGE_LOG_EVERY_S:
+            self._queue_logged_at = now
+            _log.error("queue_away", problem=problem, waiting=len(self._inbox))
+        self._queue_problem = problem
+
+    def _queue_answered(self) -> None:
+        if self._queue_problem:
+            _log.info("queue_back")
+            self._queue_problem = ""
+            self._queue_backoff.reset()
+
+    def _registry_failed(self, problem: str) -> None:
+        if not self._registry_problem:
+            _log.error("registry_away", problem=problem)
+        self._registry_problem = problem
+        self._registry_again_at = time.monotonic() + self._registry_backoff.next_s()
+
+    def _registry_answered(self) -> None:
+        if self._registry_problem:
+            _log.info("registry_back")
+            self._registry_problem = ""
+            self._registry_backoff.reset()
+
+
+#: Expected in great numbers: counted, never logged one by one.
+_QUIET = frozenset({DropReason.RECOMMENDED, DropReason.OWN, DropReason.NOT_SUBSCRIBED})

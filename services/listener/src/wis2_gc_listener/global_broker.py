@@ -1,0 +1,549 @@
+"""The connection to one Global Broker: a thin adapter over paho-mqtt.
+
+One thread of ours drives paho's own network functions and is the only one that touches its
+client: paho's `ack` from another thread may write to the socket at the same time as its loop.
+Each connection is a client object of its own, with a generation number; an acknowledgement of an
+earlier generation finds no client to go to, so a stale packet id is never acknowledged.
+
+Reconnects for ever, with growing delays. Raises nothing to its users: `state` says what is wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from paho.mqtt.client import Client, MQTTv5, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from wis2_gc_common.logs import get_logger
+from wis2_gc_common.notification import MAX_NOTIFICATION_BYTES
+from wis2_gc_common.topic import DEFAULT_FILTERS
+from wis2_gc_listener.arrivals import Arrival
+from wis2_gc_listener.backoff import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from wis2_gc_common.settings import BrokerUrl
+    from wis2_gc_listener.arrivals import Inbox
+    from wis2_gc_listener.settings import MqttVersion
+
+_log = get_logger(__name__)
+
+#: How long the broker keeps our session while we are away: twice the hour that is asked for.
+SESSION_EXPIRY_S = 2 * 3600
+#: How many unacknowledged messages the broker may send: 1000 a second at 0.5 s round trip.
+RECEIVE_MAXIMUM = 500
+#: The broker does not even send what is larger (MQTT 5); 16 times the largest valid notification.
+MAX_PACKET_BYTES = 16 * MAX_NOTIFICATION_BYTES
+KEEPALIVE_S = 60
+CONNECT_TIMEOUT_S = 10.0
+#: How long CONNACK and SUBACK may take.
+ANSWER_TIMEOUT_S = 30.0
+#: A connection that lasted this long was a good one: the next failure starts with a short delay.
+#: Two listeners that throw each other out (MQTT 3.1.1 does not say so) thus slow down.
+_STABLE_S = 30.0
+#: Packets read before acknowledgements get their turn.
+_READ_BURST = 100
+_FAILED = 0x80
+_SESSION_TAKEN_OVER = 0x8E
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """Bounds of the growing delays, in seconds."""
+
+    reconnect_first_s: float = 1.0
+    reconnect_longest_s: float = 60.0
+    resubscribe_first_s: float = 10.0
+    resubscribe_longest_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerState:
+    """What an operator wants to know; `problem` is "" when all is well."""
+
+    is_connected: bool = False
+    is_subscribed: bool = False
+    problem: str = "not connected yet"
+    generation: int = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether notifications arrive."""
+        return self.is_connected and self.is_subscribed
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Return a context that verifies against the system's authorities and those of `ca_file`.
+
+    Raises OSError (ssl.SSLError is one): the file is no PEM file of certificates.
+    """
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(cafile=str(ca_file))
+    return context
+
+
+class GlobalBroker:
+    """Receives into an inbox, acknowledges on request.
+
+    `on_taken_over` is called once, from the network thread, when another client has taken our
+    session: whoever runs under our name shall have it, we end.
+    """
+
+    def __init__(
+        self,
+        url: BrokerUrl,
+        *,
+        client_id: str,
+        topics: Sequence[str],
+        mqtt_version: MqttVersion,
+        tls: ssl.SSLContext | None,
+        inbox: Inbox,
+        on_taken_over: Callable[[], None],
+        delays: Delays | None = None,
+    ) -> None:
+        self.url = url
+        self.client_id = client_id
+        self.topics = tuple(topics)
+        self.mqtt_version = mqtt_version
+        self.tls = tls
+        self.inbox = inbox
+        self.delays = delays or Delays()
+        self.acknowledgements: deque[Arrival] = deque()
+        self.is_reading = True
+        self.is_stopping = threading.Event()
+        self._on_taken_over = on_taken_over
+        self._state = BrokerState()
+        self._beat_at = time.monotonic()
+        self._is_woken = False
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="global-broker", daemon=True)
+
+    @property
+    def state(self) -> BrokerState:
+        """The connection as it is now."""
+        return self._state
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the network thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def stalled_s(self) -> float:
+        """For how long the network thread has not gone round its loop, in seconds."""
+        return time.monotonic() - self._beat_at
+
+    def start(self) -> None:
+        """Connect, from a thread of its own."""
+        self._thread.start()
+
+    def acknowledge(self, arrivals: Iterable[Arrival]) -> None:
+        """Let the broker forget these, in this order; those of earlier connections are ignored."""
+        self.acknowledgements.extend(arrivals)
+        if not self._is_woken:
+            self._is_woken = True
+            self._wake()
+
+    def stop_reading(self) -> None:
+        """Take no further messages; what has arrived can still be acknowledged."""
+        self.is_reading = False
+        self._wake()
+
+    def stop(self, *, timeout_s: float) -> None:
+        """Send what is acknowledged, and disconnect; the broker keeps the session."""
+        self.is_stopping.set()
+        self._wake()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            self._wake_reader.close()
+            self._wake_writer.close()
+
+    # What follows is called by the network thread only.
+
+    @property
+    def wake_reader(self) -> socket.socket:
+        """Readable when there is something to acknowledge, or to stop."""
+        return self._wake_reader
+
+    def clear_wake(self) -> None:
+        """Say that the wake-up was heard; to be called before looking at what changed."""
+        self._is_woken = False
+        with contextlib.suppress(BlockingIOError):
+            self._wake_reader.recv(4096)
+
+    def beat(self) -> None:
+        """Say that the network thread makes progress."""
+        self._beat_at = time.monotonic()
+
+    def change_state(self, **changes: object) -> None:
+        """Replace fields of `state`."""
+        self._state = replace(self._state, **changes)  # type: ignore[arg-type]
+
+    def _wake(self) -> None:
+        # Full: it will wake up anyway. Closed: nobody is left to wake.
+        with contextlib.suppress(OSError):
+            self._wake_writer.send(b"w")
+
+    def _run(self) -> None:
+        backoff = Backoff(
+            first_s=self.delays.reconnect_first_s, longest_s=self.delays.reconnect_longest_s
+        )
+        generation = 0
+        while not self.is_stopping.is_set():
+            generation += 1
+            self.change_state(generation=generation)
+            connection = _Connection(self, generation)
+            started_at = time.monotonic()
+            try:
+                connection.run()
+                problem = connection.problem or "the connection was lost"
+            except ssl.SSLError as error:
+                problem = f"TLS: {getattr(error, 'verify_message', '') or error.reason or error}"
+            except OSError as error:
+                problem = f"no connection: {error.strerror or error}"
+            except Exception as error:  # noqa: BLE001 - the thread must not die silently
+                # A bug of ours or of paho must not end this thread: unacknowledged messages come
+                # again with the next connection.
+                _log.exception("broker_connection_failed_unexpectedly")
+                problem = f"unexpected: {type(error).__name__}"
+            finally:
+                connection.close()
+                self.change_state(is_connected=False, is_subscribed=False)
+            if self.is_stopping.is_set():
+                break
+            self.change_state(problem=problem)
+            if connection.is_taken_over:
+                _log.error("session_taken_over", client_id=self.client_id)
+                self._on_taken_over()
+                break
+            if time.monotonic() - started_at >= _STABLE_S:
+                backoff.reset()
+            delay_s = backoff.next_s()
+            _log.warning(
+                "broker_connection_failed",
+                broker=str(self.url),
+                problem=problem,
+                retry_in_s=round(delay_s, 1),
+            )
+            self._wait(delay_s)
+
+    def _wait(self, delay_s: float) -> None:
+        deadline = time.monotonic() + delay_s
+        while (left_s := deadline - time.monotonic()) > 0 and not self.is_stopping.is_set():
+            self.beat()
+            self.is_stopping.wait(min(left_s, 1.0))
+
+
+class _Connection:
+    """One MQTT connection, from CONNECT to its end."""
+
+    def __init__(self, broker: GlobalBroker, generation: int) -> None:
+        self._broker = broker
+        self._generation = generation
+        self._arrived = 0
+        self._answer_due_at: float | None = None
+        self._resubscribe_at: float | None = None
+        self._resubscribe = Backoff(
+            first_s=broker.delays.resubscribe_first_s, longest_s=broker.delays.resubscribe_longest_s
+        )
+        self._subscribe_id: int | None = None
+        self.problem = ""
+        self.is_taken_over = False
+        self._client = self._make_client()
+
+    def run(self) -> None:
+        """Connect and serve until the connection ends or the broker object is stopped.
+
+        Raises OSError: no connection. `problem` says why an established one ended.
+        """
+        broker, client = self._broker, self._client
+        self._connect()
+        misc_due_at = 0.0
+        while (sock := client.socket()) is not None:
+            broker.beat()
+            if broker.is_stopping.is_set():
+                self._leave()
+                return
+            may_read = broker.is_reading and not broker.inbox.is_full
+            # TLS may hold decrypted bytes that select does not know of.
+            is_pending = may_read and _pending_bytes(sock) > 0
+            readers = [broker.wake_reader, sock] if may_read else [broker.wake_reader]
+            readable, _, _ = select.select(
+                readers, [sock] if client.want_write() else [], [], 0.0 if is_pending else 0.5
+            )
+            if is_pending or sock in readable:
+                self._read()
+            if broker.wake_reader in readable:
+                broker.clear_wake()
+            self._acknowledge()
+            if client.want_write():
+                client.loop_write()
+            now = time.monotonic()
+            if now >= misc_due_at:
+                misc_due_at = now + 1.0
+                client.loop_misc()
+                self._check_deadlines(now)
+
+    def close(self) -> None:
+        """Close the socket; the broker keeps the session. No-op when it is closed."""
+        sock = self._client.socket()
+        if sock is not None:
+            sock.close()
+
+    def _make_client(self) -> Client:
+        broker = self._broker
+        is_v5 = broker.mqtt_version == "5"
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=broker.client_id,
+            clean_session=None if is_v5 else False,
+            protocol=MQTTv5 if is_v5 else MQTTv311,
+            transport="websockets" if broker.url.is_websocket else "tcp",
+            # Reconnecting is our business; paho would also fall back to MQTT 3.1.
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        if broker.url.username is not None:
+            client.username_pw_set(
+                broker.url.username,
+                None if broker.url.password is None else str(broker.url.password),
+            )
+        if broker.url.is_websocket:
+            client.ws_set_options(path=broker.url.path)
+        if broker.url.is_tls:
+            client.tls_set_context(broker.tls)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.on_disconnect = self._on_disconnect
+        # With this set, paho leaves writing to us instead of writing at each acknowledgement.
+        client.on_socket_register_write = _leave_it_to_the_loop
+        return client
+
+    def _connect(self) -> None:
+        broker, client = self._broker, self._client
+        self._answer_due_at = time.monotonic() + CONNECT_TIMEOUT_S + ANSWER_TIMEOUT_S
+        if broker.mqtt_version == "5":
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = SESSION_EXPIRY_S
+            properties.ReceiveMaximum = RECEIVE_MAXIMUM
+            properties.MaximumPacketSize = MAX_PACKET_BYTES
+            client.connect(
+                broker.url.host,
+                broker.url.port,
+                KEEPALIVE_S,
+                clean_start=False,
+                properties=properties,
+            )
+        else:
+            client.connect(broker.url.host, broker.url.port, KEEPALIVE_S)
+        sock = client.socket()
+        if sock is not None:
+            with _alias(sock) as alias:
+                # Acknowledgements are small: held back, they would hold up a small window.
+                alias.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _read(self) -> None:
+        """Take what is there; paho reads one packet at a time."""
+        client, inbox = self._client, self._broker.inbox
+        for _ in range(_READ_BURST):
+            arrived = self._arrived
+            if client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS or self._arrived == arrived:
+                return
+            if inbox.is_full:
+                return
+
+    def _acknowledge(self) -> None:
+        waiting, client = self._broker.acknowledgements, self._client
+        while waiting:
+            arrival = waiting.popleft()
+            if arrival.generation == self._generation:
+                client.ack(arrival.packet_id, arrival.qos)
+
+    def _leave(self) -> None:
+        """Send the last acknowledgements and DISCONNECT, which does not end the session."""
+        client = self._client
+        self._acknowledge()
+        deadline = time.monotonic() + 2.0
+        sock = client.socket()
+        if sock is None:
+            return
+        with _alias(sock) as alias:
+            client.disconnect()
+            while client.want_write() and client.socket() is not None:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    return
+                select.select([], [alias], [], left_s)
+                client.loop_write()
+            # Closing while unread messages wait would reset the connection, and the broker might
+            # never see our last acknowledgements. So: read to the end.
+            _read_to_the_end(alias, deadline)
+
+    def _check_deadlines(self, now: float) -> None:
+        if self._answer_due_at is not None and now >= self._answer_due_at:
+            self.problem = "the broker does not answer"
+            self.close()
+            raise OSError(self.problem)
+        if self._resubscribe_at is not None and now >= self._resubscribe_at:
+            self._resubscribe_at = None
+            self._subscribe()
+
+    def _subscribe(self) -> None:
+        self._answer_due_at = time.monotonic() + ANSWER_TIMEOUT_S
+        if self._broker.mqtt_version == "5":
+            # Retained messages only with a new subscription, not at each reconnection.
+            options = SubscribeOptions(
+                qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+            )
+            _, self._subscribe_id = self._client.subscribe(
+                [(topic, options) for topic in self._broker.topics]
+            )
+        else:
+            _, self._subscribe_id = self._client.subscribe(
+                [(topic, 1) for topic in self._broker.topics]
+            )
+
+    # paho calls these from within its network functions. What they raise ends this connection,
+    # and is logged by GlobalBroker._run.
+
+    def _on_connect(
+        self,
+        client: Client,
+        _userdata: object,
+        flags: ConnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        self._answer_due_at = None
+        if reason.is_failure:
+            self.problem = f"refused by the broker: {reason}"
+            return
+        self._broker.change_state(is_connected=True, problem="not subscribed yet")
+        discarded = 0
+        if flags.session_present:
+            discarded = self._broker.inbox.discard_redelivered(self._generation)
+            unwanted = [topic for topic in DEFAULT_FILTERS if topic not in self._broker.topics]
+            if unwanted:
+                # A session from before GC_TOPICS was narrowed would keep the wide subscription.
+                client.unsubscribe(unwanted)
+        _log.info(
+            "broker_connected",
+            broker=str(self._broker.url),
+            client_id=self._broker.client_id,
+            is_session_resumed=flags.session_present,
+            discarded_for_redelivery=discarded,
+        )
+        self._subscribe()
+
+    def _on_subscribe(
+        self,
+        _client: Client,
+        _userdata: object,
+        packet_id: int,
+        reasons: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        if packet_id != self._subscribe_id:
+            return
+        self._answer_due_at = None
+        granted = dict(zip(self._broker.topics, reasons, strict=False))
+        refused = {
+            topic: str(granted[topic]) if topic in granted else "no answer"
+            for topic in self._broker.topics
+            if topic not in granted or granted[topic].value >= _FAILED
+        }
+        if not refused:
+            if any(reason.value == 0 for reason in reasons):
+                _log.warning("subscribed_at_qos_0", topics=self._broker.topics)
+            _log.info("broker_subscribed", topics=self._broker.topics)
+            self._resubscribe.reset()
+            self._broker.change_state(is_subscribed=True, problem="")
+            return
+        delay_s = self._resubscribe.next_s()
+        self._resubscribe_at = time.monotonic() + delay_s
+        problem = "subscription refused: " + ", ".join(
+            f"{topic} ({reason})" for topic, reason in refused.items()
+        )
+        _log.error("subscription_refused", refused=refused, retry_in_s=round(delay_s, 1))
+        self._broker.change_state(is_subscribed=False, problem=problem)
+
+    def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
+        self._arrived += 1
+        payload = message.payload
+        if len(payload) > MAX_NOTIFICATION_BYTES:
+            # It will be refused for its size; one byte too many says so as well as a megabyte.
+            payload = payload[: MAX_NOTIFICATION_BYTES + 1]
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""  # an invalid topic, which is what it is
+        self._broker.inbox.put(
+            Arrival(
+                topic, bytes(payload), time.time_ns() // 1_000_000, self._generation, message.mid,
+                message.qos,
+            )
+        )  # fmt: skip
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _userdata: object,
+        flags: DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self.is_taken_over = reason.value == _SESSION_TAKEN_OVER
+            self.problem = f"disconnected by the broker: {reason}"
+        elif not self.problem:
+            self.problem = "the connection was lost"
+
+
+def _leave_it_to_the_loop(*_: object) -> None:
+    """Do nothing: the network loop asks `want_write` in each round."""
+
+
+def _pending_bytes(sock: object) -> int:
+    pending = getattr(sock, "pending", None)
+    return 0 if pending is None else int(pending())
+
+
+def _alias(sock: object) -> socket.socket:
+    """Return a second handle of the TCP connection under TLS and WebSocket; to be closed."""
+    return socket.socket(fileno=os.dup(sock.fileno()))  # type: ignore[attr-defined]
+
+
+def _read_to_the_end(alias: socket.socket, deadline: float) -> None:
+    try:
+        alias.shutdown(socket.SHUT_WR)
+        while (left_s := deadline - time.monotonic()) > 0:
+            alias.settimeout(left_s)
+            if not alias.recv(65_536):
+                return
+    except OSError:
+        # The broker has closed first.
+        return

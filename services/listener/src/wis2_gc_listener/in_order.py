@@ -1,0 +1,36 @@
+"""Acknowledgements leave in the order of arrival, whatever order the work is finished in. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wis2_gc_listener.arrivals import Arrival
+
+
+class InOrder:
+    """A batch of arrivals, of which only the longest settled prefix is released."""
+
+    def __init__(self, arrivals: Sequence[Arrival]) -> None:
+        self._arrivals = arrivals
+        self._is_settled = [False] * len(arrivals)
+        self._released = 0
+
+    @property
+    def unreleased(self) -> int:
+        """How many are still to be released."""
+        return len(self._arrivals) - self._released
+
+    def settle(self, index: int) -> None:
+        """Say that the broker may forget this one: queued, or dropped for good."""
+        self._is_settled[index] = True
+
+    def release(self) -> Sequence[Arrival]:
+        """Return what may be acknowledged now; each arrival once, in order."""
+        start = end = self._released
+        while end < len(self._is_settled) and self._is_settled[end]:
+            end += 1
+        self._released = end
+        return self._arrivals[start:end]

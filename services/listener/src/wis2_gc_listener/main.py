@@ -1,0 +1,72 @@
+"""`wis2-gc-listener`: receives from one Global Broker, hands to the queue (DESIGN.md 3).
+
+Exit codes: 0 stopped by SIGTERM or SIGINT; 1 it could not go on (session taken over); 2 a setting
+is wrong.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.logs import configure_logging, get_logger
+from wis2_gc_common.queue import open_sender
+from wis2_gc_common.registry.redis import RedisListenerRegistry
+from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader
+from wis2_gc_listener.global_broker import tls_context
+from wis2_gc_listener.service import Listener
+from wis2_gc_listener.settings import ListenerSettings, read_settings
+
+_log = get_logger(__name__)
+
+
+def main() -> int:
+    """Run until a signal, or until it cannot go on; return the exit code."""
+    try:
+        settings = read_settings(Reader())
+        configure_logging(
+            level=settings.common.log_level,
+            log_format=settings.common.log_format,
+            service="listener",
+        )
+        listener = _put_together(settings)
+    except SettingsError as error:
+        sys.stderr.write(f"wis2-gc-listener: {error}\n")
+        return 2
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: listener.request_stop())
+    listener.start()
+    _log.info(
+        "listener_started",
+        broker=str(settings.broker_url),
+        name=settings.broker_name,
+        client_id=settings.client_id,
+        topics=settings.topics,
+        http_port=listener.http_port,
+    )
+    listener.wait()
+    failure = listener.stop()
+    if failure:
+        _log.error("listener_failed", problem=failure)
+        return 1
+    _log.info("listener_stopped")
+    return 0
+
+
+def _put_together(settings: ListenerSettings) -> Listener:
+    """Raise SettingsError for what only shows when it is used."""
+    try:
+        tls = tls_context(settings.ca_file) if settings.broker_url.is_tls else None
+    except OSError as error:
+        raise SettingsError(CA_FILE.name, f"holds no certificates: {error}") from None
+    sender = open_sender(
+        settings.common.queue_url,
+        redis_url=settings.common.redis_url,
+        max_length=settings.max_queue_length,
+    )
+    registry = RedisListenerRegistry.connect(settings.common.redis_url)
+    try:
+        return Listener(settings, sender=sender, registry=registry, tls=tls)
+    except OSError as error:
+        raise SettingsError(HTTP_PORT.name, f"cannot be listened on: {error}") from None

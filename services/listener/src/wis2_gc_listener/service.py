@@ -1,0 +1,135 @@
+"""The parts of one listener, put together, and how they end."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from wis2_gc_common.health import Health, HealthServer
+from wis2_gc_common.logs import get_logger
+from wis2_gc_listener.arrivals import Inbox
+from wis2_gc_listener.forwarder import Forwarder, Identity
+from wis2_gc_listener.global_broker import RECEIVE_MAXIMUM, GlobalBroker
+from wis2_gc_listener.triage import Triage
+
+if TYPE_CHECKING:
+    import ssl
+
+    from wis2_gc_common.queue.base import Sender
+    from wis2_gc_common.registry.base import ListenerRegistry
+    from wis2_gc_listener.settings import ListenerSettings
+
+_log = get_logger(__name__)
+
+#: Reading stops at this many waiting messages, should a broker know no window (MQTT 3.1.1). At
+#: most 16 MB.
+INBOX_CAPACITY = 4 * RECEIVE_MAXIMUM
+#: A forwarder that went round no loop for this long hangs.
+FORWARDER_STALLED_S = 60.0
+#: A network thread may spend some time in name look-ups and connection attempts.
+NETWORK_STALLED_S = 120.0
+#: How long the forwarder may take to finish after SIGTERM, and the broker to say good-bye.
+DRAIN_S = 6.0
+LEAVE_S = 3.0
+
+
+class Listener:
+    """Runs from `start` until `wait` returns; then `stop`."""
+
+    def __init__(
+        self,
+        settings: ListenerSettings,
+        *,
+        sender: Sender,
+        registry: ListenerRegistry,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._sender = sender
+        self._registry = registry
+        self._ending = threading.Event()
+        self._failure = ""
+        inbox = Inbox(capacity=INBOX_CAPACITY)
+        self._broker = GlobalBroker(
+            settings.broker_url,
+            client_id=settings.client_id,
+            topics=settings.topics,
+            mqtt_version=settings.mqtt_version,
+            tls=tls,
+            inbox=inbox,
+            on_taken_over=lambda: self._fail("another client has taken the session over"),
+        )
+        self._forwarder = Forwarder(
+            identity=Identity(
+                broker_name=settings.broker_name,
+                broker_address=str(settings.broker_url),
+                topics=settings.topics,
+            ),
+            inbox=inbox,
+            triage=Triage(centre_id=settings.common.centre_id, filters=settings.topics),
+            sender=sender,
+            registry=registry,
+            broker=self._broker,
+            on_crash=lambda: self._fail("the forwarder crashed"),
+        )
+        self._health = HealthServer(
+            settings.common.http_host, settings.common.http_port, live=self.live, ready=self.ready
+        )
+
+    @property
+    def http_port(self) -> int:
+        """Where `/healthz` and `/readyz` are served."""
+        return self._health.port
+
+    def start(self) -> None:
+        """Begin to receive."""
+        self._forwarder.start()
+        self._broker.start()
+
+    def request_stop(self) -> None:
+        """Make `wait` return; safe in a signal handler."""
+        self._ending.set()
+
+    def wait(self) -> None:
+        """Return when the listener is asked to stop, or cannot go on."""
+        # With a time-out, because a signal handler does not run while a lock is waited for.
+        while not self._ending.wait(0.2):
+            pass
+
+    def stop(self) -> str:
+        """Queue what has arrived, acknowledge it, leave the broker without ending the session.
+
+        Returns why the listener could not go on, "" when it was asked to stop.
+        """
+        self._broker.stop_reading()
+        if not self._forwarder.stop(timeout_s=DRAIN_S):
+            _log.warning("forwarder_did_not_finish")
+        self._broker.stop(timeout_s=LEAVE_S)
+        self._health.close()
+        # A forwarder that hangs still holds these; the process ends anyway.
+        if not self._forwarder.is_alive:
+            self._sender.close()
+            self._registry.close()
+        return self._failure
+
+    def live(self) -> Health:
+        """Whether both threads make progress."""
+        if self._failure:
+            return Health(self._failure)
+        if not self._forwarder.is_alive:
+            return Health("the forwarder thread has ended")
+        if not self._broker.is_alive:
+            return Health("the network thread has ended")
+        if self._forwarder.stalled_s > FORWARDER_STALLED_S:
+            return Health(f"the forwarder hangs for {self._forwarder.stalled_s:.0f} s")
+        if self._broker.stalled_s > NETWORK_STALLED_S:
+            return Health(f"the network thread hangs for {self._broker.stalled_s:.0f} s")
+        return Health()
+
+    def ready(self) -> Health:
+        """Whether notifications arrive: connected and subscribed."""
+        state = self._broker.state
+        return Health() if state.is_ready else Health(state.problem or "not subscribed yet")
+
+    def _fail(self, why: str) -> None:
+        self._failure = why
+        self._ending.set()

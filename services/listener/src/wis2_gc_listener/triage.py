@@ -1,0 +1,92 @@
+"""Which notifications need not reach the queue. Pure.
+
+Only what is certainly of no use is dropped. What is unfinished elsewhere passes: it is a fall-back
+source (SPEC.md 8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from paho.mqtt.client import topic_matches_sub
+
+from wis2_gc_common.decision import decide, is_foreign_deletion
+from wis2_gc_common.errors import Poison
+from wis2_gc_common.notification import Notification, parse
+from wis2_gc_common.topic import DEFAULT_FILTERS, parse_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wis2_gc_common.decision import Decision, Held
+
+
+class DropReason(StrEnum):
+    """Labels of dropped notifications, besides `errors.Reason` and `decision.Decision`."""
+
+    RECOMMENDED = "recommended"
+    """Not ours to cache (SPEC.md 2)."""
+    OWN = "own"
+    """Our own notification, come back over a Global Broker (SPEC.md 5)."""
+    NOT_SUBSCRIBED = "not_subscribed"
+    """Outside GC_TOPICS: a resumed session still holds an older subscription."""
+    NOT_QUEUEABLE = "not_queueable"
+    """The queue can never take it (`queue.Sent.POISON`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Why a notification is dropped; `reason` is a metric label, `detail` is for logs only."""
+
+    reason: str
+    detail: str = ""
+
+
+_RECOMMENDED = Drop(DropReason.RECOMMENDED)
+_OWN = Drop(DropReason.OWN)
+_NOT_SUBSCRIBED = Drop(DropReason.NOT_SUBSCRIBED)
+
+
+class Triage:
+    """What can be decided on a notification without asking anybody."""
+
+    def __init__(self, *, centre_id: str, filters: Sequence[str]) -> None:
+        self._centre_id = centre_id
+        # Every valid topic matches the default: no need to ask for each.
+        self._filters = () if tuple(filters) == DEFAULT_FILTERS else tuple(filters)
+        self._is_subscribed = lru_cache(maxsize=4096)(self._matches_a_filter)
+
+    def judge(self, topic: str, payload: bytes) -> Notification | Drop:
+        """Return the notification to look up in the registry, or why it is dropped.
+
+        Source: SPEC.md 2, 3, 5, 7.
+        """
+        try:
+            parsed_topic = parse_topic(topic)
+            if self._filters and not self._is_subscribed(topic):
+                return _NOT_SUBSCRIBED
+            if parsed_topic.policy == "recommended":
+                return _RECOMMENDED
+            notification = parse(parsed_topic, payload)
+        except Poison as poison:
+            return Drop(poison.reason, poison.detail)
+        return _OWN if notification.global_cache == self._centre_id else notification
+
+    def _matches_a_filter(self, topic: str) -> bool:
+        return any(topic_matches_sub(topic_filter, topic) for topic_filter in self._filters)
+
+
+def refusal(held: Held | None, notification: Notification) -> Decision | None:
+    """Return the decision that drops `notification` for good, or None: it passes.
+
+    `held`: what the registry holds for its data_id. Source: SPEC.md 8, 9.
+    """
+    rel, centre_id = notification.rel, notification.topic.centre_id
+    # Such a deletion is decided on a record that was not looked at.
+    if held is None or is_foreign_deletion(held, rel=rel, centre_id=centre_id):
+        return None
+    decision = decide(held, rel=rel, pubtime_ns=notification.pubtime_ns, centre_id=centre_id)
+    return decision if decision.is_dropped else None

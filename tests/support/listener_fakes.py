@@ -1,0 +1,115 @@
+"""In-memory stand-ins for what the listener talks to, obeying the contracts in `base.py`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.queue.base import Sent
+from wis2_gc_listener.global_broker import BrokerState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from wis2_gc_common.decision import Held
+    from wis2_gc_common.queue.base import Envelope
+    from wis2_gc_common.registry.base import ProcessStatus
+    from wis2_gc_listener.arrivals import Arrival
+
+
+def wait_until(condition: Callable[[], object], *, timeout_s: float = 10.0, what: str = "") -> None:
+    """Return once `condition` is true; fail the test after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not happen within {timeout_s} s: {what or condition}")
+        time.sleep(0.005)
+
+
+class FakeSender:
+    """A queue in memory. `is_away`: Unavailable; `answer`: what becomes of one envelope."""
+
+    def __init__(self, *, max_batch: int = 10) -> None:
+        self.max_batch = max_batch
+        self.accepted: list[Envelope] = []
+        self.calls: list[list[Envelope]] = []
+        self.is_away = False
+        self.is_closed = False
+        self.answer: Callable[[Envelope], Sent] = lambda _: Sent.ACCEPTED
+        self.failure: Exception | None = None
+        """Raised once, then forgotten."""
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [envelope.payload for envelope in self.accepted]
+
+    def send(self, batch: Sequence[Envelope]) -> list[Sent]:
+        assert 0 < len(batch) <= self.max_batch
+        self.calls.append(list(batch))
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            raise failure
+        if self.is_away:
+            raise Unavailable("queue", "switched off by the test")
+        answers = [self.answer(envelope) for envelope in batch]
+        self.accepted += [
+            envelope
+            for envelope, answer in zip(batch, answers, strict=True)
+            if answer is Sent.ACCEPTED
+        ]
+        return answers
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class FakeListenerRegistry:
+    """A registry in memory; `held` says what `look` finds."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Held] = {}
+        self.counters: dict[str, int] = {}
+        self.statuses: list[ProcessStatus] = []
+        self.looks: list[list[str]] = []
+        self.is_away = False
+        self.is_closed = False
+
+    def look(self, data_ids: Sequence[str]) -> list[Held | None]:
+        self.looks.append(list(data_ids))
+        self._refuse_when_away()
+        return [self.held.get(data_id) for data_id in data_ids]
+
+    def count(self, counts: Mapping[str, int]) -> None:
+        self._refuse_when_away()
+        for name, number in counts.items():
+            self.counters[name] = self.counters.get(name, 0) + number
+
+    def heartbeat(self, status: ProcessStatus) -> None:
+        self._refuse_when_away()
+        self.statuses.append(status)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def _refuse_when_away(self) -> None:
+        if self.is_away:
+            raise Unavailable("registry", "switched off by the test")
+
+
+class FakeBroker:
+    """Remembers what was acknowledged, in order."""
+
+    def __init__(self) -> None:
+        self.state = BrokerState(is_connected=True, is_subscribed=True, problem="")
+        self.acknowledged: list[Arrival] = []
+        self._lock = threading.Lock()
+
+    def acknowledge(self, arrivals: Iterable[Arrival]) -> None:
+        with self._lock:
+            self.acknowledged.extend(arrivals)
+
+    @property
+    def packet_ids(self) -> list[int]:
+        return [arrival.packet_id for arrival in self.acknowledged]

@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.listener_fakes import FakeBroker, FakeListenerRegistry, FakeSender, wait_until
+from tests.support.wnm import encoded, wnm
+from wis2_gc_common.decision import Held
+from wis2_gc_common.metrics_catalogue import DROPPED, QUEUED, RECEIVED, field
+from wis2_gc_common.notification import parse
+from wis2_gc_common.queue.base import Envelope, Sent
+from wis2_gc_common.topic import DEFAULT_FILTERS, parse_topic
+from wis2_gc_listener.arrivals import Arrival, Inbox
+from wis2_gc_listener.forwarder import FLUSH_AT, Forwarder, Identity, Timing
+from wis2_gc_listener.global_broker import BrokerState
+from wis2_gc_listener.triage import Triage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+OUR_CENTRE = "fr-meteo-global-cache"
+TOPIC = "origin/a/wis2/ca-eccc-msc/data/core/weather/surface-based-observations/synop"
+PUBTIME = "2026-11-23T12:00:00Z"
+FAST = Timing(
+    linger_s=0.002,
+    report_every_s=0.01,
+    heartbeat_every_s=0.01,
+    registry_first_s=0.02,
+    registry_longest_s=0.02,
+    queue_first_s=0.001,
+    queue_longest_s=0.01,
+)
+
+
+def payload(data_id: str, **changes: object) -> bytes:
+    return encoded(wnm(data_id=data_id, pubtime=PUBTIME, **changes))  # type: ignore[arg-type]
+
+
+PUBTIME_NS = parse(parse_topic(TOPIC), payload("x")).pubtime_ns
+DONE = Held("done", PUBTIME_NS, "ca-eccc-msc")
+
+
+class Rig:
+    """A forwarder among fakes."""
+
+    def __init__(self, *, max_batch: int = 10) -> None:
+        self.inbox = Inbox(capacity=10_000)
+        self.sender = FakeSender(max_batch=max_batch)
+        self.registry = FakeListenerRegistry()
+        self.broker = FakeBroker()
+        self.crashed = threading.Event()
+        self.forwarder = Forwarder(
+            identity=Identity("fr", "mqtts://broker:8883", DEFAULT_FILTERS),
+            inbox=self.inbox,
+            triage=Triage(centre_id=OUR_CENTRE, filters=DEFAULT_FILTERS),
+            sender=self.sender,
+            registry=self.registry,
+            broker=self.broker,
+            on_crash=self.crashed.set,
+            timing=FAST,
+        )
+        self.put_count = 0
+
+    def put(self, body: bytes, *, topic: str = TOPIC, generation: int = 1, qos: int = 1) -> None:
+        self.inbox.put(Arrival(topic, body, 1_700_000_000_000, generation, self.put_count, qos))
+        self.put_count += 1
+
+    def stop(self) -> None:
+        assert self.forwarder.stop(timeout_s=10)
+
+    def counter(self, *labels: str) -> int:
+        return self.registry.counters.get(field(DROPPED, "fr", *labels), 0)
+
+
+@contextmanager
+def running(rig: Rig) -> Iterator[Rig]:
+    rig.forwarder.start()
+    try:
+        yield rig
+    finally:
+        rig.stop()
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_what_the_queue_accepts_is_acknowledged_in_order(rig: Rig):
+    bodies = [payload(f"d{i}") for i in range(25)]
+    for body in bodies:
+        rig.put(body)
+    with running(rig):
+        wait_until(lambda: len(rig.broker.acknowledged) == 25)
+    assert rig.sender.payloads == bodies
+    assert rig.broker.packet_ids == list(range(25))
+    assert rig.registry.counters == {field(RECEIVED, "fr"): 25, field(QUEUED, "fr"): 25}
+
+
+def test_the_envelope_carries_the_notification_untouched(rig: Rig):
+    body = payload("d", unknown_property={"kept": [1.50, "ü"]})
+    rig.put(body)
+    with running(rig):
+        wait_until(lambda: rig.sender.accepted)
+    envelope = rig.sender.accepted[0]
+    assert (envelope.topic, envelope.payload, envelope.broker) == (TOPIC, body, "fr")
+    assert (envelope.arrived_ms, envelope.attempts) == (1_700_000_000_000, 0)
+
+
+def test_dropped_notifications_are_counted_by_reason_and_acknowledged(rig: Rig):
+    rig.registry.held = {"done": DONE}
+    rig.put(payload("done"))
+    rig.put(b"{")
+    rig.put(payload("own", global_cache=OUR_CENTRE))
+    rig.put(payload("r"), topic="origin/a/wis2/ca-eccc-msc/data/recommended/weather/x")
+    rig.put(payload("t"), topic="nonsense")
+    rig.put(payload("fresh"))
+    with running(rig):
+        wait_until(lambda: len(rig.broker.acknowledged) == 6)
+    assert len(rig.sender.accepted) == 1
+    reasons = ("duplicate", "invalid_json", "own", "recommended", "invalid_topic")
+    assert [rig.counter(reason) for reason in reasons] == [1] * 5
+    assert rig.broker.packet_ids == list(range(6))
+
+
+def test_one_look_serves_a_whole_batch(rig: Rig):
+    for i in range(30):
+        rig.put(payload(f"d{i}"))
+    with running(rig):
+        wait_until(lambda: len(rig.broker.acknowledged) == 30)
+    assert [len(look) for look in rig.registry.looks] == [30]
+
+
+def test_nothing_is_acknowledged_while_the_queue_is_away_and_nothing_is_lost(rig: Rig):
+    rig.sender.is_away = True
+    for i in range(5):
+        rig.put(payload(f"d{i}"))
+    with running(rig):
+        wait_until(lambda: len(rig.sender.calls) > 3)
+        assert rig.broker.acknowledged == []
+        assert "queue" in rig.forwarder.problem
+        assert rig.forwarder.stalled_s == 0
+        # It still says that it lives, and what is wrong.
+        wait_until(lambda: "queue" in rig.registry.statuses[-1].facts["last_problem"])
+        assert rig.registry.statuses[-1].facts["unacknowledged"] == 5
+        rig.sender.is_away = False
+        wait_until(lambda: len(rig.broker.acknowledged) == 5)
+        wait_until(lambda: not rig.forwarder.problem)
+    assert len(rig.sender.accepted) == 5
+
+
+def test_a_refused_entry_is_sent_again_and_holds_back_those_behind_it(rig: Rig):
+    bodies = [payload(f"d{i}") for i in range(4)]
+    lets_through = threading.Event()
+    rig.sender.answer = lambda envelope: (
+        Sent.REFUSED
+        if envelope.payload == bodies[1] and not lets_through.is_set()
+        else Sent.ACCEPTED
+    )
+    for body in bodies:
+        rig.put(body)
+    with running(rig):
+        wait_until(lambda: len(rig.sender.calls) > 3)
+        assert rig.broker.packet_ids == [0]
+        lets_through.set()
+        wait_until(lambda: len(rig.broker.acknowledged) == 4)
+    assert rig.broker.packet_ids == [0, 1, 2, 3]
+    # Only what was refused was sent again, under the same uid.
+    assert sorted(rig.sender.payloads) == sorted(bodies)
+    assert len({e.uid for call in rig.sender.calls for e in call}) == 4
+
+
+def test_what_the_queue_can_never_take_is_counted_and_acknowledged(rig: Rig):
+    rig.sender.answer = lambda _: Sent.POISON
+    rig.put(payload("d"))
+    with running(rig):
+        wait_until(lambda: rig.broker.packet_ids == [0])
+    assert rig.counter("not_queueable") == 1
+
+
+def test_an_unforeseen_error_of_the_queue_loses_nothing(rig: Rig):
+    rig.sender.failure = RuntimeError("a bug")
+    rig.put(payload("d"))
+    with running(rig):
+        wait_until(lambda: rig.broker.packet_ids == [0])
+    assert len(rig.sender.accepted) == 1
+
+
+def test_an_unforeseen_error_in_judging_lets_the_notification_pass(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Triage, "judge", lambda *_: 1 / 0)
+    rig.put(b"anything")
+    with running(rig):
+        wait_until(lambda: rig.broker.packet_ids == [0])
+    assert rig.sender.payloads == [b"anything"]
+    assert not rig.crashed.is_set()
+
+
+def test_while_the_registry_is_away_everything_passes_and_it_is_not_hammered(rig: Rig):
+    rig.registry.is_away = True
+    rig.registry.held = {"done": DONE}
+    with running(rig):
+        for i in range(50):
+            rig.put(payload("done"))
+            wait_until(lambda i=i: len(rig.broker.acknowledged) == i + 1)  # type: ignore[misc]
+        assert len(rig.sender.accepted) == 50
+        assert len(rig.registry.looks) < 25
+        assert "registry" in rig.forwarder.problem
+        rig.registry.is_away = False
+        # Counts were kept and are added once it is back; so is the dropping.
+        wait_until(lambda: rig.registry.counters.get(field(RECEIVED, "fr")) == 50)
+        wait_until(lambda: not rig.forwarder.problem)
+        rig.put(payload("done"))
+        wait_until(lambda: rig.counter("duplicate") == 1)
+    assert len(rig.sender.accepted) == 50
+
+
+def test_a_small_window_does_not_stall(rig: Rig):
+    """A broker that sends 20 and then waits for acknowledgements (mosquitto)."""
+    window, count, sent = 20, 200, 0
+    with running(rig):
+        while sent < count:
+            room = window - (sent - len(rig.broker.acknowledged))
+            for _ in range(min(room, count - sent)):
+                rig.put(payload(f"d{sent}"))
+                sent += 1
+            full = sent - window
+            wait_until(lambda full=full: len(rig.broker.acknowledged) > full)  # type: ignore[misc]
+        wait_until(lambda: len(rig.broker.acknowledged) == count)
+    assert rig.broker.packet_ids == list(range(count))
+    assert window >= 2 * FLUSH_AT
+
+
+def test_a_stop_finishes_what_has_arrived(rig: Rig):
+    for i in range(500):
+        rig.put(payload(f"d{i}"))
+    rig.forwarder.start()
+    rig.stop()
+    assert rig.broker.packet_ids == list(range(500))
+    last = rig.registry.statuses[-1]
+    assert not last.is_ready
+    assert last.facts["queued"] == 500
+    assert rig.registry.counters[field(QUEUED, "fr")] == 500
+
+
+def test_a_stop_does_not_wait_for_a_queue_that_is_away(rig: Rig):
+    rig.sender.is_away = True
+    rig.put(payload("d"))
+    rig.forwarder.start()
+    wait_until(lambda: rig.sender.calls)
+    rig.stop()
+    assert rig.broker.acknowledged == []
+
+
+def test_a_heartbeat_tells_what_an_operator_wants_to_know(rig: Rig):
+    rig.put(payload("d"))
+    rig.put(b"{")
+    with running(rig):
+        wait_until(lambda: rig.registry.statuses and rig.registry.statuses[-1].facts["received"])
+        status = rig.registry.statuses[-1]
+    assert (status.kind, status.name, status.is_ready) == ("listener", "fr", True)
+    assert status.facts == {
+        "broker": "mqtts://broker:8883",
+        "connected": True,
+        "topics": list(DEFAULT_FILTERS),
+        "received": 2,
+        "dropped": 1,
+        "queued": 1,
+        "last_message_s": 1_700_000_000.0,
+        "unacknowledged": 0,
+        "last_problem": "",
+    }
+
+
+def test_a_heartbeat_says_why_a_broker_is_away(rig: Rig):
+    rig.broker.state = BrokerState(problem="refused by the broker: Not authorized")
+    with running(rig):
+        wait_until(lambda: rig.registry.statuses)
+        status = rig.registry.statuses[-1]
+    assert not status.is_ready
+    assert status.facts["last_problem"] == "refused by the broker: Not authorized"
+
+
+def test_a_crash_of_the_thread_is_told(rig: Rig, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(FakeBroker, "acknowledge", lambda *_: 1 / 0)
+    rig.put(payload("d"))
+    rig.forwarder.start()
+    assert rig.crashed.wait(10)
+    rig.stop()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from(["fresh", "done", "broken", "poison", "qos0"]), max_size=60),
+    st.lists(st.sampled_from(["ok", "away", "refuse_some"]), max_size=12),
+    st.integers(1, 10),
+)
+def test_acknowledgements_are_the_arrivals_in_order_and_follow_the_queues_answer(
+    kinds: list[str], weather: list[str], max_batch: int
+):
+    rig = Rig(max_batch=max_batch)
+    rig.registry.held = {f"d{i}": DONE for i, kind in enumerate(kinds) if kind == "done"}
+    bodies = [b"{" if kind == "broken" else payload(f"d{i}") for i, kind in enumerate(kinds)]
+    poison = {bodies[i] for i, kind in enumerate(kinds) if kind == "poison"}
+    forecast = iter(weather)
+    settled: set[bytes] = set()
+
+    def send(batch: Sequence[Envelope]) -> list[Sent]:
+        today = next(forecast, "ok")
+        rig.sender.is_away = today == "away"
+        refused = {e.uid for e in batch[::2]} if today == "refuse_some" else set()
+        rig.sender.answer = lambda e: (
+            Sent.REFUSED
+            if e.uid in refused
+            else Sent.POISON
+            if e.payload in poison
+            else Sent.ACCEPTED
+        )
+        answers = FakeSender.send(rig.sender, batch)
+        settled.update(
+            e.payload for e, a in zip(batch, answers, strict=True) if a is not Sent.REFUSED
+        )
+        return answers
+
+    def acknowledge(arrivals: Iterable[Arrival]) -> None:
+        arrivals = list(arrivals)
+        for arrival in arrivals:
+            if kinds[arrival.packet_id] in ("fresh", "poison", "qos0"):
+                assert arrival.payload in settled
+        FakeBroker.acknowledge(rig.broker, arrivals)
+
+    rig.sender.send = send  # type: ignore[method-assign]
+    rig.broker.acknowledge = acknowledge  # type: ignore[method-assign]
+    for body, kind in zip(bodies, kinds, strict=True):
+        rig.put(body, qos=0 if kind == "qos0" else 1)
+    with running(rig):
+        wait_until(lambda: len(rig.broker.acknowledged) == len(kinds))
+    assert not rig.crashed.is_set()
+    assert rig.broker.packet_ids == list(range(len(kinds)))
+    assert rig.sender.payloads.count(b"{") == 0
+    expected = [b for b, kind in zip(bodies, kinds, strict=True) if kind in ("fresh", "qos0")]
+    assert sorted(rig.sender.payloads) == sorted(expected)

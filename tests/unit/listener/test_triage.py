@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.wnm import encoded, wnm
+from wis2_gc_common.decision import Decision, Held
+from wis2_gc_common.errors import Reason
+from wis2_gc_common.notification import Notification, parse
+from wis2_gc_common.topic import DEFAULT_FILTERS, parse_topic
+from wis2_gc_listener.triage import Drop, DropReason, Triage, refusal
+
+OUR_CENTRE = "fr-meteo-global-cache"
+TOPIC = "origin/a/wis2/ca-eccc-msc/data/core/weather/surface-based-observations/synop"
+PUBTIME = "2026-11-23T12:00:00Z"
+
+
+def triage(*filters: str) -> Triage:
+    return Triage(centre_id=OUR_CENTRE, filters=filters or DEFAULT_FILTERS)
+
+
+def payload(**changes: object) -> bytes:
+    return encoded(wnm(data_id="wis2/x", pubtime=PUBTIME, **changes))  # type: ignore[arg-type]
+
+
+def notification(rel: str = "canonical", topic: str = TOPIC) -> Notification:
+    return parse(parse_topic(topic), payload(rel=rel))
+
+
+def reason(verdict: Notification | Drop) -> str:
+    assert isinstance(verdict, Drop)
+    return verdict.reason
+
+
+def test_a_valid_core_notification_goes_on_to_the_look() -> None:
+    verdict = triage().judge(TOPIC, payload())
+    assert isinstance(verdict, Notification)
+    assert verdict.data_id == "wis2/x"
+
+
+def test_metadata_goes_on_to_the_look() -> None:
+    assert isinstance(triage().judge("cache/a/wis2/ca-eccc-msc/metadata", payload()), Notification)
+
+
+@pytest.mark.parametrize("channel", ["origin", "cache"])
+def test_recommended_data_is_dropped_unread(channel: str):
+    topic = f"{channel}/a/wis2/ca-eccc-msc/data/recommended/weather/experimental"
+    assert reason(triage().judge(topic, b"not even JSON")) == DropReason.RECOMMENDED
+
+
+def test_our_own_notification_is_dropped() -> None:
+    verdict = triage().judge(TOPIC.replace("origin", "cache"), payload(global_cache=OUR_CENTRE))
+    assert reason(verdict) == DropReason.OWN
+
+
+def test_another_caches_notification_is_not_ours() -> None:
+    verdict = triage().judge(TOPIC, payload(global_cache="cn-cma-global-cache"))
+    assert isinstance(verdict, Notification)
+
+
+@pytest.mark.parametrize("topic", ["", "origin/a/wis2", "monitor/a/wis2/ca-eccc-msc", "x/" * 9])
+def test_a_topic_outside_the_grammar_is_dropped(topic: str):
+    assert reason(triage().judge(topic, payload())) == Reason.INVALID_TOPIC
+
+
+def test_an_invalid_notification_is_dropped_with_its_reason() -> None:
+    assert reason(triage().judge(TOPIC, b"{")) == Reason.INVALID_JSON
+    assert reason(triage().judge(TOPIC, b" " * 8193)) == Reason.OVERSIZE
+    assert reason(triage().judge(TOPIC, payload(links=[]))) == Reason.INVALID_LINKS
+
+
+def test_a_topic_outside_our_filters_is_dropped_because_an_old_subscription_may_live_on() -> None:
+    narrow = triage("cache/a/wis2/+/data/core/weather/#")
+    assert reason(narrow.judge(TOPIC, payload())) == DropReason.NOT_SUBSCRIBED
+    assert isinstance(narrow.judge(TOPIC.replace("origin", "cache"), payload()), Notification)
+
+
+@given(st.text(max_size=60), st.binary(max_size=200))
+def test_whatever_arrives_the_answer_is_a_verdict(topic: str, anything: bytes):
+    assert isinstance(triage().judge(topic, anything), Drop)
+    assert isinstance(triage().judge(TOPIC, anything), Drop)
+
+
+PUBTIME_NS = notification().pubtime_ns
+
+
+@pytest.mark.parametrize(
+    ("held", "rel", "expected"),
+    [
+        (None, "canonical", None),
+        (Held("done", PUBTIME_NS, "ca-eccc-msc"), "canonical", Decision.DUPLICATE),
+        (Held("done", PUBTIME_NS, "ca-eccc-msc"), "update", Decision.DUPLICATE),
+        (Held("done", PUBTIME_NS + 1, "ca-eccc-msc"), "canonical", Decision.STALE),
+        (Held("done", PUBTIME_NS - 1, "ca-eccc-msc"), "canonical", Decision.REPEAT),
+        (Held("done", PUBTIME_NS - 1, "ca-eccc-msc"), "update", None),
+        (Held("done", PUBTIME_NS - 1, "ca-eccc-msc"), "deletion", None),
+        (Held("deleted", PUBTIME_NS, "ca-eccc-msc"), "canonical", Decision.DUPLICATE),
+        (Held("deleted", PUBTIME_NS - 1, "ca-eccc-msc"), "canonical", None),
+        # In progress elsewhere: a fall-back source.
+        (Held(None, running_pubtime_ns=PUBTIME_NS), "canonical", None),
+        (Held(None, running_pubtime_ns=PUBTIME_NS + 5), "canonical", None),
+        (
+            Held("done", PUBTIME_NS, "ca-eccc-msc", running_pubtime_ns=PUBTIME_NS + 5),
+            "canonical",
+            Decision.DUPLICATE,
+        ),
+        # A deletion by another centre is decided on a record that was not looked at.
+        (Held("done", PUBTIME_NS + 1, "de-dwd"), "deletion", None),
+    ],
+)
+def test_only_what_is_done_for_certain_is_refused(
+    held: Held | None, rel: str, expected: Decision | None
+):
+    assert refusal(held, notification(rel)) is expected
