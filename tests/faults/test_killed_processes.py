@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.faults.load import Load, assert_all_came_out
-from tests.support.nodes import Node
-from tests.support.world import World
+
+if TYPE_CHECKING:
+    from tests.support.nodes import Node
+    from tests.support.world import World
 
 SERVICES = ("listener-a", "manager-1", "listener-b", "manager-2", "metrics")
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.faults.load import Load, assert_all_came_out
-from tests.support.nodes import Node
 from tests.support.world import World, freeze, thaw, wait_until
+
+if TYPE_CHECKING:
+    from tests.support.nodes import Node
 
 
 def ready(world: World) -> None:
