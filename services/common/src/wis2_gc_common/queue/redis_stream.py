@@ -79,10 +79,10 @@ def _outages_translated() -> Iterator[None]:
         raise Unavailable("queue", f"{type(error).__name__}: {error}"[:200]) from error
 
 
-def _options(*, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
+def _options(*, longest_wait_s: float = 0.0) -> dict[str, Any]:
     return {
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "socket_timeout": answer_timeout_s,
+        "socket_timeout": longest_wait_s + ANSWER_TIMEOUT_S,
         # The shape of replies is that of RESP2, whatever the library prefers.
         "protocol": 2,
         "decode_responses": False,
@@ -172,7 +172,7 @@ class RedisStreamQueue:
             redis_url,
             retry=AsyncRetry(NoBackoff(), 0),
             single_connection_client=True,
-            **_options(answer_timeout_s=MAX_BLOCK_S + ANSWER_TIMEOUT_S),
+            **_options(longest_wait_s=MAX_BLOCK_S),
         )
         # The reply as it comes, the same shape in every version of the library.
         self._receiver.set_response_callback("XREADGROUP", cast("Any", _unchanged))

@@ -1,0 +1,505 @@
+"""What only the Redis-stream queue does: bounds, outages of its Redis, former lives."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import redis
+
+from wis2_gc_common.errors import SettingsError, Unavailable
+from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender, redis_stream
+from wis2_gc_common.queue.base import Envelope, Received, Sent
+from wis2_gc_common.queue.keys import GROUP, queue_keys
+from wis2_gc_common.settings import QueueUrl
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from tests.support.redis import RedisServer
+    from wis2_gc_common.queue.base import Queue, Sender
+
+pytest_plugins = ("tests.support.redis",)
+
+QUEUE = QueueUrl("redis-stream", "notifications")
+DEAD = QueueUrl("redis-stream", "dead-letters")
+KEYS = queue_keys("notifications", "dead-letters")
+#: Long enough that nothing comes back by itself.
+LONG_S = 60.0
+
+
+def new_queue(redis_url: str, consumer: str = "a", *, visibility_s: float = LONG_S) -> Queue:
+    return open_queue(
+        QUEUE, DEAD, redis_url=redis_url, consumer=consumer, visibility_s=visibility_s
+    )
+
+
+def new_sender(redis_url: str, *, max_length: int = 1_000_000) -> Sender:
+    return open_sender(QUEUE, redis_url=redis_url, max_length=max_length)
+
+
+@pytest.fixture
+async def open_() -> AsyncIterator[Callable[..., Queue]]:
+    """Open queues that are closed at the end."""
+    opened: list[Queue] = []
+
+    def open_one(redis_url: str, consumer: str = "a", *, visibility_s: float = LONG_S) -> Queue:
+        opened.append(new_queue(redis_url, consumer, visibility_s=visibility_s))
+        return opened[-1]
+
+    yield open_one
+    for queue in opened:
+        await queue.close()
+
+
+@pytest.fixture
+def sending() -> Iterator[Callable[..., Sender]]:
+    """Open senders that are closed at the end."""
+    opened: list[Sender] = []
+
+    def open_one(redis_url: str, *, max_length: int = 1_000_000) -> Sender:
+        opened.append(new_sender(redis_url, max_length=max_length))
+        return opened[-1]
+
+    yield open_one
+    for sender in opened:
+        sender.close()
+
+
+@pytest.fixture
+def raw(redis_url: str) -> Iterator[redis.Redis]:
+    """The shared server itself."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def envelopes(count: int, *, size: int = 100) -> list[Envelope]:
+    return [Envelope(f"topic/{n}", b"x" * size, "fr", n) for n in range(count)]
+
+
+async def receive(queue: Queue, count: int, *, within_s: float = 5.0) -> list[Received]:
+    messages: list[Received] = []
+    deadline = time.monotonic() + within_s
+    while len(messages) < count and time.monotonic() < deadline:
+        messages += await queue.receive(
+            count - len(messages), wait_s=max(0.0, deadline - time.monotonic())
+        )
+    assert len(messages) == count
+    return messages
+
+
+def uids(found: Sequence[Envelope | Received]) -> set[str]:
+    return {one.uid if isinstance(one, Envelope) else one.envelope.uid for one in found}
+
+
+async def until_it_works(queue: Queue, *, within_s: float = 20.0) -> list[Received]:
+    """Receive through an outage."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            return await queue.receive(100, wait_s=0.5)
+        except Unavailable:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+
+
+# Bounded, and never at the price of a message
+
+
+async def test_a_full_queue_refuses_and_keeps_what_it_has(
+    redis_url: str, open_: Callable[..., Queue], sending: Callable[..., Sender]
+) -> None:
+    sender, queue = sending(redis_url, max_length=10), open_(redis_url)
+    sent = envelopes(14)
+    assert sender.send(sent[:8]) == [Sent.ACCEPTED] * 8
+    assert sender.send(sent[8:14]) == [Sent.ACCEPTED] * 2 + [Sent.REFUSED] * 4
+    assert sender.send(sent[10:14]) == [Sent.REFUSED] * 4
+
+    messages = await receive(queue, 10)
+    assert uids(messages) == uids(sent[:10])
+    assert sender.send(sent[10:]) == [Sent.REFUSED] * 4  # being worked on is not done
+    await queue.put_back(messages[0], delay_s=100, attempts=1)
+    assert sender.send(sent[10:]) == [Sent.REFUSED] * 4  # nor is being delayed
+    await queue.delete([message.receipt for message in messages[1:4]])
+    assert sender.send(sent[10:]) == [Sent.ACCEPTED] * 3 + [Sent.REFUSED]
+
+
+def test_poison_takes_no_room(redis_url: str, sending: Callable[..., Sender]) -> None:
+    sender = sending(redis_url, max_length=2)
+    poison = Envelope("\ud800", b"", "fr", 1)
+    assert sender.send([poison, *envelopes(3), poison]) == [
+        Sent.POISON,
+        Sent.ACCEPTED,
+        Sent.ACCEPTED,
+        Sent.REFUSED,
+        Sent.POISON,
+    ]
+
+
+async def test_memory_returns_when_messages_are_deleted(
+    redis_url: str,
+    raw: redis.Redis,
+    open_: Callable[..., Queue],
+    sending: Callable[..., Sender],
+) -> None:
+    sender, queue = sending(redis_url), open_(redis_url)
+    await queue.receive(1, wait_s=0)
+
+    def stream_bytes() -> int:
+        return int(raw.memory_usage(KEYS.stream, samples=0) or 0)
+
+    before = stream_bytes()
+    for _ in range(30):
+        sender.send(envelopes(100, size=4000))
+    assert stream_bytes() > 30 * 100 * 4000
+    messages = await receive(queue, 3000)
+    await queue.delete([message.receipt for message in messages])
+    assert stream_bytes() < before + 20_000
+    assert raw.zcard(KEYS.delayed) == 0
+
+
+async def test_dead_letters_are_bounded_and_the_oldest_go_first(
+    redis_url: str,
+    open_: Callable[..., Queue],
+    sending: Callable[..., Sender],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redis_stream, "MAX_DEAD_LETTERS", 3)
+    sender, queue = sending(redis_url), open_(redis_url)
+    sent = envelopes(5)
+    sender.send(sent)
+    for message in await receive(queue, 5):
+        await queue.dead_letter(message, reason="timeout", last_error="")
+    dead_letters = open_dead_letters(QUEUE, DEAD, redis_url=redis_url)
+    assert [letter.envelope for letter in dead_letters.list(10)] == sent[2:]
+    dead_letters.close()
+
+
+async def test_dead_letters_older_than_two_weeks_go(
+    redis_url: str,
+    raw: redis.Redis,
+    open_: Callable[..., Queue],
+    sending: Callable[..., Sender],
+) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    raw.xadd(KEYS.dead, {"e": b"old"}, id=f"{now_ms - 15 * 86_400_000}-0")
+    raw.xadd(KEYS.dead, {"e": b"young"}, id=f"{now_ms - 13 * 86_400_000}-0")
+    sender, queue = sending(redis_url), open_(redis_url)
+    sender.send(envelopes(1))
+    [message] = await receive(queue, 1)
+    await queue.dead_letter(message, reason="timeout", last_error="")
+    [[_, oldest], *_] = cast("Any", raw.xrange(KEYS.dead))
+    assert oldest == {b"e": b"young"}
+    assert raw.xlen(KEYS.dead) == 2
+
+
+async def test_with_redis_full_what_is_queued_is_still_worked_off(
+    own_redis: RedisServer, open_: Callable[..., Queue], sending: Callable[..., Sender]
+) -> None:
+    sender, queue = sending(own_redis.url), open_(own_redis.url)
+    sender.send(envelopes(10))
+    [delayed] = await receive(queue, 1)
+    await queue.put_back(delayed, delay_s=0.001, attempts=1)
+    with redis.Redis.from_url(own_redis.url) as raw:
+        raw.config_set("maxmemory", "1mb")
+        raw.config_set("maxmemory-policy", "noeviction")
+        with pytest.raises(Unavailable):
+            sender.send(envelopes(1))
+        messages = await receive(queue, 9)
+        with pytest.raises(Unavailable):
+            await queue.put_back(messages[0], delay_s=1, attempts=1)
+        with pytest.raises(Unavailable):
+            await queue.dead_letter(messages[0], reason="timeout", last_error="")
+        depth = await queue.depth()
+        assert (depth.in_flight, depth.delayed, depth.dead) == (9, 1, 0)
+        await queue.delete([message.receipt for message in messages])
+        raw.config_set("maxmemory", "0")
+    assert uids(await receive(queue, 1)) == {delayed.envelope.uid}
+
+
+# Former lives, and names
+
+
+async def test_a_consumer_that_comes_back_gets_its_own_messages_at_once(
+    redis_url: str, open_: Callable[..., Queue], sending: Callable[..., Sender]
+) -> None:
+    sender = sending(redis_url)
+    sent = envelopes(250)
+    for start in range(0, 250, 50):
+        sender.send(sent[start : start + 50])
+    former = open_(redis_url, "a")
+    old = await receive(former, 230)
+
+    back = open_(redis_url, "a")
+    messages = await receive(back, 250, within_s=2)
+    assert uids(messages) == uids(sent)
+    assert sorted(message.deliveries for message in messages) == [1] * 20 + [2] * 230
+    await former.delete([message.receipt for message in old])
+    assert (await back.depth()).in_flight == 250
+    await back.delete([message.receipt for message in messages])
+    assert (await back.depth()).in_flight == 0
+
+
+async def test_a_consumer_that_comes_back_leaves_the_others_alone(
+    redis_url: str, open_: Callable[..., Queue], sending: Callable[..., Sender]
+) -> None:
+    sending(redis_url).send(envelopes(2))
+    await receive(open_(redis_url, "b"), 2)
+    assert await open_(redis_url, "a").receive(10, wait_s=0.1) == []
+
+
+async def test_consumers_that_own_nothing_are_forgotten(
+    redis_url: str,
+    raw: redis.Redis,
+    open_: Callable[..., Queue],
+    sending: Callable[..., Sender],
+) -> None:
+    # 20 visibility times of 20 ms
+    living = open_(redis_url, "living", visibility_s=0.02)
+    await living.receive(1, wait_s=0)
+    raw.xgroup_createconsumer(KEYS.stream, GROUP, "idle")
+    sending(redis_url).send(envelopes(1))
+    raw.xreadgroup(GROUP, "owner", {KEYS.stream: ">"})
+
+    def names() -> set[bytes]:
+        return {consumer["name"] for consumer in raw.xinfo_consumers(KEYS.stream, GROUP)}
+
+    deadline = time.monotonic() + 10
+    while b"idle" in names():
+        assert time.monotonic() < deadline
+        await living.receive(1, wait_s=0.05)
+    assert b"living" in names()
+
+
+async def test_a_closed_queue_leaves_no_consumer_behind(redis_url: str, raw: redis.Redis) -> None:
+    queue = new_queue(redis_url, "a")
+    await queue.receive(1, wait_s=0)
+    await queue.close()
+    assert raw.xinfo_consumers(KEYS.stream, GROUP) == []
+
+
+async def test_an_entry_of_strangers_is_dropped_and_holds_up_nothing(
+    redis_url: str,
+    raw: redis.Redis,
+    open_: Callable[..., Queue],
+    sending: Callable[..., Sender],
+) -> None:
+    queue = open_(redis_url)
+    raw.xadd(KEYS.stream, {"e": b"junk"})
+    raw.xadd(KEYS.stream, {"other": b"field", "and": b"more"})
+    waiting = asyncio.create_task(queue.receive(10, wait_s=5))
+    await asyncio.wait({waiting}, timeout=0.2)
+    raw.xadd(KEYS.stream, {"e": b""})
+    sent = envelopes(1)
+    sending(redis_url).send(sent)
+    assert uids(await waiting) == uids(sent)
+    assert (await queue.depth()).in_flight == 1
+
+
+# Outages
+
+
+async def test_after_flushall_sending_and_receiving_go_on(
+    redis_url: str,
+    raw: redis.Redis,
+    open_: Callable[..., Queue],
+    sending: Callable[..., Sender],
+) -> None:
+    sender, queue = sending(redis_url), open_(redis_url)
+    sender.send(envelopes(3))
+    lost = await receive(queue, 3)
+    waiting = asyncio.create_task(queue.receive(10, wait_s=10))
+    await asyncio.wait({waiting}, timeout=0.2)
+    raw.flushall()
+    raw.script_flush()
+    sent = envelopes(2)
+    assert sender.send(sent) == [Sent.ACCEPTED] * 2
+    messages = await waiting
+    messages += await receive(queue, 2 - len(messages))
+    assert uids(messages) == uids(sent)
+    await queue.delete([message.receipt for message in lost + messages])
+    depth = await queue.depth()
+    assert (depth.ready, depth.in_flight) == (0, 0)
+
+
+async def test_redis_away_is_unavailable_at_once_and_works_again_when_it_is_back(
+    own_redis: RedisServer, open_: Callable[..., Queue], sending: Callable[..., Sender]
+) -> None:
+    sender, queue = sending(own_redis.url), open_(own_redis.url)
+    sent = envelopes(20)
+    sender.send(sent)
+    [held, *_] = await receive(queue, 5)
+    waiting = asyncio.create_task(open_(own_redis.url, "b").receive(0, wait_s=10))
+    await waiting
+
+    own_redis.kill()
+    before = time.monotonic()
+    with pytest.raises(Unavailable) as raised:
+        sender.send(envelopes(1))
+    assert raised.value.part == "queue"
+    for call in (
+        queue.receive(1, wait_s=5),
+        queue.extend([held.receipt]),
+        queue.delete([held.receipt]),
+        queue.put_back(held, delay_s=1, attempts=1),
+        queue.dead_letter(held, reason="timeout", last_error=""),
+        queue.depth(),
+    ):
+        with pytest.raises(Unavailable):
+            await call
+    dead_letters = open_dead_letters(QUEUE, DEAD, redis_url=own_redis.url)
+    with pytest.raises(Unavailable):
+        dead_letters.list(1)
+    with pytest.raises(Unavailable):
+        dead_letters.redrive()
+    assert time.monotonic() - before < 2
+
+    own_redis.start()
+    await queue.delete([held.receipt])
+    rest = await receive(queue, 15)
+    assert len(uids(rest) & uids(sent)) == 15
+    assert sender.send(envelopes(1)) == [Sent.ACCEPTED]
+    assert dead_letters.list(1) == []
+    dead_letters.close()
+
+
+async def test_a_wait_that_redis_breaks_off_is_unavailable(
+    own_redis: RedisServer, open_: Callable[..., Queue], sending: Callable[..., Sender]
+) -> None:
+    queue = open_(own_redis.url)
+    waiting = asyncio.create_task(queue.receive(1, wait_s=30))
+    await asyncio.wait({waiting}, timeout=0.2)
+    own_redis.kill()
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(waiting, 2)
+    own_redis.start()
+    sending(own_redis.url).send(envelopes(1))
+    assert len(await receive(queue, 1)) == 1
+
+
+async def test_a_redis_that_does_not_answer_is_unavailable_in_time(
+    own_redis: RedisServer,
+    open_: Callable[..., Queue],
+    sending: Callable[..., Sender],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redis_stream, "ANSWER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(redis_stream, "MAX_BLOCK_S", 0.2)
+    queue = open_(own_redis.url)
+    sender = sending(own_redis.url)
+    sender.send(envelopes(1))
+    own_redis.pause()
+    try:
+        for call in (queue.depth(), queue.receive(1, wait_s=0), queue.receive(1, wait_s=0)):
+            with pytest.raises(Unavailable):
+                await asyncio.wait_for(call, 5)
+        with pytest.raises(Unavailable):
+            await asyncio.to_thread(sender.send, envelopes(1))
+    finally:
+        own_redis.resume()
+    # The answers that nobody read had handed out the message: it is found again.
+    messages = await until_it_works(queue)
+    while len(uids(messages)) < 2:
+        messages += await until_it_works(queue)
+    assert min(message.envelope.arrived_ms for message in messages) == 0
+
+
+async def test_closing_while_redis_is_away_ends(own_redis: RedisServer) -> None:
+    queue, sender = new_queue(own_redis.url), new_sender(own_redis.url)
+    await queue.receive(1, wait_s=0)
+    waiting = asyncio.create_task(queue.receive(1, wait_s=30))
+    await asyncio.wait({waiting}, timeout=0.2)
+    own_redis.kill()
+    before = time.monotonic()
+    await queue.close()
+    sender.close()
+    assert time.monotonic() - before < 2
+    with pytest.raises(Unavailable):
+        await waiting
+
+
+@pytest.mark.parametrize("kills", [5])
+async def test_what_was_accepted_comes_at_least_once_however_often_redis_is_killed(
+    tmp_path_factory: pytest.TempPathFactory, open_: Callable[..., Queue], kills: int
+) -> None:
+    from tests.support.redis import RedisServer, require_redis
+
+    require_redis()
+    # What ACCEPTED promises on a machine that may crash, too.
+    options = ("--appendfsync", "always")
+    server = RedisServer(tmp_path_factory.mktemp("killed"), options=options).start()
+    sender = new_sender(server.url)
+    accepted: set[str] = set()
+    done: set[str] = set()
+    is_over = False
+
+    def send_on() -> None:
+        while not is_over:
+            batch = envelopes(20)
+            try:
+                answers = sender.send(batch)
+            except Unavailable:
+                time.sleep(0.01)
+                continue
+            assert answers == [Sent.ACCEPTED] * 20
+            accepted.update(one.uid for one in batch)
+            time.sleep(0.002)
+
+    async def work(queue: Queue) -> None:
+        turn = 0
+        while not (is_over and accepted <= done):
+            for message in await until_it_works(queue):
+                turn += 1
+                try:
+                    if turn % 5 == 0 and message.envelope.attempts < 2:
+                        delay_s = 0.05 * (turn % 3)
+                        attempts = message.envelope.attempts + 1
+                        await queue.put_back(message, delay_s=delay_s, attempts=attempts)
+                    else:
+                        # Done is done, also where the answer to the delete is lost.
+                        done.add(message.envelope.uid)
+                        await queue.delete([message.receipt])
+                except Unavailable:
+                    await asyncio.sleep(0.01)
+
+    queues = [open_(server.url, name, visibility_s=1) for name in "ab"]
+    try:
+        async with asyncio.timeout(60):
+            workers = [asyncio.create_task(work(queue)) for queue in queues]
+            sending = asyncio.create_task(asyncio.to_thread(send_on))
+            for _ in range(kills):
+                seen = len(accepted)
+                while len(accepted) < seen + 200:  # noqa: ASYNC110 - a thread counts up
+                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(server.restart)
+            is_over = True
+            await asyncio.gather(sending, *workers)
+        assert accepted <= done
+        depth = await queues[0].depth()
+        assert depth.dead == 0
+    finally:
+        is_over = True
+        for queue in queues:
+            await queue.close()
+        sender.close()
+        server.stop()
+
+
+# Settings
+
+
+@pytest.mark.parametrize("kind", ["queue", "dead letters"])
+def test_an_sqs_url_is_a_wrong_setting_by_name(kind: str) -> None:
+    sqs = QueueUrl("sqs", "https://sqs.eu-west-1.example/1/q")
+    queue_url, dead_url = (sqs, DEAD) if kind == "queue" else (QUEUE, sqs)
+    variable = "GC_QUEUE_URL" if kind == "queue" else "GC_DEAD_LETTER_QUEUE_URL"
+    options = {"redis_url": "redis://127.0.0.1:1/0"}
+    with pytest.raises(SettingsError) as raised:
+        open_queue(queue_url, dead_url, **options, consumer="a", visibility_s=1)
+    assert raised.value.variable == variable
+    with pytest.raises(SettingsError):
+        open_dead_letters(queue_url, dead_url, **options)
+    with pytest.raises(SettingsError):
+        open_sender(sqs, **options, max_length=1)
