@@ -15,6 +15,8 @@ _RFC3339 = re.compile(
     re.ASCII,
 )
 _LEAP_SECOND = 60
+_CYCLE_S = 146_097 * 86_400
+_LAST_SECOND = 253_402_300_799
 
 
 def parse_pubtime(text: str) -> int:
@@ -44,3 +46,19 @@ def parse_pubtime(text: str) -> int:
     if nanoseconds < 0:
         raise Poison(Reason.INVALID_PUBTIME, text[:64])
     return nanoseconds
+
+
+def format_pubtime(pubtime_ns: int) -> str:
+    """Return nanoseconds since 1970-01-01 UTC as RFC 3339 text, with as many digits as needed.
+
+    The reverse of `parse_pubtime`, also for the hours around the end of the year 9999 that
+    offsets and leap seconds reach.
+    """
+    seconds, fraction = divmod(pubtime_ns, _NS)
+    # The calendar repeats after 400 years; Python's ends with the year 9999.
+    cycles = 0
+    if seconds > _LAST_SECOND:
+        cycles, seconds = divmod(seconds, _CYCLE_S)
+    moment = datetime.fromtimestamp(seconds, tz=UTC)
+    digits = f".{fraction:09}".rstrip("0") if fraction else ""
+    return f"{moment.year + 400 * cycles:04}{moment:-%m-%dT%H:%M:%S}{digits}Z"
