@@ -1,0 +1,252 @@
+"""Turns readings and records into the API's answers. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from wis2_gc_common import metrics_catalogue as catalogue
+from wis2_gc_common.pubtime import format_pubtime
+from wis2_gc_metrics.delay import describe_delays
+from wis2_gc_metrics.exposition import delay_counts, last_message_s
+from wis2_gc_metrics.models import (
+    BrokerAnswer,
+    BrokersAnswer,
+    CentreAnswer,
+    CentresAnswer,
+    CountAnswer,
+    DataServerAnswer,
+    DelayAnswer,
+    FailureAnswer,
+    FailuresAnswer,
+    ItemAnswer,
+    ManagerAnswer,
+    ManagersAnswer,
+    QueueAnswer,
+    RecentAnswer,
+    SummaryAnswer,
+    TotalsAnswer,
+)
+from wis2_gc_metrics.readiness import missing_parts
+from wis2_gc_metrics.totals import add_up
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wis2_gc_common.metrics_catalogue import Metric
+    from wis2_gc_common.queue.base import Depth
+    from wis2_gc_common.registry.base import FailureRecord, ItemRecord, ProcessStatus, Snapshot
+    from wis2_gc_metrics.delay import Delays
+    from wis2_gc_metrics.exposition import Reading
+    from wis2_gc_metrics.totals import Recent
+
+
+def time_text(at_s: float) -> str:
+    """Return seconds since 1970 as RFC 3339 text, to the millisecond."""
+    return format_pubtime(max(0, round(at_s * 1000)) * 1_000_000)
+
+
+def summary(
+    reading: Reading,
+    recent: Recent | None,
+    *,
+    centre_id: str,
+    expected_brokers: Sequence[str],
+) -> SummaryAnswer:
+    """Return the numbers of the whole cache."""
+    snapshot = reading.snapshot
+    missing = missing_parts(snapshot.processes, expected_brokers=expected_brokers)
+    delays = describe_delays(catalogue.DELAY_BUCKETS_S, delay_counts(snapshot))
+    listeners = _by_name(snapshot, "listener")
+    managers = _by_name(snapshot, "manager")
+    return SummaryAnswer(
+        at=time_text(reading.at_s),
+        centre_id=centre_id,
+        is_ready=not missing,
+        missing=missing,
+        totals=TotalsAnswer(**asdict(add_up(snapshot))),
+        delay=_delay(delays),
+        recent=None if recent is None else _recent(recent),
+        queue=queue(reading.depth),
+        listeners=CountAnswer(
+            ready=sum(p.is_ready for p in listeners.values()),
+            total=len(listeners.keys() | set(expected_brokers)),
+        ),
+        managers=CountAnswer(ready=sum(p.is_ready for p in managers.values()), total=len(managers)),
+    )
+
+
+def _delay(delays: Delays) -> DelayAnswer:
+    return DelayAnswer(**asdict(delays))
+
+
+def _recent(recent: Recent) -> RecentAnswer:
+    return RecentAnswer(
+        seconds=recent.seconds,
+        received_per_s=recent.received_per_s,
+        duplicates_dropped_per_s=recent.duplicates_dropped_per_s,
+        cached_per_s=recent.cached_per_s,
+        announced_per_s=recent.announced_per_s,
+        failed_per_s=recent.failed_per_s,
+        delay=_delay(recent.delay),
+    )
+
+
+def queue(depth: Depth) -> QueueAnswer:
+    """Return how much waits."""
+    return QueueAnswer(**asdict(depth))
+
+
+def _by_name(snapshot: Snapshot, kind: str) -> dict[str, ProcessStatus]:
+    return {p.name: p for p in snapshot.processes if p.kind == kind}
+
+
+class _Table:
+    """Counters or gauges, grouped by metric: label values → value."""
+
+    def __init__(self, fields: Mapping[str, float]) -> None:
+        self._series: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
+        for text, value in fields.items():
+            name, labels = catalogue.split_field(text)
+            self._series[name][labels] = value
+
+    def get(self, metric: Metric, *labels: str) -> float | None:
+        return self._series[metric.name].get(labels)
+
+    def count(self, metric: Metric, *labels: str) -> int:
+        return int(self._series[metric.name].get(labels, 0))
+
+    def labels(self, metric: Metric) -> list[tuple[str, ...]]:
+        wanted = len(metric.labels)
+        return [labels for labels in self._series[metric.name] if len(labels) == wanted]
+
+    def time(self, metric: Metric, *labels: str) -> str | None:
+        value = self.get(metric, *labels)
+        return None if value is None or not math.isfinite(value) else time_text(value)
+
+
+def centres(snapshot: Snapshot) -> CentresAnswer:
+    """Return per centre what was counted, with its data servers."""
+    counters, gauges = _Table(snapshot.counters), _Table(snapshot.gauges)
+    names: set[str] = set()
+    servers: dict[str, set[str]] = defaultdict(set)
+    for metric in catalogue.CATALOGUE:
+        if not metric.is_wmo:
+            continue
+        table = counters if metric.type == "counter" else gauges
+        for labels in table.labels(metric):
+            names.add(labels[0])
+            if metric.labels == catalogue.DATASERVER_STATUS.labels:
+                servers[labels[0]].add(labels[1])
+    return CentresAnswer(
+        centres=[
+            CentreAnswer(
+                centre_id=name,
+                downloaded=counters.count(catalogue.DOWNLOADED, name),
+                download_errors=counters.count(catalogue.DOWNLOADED_ERRORS, name),
+                integrity_failures=counters.count(catalogue.INTEGRITY_FAILED, name),
+                no_cache=counters.count(catalogue.NO_CACHE, name),
+                overrides=counters.count(catalogue.CACHE_OVERRIDE, name),
+                last_download=gauges.time(catalogue.LAST_DOWNLOAD, name),
+                last_metadata=gauges.time(catalogue.LAST_METADATA, name),
+                data_servers=[
+                    _data_server(gauges, name, server) for server in sorted(servers[name])
+                ],
+            )
+            for name in sorted(names)
+        ]
+    )
+
+
+def _data_server(gauges: _Table, centre_id: str, server: str) -> DataServerAnswer:
+    flag = gauges.get(catalogue.DATASERVER_STATUS, centre_id, server)
+    return DataServerAnswer(
+        name=server,
+        is_up=None if flag is None else flag >= 1,
+        last_download=gauges.time(catalogue.DATASERVER_LAST_DOWNLOAD, centre_id, server),
+    )
+
+
+def brokers(snapshot: Snapshot, *, expected_brokers: Sequence[str]) -> BrokersAnswer:
+    """Return the Global Brokers that are expected, report, or were ever received from."""
+    counters = _Table(snapshot.counters)
+    listeners = _by_name(snapshot, "listener")
+    counted = {labels[0] for labels in counters.labels(catalogue.RECEIVED)}
+    dropped: dict[str, int] = defaultdict(int)
+    for labels in counters.labels(catalogue.DROPPED):
+        dropped[labels[0]] += counters.count(catalogue.DROPPED, *labels)
+    names = sorted(counted | listeners.keys() | set(expected_brokers))
+    return BrokersAnswer(
+        brokers=[_broker(name, listeners.get(name), counters, dropped[name]) for name in names]
+    )
+
+
+def _broker(
+    name: str, process: ProcessStatus | None, counters: _Table, dropped: int
+) -> BrokerAnswer:
+    last_message = None if process is None else last_message_s(process)
+    return BrokerAnswer(
+        name=name,
+        is_ready=process is not None and process.is_ready,
+        is_reporting=process is not None,
+        last_report=None if process is None else time_text(process.at_s),
+        last_message=None if last_message is None else time_text(last_message),
+        received=counters.count(catalogue.RECEIVED, name),
+        queued=counters.count(catalogue.QUEUED, name),
+        dropped=dropped,
+        facts={} if process is None else dict(process.facts),
+    )
+
+
+def managers(snapshot: Snapshot) -> ManagersAnswer:
+    """Return the managers that report."""
+    processes = _by_name(snapshot, "manager")
+    return ManagersAnswer(
+        managers=[
+            ManagerAnswer(
+                name=name,
+                is_ready=process.is_ready,
+                last_report=time_text(process.at_s),
+                facts=dict(process.facts),
+            )
+            for name, process in sorted(processes.items())
+        ]
+    )
+
+
+def failures(records: Sequence[FailureRecord]) -> FailuresAnswer:
+    """Return the given-up items in the order they came."""
+    return FailuresAnswer(
+        failures=[
+            FailureAnswer(
+                at=time_text(record.at_s),
+                data_id=record.data_id,
+                centre_id=record.centre_id,
+                pubtime=format_pubtime(record.pubtime_ns),
+                error=record.error,
+                attempts=record.attempts,
+            )
+            for record in records
+        ]
+    )
+
+
+def item(data_id: str, record: ItemRecord) -> ItemAnswer:
+    """Return the history of one data_id."""
+    held = record.held
+    return ItemAnswer(
+        data_id=data_id,
+        state=record.state,
+        finished_state=held.state,
+        pubtime=None if held.state is None else format_pubtime(held.pubtime_ns),
+        running_pubtime=None
+        if held.running_pubtime_ns is None
+        else format_pubtime(held.running_pubtime_ns),
+        centre_id=record.centre_id,
+        object_key=record.object_key,
+        attempts=record.attempts,
+        last_error=record.last_error,
+        parked=record.parked,
+    )

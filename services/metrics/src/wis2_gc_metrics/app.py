@@ -1,0 +1,192 @@
+"""The HTTP face of the cache: `/metrics`, probes, `/api/…` and the status page."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import FastAPI, Header, HTTPException, Query, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_metrics import answers
+from wis2_gc_metrics.exposition import expose
+from wis2_gc_metrics.headers import SecurityHeaders
+from wis2_gc_metrics.models import (
+    BrokersAnswer,
+    CentresAnswer,
+    FailuresAnswer,
+    HealthAnswer,
+    ItemAnswer,
+    ManagersAnswer,
+    Problem,
+    QueueAnswer,
+    ReadyAnswer,
+    SummaryAnswer,
+)
+from wis2_gc_metrics.page import page_routes
+from wis2_gc_metrics.readiness import missing_parts
+from wis2_gc_metrics.readings import API_MAX_AGE_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from wis2_gc_metrics.exposition import Reading
+    from wis2_gc_metrics.readings import Readings
+
+_RETRY_AFTER = {"Retry-After": "5"}
+_AWAY: dict[int | str, dict[str, Any]] = {
+    503: {"model": Problem, "description": "Registry or queue does not answer."}
+}
+#: A notification has at most 8192 bytes (SPEC.md 1), so no data_id is longer.
+_MAX_DATA_ID_CHARS = 8192
+_MAX_FAILURES = 1000
+
+
+def create_app(
+    readings: Readings, *, centre_id: str, expected_brokers: Sequence[str] = ()
+) -> FastAPI:
+    """Return the application; it closes `readings` when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        sampler = asyncio.create_task(readings.sample_for_ever(), name="sampler")
+        try:
+            yield
+        finally:
+            sampler.cancel()
+            with suppress(asyncio.CancelledError):
+                await sampler
+            await readings.close()
+
+    app = FastAPI(
+        title="WIS2 Global Cache",
+        summary="What this cache received, cached and announced.",
+        version="1",
+        # The interactive pages load scripts from other hosts, which our policy forbids.
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        routes=list(page_routes()),
+    )
+    app.add_middleware(SecurityHeaders)
+    app.add_exception_handler(Unavailable, _unavailable)
+    _add_metrics(app, readings, centre_id=centre_id, expected_brokers=expected_brokers)
+    _add_probes(app, readings, expected_brokers=expected_brokers)
+    _add_overviews(app, readings, centre_id=centre_id, expected_brokers=expected_brokers)
+    _add_lookups(app, readings)
+    return app
+
+
+async def _unavailable(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": _away(error)}, 503, headers=_RETRY_AFTER)
+
+
+def _away(error: Exception) -> str:
+    """Return one line that says which part is away, and no address of it."""
+    part = error.part if isinstance(error, Unavailable) else "registry"
+    return f"the {part} does not answer"
+
+
+def _add_metrics(
+    app: FastAPI, readings: Readings, *, centre_id: str, expected_brokers: Sequence[str]
+) -> None:
+    @app.get(
+        "/metrics",
+        tags=["metrics"],
+        response_class=PlainTextResponse,
+        responses={503: {"description": "Registry or queue does not answer; never zeros."}},
+    )
+    async def metrics(accept: Annotated[str, Header()] = "") -> Response:
+        """Return all metrics as Prometheus or OpenMetrics text, whichever is asked for."""
+        try:
+            reading = await readings.now()
+        except Unavailable as error:
+            return PlainTextResponse(f"{_away(error)}\n", 503, headers=_RETRY_AFTER)
+        body, content_type = expose(
+            reading, report_by=centre_id, expected_brokers=expected_brokers, accept=accept
+        )
+        # Set whole: Starlette would add a second charset to a media type.
+        return Response(body, headers={"Content-Type": content_type, "Vary": "Accept"})
+
+
+def _add_probes(app: FastAPI, readings: Readings, *, expected_brokers: Sequence[str]) -> None:
+    @app.get("/healthz", tags=["probes"])
+    async def health() -> HealthAnswer:
+        """Say that this process lives; ask nobody else."""
+        return HealthAnswer()
+
+    @app.get("/readyz", tags=["probes"], responses={503: {"model": ReadyAnswer}})
+    async def ready(response: Response) -> ReadyAnswer:
+        """Say whether every expected listener is subscribed and a manager receives."""
+        try:
+            reading = await readings.now(max_age_s=API_MAX_AGE_S)
+        except Unavailable as error:
+            missing = [_away(error)]
+        else:
+            missing = missing_parts(reading.snapshot.processes, expected_brokers=expected_brokers)
+        response.status_code = 503 if missing else 200
+        return ReadyAnswer(status="unavailable" if missing else "ok", missing=missing)
+
+
+def _add_overviews(
+    app: FastAPI, readings: Readings, *, centre_id: str, expected_brokers: Sequence[str]
+) -> None:
+    async def recent_reading() -> Reading:
+        return await readings.now(max_age_s=API_MAX_AGE_S)
+
+    @app.get("/api/summary", tags=["overview"], responses=_AWAY)
+    async def summary() -> SummaryAnswer:
+        """Return the numbers of the whole cache."""
+        reading = await recent_reading()
+        return answers.summary(
+            reading,
+            readings.history.recent(reading),
+            centre_id=centre_id,
+            expected_brokers=expected_brokers,
+        )
+
+    @app.get("/api/centres", tags=["overview"], responses=_AWAY)
+    async def centres() -> CentresAnswer:
+        """Return per centre what was counted, and its data servers."""
+        return answers.centres((await recent_reading()).snapshot)
+
+    @app.get("/api/brokers", tags=["overview"], responses=_AWAY)
+    async def brokers() -> BrokersAnswer:
+        """Return the Global Brokers and their listeners."""
+        snapshot = (await recent_reading()).snapshot
+        return answers.brokers(snapshot, expected_brokers=expected_brokers)
+
+    @app.get("/api/managers", tags=["overview"], responses=_AWAY)
+    async def managers() -> ManagersAnswer:
+        """Return the managers that report."""
+        return answers.managers((await recent_reading()).snapshot)
+
+    @app.get("/api/queue", tags=["overview"], responses=_AWAY)
+    async def queue() -> QueueAnswer:
+        """Return how many notifications wait."""
+        return answers.queue((await recent_reading()).depth)
+
+
+def _add_lookups(app: FastAPI, readings: Readings) -> None:
+    @app.get("/api/failures", tags=["items"], responses=_AWAY)
+    async def failures(
+        limit: Annotated[int, Query(ge=1, le=_MAX_FAILURES)] = 50,
+    ) -> FailuresAnswer:
+        """Return the newest given-up items, newest first."""
+        return answers.failures(await readings.failures(limit))
+
+    @app.get(
+        "/api/item",
+        tags=["items"],
+        responses={404: {"model": Problem, "description": "Nothing is known of it."}, **_AWAY},
+    )
+    async def item(
+        data_id: Annotated[str, Query(min_length=1, max_length=_MAX_DATA_ID_CHARS)],
+    ) -> ItemAnswer:
+        """Return what is known of one data_id: why it is there, or is not."""
+        record = await readings.item(data_id)
+        if record is None:
+            raise HTTPException(404, "nothing is known of this data_id")
+        return answers.item(data_id, record)

@@ -1,0 +1,172 @@
+"""The registry's numbers as Prometheus and OpenMetrics text (SPEC.md section 8).
+
+Pure: a `Reading` goes in, bytes come out. Every family of the catalogue is in every answer, also
+the ones that have no series yet, so that an alert rule never refers to a name nobody knows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Literal
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from wis2_gc_common import metrics_catalogue as catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from prometheus_client.core import Metric as Family
+
+    from wis2_gc_common.metrics_catalogue import Metric
+    from wis2_gc_common.queue.base import Depth
+    from wis2_gc_common.registry.base import ProcessStatus, Snapshot
+
+Series = dict[str, dict[tuple[str, ...], float]]
+
+#: Every metric's label of the WMO metric hierarchy that names the cache that reports.
+REPORT_BY = "report_by"
+#: The fact of a listener's heartbeat that holds the time of its last notification, in seconds.
+LAST_MESSAGE_FACT = "last_message_s"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All that one answer is made of."""
+
+    at_s: float
+    """When it was read: seconds since 1970."""
+    snapshot: Snapshot
+    depth: Depth
+
+
+def expose(
+    reading: Reading, *, report_by: str, expected_brokers: Sequence[str], accept: str
+) -> tuple[bytes, str]:
+    """Return (body, content type) of `/metrics` in the format that the `Accept` header asks for.
+
+    `report_by`: our centre-id. Expected listeners that have not reported are shown as not ready.
+    """
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # it asks for a version that is no number
+        encode, content_type = choose_encoder("")
+    families = families_of(reading, report_by=report_by, expected_brokers=expected_brokers)
+    return encode(_Families(list(families))), content_type
+
+
+def families_of(
+    reading: Reading, *, report_by: str, expected_brokers: Sequence[str]
+) -> Iterator[Family]:
+    """Yield one family per metric of the catalogue, in its order, series sorted by label."""
+    series: Series = defaultdict(dict)
+    _add_fields(series, "counter", reading.snapshot.counters)
+    _add_fields(series, "gauge", reading.snapshot.gauges)
+    _add_depth(series, reading.depth)
+    _add_processes(series, reading.snapshot.processes, expected_brokers)
+    for metric in catalogue.CATALOGUE:
+        if metric.type == "histogram":
+            yield _histogram(metric, reading.snapshot)
+        else:
+            yield _family(metric, series[metric.name], report_by)
+
+
+class _Families(Collector):
+    """What prometheus_client's encoders take: something that collects."""
+
+    def __init__(self, families: Sequence[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Family]:
+        return self._families
+
+
+_BY_NAME: dict[str, Metric] = {metric.name: metric for metric in catalogue.CATALOGUE}
+
+
+def _add_fields(
+    series: Series, kind: Literal["counter", "gauge"], fields: Mapping[str, float]
+) -> None:
+    for text, value in fields.items():
+        name, labels = catalogue.split_field(text)
+        metric = _BY_NAME.get(name)
+        # During a rolling upgrade a newer writer may count what this reader does not know yet.
+        if metric is None or metric.type != kind:
+            continue
+        if len(labels) == len(metric.labels):
+            series[name][labels] = value
+
+
+def _add_depth(series: Series, depth: Depth) -> None:
+    series[catalogue.QUEUE_MESSAGES.name] = {
+        ("ready",): depth.ready,
+        ("in_flight",): depth.in_flight,
+        ("delayed",): depth.delayed,
+        ("dead",): depth.dead,
+    }
+    series[catalogue.QUEUE_OLDEST.name] = {(): depth.oldest_s}
+
+
+def _add_processes(
+    series: Series, processes: Sequence[ProcessStatus], expected_brokers: Sequence[str]
+) -> None:
+    listeners: dict[tuple[str, ...], float] = {(broker,): 0.0 for broker in expected_brokers}
+    last_message: dict[tuple[str, ...], float] = {}
+    managers: dict[tuple[str, ...], float] = {}
+    for process in processes:
+        if process.kind == "manager":
+            managers[process.name,] = float(process.is_ready)
+            continue
+        listeners[process.name,] = float(process.is_ready)
+        moment = last_message_s(process)
+        if moment is not None:
+            last_message[process.name,] = moment
+    series[catalogue.LISTENER_READY.name] = listeners
+    series[catalogue.LISTENER_LAST_MESSAGE.name] = last_message
+    series[catalogue.MANAGER_READY.name] = managers
+
+
+def last_message_s(process: ProcessStatus) -> float | None:
+    """Return when a listener last received a notification; None: not since it started."""
+    moment = process.facts.get(LAST_MESSAGE_FACT)
+    if isinstance(moment, (int, float)) and math.isfinite(moment) and moment > 0:
+        return float(moment)
+    return None
+
+
+def _family(metric: Metric, series: Mapping[tuple[str, ...], float], report_by: str) -> Family:
+    in_front = (report_by,) if metric.is_wmo else ()
+    names = ((REPORT_BY,) if metric.is_wmo else ()) + metric.labels
+    kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
+    family = kind(metric.name, metric.help, labels=names)
+    if not metric.labels and not series:
+        # A total without labels is one series from the beginning: nothing counted is zero.
+        series = {(): 0.0}
+    for labels in sorted(series):
+        family.add_metric([*in_front, *labels], series[labels])
+    return family
+
+
+def _histogram(metric: Metric, snapshot: Snapshot) -> Family:
+    bounds = [*map(str, catalogue.DELAY_BUCKETS_S), "+Inf"]
+    counts = list(accumulate(delay_counts(snapshot)))
+    family = HistogramMetricFamily(metric.name, metric.help, labels=())
+    buckets = list(zip(bounds, counts, strict=True))
+    family.add_metric([], buckets=buckets, sum_value=snapshot.delay_sum_s)
+    return family
+
+
+def delay_counts(snapshot: Snapshot) -> tuple[int, ...]:
+    """Return one count per delay bucket and one for all above, zeros where nothing was counted."""
+    wanted = len(catalogue.DELAY_BUCKETS_S) + 1
+    counts = tuple(snapshot.delay_buckets)[:wanted]
+    return counts + (0,) * (wanted - len(counts))

@@ -1,0 +1,118 @@
+"""The command `wis2-gc-metrics`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.logs import configure_logging, get_logger
+from wis2_gc_common.queue import open_queue
+from wis2_gc_common.registry.redis import RedisReader
+from wis2_gc_common.settings import HTTP_PORT, Reader
+from wis2_gc_metrics.app import create_app
+from wis2_gc_metrics.readings import Readings
+from wis2_gc_metrics.settings import read_settings
+
+if TYPE_CHECKING:
+    from wis2_gc_metrics.settings import MetricsSettings
+
+_log = get_logger(__name__)
+
+#: Answers in progress may take this long after SIGTERM, in seconds.
+_STOP_TIMEOUT_S = 3
+_BACKLOG = 512
+#: What a queue wants to know of who receives from it; here its depth is all that is asked.
+_CONSUMER = "metrics"
+_VISIBILITY_S = 30.0
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code: 2 for a wrong setting."""
+    try:
+        settings = read_settings(Reader())
+        configure_logging(
+            level=settings.common.log_level,
+            log_format=settings.common.log_format,
+            service="metrics",
+        )
+        readings = _open(settings)
+        listening = _listen(settings.common.http_host, settings.common.http_port)
+    except SettingsError as error:
+        sys.stderr.write(f"wis2-gc-metrics: {error}\n")
+        return 2
+    # What uvicorn says of its own start and stop is not worth a line each.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    with listening:
+        _serve(settings, readings, listening)
+    _log.info("metrics_stopped")
+    return 0
+
+
+def _open(settings: MetricsSettings) -> Readings:
+    """Return what will read the registry; raise SettingsError: no adapter for the queue."""
+    common = settings.common
+    queue = open_queue(
+        common.queue_url,
+        settings.dead_letter_queue_url,
+        redis_url=common.redis_url,
+        consumer=_CONSUMER,
+        visibility_s=_VISIBILITY_S,
+    )
+    return Readings(RedisReader.connect(common.redis_url), queue)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises SettingsError when the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+        except OSError:
+            listening.close()
+            raise
+    except OSError as error:
+        raise SettingsError(HTTP_PORT.name, f"cannot listen on {host}:{port}: {error}") from None
+    return listening
+
+
+def _serve(settings: MetricsSettings, readings: Readings, listening: socket.socket) -> None:
+    common = settings.common
+    app = create_app(
+        readings, centre_id=common.centre_id, expected_brokers=settings.expected_brokers
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=_STOP_TIMEOUT_S,
+        )
+    )
+
+    def stop(_signal: int, _frame: object) -> None:
+        server.should_exit = True
+
+    # uvicorn puts its own handlers in place of these while it serves, and afterwards raises the
+    # signal again: with Python's handlers the process would then die of it instead of returning.
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, stop)
+    _log.info("metrics_started", http_host=common.http_host, http_port=listening.getsockname()[1])
+    server.run(sockets=[listening])

@@ -1,0 +1,206 @@
+"""The answers of `/api/…`, as the OpenAPI document describes them.
+
+Times are RFC 3339 text in UTC; null means that it has not happened.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Answer(BaseModel):
+    """The base of all answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Problem(Answer):
+    """Why there is no answer."""
+
+    detail: str
+
+
+class DelayAnswer(Answer):
+    """Delay from pubtime to our announcement; null where nothing was announced."""
+
+    count: int
+    p50_s: float | None
+    p99_s: float | None
+    within_120_s: Annotated[float | None, Field(description="Share of the items, 0 to 1.")]
+    within_300_s: float | None
+    within_600_s: float | None
+
+
+class RecentAnswer(Answer):
+    """The last minute, or less after a start."""
+
+    seconds: float
+    received_per_s: float
+    duplicates_dropped_per_s: float
+    cached_per_s: float
+    announced_per_s: float
+    failed_per_s: float
+    delay: DelayAnswer
+
+
+class TotalsAnswer(Answer):
+    """Counts since the cache was set up."""
+
+    received: Annotated[int, Field(description="Notifications from all Global Brokers.")]
+    duplicates_dropped: int
+    others_dropped: Annotated[
+        int, Field(description="Our own, recommended or invalid notifications.")
+    ]
+    cached: int
+    announced: Annotated[
+        int, Field(description="Cached, cache: false, overrides and deletions together.")
+    ]
+    failed: Annotated[
+        int, Field(description="Notifications whose data failed; many succeed later.")
+    ]
+    given_up: Annotated[int, Field(description="Items dropped after their last retry.")]
+    stored_bytes: int
+
+
+class QueueAnswer(Answer):
+    """How many notifications wait."""
+
+    ready: int
+    in_flight: int
+    delayed: int
+    dead: int
+    oldest_s: float
+
+
+class CountAnswer(Answer):
+    """How many processes of a kind report, and how many of them are ready."""
+
+    ready: int
+    total: int
+
+
+class SummaryAnswer(Answer):
+    """The numbers of the whole cache."""
+
+    at: str
+    centre_id: str
+    is_ready: bool
+    missing: list[str]
+    totals: TotalsAnswer
+    delay: DelayAnswer
+    recent: RecentAnswer | None
+    queue: QueueAnswer
+    listeners: CountAnswer
+    managers: CountAnswer
+
+
+class DataServerAnswer(Answer):
+    """One data server of a centre."""
+
+    name: str
+    is_up: bool | None
+    last_download: str | None
+
+
+class CentreAnswer(Answer):
+    """One centre that data came from."""
+
+    centre_id: str
+    downloaded: int
+    download_errors: int
+    integrity_failures: int
+    no_cache: int
+    overrides: int
+    last_download: str | None
+    last_metadata: str | None
+    data_servers: list[DataServerAnswer]
+
+
+class CentresAnswer(Answer):
+    """All centres, by name."""
+
+    centres: list[CentreAnswer]
+
+
+class BrokerAnswer(Answer):
+    """One Global Broker and its listener."""
+
+    name: str
+    is_ready: bool
+    is_reporting: bool
+    last_report: str | None
+    last_message: str | None
+    received: int
+    queued: int
+    dropped: int
+    facts: Annotated[dict[str, Any], Field(description="What the listener says about itself.")]
+
+
+class BrokersAnswer(Answer):
+    """All Global Brokers that are expected, report or ever counted, by name."""
+
+    brokers: list[BrokerAnswer]
+
+
+class ManagerAnswer(Answer):
+    """One manager."""
+
+    name: str
+    is_ready: bool
+    last_report: str
+    facts: dict[str, Any]
+
+
+class ManagersAnswer(Answer):
+    """All managers that report, by name."""
+
+    managers: list[ManagerAnswer]
+
+
+class FailureAnswer(Answer):
+    """One item that was given up."""
+
+    at: str
+    data_id: str
+    centre_id: str
+    pubtime: str
+    error: str
+    attempts: int
+
+
+class FailuresAnswer(Answer):
+    """The newest given-up items, newest first."""
+
+    failures: list[FailureAnswer]
+
+
+class ItemAnswer(Answer):
+    """What is known of one data_id."""
+
+    data_id: str
+    state: Literal["done", "deleted", "running", "failed"]
+    finished_state: Literal["done", "deleted"] | None
+    pubtime: Annotated[str | None, Field(description="Of the last finished version.")]
+    running_pubtime: str | None
+    centre_id: str
+    object_key: Annotated[
+        str | None, Field(description="Where the object lies under the data server's base URL.")
+    ]
+    attempts: int
+    last_error: str
+    parked: Annotated[int, Field(description="Fall-back sources that wait with it.")]
+
+
+class HealthAnswer(Answer):
+    """The process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadyAnswer(Answer):
+    """Whether the whole cache is ready, and what is missing."""
+
+    status: Literal["ok", "unavailable"]
+    missing: list[str]

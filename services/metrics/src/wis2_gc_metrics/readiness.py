@@ -1,0 +1,37 @@
+"""Whether the cache as a whole is ready (`/readyz`). Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wis2_gc_common.registry.base import ProcessStatus
+
+
+def missing_parts(
+    processes: Sequence[ProcessStatus], *, expected_brokers: Sequence[str]
+) -> list[str]:
+    """Return what is missing, one line each; empty: the cache is ready.
+
+    Ready means that every expected listener is subscribed and that a manager receives. Without
+    `expected_brokers` all listeners that report are expected, and there is at least one.
+    """
+    listeners = {p.name: p.is_ready for p in processes if p.kind == "listener"}
+    expected = list(expected_brokers) or sorted(listeners)
+    missing = [_listener_line(name, listeners.get(name)) for name in expected]
+    if not expected:
+        missing.append("no listener reports")
+    managers = {p.name: p.is_ready for p in processes if p.kind == "manager"}
+    if not managers:
+        missing.append("no manager reports")
+    elif not any(managers.values()):
+        missing.append(f"no manager receives: {', '.join(sorted(managers))}")
+    return [line for line in missing if line]
+
+
+def _listener_line(name: str, is_ready: bool | None) -> str:
+    if is_ready is None:
+        return f"listener {name} does not report"
+    return "" if is_ready else f"listener {name} is not subscribed"

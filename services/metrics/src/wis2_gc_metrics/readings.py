@@ -1,0 +1,150 @@
+"""Reads registry and queue for all who ask, one read at a time.
+
+The status page is public: a thousand open browsers must not become a thousand reads of the
+registry. Requests that come while a read runs share the next one, so that an answer is never
+older than its request unless the caller accepts that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.logs import get_logger
+from wis2_gc_metrics.exposition import Reading
+from wis2_gc_metrics.totals import History
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Protocol
+
+    from wis2_gc_common.queue.base import Depth
+    from wis2_gc_common.registry.base import FailureRecord, ItemRecord, RegistryReader
+
+    class DepthSource(Protocol):
+        """As much of a queue as is read here."""
+
+        async def depth(self) -> Depth:
+            """Return how much waits."""
+
+        async def close(self) -> None:
+            """Release connections."""
+
+
+_log = get_logger(__name__)
+
+T = TypeVar("T")
+
+#: A registry that takes longer is treated as away; a scrape waits no longer than 10 s by default.
+READ_TIMEOUT_S = 4.0
+#: How old an answer of the API may be, in seconds.
+API_MAX_AGE_S = 1.0
+#: How often the history gets a point when nobody asks, in seconds.
+SAMPLE_INTERVAL_S = 5.0
+
+
+class SharedRead(Generic[T]):
+    """Runs `read` for whoever asks, never twice at once; failures are shared like results."""
+
+    def __init__(
+        self, read: Callable[[], Awaitable[T]], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._read = read
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._last: tuple[float, T | Unavailable] | None = None
+
+    async def get(self, *, max_age_s: float = 0.0) -> T:
+        """Return what a read gave that began at most `max_age_s` before this call.
+
+        Raises Unavailable as that read did.
+        """
+        oldest_s = self._clock() - max_age_s
+        async with self._lock:
+            if self._last is None or self._last[0] < oldest_s:
+                begun_s = self._clock()
+                self._last = (begun_s, await self._outcome())
+            outcome = self._last[1]
+        if isinstance(outcome, Unavailable):
+            raise Unavailable(outcome.part, outcome.detail) from outcome
+        return outcome
+
+    async def _outcome(self) -> T | Unavailable:
+        try:
+            return await self._read()
+        except Unavailable as error:
+            return error
+
+
+class Readings:
+    """What the metrics service knows of the cache; owns the connections."""
+
+    def __init__(
+        self,
+        registry: RegistryReader,
+        queue: DepthSource,
+        *,
+        timeout_s: float = READ_TIMEOUT_S,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._registry = registry
+        self._queue = queue
+        self._timeout_s = timeout_s
+        self._wall_clock = wall_clock
+        self._shared = SharedRead(self._read, clock=clock)
+        self._lookups = asyncio.Semaphore(8)
+        self._was_available = True
+        self.history = History()
+
+    async def now(self, *, max_age_s: float = 0.0) -> Reading:
+        """Return a reading at most that old. Raises Unavailable("registry" or "queue")."""
+        return await self._shared.get(max_age_s=max_age_s)
+
+    async def item(self, data_id: str) -> ItemRecord | None:
+        """Return what is known of one data_id. Raises Unavailable("registry")."""
+        async with self._lookups:
+            return await self._limited(self._registry.item(data_id))
+
+    async def failures(self, limit: int) -> list[FailureRecord]:
+        """Return the newest given-up items, newest first. Raises Unavailable("registry")."""
+        async with self._lookups:
+            return await self._limited(self._registry.failures(limit))
+
+    async def sample_for_ever(self, *, interval_s: float = SAMPLE_INTERVAL_S) -> None:
+        """Keep the history going, so that the first visitor sees rates at once."""
+        while True:
+            try:
+                await self.now(max_age_s=API_MAX_AGE_S)
+            except Unavailable as error:
+                if self._was_available:
+                    _log.warning("readings_unavailable", part=error.part, detail=error.detail)
+                self._was_available = False
+            else:
+                if not self._was_available:
+                    _log.info("readings_available")
+                self._was_available = True
+            await asyncio.sleep(interval_s)
+
+    async def close(self) -> None:
+        """Release connections. Never raises."""
+        await self._registry.close()
+        await self._queue.close()
+
+    async def _read(self) -> Reading:
+        async def both() -> Reading:
+            snapshot = await self._registry.snapshot()
+            return Reading(self._wall_clock(), snapshot, await self._queue.depth())
+
+        reading = await self._limited(both())
+        self.history.add(reading)
+        return reading
+
+    async def _limited(self, read: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await read
+        except TimeoutError:
+            raise Unavailable("registry", f"no answer within {self._timeout_s:g} s") from None

@@ -1,0 +1,30 @@
+"""The settings of the metrics service (DESIGN.md 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wis2_gc_common import settings
+
+if TYPE_CHECKING:
+    from wis2_gc_common.settings import CommonSettings, QueueUrl, Reader
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """What `wis2-gc-metrics` is told by its environment."""
+
+    common: CommonSettings
+    dead_letter_queue_url: QueueUrl
+    expected_brokers: tuple[str, ...]
+    """Names of the Global Brokers `/readyz` waits for; empty: those that have reported."""
+
+
+def read_settings(read: Reader) -> MetricsSettings:
+    """Return the typed settings. Raises SettingsError naming the variable."""
+    return MetricsSettings(
+        common=settings.read_common(read),
+        dead_letter_queue_url=read(settings.DEAD_LETTER_QUEUE_URL),
+        expected_brokers=read(settings.EXPECTED_BROKERS),
+    )

@@ -1,0 +1,213 @@
+// The status page: asks the API every two seconds and shows the answers.
+// Texts of strangers (data ids, errors, host names) reach the page through textContent only.
+"use strict";
+
+const INTERVAL_MS = 2000;
+const TIMEOUT_MS = 8000;
+const MAX_CENTRES = 500;
+const whole = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const byId = (id) => document.getElementById(id);
+
+async function ask(path) {
+  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+  if (!answer.ok) {
+    const problem = await answer.json().catch(() => ({}));
+    throw new Error(typeof problem.detail === "string" ? problem.detail : `HTTP ${answer.status}`);
+  }
+  return answer.json();
+}
+
+// Writes only what differs, so that screen readers and selections are left in peace.
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function seconds(value) {
+  if (value === null) return "–";
+  if (value < 1) return `${whole.format(Math.round(value * 1000))} ms`;
+  if (value < 120) return `${short.format(value)} s`;
+  return `${short.format(value / 60)} min`;
+}
+
+function share(value) {
+  if (value === null) return "–";
+  // Never round a late item away.
+  return `${(Math.floor(value * 10000) / 100).toFixed(2)} %`;
+}
+
+function perSecond(value) {
+  return value === null || value === undefined ? "" : `${short.format(value)} per second`;
+}
+
+function ago(text, now) {
+  if (text === null) return "never";
+  const passed = Math.max(0, (now - Date.parse(text)) / 1000);
+  if (passed < 2) return "just now";
+  if (passed < 120) return `${Math.round(passed)} s ago`;
+  if (passed < 7200) return `${Math.round(passed / 60)} min ago`;
+  if (passed < 172800) return `${Math.round(passed / 3600)} h ago`;
+  return `${Math.round(passed / 86400)} days ago`;
+}
+
+function cell(text, style = "", title = "") {
+  return { text: String(text), style, title };
+}
+
+// rows: arrays of cells; the first cell of each is the row's header.
+function fill(body, rows, empty) {
+  if (rows.length === 0) {
+    const columns = body.parentElement.tHead.rows[0].cells.length;
+    rows = [[{ ...cell(empty, "empty"), columns }]];
+  }
+  while (body.rows.length > rows.length) body.deleteRow(-1);
+  rows.forEach((row, number) => {
+    const line = body.rows[number] ?? body.insertRow();
+    if (line.cells.length !== row.length) {
+      line.replaceChildren(...row.map((_, column) => {
+        const element = document.createElement(column === 0 && row.length > 1 ? "th" : "td");
+        if (element.tagName === "TH") element.scope = "row";
+        return element;
+      }));
+    }
+    row.forEach((wanted, column) => {
+      const element = line.cells[column];
+      write(element, wanted.text);
+      if (element.className !== wanted.style) element.className = wanted.style;
+      if (element.title !== wanted.title) element.title = wanted.title;
+      if (wanted.columns) element.colSpan = wanted.columns;
+    });
+  });
+}
+
+function showSummary(summary) {
+  write(byId("centre-id"), summary.centre_id);
+  document.title = `${summary.centre_id} · WIS2 Global Cache`;
+  for (const element of document.querySelectorAll("[data-total]")) {
+    write(element, whole.format(summary.totals[element.dataset.total]));
+  }
+  for (const element of document.querySelectorAll("[data-rate]")) {
+    write(element, perSecond(summary.recent?.[element.dataset.rate]));
+  }
+  for (const element of document.querySelectorAll("[data-queue]")) {
+    write(element, whole.format(summary.queue[element.dataset.queue]));
+  }
+  write(byId("oldest"), summary.queue.oldest_s > 0 ? `oldest ${seconds(summary.queue.oldest_s)}` : "");
+  const lively = summary.recent !== null && summary.recent.delay.count > 0;
+  const delay = lively ? summary.recent.delay : summary.delay;
+  const since = lively ? "in the last minute" : "since the beginning";
+  write(byId("p50"), seconds(delay.p50_s));
+  write(byId("p99"), seconds(delay.p99_s));
+  write(byId("p50-note"), `p50, ${since}`);
+  write(byId("p99-note"), `p99, ${since}`);
+  write(byId("within-120"), share(summary.delay.within_120_s));
+  write(byId("within-300"), share(summary.delay.within_300_s));
+  write(byId("within-600"), share(summary.delay.within_600_s));
+  const { listeners, managers } = summary;
+  showState(summary.is_ready ? "good" : "bad", summary.is_ready
+    ? `Ready: ${listeners.ready} of ${listeners.total} listeners, ${managers.ready} of ${managers.total} managers`
+    : "Not ready", summary.missing);
+}
+
+function showState(state, text, missing) {
+  byId("state").dataset.state = state;
+  write(byId("state-text"), text);
+  const list = byId("missing");
+  list.hidden = missing.length === 0;
+  if (Array.from(list.children, (line) => line.textContent).join("\n") !== missing.join("\n")) {
+    list.replaceChildren(...missing.map((line) => {
+      const element = document.createElement("li");
+      element.textContent = line;
+      return element;
+    }));
+  }
+}
+
+function listenerState(broker) {
+  if (broker.is_ready) return cell("subscribed", "good");
+  if (!broker.is_reporting) return cell("silent", "bad");
+  const problem = broker.facts.last_problem;
+  return cell(problem ? `not subscribed: ${problem}` : "not subscribed", "bad");
+}
+
+function showBrokers({ brokers }, now) {
+  fill(byId("brokers"), brokers.map((broker) => [
+    cell(broker.name),
+    listenerState(broker),
+    cell(whole.format(broker.received), "number"),
+    cell(whole.format(broker.queued), "number"),
+    cell(ago(broker.last_message, now), "time", broker.last_message ?? ""),
+  ]), "No listener has reported yet");
+}
+
+function showManagers({ managers }, now) {
+  fill(byId("managers"), managers.map((manager) => [
+    cell(manager.name, "long"),
+    manager.is_ready ? cell("receives", "good") : cell("does not receive", "bad"),
+    cell(ago(manager.last_report, now), "time", manager.last_report),
+  ]), "No manager reports");
+}
+
+function dataServers(servers) {
+  const down = servers.filter((server) => server.is_up === false);
+  if (servers.length === 0) return cell("–", "quiet");
+  const names = servers.map((server) => server.name).join(", ");
+  if (down.length === 0) return cell(`${servers.length} up`, "", names);
+  return cell(`${down.length} of ${servers.length} down: ${down.map((server) => server.name).join(", ")}`, "bad long", names);
+}
+
+function showCentres({ centres }, now) {
+  const shown = centres.slice(0, MAX_CENTRES);
+  fill(byId("centres"), shown.map((centre) => {
+    const failed = centre.download_errors + centre.integrity_failures;
+    return [
+      cell(centre.centre_id),
+      cell(whole.format(centre.downloaded), "number"),
+      cell(whole.format(failed), failed > 0 ? "number bad" : "number"),
+      cell(whole.format(centre.no_cache + centre.overrides), "number"),
+      cell(ago(centre.last_download, now), "time", centre.last_download ?? ""),
+      dataServers(centre.data_servers),
+    ];
+  }), "Nothing has been downloaded yet");
+}
+
+function showFailures({ failures }, now) {
+  fill(byId("failures"), failures.map((failure) => [
+    cell(ago(failure.at, now), "time", failure.at),
+    cell(failure.centre_id),
+    cell(failure.data_id, "long", `published ${failure.pubtime}`),
+    cell(failure.error, "long"),
+    cell(whole.format(failure.attempts), "number"),
+  ]), "None");
+}
+
+async function update() {
+  try {
+    const [summary, brokers, managers, centres, failures] = await Promise.all([
+      ask("api/summary"), ask("api/brokers"), ask("api/managers"), ask("api/centres"),
+      ask("api/failures?limit=10"),
+    ]);
+    // The server's clock, not the visitor's.
+    const now = Date.parse(summary.at);
+    showSummary(summary);
+    showBrokers(brokers, now);
+    showManagers(managers, now);
+    showCentres(centres, now);
+    showFailures(failures, now);
+    document.body.dataset.stale = "false";
+    write(byId("updated"), `Updated ${new Date(now).toISOString().slice(0, 19).replace("T", " ")} UTC`);
+  } catch (error) {
+    document.body.dataset.stale = "true";
+    showState("bad", "No current numbers", [error instanceof Error ? error.message : String(error)]);
+  }
+}
+
+async function run() {
+  for (;;) {
+    // A page nobody looks at asks nothing.
+    if (!document.hidden) await update();
+    await new Promise((resolve) => setTimeout(resolve, INTERVAL_MS));
+  }
+}
+
+run();

@@ -1,0 +1,157 @@
+"""The registry's counters added up to what an operator looks at first. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wis2_gc_common import metrics_catalogue as catalogue
+from wis2_gc_common.decision import Decision
+from wis2_gc_metrics.delay import Delays, describe_delays
+from wis2_gc_metrics.exposition import delay_counts
+
+if TYPE_CHECKING:
+    from wis2_gc_common.registry.base import Snapshot
+    from wis2_gc_metrics.exposition import Reading
+
+#: Reasons that say "we have this, or are getting it". A source that was parked with a running
+#: attempt (busy) is a duplicate too: it is looked at only when that attempt fails.
+_DUPLICATE_REASONS = frozenset(
+    {
+        Decision.DUPLICATE,
+        Decision.STALE,
+        Decision.REPEAT,
+        Decision.DUPLICATE_ID,
+        Decision.BUSY,
+    }
+)
+_DROPPED = frozenset({catalogue.DROPPED.name, catalogue.ITEMS_DROPPED.name})
+_CACHED = (catalogue.ITEMS.name, "cached")
+_DUPLICATES = "duplicates"
+_CACHED_ITEMS = "cached"
+#: How far back the rates and the recent delays look, in seconds.
+WINDOW_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts since the cache was set up."""
+
+    received: int
+    """Notifications, from all Global Brokers."""
+    duplicates_dropped: int
+    others_dropped: int
+    """Our own, recommended or invalid notifications."""
+    cached: int
+    """Data items stored and announced."""
+    announced: int
+    """Data items announced: cached, uncached (`cache: false`), overrides and deletions."""
+    failed: int
+    """Notifications whose download or integrity check failed; many succeed later."""
+    given_up: int
+    """Data items dropped after their last retry."""
+    stored_bytes: int
+
+
+def add_up(snapshot: Snapshot) -> Totals:
+    """Return the totals of one snapshot, in one pass over its counters."""
+    sums: Counter[str] = Counter()
+    for text, value in snapshot.counters.items():
+        name, labels = catalogue.split_field(text)
+        sums[name] += value
+        if name in _DROPPED and labels and labels[-1] in _DUPLICATE_REASONS:
+            sums[_DUPLICATES] += value
+        elif (name, *labels) == _CACHED:
+            sums[_CACHED_ITEMS] += value
+    return Totals(
+        received=sums[catalogue.RECEIVED.name],
+        duplicates_dropped=sums[_DUPLICATES],
+        others_dropped=sum(sums[name] for name in _DROPPED) - sums[_DUPLICATES],
+        cached=sums[_CACHED_ITEMS],
+        announced=sums[catalogue.ITEMS.name],
+        failed=sums[catalogue.DOWNLOADED_ERRORS.name] + sums[catalogue.INTEGRITY_FAILED.name],
+        given_up=sums[catalogue.GIVEN_UP.name],
+        stored_bytes=sums[catalogue.STORED_BYTES.name],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """What happened in the last `seconds`: rates are per second."""
+
+    seconds: float
+    received_per_s: float
+    duplicates_dropped_per_s: float
+    cached_per_s: float
+    announced_per_s: float
+    failed_per_s: float
+    delay: Delays
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    at_s: float
+    totals: Totals
+    delay_counts: tuple[int, ...]
+
+
+class History:
+    """The readings of the last minute, for rates; bounded by time and spacing.
+
+    `min_spacing_s` keeps many readers of the page from filling the minute with points.
+    """
+
+    def __init__(self, *, window_s: float = WINDOW_S, min_spacing_s: float = 1.0) -> None:
+        self._window_s = window_s
+        self._min_spacing_s = min_spacing_s
+        self._points: deque[_Point] = deque()
+
+    def add(self, reading: Reading) -> None:
+        """Remember a reading. One that counts backwards (a registry set up anew) starts over."""
+        point = _Point(reading.at_s, add_up(reading.snapshot), delay_counts(reading.snapshot))
+        if self._points:
+            last = self._points[-1]
+            if _is_reset(last, point):
+                self._points.clear()
+            elif point.at_s - last.at_s < self._min_spacing_s:
+                return
+        self._points.append(point)
+        # One point older than the window is kept: the window begins there.
+        while len(self._points) > 1 and self._points[1].at_s <= point.at_s - self._window_s:
+            self._points.popleft()
+
+    def recent(self, reading: Reading) -> Recent | None:
+        """Return what changed up to `reading`; None while there is nothing to compare it with."""
+        if not self._points:
+            return None
+        first = self._points[0]
+        now = _Point(reading.at_s, add_up(reading.snapshot), delay_counts(reading.snapshot))
+        seconds = now.at_s - first.at_s
+        if seconds < self._min_spacing_s or _is_reset(first, now):
+            return None
+
+        def rate(name: str) -> float:
+            difference: int = getattr(now.totals, name) - getattr(first.totals, name)
+            return difference / seconds
+
+        difference = [b - a for a, b in zip(first.delay_counts, now.delay_counts, strict=True)]
+        return Recent(
+            seconds=seconds,
+            received_per_s=rate("received"),
+            duplicates_dropped_per_s=rate("duplicates_dropped"),
+            cached_per_s=rate("cached"),
+            announced_per_s=rate("announced"),
+            failed_per_s=rate("failed"),
+            delay=describe_delays(catalogue.DELAY_BUCKETS_S, difference),
+        )
+
+
+def _is_reset(before: _Point, after: _Point) -> bool:
+    """Whether a counter went back, or the clock did."""
+    return (
+        after.at_s < before.at_s
+        or after.totals.received < before.totals.received
+        or after.totals.announced < before.totals.announced
+        or any(b < a for a, b in zip(before.delay_counts, after.delay_counts, strict=True))
+    )

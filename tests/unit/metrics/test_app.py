@@ -1,0 +1,362 @@
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+import httpx
+import pytest
+
+from tests.support.fake_reader import FakeQueue, FakeReader, listener, manager, snapshot_of
+from wis2_gc_common import metrics_catalogue as catalogue
+from wis2_gc_common.decision import Held
+from wis2_gc_common.metrics_catalogue import field
+from wis2_gc_common.pubtime import parse_pubtime
+from wis2_gc_common.queue.base import Depth
+from wis2_gc_common.registry.base import FailureRecord, ItemRecord
+from wis2_gc_metrics.app import create_app
+from wis2_gc_metrics.readings import Readings
+
+CENTRE_ID = "xx-test-global-cache"
+API = ["/api/summary", "/api/centres", "/api/brokers", "/api/managers", "/api/queue",
+       "/api/failures", "/api/item?data_id=x"]  # fmt: skip
+PAGE = ["/", "/static/status.css", "/static/status.js", "/static/icon.svg"]
+
+
+@pytest.fixture
+def reader() -> FakeReader:
+    return FakeReader()
+
+
+@pytest.fixture
+def queue() -> FakeQueue:
+    return FakeQueue()
+
+
+def client_of(reader: FakeReader, queue: FakeQueue, *, expected=()) -> httpx.AsyncClient:
+    app = create_app(Readings(reader, queue), centre_id=CENTRE_ID, expected_brokers=expected)
+    transport = httpx.ASGITransport(app=app)
+    return httpx.AsyncClient(transport=transport, base_url="http://metrics.test")
+
+
+@pytest.fixture
+async def client(reader, queue):
+    async with client_of(reader, queue) as client:
+        yield client
+
+
+async def test_metrics_are_prometheus_text_unless_openmetrics_is_asked_for(client):
+    plain = await client.get("/metrics")
+    assert plain.status_code == 200
+    assert plain.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert plain.headers["vary"] == "Accept"
+    accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"
+    opened = await client.get("/metrics", headers={"Accept": accept})
+    assert opened.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert opened.text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize("part", ["registry", "queue"])
+async def test_metrics_say_503_in_one_line_while_a_part_is_away(client, reader, queue, part):
+    reader.is_away = part == "registry"
+    queue.is_away = part == "queue"
+    answer = await client.get("/metrics")
+    assert answer.status_code == 503
+    assert answer.text == f"the {part} does not answer\n"
+    assert answer.headers["retry-after"] == "5"
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+async def test_metrics_are_there_again_when_the_registry_is(client, reader):
+    reader.is_away = True
+    assert (await client.get("/metrics")).status_code == 503
+    reader.is_away = False
+    assert (await client.get("/metrics")).status_code == 200
+
+
+@pytest.mark.parametrize("path", API)
+async def test_the_api_says_503_while_the_registry_is_away_and_gives_no_address_away(
+    client, reader, path
+):
+    reader.is_away = True
+    answer = await client.get(path)
+    assert answer.status_code == 503
+    assert answer.json() == {"detail": "the registry does not answer"}
+
+
+async def test_the_process_is_alive_while_the_registry_is_away(client, reader):
+    reader.is_away = True
+    answer = await client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+async def test_ready_is_what_has_every_expected_listener_and_a_manager(reader, queue):
+    async with client_of(reader, queue, expected=("fr", "br")) as client:
+        reader.content = snapshot_of(processes=(listener("fr"), manager("m-1")))
+        answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    missing = ["listener br does not report"]
+    assert answer.json() == {"status": "unavailable", "missing": missing}
+    reader.content = snapshot_of(processes=(listener("fr"), listener("br"), manager("m-1")))
+    async with client_of(reader, queue, expected=("fr", "br")) as client:
+        answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "missing": []})
+
+
+async def test_nothing_is_ready_while_the_registry_is_away(client, reader):
+    reader.is_away = True
+    answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["missing"] == ["the registry does not answer"]
+
+
+async def test_the_summary_tells_the_whole_cache_in_numbers(client, reader, queue):
+    buckets = [0] * (len(catalogue.DELAY_BUCKETS_S) + 1)
+    buckets[catalogue.DELAY_BUCKETS_S.index(0.1)] = 9
+    buckets[-1] = 1
+    reader.content = snapshot_of(
+        counters={
+            field(catalogue.RECEIVED, "fr"): 80,
+            field(catalogue.DROPPED, "fr", "duplicate"): 70,
+            field(catalogue.ITEMS, "cached"): 10,
+        },
+        delay_buckets=tuple(buckets),
+        processes=(listener("fr"), listener("br", is_ready=False), manager("m-1")),
+    )
+    queue.content = Depth(ready=1, in_flight=2, delayed=3, dead=4, oldest_s=5.5)
+    summary = (await client.get("/api/summary")).json()
+    assert summary["centre_id"] == CENTRE_ID
+    assert summary["is_ready"] is False
+    assert summary["missing"] == ["listener br is not subscribed"]
+    assert summary["totals"] == {
+        "received": 80,
+        "duplicates_dropped": 70,
+        "others_dropped": 0,
+        "cached": 10,
+        "announced": 10,
+        "failed": 0,
+        "given_up": 0,
+        "stored_bytes": 0,
+    }
+    assert summary["delay"]["count"] == 10
+    assert 0.05 <= summary["delay"]["p50_s"] <= 0.1
+    assert summary["delay"]["p99_s"] == 3600.0
+    assert summary["delay"]["within_120_s"] == 0.9
+    assert summary["recent"] is None
+    assert summary["queue"] == {
+        "ready": 1,
+        "in_flight": 2,
+        "delayed": 3,
+        "dead": 4,
+        "oldest_s": 5.5,
+    }
+    assert summary["listeners"] == {"ready": 1, "total": 2}
+    assert summary["managers"] == {"ready": 1, "total": 1}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", summary["at"])
+
+
+async def test_a_centre_has_its_counters_and_its_data_servers(client, reader):
+    reader.content = snapshot_of(
+        counters={
+            field(catalogue.DOWNLOADED, "ca-eccc-msc"): 7,
+            field(catalogue.DOWNLOADED_ERRORS, "ca-eccc-msc"): 2,
+            field(catalogue.NO_CACHE, "br-inmet"): 3,
+        },
+        gauges={
+            field(catalogue.LAST_DOWNLOAD, "ca-eccc-msc"): 1_800_000_000.25,
+            field(catalogue.DATASERVER_STATUS, "ca-eccc-msc", "b.example"): 0,
+            field(catalogue.DATASERVER_STATUS, "ca-eccc-msc", "a.example"): 1,
+            field(catalogue.DATASERVER_LAST_DOWNLOAD, "ca-eccc-msc", "a.example"): 1_800_000_000,
+            field(catalogue.LAST_METADATA, "br-inmet"): float("inf"),
+        },
+    )
+    centres = (await client.get("/api/centres")).json()["centres"]
+    assert [centre["centre_id"] for centre in centres] == ["br-inmet", "ca-eccc-msc"]
+    assert centres[0]["no_cache"] == 3
+    assert centres[0]["last_download"] is None
+    assert centres[0]["last_metadata"] is None
+    assert centres[1]["downloaded"] == 7
+    assert centres[1]["download_errors"] == 2
+    assert centres[1]["last_download"] == "2027-01-15T08:00:00.25Z"
+    assert centres[1]["data_servers"] == [
+        {"name": "a.example", "is_up": True, "last_download": "2027-01-15T08:00:00Z"},
+        {"name": "b.example", "is_up": False, "last_download": None},
+    ]
+
+
+async def test_brokers_are_those_expected_reporting_or_ever_counted(reader, queue):
+    reader.content = snapshot_of(
+        counters={
+            field(catalogue.RECEIVED, "old"): 5,
+            field(catalogue.RECEIVED, "fr"): 9,
+            field(catalogue.QUEUED, "fr"): 4,
+            field(catalogue.DROPPED, "fr", "own"): 2,
+            field(catalogue.DROPPED, "fr", "duplicate"): 3,
+        },
+        processes=(listener("fr", last_message_s=1_800_000_000.5, connected=True),),
+    )
+    async with client_of(reader, queue, expected=("br",)) as client:
+        brokers = (await client.get("/api/brokers")).json()["brokers"]
+    assert [(b["name"], b["is_reporting"], b["is_ready"]) for b in brokers] == [
+        ("br", False, False),
+        ("fr", True, True),
+        ("old", False, False),
+    ]
+    assert brokers[1]["last_message"] == "2027-01-15T08:00:00.5Z"
+    assert brokers[1]["received"] == 9
+    assert brokers[1]["queued"] == 4
+    assert brokers[1]["dropped"] == 5
+    assert brokers[1]["facts"]["connected"] is True
+    assert brokers[2]["last_report"] is None
+
+
+async def test_managers_show_what_they_say_about_themselves(client, reader):
+    reader.content = snapshot_of(processes=(manager("m-2"), manager("m-1", working_on=3)))
+    managers = (await client.get("/api/managers")).json()["managers"]
+    assert [m["name"] for m in managers] == ["m-1", "m-2"]
+    assert managers[0]["facts"] == {"working_on": 3}
+    assert managers[0]["last_report"] == "2027-01-15T08:00:00Z"
+
+
+async def test_failures_are_limited_and_keep_their_order(client, reader):
+    reader.failure_records = [
+        FailureRecord(
+            at_s=1_800_000_000.0 - number,
+            data_id=f"wis2/xx/{number}",
+            centre_id="xx-a",
+            pubtime_ns=parse_pubtime("2026-01-02T03:04:05.123456789Z"),
+            error="not_found",
+            attempts=6,
+        )
+        for number in range(60)
+    ]
+    failures = (await client.get("/api/failures")).json()["failures"]
+    assert len(failures) == 50
+    assert failures[0] == {
+        "at": "2027-01-15T08:00:00Z",
+        "data_id": "wis2/xx/0",
+        "centre_id": "xx-a",
+        "pubtime": "2026-01-02T03:04:05.123456789Z",
+        "error": "not_found",
+        "attempts": 6,
+    }
+    assert len((await client.get("/api/failures?limit=3")).json()["failures"]) == 3
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "1001", "many", "1e3", ""])
+async def test_a_limit_out_of_bounds_is_refused(client, limit):
+    assert (await client.get("/api/failures", params={"limit": limit})).status_code == 422
+
+
+async def test_an_item_is_found_by_its_data_id(client, reader):
+    data_id = "wis2/fr-a/data core%20ä"
+    reader.items[data_id] = ItemRecord(
+        state="running",
+        held=Held(
+            "done",
+            parse_pubtime("2026-01-02T03:04:05.123456789Z"),
+            "fr-a",
+            running_pubtime_ns=parse_pubtime("2026-01-02T04:00:00Z"),
+        ),
+        centre_id="fr-a",
+        object_key="2026-01-02/03/x",
+        attempts=2,
+        last_error="timeout",
+        parked=3,
+    )
+    answer = await client.get("/api/item", params={"data_id": data_id})
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "data_id": data_id,
+        "state": "running",
+        "finished_state": "done",
+        "pubtime": "2026-01-02T03:04:05.123456789Z",
+        "running_pubtime": "2026-01-02T04:00:00Z",
+        "centre_id": "fr-a",
+        "object_key": "2026-01-02/03/x",
+        "attempts": 2,
+        "last_error": "timeout",
+        "parked": 3,
+    }
+
+
+async def test_an_item_that_failed_at_once_has_no_pubtime(client, reader):
+    reader.items["x"] = ItemRecord("failed", Held(None), "fr-a", None, 1, "dns", 0)
+    item = (await client.get("/api/item?data_id=x")).json()
+    assert (item["state"], item["pubtime"], item["finished_state"]) == ("failed", None, None)
+
+
+async def test_an_unknown_item_is_404_and_a_missing_or_endless_data_id_422(client):
+    assert (await client.get("/api/item?data_id=nobody")).status_code == 404
+    assert (await client.get("/api/item")).status_code == 422
+    assert (await client.get("/api/item?data_id=")).status_code == 422
+    assert (await client.get("/api/item", params={"data_id": "x" * 8193})).status_code == 422
+
+
+@pytest.mark.parametrize("path", [*PAGE, *API, "/metrics", "/healthz", "/readyz", "/nothing"])
+async def test_every_answer_has_the_security_headers(client, path):
+    headers = (await client.get(path)).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "*" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cache-control"] in {"no-store", "no-cache"}
+
+
+@pytest.mark.parametrize("path", [*API, "/healthz"])
+async def test_text_of_strangers_is_never_served_as_html(client, reader, path):
+    hostile = "<script>alert(1)</script>"
+    reader.failure_records = [FailureRecord(1.0, hostile, "xx-a", 0, hostile, 1)]
+    reader.items["x"] = ItemRecord("failed", Held(None), "xx-a", None, 1, hostile, 0)
+    assert (await client.get(path)).headers["content-type"] == "application/json"
+
+
+async def test_only_reading_is_allowed(client):
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        for path in ("/", "/metrics", "/api/summary"):
+            assert (await client.request(method, path)).status_code == 405
+
+
+async def test_openapi_describes_every_answer(client):
+    document = (await client.get("/openapi.json")).json()
+    for path, methods in document["paths"].items():
+        content = methods["get"]["responses"]["200"]["content"]
+        if path != "/metrics":
+            assert "$ref" in content["application/json"]["schema"], path
+    assert {path.partition("?")[0] for path in API} <= document["paths"].keys()
+
+
+async def test_there_is_no_interactive_page_that_loads_from_elsewhere(client):
+    for path in ("/docs", "/redoc"):
+        assert (await client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize("path", PAGE)
+async def test_the_page_is_revalidated_not_refetched(client, path):
+    first = await client.get(path)
+    assert first.status_code == 200
+    again = await client.get(path, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    head = await client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+
+
+async def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline():
+    static = files("wis2_gc_metrics") / "static"
+    page = (static / "index.html").read_text(encoding="utf-8")
+    script = (static / "status.js").read_text(encoding="utf-8")
+    style = (static / "status.css").read_text(encoding="utf-8")
+    for text in (page, script, style):
+        assert "//" not in text.replace("// ", "")
+    assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon\w+=", page) == []
+    for trap in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+        assert trap not in script
+
+
+async def test_stopping_closes_the_connections(reader, queue):
+    app = create_app(Readings(reader, queue), centre_id=CENTRE_ID)
+    async with app.router.lifespan_context(app):
+        assert not reader.is_closed
+    assert reader.is_closed
+    assert queue.is_closed

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.support.fake_reader import listener, manager
+from wis2_gc_metrics.readiness import missing_parts
+
+FR, BR = listener("fr"), listener("br")
+FR_AWAY = listener("fr", is_ready=False)
+M1, M1_BUSY = manager("m-1"), manager("m-1", is_ready=False)
+
+
+@pytest.mark.parametrize(
+    ("processes", "expected", "missing"),
+    [
+        ([], (), ["no listener reports", "no manager reports"]),
+        ([FR, M1], (), []),
+        ([FR, BR, M1], (), []),
+        ([FR_AWAY, BR, M1], (), ["listener fr is not subscribed"]),
+        ([FR], (), ["no manager reports"]),
+        ([M1], (), ["no listener reports"]),
+        ([FR, M1_BUSY], (), ["no manager receives: m-1"]),
+        ([FR, M1_BUSY, manager("m-2")], (), []),
+        ([FR, M1], ("fr", "br"), ["listener br does not report"]),
+        ([FR_AWAY, BR, M1], ("fr", "br"), ["listener fr is not subscribed"]),
+        ([FR, BR, M1], ("fr", "br"), []),
+        # Only the expected ones count, once some are named.
+        ([FR_AWAY, BR, M1], ("br",), []),
+        ([M1], ("fr",), ["listener fr does not report"]),
+    ],
+)
+def test_readiness_says_what_is_missing(processes, expected, missing):
+    assert missing_parts(processes, expected_brokers=expected) == missing
+
+
+def test_a_manager_with_the_name_of_an_expected_listener_does_not_stand_in_for_it():
+    missing = missing_parts([manager("fr")], expected_brokers=("fr",))
+    assert missing == ["listener fr does not report"]

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+
+import pytest
+
+from tests.support.fake_reader import EMPTY_QUEUE, FakeQueue, FakeReader, until
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_metrics.exposition import Reading
+from wis2_gc_metrics.readings import Readings, SharedRead
+
+
+async def test_requests_that_come_during_a_read_share_the_next_one():
+    reader = FakeReader(gate=asyncio.Event())
+    readings = Readings(reader, FakeQueue())
+    first = asyncio.create_task(readings.now())
+    await until(lambda: reader.snapshots == 1)
+    others = [asyncio.create_task(readings.now()) for _ in range(50)]
+    await asyncio.sleep(0)
+    reader.gate.set()
+    await asyncio.gather(first, *others)
+    assert reader.snapshots == 2
+
+
+async def test_a_reading_is_never_older_than_its_request():
+    reader = FakeReader()
+    readings = Readings(reader, FakeQueue())
+    await readings.now()
+    await readings.now()
+    assert reader.snapshots == 2
+
+
+async def test_a_caller_may_accept_an_older_reading():
+    moment = 100.0
+    reads = 0
+
+    async def read() -> int:
+        nonlocal reads
+        reads += 1
+        return reads
+
+    shared = SharedRead(read, clock=lambda: moment)
+    assert await shared.get() == 1
+    moment = 100.9
+    assert await shared.get(max_age_s=1.0) == 1
+    moment = 101.1
+    assert await shared.get(max_age_s=1.0) == 2
+
+
+async def test_a_failed_read_is_shared_too_and_the_next_one_tries_again():
+    reader = FakeReader(is_away=True)
+    readings = Readings(reader, FakeQueue())
+    results = await asyncio.gather(
+        *(readings.now(max_age_s=60) for _ in range(5)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [Unavailable] * 5
+    assert results[0] is not results[1]
+    reader.is_away = False
+    await readings.now()
+
+
+async def test_a_registry_that_does_not_answer_in_time_is_away():
+    reader = FakeReader(gate=asyncio.Event())
+    readings = Readings(reader, FakeQueue(), timeout_s=0.01)
+    with pytest.raises(Unavailable, match="no answer within"):
+        await readings.now()
+
+
+async def test_a_queue_that_is_away_makes_the_reading_unavailable():
+    readings = Readings(FakeReader(), FakeQueue(is_away=True))
+    with pytest.raises(Unavailable, match="queue"):
+        await readings.now()
+
+
+async def test_the_history_grows_without_visitors_and_survives_an_outage():
+    ticks = itertools.count(1000.0, 10.0)
+    reader = FakeReader(is_away=True)
+    readings = Readings(
+        reader, FakeQueue(), clock=lambda: next(ticks), wall_clock=lambda: next(ticks)
+    )
+    sampling = asyncio.create_task(readings.sample_for_ever(interval_s=0))
+    try:
+        await until(lambda: reader.refused > 1)
+        reader.is_away = False
+        await until(lambda: reader.snapshots > 1)
+    finally:
+        sampling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sampling
+    assert readings.history.recent(Reading(next(ticks), reader.content, EMPTY_QUEUE)) is not None
+
+
+async def test_closing_closes_both_connections():
+    reader, queue = FakeReader(), FakeQueue()
+    await Readings(reader, queue).close()
+    assert reader.is_closed
+    assert queue.is_closed
