@@ -5,6 +5,8 @@ import time
 
 from wis2_gc_listener.arrivals import Arrival, Inbox
 
+BUSY = float("inf")
+
 
 def arrival(packet_id: int, *, generation: int = 1, qos: int = 1) -> Arrival:
     return Arrival("topic", b"payload", 0, generation, packet_id, qos)
@@ -18,7 +20,7 @@ def filled(count: int, *, capacity: int = 1000) -> Inbox:
 
 
 def take(inbox: Inbox, limit: int = 100, *, timeout_s: float = 0.0) -> list[int]:
-    taken = inbox.take(limit, enough=1, linger_s=0, timeout_s=timeout_s)
+    taken = inbox.take(limit, enough=1, linger_s=0, timeout_s=timeout_s, busy_until=0)
     return [a.packet_id for a in taken]
 
 
@@ -46,7 +48,7 @@ def test_enough_arrivals_end_the_lingering_at_once() -> None:
     started = time.monotonic()
     taken: list[Arrival] = []
     while len(taken) < 10:
-        taken += inbox.take(100, enough=10 - len(taken), linger_s=60, timeout_s=60)
+        taken += inbox.take(100, enough=10 - len(taken), linger_s=60, timeout_s=60, busy_until=BUSY)
     thread.join()
     assert time.monotonic() - started < 30
     assert [a.packet_id for a in taken] == list(range(10))
@@ -54,7 +56,14 @@ def test_enough_arrivals_end_the_lingering_at_once() -> None:
 
 def test_a_lone_arrival_is_taken_after_the_lingering() -> None:
     inbox = filled(1)
-    assert len(inbox.take(100, enough=10, linger_s=0.01, timeout_s=60)) == 1
+    taken = inbox.take(100, enough=10, linger_s=0.01, timeout_s=60, busy_until=BUSY)
+    assert len(taken) == 1
+
+
+def test_in_quiet_times_a_lone_arrival_does_not_wait_for_company() -> None:
+    inbox, started = filled(1), time.monotonic()
+    assert len(inbox.take(100, enough=10, linger_s=60, timeout_s=60, busy_until=started)) == 1
+    assert time.monotonic() - started < 30
 
 
 def test_wake_ends_the_waiting_with_nothing() -> None:
@@ -79,7 +88,7 @@ def test_two_threads_pass_every_arrival_on_without_missing_a_wake_up() -> None:
     thread.start()
     taken: list[int] = []
     while len(taken) < count:
-        batch = inbox.take(100, enough=10, linger_s=0.001, timeout_s=30)
+        batch = inbox.take(100, enough=10, linger_s=0.001, timeout_s=30, busy_until=BUSY)
         assert batch
         taken += [a.packet_id for a in batch]
     thread.join()

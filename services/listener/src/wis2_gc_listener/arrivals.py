@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import NamedTuple
 
@@ -57,14 +58,17 @@ class Inbox:
             self._waited_for = _NOBODY
             self._changed.notify()
 
-    def take(self, limit: int, *, enough: int, linger_s: float, timeout_s: float) -> list[Arrival]:
+    def take(
+        self, limit: int, *, enough: int, linger_s: float, timeout_s: float, busy_until: float
+    ) -> list[Arrival]:
         """Return up to `limit` arrivals, in order; empty after `timeout_s` or a `wake`.
 
-        Once there is one, waits at most `linger_s` for `enough` of them.
+        If there is one before `busy_until` (`time.monotonic()`), waits at most `linger_s` for
+        `enough` of them.
         """
         with self._changed:
             self._wait_for(1, timeout_s)
-            if self._arrivals:
+            if self._arrivals and time.monotonic() < busy_until:
                 self._wait_for(enough, linger_s)
             return [self._arrivals.popleft() for _ in range(min(limit, len(self._arrivals)))]
 

@@ -73,8 +73,10 @@ class Identity:
 class Timing:
     """In seconds."""
 
-    linger_s: float = 0.005
-    """How long a single notification waits for company: a batch costs little more than one."""
+    linger_s: float = 0.01
+    """How long a notification waits for company in busy times: a batch costs little more than
+    one. It does not wait at all when none came for `quiet_s`."""
+    quiet_s: float = 0.02
     report_every_s: float = 1.0
     heartbeat_every_s: float = 3.0
     registry_first_s: float = 1.0
@@ -167,15 +169,18 @@ class Forwarder:
             self._on_crash()
 
     def _forward_until_stopped(self) -> None:
+        busy_until = 0.0
         while True:
             self._beat_at = time.monotonic()
             batch = self._inbox.take(
                 MAX_BATCH,
                 enough=FLUSH_AT,
                 linger_s=self._timing.linger_s,
+                busy_until=busy_until,
                 timeout_s=min(0.5, self._timing.report_every_s),
             )
             if batch:
+                busy_until = time.monotonic() + self._timing.quiet_s
                 if not self._forward(batch):
                     break
             elif self._stopping.is_set():
