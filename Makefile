@@ -19,11 +19,11 @@ help: ## This list
 setup: ## Install what is missing (Debian packages, uv, .venv); done by the other targets too
 	@local/bootstrap.sh
 
-run: setup ## Run the cache on this machine, with a simulated WIS2 world around it
+run: setup ## Run the cache on this machine, with a simulated WIS2 world, or with BROKERS='fr=mqtts://…'
 	@exec $(PY) -m local.run
 
-clean: ## Remove the state that `make run` keeps (.state)
-	@rm -rf -- "$${STATE:-.state}"
+clean: ## Remove the state that `make run` keeps (.state, or STATE=…)
+	@local/clean.sh "$${STATE:-.state}"
 
 ##@ Test
 .PHONY: test lint typecheck test-unit test-integration test-conformance test-faults tests format

@@ -78,7 +78,7 @@ class Nginx(Part):
         user = f"user {current_user()};" if os.geteuid() == 0 else ""
         open_files = _allowed_open_files()
         temporary = "\n    ".join(
-            f"{kind}_temp_path {state}/temporary/{kind};"
+            f'{kind}_temp_path "{state}/temporary/{kind}";'
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         host = self.host or "0.0.0.0"
@@ -86,8 +86,8 @@ class Nginx(Part):
         if self._certificate is not None:
             listens += f"""
         listen {host}:{self.tls_port} ssl backlog=4096;
-        ssl_certificate {self._certificate.chain_file};
-        ssl_certificate_key {self._certificate.key_file};
+        ssl_certificate "{self._certificate.chain_file}";
+        ssl_certificate_key "{self._certificate.key_file}";
         ssl_protocols TLSv1.2 TLSv1.3;
         ssl_session_cache shared:tls:2m;"""
         types = nginx_types().replace("\n", "\n        ").rstrip()
@@ -97,9 +97,9 @@ daemon off;
 {user}
 worker_processes {_WORKERS};
 worker_rlimit_nofile {open_files};
-pid {state}/nginx.pid;
-lock_file {state}/nginx.lock;
-error_log {self.log_file} warn;
+pid "{state}/nginx.pid";
+lock_file "{state}/nginx.lock";
+error_log "{self.log_file}" warn;
 events {{
     worker_connections {open_files // 2};
     multi_accept on;
@@ -131,7 +131,7 @@ http {{
     client_max_body_size 1k;
     server {{
         {listens}
-        root {self.root};
+        root "{self.root}";
         add_header X-Content-Type-Options nosniff always;
         add_header Content-Security-Policy "sandbox; default-src 'none'" always;
         add_header Cache-Control $cache_control always;

@@ -86,14 +86,18 @@ class Part(ABC):
         return self._process.pid
 
     @property
-    def process(self) -> subprocess.Popen[bytes] | None:
-        """The server's process, if it was started."""
-        return self._process
+    def output(self) -> int | None:
+        """It writes into its log file, nothing is there to be read."""
+        return None
 
     @property
     def is_running(self) -> bool:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
+
+    def exit_code(self) -> int | None:
+        """Return how the process ended (minus the signal's number), None while it lives."""
+        return None if self._process is None else self._process.poll()
 
     def start(self, timeout_s: float = 30) -> None:
         """Start the server and return when it answers. Raises StartFailed."""
@@ -113,6 +117,8 @@ class Part(ABC):
 
     def launch(self) -> None:
         """Start the server without waiting for it. Raises StartFailed when it cannot be run."""
+        if self._process is not None:
+            self.kill()  # what is left of its group: workers of a killed nginx hold the port
         self.directory.mkdir(parents=True, exist_ok=True)
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         command = self._configure()
@@ -148,7 +154,7 @@ class Part(ABC):
         self.launch()
         deadline = time.monotonic() + timeout_s
         while not self.is_up():
-            code = None if self._process is None else self._process.poll()
+            code = self.exit_code()
             if code is not None:
                 how = signal_name(code)
                 raise StartFailed(f"{self.name} ended with {how}: {self._log_tail(begin)}")
@@ -176,14 +182,18 @@ class Part(ABC):
             except subprocess.TimeoutExpired:
                 self.kill()
 
+    def terminate(self) -> None:
+        """Ask the server to stop, without waiting."""
+        if self._process is not None:
+            self._process.terminate()
+
     def kill(self) -> None:
         """End the server as a crash would (SIGKILL)."""
         if self._process is None:
             return
-        if self.is_running:
-            # Its whole group: nginx has workers. It leads its own session, so nobody else is hit.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        # Its whole group: nginx has workers. It leads its own session, so nobody else is hit.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def __enter__(self) -> Self:

@@ -1,0 +1,89 @@
+"""What the supervisor writes: prefixed log lines, and one live line below them on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_RESET = "\x1b[0m"
+_BOLD = "\x1b[1m"
+_COLOURS = ("\x1b[36m", "\x1b[35m", "\x1b[34m", "\x1b[32m", "\x1b[96m", "\x1b[95m", "\x1b[94m")
+_LEVELS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
+_LEVEL = re.compile(r"\[(warning|error|critical)\s*\]")
+#: A stranger's text may reach a log line; it must not steer the terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+#: Date, fraction and service name say nothing new in a window with prefixes.
+_TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)\.\d+Z ")
+_SERVICE_FIELD = re.compile(r" service=(listener|manager|metrics)\b")
+_CLEAR_LINE = "\r\x1b[2K"
+
+
+class Console:
+    """Lines from several sources on one stream; a closed stream is noticed, not raised."""
+
+    def __init__(self, stream: TextIO, names: Sequence[str]) -> None:
+        self._stream = stream
+        self._is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._has_colour = self._is_terminal and "NO_COLOR" not in os.environ
+        self._width = max((len(name) for name in names), default=0)
+        self._colours = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
+        self._live = ""
+        #: Nobody reads any more.
+        self.is_closed = False
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether there is a live line."""
+        return self._is_terminal
+
+    def line(self, name: str, text: str) -> None:
+        """Write one line of `name`."""
+        prefix = f"{name:<{self._width}} │ "
+        text = _SERVICE_FIELD.sub("", _TIMESTAMP.sub(r"\1 ", _CONTROL.sub("", text)))
+        if self._has_colour:
+            prefix = f"{self._colours.get(name, _BOLD)}{prefix}{_RESET}"
+            level = _LEVEL.search(text)
+            if level is not None:
+                text = f"{_LEVELS[level[1]]}{text}{_RESET}"
+        self._write(f"{prefix}{text}\n")
+
+    def plain(self, text: str = "") -> None:
+        """Write lines as they are."""
+        self._write(f"{text}\n")
+
+    def live(self, text: str) -> None:
+        """Replace the live line; without a terminal, write it as a line of its own."""
+        if not self._is_terminal:
+            self._write(f"{text}\n")
+            return
+        self._live = text
+        self._write("")
+
+    def end_live(self) -> None:
+        """Leave the last live line standing."""
+        if self._live:
+            self._write(f"{self._live}\n", keeps_live=False)
+            self._live = ""
+
+    def _write(self, text: str, *, keeps_live: bool = True) -> None:
+        if self.is_closed:
+            return
+        if self._is_terminal:
+            columns = shutil.get_terminal_size().columns
+            shown = self._live[: columns - 1] if keeps_live else ""
+            shown = f"{_BOLD}{shown}{_RESET}" if shown and self._has_colour else shown
+            text = f"{_CLEAR_LINE}{text}{shown}"
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            self.is_closed = True
+            # Python would complain about what is left in the buffer when it exits.
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.close()

@@ -1,0 +1,145 @@
+"""What runs in one `make run`, and which settings each service gets. Pure."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from local.settings import DEFAULT_CENTRE_ID, LOOPBACK
+from wis2_gc_common import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from local.settings import NamedBroker, RunSettings
+
+_SIMULATED_NETWORKS = "127.0.0.0/8"
+#: A manager need not finish its downloads when somebody presses Ctrl-C: they are done again.
+_DRAIN_S = "3"
+_COMMANDS = Path(sys.executable).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the parts of this run are; "" for parts that the user has elsewhere."""
+
+    redis_url: str
+    manager_broker_url: str
+    store: Path
+    data_base_url: str
+    status_url: str
+    status_port: int
+    ca_file: Path | None
+    """PEM file the services trust besides the system's: there for a simulated world."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlan:
+    """One process of ours."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    """Its own variables, without those it inherits."""
+
+
+def centre_id(run: RunSettings, unique: str) -> str:
+    """Return our centre-id.
+
+    With real brokers the default has `unique` in it (hex digits, kept in the state directory): it
+    names our sessions there, and two caches of one name would push each other out.
+    """
+    if settings.CENTRE_ID.name in run.overrides:
+        return run.overrides[settings.CENTRE_ID.name]
+    if run.is_simulated:
+        return DEFAULT_CENTRE_ID
+    return f"xx-local-{unique[:8]}-global-cache"
+
+
+def common_environment(
+    run: RunSettings, addresses: Addresses, brokers: tuple[NamedBroker, ...], *, our_centre_id: str
+) -> dict[str, str]:
+    """Return the settings that all services share; the user's own win."""
+    ours = {
+        settings.CENTRE_ID.name: our_centre_id,
+        settings.STORE_URL.name: addresses.store.as_uri(),
+        settings.DATA_BASE_URL.name: addresses.data_base_url,
+        settings.EXPECTED_BROKERS.name: ",".join(broker.name for broker in brokers),
+        settings.DRAIN_S.name: _DRAIN_S,
+        settings.LOG_FORMAT.name: "console",
+    }
+    if addresses.redis_url:
+        ours[settings.REDIS_URL.name] = addresses.redis_url
+    if addresses.manager_broker_url:
+        ours[settings.LOCAL_BROKER_URL.name] = addresses.manager_broker_url
+    if run.is_simulated:
+        ours[settings.ALLOWED_NETWORKS.name] = _SIMULATED_NETWORKS
+    result = ours | dict(run.overrides)
+    if addresses.ca_file is not None:
+        # It holds the user's own authorities as well.
+        result[settings.CA_FILE.name] = str(addresses.ca_file)
+    return result
+
+
+def plan_services(
+    run: RunSettings,
+    addresses: Addresses,
+    brokers: tuple[NamedBroker, ...],
+    common: Mapping[str, str],
+) -> tuple[list[ServicePlan], list[ServicePlan], list[ServicePlan]]:
+    """Return (metrics, managers, listeners)."""
+    # Only the status page has readers elsewhere; the others' health ports are picked.
+    private = {settings.HTTP_HOST.name: LOOPBACK, settings.HTTP_PORT.name: "0"}
+    metrics = ServicePlan(
+        "metrics",
+        (str(_COMMANDS / "wis2-gc-metrics"),),
+        {
+            settings.HTTP_HOST.name: run.listen,
+            **common,
+            settings.HTTP_PORT.name: str(addresses.status_port),
+        },
+    )
+    managers = [
+        ServicePlan(
+            f"manager-{number}",
+            (str(_COMMANDS / "wis2-gc-manager"),),
+            {**common, **private, settings.INSTANCE.name: f"manager-{number}"},
+        )
+        for number in range(1, run.managers + 1)
+    ]
+    listeners = [
+        ServicePlan(
+            f"listener-{broker.name}",
+            (str(_COMMANDS / "wis2-gc-listener"),),
+            {
+                **common,
+                **private,
+                settings.GLOBAL_BROKER_NAME.name: broker.name,
+                settings.GLOBAL_BROKER_URL.name: broker.url,
+            },
+        )
+        for broker in brokers
+    ]
+    return [metrics], managers, listeners
+
+
+def process_environment(plan: ServicePlan, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the whole environment of a service: ours replaces every inherited `GC_…`."""
+    kept = {name: text for name, text in inherited.items() if not name.startswith("GC_")}
+    return {**kept, **plan.environment, "PYTHONUNBUFFERED": "1"}
+
+
+def operator_file(common: Mapping[str, str]) -> str:
+    """Return a shell file with the settings, for the operator's command `wis2-gc`."""
+    lines = [f"{name}={shlex.quote(text)}\n" for name, text in sorted(common.items())]
+    return "# Written by make run. Use it so: set -a; . THIS_FILE; set +a\n" + "".join(lines)
+
+
+def half_of_memory_mb() -> int:
+    """Return half of this machine's memory in MB, at most 4096: what Redis may use."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(256, min(4096, total // 2 // 2**20))

@@ -1,0 +1,395 @@
+"""`make run`: the whole cache on this machine, with a simulated or the real WIS2 around it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from local.console import Console
+from local.parts.certificates import LOCAL_NAMES, CertificateAuthority
+from local.parts.mosquitto import PUBLIC_PASSWORD, PUBLIC_USERNAME, CacheBroker, GlobalBroker
+from local.parts.nginx import Nginx
+from local.parts.part import write_private
+from local.parts.ports import free_port, is_free
+from local.parts.redis_server import RedisServer
+from local.plan import (
+    Addresses,
+    ServicePlan,
+    centre_id,
+    common_environment,
+    half_of_memory_mb,
+    operator_file,
+    plan_services,
+    process_environment,
+)
+from local.service import Service
+from local.settings import ALL_ADDRESSES, LOOPBACK, NamedBroker, RunSettings, read_settings
+from local.state import StateDirectory
+from local.summary import SummaryReader
+from local.supervisor import Stage, Supervisor
+from local.world.centres import CENTRES
+from local.world.settings import WorldSettings, to_environment
+from wis2_gc_common import settings
+from wis2_gc_common.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from local.parts.part import Part
+    from local.settings import PortSetting
+
+_WRONG_SETTING = 2
+_SUMMARY_ON_TERMINAL_S = 1.0
+_SUMMARY_ELSEWHERE_S = 10.0
+#: Managers drain, then hand back what is left.
+_SERVICE_STOP_S = 8.0
+_SIMULATED_BROKERS = ("alpha", "beta")
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports of this run, and what to tell about them."""
+
+    status: int
+    data: int
+    broker: int
+    broker_tls: int
+    broker_wss: int
+    redis: int
+    world: tuple[int, ...]
+    """Of the simulated Global Brokers."""
+    remarks: tuple[str, ...]
+
+
+def choose_ports(run: RunSettings) -> Ports:
+    """Return free ports: those asked for, or the defaults, or others in place of taken defaults.
+
+    Raises SettingsError: a port that was asked for is taken.
+    """
+    remarks: list[str] = []
+    used = {port.port for port in run.ports if port.is_explicit}
+
+    def choose(port: PortSetting) -> int:
+        is_taken = not _is_free(port, run)
+        if port.is_explicit:
+            if is_taken:
+                raise SettingsError(port.variable, f"port {port.port} is taken")
+            return port.port
+        number = port.port
+        if is_taken or number in used:
+            number = _another_port(run, used)
+            remarks.append(f"port {port.port} is taken: {port.variable} is {number}")
+        used.add(number)
+        return number
+
+    numbers = {port.variable: choose(port) for port in run.ports}
+    return Ports(
+        status=numbers["STATUS_PORT"],
+        data=numbers["DATA_PORT"],
+        broker=numbers["BROKER_PORT"],
+        broker_tls=numbers["BROKER_TLS_PORT"],
+        broker_wss=numbers["BROKER_WSS_PORT"],
+        redis=numbers["REDIS_PORT"],
+        world=tuple(choose_for_world(run, used) for _ in _SIMULATED_BROKERS),
+        remarks=tuple(remarks),
+    )
+
+
+def choose_for_world(run: RunSettings, used: set[int]) -> int:
+    """Return a port for a simulated Global Broker, and add it to `used`."""
+    number = _another_port(run, used)
+    used.add(number)
+    return number
+
+
+def _is_free(port: PortSetting, run: RunSettings) -> bool:
+    hosts = {LOOPBACK, run.listen}
+    return all(is_free(port.port, host) for host in hosts)
+
+
+def _another_port(run: RunSettings, not_these: set[int]) -> int:
+    number = free_port(run.listen)
+    while number in not_these:
+        number = free_port(run.listen)
+    return number
+
+
+class Run:
+    """One run: its parts, its services, its stages."""
+
+    def __init__(self, run: RunSettings, state: StateDirectory, ports: Ports) -> None:
+        self.settings = run
+        self.state = state
+        self.ports = ports
+        self.centre_id = centre_id(run, state.secret("name", 4))
+        self.authority = CertificateAuthority(state.path / "tls")
+        self.redis = self._redis()
+        self.broker = self._broker()
+        self.store = self._store()
+        self.nginx = None if self.store is None else self._nginx(self.store)
+        self.global_brokers = self._global_brokers()
+        self.brokers = run.brokers or tuple(
+            NamedBroker(broker.name, broker.url) for broker in self.global_brokers
+        )
+        self.addresses = self._addresses()
+        self.environment = common_environment(
+            run, self.addresses, self.brokers, our_centre_id=self.centre_id
+        )
+
+    def _log(self, name: str) -> Path:
+        return self.state.path / "log" / f"{name}.log"
+
+    def _redis(self) -> RedisServer | None:
+        if self.settings.is_overridden(settings.REDIS_URL):
+            return None
+        return RedisServer(
+            self.state.path / "redis",
+            port=self.ports.redis,
+            password=self.state.secret("redis"),
+            max_memory=f"{half_of_memory_mb()}mb",
+            log_file=self._log("redis"),
+        )
+
+    def _broker(self) -> CacheBroker | None:
+        if self.settings.is_overridden(settings.LOCAL_BROKER_URL):
+            return None
+        return CacheBroker(
+            self.state.path / "broker",
+            port=self.ports.broker,
+            tls_port=self.ports.broker_tls,
+            websocket_port=self.ports.broker_wss,
+            host=self.settings.listen,
+            authority=self.authority,
+            manager_password=self.state.secret("manager"),
+            log_file=self._log("broker"),
+        )
+
+    def _store(self) -> Path | None:
+        """Return the directory to serve; None when the user stores elsewhere."""
+        url = self.settings.overrides.get(settings.STORE_URL.name)
+        if url is None:
+            return self.state.path / "data"
+        return Path(unquote(urlsplit(url).path)) if url.startswith("file:") else None
+
+    def _nginx(self, store: Path) -> Nginx:
+        return Nginx(
+            self.state.path / "nginx",
+            root=store,
+            port=self.ports.data,
+            host=self.settings.listen,
+            log_file=self._log("nginx"),
+        )
+
+    def _global_brokers(self) -> list[GlobalBroker]:
+        """One with TLS and one without: both ways are in use."""
+        if not self.settings.is_simulated:
+            return []
+        return [
+            GlobalBroker(
+                self.state.path / "world" / name,
+                port=self.ports.world[index],
+                authority=self.authority if index == 0 else None,
+                publisher_password=self.state.secret("world"),
+                name=name,
+                log_file=self._log(name),
+            )
+            for index, name in enumerate(_SIMULATED_BROKERS)
+        ]
+
+    def _addresses(self) -> Addresses:
+        store = self.store or self.state.path / "data"
+        base_url = "" if self.nginx is None else self.nginx.base_url
+        return Addresses(
+            redis_url="" if self.redis is None else self.redis.url,
+            manager_broker_url="" if self.broker is None else self.broker.manager_url,
+            store=store,
+            data_base_url=self.settings.overrides.get(settings.DATA_BASE_URL.name, base_url),
+            status_url=f"http://{_reachable(self.settings.listen)}:{self.ports.status}",
+            status_port=self.ports.status,
+            ca_file=self._trusted_file() if self.settings.is_simulated else None,
+        )
+
+    def _trusted_file(self) -> Path:
+        """Return our authority's file, joined with the one the user gave."""
+        given = self.settings.overrides.get(settings.CA_FILE.name)
+        if given is None:
+            return self.authority.ca_file
+        path = self.state.path / "tls" / "trusted.pem"
+        texts = (Path(given).read_text(encoding="utf-8"), self.authority.ca_file.read_text())
+        path.write_text("\n".join(texts), encoding="utf-8")
+        return path
+
+    def stages(self) -> list[Stage]:
+        """Return the children in the order they start; they stop in the reverse order."""
+        metrics, managers, listeners = plan_services(
+            self.settings, self.addresses, self.brokers, self.environment
+        )
+        parts: list[Part] = [
+            part for part in (self.redis, self.nginx, self.broker) if part is not None
+        ]
+        parts += self.global_brokers
+        for part in parts:
+            part.inherited = (self.state.lock_descriptor,)
+        stages = [Stage([part]) for part in parts]
+        stages += [
+            Stage([self._service(plan) for plan in plans], _SERVICE_STOP_S)
+            for plans in (metrics, managers, listeners)
+        ]
+        if self.settings.is_simulated:
+            stages.append(Stage([self._service(self._world())], _SERVICE_STOP_S))
+        return stages
+
+    def _service(self, plan: ServicePlan) -> Service:
+        return Service(
+            plan.name,
+            plan.command,
+            process_environment(plan, os.environ),
+            inherited=(self.state.lock_descriptor,),
+        )
+
+    def _world(self) -> ServicePlan:
+        addresses = tuple(centre.address for centre in CENTRES if centre.is_https)
+        certificate = self.authority.certificate("world", (*LOCAL_NAMES, *addresses))
+        cache_broker_url = ""
+        if self.broker is not None:
+            account = f"{PUBLIC_USERNAME}:{PUBLIC_PASSWORD}"
+            cache_broker_url = f"mqtt://{account}@{LOOPBACK}:{self.broker.port}"
+        publishers = {
+            broker.name: broker.url.replace(
+                f"{PUBLIC_USERNAME}:{PUBLIC_PASSWORD}",
+                f"{broker.publisher_username}:{broker.publisher_password}",
+            )
+            for broker in self.global_brokers
+        }
+        world = WorldSettings(
+            directory=self.state.path / "world",
+            global_brokers=publishers,
+            ca_file=self.authority.ca_file,
+            tls_chain_file=certificate.chain_file,
+            tls_key_file=certificate.key_file,
+            centre_id=self.centre_id,
+            cache_broker_url=cache_broker_url,
+            data_base_url=self.addresses.data_base_url,
+            ready_url=f"{self.addresses.status_url}/readyz",
+            rate=self.settings.rate,
+            mix=str(self.settings.mix),
+            seed=self.settings.seed,
+            items=self.settings.items,
+        )
+        return ServicePlan("world", (sys.executable, "-m", "local.world"), to_environment(world))
+
+    def greeting(self) -> str:
+        """Return the addresses, and one command to watch the announcements."""
+        account = f"{PUBLIC_USERNAME}/{PUBLIC_PASSWORD}"
+        lines = [
+            "",
+            f"  WIS2 Global Cache {self.centre_id}, state in {_shown(self.state.path)}",
+            "",
+            f"  status page     {self.addresses.status_url}/",
+            f"  metrics         {self.addresses.status_url}/metrics",
+            f"  data            {self.addresses.data_base_url}/",
+        ]
+        if self.broker is not None:
+            ca_file = _shown(self.authority.ca_file)
+            lines += [
+                f"  broker          mqtts://localhost:{self.broker.tls_port}",
+                f"                  wss://localhost:{self.broker.websocket_port}/mqtt",
+                f"                  mqtt://{LOOPBACK}:{self.broker.port} (this machine only)",
+                f"                  account {account}, CA file {ca_file}",
+            ]
+        lines.append(f"  Global Brokers  {self._global_broker_text()}")
+        if self.settings.is_simulated:
+            lines.append(
+                f"  publishing      {self.settings.rate:g} items per second (RATE=…, MIX=…, SEED=…)"
+            )
+        if self.broker is not None:
+            lines += ["", "  Watch what it announces:", f"    {self._watch_command()}"]
+        lines += [f"  Note: {remark}" for remark in self._remarks()]
+        return "\n".join((*lines, "", "  Ctrl-C stops it; the state stays for the next run.", ""))
+
+    def _global_broker_text(self) -> str:
+        if self.settings.is_simulated:
+            return f"{', '.join(broker.name for broker in self.brokers)} (simulated)"
+        return ", ".join(
+            f"{broker.name} {settings.parse_broker_url(broker.url)}" for broker in self.brokers
+        )
+
+    def _watch_command(self) -> str:
+        if self.broker is None:
+            return ""
+        ca_file = shlex.quote(_shown(self.authority.ca_file))
+        if shutil.which("mosquitto_sub"):
+            return (
+                f"mosquitto_sub -h localhost -p {self.broker.tls_port} --cafile {ca_file} "
+                f"-u {PUBLIC_USERNAME} -P {PUBLIC_PASSWORD} -t 'cache/a/wis2/#' -v"
+            )
+        url = f"mqtts://{PUBLIC_USERNAME}:{PUBLIC_PASSWORD}@localhost:{self.broker.tls_port}"
+        python = shlex.quote(_shown(Path(sys.executable)))
+        return f"{python} -m local.subscribe --ca {ca_file} {url}"
+
+    def _remarks(self) -> list[str]:
+        remarks = list(self.ports.remarks)
+        remarks += [f"{name} is no setting of the services" for name in self.settings.unknown]
+        if self.settings.listen == ALL_ADDRESSES and (
+            settings.DATA_BASE_URL.name not in self.settings.overrides
+        ):
+            remarks.append(
+                f"the announced links begin with {self.addresses.data_base_url}; give "
+                f"{settings.DATA_BASE_URL.name} the address under which others reach this machine"
+            )
+        return remarks
+
+
+def _reachable(host: str) -> str:
+    return LOOPBACK if host == ALL_ADDRESSES else host
+
+
+def _shown(path: Path) -> str:
+    """Return the path as one would type it here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def main(environment: Mapping[str, str] | None = None) -> int:
+    """Run until Ctrl-C; return the exit code, 2 for a wrong setting."""
+    try:
+        run_settings = read_settings(os.environ if environment is None else environment)
+        state = StateDirectory(run_settings.state)
+    except SettingsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return _WRONG_SETTING
+    try:
+        return _run(run_settings, state)
+    except SettingsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return _WRONG_SETTING
+    finally:
+        state.close()
+
+
+def _run(run_settings: RunSettings, state: StateDirectory) -> int:
+    run = Run(run_settings, state, choose_ports(run_settings))
+    write_private(state.path / "environment", operator_file(run.environment))
+    stages = run.stages()
+    names = [child.name for stage in stages for child in stage.children]
+    console = Console(sys.stdout, ["supervisor", *names])
+    console.plain(run.greeting())
+    summary = SummaryReader(run.addresses.status_url)
+    try:
+        every_s = _SUMMARY_ON_TERMINAL_S if console.is_terminal else _SUMMARY_ELSEWHERE_S
+        supervisor = Supervisor(stages, console, summary=summary.text, summary_every_s=every_s)
+        return supervisor.run()
+    finally:
+        summary.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""What `make run` can be told: variables of make or of the environment."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from local.world.mix import Mix, parse_mix
+from wis2_gc_common import settings
+from wis2_gc_common.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from wis2_gc_common.settings import Setting
+
+DEFAULT_CENTRE_ID = "xx-local-global-cache"
+LOOPBACK = "127.0.0.1"
+ALL_ADDRESSES = "0.0.0.0"
+_MAX_PORT = 65_535
+_MAX_RATE = 5000.0
+_MAX_MANAGERS = 64
+
+#: Settings that each process has its own value of.
+_PER_PROCESS = {
+    "GC_GLOBAL_BROKER_URL": "name the Global Brokers with BROKERS='fr=mqtts://… br=mqtts://…'",
+    "GC_GLOBAL_BROKER_URL_FILE": "name the Global Brokers with BROKERS='fr=mqtts://…'",
+    "GC_GLOBAL_BROKER_NAME": "name the Global Brokers with BROKERS='fr=mqtts://… br=mqtts://…'",
+    "GC_HTTP_PORT": "the port of the status page is STATUS_PORT",
+    "GC_INSTANCE": "the managers are named manager-1, manager-2, …",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PortSetting:
+    """A port, and whether somebody asked for this very one."""
+
+    variable: str
+    port: int
+    is_explicit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NamedBroker:
+    """One Global Broker to listen to."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """The settings of one `make run`."""
+
+    state: Path
+    listen: str
+    """Address that is open to others: data, status page, MQTT over TLS and WebSocket."""
+    status_port: PortSetting
+    broker_port: PortSetting
+    broker_tls_port: PortSetting
+    broker_wss_port: PortSetting
+    data_port: PortSetting
+    redis_port: PortSetting
+    brokers: tuple[NamedBroker, ...]
+    """Empty: the simulated world."""
+    managers: int
+    rate: float
+    """Data items per second that the simulated world publishes."""
+    mix: Mix
+    seed: int
+    items: int
+    """The simulated world falls silent after this many; 0: never."""
+    overrides: Mapping[str, str]
+    """`GC_…` settings for all services; they win over ours."""
+    unknown: tuple[str, ...]
+    """`GC_…` variables that are no settings: misspelt, perhaps."""
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the world around is simulated."""
+        return not self.brokers
+
+    @property
+    def ports(self) -> tuple[PortSetting, ...]:
+        """All ports that clients of this machine know."""
+        return (
+            self.status_port,
+            self.data_port,
+            self.broker_port,
+            self.broker_tls_port,
+            self.broker_wss_port,
+            self.redis_port,
+        )
+
+    def is_overridden(self, setting: Setting[Any]) -> bool:
+        """Whether the user gave this setting, directly or as a file."""
+        return setting.name in self.overrides or f"{setting.name}_FILE" in self.overrides
+
+
+def read_settings(environment: Mapping[str, str]) -> RunSettings:
+    """Return the settings in `environment`. Raises SettingsError naming the variable."""
+    read = _Reader(environment)
+    brokers = parse_brokers(environment.get("BROKERS", ""))
+    overrides = _overrides(environment)
+    result = RunSettings(
+        state=Path(environment.get("STATE") or ".state"),
+        # A simulated world is nobody else's business; a real cache is there for others.
+        listen=environment.get("LISTEN") or (ALL_ADDRESSES if brokers else LOOPBACK),
+        status_port=read.port("STATUS_PORT", 8080),
+        broker_port=read.port("BROKER_PORT", 1883),
+        broker_tls_port=read.port("BROKER_TLS_PORT", 8883),
+        broker_wss_port=read.port("BROKER_WSS_PORT", 8443),
+        data_port=read.port("DATA_PORT", 8081),
+        redis_port=read.port("REDIS_PORT", 6380),
+        brokers=brokers,
+        managers=int(read.number("MANAGERS", 2, 1, _MAX_MANAGERS, int)),
+        rate=read.number("RATE", 5, 0.01, _MAX_RATE, float),
+        mix=parse_mix(environment.get("MIX", "")),
+        seed=int(read.number("SEED", 1, 0, 2**32, int)),
+        items=int(read.number("ITEMS", 0, 0, 10**9, int)),
+        overrides=overrides,
+        unknown=tuple(sorted(overrides.keys() - _known_names())),
+    )
+    _check_ports_differ(result)
+    return result
+
+
+def parse_brokers(text: str) -> tuple[NamedBroker, ...]:
+    """Return the brokers in `fr=mqtts://user:password@host:8883 br=…` (blanks between them).
+
+    Raises SettingsError, without the passwords.
+    """
+    brokers: dict[str, NamedBroker] = {}
+    for entry in text.split():
+        name, equals, url = entry.partition("=")
+        if not equals:
+            raise SettingsError("BROKERS", "wants NAME=URL, as in fr=mqtts://user:password@host")
+        try:
+            settings.GLOBAL_BROKER_NAME.parse(name)
+            settings.GLOBAL_BROKER_URL.parse(url)
+        except ValueError as error:
+            raise SettingsError("BROKERS", f"{name!r}: {error}") from None
+        if name in brokers:
+            raise SettingsError("BROKERS", f"{name!r} is named twice")
+        brokers[name] = NamedBroker(name, url)
+    return tuple(brokers.values())
+
+
+def _overrides(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the services' own settings, checked now: later each service would stop."""
+    overrides = {
+        name: text for name, text in environment.items() if name.startswith("GC_") and text
+    }
+    for name in overrides:
+        if name in _PER_PROCESS:
+            raise SettingsError(name, f"cannot be set for all processes; {_PER_PROCESS[name]}")
+    read = settings.Reader(overrides)
+    for setting in settings.CATALOGUE:
+        if setting.name in overrides or f"{setting.name}_FILE" in overrides:
+            read(setting)
+    return overrides
+
+
+def _known_names() -> set[str]:
+    names = {setting.name for setting in settings.CATALOGUE}
+    return names | {f"{setting.name}_FILE" for setting in settings.CATALOGUE if setting.is_secret}
+
+
+def _check_ports_differ(run: RunSettings) -> None:
+    seen: dict[int, str] = {}
+    for port in run.ports:
+        if port.is_explicit:
+            other = seen.setdefault(port.port, port.variable)
+            if other != port.variable:
+                raise SettingsError(port.variable, f"{port.port} is {other} already")
+
+
+class _Reader:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def number(
+        self,
+        name: str,
+        default: float,
+        minimum: float,
+        maximum: float,
+        parse: Callable[[str], float],
+    ) -> float:
+        text = self._environment.get(name)
+        if not text:
+            return default
+        try:
+            value = parse(text)
+        except ValueError:
+            value = math.nan
+        if not minimum <= value <= maximum:
+            raise SettingsError(name, f"{text!r} wants a number from {minimum:g} to {maximum:g}")
+        return value
+
+    def port(self, name: str, default: int) -> PortSetting:
+        is_explicit = bool(self._environment.get(name))
+        return PortSetting(name, int(self.number(name, default, 1, _MAX_PORT, int)), is_explicit)

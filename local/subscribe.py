@@ -1,0 +1,99 @@
+"""Prints what a broker announces: for machines without mosquitto's own clients.
+
+python -m local.subscribe [--ca FILE] [--topic FILTER] [URL]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import ssl
+import sys
+from typing import TYPE_CHECKING, Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from wis2_gc_common.settings import parse_broker_url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEFAULT_URL = "mqtt://everyone:everyone@127.0.0.1:1883"
+DEFAULT_TOPIC = "cache/a/wis2/#"
+#: A stranger's text must not steer the terminal.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def describe(topic: str, payload: bytes) -> str:
+    """Return one line about a message: the topic, and the link or what else it is."""
+    try:
+        links = json.loads(payload)["links"]
+        shown = next(
+            f"{link['rel']} {link['href']}"
+            for link in links
+            if link.get("rel") in ("canonical", "update", "deletion")
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError):
+        shown = f"{len(payload)} bytes"
+    return _CONTROL.sub("", f"{topic}  {shown}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print until Ctrl-C; return 1 when the broker refuses."""
+    parser = argparse.ArgumentParser(prog="python -m local.subscribe", description=__doc__)
+    parser.add_argument("url", nargs="?", default=DEFAULT_URL, help=f"default: {DEFAULT_URL}")
+    parser.add_argument("--topic", default=DEFAULT_TOPIC, help=f"default: {DEFAULT_TOPIC}")
+    parser.add_argument("--ca", help="PEM file of the authority of the broker's certificate")
+    options = parser.parse_args(arguments)
+    try:
+        broker = parse_broker_url(options.url)
+    except ValueError as error:
+        parser.error(f"the URL {error}")
+    client = mqtt.Client(
+        CallbackAPIVersion.VERSION2,
+        protocol=mqtt.MQTTv5,
+        transport="websockets" if broker.is_websocket else "tcp",
+    )
+    client.username_pw_set(broker.username, broker.password)
+    if broker.is_tls:
+        client.tls_set_context(ssl.create_default_context(cafile=options.ca))
+    problems: list[str] = []
+
+    def give_up(problem: str) -> None:
+        problems.append(problem)
+        client.disconnect()
+
+    def on_connect(_client: mqtt.Client, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
+        if code.is_failure:
+            give_up(f"{broker} refuses the connection: {code}")
+        else:
+            client.subscribe(options.topic, qos=1)
+
+    def on_subscribe(
+        _client: mqtt.Client, _data: Any, _mid: int, codes: list[Any], _more: Any
+    ) -> None:
+        if codes[0].is_failure:
+            give_up(f"{broker} refuses the subscription to {options.topic}: {codes[0]}")
+
+    def on_message(_client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        print(describe(message.topic, bytes(message.payload)), flush=True)
+
+    client.on_connect = on_connect
+    client.on_subscribe = on_subscribe
+    client.on_message = on_message
+    try:
+        client.connect(broker.host, broker.port, keepalive=30)
+        client.loop_forever()
+    except KeyboardInterrupt:
+        client.disconnect()
+    except OSError as error:
+        problems.append(f"{broker} cannot be reached: {error}")
+    if problems:
+        sys.stderr.write(f"{problems[0]}\n")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The made-up centres. Their country codes XA to XZ are nobody's, by ISO 3166."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from local.world.mix import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Centre:
+    """One WIS2 Node: a publisher with its web server on an address of its own."""
+
+    centre_id: str
+    country: str
+    address: str
+    """Loopback address of its data server."""
+    longitude: float
+    latitude: float
+    kinds: tuple[Kind, ...]
+    is_https: bool = False
+    is_flaky: bool = False
+    """Its data server has most of the faults."""
+    is_old: bool = False
+    """Writes notifications as older software does."""
+
+
+_OBSERVATIONS = (Kind.INLINE, Kind.LINKED)
+
+CENTRES = (
+    Centre(
+        "xa-simland-met", "Simland", "127.0.11.1", 12.5, 47.1,
+        (*_OBSERVATIONS, Kind.WARNING, Kind.METADATA, Kind.UNCACHED),
+    ),
+    Centre(
+        "xb-northsea-weather", "Northsea", "127.0.11.2", 3.2, 55.4,
+        (*_OBSERVATIONS, Kind.MODEL, Kind.METADATA, Kind.RECOMMENDED), is_https=True,
+    ),
+    Centre(
+        "xc-highplateau-nms", "High Plateau", "127.0.11.3", 88.0, 31.7,
+        (*_OBSERVATIONS, Kind.WARNING), is_old=True,
+    ),
+    Centre(
+        "xd-islands-hydro", "The Islands", "127.0.11.4", -150.2, -17.6,
+        (*_OBSERVATIONS, Kind.METADATA, Kind.UNCACHED, Kind.RECOMMENDED),
+    ),
+    Centre(
+        "xe-rickety-met", "Rickety Coast", "127.0.11.5", -9.4, 5.3,
+        (*_OBSERVATIONS, Kind.WARNING), is_flaky=True,
+    ),
+)  # fmt: skip
+
+#: The other Global Cache.
+OTHER_CACHE_ID = "xz-other-global-cache"
+OTHER_CACHE_ADDRESS = "127.0.11.9"
+
+
+def centre(centre_id: str) -> Centre:
+    """Return the centre of this name. Raises KeyError."""
+    for candidate in CENTRES:
+        if candidate.centre_id == centre_id:
+            return candidate
+    raise KeyError(centre_id)
