@@ -29,6 +29,8 @@ class Request:
     """Announced size in bytes (SPEC.md 19), None where the link has none."""
     integrity: Integrity | None
     """Announced checksum (SPEC.md 18)."""
+    media_type: str | None = None
+    """Announced type; a page where data is announced is no data (SPEC.md section 10)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,350 @@
+"""Gets the data of one item from whichever of its sources has it first (DESIGN.md 6).
+
+Inline data needs no download. Otherwise one source after the other; and when the running one is
+slow, a second beside it (hedging). The first verified data wins, the other download is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from wis2_gc_common.errors import (
+    HostBusy,
+    IntegrityFailed,
+    Overridden,
+    Poison,
+    Reason,
+    SourceError,
+)
+from wis2_gc_common.ids import object_key
+from wis2_gc_common.logs import get_logger
+from wis2_gc_common.media_type import safe_media_type
+from wis2_gc_common.registry.base import Failure
+from wis2_gc_manager.candidate import Candidate, read_inline, read_parked
+from wis2_gc_manager.gate import MAX_REPEATS
+from wis2_gc_manager.retry import Exhausted
+from wis2_gc_manager.source import Payload
+
+if TYPE_CHECKING:
+    from wis2_gc_common.errors import Unavailable
+    from wis2_gc_common.registry.base import Lease, Registry
+    from wis2_gc_common.store.base import ObjectStore, Upload
+    from wis2_gc_manager.gate import Gate
+    from wis2_gc_manager.in_flight import Item
+    from wis2_gc_manager.source import Downloader
+
+#: A download and one hedge beside it.
+MAX_PARALLEL = 2
+_MAX_ERROR_CHARS = 200
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """Verified data."""
+
+    candidate: Candidate
+    payload: Payload
+    key: str
+    """Object key; where there is an upload, it goes there."""
+    drop_content: bool
+    """The notification's inline data is not what it announces: nobody shall read it from us."""
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """A source says that the item is one that we do not cache."""
+
+    candidate: Candidate
+    reason: Reason
+    detail: str
+
+
+class Downloads:
+    """What all acquisitions share, and the cancelled downloads that have not ended yet."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        store: ObjectStore,
+        downloader: Downloader,
+        gate: Gate,
+        hedge_delay_s: float,
+        max_object_bytes: int,
+    ) -> None:
+        self.registry = registry
+        self.gate = gate
+        self.hedge_delay_s = hedge_delay_s
+        self.max_object_bytes = max_object_bytes
+        self._store = store
+        self._downloader = downloader
+        self._hosts: Counter[str] = Counter()
+        self._ending: set[asyncio.Task[Any]] = set()
+
+    @property
+    def hosts(self) -> int:
+        """From how many hosts data is being downloaded now."""
+        return len(self._hosts)
+
+    async def fetch(self, candidate: Candidate, key: str) -> Payload:
+        """Return the verified data of one source; raises as `Downloader.fetch` does."""
+        media_type = safe_media_type(candidate.notification.link.media_type)
+        host = candidate.host
+
+        async def open_upload() -> Upload:
+            return await self._store.open_upload(key, media_type=media_type)
+
+        self._hosts[host] += 1
+        try:
+            return await self.gate.repeat(
+                lambda: self._downloader.fetch(candidate.request, open_upload)
+            )
+        finally:
+            self._hosts[host] -= 1
+            if not self._hosts[host]:
+                del self._hosts[host]
+
+    def discard(self, task: asyncio.Task[Payload]) -> None:
+        """Cancel a download that nobody wants any more, without waiting for its end."""
+        task.cancel()
+        self._ending.add(task)
+        task.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        """Return when no cancelled download is left."""
+        while self._ending:
+            await asyncio.wait(self._ending)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._ending.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            log.debug("discarded_download_failed", error=str(error)[:_MAX_ERROR_CHARS])
+            return
+        payload = task.result()
+        if isinstance(payload, Payload) and payload.upload is not None:
+            # It won the race against its own cancellation.
+            abort = asyncio.ensure_future(payload.upload.abort())
+            self._ending.add(abort)
+            abort.add_done_callback(self._ended)
+
+
+class Acquisition:
+    """The sources of one item, and what became of them."""
+
+    def __init__(
+        self, item: Item, lease: Lease, own: Candidate, *, hour: str, downloads: Downloads
+    ) -> None:
+        self._item = item
+        self._lease = lease
+        self._own = own
+        self._hour = hour
+        self._downloads = downloads
+        self._untried: deque[Candidate] = deque((own,))
+        self._known = {own.notification.link.href}
+        self._broken_inline: dict[str, SourceError] = {}
+        self._too_large: TooLarge | None = None
+        self._reasons: list[Reason] = []
+        self._retry_after_s: float | None = None
+        self._busy_s: float | None = None
+        self._running: dict[asyncio.Task[Payload], Candidate] = {}
+        self._hedge_at_s = 0.0
+        self._has_asked = False
+        self._uploads_lost = 0
+        self._wake: asyncio.Future[None] | None = None
+        self.parked_seen = 0
+        """How many parked sources were looked at."""
+        self.last_error = ""
+
+    @property
+    def exhausted(self) -> Exhausted:
+        """What became of the sources, once all were tried."""
+        return Exhausted(tuple(self._reasons), self._retry_after_s, self._busy_s)
+
+    async def run(self) -> Acquired | TooLarge | None:
+        """Return the first verified data, or None when no known source has it.
+
+        May be called again: after `retry` or `refuse`, or when more sources were parked.
+        Raises Unavailable where one of our parts is there, but refuses this item.
+        """
+        self._item.on_parked = self._wake_up
+        try:
+            while True:
+                if self._running:
+                    result = await self._advance()
+                else:
+                    candidate = await self._next()
+                    if candidate is None:
+                        return self._too_large
+                    result = self._begin(candidate)
+                if result is not None:
+                    return result
+        finally:
+            for task in self._running:
+                self._downloads.discard(task)
+            self._running.clear()
+
+    def retry(self, candidate: Candidate, error: Unavailable) -> None:
+        """Try this source again: its data was lost on the way to our store.
+
+        Raises `error` when that has happened too often: the store is there for other items.
+        """
+        self._uploads_lost += 1
+        if self._uploads_lost >= MAX_REPEATS:
+            raise error
+        self._untried.appendleft(candidate)
+
+    def refuse(self, error: Poison) -> None:
+        """Note that data is there, but its notification cannot announce it."""
+        self._note(error)
+
+    async def _next(self, *, ask: bool = False) -> Candidate | None:
+        """Return a source not tried yet; `ask` for parked ones also where none is known of."""
+        if not self._untried and (ask or self._item.parked > self.parked_seen):
+            parked = await self._downloads.gate.repeat(
+                lambda: self._downloads.registry.parked(self._lease)
+            )
+            self.parked_seen = self._item.parked = len(parked)
+            for candidate in read_parked(self._own.notification, parked):
+                href = candidate.notification.link.href
+                if href not in self._known:
+                    self._known.add(href)
+                    self._untried.append(candidate)
+        return self._untried.popleft() if self._untried else None
+
+    def _begin(self, candidate: Candidate) -> Acquired | TooLarge | None:
+        """Return the inline data, or start the download."""
+        notification = candidate.notification
+        href, length = notification.link.href, notification.link.length
+        if length is not None and length > self._downloads.max_object_bytes:
+            return self._is_too_large(candidate, f"{length} bytes announced")
+        if href not in self._broken_inline:
+            try:
+                payload = read_inline(notification)
+            except SourceError as error:
+                self._broken_inline[href] = error
+            else:
+                if payload is not None:
+                    return self._acquired(candidate, payload)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._downloads.fetch(candidate, self._key(candidate)))
+        task.add_done_callback(self._wake_up)
+        if not self._running:
+            self._hedge_at_s = loop.time() + self._downloads.hedge_delay_s
+        self._running[task] = candidate
+        return None
+
+    async def _advance(self) -> Acquired | TooLarge | None:
+        """Wait for a download to end, or for the time to start a second one beside it."""
+        loop = asyncio.get_running_loop()
+        # Made before anything is looked at, so that no end of a download is missed.
+        wake = self._wake = loop.create_future()
+        done = [task for task in self._running if task.done()]
+        for task in done:
+            result = await self._ended(task, self._running.pop(task))
+            if result is not None:
+                return result
+        if done:
+            return None
+        timer: asyncio.TimerHandle | None = None
+        if len(self._running) < MAX_PARALLEL:
+            if loop.time() < self._hedge_at_s:
+                timer = loop.call_at(self._hedge_at_s, self._wake_up)
+            else:
+                ask, self._has_asked = not self._has_asked, True
+                second = await self._next(ask=ask)
+                if second is not None:
+                    return self._begin(second)
+        try:
+            await wake
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return None
+
+    async def _ended(
+        self, task: asyncio.Task[Payload], candidate: Candidate
+    ) -> Acquired | TooLarge | None:
+        if task.cancelled():
+            raise RuntimeError("a download ended as cancelled, but nobody cancelled it")
+        try:
+            return self._acquired(candidate, task.result())
+        except Overridden as error:
+            return self._is_too_large(candidate, error.detail)
+        except HostBusy as error:
+            busy_s = error.retry_after_s or 0.0
+            self._busy_s = busy_s if self._busy_s is None else min(self._busy_s, busy_s)
+            self.last_error = str(error)[:_MAX_ERROR_CHARS]
+        except SourceError as error:
+            await self._failed(candidate, error)
+        return None
+
+    async def _failed(self, candidate: Candidate, error: SourceError) -> None:
+        notification = candidate.notification
+        self._note(error)
+        if error.retry_after_s is not None:
+            self._retry_after_s = max(error.retry_after_s, self._retry_after_s or 0.0)
+        # Where inline data fails its checksum and the link then fails for whatever reason, the
+        # notification's data has failed the check (SPEC.md section 8).
+        inline = self._broken_inline.get(notification.link.href)
+        is_integrity = isinstance(error, IntegrityFailed) or isinstance(inline, IntegrityFailed)
+        failure = Failure(
+            kind="integrity" if is_integrity else "download",
+            message_id=notification.id,
+            centre_id=notification.source_centre_id,
+            dataserver=candidate.host,
+            reason=error.reason,
+            detail=error.detail[:_MAX_ERROR_CHARS],
+        )
+        await self._downloads.gate.repeat(
+            lambda: self._downloads.registry.fail(self._lease, failure)
+        )
+        log.info(
+            "source_failed",
+            data_id=notification.data_id,
+            centre_id=failure.centre_id,
+            dataserver=candidate.host,
+            reason=error.reason,
+            detail=failure.detail,
+        )
+
+    def _is_too_large(self, candidate: Candidate, detail: str) -> TooLarge | None:
+        """Return the verdict of the item's own source; a parked one is heard when all failed.
+
+        Otherwise whoever parks a link to something large decides over another's item.
+        """
+        verdict = TooLarge(candidate, Reason.TOO_LARGE, detail)
+        if candidate is self._own:
+            return verdict
+        self._too_large = self._too_large or verdict
+        return None
+
+    def _acquired(self, candidate: Candidate, payload: Payload) -> Acquired:
+        notification = candidate.notification
+        drop = notification.has_broken_content or notification.link.href in self._broken_inline
+        return Acquired(candidate, payload, self._key(candidate), drop_content=drop)
+
+    def _key(self, candidate: Candidate) -> str:
+        notification = candidate.notification
+        return object_key(
+            hour=self._hour,
+            topic=notification.topic,
+            data_id=notification.data_id,
+            pubtime_ns=notification.pubtime_ns,
+            href=notification.link.href,
+        )
+
+    def _note(self, error: SourceError | Poison) -> None:
+        self._reasons.append(error.reason)
+        self.last_error = str(error)[:_MAX_ERROR_CHARS]
+
+    def _wake_up(self, _task: object = None) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)

@@ -1,0 +1,114 @@
+"""The sources of an item: its own notification, and those parked with it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wis2_gc_common.content import decode_content
+from wis2_gc_common.errors import IntegrityFailed, Poison, Reason, SourceError
+from wis2_gc_common.integrity import DEFAULT_METHOD, new_hash
+from wis2_gc_common.notification import Notification, parse
+from wis2_gc_common.queue.codec import decode_envelope
+from wis2_gc_common.registry.base import Notice
+from wis2_gc_common.topic import parse_topic
+from wis2_gc_manager.source import Payload, Request, host_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wis2_gc_common.queue.base import Envelope
+
+#: Why a valid notification is not ours to process; the listener's labels for the same.
+OWN = "own"
+RECOMMENDED = "recommended"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One source: a whole notification, since it is its own that is republished."""
+
+    notification: Notification
+    host: str
+    """The `dataserver` label."""
+
+    @property
+    def request(self) -> Request:
+        """What to get."""
+        link = self.notification.link
+        return Request(link.href, link.length, self.notification.integrity)
+
+
+def read_candidate(envelope: Envelope) -> Candidate:
+    """Return the source an envelope is. Raises Poison."""
+    notification = parse(parse_topic(envelope.topic), envelope.payload)
+    return Candidate(notification, host_of(notification.link.href))
+
+
+def not_ours(notification: Notification, centre_id: str) -> str | None:
+    """Return why a notification is ignored, None when it is to be processed (SPEC.md 2 and 5).
+
+    The listener drops these; but the queue may hold what an older one let pass.
+    """
+    if notification.global_cache == centre_id:
+        return OWN
+    if notification.topic.policy == "recommended":
+        return RECOMMENDED
+    return None
+
+
+def notice_of(notification: Notification) -> Notice:
+    """Return what the registry decides on."""
+    return Notice(
+        data_id=notification.data_id,
+        pubtime_ns=notification.pubtime_ns,
+        rel=notification.rel,
+        centre_id=notification.topic.centre_id,
+        message_id=notification.id,
+    )
+
+
+def read_parked(own: Notification, parked: Iterable[bytes]) -> list[Candidate]:
+    """Return the fall-back sources of `own` that are about the same data, best first.
+
+    Skipped: what is no envelope or no notification, announces other data, or is not to be
+    cached. Our message id depends on `rel`: those of the same come first, so that an item is
+    not announced under two ids when a worker dies between announcing and recording.
+    """
+    candidates: list[Candidate] = []
+    for source in parked:
+        try:
+            candidate = read_candidate(decode_envelope(source))
+        except Poison:
+            continue
+        other = candidate.notification
+        if (
+            other.data_id == own.data_id
+            and other.pubtime_ns == own.pubtime_ns
+            and other.rel != "deletion"
+            and other.cache
+        ):
+            candidates.append(candidate)
+    return sorted(candidates, key=lambda candidate: candidate.notification.rel != own.rel)
+
+
+def read_inline(notification: Notification) -> Payload | None:
+    """Return the inline data, None where there is none that can be read (SPEC.md 16).
+
+    Raises SourceError: wrong encoding, size or length; IntegrityFailed: wrong checksum.
+    """
+    content = notification.content
+    if content is None:
+        return None
+    data = decode_content(content)
+    length = notification.link.length
+    if length is not None and length != len(data):
+        raise SourceError(Reason.LENGTH, f"{len(data)} bytes inline, {length} announced")
+    integrity = notification.integrity
+    method = DEFAULT_METHOD if integrity is None else integrity.method
+    hasher = new_hash(method)
+    hasher.update(data)
+    digest = hasher.digest()
+    if integrity is not None and not integrity.matches(digest):
+        raise IntegrityFailed(Reason.INTEGRITY, f"inline data, {method}")
+    return Payload(size_bytes=len(data), method=method, digest=digest, data=data)

@@ -1,0 +1,38 @@
+"""Operational counters on their way to the registry.
+
+They are added in memory and written once a second: a crash loses at most that second. The WMO
+counters do not come this way; they move inside the registry's own transitions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from wis2_gc_common.metrics_catalogue import field
+
+if TYPE_CHECKING:
+    from wis2_gc_common.metrics_catalogue import Metric
+    from wis2_gc_common.registry.base import Registry
+
+
+class Counts:
+    """Collects until flushed."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, metric: Metric, *labels: str) -> None:
+        """Count one."""
+        self._counts[field(metric, *labels)] += 1
+
+    async def flush(self, registry: Registry) -> None:
+        """Write what has come together. Raises Unavailable("registry"), and then keeps it."""
+        if not self._counts:
+            return
+        counts, self._counts = self._counts, Counter()
+        try:
+            await registry.count(counts)
+        except BaseException:
+            self._counts.update(counts)
+            raise

@@ -1,0 +1,120 @@
+"""Monitoring events about centres, on our own broker (SPEC.md section 9).
+
+They never hold up or fail an item for longer than our broker is away anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.logs import get_logger
+from wis2_gc_common.metrics_catalogue import MONITORING_EVENTS
+from wis2_gc_common.monitoring_event import EventLimiter, monitoring_event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wis2_gc_manager.counts import Counts
+    from wis2_gc_manager.gate import Gate
+
+#: Rate-limited events under way; more are not worth the memory.
+MAX_UNDER_WAY = 100
+
+log = get_logger(__name__)
+
+
+class Publishes(Protocol):
+    """The publisher, as far as it is needed here."""
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        """Return at the PUBACK. Raises Unavailable("broker")."""
+
+
+class Events:
+    """Makes and publishes events; counts those that got out."""
+
+    def __init__(
+        self,
+        publisher: Publishes,
+        gate: Gate,
+        counts: Counts,
+        *,
+        centre_id: str,
+        limiter: EventLimiter | None = None,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`centre_id`: ours. `limiter` is asked for failures only."""
+        self._publisher = publisher
+        self._gate = gate
+        self._counts = counts
+        self._centre_id = centre_id
+        self._limiter = EventLimiter() if limiter is None else limiter
+        self._monotonic_s = monotonic_s
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def failure(self, *, subject: str, title: str, description: str, channel: str) -> None:
+        """Report that something of the centre `subject` failed: now and then, in the background."""
+        if len(self._under_way) >= MAX_UNDER_WAY:
+            return
+        if not self._limiter.admit(subject, self._monotonic_s()):
+            return
+        topic, payload = monitoring_event(
+            event_id=str(uuid.uuid4()),
+            at=datetime.now(UTC),
+            source=self._centre_id,
+            subject=subject,
+            subtype="gc-error",
+            severity="ERROR",
+            title=title,
+            description=description,
+            channel=channel,
+        )
+        task = asyncio.get_running_loop().create_task(self._try(topic, payload))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def override(
+        self, *, message_id: str, subject: str, title: str, description: str, channel: str
+    ) -> None:
+        """Report that we do not cache an item, as we must (SPEC.md 13); waits for the broker.
+
+        `message_id`: of the announcement; a repeat gets the same event id. Gives up, with an
+        error in the log, where the broker is there but does not take it.
+        """
+        topic, payload = monitoring_event(
+            event_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"gc-alert:{message_id}")),
+            at=datetime.now(UTC),
+            source=self._centre_id,
+            subject=subject,
+            subtype="gc-alert",
+            severity="WARNING",
+            title=title,
+            description=description,
+            channel=channel,
+        )
+        try:
+            await self._gate.repeat(lambda: self._publisher.publish(topic, payload))
+        except Unavailable as error:
+            log.error("override_event_failed", subject=subject, detail=error.detail)  # noqa: TRY400
+        else:
+            self._counts.add(MONITORING_EVENTS, "gc-alert")
+
+    async def close(self) -> None:
+        """Forget what is under way."""
+        for task in self._under_way:
+            task.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def _try(self, topic: str, payload: bytes) -> None:
+        try:
+            await self._publisher.publish(topic, payload)
+        except Unavailable as error:
+            log.info("event_not_published", topic=topic, detail=error.detail)
+        else:
+            self._counts.add(MONITORING_EVENTS, "gc-error")

@@ -1,0 +1,157 @@
+"""Holds the work back while one of our own parts is away (DESIGN.md 4, "ours").
+
+An outage is nobody's fault but ours: it is not counted against any item. Whoever meets
+`Unavailable` reports it here; one probe per part then asks until the part is back, and everything
+that waits goes on with the very step that failed. All steps may be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from wis2_gc_common.errors import Part
+
+T = TypeVar("T")
+
+#: Seconds before the first probe, and how they grow while the part stays away.
+PROBE_DELAY_S = 1.0
+PROBE_GROWTH = 1.5
+MAX_PROBE_DELAY_S = 5.0
+#: A probe that takes longer has failed.
+PROBE_TIMEOUT_S = 10.0
+#: A part that fails again this soon after a good probe goes on with its grown delay.
+RELAPSE_S = 5.0
+#: A part that answers its probe, but fails one step this often, has something against the item.
+MAX_REPEATS = 5
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Outage:
+    detail: str
+    began_s: float
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class Gate:
+    """Open while all parts are there. For one event loop."""
+
+    def __init__(
+        self,
+        probes: Mapping[Part, Callable[[], Awaitable[object]]],
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        draw: Callable[[], float] = random.random,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Ask `probes` whether a part is back: they return, or raise Unavailable."""
+        self._probes = probes
+        self._sleep = sleep
+        self._draw = draw
+        self._monotonic_s = monotonic_s
+        self._outages: dict[Part, _Outage] = {}
+        self._last_delay: dict[Part, tuple[float, float]] = {}
+
+    @property
+    def problems(self) -> Mapping[Part, str]:
+        """The parts that are away, and why."""
+        return {part: outage.detail for part, outage in self._outages.items()}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether all parts are there, as far as is known."""
+        return not self._outages
+
+    def report(self, error: Unavailable) -> None:
+        """Close the gate until the part of `error` answers its probe."""
+        outage = self._outages.get(error.part)
+        if outage is not None:
+            outage.detail = error.detail
+            return
+        outage = self._outages[error.part] = _Outage(error.detail, self._monotonic_s())
+        outage.task = asyncio.get_running_loop().create_task(self._watch(error.part, outage))
+        log.warning("part_away", part=error.part, detail=error.detail)
+
+    async def wait_open(self, part: Part | None = None) -> None:
+        """Return when `part` is back; without `part`, when all are."""
+        while True:
+            if part is not None:
+                outage = self._outages.get(part)
+            else:
+                outage = next(iter(self._outages.values()), None)
+            if outage is None:
+                return
+            await outage.opened.wait()
+
+    async def repeat(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Return the answer of `step`, however long a part is away meanwhile.
+
+        Raises Unavailable only when the part is back each time, and `step` fails all the same
+        for the MAX_REPEATSth time: then it is this item that cannot be served now.
+        """
+        repeats = 1
+        while True:
+            try:
+                return await step()
+            except Unavailable as error:
+                self.report(error)
+                if repeats >= MAX_REPEATS:
+                    raise
+                await self.wait_open(error.part)
+            repeats += 1
+
+    async def close(self) -> None:
+        """Stop probing; what still waits is for its owner to cancel."""
+        tasks = [outage.task for outage in self._outages.values() if outage.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, part: Part, outage: _Outage) -> None:
+        delay_s = self._first_delay_s(part)
+        while True:
+            # Spread, so that many managers do not ask a part that comes up all at once.
+            await self._sleep(delay_s * (0.8 + 0.4 * self._draw()))
+            problem = await self._probe(part)
+            if problem is None:
+                break
+            outage.detail = problem
+            delay_s = min(delay_s * PROBE_GROWTH, MAX_PROBE_DELAY_S)
+        now_s = self._monotonic_s()
+        self._last_delay[part] = (now_s, delay_s)
+        del self._outages[part]
+        outage.opened.set()
+        log.warning("part_back", part=part, away_s=round(now_s - outage.began_s, 1))
+
+    def _first_delay_s(self, part: Part) -> float:
+        opened_s, delay_s = self._last_delay.get(part, (float("-inf"), PROBE_DELAY_S))
+        if self._monotonic_s() - opened_s > RELAPSE_S:
+            return PROBE_DELAY_S
+        return min(delay_s * PROBE_GROWTH, MAX_PROBE_DELAY_S)
+
+    async def _probe(self, part: Part) -> str | None:
+        """Return what is wrong with `part`, None when it is back."""
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await self._probes[part]()
+        except Unavailable as error:
+            return error.detail
+        except TimeoutError:
+            return f"no answer within {PROBE_TIMEOUT_S:g} s"
+        except Exception as error:
+            # A probe with a bug must not leave the gate closed without a word, for ever.
+            log.exception("probe_failed", part=part)
+            return f"{type(error).__name__} in its probe"
+        return None

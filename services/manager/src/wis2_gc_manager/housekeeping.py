@@ -1,0 +1,111 @@
+"""What a manager does besides its items: heartbeat, counters, expiry, the sign of life."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from wis2_gc_common.registry.base import ProcessStatus, Registry
+    from wis2_gc_common.store.base import ObjectStore
+    from wis2_gc_manager.counts import Counts
+    from wis2_gc_manager.gate import Gate
+
+HEARTBEAT_S = 3.0
+FLUSH_S = 1.0
+TICK_S = 1.0
+EXPIRE_S = 300.0
+#: An event loop that has not come round for so long is stuck.
+STUCK_S = 15.0
+
+log = get_logger(__name__)
+
+
+class Pulse:
+    """When the event loop last came round; read from the health server's thread."""
+
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic_s = monotonic_s
+        self._last_s = monotonic_s()
+
+    def beat(self) -> None:
+        """Note that the loop lives."""
+        self._last_s = self._monotonic_s()
+
+    @property
+    def problem(self) -> str:
+        """One line when the loop is stuck, else ""."""
+        silent_s = self._monotonic_s() - self._last_s
+        return f"the event loop is stuck for {silent_s:.0f} s" if silent_s > STUCK_S else ""
+
+
+class Housekeeping:
+    """Runs until cancelled. Nothing here touches an item."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        store: ObjectStore,
+        gate: Gate,
+        counts: Counts,
+        pulse: Pulse,
+        status: Callable[[], ProcessStatus],
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """`status` is asked for every heartbeat."""
+        self._registry = registry
+        self._store = store
+        self._gate = gate
+        self._counts = counts
+        self._pulse = pulse
+        self._status = status
+        self._sleep = sleep
+        self._draw = draw
+
+    async def run(self) -> None:
+        """Do all of it."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._every(TICK_S, self._beat))
+            group.create_task(self._every(HEARTBEAT_S, self.heartbeat))
+            group.create_task(self._every(FLUSH_S, self.flush))
+            group.create_task(self._every(EXPIRE_S, self.expire))
+
+    async def heartbeat(self) -> None:
+        """Say that we live; also how an idle manager notices that the registry is away."""
+        await self._registry.heartbeat(self._status())
+
+    async def flush(self) -> None:
+        """Write the operational counters, unless the registry is known to be away."""
+        if "registry" not in self._gate.problems:
+            await self._counts.flush(self._registry)
+
+    async def expire(self) -> None:
+        """Remove objects past the retention. All managers do it; they get in nobody's way."""
+        # Spread, so that they do not do it at the same moment.
+        await self._sleep(EXPIRE_S / 5 * self._draw())
+        folders = await self._store.expire(datetime.now(UTC))
+        if folders:
+            log.info("objects_expired", hour_folders=folders)
+
+    async def _beat(self) -> None:
+        self._pulse.beat()
+
+    async def _every(self, interval_s: float, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await step()
+            except Unavailable as error:
+                self._gate.report(error)
+            except Exception:
+                log.exception("housekeeping_failed", step=step.__name__)
+            await self._sleep(interval_s)

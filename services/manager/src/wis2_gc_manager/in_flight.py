@@ -1,0 +1,112 @@
+"""The items a manager works on now."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wis2_gc_common.queue.base import Received
+    from wis2_gc_common.registry.base import Lease
+
+
+def _ignore() -> None:
+    """Nobody listens."""
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One message in work; changes as the work goes on."""
+
+    received: Received
+    task: asyncio.Task[None] | None = None
+    lease: Lease | None = None
+    parked: int = 0
+    """How many fall-back sources wait with it, as last heard."""
+    on_parked: Callable[[], None] = field(default=_ignore)
+    """Called when more are parked than were."""
+    is_settling: bool = False
+    """Commit or release is on its way: whether the lease still stands is their answer."""
+    is_lost: bool = False
+    """The lease went to another; the work was cancelled."""
+
+    def lose(self) -> None:
+        """Stop the work: somebody else does it."""
+        if not self.is_lost and not self.is_settling and self.task is not None:
+            self.is_lost = True
+            self.task.cancel()
+
+    def hear_parked(self, parked: int) -> None:
+        """Note how many sources wait; wakes whoever waits for another source."""
+        if parked > self.parked:
+            self.parked = parked
+            self.on_parked()
+
+
+class InFlight:
+    """Items by `Envelope.uid`, bounded by the number of slots. For one event loop."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._items: dict[str, Item] = {}
+        self._freed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def free(self) -> int:
+        """How many more items may be taken."""
+        return self._slots - len(self._items)
+
+    @property
+    def items(self) -> list[Item]:
+        """A copy of what is in work now."""
+        return list(self._items.values())
+
+    def adopt(self, received: Received) -> bool:
+        """Whether this is a redelivery of an item in work, which then goes on with its receipt.
+
+        Happens when a visibility ran out during an outage: the old receipt is worth nothing.
+        """
+        item = self._items.get(received.envelope.uid)
+        if item is None:
+            return False
+        item.received = received
+        return True
+
+    def add(self, item: Item) -> None:
+        """Take a slot."""
+        self._items[item.received.envelope.uid] = item
+
+    def remove(self, item: Item) -> None:
+        """Free the slot."""
+        del self._items[item.received.envelope.uid]
+        self._freed.set()
+
+    async def wait_free(self, wanted: int, *, patience_s: float) -> int:
+        """Return how many slots are free: at least one, `wanted` if they come soon.
+
+        Taking messages one by one as slots come free costs a round trip each: so, with less
+        than `wanted` free, others get `patience_s` to follow the first.
+        """
+        await self._wait_until(1)
+        if self.free < wanted:
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self._wait_until(wanted)
+            except TimeoutError:
+                pass
+        return self.free
+
+    async def wait_empty(self) -> None:
+        """Return when nothing is in work."""
+        await self._wait_until(self._slots)
+
+    async def _wait_until(self, free: int) -> None:
+        while self.free < free:
+            self._freed.clear()
+            await self._freed.wait()

@@ -1,0 +1,82 @@
+"""Keeps what is in work ours: leases in the registry, visibility in the queue (DESIGN.md 4, 5)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from wis2_gc_common.queue.base import Queue
+    from wis2_gc_common.registry.base import Registry
+    from wis2_gc_manager.acknowledger import Acknowledger
+    from wis2_gc_manager.gate import Gate
+    from wis2_gc_manager.in_flight import InFlight
+
+log = get_logger(__name__)
+
+
+class LeaseKeeper:
+    """Renews everything in work each `interval_s`, a third of what a lease lasts.
+
+    An item whose lease went to another is cancelled. After an outage the gate repeats the
+    renewal at once, before the next items are received.
+    """
+
+    def __init__(
+        self,
+        in_flight: InFlight,
+        *,
+        registry: Registry,
+        queue: Queue,
+        acknowledger: Acknowledger,
+        gate: Gate,
+        interval_s: float,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._in_flight = in_flight
+        self._registry = registry
+        self._queue = queue
+        self._acknowledger = acknowledger
+        self._gate = gate
+        self._interval_s = interval_s
+        self._sleep = sleep
+
+    async def run(self) -> None:
+        """Keep until cancelled. The two are apart: an outage of one does not cost the other."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._every("leases", self.renew))
+            group.create_task(self._every("receipts", self.extend))
+
+    async def renew(self) -> None:
+        """Renew all leases once. Raises Unavailable("registry")."""
+        items = [item for item in self._in_flight.items if item.lease is not None]
+        leases = [item.lease for item in items if item.lease is not None]
+        if not leases:
+            return
+        for item, renewed in zip(items, await self._registry.renew(leases), strict=True):
+            if renewed.is_held:
+                item.hear_parked(renewed.parked)
+            else:
+                item.lose()
+
+    async def extend(self) -> None:
+        """Restart the visibility of all messages once. Raises Unavailable("queue")."""
+        receipts = [item.received.receipt for item in self._in_flight.items]
+        receipts += self._acknowledger.receipts
+        if receipts:
+            await self._queue.extend(receipts)
+
+    async def _every(self, what: str, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._sleep(self._interval_s)
+            try:
+                await self._gate.repeat(step)
+            except Unavailable as error:
+                log.warning("renewal_failed", what=what, detail=error.detail)
+            except Exception:
+                log.exception("renewal_failed", what=what)

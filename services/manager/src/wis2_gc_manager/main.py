@@ -1,0 +1,106 @@
+"""`wis2-gc-manager`: downloads, verifies, stores and announces data items (DESIGN.md 6).
+
+Exit codes: 0 stopped by SIGTERM or SIGINT; 1 a bug; 2 a setting is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+
+import uvloop
+
+from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.logs import configure_logging, get_logger
+from wis2_gc_common.queue import open_queue
+from wis2_gc_common.registry.redis import RedisRegistry
+from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader
+from wis2_gc_common.store import open_store
+from wis2_gc_manager.download import open_downloader
+from wis2_gc_manager.publisher import tls_context
+from wis2_gc_manager.service import Manager, Parts
+from wis2_gc_manager.settings import ManagerSettings, read_settings
+
+#: Container objects made before the garbage collector looks: our items hold no cycles, and
+#: looking at all of them ten thousand times a minute finds nothing.
+_GC_THRESHOLD = 20_000
+
+log = get_logger(__name__)
+
+
+def main() -> int:
+    """Run until a signal; return the exit code."""
+    try:
+        settings = read_settings(Reader())
+        configure_logging(
+            level=settings.common.log_level,
+            log_format=settings.common.log_format,
+            service="manager",
+        )
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(settings))
+    except SettingsError as error:
+        sys.stderr.write(f"wis2-gc-manager: {error}\n")
+        return 2
+
+
+async def _run(settings: ManagerSettings) -> int:
+    manager = _put_together(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, manager.request_stop)
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
+    log.info(
+        "manager_started",
+        instance=settings.instance,
+        concurrency=settings.concurrency,
+        broker=str(settings.local_broker_url),
+        http_port=manager.http_port,
+    )
+    try:
+        await manager.run()
+    except Exception:
+        log.exception("manager_failed")
+        return 1
+    log.info("manager_stopped")
+    return 0
+
+
+def _put_together(settings: ManagerSettings) -> Manager:
+    """Raise SettingsError for what only shows when it is used."""
+    try:
+        tls = tls_context(settings.ca_file)
+        downloader = open_downloader(
+            allowed_networks=settings.allowed_networks,
+            max_object_bytes=settings.max_object_bytes,
+            concurrency_per_host=settings.concurrency_per_host,
+            connect_timeout_s=settings.connect_timeout_s,
+            idle_timeout_s=settings.idle_timeout_s,
+            total_timeout_s=settings.download_timeout_s,
+            ca_file=settings.ca_file,
+        )
+    except OSError as error:
+        raise SettingsError(CA_FILE.name, f"holds no certificates: {error}") from None
+    parts = Parts(
+        registry=RedisRegistry.connect(
+            settings.common.redis_url,
+            retention_hours=settings.retention_hours,
+            lease_s=settings.visibility_s,
+        ),
+        queue=open_queue(
+            settings.common.queue_url,
+            settings.dead_letter_url,
+            redis_url=settings.common.redis_url,
+            consumer=settings.instance,
+            visibility_s=settings.visibility_s,
+        ),
+        store=open_store(settings.store_url, retention_hours=settings.retention_hours),
+        downloader=downloader,
+    )
+    try:
+        return Manager(settings, parts, tls=tls)
+    except OSError as error:
+        raise SettingsError(HTTP_PORT.name, f"cannot be listened on: {error}") from None

@@ -1,0 +1,526 @@
+"""What is done with one queued notification, from claim to deletion (DESIGN.md 4 to 6).
+
+    claim → data → object visible → announced, PUBACK → commit → message deleted
+
+Every step may be repeated, so a crash between two of them costs a repeat and nothing else: same
+object key, same message id (SPEC.md 24), counters moved by the commit alone. A step that meets
+`Unavailable` is repeated by the gate. What else goes wrong ends here, in one of: dropped, handed
+back with a delay, given up on record, dead letter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wis2_gc_common.decision import Decision
+from wis2_gc_common.errors import Poison, Reason, Unavailable
+from wis2_gc_common.ids import object_url
+from wis2_gc_common.logs import get_logger
+from wis2_gc_common.media_type import safe_media_type
+from wis2_gc_common.metrics_catalogue import DEAD_LETTERS, ITEMS_DROPPED, SOURCE_FAILURES
+from wis2_gc_common.notification import Cached, republish
+from wis2_gc_common.queue.codec import encode_envelope
+from wis2_gc_common.registry.base import Commit
+from wis2_gc_common.store.base import Checksum
+from wis2_gc_common.topic import parse_topic
+from wis2_gc_manager.acquisition import Acquired, Acquisition, TooLarge
+from wis2_gc_manager.candidate import not_ours, notice_of, read_candidate
+from wis2_gc_manager.retry import (
+    MAX_DELIVERIES,
+    GiveUp,
+    RetryPolicy,
+    Return,
+    after_exhausted,
+    after_unexpected,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wis2_gc_common.notification import Notification
+    from wis2_gc_common.queue.base import Envelope, Queue
+    from wis2_gc_common.registry.base import Claimed, Lease, Registry
+    from wis2_gc_common.store.base import ObjectStore, Upload
+    from wis2_gc_manager.acknowledger import Acknowledger
+    from wis2_gc_manager.acquisition import Downloads
+    from wis2_gc_manager.candidate import Candidate
+    from wis2_gc_manager.counts import Counts
+    from wis2_gc_manager.events import Events, Publishes
+    from wis2_gc_manager.gate import Gate
+    from wis2_gc_manager.in_flight import Item
+
+#: An item that a part of ours refuses, though it is there, comes back after this.
+REFUSED_BY_PART_S = 60.0
+#: Shortest wait for somebody else's lease on another version.
+MIN_WAIT_S = 0.05
+#: More sources than can be parked: a release that asks for none of them.
+_ALL_PARKED = 1 << 30
+_MAX_ERROR_CHARS = 200
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What this process has done since its start, for its heartbeat."""
+
+    cached: int = 0
+    announced: int = 0
+    failed: int = 0
+
+
+class LeaseLost(Exception):
+    """Somebody else has taken the item over."""
+
+
+class Pipeline:
+    """Works on items; one instance a process, any number of items at once."""
+
+    def __init__(
+        self,
+        *,
+        centre_id: str,
+        worker: str,
+        data_base_url: str,
+        retry: RetryPolicy,
+        registry: Registry,
+        queue: Queue,
+        store: ObjectStore,
+        publisher: Publishes,
+        downloads: Downloads,
+        gate: Gate,
+        acknowledger: Acknowledger,
+        counts: Counts,
+        events: Events,
+        now_ns: Callable[[], int] = time.time_ns,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """`worker`: unique among the running managers, the same after a restart."""
+        self._centre_id = centre_id
+        self._worker = worker
+        self._data_base_url = data_base_url
+        self._retry = retry
+        self._registry = registry
+        self._queue = queue
+        self._store = store
+        self._publisher = publisher
+        self._downloads = downloads
+        self._gate = gate
+        self._acknowledger = acknowledger
+        self._counts = counts
+        self._events = events
+        self._now_ns = now_ns
+        self._draw = draw
+        self.tally = Tally()
+
+    async def handle(self, item: Item) -> None:
+        """Work on `item` until its message is deleted, handed back, or somebody else's.
+
+        Never raises, but for CancelledError when the manager stops: the item is then as it was,
+        for `hand_back`.
+        """
+        try:
+            await self._work(item)
+        except asyncio.CancelledError:
+            if not item.is_lost:
+                raise
+            self._log_lost(item)
+        except LeaseLost:
+            self._log_lost(item)
+        except Unavailable as error:
+            # The part answers its probe, but does not serve this item.
+            log.error("item_refused_by_part", part=error.part, detail=error.detail)  # noqa: TRY400
+            await self.hand_back(item, delay_s=REFUSED_BY_PART_S)
+        except Exception as error:
+            log.exception("item_failed_unexpectedly", uid=item.received.envelope.uid)
+            await self._unexpected(item, error)
+
+    async def hand_back(self, item: Item, *, delay_s: float) -> None:
+        """Return the item untouched: it counts as neither tried nor failed. Never raises.
+
+        Where that does not work out, the lease and the message's visibility end by themselves.
+        """
+        received = item.received
+        try:
+            if item.lease is not None:
+                item.is_settling = True
+                await self._registry.release(
+                    item.lease, error="", parked_seen=_ALL_PARKED, is_final=False
+                )
+            await self._queue.put_back(
+                received, delay_s=delay_s, attempts=received.envelope.attempts
+            )
+        except Unavailable as error:
+            log.warning("hand_back_failed", part=error.part, detail=error.detail)
+        except Exception:
+            log.exception("hand_back_failed")
+
+    async def _work(self, item: Item) -> None:
+        received = item.received
+        envelope = received.envelope
+        if received.deliveries > MAX_DELIVERIES:
+            # Perhaps it kills its worker each time: not even looked at again.
+            await self._bury(item, f"delivered {received.deliveries} times without an end")
+            return
+        try:
+            own = read_candidate(envelope)
+        except Poison as error:
+            self._drop_poison(item, error)
+            return
+        reason = not_ours(own.notification, self._centre_id)
+        if reason is not None:
+            self._drop(item, reason)
+            return
+        claimed = await self._claim(own, envelope)
+        decision = claimed.decision
+        if claimed.lease is not None:
+            item.lease = claimed.lease
+            item.parked = claimed.parked
+            await self._process(item, claimed.lease, claimed, own)
+        elif decision is Decision.WAIT:
+            delay_s = max(claimed.retry_after_s, MIN_WAIT_S)
+            await self._put_back(item, Return(delay_s, envelope.attempts))
+        elif decision is Decision.BUSY:
+            # It is parked with the item: whoever holds that has it now.
+            self._acknowledger.delete(item.received.receipt)
+        else:
+            self._drop(item, decision.value)
+
+    async def _claim(self, own: Candidate, envelope: Envelope) -> Claimed:
+        notice = notice_of(own.notification)
+        source = encode_envelope(envelope)
+        return await self._gate.repeat(
+            lambda: self._registry.claim(
+                notice, owner=envelope.uid, worker=self._worker, source=source
+            )
+        )
+
+    async def _process(self, item: Item, lease: Lease, claimed: Claimed, own: Candidate) -> None:
+        notification = own.notification
+        if notification.rel == "deletion":
+            await self._delete(item, lease, claimed, own)
+        elif not notification.cache:
+            await self._announce_untouched(item, lease, own, outcome="uncached")
+        else:
+            acquisition = Acquisition(
+                item, lease, own, hour=claimed.hour, downloads=self._downloads
+            )
+            await self._cache(item, lease, acquisition, own)
+
+    # Items that are not cached
+
+    async def _delete(self, item: Item, lease: Lease, claimed: Claimed, own: Candidate) -> None:
+        """Announce a deletion, and remove our object (SPEC.md 14).
+
+        In this order: nobody is left with a link to nothing and no word of it. The record keeps
+        the object's key until the commit, so a crash in between loses neither step.
+        """
+        try:
+            await self._announce(own.notification, None)
+        except Poison as error:
+            await self._give_up_poison(item, lease, own, error)
+            return
+        key = claimed.object_key
+        if key is not None:
+            await self._gate.repeat(lambda: self._store.delete(key))
+        await self._commit(
+            item,
+            lease,
+            Commit(
+                outcome="deleted",
+                centre_id=own.notification.source_centre_id,
+                is_metadata=own.notification.topic.is_metadata,
+            ),
+        )
+
+    async def _announce_untouched(
+        self, item: Item, lease: Lease, own: Candidate, *, outcome: str, detail: str = ""
+    ) -> None:
+        """Announce with the links as they came (SPEC.md 12, 13)."""
+        notification = own.notification
+        is_override = outcome == "override"
+        try:
+            message_id = await self._announce(notification, None)
+        except Poison as error:
+            await self._give_up_poison(item, lease, own, error)
+            return
+        if is_override:
+            await self._events.override(
+                message_id=message_id,
+                subject=notification.source_centre_id,
+                title="Data item not cached: too large",
+                description=f"{notification.data_id}: {detail}",
+                channel=notification.topic.text,
+            )
+        await self._commit(
+            item,
+            lease,
+            Commit(
+                outcome="override" if is_override else "uncached",
+                centre_id=notification.source_centre_id,
+                is_metadata=notification.topic.is_metadata,
+            ),
+        )
+
+    # Items that are cached
+
+    async def _cache(
+        self, item: Item, lease: Lease, acquisition: Acquisition, own: Candidate
+    ) -> None:
+        while True:
+            result = await acquisition.run()
+            if isinstance(result, TooLarge):
+                await self._announce_untouched(
+                    item, lease, result.candidate, outcome="override", detail=result.detail
+                )
+                return
+            if result is None:
+                if await self._release_failed(item, lease, acquisition, own):
+                    return
+                continue  # more sources were parked meanwhile
+            if await self._keep(item, lease, acquisition, result):
+                return
+
+    async def _keep(
+        self, item: Item, lease: Lease, acquisition: Acquisition, acquired: Acquired
+    ) -> bool:
+        """Store, announce and record the data; False when other data is needed."""
+        notification = acquired.candidate.notification
+        payload = acquired.payload
+        url = object_url(self._data_base_url, acquired.key)
+        try:
+            # Made before the data is stored: what cannot be announced need not be.
+            _, announcement = republish(
+                notification,
+                centre_id=self._centre_id,
+                cached=Cached(href=url, length=payload.size_bytes, digest=payload.digest),
+                drop_content=acquired.drop_content,
+            )
+        except Poison as error:
+            if payload.upload is not None:
+                await payload.upload.abort()
+            acquisition.refuse(error)
+            return False
+        if payload.upload is None:
+            await self._gate.repeat(lambda: self._put(acquired))
+        else:
+            try:
+                await self._complete(acquired, payload.upload)
+            except Unavailable as error:
+                self._gate.report(error)
+                acquisition.retry(acquired.candidate, error)
+                await self._gate.wait_open(error.part)
+                return False
+        await self._publish(notification, announcement)
+        delay_s = max((self._now_ns() - notification.pubtime_ns) / 1e9, 0.0)
+        await self._commit(
+            item,
+            lease,
+            Commit(
+                outcome="cached",
+                centre_id=notification.source_centre_id,
+                is_metadata=notification.topic.is_metadata,
+                dataserver=acquired.candidate.host,
+                object_key=acquired.key,
+                size_bytes=payload.size_bytes,
+                delay_s=delay_s,
+            ),
+        )
+        log.debug(
+            "item_cached",
+            data_id=notification.data_id,
+            centre_id=notification.source_centre_id,
+            object_key=acquired.key,
+            delay_s=delay_s,
+        )
+        return True
+
+    async def _put(self, acquired: Acquired) -> None:
+        payload = acquired.payload
+        await self._store.put(
+            acquired.key,
+            payload.data or b"",
+            media_type=safe_media_type(acquired.candidate.notification.link.media_type),
+            checksum=Checksum(payload.method, payload.digest),
+        )
+        await self._check_visible(acquired)
+
+    async def _complete(self, acquired: Acquired, upload: Upload) -> None:
+        payload = acquired.payload
+        try:
+            await upload.complete(Checksum(payload.method, payload.digest))
+            await self._check_visible(acquired)
+        except BaseException:
+            await upload.abort()
+            raise
+
+    async def _check_visible(self, acquired: Acquired) -> None:
+        """Nothing is announced that cannot be fetched (SPEC.md 21)."""
+        size = await self._store.size(acquired.key)
+        if size != acquired.payload.size_bytes:
+            raise Unavailable("store", f"{size} bytes visible of {acquired.payload.size_bytes}")
+
+    # Steps
+
+    async def _announce(self, notification: Notification, cached: Cached | None) -> str:
+        """Publish `notification` as ours and return its id. Raises Poison where it cannot be."""
+        message_id, announcement = republish(
+            notification,
+            centre_id=self._centre_id,
+            cached=cached,
+            drop_content=notification.has_broken_content,
+        )
+        await self._publish(notification, announcement)
+        return message_id
+
+    async def _publish(self, notification: Notification, announcement: bytes) -> None:
+        topic = notification.topic.to_cache
+        await self._gate.repeat(lambda: self._publisher.publish(topic, announcement))
+        self.tally.announced += 1
+
+    async def _commit(self, item: Item, lease: Lease, commit: Commit) -> None:
+        item.is_settling = True
+        if not await self._gate.repeat(lambda: self._registry.commit(lease, commit)):
+            raise LeaseLost
+        self._acknowledger.delete(item.received.receipt)
+        if commit.outcome == "cached":
+            self.tally.cached += 1
+
+    async def _put_back(self, item: Item, verdict: Return) -> None:
+        await self._gate.repeat(
+            lambda: self._queue.put_back(
+                item.received, delay_s=verdict.delay_s, attempts=verdict.attempts
+            )
+        )
+
+    async def _bury(self, item: Item, last_error: str) -> None:
+        """Move the message to the dead letters."""
+        await self._gate.repeat(
+            lambda: self._queue.dead_letter(
+                item.received, reason=Reason.UNEXPECTED, last_error=last_error
+            )
+        )
+        self._counts.add(DEAD_LETTERS, Reason.UNEXPECTED)
+        self.tally.failed += 1
+        log.error("message_buried", uid=item.received.envelope.uid, last_error=last_error)
+
+    # Ends without success
+
+    def _drop(self, item: Item, reason: str) -> None:
+        self._counts.add(ITEMS_DROPPED, reason)
+        self._acknowledger.delete(item.received.receipt)
+
+    def _drop_poison(self, item: Item, error: Poison) -> None:
+        self._drop(item, error.reason)
+        topic = item.received.envelope.topic
+        log.info("poison_dropped", reason=error.reason, topic=topic[:200])
+        try:
+            subject = parse_topic(topic).centre_id
+        except Poison:
+            return  # it says of nobody who sent it
+        self._events.failure(
+            subject=subject,
+            title="Invalid notification",
+            description=str(error),
+            channel=topic,
+        )
+
+    async def _give_up_poison(
+        self, item: Item, lease: Lease, own: Candidate, error: Poison
+    ) -> None:
+        """Give up a notification of which no valid announcement can be made."""
+        text = str(error)[:_MAX_ERROR_CHARS]
+        item.is_settling = True
+        answer = await self._gate.repeat(
+            lambda: self._registry.release(
+                lease, error=text, parked_seen=_ALL_PARKED, is_final=True
+            )
+        )
+        if answer == "lost":
+            raise LeaseLost
+        self._given_up(item, own, text)
+
+    async def _release_failed(
+        self, item: Item, lease: Lease, acquisition: Acquisition, own: Candidate
+    ) -> bool:
+        """Release an item whose sources all failed; False when more were parked meanwhile."""
+        envelope = item.received.envelope
+        exhausted = acquisition.exhausted
+        verdict = after_exhausted(
+            exhausted,
+            self._retry,
+            attempts=envelope.attempts,
+            age_s=self._now_ns() / 1e9 - envelope.arrived_ms / 1e3,
+            draw=self._draw(),
+        )
+        is_final = isinstance(verdict, GiveUp)
+        # A host that is busy says nothing about the item: it goes back as if never touched.
+        error = acquisition.last_error if exhausted.reasons or is_final else ""
+        item.is_settling = True
+        answer = await self._gate.repeat(
+            lambda: self._registry.release(
+                lease, error=error, parked_seen=acquisition.parked_seen, is_final=is_final
+            )
+        )
+        if answer == "lost":
+            raise LeaseLost
+        if answer == "more":
+            item.is_settling = False
+            item.parked = max(item.parked, acquisition.parked_seen + 1)
+            return False
+        if isinstance(verdict, Return):
+            await self._put_back(item, verdict)
+        else:
+            self._given_up(item, own, error)
+        return True
+
+    def _given_up(self, item: Item, own: Candidate, error: str) -> None:
+        notification = own.notification
+        self._acknowledger.delete(item.received.receipt)
+        self.tally.failed += 1
+        log.warning(
+            "item_given_up",
+            data_id=notification.data_id,
+            centre_id=notification.source_centre_id,
+            attempts=item.received.envelope.attempts + 1,
+            error=error,
+        )
+        self._events.failure(
+            subject=notification.source_centre_id,
+            title="Data item could not be cached",
+            description=f"{notification.data_id}: {error}",
+            channel=notification.topic.text,
+        )
+
+    async def _unexpected(self, item: Item, error: Exception) -> None:
+        """Hand an item that met a bug back, later each time; in the end it is a dead letter."""
+        envelope = item.received.envelope
+        self._counts.add(SOURCE_FAILURES, Reason.UNEXPECTED)
+        text = f"{Reason.UNEXPECTED}: {type(error).__name__}: {error}"[:_MAX_ERROR_CHARS]
+        verdict = after_unexpected(envelope.attempts)
+        is_final = isinstance(verdict, GiveUp)
+        item.is_settling = True
+        lease = item.lease
+        try:
+            if lease is not None:
+                await self._gate.repeat(
+                    lambda: self._registry.release(
+                        lease, error=text, parked_seen=_ALL_PARKED, is_final=is_final
+                    )
+                )
+            if isinstance(verdict, Return):
+                await self._put_back(item, verdict)
+            else:
+                await self._bury(item, text)
+        except Exception:
+            # Lease and visibility end by themselves; the deliveries are counted.
+            log.exception("item_left_to_its_visibility", uid=envelope.uid)
+
+    def _log_lost(self, item: Item) -> None:
+        # The message is left alone: when its visibility ends it comes again, to learn what the
+        # other has made of the item.
+        log.info("lease_lost", uid=item.received.envelope.uid)

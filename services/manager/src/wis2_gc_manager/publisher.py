@@ -1,0 +1,346 @@
+"""Publishes on our own broker: one MQTT 5 session, QoS 1, a future per PUBACK (DESIGN.md 6).
+
+paho does the protocol; its socket is watched by our event loop, so that no thread stands between
+an item and its PUBACK. Only connecting (DNS, TCP, TLS) is left to a thread, since paho blocks
+there. Every connection gets a client of its own: what was not acknowledged when a connection
+broke is failed, and the items publish it again, under the same message id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import time
+import uuid
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from paho.mqtt.client import ConnectFlags, DisconnectFlags
+    from paho.mqtt.properties import Properties
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from wis2_gc_common.settings import BrokerUrl
+
+#: Ours; a broker may allow less (MQTT 5 Receive Maximum; mosquitto: 20).
+MAX_IN_FLIGHT = 500
+KEEPALIVE_S = 15
+#: For DNS, TCP and TLS, each; and for the broker's CONNACK.
+CONNECT_TIMEOUT_S = 10.0
+#: A broker that acknowledges nothing for so long is as good as gone.
+PUBACK_TIMEOUT_S = 30.0
+FIRST_RECONNECT_S = 0.25
+MAX_RECONNECT_S = 10.0
+_TICK_S = 1.0
+#: From here on, a reason code of MQTT 5 says no.
+_FAILURE = 0x80
+
+log = get_logger(__name__)
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Return a context that verifies against the system's authorities and those of `ca_file`."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context
+
+
+class _Connection:
+    """One paho client, from its CONNECT to its end, watched by the running loop."""
+
+    def __init__(self, client: Client, on_free: Callable[[], None]) -> None:
+        """Take over a client whose socket is connected and whose CONNECT is sent."""
+        self.client = client
+        self.limit = 1
+        self.pending: dict[int, tuple[asyncio.Future[None], float]] = {}
+        """By packet id, oldest first: who waits for the PUBACK, and since when."""
+        self._loop = asyncio.get_running_loop()
+        self.connack: asyncio.Future[None] = self._loop.create_future()
+        self.ended: asyncio.Future[str] = self._loop.create_future()
+        """Done, with the reason, once the connection is of no use any more."""
+        self._on_free = on_free
+        self._is_watching_writes = False
+        client.on_connect = self._on_connect
+        client.on_publish = self._on_publish
+        client.on_disconnect = self._on_disconnect
+        client.on_socket_close = self._on_socket_close
+        sock = client.socket()
+        if sock is None:
+            self._note_end("closed while connecting")
+            self._fd = -1
+            return
+        self._fd = sock.fileno()
+        self._loop.add_reader(self._fd, self._read)
+        self.watch_writes()
+
+    def watch_writes(self) -> None:
+        """Let the loop write what the socket did not take at once."""
+        if self.client.want_write() and not self._is_watching_writes and not self.ended.done():
+            self._is_watching_writes = True
+            self._loop.add_writer(self._fd, self._write)
+
+    def tick(self) -> None:
+        """Send and check keep-alives; give up on a broker that acknowledges nothing."""
+        self.client.loop_misc()
+        self.watch_writes()
+        oldest = next(iter(self.pending.values()), None)
+        if oldest is not None and time.monotonic() - oldest[1] > PUBACK_TIMEOUT_S:
+            self.end(f"no PUBACK within {PUBACK_TIMEOUT_S:g} s")
+
+    def end(self, reason: str) -> None:
+        """Disconnect, if that has not happened yet."""
+        self._note_end(reason)
+        self.client.disconnect()
+        sock = self.client.socket()
+        if sock is not None:
+            # It is full: DISCONNECT will not get through, and nobody waits for it.
+            self._on_socket_close()
+            sock.close()
+
+    def fail_pending(self, detail: str) -> None:
+        """Tell everybody who waits for a PUBACK that it will not come."""
+        for waiter, _ in self.pending.values():
+            if not waiter.done():
+                waiter.set_exception(Unavailable("broker", detail))
+        self.pending.clear()
+
+    def _read(self) -> None:
+        while True:
+            rc = self.client.loop_read()
+            sock = self.client.socket()
+            # TLS may hold decrypted bytes of which the socket knows nothing any more.
+            if rc != MQTTErrorCode.MQTT_ERR_SUCCESS or sock is None:
+                return
+            if not (hasattr(sock, "pending") and sock.pending()):
+                return
+
+    def _write(self) -> None:
+        self.client.loop_write()
+        if self._is_watching_writes and not self.client.want_write():
+            self._is_watching_writes = False
+            self._loop.remove_writer(self._fd)
+
+    def _on_connect(
+        self,
+        _client: Client,
+        _userdata: Any,
+        _flags: ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._note_end(f"refused: {reason}")
+            return
+        self.limit = min(MAX_IN_FLIGHT, getattr(properties, "ReceiveMaximum", MAX_IN_FLIGHT))
+        if not self.connack.done():
+            self.connack.set_result(None)
+
+    def _on_publish(
+        self,
+        _client: Client,
+        _userdata: Any,
+        packet_id: int,
+        reason: ReasonCode,
+        _properties: Properties,
+    ) -> None:
+        waiter, _ = self.pending.pop(packet_id, (None, 0.0))
+        if waiter is not None and not waiter.done():
+            if reason.value >= _FAILURE:
+                waiter.set_exception(Unavailable("broker", f"PUBACK says: {reason}"))
+            else:
+                waiter.set_result(None)
+        self._on_free()
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _userdata: Any,
+        _flags: DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        self._note_end(str(reason))
+
+    def _on_socket_close(self, *_args: object) -> None:
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            self._loop.remove_writer(self._fd)
+            self._fd = -1
+
+    def _note_end(self, reason: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(reason)
+        if not self.connack.done():
+            self.connack.set_exception(Unavailable("broker", reason))
+
+
+class Publisher:
+    """Publishes until closed; connects and reconnects by itself. For one event loop."""
+
+    def __init__(
+        self,
+        url: BrokerUrl,
+        *,
+        name: str,
+        tls: ssl.SSLContext | None,
+        on_lost: Callable[[Unavailable], None],
+    ) -> None:
+        """Prepare; `on_lost` hears of every connection that broke.
+
+        `name` goes into the client id, for the broker's log. `tls` is used for `mqtts` and `wss`.
+        """
+        self._url = url
+        # Two processes with one client id would throw each other out for ever.
+        self._client_id = f"wis2-gc-manager-{name}-{uuid.uuid4().hex[:8]}"
+        self._tls = tls if url.is_tls else None
+        self._on_lost = on_lost
+        self._connection: _Connection | None = None
+        self._connected = asyncio.Event()
+        self._problem = "not connected yet"
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def check(self) -> None:
+        """Return once connected. Raises Unavailable("broker") after a few seconds without."""
+        try:
+            async with asyncio.timeout(3.0):
+                await self._connected.wait()
+        except TimeoutError:
+            raise Unavailable("broker", self._problem) from None
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        """Return when the broker has acknowledged the message (QoS 1, not retained).
+
+        Raises Unavailable("broker"): not connected, the connection broke before the PUBACK (the
+        message may have got through), or the broker said no.
+        """
+        connection = await self._slot()
+        info = connection.client.publish(topic, payload, qos=1)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise Unavailable("broker", f"publish: {info.rc.name}")
+        acknowledged = asyncio.get_running_loop().create_future()
+        # A waiter that is cancelled leaves its packet id here: it is taken until the PUBACK.
+        connection.pending[info.mid] = (acknowledged, time.monotonic())
+        connection.watch_writes()
+        await acknowledged
+
+    async def close(self) -> None:
+        """Disconnect. Never raises; what was not acknowledged fails."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _slot(self) -> _Connection:
+        """Return the connection once the broker takes one more message on it."""
+        while True:
+            connection = self._connection
+            if connection is None:
+                raise Unavailable("broker", self._problem)
+            if len(connection.pending) < connection.limit:
+                return connection
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self._wake_one()  # the turn may have been given to us already
+                raise
+
+    def _wake_one(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    async def _run(self) -> None:
+        delay_s = FIRST_RECONNECT_S
+        while True:
+            began_s = time.monotonic()
+            try:
+                connection = await self._connect()
+            except Unavailable as error:
+                self._problem = error.detail
+                log.warning("broker_connect_failed", broker=str(self._url), detail=error.detail)
+            else:
+                await self._serve(connection)
+            if time.monotonic() - began_s > MAX_RECONNECT_S:
+                delay_s = FIRST_RECONNECT_S
+            await asyncio.sleep(delay_s * (0.5 + random.random()))  # noqa: S311 - only jitter
+            delay_s = min(delay_s * 2, MAX_RECONNECT_S)
+
+    async def _connect(self) -> _Connection:
+        """Return a connection the broker has accepted. Raises Unavailable("broker")."""
+        loop = asyncio.get_running_loop()
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            transport="websockets" if self._url.is_websocket else "tcp",
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(0)  # ours is the limit; paho's would scan all of them
+        if self._url.username is not None:
+            client.username_pw_set(self._url.username, self._url.password)
+        if self._url.is_websocket:
+            client.ws_set_options(path=self._url.path)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        connecting = loop.run_in_executor(
+            None, lambda: client.connect(self._url.host, self._url.port, KEEPALIVE_S)
+        )
+        try:
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            # The thread goes on; what it brings is of no use any more.
+            connecting.add_done_callback(lambda done: done.exception() or client.disconnect())
+            raise
+        except (OSError, ValueError) as error:
+            raise Unavailable("broker", f"{type(error).__name__}: {error}"[:200]) from error
+        connection = _Connection(client, self._wake_one)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await connection.connack
+        except TimeoutError:
+            connection.end("no CONNACK")
+            raise Unavailable("broker", "no CONNACK") from None
+        except BaseException:
+            connection.end("not wanted")
+            raise
+        return connection
+
+    async def _serve(self, connection: _Connection) -> None:
+        """Keep a connection alive until it ends, and tell everybody who waits."""
+        self._connection = connection
+        self._connected.set()
+        log.info("broker_connected", broker=str(self._url), in_flight_limit=connection.limit)
+        try:
+            while not connection.ended.done():
+                await asyncio.wait({connection.ended}, timeout=_TICK_S)
+                connection.tick()
+        finally:
+            connection.end("closed")
+            self._problem = connection.ended.result()
+            self._connection = None
+            self._connected.clear()
+            connection.fail_pending(self._problem)
+            while self._waiting:
+                self._wake_one()
+        log.warning("broker_lost", broker=str(self._url), detail=self._problem)
+        self._on_lost(Unavailable("broker", self._problem))

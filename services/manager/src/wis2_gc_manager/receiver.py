@@ -1,0 +1,104 @@
+"""Takes messages from the queue, as many as there are free slots, and hands back what is left."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.logs import get_logger
+from wis2_gc_manager.in_flight import Item
+
+if TYPE_CHECKING:
+    from wis2_gc_common.queue.base import Queue, Received
+    from wis2_gc_manager.gate import Gate
+    from wis2_gc_manager.in_flight import InFlight
+    from wis2_gc_manager.pipeline import Pipeline
+
+#: One call of the queue.
+MAX_BATCH = 64
+#: How long one call waits for the first message.
+WAIT_S = 10.0
+#: Less than a batch of free slots waits this long for more of them.
+PATIENCE_S = 0.01
+#: After an error nobody foresaw.
+PAUSE_S = 1.0
+
+log = get_logger(__name__)
+
+
+class Receiver:
+    """Runs the pipeline on what the queue gives, until stopped and drained."""
+
+    def __init__(self, queue: Queue, pipeline: Pipeline, gate: Gate, in_flight: InFlight) -> None:
+        self._queue = queue
+        self._pipeline = pipeline
+        self._gate = gate
+        self._in_flight = in_flight
+        self._leftovers: list[Item] = []
+        self.is_receiving = False
+        """Whether the last look at queue and gate said that all is well."""
+
+    async def run(self) -> None:
+        """Receive until cancelled; what was received goes on until `drain`."""
+        try:
+            while True:
+                await self._turn()
+        finally:
+            self.is_receiving = False
+
+    async def _turn(self) -> None:
+        if not self._gate.is_open:
+            self.is_receiving = False
+            await self._gate.wait_open()
+        self.is_receiving = True
+        free = await self._in_flight.wait_free(MAX_BATCH, patience_s=PATIENCE_S)
+        if not self._gate.is_open:
+            return
+        try:
+            messages = await self._queue.receive(min(free, MAX_BATCH), wait_s=WAIT_S)
+        except Unavailable as error:
+            self._gate.report(error)
+        except Exception:
+            log.exception("receive_failed")
+            self.is_receiving = False
+            await asyncio.sleep(PAUSE_S)
+        else:
+            for received in messages:
+                self._begin(received)
+
+    async def drain(self, timeout_s: float, *, hurry: asyncio.Event) -> int:
+        """Finish what is in work; after `timeout_s`, or at `hurry`, hand the rest back.
+
+        Returns how many items were handed back. Call it when `run` has ended.
+        """
+        empty = asyncio.ensure_future(self._in_flight.wait_empty())
+        hurried = asyncio.ensure_future(hurry.wait())
+        await asyncio.wait({empty, hurried}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for future in (empty, hurried):
+            future.cancel()
+        tasks = [item.task for item in self._in_flight.items if item.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await asyncio.gather(
+            *(self._pipeline.hand_back(item, delay_s=0.0) for item in self._leftovers)
+        )
+        return len(self._leftovers)
+
+    def _begin(self, received: Received) -> None:
+        if self._in_flight.adopt(received):
+            return
+        item = Item(received)
+        self._in_flight.add(item)
+        item.task = asyncio.get_running_loop().create_task(self._pipeline.handle(item))
+        item.task.add_done_callback(partial(self._ended, item))
+
+    def _ended(self, item: Item, task: asyncio.Task[None]) -> None:
+        self._in_flight.remove(item)
+        if task.cancelled():
+            self._leftovers.append(item)
+        elif (error := task.exception()) is not None:
+            log.error("item_task_failed", error=repr(error))

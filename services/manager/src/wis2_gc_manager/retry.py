@@ -1,0 +1,99 @@
+"""What follows when no source of an item gave its data (DESIGN.md 4, "source"). Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wis2_gc_common.errors import Reason
+
+#: A delay is drawn from [delay, delay * (1 + JITTER)): items that failed together do not come
+#: back together.
+JITTER = 0.25
+#: Shortest and longest wait for a host that is busy, or that said when to come back.
+MIN_BUSY_S = 0.5
+MAX_RETRY_AFTER_S = 3600.0
+#: Between attempts at an item that a bug of ours stands in the way of.
+UNEXPECTED_DELAYS_S = (5.0, 15.0, 60.0, 120.0, 300.0, 600.0, 1200.0)
+#: So many attempts, or deliveries without an end, and the message is a dead letter.
+MAX_ATTEMPTS = 8
+MAX_DELIVERIES = 8
+
+#: The same notification will fail for these for ever. Another source is another notification.
+HOPELESS = frozenset(
+    {
+        Reason.UNSUPPORTED_SCHEME,
+        Reason.INVALID_URL,
+        Reason.FORBIDDEN_ADDRESS,
+        Reason.REPUBLISH_OVERSIZE,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, and until when."""
+
+    delays_s: tuple[float, ...]
+    """Seconds before each retry."""
+    useful_life_s: float
+    """After its arrival; nobody waits for an item that would expire when it is announced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """All sources known were tried, none gave the data."""
+
+    reasons: tuple[Reason, ...]
+    """Of those that failed."""
+    retry_after_s: float | None
+    """The longest wait a failed source asked for."""
+    busy_s: float | None
+    """When the first of the sources that were not tried (HostBusy) can be; None: all failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """Hand the message back."""
+
+    delay_s: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Drop the item, on record."""
+
+
+def after_exhausted(
+    exhausted: Exhausted, policy: RetryPolicy, *, attempts: int, age_s: float, draw: float
+) -> Return | GiveUp:
+    """Return what becomes of an item.
+
+    `attempts`: how often its sources have failed before; `age_s`: since its arrival; `draw`:
+    from [0, 1). A busy host costs no attempt, and nothing is given up while a source has not
+    been tried, but for the item's age.
+    """
+    busy_s = exhausted.busy_s
+    failed = bool(exhausted.reasons)
+    hopeless = failed and all(reason in HOPELESS for reason in exhausted.reasons)
+    can_retry = failed and not hopeless and attempts < len(policy.delays_s)
+    if can_retry:
+        wait_s = min(exhausted.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
+        delay_s = max(policy.delays_s[attempts], wait_s)
+        attempts += 1
+    elif busy_s is not None:
+        delay_s = min(max(busy_s, MIN_BUSY_S), MAX_RETRY_AFTER_S)
+    else:
+        return GiveUp()
+    delay_s *= 1 + JITTER * draw
+    if age_s + delay_s > policy.useful_life_s:
+        return GiveUp()
+    return Return(delay_s, attempts)
+
+
+def after_unexpected(attempts: int) -> Return | GiveUp:
+    """Return what becomes of an item that met a bug; GiveUp means the dead letters."""
+    if attempts + 1 >= MAX_ATTEMPTS:
+        return GiveUp()
+    delay_s = UNEXPECTED_DELAYS_S[min(attempts, len(UNEXPECTED_DELAYS_S) - 1)]
+    return Return(delay_s, attempts + 1)

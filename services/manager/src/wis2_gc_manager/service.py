@@ -1,0 +1,232 @@
+"""One manager: its parts put together, started, watched and stopped (DESIGN.md 6)."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.health import Health, HealthServer
+from wis2_gc_common.logs import get_logger
+from wis2_gc_common.registry.base import ProcessStatus
+from wis2_gc_manager.acknowledger import Acknowledger
+from wis2_gc_manager.acquisition import Downloads
+from wis2_gc_manager.counts import Counts
+from wis2_gc_manager.events import Events
+from wis2_gc_manager.gate import Gate
+from wis2_gc_manager.housekeeping import Housekeeping, Pulse
+from wis2_gc_manager.in_flight import InFlight
+from wis2_gc_manager.lease_keeper import LeaseKeeper
+from wis2_gc_manager.pipeline import Pipeline
+from wis2_gc_manager.publisher import Publisher
+from wis2_gc_manager.receiver import Receiver
+from wis2_gc_manager.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable
+
+    from wis2_gc_common.errors import Part
+    from wis2_gc_common.queue.base import Queue
+    from wis2_gc_common.registry.base import Registry
+    from wis2_gc_common.store.base import ObjectStore
+    from wis2_gc_manager.settings import ManagerSettings
+    from wis2_gc_manager.source import Downloader
+
+#: Renewals per lease: two may fail before it is lost.
+_RENEWALS_PER_LEASE = 3
+#: For each of the last words to registry and queue.
+_LAST_WORDS_S = 3.0
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the manager works with; closed with it."""
+
+    registry: Registry
+    queue: Queue
+    store: ObjectStore
+    downloader: Downloader
+
+
+class Manager:
+    """Runs until told to stop. Wants a running event loop."""
+
+    def __init__(self, settings: ManagerSettings, parts: Parts, *, tls: ssl.SSLContext) -> None:
+        """`tls`: for our own broker. Raises OSError: the HTTP port cannot be listened on."""
+        self._settings = settings
+        self._parts = parts
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._pulse = Pulse()
+        self._publisher = Publisher(
+            settings.local_broker_url,
+            name=settings.instance,
+            tls=tls,
+            on_lost=self._on_broker_lost,
+        )
+        probes: dict[Part, Callable[[], Awaitable[object]]] = {
+            "registry": parts.registry.ping,
+            "queue": parts.queue.depth,
+            "store": parts.store.check,
+            "broker": self._publisher.check,
+        }
+        self._gate = gate = Gate(probes)
+        self._counts = counts = Counts()
+        self._acknowledger = acknowledger = Acknowledger(parts.queue, gate)
+        self._events = Events(self._publisher, gate, counts, centre_id=settings.common.centre_id)
+        self._downloads = Downloads(
+            registry=parts.registry,
+            store=parts.store,
+            downloader=parts.downloader,
+            gate=gate,
+            hedge_delay_s=settings.hedge_delay_s,
+            max_object_bytes=settings.max_object_bytes,
+        )
+        self._pipeline = Pipeline(
+            centre_id=settings.common.centre_id,
+            worker=settings.instance,
+            data_base_url=settings.data_base_url,
+            retry=RetryPolicy(settings.retry_delays_s, settings.retention_hours * 3600.0),
+            registry=parts.registry,
+            queue=parts.queue,
+            store=parts.store,
+            publisher=self._publisher,
+            downloads=self._downloads,
+            gate=gate,
+            acknowledger=acknowledger,
+            counts=counts,
+            events=self._events,
+        )
+        self._in_flight = InFlight(settings.concurrency)
+        self._receiver = Receiver(parts.queue, self._pipeline, gate, self._in_flight)
+        self._keeper = LeaseKeeper(
+            self._in_flight,
+            registry=parts.registry,
+            queue=parts.queue,
+            acknowledger=acknowledger,
+            gate=gate,
+            interval_s=settings.visibility_s / _RENEWALS_PER_LEASE,
+        )
+        self._housekeeping = Housekeeping(
+            registry=parts.registry,
+            store=parts.store,
+            gate=gate,
+            counts=counts,
+            pulse=self._pulse,
+            status=self._status,
+        )
+        self._probes = probes
+        self._health = HealthServer(
+            settings.common.http_host,
+            settings.common.http_port,
+            live=lambda: Health(self._pulse.problem),
+            ready=lambda: Health(self._why_not_ready()),
+        )
+
+    @property
+    def http_port(self) -> int:
+        """The port of the probes, also where the system picked it."""
+        return self._health.port
+
+    def request_stop(self) -> None:
+        """Finish what is in work and stop; asked a second time, hand it back at once."""
+        if self._stopping.is_set():
+            self._hurry.set()
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Work until `request_stop`, then drain and close."""
+        self._publisher.start()
+        background = [
+            asyncio.create_task(self._housekeeping.run(), name="housekeeping"),
+            asyncio.create_task(self._keeper.run(), name="lease keeper"),
+        ]
+        await self._look_at_parts()
+        receiving = asyncio.create_task(self._receiver.run(), name="receiver")
+        stopping = asyncio.create_task(self._stopping.wait())
+        # None of these ends by itself: if one does, it is a bug, and the supervisor starts us anew.
+        await asyncio.wait({stopping, receiving, *background}, return_when=asyncio.FIRST_COMPLETED)
+        await self._stop(receiving, background)
+        stopping.cancel()
+        for task in (receiving, *background):
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def _look_at_parts(self) -> None:
+        """Find out which parts are away, before the first item has to."""
+
+        async def look(probe: Callable[[], Awaitable[object]]) -> None:
+            try:
+                await probe()
+            except Unavailable as error:
+                self._gate.report(error)
+
+        looking = asyncio.ensure_future(asyncio.gather(*map(look, self._probes.values())))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        both: set[asyncio.Future[Any]] = {looking, stopping}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not looking.done():
+            looking.cancel()
+
+    async def _stop(
+        self, receiving: asyncio.Task[None], background: list[asyncio.Task[None]]
+    ) -> None:
+        log.info("draining", in_flight=len(self._in_flight))
+        receiving.cancel()
+        await asyncio.wait({receiving})
+        handed_back = await self._receiver.drain(self._settings.drain_s, hurry=self._hurry)
+        await self._in_time(self._acknowledger.flush())
+        await self._acknowledger.close()
+        await self._events.close()
+        await self._in_time(self._downloads.close())
+        for task in background:
+            task.cancel()
+        await asyncio.wait(background)
+        await self._in_time(self._counts.flush(self._parts.registry))
+        await self._gate.close()
+        await self._publisher.close()
+        await self._parts.downloader.close()
+        await self._parts.store.close()
+        await self._parts.queue.close()
+        await self._parts.registry.close()
+        self._health.close()
+        log.info("drained", handed_back=handed_back)
+
+    async def _in_time(self, last_words: Awaitable[object]) -> None:
+        with suppress(TimeoutError, Unavailable):
+            await asyncio.wait_for(last_words, _LAST_WORDS_S)
+
+    def _on_broker_lost(self, error: Unavailable) -> None:
+        if not self._stopping.is_set():
+            self._gate.report(error)
+
+    def _why_not_ready(self) -> str:
+        problems = self._gate.problems
+        if problems:
+            return "; ".join(f"{part} away: {detail}" for part, detail in problems.items())
+        if self._stopping.is_set():
+            return "stopping"
+        return "" if self._receiver.is_receiving else "not receiving"
+
+    def _status(self) -> ProcessStatus:
+        tally = self._pipeline.tally
+        return ProcessStatus(
+            kind="manager",
+            name=self._settings.instance,
+            is_ready=not self._why_not_ready(),
+            facts={
+                "in_flight": len(self._in_flight),
+                "slots": self._settings.concurrency,
+                "hosts": self._downloads.hosts,
+                "problems": dict(self._gate.problems),
+                "cached": tally.cached,
+                "announced": tally.announced,
+                "failed": tally.failed,
+            },
+        )

@@ -1,0 +1,71 @@
+"""The manager's settings, read once at start (DESIGN.md 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wis2_gc_common import settings as catalogue
+from wis2_gc_common.settings import read_common
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wis2_gc_common.settings import (
+        BrokerUrl,
+        CommonSettings,
+        Network,
+        QueueUrl,
+        Reader,
+        StoreUrl,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerSettings:
+    """What a manager knows; the meaning of each value is in the catalogue."""
+
+    common: CommonSettings
+    dead_letter_url: QueueUrl
+    store_url: StoreUrl
+    data_base_url: str
+    local_broker_url: BrokerUrl
+    ca_file: Path | None
+    allowed_networks: tuple[Network, ...]
+    max_object_bytes: int
+    retention_hours: int
+    concurrency: int
+    concurrency_per_host: int
+    connect_timeout_s: float
+    idle_timeout_s: float
+    download_timeout_s: float
+    hedge_delay_s: float
+    retry_delays_s: tuple[float, ...]
+    visibility_s: float
+    drain_s: float
+    instance: str
+
+
+def read_settings(read: Reader) -> ManagerSettings:
+    """Return the manager's settings. Raises SettingsError."""
+    return ManagerSettings(
+        common=read_common(read),
+        dead_letter_url=read(catalogue.DEAD_LETTER_QUEUE_URL),
+        store_url=read(catalogue.STORE_URL),
+        data_base_url=read(catalogue.DATA_BASE_URL),
+        local_broker_url=read(catalogue.LOCAL_BROKER_URL),
+        ca_file=read(catalogue.CA_FILE, absent=None),
+        allowed_networks=read(catalogue.ALLOWED_NETWORKS),
+        max_object_bytes=read(catalogue.MAX_OBJECT_BYTES),
+        retention_hours=read(catalogue.RETENTION_HOURS),
+        concurrency=read(catalogue.CONCURRENCY),
+        concurrency_per_host=read(catalogue.CONCURRENCY_PER_HOST),
+        connect_timeout_s=read(catalogue.CONNECT_TIMEOUT_S),
+        idle_timeout_s=read(catalogue.IDLE_TIMEOUT_S),
+        download_timeout_s=read(catalogue.DOWNLOAD_TIMEOUT_S),
+        hedge_delay_s=read(catalogue.HEDGE_DELAY_S),
+        retry_delays_s=read(catalogue.RETRY_DELAYS_S),
+        visibility_s=read(catalogue.VISIBILITY_S),
+        drain_s=read(catalogue.DRAIN_S),
+        instance=read(catalogue.INSTANCE),
+    )
