@@ -1,0 +1,196 @@
+"""Getting links, whatever their scheme (SPEC.md 15 to 20; DESIGN.md 6).
+
+`open_downloader` makes the one `Downloader` of a manager: the guard, the limits of each host and
+the bounds of memory and time are here, the protocols in `http`, `ftp` and `sftp`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from wis2_gc_common.errors import HostBusy, Overridden, Reason, Refused, SourceError
+from wis2_gc_manager.address_guard import AddressGuard, Network
+from wis2_gc_manager.download.addresses import Addresses, Lookup, system_lookup
+from wis2_gc_manager.download.body import Body, MemoryBudget
+from wis2_gc_manager.download.http import HttpSource
+from wis2_gc_manager.download.target import Target, parse_target
+from wis2_gc_manager.download.timeouts import Timeouts, stopped
+from wis2_gc_manager.host_limits import HostLimits, Outcome
+from wis2_gc_manager.source import host_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from wis2_gc_manager.source import Downloader, OpenUpload, Payload, Request
+
+__all__ = ["MAX_REDIRECTS", "open_downloader"]
+
+MAX_REDIRECTS = 5
+#: What all bodies in flight together may take; each large one takes MAX_IN_MEMORY_BYTES of it.
+MEMORY_BUDGET_BYTES = 64 * 1024 * 1024
+#: FTP and SFTP servers commonly admit only a handful of sessions from one address.
+_MAX_SESSIONS = 4
+
+#: What counts against a host (`HostLimits`). Certificates do not: they fail at once, and the item
+#: should say so rather than wait.
+_FAILURES = frozenset({Reason.CONNECT, Reason.DNS, Reason.TIMEOUT, Reason.SERVER_ERROR})
+
+
+class _Source(Protocol):
+    async def get(self, target: Target, body: Body) -> Target | None: ...
+
+    async def close(self) -> None: ...
+
+
+def open_downloader(
+    *,
+    allowed_networks: Sequence[Network],
+    max_object_bytes: int,
+    concurrency_per_host: int,
+    connect_timeout_s: float,
+    idle_timeout_s: float,
+    total_timeout_s: float,
+    ca_file: Path | None,
+    lookup: Lookup = system_lookup,
+) -> Downloader:
+    """Return a downloader; wants a running event loop.
+
+    The settings are those of `wis2_gc_common.settings` with these names; `lookup` resolves a host
+    name (blocking), for tests.
+    Raises OSError, ssl.SSLError: `ca_file` holds no certificates.
+    """
+    return _Downloader(
+        guard=AddressGuard(allowed_networks),
+        lookup=lookup,
+        max_object_bytes=max_object_bytes,
+        concurrency_per_host=concurrency_per_host,
+        timeouts=Timeouts(connect_timeout_s, idle_timeout_s, total_timeout_s),
+        ca_file=ca_file,
+    )
+
+
+class _Downloader:
+    def __init__(
+        self,
+        *,
+        guard: AddressGuard,
+        lookup: Lookup,
+        max_object_bytes: int,
+        concurrency_per_host: int,
+        timeouts: Timeouts,
+        ca_file: Path | None,
+    ) -> None:
+        self._guard = guard
+        self._timeouts = timeouts
+        self._max_object_bytes = max_object_bytes
+        self._addresses = Addresses(guard, lookup)
+        self._limits = HostLimits(
+            concurrency=concurrency_per_host, clock=asyncio.get_running_loop().time
+        )
+        self._budget = MemoryBudget(MEMORY_BUDGET_BYTES)
+        http = HttpSource(guard, self._addresses, timeouts=timeouts, ca_file=ca_file)
+        self._sources: dict[str, _Source] = {"http": http, "https": http}
+
+    async def fetch(self, request: Request, open_upload: OpenUpload) -> Payload:
+        """See `wis2_gc_manager.source.Downloader`."""
+        try:
+            target = parse_target(request.href)
+            if request.length is not None and request.length > self._max_object_bytes:
+                raise Overridden(Reason.TOO_LARGE, f"{request.length} bytes announced")
+            return await self._fetch_in_time(target, request, open_upload)
+        except SourceError as error:
+            # Redirected or not, what failed is the source that the notification names.
+            error.host = host_of(request.href)
+            raise
+
+    async def close(self) -> None:
+        """See `wis2_gc_manager.source.Downloader`."""
+        for source in set(self._sources.values()):
+            await source.close()
+        await self._addresses.close()
+
+    async def _fetch_in_time(
+        self, target: Target, request: Request, open_upload: OpenUpload
+    ) -> Payload:
+        deadline = asyncio.timeout(self._timeouts.total_s)
+        try:
+            async with deadline:
+                body = Body(
+                    request,
+                    open_upload,
+                    max_bytes=self._max_object_bytes,
+                    budget=self._budget,
+                    deadline=deadline,
+                    idle_timeout_s=self._timeouts.idle_s,
+                )
+                try:
+                    await self._fill(target, body)
+                    return await body.finish()
+                finally:
+                    await body.close()
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise SourceError(Reason.TIMEOUT, "in all") from None
+
+    async def _fill(self, target: Target, body: Body) -> None:
+        for _ in range(1 + MAX_REDIRECTS):
+            following = await self._visit(target, body)
+            if following is None:
+                return
+            target = following
+        raise SourceError(Reason.TOO_MANY_REDIRECTS)
+
+    async def _visit(self, target: Target, body: Body) -> Target | None:
+        """Ask one host; return where it redirects to, None when `body` is filled."""
+        self._guard.check_host(target.host)
+        source = self._source(target.scheme)
+        at_most = None if target.scheme in ("http", "https") else _MAX_SESSIONS
+        ticket = self._limits.enter(target.endpoint, at_most=at_most)
+        outcome, retry_after_s = Outcome.NO_VERDICT, None
+        try:
+            if ticket.turn is not None:
+                with stopped(body.deadline):
+                    await self._limits.wait(ticket)
+            following = await source.get(target, body)
+            outcome = Outcome.ANSWERED
+        except SourceError as error:
+            outcome, retry_after_s = _verdict(error), error.retry_after_s
+            raise
+        except Overridden:
+            outcome = Outcome.ANSWERED
+            raise
+        except asyncio.CancelledError:
+            if body.deadline.expired():
+                outcome = Outcome.FAILED
+            raise
+        finally:
+            self._limits.leave(ticket, outcome, retry_after_s=retry_after_s)
+        return following
+
+    def _source(self, scheme: str) -> _Source:
+        source = self._sources.get(scheme)
+        if source is None:
+            source = self._sources[scheme] = self._rare_source(scheme)
+        return source
+
+    def _rare_source(self, scheme: str) -> _Source:
+        """Import what few managers ever need; asyncssh takes a quarter of a second."""
+        if scheme == "ftp":
+            from wis2_gc_manager.download.ftp import FtpSource  # noqa: PLC0415
+
+            return FtpSource(self._addresses, timeouts=self._timeouts)
+        from wis2_gc_manager.download.sftp import SftpSource  # noqa: PLC0415
+
+        return SftpSource(self._addresses, timeouts=self._timeouts)
+
+
+def _verdict(error: SourceError) -> Outcome:
+    """Return what an error says about the host that was just asked."""
+    if isinstance(error, Refused | HostBusy):
+        return Outcome.NO_VERDICT
+    if error.reason is Reason.THROTTLED:
+        return Outcome.THROTTLED
+    return Outcome.FAILED if error.reason in _FAILURES else Outcome.ANSWERED

@@ -1,0 +1,212 @@
+"""One body on its way in: counted, hashed, kept in memory or passed on, and checked at the end.
+
+The same for every scheme. The bytes are the data: whatever a server calls their encoding, nothing
+is decompressed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, SourceError
+from wis2_gc_common.integrity import DEFAULT_METHOD, new_hash
+from wis2_gc_manager.download.timeouts import stopped
+from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload
+
+if TYPE_CHECKING:
+    from wis2_gc_common.store.base import Upload
+    from wis2_gc_manager.source import OpenUpload, Request
+
+#: Upload chunks are at least this big, but for the last: each costs the store a thread hop.
+_UPLOAD_CHUNK_BYTES = 256 * 1024
+#: Slower than this over a whole idle time-out is standing still: a server that sends a byte now
+#: and then would hold its place for as long as it likes.
+MIN_BYTES_PER_S = 256
+
+
+class MemoryBudget:
+    """Bounds the bytes of all bodies in memory, first come, first served."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self._free = total_bytes
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def free_bytes(self) -> int:
+        """What nobody has taken."""
+        return self._free
+
+    def take_now(self, size: int) -> bool:
+        """Take `size` bytes if nobody has to wait for that."""
+        if self._waiting or size > self._free:
+            return False
+        self._free -= size
+        return True
+
+    async def take(self, size: int) -> None:
+        """Take `size` bytes, at most the total; waits until they are there."""
+        if self.take_now(size):
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give_back(size)
+            else:
+                self._waiting = deque(entry for entry in self._waiting if entry[1] is not turn)
+                self._advance()
+            raise
+
+    def give_back(self, size: int) -> None:
+        """Return what was taken."""
+        self._free += size
+        self._advance()
+
+    def _advance(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._free:
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._free -= size
+                turn.set_result(None)
+
+
+class Body:
+    """Receives one body. Call `begin`, then `add` for each piece, then `finish`; always `close`.
+
+    `max_bytes`: larger is Overridden(TOO_LARGE). `deadline` stands still while the store works.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        open_upload: OpenUpload,
+        *,
+        max_bytes: int,
+        budget: MemoryBudget,
+        deadline: asyncio.Timeout,
+        idle_timeout_s: float,
+    ) -> None:
+        self.request = request
+        self.deadline = deadline
+        self._open_upload = open_upload
+        self._max_bytes = max_bytes
+        self._budget = budget
+        self._reserved = 0
+        integrity = request.integrity
+        self._method = DEFAULT_METHOD if integrity is None else integrity.method
+        self._hash = new_hash(self._method)
+        self._chunks: list[bytes] = []
+        self._chunks_bytes = 0
+        self._size = 0
+        self._expected: int | None = None
+        self._upload: Upload | None = None
+        self._now = asyncio.get_running_loop().time
+        self._idle_timeout_s = idle_timeout_s
+        self._window_start = 0.0
+        self._window_size = 0
+
+    @property
+    def is_verifiable(self) -> bool:
+        """Whether the notification says how to recognize the data."""
+        return self.request.length is not None or self.request.integrity is not None
+
+    async def begin(self, size: int | None) -> None:
+        """Judge the size the server names, and reserve memory.
+
+        Raises SourceError(LENGTH) where it disagrees with the announced one, Overridden.
+        """
+        announced = self.request.length
+        if size is not None:
+            if announced is not None and size != announced:
+                raise SourceError(Reason.LENGTH, f"{size} for {announced} bytes")
+            self._check_size(size)
+        self._expected = size
+        need = MAX_IN_MEMORY_BYTES if size is None else min(size, MAX_IN_MEMORY_BYTES)
+        if not self._budget.take_now(need):
+            with stopped(self.deadline):
+                await self._budget.take(need)
+        self._reserved = need
+        self._window_start = self._now()
+
+    async def add(self, chunk: bytes) -> None:
+        """Take the next piece.
+
+        Raises SourceError: LENGTH (more than announced), TIMEOUT (too slow to call it progress);
+        Overridden; Unavailable("store").
+        """
+        self._size += len(chunk)
+        announced = self.request.length
+        if announced is not None and self._size > announced:
+            raise SourceError(Reason.LENGTH, f"over {announced} bytes")
+        self._check_size(self._size)
+        self._check_progress()
+        self._hash.update(chunk)
+        self._chunks.append(chunk)
+        self._chunks_bytes += len(chunk)
+        if self._upload is None:
+            if self._size > MAX_IN_MEMORY_BYTES:
+                with stopped(self.deadline):
+                    self._upload = await self._open_upload()
+                await self._write()
+        elif self._chunks_bytes >= _UPLOAD_CHUNK_BYTES:
+            await self._write()
+
+    async def finish(self) -> Payload:
+        """Return the verified data; the upload is the caller's from now on.
+
+        Raises SourceError(TRUNCATED or LENGTH), IntegrityFailed, Unavailable("store").
+        """
+        if self._expected is not None and self._size < self._expected:
+            raise SourceError(Reason.TRUNCATED, f"{self._size} of {self._expected} bytes")
+        announced = self.request.length
+        if announced is not None and self._size != announced:
+            raise SourceError(Reason.LENGTH, f"{self._size} for {announced} bytes")
+        digest = self._hash.digest()
+        integrity = self.request.integrity
+        if integrity is not None and not integrity.matches(digest):
+            raise IntegrityFailed(Reason.INTEGRITY, self._method)
+        if self._upload is None:
+            chunks = self._chunks
+            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            return Payload(self._size, self._method, digest, data=data)
+        if self._chunks:
+            await self._write()
+        upload, self._upload = self._upload, None
+        return Payload(self._size, self._method, digest, upload=upload)
+
+    async def close(self) -> None:
+        """Give the memory back; abort an upload that was not finished. Never raises."""
+        if self._reserved:
+            self._budget.give_back(self._reserved)
+            self._reserved = 0
+        self._chunks = []
+        if self._upload is not None:
+            upload, self._upload = self._upload, None
+            await upload.abort()
+
+    async def _write(self) -> None:
+        chunk = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks = []
+        self._chunks_bytes = 0
+        if self._upload is not None:
+            with stopped(self.deadline):
+                await self._upload.write(chunk)
+        self._window_start = self._now()
+        self._window_size = self._size
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise Overridden(Reason.TOO_LARGE, f"over {self._max_bytes} bytes")
+
+    def _check_progress(self) -> None:
+        now = self._now()
+        elapsed_s = now - self._window_start
+        if elapsed_s >= self._idle_timeout_s:
+            if self._size - self._window_size < MIN_BYTES_PER_S * elapsed_s:
+                raise SourceError(Reason.TIMEOUT, f"under {MIN_BYTES_PER_S} bytes a second")
+            self._window_start = now
+            self._window_size = self._size

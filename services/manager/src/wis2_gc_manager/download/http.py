@@ -1,0 +1,213 @@
+"""HTTP and HTTPS sources (SPEC.md 15, 19 and section 10), on aiohttp."""
+
+from __future__ import annotations
+
+import email.utils
+import ssl
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from wis2_gc_common.errors import Reason, Refused, SourceError
+from wis2_gc_manager.address_guard import ForbiddenAddress
+from wis2_gc_manager.download.target import Target, follow
+from wis2_gc_manager.download.timeouts import Timeouts, sooner
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+    from wis2_gc_manager.address_guard import AddressGuard
+    from wis2_gc_manager.download.addresses import Addresses
+    from wis2_gc_manager.download.body import Body
+
+USER_AGENT = "wis2-global-cache/1"
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
+#: aiohttp reads ahead up to twice this much for each body, plus one read.
+_READ_AHEAD_BYTES = 64 * 1024
+#: Connections are kept this long for the next item; most publish in bursts.
+_KEEP_ALIVE_S = 30.0
+_MAX_HEADER_LINE_BYTES = 8190
+_MAX_HEADERS = 100
+_LIBRARY_ERRORS = (aiohttp.ClientError, OSError, ValueError)
+
+
+class HttpSource:
+    """Gets http and https targets over kept connections."""
+
+    def __init__(
+        self,
+        guard: AddressGuard,
+        addresses: Addresses,
+        *,
+        timeouts: Timeouts,
+        ca_file: Path | None,
+    ) -> None:
+        self._head_s = timeouts.connect_s + timeouts.idle_s
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0,  # HostLimits does that
+                keepalive_timeout=_KEEP_ALIVE_S,
+                ssl=tls_context(ca_file),
+                resolver=_Resolver(addresses),
+                use_dns_cache=False,
+                socket_factory=guard.open_socket,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            headers={"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"},
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=timeouts.connect_s, sock_read=timeouts.idle_s
+            ),
+            read_bufsize=_READ_AHEAD_BYTES,
+            max_line_size=_MAX_HEADER_LINE_BYTES,
+            max_field_size=_MAX_HEADER_LINE_BYTES,
+            max_headers=_MAX_HEADERS,
+        )
+
+    async def get(self, target: Target, body: Body) -> Target | None:
+        """Fill `body`, or return where the server redirects to.
+
+        Raises SourceError (Refused for a redirect or a name that leads to a forbidden place),
+        and what `body` raises.
+        """
+        with sooner(body.deadline, self._head_s):
+            try:
+                response = await self._session.get(target.url, allow_redirects=False)
+            except _LIBRARY_ERRORS as error:
+                raise _source_error(error, lost=Reason.CONNECT) from error
+        try:
+            if response.status != HTTPStatus.OK:
+                return _refusal_or_redirect(target, response)
+            _check_page(response, body)
+            await self._read(response, body)
+        finally:
+            # Keeps the connection if the answer was read to its end, else closes it.
+            response.release()
+        return None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    @staticmethod
+    async def _read(response: aiohttp.ClientResponse, body: Body) -> None:
+        content = response.content
+        await body.begin(response.content_length)
+        while True:
+            try:
+                chunk = await content.readany()
+            except _LIBRARY_ERRORS as error:
+                raise _source_error(error, lost=Reason.TRUNCATED) from error
+            if not chunk:
+                return
+            await body.add(chunk)
+
+
+class _Resolver(AbstractResolver):
+    """Gives aiohttp admitted addresses only."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily | int = 0
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host, host=address, port=port, family=int(family), proto=0, flags=0
+            )
+            for address in await self._addresses.admitted(host)
+        ]
+
+    async def close(self) -> None:
+        """Nothing: the addresses belong to the downloader."""
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Return the one client context: the system's authorities and those of `ca_file`.
+
+    Takes tens of milliseconds, so it is made once. Raises OSError, ssl.SSLError: no PEM file.
+    """
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def retry_after_s(text: str | None, now: float) -> float | None:
+    """Return the seconds that a Retry-After header asks for: a number, or an HTTP date.
+
+    `now`: seconds since 1970. None: there is none, or it is nonsense.
+    """
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _refusal_or_redirect(target: Target, response: aiohttp.ClientResponse) -> Target:
+    status = response.status
+    location = response.headers.get("Location")
+    if status in _REDIRECTS and location is not None:
+        return follow(target, location)
+    detail = f"status {status}"
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+        raise SourceError(Reason.NOT_FOUND, detail)
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise SourceError(Reason.DENIED, detail)
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        wait_s = retry_after_s(response.headers.get("Retry-After"), time.time())
+        raise SourceError(Reason.THROTTLED, detail, retry_after_s=wait_s)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise SourceError(Reason.SERVER_ERROR, detail)
+    raise SourceError(Reason.HTTP_STATUS, detail)
+
+
+def _check_page(response: aiohttp.ClientResponse, body: Body) -> None:
+    """Refuse a page where data is announced and nothing could tell the two apart."""
+    if body.is_verifiable:
+        return
+    announced = (body.request.media_type or "").partition(";")[0].strip().lower()
+    if response.content_type in _PAGES and announced not in _PAGES:
+        raise SourceError(Reason.HTML_INSTEAD_OF_DATA)
+
+
+def _source_error(error: Exception, *, lost: Reason) -> SourceError:
+    """Translate; `lost` is the reason for a connection that broke off.
+
+    The texts of most errors are left out: they repeat URLs, which can hold passwords.
+    """
+    if isinstance(error, aiohttp.InvalidURL):
+        return Refused(Reason.INVALID_URL)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        if isinstance(error.os_error, ForbiddenAddress):
+            return Refused(Reason.FORBIDDEN_ADDRESS)
+        return SourceError(_connect_reason(error), str(error.os_error)[:200])
+    reason = Reason.PROTOCOL
+    if isinstance(error, TimeoutError):
+        reason = Reason.TIMEOUT
+    elif isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLError):
+        reason = Reason.TLS
+    elif isinstance(error, aiohttp.ClientPayloadError):
+        reason = Reason.TRUNCATED
+    elif isinstance(error, aiohttp.ServerDisconnectedError | OSError):
+        reason = lost
+    return SourceError(reason, type(error).__name__)
+
+
+def _connect_reason(error: aiohttp.ClientConnectorError) -> Reason:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Reason.DNS
+    return Reason.TLS if isinstance(error, aiohttp.ClientSSLError) else Reason.CONNECT

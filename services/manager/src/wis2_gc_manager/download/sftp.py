@@ -1,0 +1,118 @@
+"""SFTP sources (SPEC.md 15), on asyncssh. Imported on first use: it is heavy.
+
+Host keys are not verified: links come from strangers, WIS2 has no place where a centre's host keys
+could be looked up, and the data are public. What proves the data is the checksum of the
+notification; the credentials that an impostor could catch are in that notification, too. Our own
+keys, agent and ssh configuration are never used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, cast
+
+import asyncssh
+
+from wis2_gc_common.errors import Reason, SourceError
+from wis2_gc_manager.download.timeouts import Timeouts, sooner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wis2_gc_manager.download.addresses import Addresses
+    from wis2_gc_manager.download.body import Body
+    from wis2_gc_manager.download.target import Target
+
+#: Each read is several requests in flight, so the way there and back is paid once per read; it must
+#: end within the idle time-out, also on a slow line.
+_READ_BYTES = 256 * 1024
+_NOT_FOUND = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPFileIsADirectory)
+
+# At INFO it writes several lines per connection, with user names.
+logging.getLogger("asyncssh").setLevel(logging.WARNING)
+
+
+class SftpSource:
+    """Gets sftp targets."""
+
+    def __init__(self, addresses: Addresses, *, timeouts: Timeouts) -> None:
+        self._addresses = addresses
+        self._timeouts = timeouts
+
+    async def get(self, target: Target, body: Body) -> None:
+        """Fill `body`. Raises SourceError, Refused among them, and what `body` raises."""
+        path = target.path
+        connection: asyncssh.SSHClientConnection | None = None
+        try:
+            with (
+                sooner(body.deadline, self._timeouts.connect_s + self._timeouts.idle_s),
+                _translated(lost=Reason.CONNECT),
+            ):
+                connection = await self._connect(target)
+                client = await connection.start_sftp_client()
+                file = await client.open(path, "rb", encoding=None)
+                size = (await file.stat()).size
+            await body.begin(size)
+            while True:
+                with (
+                    sooner(body.deadline, self._timeouts.idle_s),
+                    _translated(lost=Reason.TRUNCATED),
+                ):
+                    chunk = cast("bytes", await file.read(_READ_BYTES))
+                if not chunk:
+                    return
+                await body.add(chunk)
+        finally:
+            if connection is not None:
+                connection.abort()
+
+    async def close(self) -> None:
+        """Nothing: sessions end with their item."""
+
+    async def _connect(self, target: Target) -> asyncssh.SSHClientConnection:
+        sock = await self._addresses.connect(target.host, target.port)
+        try:
+            return await asyncssh.connect(
+                target.host,
+                target.port,
+                sock=sock,
+                config=None,
+                known_hosts=None,
+                username=target.url.user or "anonymous",
+                password=target.url.password or "",
+                client_keys=None,
+                agent_path=None,
+                public_key_auth=False,
+                host_based_auth=False,
+                gss_auth=False,
+                gss_kex=False,
+                login_timeout=self._timeouts.connect_s,
+            )
+        except BaseException:
+            sock.close()
+            raise
+
+
+@contextlib.contextmanager
+def _translated(*, lost: Reason) -> Iterator[None]:
+    """Translate errors; `lost` is the reason for a connection that broke off."""
+    try:
+        yield
+    except _NOT_FOUND as error:
+        raise SourceError(Reason.NOT_FOUND, type(error).__name__) from None
+    except (asyncssh.PermissionDenied, asyncssh.SFTPPermissionDenied) as error:
+        raise SourceError(Reason.DENIED, type(error).__name__) from None
+    except TimeoutError:
+        raise SourceError(Reason.TIMEOUT) from None
+    except (
+        asyncssh.ConnectionLost,
+        asyncssh.SFTPConnectionLost,
+        asyncssh.SFTPNoConnection,
+        OSError,
+    ) as error:
+        raise SourceError(lost, type(error).__name__) from error
+    except asyncssh.SFTPError as error:
+        raise SourceError(Reason.SERVER_ERROR, type(error).__name__) from error
+    except (asyncssh.Error, ValueError) as error:
+        raise SourceError(Reason.PROTOCOL, type(error).__name__) from error

@@ -1,0 +1,105 @@
+"""What a link means: scheme, host, port, and a URL that no two parsers read differently. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from yarl import URL
+
+from wis2_gc_common.errors import Reason, Refused
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22}
+MAX_URL_CHARS = 8192
+
+#: Sent as it is: re-quoting could break a signed query.
+_CLEAN = re.compile(r"(?:[!-$&-~]|%[0-9A-Fa-f]{2})+")
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_V6 = re.compile(r"[0-9a-f:]+(?:\d+\.\d+\.\d+\.\d+)?")
+_MAX_NAME_CHARS = 254
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One link, or where a redirect leads."""
+
+    url: URL
+    """With credentials, if the link has any: never to be logged."""
+    scheme: str
+    host: str
+    """Lower case, without brackets; what is checked, resolved and connected to."""
+    port: int
+
+    @property
+    def endpoint(self) -> str:
+        """`host:port`, the key of limits and of log lines."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def path(self) -> str:
+        """The decoded path, for FTP and SFTP. Raises Refused(INVALID_URL)."""
+        try:
+            path = unquote(self.url.raw_path, errors="strict")
+        except UnicodeDecodeError:
+            raise Refused(Reason.INVALID_URL, "path is not UTF-8") from None
+        if not path.isprintable():
+            # A line break would be a command of its own.
+            raise Refused(Reason.INVALID_URL, "path with control characters")
+        return path
+
+
+def parse_target(href: str) -> Target:
+    """Return the parts of a link.
+
+    Raises Refused: UNSUPPORTED_SCHEME (SPEC.md 15), or INVALID_URL, also for what browsers would
+    silently mend: control characters, backslashes, percent-encoded hosts.
+    """
+    return _target(_url(href.strip(" ")))
+
+
+def follow(target: Target, location: str) -> Target:
+    """Return where a redirect leads; credentials stay with the origin they were given for.
+
+    Raises Refused like `parse_target`; only http and https are followed.
+    """
+    try:
+        url = target.url.join(_url(location.strip(" ")))
+        if url.user is not None and url.origin() != target.url.origin():
+            url = url.with_user(None)
+    except ValueError:
+        raise Refused(Reason.INVALID_URL, "redirect") from None
+    result = _target(url)
+    if result.scheme not in ("http", "https"):
+        raise Refused(Reason.UNSUPPORTED_SCHEME, f"redirect to {result.scheme}")
+    return result
+
+
+def _url(text: str) -> URL:
+    if not text or len(text) > MAX_URL_CHARS or not text.isprintable() or "\\" in text:
+        raise Refused(Reason.INVALID_URL)
+    try:
+        return URL(text, encoded=_CLEAN.fullmatch(text) is not None)
+    except (ValueError, TypeError):
+        raise Refused(Reason.INVALID_URL) from None
+
+
+def _target(url: URL) -> Target:
+    try:
+        scheme, host, port = url.scheme, url.raw_host, url.explicit_port
+    except ValueError:
+        raise Refused(Reason.INVALID_URL) from None
+    if not scheme:
+        raise Refused(Reason.INVALID_URL, "no scheme")
+    if scheme not in DEFAULT_PORTS:
+        raise Refused(Reason.UNSUPPORTED_SCHEME, scheme[:20])
+    host = (host or "").lower()
+    pattern = _V6 if ":" in host else _NAME
+    if len(host) > _MAX_NAME_CHARS or not pattern.fullmatch(host):
+        raise Refused(Reason.INVALID_URL, "host")
+    if port is None:
+        port = DEFAULT_PORTS[scheme]
+    if port == 0:
+        raise Refused(Reason.INVALID_URL, "port 0")
+    return Target(url=url, scheme=scheme, host=host, port=port)
