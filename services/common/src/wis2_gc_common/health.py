@@ -7,13 +7,21 @@ there to find.
 from __future__ import annotations
 
 import json
+import socket
+import sys
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import TYPE_CHECKING
+
+from wis2_gc_common.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +31,28 @@ class Health:
     problem: str = ""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer's own asks the DNS for our name, and a start would wait for that.
+        TCPServer.server_bind(self)
+
+    def handle_error(self, *_args: object) -> None:
+        # A prober that hung up; socketserver would write a traceback between the log lines.
+        _log.debug("health_request_failed", error=repr(sys.exception())[:200])
+
+
 class HealthServer:
-    """Serves two probes until closed."""
+    """Serves two probes until closed.
+
+    `port` 0: the system picks one. Raises OSError: the address cannot be listened on.
+    """
 
     def __init__(
         self, host: str, port: int, *, live: Callable[[], Health], ready: Callable[[], Health]
@@ -39,7 +67,10 @@ class HealthServer:
                 if probe is None:
                     self._answer(404, {"error": "there are /healthz and /readyz"})
                     return
-                problem = probe().problem
+                try:
+                    problem = probe().problem
+                except Exception as error:  # noqa: BLE001 - whatever it is, the answer is "not well"
+                    problem = f"the probe failed: {error!r}"[:200]
                 status = {"status": "unavailable" if problem else "ok", "problem": problem}
                 self._answer(503 if problem else 200, status)
 
@@ -48,14 +79,14 @@ class HealthServer:
                 self.send_response(code)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(content)))
+                self.send_header("Cache-Control", "no-store")
                 self.end_headers()
                 self.wfile.write(content)
 
             def log_message(self, *_args: object) -> None:
                 """Probes every few seconds are not worth a log line."""
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server((host, port), Handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="health", daemon=True
         )

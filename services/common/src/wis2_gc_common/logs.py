@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from typing import TYPE_CHECKING
 
 import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 
 def configure_logging(*, level: str, log_format: str, service: str) -> None:
     """Send our own and the libraries' log lines to standard error in one format.
 
     `level`: debug, info, warning or error. `log_format`: "json", "console", or "" to look at the
-    terminal. `service` is a field of every line.
+    terminal. `service` is a field of every line, whichever thread writes it.
     """
+
+    def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        # No context variable: a new thread starts without them.
+        event.setdefault("service", service)
+        return event
+
     if not log_format:
         log_format = "console" if sys.stderr.isatty() else "json"
-    shared: list[structlog.typing.Processor] = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_service,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
+    rendering: list[Processor] = (
+        [structlog.processors.JSONRenderer()]
         if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else [
+            _escape_control_characters,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
     )
     structlog.configure(
         processors=[
@@ -41,13 +58,28 @@ def configure_logging(*, level: str, log_format: str, service: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    structlog.contextvars.bind_contextvars(service=service)
+
+
+#: All that steers a terminal, but for the line ends and tabs of a traceback.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return repr(match[0])[1:-1]
+
+
+def _escape_control_characters(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Keep what strangers wrote from steering the operator's terminal; JSON escapes by itself."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = _CONTROL.sub(_escaped, value) if name == "exception" else repr(value)
+    return event
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

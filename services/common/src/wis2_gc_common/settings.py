@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -108,15 +109,15 @@ def _centre_id(text: str) -> str:
 
 def _redis_url(text: str) -> Secret:
     parts = _split(text, ("redis", "rediss", "unix"))
-    if parts.scheme != "unix" and not parts.hostname:
-        raise ValueError("names no host")
+    if parts.scheme != "unix":
+        _check_login(parts)
     return Secret(text)
 
 
 def _queue_url(text: str) -> QueueUrl:
     if text.startswith("redis-stream:"):
         name = text.removeprefix("redis-stream:")
-        if not name or not all(c.isalnum() or c in "-_." for c in name):
+        if not _QUEUE_NAME.fullmatch(name):
             raise ValueError("wants a name of letters, digits, '-', '_', '.' after redis-stream:")
         return QueueUrl("redis-stream", name)
     parts = _split(text, ("http", "https"), hint="redis-stream:NAME or an SQS queue URL")
@@ -127,9 +128,11 @@ def _queue_url(text: str) -> QueueUrl:
 
 def _store_url(text: str) -> StoreUrl:
     parts = _split(text, ("file", "s3"))
+    if parts.query:
+        raise ValueError("has a '?'; write %3F where a folder's name has one")
     if parts.scheme == "s3":
-        if not parts.netloc:
-            raise ValueError("names no bucket")
+        if not _BUCKET.fullmatch(parts.netloc):
+            raise ValueError("names no bucket (3 to 63 lower-case letters, digits, '-', '.')")
         return StoreUrl("s3", parts.netloc, parts.path.strip("/"))
     if parts.netloc or not parts.path.startswith("/"):
         raise ValueError("wants an absolute path: file:///directory")
@@ -138,7 +141,7 @@ def _store_url(text: str) -> StoreUrl:
 
 def _base_url(text: str) -> str:
     parts = _split(text, ("http", "https"))
-    if not parts.hostname or parts.query or parts.fragment or parts.username:
+    if not parts.hostname or parts.query or parts.username is not None:
         raise ValueError("wants http[s]://host[:port][/path] and no more")
     return text.rstrip("/")
 
@@ -149,11 +152,12 @@ _BROKER_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 def parse_broker_url(text: str) -> BrokerUrl:
     """Return the parts of `mqtt[s]://…` or `ws[s]://…`. Raises ValueError, without the password."""
     parts = _split(text, tuple(_BROKER_PORTS))
-    if not parts.hostname:
-        raise ValueError("names no host")
+    host = _check_login(parts)
+    if parts.query:
+        raise ValueError("has a '?'; write %3F where a password has one")
     return BrokerUrl(
         scheme=parts.scheme,
-        host=parts.hostname,
+        host=host,
         port=parts.port or _BROKER_PORTS[parts.scheme],
         username=None if parts.username is None else unquote(parts.username),
         password=None if parts.password is None else Secret(unquote(parts.password)),
@@ -163,6 +167,9 @@ def parse_broker_url(text: str) -> BrokerUrl:
 
 def _split(text: str, schemes: tuple[str, ...], hint: str = "") -> SplitResult:
     wanted = hint or " or ".join(f"{scheme}://" for scheme in schemes)
+    # urlsplit would leave some of these out in silence.
+    if any(char.isspace() or not char.isprintable() for char in text):
+        raise ValueError("has a blank or a control character in it; write it as %20 and so on")
     try:
         parts = urlsplit(text)
         _ = parts.port
@@ -170,12 +177,44 @@ def _split(text: str, schemes: tuple[str, ...], hint: str = "") -> SplitResult:
         raise ValueError(f"is no URL; wants {wanted}") from None
     if parts.scheme not in schemes:
         raise ValueError(f"wants {wanted}")
+    # A password cut short at its '#' would send us to a wrong host.
+    if parts.fragment:
+        raise ValueError("has a '#'; write %23 where a password or a name has one")
     return parts
 
 
+def _check_login(parts: SplitResult) -> str:
+    """Return the host name. Raises ValueError: none, or what looks like a password cut short."""
+    if "@" in parts.path or "@" in parts.query:
+        raise ValueError("has an '@' behind the host; write %2F, %3F and %40 in a password")
+    if not parts.hostname:
+        raise ValueError("names no host")
+    return parts.hostname
+
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
+#: The host name of a pod may be as long as a DNS name.
+_INSTANCE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,253}", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,253}", re.ASCII)
+
+
 def _name(text: str) -> str:
-    if not text or len(text) > 32 or not all(c.isalnum() or c in "-_" for c in text):  # noqa: PLR2004
+    if not _NAME.fullmatch(text):
         raise ValueError("wants 1 to 32 letters, digits, '-' or '_'")
+    return text
+
+
+def _instance(text: str) -> str:
+    if not _INSTANCE_NAME.fullmatch(text):
+        raise ValueError("wants 1 to 253 letters, digits, '-', '_', '.' or ':'")
+    return text
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ValueError("wants an address or a host name, without brackets and port")
     return text
 
 
@@ -237,7 +276,7 @@ def _delays(text: str) -> tuple[float, ...]:
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in choices:
-            raise ValueError(f"wants one of {', '.join(choices)}")
+            raise ValueError(f"wants one of {', '.join(filter(None, choices))}")
         return text.lower()
 
     return parse
@@ -245,8 +284,10 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 def _readable_file(text: str) -> Path:
     path = Path(text)
-    if not path.is_file():
-        raise ValueError(f"names no file: {text}")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
     return path
 
 
@@ -302,11 +343,11 @@ VISIBILITY_S = Setting("GC_VISIBILITY_TIMEOUT", ("manager",), _seconds(0.5, 43_2
     "Seconds after which the work of a dead manager is taken over; also the length of a lease.")
 DRAIN_S = Setting("GC_DRAIN_TIMEOUT", ("manager",), _seconds(0, 3600), "20",
     "Seconds a manager may finish its work in after SIGTERM; the rest is handed back.")
-INSTANCE = Setting("GC_INSTANCE", ("manager",), str, socket.gethostname(),
+INSTANCE = Setting("GC_INSTANCE", ("manager",), _instance, socket.gethostname(),
     "Name of this manager, unique among the running ones; default: the host name.")
 MAX_QUEUE_LENGTH = Setting("GC_MAX_QUEUE_LENGTH", ("listener",), _whole(100, 10**9), "200000",
     "Redis-stream queue only: at this many waiting messages the listener stops acknowledging.")
-HTTP_HOST = Setting("GC_HTTP_HOST", ALL[:3], str, "0.0.0.0",  # noqa: S104 - pods are probed from outside
+HTTP_HOST = Setting("GC_HTTP_HOST", ALL[:3], _host, "0.0.0.0",  # noqa: S104 - pods are probed from outside
     "Address the HTTP port listens on.")
 HTTP_PORT = Setting("GC_HTTP_PORT", ALL[:3], _whole(0, 65_535), "8080",
     "Health and metrics; for the metrics service its API. 0: the system picks one.")
@@ -345,8 +386,8 @@ class Reader:
         try:
             return setting.parse(text)
         except ValueError as error:
-            # The text itself is not shown where it may hold a password.
-            shown = "" if setting.is_secret else f"{text!r} "
+            # The text itself is not shown where it may hold a password, meant to or not.
+            shown = "" if setting.is_secret or "@" in text else f"{text[:200]!r} "
             raise SettingsError(setting.name, f"{shown}{error}") from None
 
     def _text(self, setting: Setting[Any]) -> str | None:
@@ -359,6 +400,8 @@ class Reader:
                 text = Path(path).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise SettingsError(f"{setting.name}_FILE", f"cannot be read: {error}") from None
+            if not text:
+                raise SettingsError(f"{setting.name}_FILE", f"names an empty file: {path}")
         if text:
             return text
         return None if setting.is_required else setting.default

@@ -1,0 +1,79 @@
+"""The tables in `docs/settings.md` and `docs/metrics.md`, made from the two catalogues.
+
+`python -m tests.support.docs_tables` writes them; a test fails when that was forgotten.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wis2_gc_common import metrics_catalogue, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wis2_gc_common.metrics_catalogue import Metric
+    from wis2_gc_common.settings import Setting
+
+DOCS = Path(__file__).parents[2] / "docs"
+BEGIN = "<!-- table: made by python -m tests.support.docs_tables -->"
+END = "<!-- end of table -->"
+
+
+def settings_table() -> str:
+    """Return one row per environment variable."""
+    rows = [
+        (f"`{setting.name}`", _services(setting), _default(setting), setting.meaning)
+        for setting in settings.CATALOGUE
+    ]
+    return _table(("variable", "read by", "default", "meaning"), rows)
+
+
+def metrics_table() -> str:
+    """Return one row per metric family."""
+    rows = [
+        (f"`{metric.name}`", metric.type, _labels(metric), metric.help)
+        for metric in metrics_catalogue.CATALOGUE
+    ]
+    return _table(("metric", "type", "labels", "meaning"), rows)
+
+
+def with_table(page: str, table: str) -> str:
+    """Return `page` with `table` between its two marks. Raises ValueError: a mark is missing."""
+    before, _, rest = page.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise ValueError(f"wants the lines {BEGIN!r} and {END!r}")
+    return f"{before}{BEGIN}\n{table}{END}{after}"
+
+
+def _services(setting: Setting[Any]) -> str:
+    return "all" if setting.services == settings.ALL else ", ".join(setting.services)
+
+
+def _default(setting: Setting[Any]) -> str:
+    if setting.is_required:
+        return "**required**"
+    if setting.name == "GC_INSTANCE":
+        return "the host name"
+    return f"`{setting.default}`" if setting.default else "none"
+
+
+def _labels(metric: Metric) -> str:
+    labels = (("report_by",) if metric.is_wmo else ()) + metric.labels
+    return ", ".join(f"`{label}`" for label in labels)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines
+    )
+
+
+PAGES = {DOCS / "settings.md": settings_table, DOCS / "metrics.md": metrics_table}
+
+if __name__ == "__main__":
+    for path, table in PAGES.items():
+        path.write_text(with_table(path.read_text(), table()))
