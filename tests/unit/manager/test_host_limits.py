@@ -1,0 +1,282 @@
+"""Admission and circuit breaker of a host, with a clock that the test turns."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from wis2_gc_common.errors import HostBusy, Reason
+from wis2_gc_manager import host_limits
+from wis2_gc_manager.host_limits import FAILURES_TO_OPEN, MAX_HOSTS, HostLimits, Outcome, Ticket
+
+HOST = "data.example:443"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def limits(clock: Clock) -> HostLimits:
+    return HostLimits(concurrency=4, clock=clock)
+
+
+def refusal(limits: HostLimits, host: str = HOST) -> HostBusy:
+    with pytest.raises(HostBusy) as caught:
+        limits.enter(host)
+    return caught.value
+
+
+def visit(limits: HostLimits, outcome: Outcome, retry_after_s: float | None = None) -> Ticket:
+    ticket = limits.enter(HOST)
+    limits.leave(ticket, outcome, retry_after_s=retry_after_s)
+    return ticket
+
+
+def open_circuit(limits: HostLimits) -> None:
+    for _ in range(FAILURES_TO_OPEN):
+        visit(limits, Outcome.FAILED)
+
+
+async def test_the_first_start_at_once_and_the_others_in_their_order(limits: HostLimits) -> None:
+    running = [limits.enter(HOST) for _ in range(4)]
+    waiting = [limits.enter(HOST) for _ in range(3)]
+    assert all(ticket.turn is None for ticket in running)
+    for before, ticket in zip(running, waiting, strict=False):
+        assert ticket.turn is not None
+        assert not ticket.turn.done()
+        limits.leave(before, Outcome.ANSWERED)
+        await limits.wait(ticket)
+
+
+async def test_nobody_overtakes_those_who_wait(limits: HostLimits) -> None:
+    running = [limits.enter(HOST) for _ in range(4)]
+    first = limits.enter(HOST)
+    limits.leave(running[0], Outcome.ANSWERED)
+    second = limits.enter(HOST)
+    assert second.turn is not None
+    await limits.wait(first)
+    assert not second.turn.done()
+
+
+async def test_hosts_do_not_share_places(limits: HostLimits) -> None:
+    for _ in range(4):
+        limits.enter(HOST)
+    assert limits.enter("data.example:80").turn is None
+
+
+async def test_a_ticket_may_put_up_with_fewer_at_once(limits: HostLimits) -> None:
+    first = limits.enter(HOST, at_most=1)
+    second = limits.enter(HOST, at_most=1)
+    assert second.turn is not None
+    limits.leave(first, Outcome.ANSWERED)
+    await limits.wait(second)
+
+
+async def test_a_fast_host_may_queue_many(limits: HostLimits, clock: Clock) -> None:
+    for _ in range(100):
+        ticket = limits.enter(HOST)
+        clock.now += 0.01
+        limits.leave(ticket, Outcome.ANSWERED)
+    admitted = [limits.enter(HOST) for _ in range(4 + 500)]
+    assert sum(ticket.turn is not None for ticket in admitted) == 500
+
+
+async def test_a_slow_host_may_queue_few(limits: HostLimits, clock: Clock) -> None:
+    for _ in range(100):
+        ticket = limits.enter(HOST)
+        clock.now += 2.0
+        limits.leave(ticket, Outcome.ANSWERED)
+    for _ in range(4 + 4):
+        limits.enter(HOST)
+    error = refusal(limits)
+    assert error.reason is Reason.HOST_QUEUE
+    assert error.retry_after_s == pytest.approx(2.5)
+
+
+async def test_a_host_that_hangs_now_may_queue_none_however_fast_it_was(
+    limits: HostLimits, clock: Clock
+) -> None:
+    for _ in range(100):
+        visit(limits, Outcome.ANSWERED)
+    for _ in range(4):
+        limits.enter(HOST)
+    clock.now += 9
+    error = refusal(limits)
+    assert error.reason is Reason.HOST_QUEUE
+    assert error.retry_after_s == pytest.approx(9 / 4)
+
+
+async def test_an_unknown_host_may_queue_some(limits: HostLimits) -> None:
+    for _ in range(4 + 16):
+        limits.enter(HOST)
+    assert refusal(limits).reason is Reason.HOST_QUEUE
+
+
+async def test_one_large_object_does_not_make_a_fast_host_slow(
+    limits: HostLimits, clock: Clock
+) -> None:
+    limits.enter(HOST)
+    clock.now += 60
+    for _ in range(100):
+        visit(limits, Outcome.ANSWERED)
+    admitted = [limits.enter(HOST) for _ in range(3 + 50)]
+    assert sum(ticket.turn is not None for ticket in admitted) == 50
+
+
+async def test_waiting_has_an_end_whatever_was_estimated(
+    limits: HostLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_limits, "MAX_WAIT_S", 0.01)
+    running = [limits.enter(HOST) for _ in range(4)]
+    ticket = limits.enter(HOST)
+    with pytest.raises(HostBusy) as caught:
+        await limits.wait(ticket)
+    assert caught.value.reason is Reason.HOST_QUEUE
+    limits.leave(ticket, Outcome.NO_VERDICT)
+    limits.leave(running[0], Outcome.ANSWERED)
+    assert limits.enter(HOST).turn is None
+
+
+async def test_who_gives_up_while_waiting_loses_nobodys_place(limits: HostLimits) -> None:
+    running = [limits.enter(HOST) for _ in range(4)]
+    gone, last = limits.enter(HOST), limits.enter(HOST)
+    task = asyncio.create_task(limits.wait(gone))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    limits.leave(gone, Outcome.NO_VERDICT)
+    limits.leave(running[0], Outcome.ANSWERED)
+    await limits.wait(last)
+
+
+async def test_who_gives_up_as_the_turn_comes_hands_it_on(limits: HostLimits) -> None:
+    running = [limits.enter(HOST) for _ in range(4)]
+    gone, last = limits.enter(HOST), limits.enter(HOST)
+    task = asyncio.create_task(limits.wait(gone))
+    await asyncio.sleep(0)
+    limits.leave(running[0], Outcome.ANSWERED)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    limits.leave(gone, Outcome.NO_VERDICT)
+    await limits.wait(last)
+
+
+def test_failures_in_a_row_open_the_circuit(limits: HostLimits) -> None:
+    open_circuit(limits)
+    error = refusal(limits)
+    assert (error.reason, error.retry_after_s) == (Reason.CIRCUIT_OPEN, 5)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ANSWERED, Outcome.NO_VERDICT])
+def test_other_outcomes_open_nothing(limits: HostLimits, outcome: Outcome) -> None:
+    for _ in range(50):
+        visit(limits, outcome)
+    assert limits.enter(HOST).turn is None
+
+
+def test_an_answer_between_failures_counts_them_anew(limits: HostLimits) -> None:
+    for _ in range(FAILURES_TO_OPEN - 1):
+        visit(limits, Outcome.FAILED)
+    visit(limits, Outcome.ANSWERED)
+    for _ in range(FAILURES_TO_OPEN - 1):
+        visit(limits, Outcome.FAILED)
+    limits.enter(HOST)
+
+
+def test_one_probe_at_a_time_and_its_answer_closes_the_circuit(
+    limits: HostLimits, clock: Clock
+) -> None:
+    open_circuit(limits)
+    clock.now += 4.9
+    assert refusal(limits).reason is Reason.CIRCUIT_OPEN
+    clock.now += 0.1
+    probe = limits.enter(HOST)
+    assert refusal(limits).detail == "probing"
+    limits.leave(probe, Outcome.ANSWERED)
+    for _ in range(4):
+        assert limits.enter(HOST).turn is None
+
+
+def test_a_probe_that_says_nothing_is_followed_by_another(limits: HostLimits, clock: Clock) -> None:
+    open_circuit(limits)
+    clock.now += 5
+    visit(limits, Outcome.NO_VERDICT)
+    visit(limits, Outcome.ANSWERED)
+    visit(limits, Outcome.ANSWERED)
+
+
+def test_the_pauses_grow_up_to_five_minutes_and_an_answer_forgets_them(
+    limits: HostLimits, clock: Clock
+) -> None:
+    open_circuit(limits)
+    pauses = []
+    for _ in range(8):
+        pause = refusal(limits).retry_after_s
+        assert pause is not None
+        pauses.append(pause)
+        clock.now += pause
+        visit(limits, Outcome.FAILED)
+    assert pauses == [5, 10, 20, 40, 80, 160, 300, 300]
+    clock.now += 300
+    visit(limits, Outcome.ANSWERED)
+    open_circuit(limits)
+    assert refusal(limits).retry_after_s == 5
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "pause_s"), [(None, 10), (0, 1), (7.5, 7.5), (600, 600), (86_400, 600)]
+)
+def test_a_throttling_host_is_obeyed_at_once_within_bounds(
+    limits: HostLimits, clock: Clock, asked_s: float | None, pause_s: float
+) -> None:
+    visit(limits, Outcome.THROTTLED, asked_s)
+    assert refusal(limits).retry_after_s == pause_s
+    clock.now += pause_s
+    visit(limits, Outcome.ANSWERED)
+    visit(limits, Outcome.ANSWERED)
+
+
+def test_what_began_before_the_circuit_opened_changes_nothing(
+    limits: HostLimits, clock: Clock
+) -> None:
+    early = [limits.enter(HOST) for _ in range(3)]
+    visit(limits, Outcome.THROTTLED, 60)
+    limits.leave(early[0], Outcome.ANSWERED)
+    limits.leave(early[1], Outcome.FAILED)
+    limits.leave(early[2], Outcome.THROTTLED, retry_after_s=600)
+    assert refusal(limits).retry_after_s == 60
+
+
+async def test_those_who_wait_are_sent_away_when_the_circuit_opens(
+    limits: HostLimits, clock: Clock
+) -> None:
+    running = [limits.enter(HOST) for _ in range(4)]
+    waiting = [limits.enter(HOST) for _ in range(2)]
+    limits.leave(running[0], Outcome.THROTTLED, retry_after_s=20)
+    for ticket in waiting:
+        with pytest.raises(HostBusy) as caught:
+            await limits.wait(ticket)
+        assert (caught.value.reason, caught.value.retry_after_s) == (Reason.CIRCUIT_OPEN, 20)
+        limits.leave(ticket, Outcome.NO_VERDICT)
+
+
+def test_strangers_who_name_hosts_fill_no_memory(limits: HostLimits) -> None:
+    busy = limits.enter("busy.example:80")
+    for number in range(MAX_HOSTS + 1000):
+        host = f"h{number}.example:80"
+        limits.leave(limits.enter(host), Outcome.FAILED)
+    assert len(limits) == MAX_HOSTS
+    limits.leave(busy, Outcome.ANSWERED)
