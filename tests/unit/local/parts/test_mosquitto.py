@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+
+import pytest
+
+from local.parts.certificates import CertificateAuthority
+from local.parts.mosquitto import (
+    Account,
+    CacheBroker,
+    GlobalBroker,
+    dynamic_security,
+)
+from wis2_gc_common.settings import parse_broker_url
+
+
+def test_what_is_not_allowed_is_denied():
+    config = json.loads(dynamic_security((Account("a", "secret"),)))
+    assert config["defaultACLAccess"] == {
+        "publishClientSend": False,
+        "publishClientReceive": False,
+        "subscribe": False,
+        "unsubscribe": True,
+    }
+    assert config["roles"] == [{"rolename": "a", "acls": []}]
+
+
+def test_passwords_are_salted_and_hashed():
+    account = Account("a", "secret")
+    texts = [dynamic_security((account,)) for _ in range(2)]
+    assert texts[0] != texts[1]
+    assert "secret" not in texts[0]
+    client = json.loads(texts[0])["clients"][0]
+    expected = hashlib.pbkdf2_hmac(
+        "sha512", b"secret", base64.b64decode(client["salt"]), client["iterations"]
+    )
+    assert base64.b64decode(client["password"]) == expected
+
+
+def test_everyone_of_our_broker_subscribes_and_the_manager_publishes(tmp_path):
+    everyone, manager = CacheBroker(tmp_path).accounts
+    assert everyone.username == everyone.password == "everyone"
+    assert everyone.subscribes == ("cache/a/wis2/#", "monitor/a/wis2/#")
+    assert everyone.publishes == ()
+    assert manager.subscribes == ()
+    assert manager.publishes == ("cache/a/wis2/#", "monitor/a/wis2/#")
+
+
+def test_plain_mqtt_stays_on_loopback_while_tls_and_websocket_are_open(tmp_path):
+    broker = CacheBroker(
+        tmp_path / "b",
+        port=21883,
+        tls_port=28883,
+        websocket_port=28443,
+        host="0.0.0.0",
+        authority=CertificateAuthority(tmp_path / "tls"),
+    )
+    text = broker.configuration()
+    assert "listener 21883 127.0.0.1\nprotocol mqtt\nlistener 28883 0.0.0.0\n" in text
+    assert "protocol websockets\ncertfile" in text
+    assert text.count("certfile") == text.count("keyfile") == 2
+    assert "allow_anonymous false" in text
+    assert "retain_available false" in text
+
+
+def test_our_broker_keeps_what_an_absent_global_broker_has_not_read(tmp_path):
+    text = CacheBroker(tmp_path).configuration()
+    assert "persistence true" in text
+    assert "max_queued_messages 1000000" in text
+    assert "max_queued_bytes 0" in text
+
+
+def test_the_urls_of_the_brokers_are_settings_of_the_services(tmp_path):
+    cache = CacheBroker(tmp_path / "c", manager_password="p@ss:/word")
+    manager = parse_broker_url(cache.manager_url)
+    assert (manager.username, str(manager.password), manager.port) == (
+        "wis2-gc-manager",
+        "p@ss:/word",
+        cache.port,
+    )
+    plain = parse_broker_url(GlobalBroker(tmp_path / "g").url)
+    assert not plain.is_tls
+    tls = parse_broker_url(
+        GlobalBroker(tmp_path / "h", authority=CertificateAuthority(tmp_path / "tls")).url
+    )
+    assert tls.is_tls
+
+
+def test_a_broker_without_an_authority_has_no_tls_port(tmp_path):
+    with pytest.raises(KeyError):
+        _ = CacheBroker(tmp_path).tls_port

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import io
+
+from local.console import Console
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Closed(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_lines_carry_the_name_of_their_process():
+    stream = io.StringIO()
+    console = Console(stream, ["manager-1", "world"])
+    console.line("world", "hello")
+    assert stream.getvalue() == "world     │ hello\n"
+
+
+def test_a_log_line_loses_what_the_prefix_says():
+    stream = io.StringIO()
+    Console(stream, []).line("m", "2026-11-23T22:06:26.739964Z [info] started service=manager x=1")
+    assert stream.getvalue() == "m │ 22:06:26 [info] started x=1\n"
+
+
+def test_a_strangers_text_does_not_steer_the_terminal():
+    stream = Terminal()
+    Console(stream, []).line("m", "a\x1b[2Jb\rc\x9b2Jd\n")
+    text = stream.getvalue()
+    assert "a[2Jbc2Jd" in text
+    assert "\x9b" not in text
+
+
+def test_the_live_line_stays_below_the_log(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    console = Console(stream, ["m"])
+    console.live("numbers")
+    console.line("m", "log")
+    assert stream.getvalue().endswith("\r\x1b[2Km │ log\nnumbers")
+    console.end_live()
+    assert stream.getvalue().endswith("numbers\n")
+
+
+def test_without_a_terminal_the_live_line_is_a_line():
+    stream = io.StringIO()
+    console = Console(stream, [])
+    console.live("numbers")
+    console.line("m", "log")
+    assert stream.getvalue() == "numbers\nm │ log\n"
+
+
+def test_a_reader_that_went_away_is_noticed_once():
+    console = Console(Closed(), [])
+    console.line("m", "log")
+    assert console.is_closed
+    console.line("m", "log")

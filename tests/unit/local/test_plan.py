@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from local.plan import (
+    Addresses,
+    centre_id,
+    common_environment,
+    operator_file,
+    plan_services,
+    process_environment,
+)
+from local.settings import NamedBroker, read_settings
+from wis2_gc_common import settings
+
+WORLD = (NamedBroker("alpha", "mqtts://u:p@127.0.0.1:1"), NamedBroker("beta", "mqtt://127.0.0.1:2"))
+
+
+def addresses(ca_file: Path | None = None) -> Addresses:
+    return Addresses(
+        redis_url="redis://:secret@127.0.0.1:6380/0",
+        manager_broker_url="mqtt://wis2-gc-manager:secret@127.0.0.1:1883",
+        store=Path("/state/data"),
+        data_base_url="http://127.0.0.1:8081/data",
+        status_url="http://127.0.0.1:8080",
+        status_port=8080,
+        ca_file=ca_file,
+    )
+
+
+def planned(environment, brokers=WORLD, ca_file=None):
+    run = read_settings(environment)
+    where = addresses(ca_file)
+    common = common_environment(run, where, brokers, our_centre_id=centre_id(run, "0a1b2c3d"))
+    return [plan for group in plan_services(run, where, brokers, common) for plan in group]
+
+
+def test_two_listeners_two_managers_and_one_metrics_service_run():
+    names = [plan.name for plan in planned({})]
+    assert names == ["metrics", "manager-1", "manager-2", "listener-alpha", "listener-beta"]
+
+
+def test_one_listener_runs_per_named_broker():
+    brokers = "fr=mqtts://a.example br=mqtts://b.example jp=mqtts://c.example"
+    plans = planned({"BROKERS": brokers}, read_settings({"BROKERS": brokers}).brokers)
+    listeners = [plan for plan in plans if plan.name.startswith("listener")]
+    assert [plan.environment["GC_GLOBAL_BROKER_NAME"] for plan in listeners] == ["fr", "br", "jp"]
+    assert all(plan.environment["GC_EXPECTED_BROKERS"] == "fr,br,jp" for plan in plans)
+
+
+def test_the_address_guard_is_widened_for_the_simulated_world_only():
+    assert planned({})[1].environment["GC_ALLOWED_NETWORKS"] == "127.0.0.0/8"
+    real = planned({"BROKERS": "fr=mqtts://a.example"}, WORLD)
+    assert all("GC_ALLOWED_NETWORKS" not in plan.environment for plan in real)
+
+
+def test_every_value_is_one_the_services_accept(tmp_path):
+    ca_file = tmp_path / "ca.pem"
+    ca_file.touch()
+    for plan in planned({}, ca_file=ca_file):
+        service = plan.name.partition("-")[0]
+        read = settings.Reader(plan.environment)
+        for setting in settings.CATALOGUE:
+            if service in setting.services:
+                read(setting, absent=None)
+                assert not setting.is_required or setting.name in plan.environment
+
+
+def test_the_users_settings_win():
+    given = {"GC_DRAIN_TIMEOUT": "17", "GC_DATA_BASE_URL": "https://data.example"}
+    for plan in planned(given):
+        assert given.items() <= plan.environment.items()
+
+
+def test_parts_the_user_has_elsewhere_are_not_configured_by_us():
+    where = Addresses("", "", Path("/d"), "http://127.0.0.1:1/data", "http://127.0.0.1:2", 2, None)
+    run = read_settings({"GC_REDIS_URL_FILE": __file__})
+    common = common_environment(run, where, WORLD, our_centre_id="xx-a-global-cache")
+    assert "GC_REDIS_URL" not in common
+    assert common["GC_REDIS_URL_FILE"] == __file__
+    assert "GC_LOCAL_BROKER_URL" not in common
+
+
+def test_processes_do_not_share_a_port_or_a_name():
+    plans = planned({})
+    assert plans[0].environment["GC_HTTP_PORT"] == "8080"
+    assert all(plan.environment["GC_HTTP_PORT"] == "0" for plan in plans[1:])
+    assert all(plan.environment["GC_HTTP_HOST"] == "127.0.0.1" for plan in plans)
+    assert [plan.environment["GC_INSTANCE"] for plan in plans[1:3]] == ["manager-1", "manager-2"]
+
+
+def test_a_process_inherits_the_environment_but_no_foreign_setting():
+    plan = planned({})[0]
+    result = process_environment(plan, {"PATH": "/bin", "GC_TOPICS": "x"})
+    assert result["PATH"] == "/bin"
+    assert "GC_TOPICS" not in result
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "xx-local-global-cache"),
+        ({"BROKERS": "fr=mqtts://a.example"}, "xx-local-0a1b2c3d-global-cache"),
+        ({"GC_CENTRE_ID": "de-dwd-global-cache"}, "de-dwd-global-cache"),
+    ],
+)
+def test_two_caches_at_a_real_broker_have_different_names(environment, expected):
+    name = centre_id(read_settings(environment), "0a1b2c3d")
+    assert name == expected
+    assert settings.CENTRE_ID.parse(name) == name
+
+
+def test_the_operators_file_is_a_shell_script_that_quotes():
+    text = operator_file({"GC_B": "a b'c", "GC_A": "1"})
+    assert text.splitlines()[1:] == ["GC_A=1", "GC_B='a b'\"'\"'c'"]

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from local.settings import NamedBroker, parse_brokers, read_settings
+from local.world.mix import DEFAULT_MIX, Kind
+from wis2_gc_common.errors import SettingsError
+
+
+def test_without_arguments_a_simulated_world_stays_on_this_machine():
+    run = read_settings({})
+    assert run.is_simulated
+    assert run.state == Path(".state")
+    assert run.listen == "127.0.0.1"
+    assert (run.status_port.port, run.data_port.port) == (8080, 8081)
+    assert (run.broker_port.port, run.broker_tls_port.port) == (1883, 8883)
+    assert not any(port.is_explicit for port in run.ports)
+    assert run.managers == 2
+    assert run.mix == DEFAULT_MIX
+
+
+def test_a_real_cache_listens_for_others():
+    run = read_settings({"BROKERS": "fr=mqtts://everyone:everyone@broker.example:8883"})
+    assert not run.is_simulated
+    assert run.listen == "0.0.0.0"
+    assert read_settings({"BROKERS": "fr=mqtts://b.example", "LISTEN": "127.0.0.1"}).listen == (
+        "127.0.0.1"
+    )
+
+
+def test_brokers_are_named_urls():
+    text = " fr=mqtts://everyone:every=one@fr.example:8883  br=wss://br.example/mqtt "
+    assert parse_brokers(text) == (
+        NamedBroker("fr", "mqtts://everyone:every=one@fr.example:8883"),
+        NamedBroker("br", "wss://br.example/mqtt"),
+    )
+    assert parse_brokers("") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("mqtts://u:hidden@fr.example", "name"),
+        ("fr", "NAME=URL"),
+        ("fr=http://u:hidden@fr.example", "'fr'"),
+        ("f/r=mqtts://u:hidden@fr.example", "'f/r'"),
+        ("fr=mqtt://a.example fr=mqtt://u:hidden@b.example", "named twice"),
+    ],
+)
+def test_a_wrong_broker_is_one_line_without_its_password(text, problem):
+    with pytest.raises(SettingsError) as caught:
+        parse_brokers(text)
+    assert caught.value.variable == "BROKERS"
+    assert "hidden" not in str(caught.value)
+    if "name" not in problem:
+        assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("STATUS_PORT", "0"),
+        ("DATA_PORT", "65536"),
+        ("BROKER_PORT", "x"),
+        ("MANAGERS", "0"),
+        ("MANAGERS", "1.5"),
+        ("RATE", "0"),
+        ("RATE", "nan"),
+        ("SEED", "-1"),
+        ("MIX", "inline"),
+        ("MIX", "rain=3"),
+        ("MIX", "inline=nan"),
+        ("MIX", "inline=0,linked=0,warning=0,model=0,metadata=0,uncached=0,recommended=0"),
+    ],
+)
+def test_a_wrong_value_names_its_variable(name, text):
+    with pytest.raises(SettingsError) as caught:
+        read_settings({name: text})
+    assert caught.value.variable == name
+
+
+def test_two_ports_cannot_be_the_same():
+    with pytest.raises(SettingsError, match="BROKER_PORT: 9000 is DATA_PORT already"):
+        read_settings({"DATA_PORT": "9000", "BROKER_PORT": "9000"})
+
+
+def test_the_mix_is_the_default_with_changes():
+    mix = read_settings({"MIX": "model=7, faults=20"}).mix
+    assert mix.kinds[Kind.MODEL] == 7
+    assert mix.kinds[Kind.INLINE] == DEFAULT_MIX.kinds[Kind.INLINE]
+    assert mix.fault_percent == 20
+    assert read_settings({"MIX": str(mix)}).mix == mix
+
+
+def test_settings_of_the_services_pass_through():
+    run = read_settings({"GC_RETENTION_HOURS": "48", "GC_CENTRE_ID": "", "PATH": "/bin"})
+    assert run.overrides == {"GC_RETENTION_HOURS": "48"}
+    assert run.unknown == ()
+
+
+def test_a_wrong_setting_of_the_services_is_found_before_anything_starts():
+    with pytest.raises(SettingsError, match="GC_RETENTION_HOURS"):
+        read_settings({"GC_RETENTION_HOURS": "soon"})
+
+
+def test_a_misspelt_setting_is_noticed():
+    assert read_settings({"GC_RETENTION_HOUR": "48"}).unknown == ("GC_RETENTION_HOUR",)
+
+
+@pytest.mark.parametrize(
+    "name", ["GC_GLOBAL_BROKER_URL", "GC_GLOBAL_BROKER_NAME", "GC_HTTP_PORT", "GC_INSTANCE"]
+)
+def test_what_each_process_has_for_itself_cannot_be_set_for_all(name):
+    with pytest.raises(SettingsError, match=f"{name}: cannot be set for all processes"):
+        read_settings({name: "1"})

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from local.subscribe import describe
+
+
+def test_an_announcement_is_shown_with_its_link():
+    links = [{"rel": "via", "href": "a"}, {"rel": "update", "href": "http://b/c"}]
+    assert describe("cache/a", json.dumps({"links": links}).encode()) == (
+        "cache/a  update http://b/c"
+    )
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff", b"[]", b"{}", b'{"links": [1]}', b"[" * 100_000])
+def test_anything_else_is_shown_by_its_size(payload):
+    assert describe("cache/a", payload) == f"cache/a  {len(payload)} bytes"
+
+
+def test_a_strangers_link_does_not_steer_the_terminal():
+    links = [{"rel": "canonical", "href": "\x1b[2Jx\n"}]
+    assert describe("t", json.dumps({"links": links}).encode()) == "t  canonical [2Jx"
