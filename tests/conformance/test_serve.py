@@ -134,10 +134,10 @@ def test_spec_26_what_is_past_the_retention_goes_and_what_is_not_stays(world: Wo
     for folder in folders.values():
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.write_bytes(b"x")
-    # A manager looks after the folders when it starts, and every few minutes.
+    # A manager looks after the folders within a minute of its start, and every few minutes.
     world.processes["manager-1"].stop()
     world.processes["manager-1"].start()
-    wait_until(lambda: not folders[27].exists(), "the old folder is gone")
+    wait_until(lambda: not folders[27].exists(), "the old folder is gone", timeout=100)
     assert folders[23].exists()
 
 

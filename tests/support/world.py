@@ -158,6 +158,10 @@ class Process:
         self._process.send_signal(signal.SIGCONT)
 
     @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
@@ -270,7 +274,7 @@ class World:
             self._start(stack, name, "wis2-gc-manager", GC_INSTANCE=name)
         self._start(stack, "metrics", "wis2-gc-metrics", GC_HTTP_PORT=str(self.metrics_port))
         try:
-            wait_until(self.is_ready, "the cache is ready", timeout=60)
+            wait_until(self._is_ready_or_dead, "the cache is ready", timeout=60)
         except AssertionError:
             for _process in self.processes.values():
                 pass
@@ -321,6 +325,11 @@ class World:
         with contextlib.suppress(OSError):
             return self.get(f"http://127.0.0.1:{self.metrics_port}/readyz")[0] == 200
         return False
+
+    def _is_ready_or_dead(self) -> bool:
+        dead = [name for name, process in self.processes.items() if not process.is_alive]
+        assert not dead, f"ended by themselves: {dead}"
+        return self.is_ready()
 
     def announcements(self, data_id: str) -> list[Announcement]:
         with self._lock:
