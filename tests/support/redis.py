@@ -2,6 +2,8 @@
 
 Use it with `pytest_plugins = ("tests.support.redis",)` in a test module (fixtures `redis_server`
 and `redis_url`), or make a `RedisServer` of one's own where it is to be killed.
+
+PYTEST_DONT_REWRITE: pytest warns when a plugin was imported before by another test module.
 """
 
 from __future__ import annotations

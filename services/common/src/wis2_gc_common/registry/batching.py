@@ -55,13 +55,14 @@ class Batcher(Generic[Question, Answer]):
 
     async def close(self) -> None:
         """Cancel everything under way."""
+        # Those who wait come first: the end of a batch would send them.
+        for _, future in self._waiting:
+            future.cancel()
+        self._waiting.clear()
         tasks = tuple(self._in_flight)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for _, future in self._waiting:
-            future.cancel()
-        self._waiting.clear()
 
     def _flush(self) -> None:
         self._is_scheduled = False
