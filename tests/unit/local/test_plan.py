@@ -74,12 +74,14 @@ def test_the_users_settings_win():
         assert given.items() <= plan.environment.items()
 
 
-def test_parts_the_user_has_elsewhere_are_not_configured_by_us():
+def test_parts_the_user_has_elsewhere_are_not_configured_by_us(tmp_path):
+    url_file = tmp_path / "url"
+    url_file.write_text("redis://127.0.0.1")
     where = Addresses("", "", Path("/d"), "http://127.0.0.1:1/data", "http://127.0.0.1:2", 2, None)
-    run = read_settings({"GC_REDIS_URL_FILE": __file__})
+    run = read_settings({"GC_REDIS_URL_FILE": str(url_file)})
     common = common_environment(run, where, WORLD, our_centre_id="xx-a-global-cache")
     assert "GC_REDIS_URL" not in common
-    assert common["GC_REDIS_URL_FILE"] == __file__
+    assert common["GC_REDIS_URL_FILE"] == str(url_file)
     assert "GC_LOCAL_BROKER_URL" not in common
 
 

@@ -30,20 +30,23 @@ def test_secrets_stay_the_same_and_private(tmp_path):
 
 def test_a_directory_with_other_things_is_refused(tmp_path):
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(SettingsError, match="STATE: .* holds other things"):
+    with pytest.raises(SettingsError, match=r"STATE: .* holds other things"):
         StateDirectory(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(SettingsError, match="STATE: .* cannot be used"):
+    with pytest.raises(SettingsError, match=r"STATE: .* cannot be used"):
         StateDirectory(tmp_path / "file" / "state")
 
 
 def test_one_directory_serves_one_run_at_a_time(tmp_path):
     state = StateDirectory(tmp_path / "state")
-    code = f"from local.state import *; from pathlib import Path; StateDirectory(Path({str(state.path)!r}))"
+    code = (
+        "from local.state import StateDirectory; from pathlib import Path; "
+        f"StateDirectory(Path({str(state.path)!r}))"
+    )
     second = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
