@@ -128,6 +128,7 @@ class Forwarder:
         self._unreported: Counter[str] = Counter()
         self._report_due_at = 0.0
         self._heartbeat_due_at = 0.0
+        self._is_reported_ready = False
         self._refusals_to_log = _REFUSALS_LOGGED_PER_REPORT
         self._received_field = field(RECEIVED, identity.broker_name)
         self._queued_field = field(QUEUED, identity.broker_name)
@@ -328,9 +329,11 @@ class Forwarder:
             self._stopping.wait(min(left_s, 0.5))
 
     def _report(self, *, is_last: bool = False) -> None:
-        """Add our counts to the registry's, and say that we live; both only now and then."""
+        """Add our counts to the registry's, say that we live; both only now and then."""
         now = time.monotonic()
-        if not is_last and now < min(self._report_due_at, self._heartbeat_due_at):
+        if is_last:
+            self._heartbeat_due_at = now
+        elif now < self._report_due_at:
             return
         self._refusals_to_log = _REFUSALS_LOGGED_PER_REPORT
         self._report_due_at = now + self._timing.report_every_s
@@ -340,9 +343,11 @@ class Forwarder:
             if self._unreported:
                 self._registry.count(dict(self._unreported))
                 self._unreported.clear()
-            if is_last or now >= self._heartbeat_due_at:
+            status = self._status(is_last=is_last)
+            if now >= self._heartbeat_due_at or status.is_ready != self._is_reported_ready:
                 self._heartbeat_due_at = now + self._timing.heartbeat_every_s
-                self._registry.heartbeat(self._status(is_last=is_last))
+                self._registry.heartbeat(status)
+                self._is_reported_ready = status.is_ready
         except Unavailable as error:
             self._registry_failed(str(error))
         except Exception as error:  # noqa: BLE001 - an adapter's bug is an outage to us

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.queue.base import Sender
     from wis2_gc_common.registry.base import ListenerRegistry
+    from wis2_gc_listener.forwarder import Timing
+    from wis2_gc_listener.global_broker import BrokerState, Delays
     from wis2_gc_listener.settings import ListenerSettings
 
 _log = get_logger(__name__)
@@ -43,6 +45,8 @@ class Listener:
         sender: Sender,
         registry: ListenerRegistry,
         tls: ssl.SSLContext | None,
+        delays: Delays | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self._sender = sender
         self._registry = registry
@@ -57,6 +61,7 @@ class Listener:
             tls=tls,
             inbox=inbox,
             on_taken_over=lambda: self._fail("another client has taken the session over"),
+            delays=delays,
         )
         self._forwarder = Forwarder(
             identity=Identity(
@@ -70,6 +75,7 @@ class Listener:
             registry=registry,
             broker=self._broker,
             on_crash=lambda: self._fail("the forwarder crashed"),
+            timing=timing,
         )
         self._health = HealthServer(
             settings.common.http_host, settings.common.http_port, live=self.live, ready=self.ready
@@ -79,6 +85,11 @@ class Listener:
     def http_port(self) -> int:
         """Where `/healthz` and `/readyz` are served."""
         return self._health.port
+
+    @property
+    def broker_state(self) -> BrokerState:
+        """The connection to the Global Broker as it is now."""
+        return self._broker.state
 
     def start(self) -> None:
         """Begin to receive."""

@@ -1,0 +1,422 @@
+"""The listener's parts in this process, against a real mosquitto; queue and registry are fakes."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import paho.mqtt.client as paho
+import pytest
+import trustme
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from tests.support.listener_fakes import FakeListenerRegistry, FakeSender, wait_until
+from tests.support.mosquitto import Account, Mosquitto
+from tests.support.scripted_broker import (
+    CONNACK_V5,
+    CONNECT,
+    DISCONNECT_TAKEN_OVER,
+    HANG_UP,
+    SUBACK_V5,
+    SUBACK_V5_REFUSED,
+    SUBSCRIBE,
+    scripted_broker,
+)
+from tests.support.wnm import encoded, unique_data_id, wnm
+from wis2_gc_common.settings import CommonSettings, QueueUrl, Secret, parse_broker_url
+from wis2_gc_common.topic import DEFAULT_FILTERS
+from wis2_gc_listener.forwarder import MAX_BATCH, Timing
+from wis2_gc_listener.global_broker import Delays, tls_context
+from wis2_gc_listener.service import Listener
+from wis2_gc_listener.settings import ListenerSettings
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator
+
+OUR_CENTRE = "fr-meteo-global-cache"
+TOPIC = "origin/a/wis2/ca-eccc-msc/data/core/weather/surface-based-observations/synop"
+VERSIONS = ("5", "3.1.1")
+IMPATIENT = Delays(
+    reconnect_first_s=0.05,
+    reconnect_longest_s=0.2,
+    resubscribe_first_s=0.05,
+    resubscribe_longest_s=0.2,
+)
+
+
+def settings(url: str, *, version: str = "5", **changes: Any) -> ListenerSettings:
+    return ListenerSettings(
+        common=CommonSettings(
+            centre_id=OUR_CENTRE,
+            redis_url=Secret("redis://unused"),
+            queue_url=QueueUrl("redis-stream", "unused"),
+            http_host="127.0.0.1",
+            http_port=0,
+            log_level="info",
+            log_format="json",
+        ),
+        broker_url=parse_broker_url(url),
+        broker_name="fr",
+        mqtt_version=version,  # type: ignore[arg-type]
+        topics=changes.pop("topics", DEFAULT_FILTERS),
+        ca_file=None,
+        max_queue_length=1000,
+    )
+
+
+class Rig:
+    def __init__(
+        self,
+        url: str,
+        *,
+        version: str = "5",
+        tls: ssl.SSLContext | None = None,
+        delays: Delays = IMPATIENT,
+        **changes: Any,
+    ) -> None:
+        self.sender = FakeSender(max_batch=10)
+        self.registry = FakeListenerRegistry()
+        self.listener = Listener(
+            settings(url, version=version, **changes),
+            sender=self.sender,
+            registry=self.registry,
+            tls=tls,
+            delays=delays,
+            timing=Timing(report_every_s=0.02, heartbeat_every_s=0.02),
+        )
+
+    def probe(self, path: str) -> tuple[int, str]:
+        url = f"http://127.0.0.1:{self.listener.http_port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.status, json.load(answer)["problem"]
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)["problem"]
+
+    def wait_for_fact(self, name: str, check: Callable[[Any], object]) -> None:
+        """Wait until a heartbeat says so."""
+        wait_until(
+            lambda: self.registry.statuses and check(self.registry.statuses[-1].facts[name]),
+            what=name,
+        )
+
+    def wait_until_ready(self) -> None:
+        wait_until(lambda: self.probe("/readyz")[0] == 200, what="ready")
+
+    def wait_for(self, count: int) -> None:
+        wait_until(lambda: len(self.sender.accepted) >= count, timeout_s=30)
+
+
+@contextmanager
+def running(url: str, **options: Any) -> Iterator[Rig]:
+    rig = Rig(url, **options)
+    rig.listener.start()
+    try:
+        yield rig
+    finally:
+        rig.listener.stop()
+
+
+@contextmanager
+def publisher(broker: Mosquitto, **login: str) -> Iterator[paho.Client]:
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="publisher")
+    client.max_inflight_messages_set(500)
+    if login:
+        client.username_pw_set(**login)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    try:
+        yield client
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def notification() -> bytes:
+    return encoded(wnm(data_id=unique_data_id()))
+
+
+def publish(client: paho.Client, *bodies: bytes, topic: str = TOPIC, qos: int = 1) -> None:
+    for info in [client.publish(topic, body, qos=qos) for body in bodies]:
+        info.wait_for_publish(30)
+
+
+@pytest.fixture
+def broker() -> Iterator[Mosquitto]:
+    with Mosquitto() as mosquitto:
+        yield mosquitto
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_notifications_reach_the_queue_untouched(broker: Mosquitto, version: str) -> None:
+    with running(broker.url, version=version) as rig, publisher(broker) as client:
+        rig.wait_until_ready()
+        bodies = [notification() for _ in range(20)]
+        publish(client, *bodies)
+        publish(client, notification(), topic="cache/a/wis2/ca-eccc-msc/metadata")
+        rig.wait_for(21)
+        assert rig.sender.payloads[:20] == bodies
+        assert {e.broker for e in rig.sender.accepted} == {"fr"}
+        assert rig.sender.accepted[20].topic == "cache/a/wis2/ca-eccc-msc/metadata"
+        assert rig.probe("/healthz") == (200, "")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_burst_of_2000_arrives_complete_and_is_acknowledged(
+    broker: Mosquitto, version: str
+) -> None:
+    with running(broker.url, version=version) as rig, publisher(broker) as client:
+        rig.wait_until_ready()
+        bodies = [notification() for _ in range(2000)]
+        publish(client, *bodies)
+        rig.wait_for(2000)
+        # Exactly once, as nothing broke; in order, as MQTT promises.
+        assert rig.sender.payloads == bodies
+    with running(broker.url, version=version) as successor, publisher(broker) as client:
+        successor.wait_until_ready()
+        last = notification()
+        publish(client, last)
+        successor.wait_for(1)
+        # Were anything of the burst unacknowledged, it would come before the last.
+        assert successor.sender.payloads == [last]
+
+
+def test_a_window_of_twenty_does_not_stall() -> None:
+    """mosquitto's and EMQX's defaults, whatever we offer."""
+    with (
+        Mosquitto(options=("max_inflight_messages 20",)) as broker,
+        running(broker.url) as rig,
+        publisher(broker) as client,
+    ):
+        rig.wait_until_ready()
+        publish(client, *(notification() for _ in range(1000)))
+        rig.wait_for(1000)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_the_queue_did_not_take_is_delivered_again_to_the_successor(
+    broker: Mosquitto, version: str
+) -> None:
+    bodies = [notification() for _ in range(300)]
+    with running(broker.url, version=version) as rig, publisher(broker) as client:
+        rig.wait_until_ready()
+        publish(client, *bodies[:100])
+        rig.wait_for(100)
+        rig.sender.is_away = True
+        publish(client, *bodies[100:200])
+        rig.wait_for_fact("last_problem", lambda problem: "queue" in problem)
+    # While nobody listens, the session keeps what is published.
+    with publisher(broker) as client:
+        publish(client, *bodies[200:])
+    with running(broker.url, version=version) as successor:
+        successor.wait_for(200)
+        assert rig.sender.payloads == bodies[:100]
+        assert successor.sender.payloads == bodies[100:]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_broken_connection_neither_loses_nor_wrongly_acknowledges(version: str) -> None:
+    """What waits during an outage of queue and broker is delivered again, and queued once."""
+    with Mosquitto(persistence=True) as broker, running(broker.url, version=version) as rig:
+        rig.wait_until_ready()
+        rig.sender.is_away = True
+        bodies = [notification() for _ in range(400)]
+        with publisher(broker) as client:
+            publish(client, *bodies)
+        rig.wait_for_fact("unacknowledged", lambda number: number == 400)
+        broker.restart()
+        wait_until(lambda: rig.listener.broker_state.generation > 1)
+        rig.wait_until_ready()
+        rig.wait_for_fact("unacknowledged", lambda number: number >= 400)
+        rig.sender.is_away = False
+        with publisher(broker) as client:
+            last = notification()
+            publish(client, last)
+        wait_until(lambda: last in rig.sender.payloads, timeout_s=30)
+        # Only the batch that was in hand when the connection broke comes twice.
+        first_life = len(rig.sender.payloads) - 401
+        assert 0 <= first_life <= MAX_BATCH
+        assert rig.sender.payloads == [*bodies[:first_life], *bodies, last]
+
+
+def test_the_listener_comes_back_by_itself_when_the_broker_does(broker: Mosquitto) -> None:
+    with running(broker.url) as rig:
+        rig.wait_until_ready()
+        broker.kill()
+        wait_until(lambda: rig.probe("/readyz")[0] == 503)
+        assert rig.probe("/healthz")[0] == 200
+        wait_until(lambda: "no connection" in rig.probe("/readyz")[1])
+        broker.start()
+        rig.wait_until_ready()
+        with publisher(broker) as client:
+            publish(client, notification())
+        rig.wait_for(1)
+
+
+def test_tls_with_a_certificate_of_a_known_authority_connects() -> None:
+    with (
+        Mosquitto(tls=True) as broker,
+        running(broker.tls_url, tls=tls_context(broker.ca_file)) as rig,
+        publisher(broker) as client,
+    ):
+        rig.wait_until_ready()
+        publish(client, *(notification() for _ in range(300)))
+        rig.wait_for(300)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # paho's, after a failed handshake
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("case", ["unknown authority", "wrong name"])
+def test_tls_without_a_trusted_certificate_is_refused_and_said(case: str) -> None:
+    authority = trustme.CA()
+    names = ("elsewhere.example",) if case == "wrong name" else ("localhost",)
+    with Mosquitto(tls=True, authority=authority, certificate_names=names) as broker:
+        context = tls_context(broker.ca_file if case == "wrong name" else None)
+        with running(broker.tls_url, tls=context) as rig:
+            wait_until(lambda: "TLS" in rig.probe("/readyz")[1])
+            code, problem = rig.probe("/readyz")
+            assert code == 503
+            assert "certificate" in problem or "Hostname mismatch" in problem
+            assert rig.probe("/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_notifications_arrive_over_a_web_socket(version: str) -> None:
+    with (
+        Mosquitto(websocket=True) as broker,
+        running(broker.websocket_url, version=version) as rig,
+        publisher(broker) as client,
+    ):
+        rig.wait_until_ready()
+        publish(client, *(notification() for _ in range(300)))
+        rig.wait_for(300)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_wrong_password_is_said_and_tried_again(version: str) -> None:
+    accounts = {"everyone": Account("right")}
+    with (
+        Mosquitto(accounts=accounts) as broker,
+        running(broker.url.replace("//", "//everyone:wrong@"), version=version) as rig,
+    ):
+        wait_until(lambda: "refused by the broker" in rig.probe("/readyz")[1])
+        assert "ot authori" in rig.probe("/readyz")[1]
+        first = rig.listener.broker_state.generation
+        wait_until(lambda: rig.listener.broker_state.generation > first + 2)
+        assert "wrong" not in json.dumps([s.facts for s in rig.registry.statuses])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_right_password_is_accepted(version: str) -> None:
+    accounts = {"everyone": Account("p@ss:/word", ("read origin/#", "read cache/#"))}
+    with (
+        Mosquitto(accounts=accounts) as broker,
+        running(broker.url.replace("//", "//everyone:p%40ss%3A%2Fword@"), version=version) as rig,
+    ):
+        rig.wait_until_ready()
+
+
+def test_a_refused_subscription_is_not_ready_said_and_tried_again() -> None:
+    answers = {CONNECT: CONNACK_V5, SUBSCRIBE: SUBACK_V5_REFUSED}
+    with scripted_broker(answers) as server, running(server.url) as rig:
+        wait_until(lambda: "subscription refused" in rig.probe("/readyz")[1])
+        code, problem = rig.probe("/readyz")
+        assert code == 503
+        assert "cache/a/wis2/#" in problem
+        assert "origin/a/wis2/#" not in problem
+        wait_until(lambda: server.subscribes > 2)
+        assert not rig.registry.statuses[-1].is_ready
+        server.answers[SUBSCRIBE] = SUBACK_V5
+        rig.wait_until_ready()
+
+
+def test_a_session_taken_over_ends_the_listener_instead_of_a_fight() -> None:
+    answers = {CONNECT: CONNACK_V5, SUBSCRIBE: DISCONNECT_TAKEN_OVER}
+    with scripted_broker(answers) as server, running(server.url) as rig:
+        rig.listener.wait()
+        assert "taken the session over" in rig.listener.stop()
+        assert server.connections == 1
+
+
+def test_a_broker_that_throws_us_out_again_and_again_is_asked_ever_less_often() -> None:
+    """Brokers that do not name the reason (MQTT 3.1.1, mosquitto 2.0.11) end a fight this way."""
+    delays = Delays(reconnect_first_s=0.02, reconnect_longest_s=60)
+    answers = {CONNECT: CONNACK_V5, SUBSCRIBE: HANG_UP}
+    with scripted_broker(answers) as server, running(server.url, delays=delays) as rig:
+        wait_until(lambda: server.connections >= 6)
+        # 0.02 s doubled five times is 0.64 s; without growth there would be dozens by then.
+        assert rig.probe("/readyz") == (503, "the connection was lost")
+        assert rig.listener.broker_state.generation <= 7
+
+
+def test_a_narrower_setting_ends_the_wide_subscription_of_the_old_session(
+    broker: Mosquitto,
+) -> None:
+    with running(broker.url) as rig:
+        rig.wait_until_ready()
+    narrow = ("origin/a/wis2/ca-eccc-msc/#",)
+    with running(broker.url, topics=narrow) as rig, publisher(broker) as client:
+        rig.wait_until_ready()
+        publish(client, notification(), topic=TOPIC.replace("ca-eccc-msc", "de-dwd"))
+        publish(client, notification())
+        rig.wait_for(1)
+        rig.wait_for_fact("queued", lambda number: number == 1)
+        assert rig.registry.statuses[-1].facts["received"] == 1
+
+
+def test_quality_of_service_0_and_retained_notifications_are_like_others(
+    broker: Mosquitto,
+) -> None:
+    with publisher(broker) as client:
+        retained = notification()
+        client.publish(TOPIC, retained, qos=1, retain=True).wait_for_publish(10)
+        with running(broker.url) as rig:
+            rig.wait_for(1)
+            plain = notification()
+            publish(client, plain, qos=0)
+            rig.wait_for(2)
+            assert rig.sender.payloads == [retained, plain]
+
+
+def test_odd_packets_are_dropped_and_do_not_hold_up_the_others(broker: Mosquitto) -> None:
+    with running(broker.url) as rig, publisher(broker) as client:
+        rig.wait_until_ready()
+        # Far beyond a notification's limit, and beyond what we let the broker send.
+        publish(client, b"x" * 100_000, b"x" * 1_000_000, b"", b"\x00\xff")
+        publish(client, notification())
+        rig.wait_for(1)
+        rig.wait_for_fact("dropped", lambda number: number == 3)
+
+
+def test_memory_holds_no_more_than_the_window_while_the_queue_is_away(broker: Mosquitto) -> None:
+    with running(broker.url) as rig, publisher(broker) as client:
+        rig.wait_until_ready()
+        rig.sender.is_away = True
+        publish(client, *(notification() for _ in range(1500)))
+        rig.wait_for_fact("unacknowledged", lambda number: number >= 500)
+        assert rig.registry.statuses[-1].facts["unacknowledged"] == 500
+        rig.sender.is_away = False
+        rig.wait_for(1500)
+
+
+def test_user_properties_of_mqtt_5_do_no_harm(broker: Mosquitto) -> None:
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="v5", protocol=paho.MQTTv5)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    with running(broker.url) as rig:
+        rig.wait_until_ready()
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.UserProperty = [("a", "b"), ("ü", "ß")]
+        properties.ContentType = "application/geo+json"
+        properties.MessageExpiryInterval = 3600
+        client.publish(TOPIC, notification(), qos=1, properties=properties).wait_for_publish(10)
+        rig.wait_for(1)
+    client.disconnect()
+    client.loop_stop()

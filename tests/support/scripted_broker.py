@@ -1,0 +1,82 @@
+"""An MQTT broker that says what the test wants, for what a real one says too rarely."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONNECT, SUBSCRIBE = 1, 8
+CONNACK_V5 = b"\x20\x03\x00\x00\x00"
+#: `<ID>` stands for the packet id of the request. Two filters: QoS 1 granted.
+SUBACK_V5 = b"\x90\x05<ID>\x00\x01\x01"
+#: The second of two filters: 0x87, not authorized.
+SUBACK_V5_REFUSED = b"\x90\x05<ID>\x00\x01\x87"
+DISCONNECT_TAKEN_OVER = b"\xe0\x01\x8e"
+HANG_UP = b""
+
+
+class ScriptedBroker:
+    """Serves one connection at a time; `answers`: packet type → bytes, HANG_UP closes."""
+
+    def __init__(self, answers: dict[int, bytes]) -> None:
+        self.answers = answers
+        self.connections = 0
+        self.subscribes = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(0.1)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                with connection:
+                    connection.settimeout(0.1)
+                    self._talk(connection)
+
+    def _talk(self, connection: socket.socket) -> None:
+        while not self._stopping.is_set():
+            try:
+                packet = connection.recv(65_536)
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+            if not packet:
+                return
+            kind = packet[0] >> 4
+            self.subscribes += kind == SUBSCRIBE
+            answer = self.answers.get(kind)
+            if answer == HANG_UP:
+                return
+            if answer is not None:
+                connection.sendall(answer.replace(b"<ID>", packet[2:4]))
+
+
+@contextlib.contextmanager
+def scripted_broker(answers: dict[int, bytes]) -> Iterator[ScriptedBroker]:
+    broker = ScriptedBroker(answers)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.close()
