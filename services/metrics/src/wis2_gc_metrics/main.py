@@ -100,7 +100,6 @@ def _serve(settings: MetricsSettings, readings: Readings, listening: socket.sock
             log_config=None,
             access_log=False,
             server_header=False,
-            date_header=False,
             proxy_headers=False,
             backlog=_BACKLOG,
             timeout_graceful_shutdown=_STOP_TIMEOUT_S,

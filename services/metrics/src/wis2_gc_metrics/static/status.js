@@ -136,7 +136,7 @@ function showBrokers({ brokers }, now) {
     listenerState(broker),
     cell(whole.format(broker.received), "number"),
     cell(whole.format(broker.queued), "number"),
-    cell(ago(broker.last_message, now), "time", broker.last_message ?? ""),
+    cell(ago(broker.last_message, now), "one-line", broker.last_message ?? ""),
   ]), "No listener has reported yet");
 }
 
@@ -144,7 +144,7 @@ function showManagers({ managers }, now) {
   fill(byId("managers"), managers.map((manager) => [
     cell(manager.name, "long"),
     manager.is_ready ? cell("receives", "good") : cell("does not receive", "bad"),
-    cell(ago(manager.last_report, now), "time", manager.last_report),
+    cell(ago(manager.last_report, now), "one-line", manager.last_report),
   ]), "No manager reports");
 }
 
@@ -165,7 +165,7 @@ function showCentres({ centres }, now) {
       cell(whole.format(centre.downloaded), "number"),
       cell(whole.format(failed), failed > 0 ? "number bad" : "number"),
       cell(whole.format(centre.no_cache + centre.overrides), "number"),
-      cell(ago(centre.last_download, now), "time", centre.last_download ?? ""),
+      cell(ago(centre.last_download, now), "one-line", centre.last_download ?? ""),
       dataServers(centre.data_servers),
     ];
   }), "Nothing has been downloaded yet");
@@ -173,8 +173,8 @@ function showCentres({ centres }, now) {
 
 function showFailures({ failures }, now) {
   fill(byId("failures"), failures.map((failure) => [
-    cell(ago(failure.at, now), "time", failure.at),
-    cell(failure.centre_id),
+    cell(ago(failure.at, now), "one-line", failure.at),
+    cell(failure.centre_id, "one-line"),
     cell(failure.data_id, "long", `published ${failure.pubtime}`),
     cell(failure.error, "long"),
     cell(whole.format(failure.attempts), "number"),
