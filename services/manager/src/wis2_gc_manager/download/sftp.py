@@ -87,7 +87,7 @@ class SftpSource:
                 host_based_auth=False,
                 gss_auth=False,
                 gss_kex=False,
-                login_timeout=self._timeouts.connect_s,
+                login_timeout=0,  # its error would look like a lost connection; `sooner` bounds it
             )
         except BaseException:
             sock.close()
