@@ -1,0 +1,286 @@
+"""`wis2-gc-listener` as it is installed: started by environment, stopped and killed by signals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests.support.listener_fakes import wait_until
+from tests.support.mosquitto import Account, Mosquitto
+from tests.support.scripted_broker import (
+    CONNACK_V5,
+    CONNECT,
+    DISCONNECT_TAKEN_OVER,
+    SUBSCRIBE,
+    scripted_broker,
+)
+from tests.support.wnm import encoded, unique_data_id, wnm
+from wis2_gc_common.queue import open_queue
+from wis2_gc_common.registry.redis import RedisReader
+from wis2_gc_common.settings import QueueUrl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.redis import RedisServer
+    from wis2_gc_common.queue.base import Envelope
+    from wis2_gc_common.registry.base import Snapshot
+
+pytest_plugins = ("tests.support.redis",)
+
+TOPIC = "origin/a/wis2/ca-eccc-msc/data/core/weather/surface-based-observations/synop"
+COMMAND = Path(sys.executable).with_name("wis2-gc-listener")
+
+
+class Command:
+    """One running listener; its log is read from a file."""
+
+    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+        self.log_file = directory / f"listener-{len(list(directory.glob('*.log')))}.log"
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                [COMMAND],
+                env={"PATH": os.environ["PATH"], **environment},
+                stderr=log,
+                stdout=subprocess.DEVNULL,
+            )
+
+    @property
+    def events(self) -> list[dict[str, object]]:
+        lines = self.log_file.read_text(errors="replace").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def event(self, name: str) -> dict[str, object] | None:
+        return next((event for event in self.events if event["event"] == name), None)
+
+    def probe(self, path: str) -> int:
+        started = self.event("listener_started")
+        if started is None:
+            assert self.process.poll() is None, self.log_file.read_text()
+            return 0
+        try:
+            url = f"http://127.0.0.1:{started['http_port']}{path}"
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+        except OSError:
+            return 0
+
+    def wait_until_ready(self) -> None:
+        wait_until(lambda: self.probe("/readyz") == 200, timeout_s=20, what="ready")
+
+    def end(self, number: signal.Signals, *, timeout_s: float = 10) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout_s)
+
+
+@contextmanager
+def listener(directory: Path, redis_url: str, broker_url: str, **more: str) -> Iterator[Command]:
+    command = Command(
+        directory,
+        {
+            "GC_CENTRE_ID": "fr-meteo-global-cache",
+            "GC_REDIS_URL": redis_url,
+            "GC_GLOBAL_BROKER_URL": broker_url,
+            "GC_GLOBAL_BROKER_NAME": "fr",
+            "GC_HTTP_HOST": "127.0.0.1",
+            "GC_HTTP_PORT": "0",
+            "GC_LOG_FORMAT": "json",
+            **more,
+        },
+    )
+    try:
+        yield command
+    finally:
+        if command.process.poll() is None:
+            command.end(signal.SIGKILL)
+
+
+def publish(broker: Mosquitto, bodies: list[bytes]) -> None:
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="publisher")
+    client.max_inflight_messages_set(500)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    for info in [client.publish(TOPIC, body, qos=1) for body in bodies]:
+        info.wait_for_publish(30)
+    client.disconnect()
+    client.loop_stop()
+
+
+def notifications(count: int) -> list[bytes]:
+    return [encoded(wnm(data_id=unique_data_id())) for _ in range(count)]
+
+
+def queued(redis_url: str, count: int) -> list[Envelope]:
+    """Take `count` envelopes from the queue, and whatever else is there."""
+
+    async def receive() -> list[Envelope]:
+        queue = open_queue(
+            QueueUrl("redis-stream", "notifications"),
+            QueueUrl("redis-stream", "dead-letters"),
+            redis_url=redis_url,
+            consumer="test",
+            visibility_s=60,
+        )
+        envelopes: list[Envelope] = []
+        async with asyncio.timeout(30):
+            while True:
+                wait_s = 0.2 if len(envelopes) >= count else 1.0
+                received = await queue.receive(100, wait_s=wait_s)
+                envelopes += [message.envelope for message in received]
+                await queue.delete([message.receipt for message in received])
+                if not received and len(envelopes) >= count:
+                    break
+        await queue.close()
+        return envelopes
+
+    return asyncio.run(receive())
+
+
+def snapshot(redis_url: str) -> Snapshot:
+    async def read() -> Snapshot:
+        reader = RedisReader.connect(redis_url)
+        try:
+            return await reader.snapshot()
+        finally:
+            await reader.close()
+
+    return asyncio.run(read())
+
+
+@pytest.fixture
+def broker() -> Iterator[Mosquitto]:
+    with Mosquitto() as mosquitto:
+        yield mosquitto
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_it_receives_queues_counts_and_stops_in_order(
+    tmp_path: Path, redis_url: str, broker: Mosquitto, version: str
+) -> None:
+    bodies = notifications(500)
+    with listener(tmp_path, redis_url, broker.url, GC_MQTT_VERSION=version) as command:
+        command.wait_until_ready()
+        assert command.probe("/healthz") == 200
+        publish(broker, [*bodies, b"{"])
+        assert [e.payload for e in queued(redis_url, 500)] == bodies
+        wait_until(lambda: snapshot(redis_url).counters.get(
+            "wis2_gc_notifications_dropped_total|fr|invalid_json") == 1)  # fmt: skip
+        process = snapshot(redis_url).processes[0]
+        assert (process.kind, process.name, process.is_ready) == ("listener", "fr", True)
+        assert command.end(signal.SIGTERM) == 0
+    counters = snapshot(redis_url).counters
+    assert counters["wis2_gc_notifications_received_total|fr"] == 501
+    assert counters["wis2_gc_notifications_queued_total|fr"] == 500
+    assert command.event("listener_stopped") is not None
+
+
+def test_the_session_survives_a_stop(tmp_path: Path, redis_url: str, broker: Mosquitto) -> None:
+    with listener(tmp_path, redis_url, broker.url) as command:
+        command.wait_until_ready()
+        assert command.end(signal.SIGTERM) == 0
+    missed = notifications(50)
+    publish(broker, missed)
+    with listener(tmp_path, redis_url, broker.url):
+        assert [e.payload for e in queued(redis_url, 50)] == missed
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_a_kill_with_the_queue_down_loses_nothing(
+    tmp_path: Path, own_redis: RedisServer, broker: Mosquitto, version: str
+) -> None:
+    bodies = notifications(300)
+    options = {"GC_MQTT_VERSION": version}
+    with listener(tmp_path, own_redis.url, broker.url, **options) as command:
+        command.wait_until_ready()
+        own_redis.kill()
+        publish(broker, bodies)
+        wait_until(lambda: command.event("queue_away"))
+        assert command.end(signal.SIGKILL) == -signal.SIGKILL
+    with listener(tmp_path, own_redis.url, broker.url, **options) as command:
+        wait_until(lambda: command.event("queue_away"))
+        own_redis.start()
+        received = queued(own_redis.url, 300)
+        wait_until(lambda: command.event("queue_back"))
+        assert [e.payload for e in received] == bodies
+
+
+def test_kills_at_any_moment_lose_nothing(
+    tmp_path: Path, redis_url: str, broker: Mosquitto
+) -> None:
+    bodies = notifications(2000)
+    with listener(tmp_path, redis_url, broker.url) as command:
+        command.wait_until_ready()
+        publish(broker, bodies[:1000])
+        command.end(signal.SIGKILL)
+    publish(broker, bodies[1000:1500])
+    with listener(tmp_path, redis_url, broker.url) as command:
+        wait_until(lambda: command.event("broker_subscribed"))
+        command.end(signal.SIGKILL)
+    with listener(tmp_path, redis_url, broker.url):
+        publish(broker, bodies[1500:])
+        # At least once: what was queued but not yet acknowledged comes again.
+        received = [e.payload for e in queued(redis_url, 2000)]
+        assert set(received) == set(bodies)
+
+
+def test_a_session_taken_over_ends_it_with_an_error(tmp_path: Path, redis_url: str) -> None:
+    with (
+        scripted_broker({CONNECT: CONNACK_V5, SUBSCRIBE: DISCONNECT_TAKEN_OVER}) as server,
+        listener(tmp_path, redis_url, server.url) as command,
+    ):
+        assert command.process.wait(20) == 1
+        assert command.event("session_taken_over") is not None
+
+
+def test_a_stop_comes_soon_with_broker_and_queue_away(tmp_path: Path) -> None:
+    with listener(tmp_path, "redis://127.0.0.1:1/0", "mqtt://127.0.0.1:1") as command:
+        wait_until(lambda: command.event("broker_connection_failed"))
+        assert command.probe("/readyz") == 503
+        assert command.probe("/healthz") == 200
+        assert command.end(signal.SIGTERM) == 0
+
+
+def test_no_password_is_ever_logged(tmp_path: Path, redis_url: str) -> None:
+    with Mosquitto(accounts={"everyone": Account("right")}) as broker:
+        url = broker.url.replace("//", "//everyone:topsecret@")
+        with listener(tmp_path, redis_url, url, GC_LOG_LEVEL="debug") as command:
+            wait_until(lambda: command.event("broker_connection_failed"))
+            command.end(signal.SIGTERM)
+        assert "topsecret" not in command.log_file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "variable"),
+    [
+        ({"GC_CENTRE_ID": "not-a-cache"}, "GC_CENTRE_ID"),
+        ({"GC_GLOBAL_BROKER_URL": "http://broker"}, "GC_GLOBAL_BROKER_URL"),
+        ({"GC_GLOBAL_BROKER_NAME": ""}, "GC_GLOBAL_BROKER_NAME"),
+        ({"GC_MQTT_VERSION": "3.1"}, "GC_MQTT_VERSION"),
+        ({"GC_QUEUE_URL": "https://sqs.example/1/q"}, "GC_QUEUE_URL"),
+        ({"GC_CA_FILE": __file__, "GC_GLOBAL_BROKER_URL": "mqtts://b"}, "GC_CA_FILE"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_exit_code_2(
+    tmp_path: Path, changes: dict[str, str], variable: str
+) -> None:
+    with listener(tmp_path, "redis://127.0.0.1:1/0", "mqtt://127.0.0.1:1", **changes) as command:
+        assert command.process.wait(20) == 2
+        lines = command.log_file.read_text().splitlines()
+        assert len(lines) == 1
+        assert variable in lines[0]
