@@ -1,0 +1,405 @@
+"""`wis2-gc-metrics` and `wis2-gc` as commands, against a real redis-server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from wis2_gc_common import metrics_catalogue as catalogue
+from wis2_gc_common.metrics_catalogue import field
+from wis2_gc_common.queue import open_queue, open_sender
+from wis2_gc_common.queue.base import Envelope
+from wis2_gc_common.registry.base import Commit, Failure, Notice, ProcessStatus
+from wis2_gc_common.registry.redis import RedisRegistry
+from wis2_gc_common.settings import QueueUrl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.redis import RedisServer
+
+pytest_plugins = ("tests.support.redis",)
+
+CENTRE_ID = "xx-test-global-cache"
+DATA_ID = "wis2/xx-a/data/core/weather/1"
+QUEUE = QueueUrl("redis-stream", "test-queue")
+DEAD_LETTERS = QueueUrl("redis-stream", "test-dead")
+PUBTIME_NS = 1_800_000_000_123_456_789
+MAX_RESIDENT_KB = 90 * 1024
+BIN = Path(sys.executable).parent
+
+
+def environment(redis_url: str, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GC_")}
+    return kept | {
+        "GC_CENTRE_ID": CENTRE_ID,
+        "GC_REDIS_URL": redis_url,
+        "GC_QUEUE_URL": f"redis-stream:{QUEUE.name}",
+        "GC_DEAD_LETTER_QUEUE_URL": f"redis-stream:{DEAD_LETTERS.name}",
+        "GC_HTTP_HOST": "127.0.0.1",
+        "GC_HTTP_PORT": "0",
+        "GC_LOG_FORMAT": "json",
+        **more,
+    }
+
+
+class Service:
+    """The running command; its log lines are kept."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._started = threading.Event()
+        self.port = 0
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        assert self._started.wait(30), f"wis2-gc-metrics does not start: {self.lines}"
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=15)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            with suppress(ValueError):
+                event = json.loads(line)
+                if event["event"] == "metrics_started":
+                    self.port = event["http_port"]
+                    self._started.set()
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(signal_number)
+        code = self.process.wait(timeout=10)
+        self._reader.join(timeout=10)
+        return code
+
+    def until(self, path: str, condition: Callable[[httpx.Response], bool]) -> httpx.Response:
+        deadline = time.monotonic() + 20
+        while True:
+            answer = self.client.get(path)
+            if condition(answer):
+                return answer
+            assert time.monotonic() < deadline, f"{path} stays {answer.status_code}: {answer.text}"
+            time.sleep(0.05)
+
+
+@contextmanager
+def running(redis_url: str, **more: str) -> Iterator[Service]:
+    process = subprocess.Popen(
+        [BIN / "wis2-gc-metrics"],
+        env=environment(redis_url, **more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        service = Service(process)
+        try:
+            yield service
+        finally:
+            service.client.close()
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(timeout=10)
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def operate(redis_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [BIN / "wis2-gc", *arguments],
+        env=environment(redis_url),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def samples(text: str) -> dict[str, float]:
+    return {
+        ",".join([s.name, *(v for k, v in sorted(s.labels.items()) if k != "report_by")]): s.value
+        for family in text_string_to_metric_families(text)
+        for s in family.samples
+    }
+
+
+async def a_morning(redis_url: str) -> None:
+    """One item cached, one given up, one message waiting, one dead."""
+    registry = RedisRegistry.connect(redis_url, retention_hours=24, lease_s=30)
+    queue = open_queue(
+        QUEUE, DEAD_LETTERS, redis_url=redis_url, consumer="m-1", visibility_s=30
+    )  # fmt: skip
+    sender = open_sender(QUEUE, redis_url=redis_url, max_length=1000)
+    try:
+        done = Notice(DATA_ID, PUBTIME_NS, "canonical", "xx-a", "id-1")
+        lease = (await registry.claim(done, owner="o-1", worker="w", source=b"x")).lease
+        assert lease is not None
+        cached = Commit("cached", "xx-a", False, "data.xx-a.test", "2027/k", 85_000, 0.15)
+        assert await registry.commit(lease, cached)
+        lost = Notice("wis2/xx-b/lost", PUBTIME_NS, "canonical", "xx-b", "id-2")
+        lease = (await registry.claim(lost, owner="o-2", worker="w", source=b"x")).lease
+        assert lease is not None
+        failure = Failure("download", "id-2", "xx-b", "data.xx-b.test", "not_found")
+        assert await registry.fail(lease, failure)
+        await registry.release(lease, error="not_found", parked_seen=0, is_final=True)
+        await registry.count({field(catalogue.RECEIVED, "fr"): 7})
+        envelopes = [Envelope("origin/a/wis2/xx-a/data/core", b"{}", "fr", 1), Envelope(
+            "origin/a/wis2/xx-b/data/core", b"{}", "fr", 2)]  # fmt: skip
+        await asyncio.to_thread(sender.send, envelopes)
+        (received,) = await queue.receive(1, wait_s=5)
+        await queue.dead_letter(received, reason="unexpected", last_error="KeyError")
+    finally:
+        await registry.close()
+        await queue.close()
+        await asyncio.to_thread(sender.close)
+
+
+async def say_alive(redis_url: str, *listeners: str) -> None:
+    """Report listeners and a manager; good for 15 s, so after the service has started."""
+    registry = RedisRegistry.connect(redis_url, retention_hours=24, lease_s=30)
+    try:
+        facts = {"last_message_s": 1_800_000_000.5}
+        for name in listeners:
+            await registry.heartbeat(ProcessStatus("listener", name, True, facts=facts))
+        await registry.heartbeat(ProcessStatus("manager", "m-1", True))
+    finally:
+        await registry.close()
+
+
+@pytest.fixture
+def busy_redis(redis_url: str) -> str:
+    asyncio.run(a_morning(redis_url))
+    return redis_url
+
+
+def test_metrics_show_what_the_registry_counted_and_what_the_queue_holds(busy_redis):
+    with running(busy_redis) as service:
+        asyncio.run(say_alive(busy_redis, "fr"))
+        answer = service.client.get("/metrics")
+        assert answer.status_code == 200
+        found = samples(answer.text)
+        assert answer.text.count(f'report_by="{CENTRE_ID}"') >= 5
+        assert found["wmo_wis2_gc_downloaded_total,xx-a"] == 1
+        assert found["wmo_wis2_gc_downloaded_errors_total,xx-b"] == 1
+        assert found["wmo_wis2_gc_dataserver_status_flag,xx-a,data.xx-a.test"] == 1
+        assert found["wmo_wis2_gc_dataserver_status_flag,xx-b,data.xx-b.test"] == 0
+        assert found["wis2_gc_announce_delay_seconds_count"] == 1
+        assert found["wis2_gc_announce_delay_seconds_bucket,0.1"] == 0
+        assert found["wis2_gc_announce_delay_seconds_bucket,0.2"] == 1
+        assert found["wis2_gc_stored_bytes_total"] == 85_000
+        assert found["wis2_gc_listener_ready,fr"] == 1
+        assert found["wis2_gc_listener_last_message_timestamp_seconds,fr"] == 1_800_000_000.5
+        assert found["wis2_gc_manager_ready,m-1"] == 1
+        assert found["wis2_gc_queue_messages,ready"] == 1
+        assert found["wis2_gc_queue_messages,dead"] == 1
+        assert found["wis2_gc_items_given_up_total,not_found"] == 1
+
+
+def test_asking_for_the_depth_consumes_nothing(busy_redis):
+    with running(busy_redis) as service:
+        before = service.client.get("/api/queue").json()
+        for _ in range(5):
+            service.client.get("/metrics")
+        assert service.client.get("/metrics").status_code == 200
+        after = service.client.get("/api/queue").json()
+    assert (before["ready"], before["in_flight"], before["dead"]) == (1, 0, 1)
+    assert (after["ready"], after["in_flight"], after["dead"]) == (1, 0, 1)
+
+
+def test_the_api_tells_an_items_history(busy_redis):
+    with running(busy_redis) as service:
+        item = service.client.get("/api/item", params={"data_id": DATA_ID}).json()
+        assert item["state"] == "done"
+        assert item["pubtime"] == "2027-01-15T08:00:00.123456789Z"
+        assert item["object_key"] == "2027/k"
+        (failure,) = service.client.get("/api/failures").json()["failures"]
+        assert (failure["data_id"], failure["error"]) == ("wis2/xx-b/lost", "not_found")
+        summary = service.client.get("/api/summary").json()
+        assert summary["totals"]["cached"] == 1
+        assert summary["totals"]["given_up"] == 1
+        assert summary["delay"]["within_120_s"] == 1
+
+
+def test_readiness_waits_for_the_expected_listeners(busy_redis):
+    with running(busy_redis, GC_EXPECTED_BROKERS="fr,br") as service:
+        asyncio.run(say_alive(busy_redis, "fr"))
+        answer = service.until("/readyz", lambda answer: len(answer.json()["missing"]) == 1)
+        assert answer.status_code == 503
+        assert answer.json()["missing"] == ["listener br does not report"]
+        asyncio.run(say_alive(busy_redis, "fr", "br"))
+        service.until("/readyz", lambda answer: answer.status_code == 200)
+
+
+def test_a_registry_that_is_away_is_503_never_zeros_and_comes_back_by_itself(
+    own_redis: RedisServer,
+):
+    asyncio.run(a_morning(own_redis.url))
+    with running(own_redis.url) as service:
+        before = samples(service.client.get("/metrics").text)
+        own_redis.kill()
+        answer = service.client.get("/metrics")
+        assert answer.status_code == 503
+        assert answer.text == "the registry does not answer\n"
+        assert service.client.get("/healthz").status_code == 200
+        assert service.client.get("/readyz").status_code == 503
+        assert service.client.get("/api/summary").status_code == 503
+        own_redis.start()
+        answer = service.until("/metrics", lambda answer: answer.status_code == 200)
+        after = samples(answer.text)
+        counters = [name for name in before if "_total" in name]
+        assert len(counters) > 5
+        assert {name: after[name] for name in counters} == {name: before[name] for name in counters}
+
+
+def test_a_registry_that_hangs_is_away_and_holds_up_no_probe(own_redis: RedisServer):
+    with running(own_redis.url) as service:
+        assert service.client.get("/metrics").status_code == 200
+        own_redis.pause()
+        try:
+            assert service.client.get("/healthz").status_code == 200
+            assert service.client.get("/metrics").status_code == 503
+        finally:
+            own_redis.resume()
+        service.until("/metrics", lambda answer: answer.status_code == 200)
+
+
+def test_the_service_starts_without_the_registry(own_redis: RedisServer):
+    own_redis.stop()
+    with running(own_redis.url) as service:
+        assert service.client.get("/metrics").status_code == 503
+        own_redis.start()
+        service.until("/metrics", lambda answer: answer.status_code == 200)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_prompt_and_clean_also_with_open_connections(redis_url, signal_number):
+    with running(redis_url) as service:
+        # A kept-alive connection, and one that never says anything.
+        service.client.get("/healthz")
+        with socket.create_connection(("127.0.0.1", service.port), timeout=5):
+            begun = time.monotonic()
+            assert service.stop(signal_number) == 0
+            assert time.monotonic() - begun < 8
+        assert json.loads(service.lines[-1])["event"] == "metrics_stopped"
+        assert not [line for line in service.lines if "Traceback" in line]
+
+
+def test_memory_stays_below_90_mb(busy_redis):
+    with running(busy_redis) as service:
+        for _ in range(20):
+            for path in ("/metrics", "/api/summary", "/api/centres", "/", "/openapi.json"):
+                assert service.client.get(path).status_code == 200
+        status = Path(f"/proc/{service.process.pid}/status").read_text(encoding="ascii")
+    peak_kb = next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line)
+    assert peak_kb < MAX_RESIDENT_KB
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GC_CENTRE_ID", "nonsense"),
+        ("GC_REDIS_URL", "http://x"),
+        ("GC_HTTP_PORT", "70000"),
+        ("GC_HTTP_HOST", "192.0.2.1"),
+        ("GC_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/1/q"),
+        ("GC_EXPECTED_BROKERS", "a b"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it_and_exit_code_2(name, value):
+    result = subprocess.run(
+        [BIN / "wis2-gc-metrics"],
+        env=environment("redis://127.0.0.1:1/0") | {name: value},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert result.returncode == 2
+    # An address that cannot be had is told under the port's name.
+    told = "GC_HTTP_PORT" if name == "GC_HTTP_HOST" else name
+    assert result.stderr.startswith(f"wis2-gc-metrics: {told}: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_a_port_in_use_is_exit_code_2(redis_url):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = subprocess.run(
+            [BIN / "wis2-gc-metrics"],
+            env=environment(redis_url, GC_HTTP_PORT=port),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert result.returncode == 2
+    assert "GC_HTTP_PORT: cannot listen on" in result.stderr
+
+
+def test_the_operators_command_tells_the_same(busy_redis):
+    asyncio.run(say_alive(busy_redis, "fr"))
+    status = operate(busy_redis, "status", "--json")
+    assert status.returncode == 0
+    found = json.loads(status.stdout)
+    assert found["totals"]["cached"] == 1
+    assert found["queue"]["ready"] == 1
+    assert [process["name"] for process in found["listeners"]] == ["fr"]
+    item = operate(busy_redis, "item", DATA_ID)
+    assert item.returncode == 0
+    assert "2027-01-15T08:00:00.123456789Z" in item.stdout
+    assert operate(busy_redis, "item", "nobody").returncode == 1
+    failures = json.loads(operate(busy_redis, "failures", "--json").stdout)
+    assert [failure["data_id"] for failure in failures] == ["wis2/xx-b/lost"]
+    assert operate(busy_redis, "check").returncode == 0
+
+
+def test_dead_letters_are_listed_and_redriven(busy_redis):
+    (letter,) = json.loads(operate(busy_redis, "dead-letters", "list", "--json").stdout)
+    assert (letter["reason"], letter["last_error"]) == ("unexpected", "KeyError")
+    redriven = operate(busy_redis, "dead-letters", "redrive", "--limit", "5")
+    assert redriven.stdout == "1 dead letter put back into the queue\n"
+    assert json.loads(operate(busy_redis, "status", "--json").stdout)["queue"] == {
+        "ready": 2,
+        "in_flight": 0,
+        "delayed": 0,
+        "dead": 0,
+        "oldest_s": pytest.approx(0, abs=60),
+    }
+    assert operate(busy_redis, "dead-letters", "list").stdout == "there are no dead letters\n"
+
+
+def test_output_into_a_closed_pipe_is_no_error(busy_redis):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        result = subprocess.run(
+            [BIN / "wis2-gc", "status"],
+            env=environment(busy_redis),
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (result.returncode, result.stderr) == (0, "")
