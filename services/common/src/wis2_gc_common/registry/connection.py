@@ -11,13 +11,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from redis import ConnectionPool as SyncConnectionPool
-from redis import Redis
 from redis.asyncio import ConnectionPool
-from redis.backoff import NoBackoff
-from redis.connection import SSLConnection as SyncSSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
-from redis.retry import Retry
 
 from wis2_gc_common.errors import Unavailable
 
@@ -25,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from redis.asyncio.connection import AbstractConnection
+    from redis.connection import ConnectionInterface
 
     from wis2_gc_common.registry.scripts import Script
 
@@ -132,7 +129,11 @@ class Connections:
 
 
 class SyncConnection:
-    """One connection for one thread without an event loop; `url` as for `Connections`."""
+    """One connection for one thread without an event loop; `url` as for `Connections`.
+
+    redis-py's own pool is passed by: it takes the session tickets that TLS 1.3 sends after the
+    handshake for a stray reply, and refuses the connection.
+    """
 
     def __init__(
         self,
@@ -148,32 +149,54 @@ class SyncConnection:
             socket_connect_timeout=connect_timeout_s,
             health_check_interval=_HEALTH_CHECK_S,
             driver_info=None,
-            # One try more when a connection broke while it was idle, none after a time-out.
-            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         )
-        _verify(pool.connection_kwargs, is_tls=issubclass(pool.connection_class, SyncSSLConnection))
-        self._redis = Redis(connection_pool=pool)
+        _verify(pool.connection_kwargs, is_tls=url.startswith("rediss"))
+        self._connection: ConnectionInterface = pool.make_connection()
+        self._is_used = False
 
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
-        """Return the answer of a script. Raises Unavailable("registry")."""
+        """Return the answer of a script. Raises Unavailable("registry").
+
+        The script may reach Redis twice when the connection breaks.
+        """
         try:
             try:
-                return self._evaluate(script, keys, arguments)
-            except NoScriptError:
-                self._redis.script_load(script.source)
-                return self._evaluate(script, keys, arguments)
-        except ReadOnlyError as error:
-            self._redis.connection_pool.disconnect()
-            raise unavailable(error) from error
+                return self._run(script, keys, arguments)
+            except RedisConnectionError:
+                if not self._is_used:
+                    raise
+                # It may have broken long ago; a new one shows.
+                self._disconnect()
+                return self._run(script, keys, arguments)
         except (RedisError, OSError) as error:
+            # Whatever it was, a late reply must not be taken for the next one's, and the name
+            # may point to another server since a failover.
+            self._disconnect()
             raise unavailable(error) from error
 
     def close(self) -> None:
         """Close the connection. Never raises."""
-        self._redis.connection_pool.disconnect()
+        self._disconnect()
 
-    def _evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
-        return self._redis.evalsha(script.sha, len(keys), *keys, *(str(part) for part in arguments))
+    def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        try:
+            return self._answer(command)
+        except NoScriptError:
+            self._answer(("SCRIPT", "LOAD", script.source))
+            return self._answer(command)
+
+    def _answer(self, command: Command) -> Any:
+        self._connection.connect()  # type: ignore[no-untyped-call]
+        self._connection.send_command(*command)  # type: ignore[no-untyped-call]
+        answer = self._connection.read_response()
+        self._is_used = True
+        return answer
+
+    def _disconnect(self) -> None:
+        self._is_used = False
+        with contextlib.suppress(RedisError, OSError):
+            self._connection.disconnect()  # type: ignore[no-untyped-call]
 
 
 def _verify(connection_arguments: dict[str, Any], *, is_tls: bool) -> None:

@@ -1,0 +1,326 @@
+"""What the registry's users see while Redis is away, refuses, or is not what it was."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+import trustme
+
+from tests.support.redis import RedisServer, require_redis
+from wis2_gc_common.decision import Decision
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.registry.base import Claimed, Commit, Failure, Lease, Notice, ProcessStatus
+from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+pytest_plugins = ("tests.support.redis",)
+
+FIRST = Notice("wis2/item", 1_764_000_000_123_456_789, "canonical", "ca-eccc-msc", "id-1")
+LEASE = Lease(FIRST, "owner", 1, "i:record")
+QUICK_S = 2.0
+
+
+@dataclass
+class Clients:
+    """Three users of one server; they outlive its death."""
+
+    server: RedisServer
+    registry: RedisRegistry
+    reader: RedisReader
+    listener: RedisListenerRegistry
+
+    async def claim(self, notice: Notice = FIRST) -> Claimed:
+        return await self.registry.claim(notice, owner="owner", worker="w", source=b"s")
+
+    def calls(self) -> dict[str, Callable[[], Any]]:
+        """Every call that goes to Redis."""
+        registry, reader, listener = self.registry, self.reader, self.listener
+        status = ProcessStatus("manager", "m", True)
+        failure = Failure("download", "id", "c", "h", "timeout")
+        return {
+            "claim": self.claim,
+            "renew": lambda: registry.renew([LEASE]),
+            "parked": lambda: registry.parked(LEASE),
+            "fail": lambda: registry.fail(LEASE, failure),
+            "commit": lambda: registry.commit(LEASE, Commit("uncached", "c", False)),
+            "release": lambda: registry.release(LEASE, error="", parked_seen=0, is_final=False),
+            "look": lambda: registry.look(["a"]),
+            "count": lambda: registry.count({"a": 1}),
+            "heartbeat": lambda: registry.heartbeat(status),
+            "ping": registry.ping,
+            "snapshot": reader.snapshot,
+            "item": lambda: reader.item("a"),
+            "failures": lambda: reader.failures(1),
+            "listener look": lambda: asyncio.to_thread(listener.look, ["a"]),
+            "listener count": lambda: asyncio.to_thread(listener.count, {"a": 1}),
+            "listener heartbeat": lambda: asyncio.to_thread(listener.heartbeat, status),
+        }
+
+    async def refused(self) -> dict[str, str]:
+        """Return call → part of the calls that raise Unavailable; none lingers."""
+        details: dict[str, str] = {}
+        for name, call in self.calls().items():
+            start = time.monotonic()
+            try:
+                await call()
+            except Unavailable as error:
+                details[name] = error.part
+            assert time.monotonic() - start < QUICK_S
+        return details
+
+
+@pytest.fixture
+async def clients(own_redis: RedisServer) -> AsyncIterator[Clients]:
+    url = own_redis.url
+    clients = Clients(
+        own_redis,
+        RedisRegistry.connect(url, retention_hours=24, lease_s=30, answer_timeout_s=0.5),
+        RedisReader.connect(url, answer_timeout_s=0.5),
+        RedisListenerRegistry.connect(url, answer_timeout_s=0.5),
+    )
+    yield clients
+    await clients.registry.close()
+    await clients.reader.close()
+    clients.listener.close()
+
+
+async def test_without_redis_every_call_says_so_at_once_and_works_again_when_it_is_back(clients):
+    assert await clients.refused() == {}
+    lease = (await clients.claim()).lease
+    clients.server.kill()
+    assert await clients.refused() == dict.fromkeys(clients.calls(), "registry")
+    clients.server.start()
+    assert await clients.refused() == {}
+    # Nothing that was answered is forgotten, and the scripts are loaded anew.
+    assert (await clients.claim()).lease == lease
+
+
+async def test_a_restart_between_two_calls_is_not_even_noticed(clients):
+    lease = (await clients.claim()).lease
+    await clients.reader.snapshot()
+    await asyncio.to_thread(clients.listener.look, ["a"])
+    clients.server.restart()
+    assert await clients.refused() == {}
+    assert (await clients.claim()).lease == lease
+
+
+async def test_a_hanging_redis_is_given_up_in_time_and_a_late_answer_is_not_mistaken(clients):
+    await clients.claim()
+    clients.server.pause()
+    answers = await asyncio.gather(
+        *(clients.registry.look([f"item {n}"]) for n in range(600)), return_exceptions=True
+    )
+    assert all(isinstance(answer, Unavailable) for answer in answers)
+    assert set(await clients.refused()) == set(clients.calls())
+    clients.server.resume()
+    assert await clients.registry.look(["unknown"]) == [None]
+    assert (await clients.claim()).decision is Decision.NEW
+
+
+async def test_a_full_redis_takes_no_claims_but_still_tells_duplicates(clients):
+    await clients.registry.commit((await clients.claim()).lease, Commit("uncached", "c", False))
+    with redis.Redis.from_url(clients.server.url) as admin:
+        before = await clients.reader.snapshot()
+        admin.config_set("maxmemory", 1)
+        other = Notice("other", 1, "canonical", "c", "id-2")
+        with pytest.raises(Unavailable, match="OutOfMemory"):
+            await clients.claim(other)
+        with pytest.raises(Unavailable):
+            await clients.registry.ping()
+        assert (await clients.claim()).decision is Decision.DUPLICATE
+        assert await clients.reader.snapshot() == before
+        admin.config_set("maxmemory", 0)
+    assert (await clients.claim(other)).decision is Decision.NEW
+
+
+async def test_a_full_redis_changes_nothing_by_halves(clients):
+    lease = (await clients.claim()).lease
+    with redis.Redis.from_url(clients.server.url) as admin:
+        held = {key: admin.dump(key) for key in admin.scan_iter()}
+        admin.config_set("maxmemory", 1)
+        for change in (
+            clients.registry.commit(lease, Commit("cached", "c", False, "h", "key", 1, 1.0)),
+            clients.registry.fail(lease, Failure("download", "id-1", "c", "h", "timeout")),
+            clients.registry.release(lease, error="timeout: x", parked_seen=0, is_final=True),
+            clients.registry.release(lease, error="", parked_seen=0, is_final=False),
+            clients.registry.renew([lease]),
+            clients.registry.count({"a": 1}),
+        ):
+            with pytest.raises(Unavailable):
+                await change
+        assert {key: admin.dump(key) for key in admin.scan_iter()} == held
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + QUICK_S
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_a_replica_after_a_failover_is_left_for_a_new_connection(clients):
+    await clients.claim()
+    await asyncio.to_thread(clients.listener.look, ["a"])
+    with redis.Redis.from_url(clients.server.url) as admin:
+        admin.replicaof("127.0.0.1", "1")
+        assert admin.info("clients")["connected_clients"] == 3
+        with pytest.raises(Unavailable):
+            await clients.claim(Notice("other", 1, "canonical", "c", "id-2"))
+        with pytest.raises(Unavailable):
+            await asyncio.to_thread(clients.listener.count, {"a": 1})
+        # Where the name points may have changed: only the admin's connection is left.
+        await _until(lambda: admin.info("clients")["connected_clients"] == 1)
+        refused = await clients.refused()
+        assert {"claim", "ping", "count", "heartbeat", "listener count"} <= set(refused)
+        assert {"look", "snapshot", "listener look"}.isdisjoint(refused)
+        admin.config_set("replica-serve-stale-data", "no")
+        assert set(await clients.refused()) == set(clients.calls())
+        admin.replicaof("NO", "ONE")
+    assert await clients.refused() == {}
+
+
+async def test_one_scripts_error_does_not_fail_the_others_of_its_pipeline(clients):
+    with redis.Redis.from_url(clients.server.url) as admin:
+        admin.set("{gc}processes", "not a hash")
+    status = ProcessStatus("manager", "m", True)
+    claimed, beat, held = await asyncio.gather(
+        clients.claim(),
+        clients.registry.heartbeat(status),
+        clients.registry.look(["a"]),
+        return_exceptions=True,
+    )
+    assert isinstance(claimed, Claimed)
+    assert isinstance(beat, Unavailable)
+    assert held == [None]
+
+
+async def test_scripts_forgotten_by_redis_are_loaded_again_within_the_call(clients):
+    await clients.refused()
+    with redis.Redis.from_url(clients.server.url) as admin:
+        admin.script_flush()
+        other = Notice("other", 1, "canonical", "c", "id-2")
+        claims = await asyncio.gather(clients.claim(other), clients.registry.look(["x", "y"]))
+        assert claims[0].decision is Decision.NEW
+        assert claims[1] == [None, None]
+        admin.script_flush()
+    assert await asyncio.to_thread(clients.listener.look, ["x"]) == [None]
+
+
+async def test_a_cancelled_claim_harms_no_other(clients):
+    await clients.claim()
+    clients.server.pause()
+    notices = [Notice(f"item {n}", 1, "canonical", "c", f"id {n}") for n in range(3)]
+    tasks = [asyncio.ensure_future(clients.claim(notice)) for notice in notices]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    tasks[1].cancel()
+    clients.server.resume()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(answers[1], asyncio.CancelledError)
+    assert [answers[n].lease.notice for n in (0, 2)] == [notices[0], notices[2]]
+
+
+@pytest.fixture
+def locked_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    require_redis()
+    server = RedisServer(tmp_path / "locked").start()
+    with redis.Redis.from_url(server.url) as admin:
+        admin.config_set("requirepass", "s3cret-right")
+    yield server
+    server.stop()
+
+
+async def test_a_wrong_password_is_an_outage_whose_text_does_not_show_it(locked_redis):
+    place = f"127.0.0.1:{locked_redis.port}"
+    registry = RedisRegistry.connect(
+        f"redis://:s3cret-wrong@{place}", retention_hours=24, lease_s=30
+    )
+    listener = RedisListenerRegistry.connect(f"redis://:s3cret-wrong@{place}")
+    with pytest.raises(Unavailable) as refused:
+        await registry.ping()
+    assert "s3cret" not in str(refused.value)
+    with pytest.raises(Unavailable) as refused:
+        await asyncio.to_thread(listener.look, ["a"])
+    assert "s3cret" not in str(refused.value)
+    listener.close()
+    await registry.close()
+    registry = RedisRegistry.connect(
+        f"redis://:s3cret-right@{place}", retention_hours=24, lease_s=30
+    )
+    await registry.ping()
+    await registry.close()
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_redis(tmp_path: Path, authority: trustme.CA) -> Iterator[tuple[int, Path]]:
+    """A server with TLS for the name `localhost`; (port, file of the certificate authority)."""
+    require_redis()
+    certificate = authority.issue_cert("localhost")
+    ca_file, cert_file, key_file = (tmp_path / f"{name}.pem" for name in ("ca", "cert", "key"))
+    authority.cert_pem.write_to_path(str(ca_file))
+    certificate.cert_chain_pems[0].write_to_path(str(cert_file))
+    certificate.private_key_pem.write_to_path(str(key_file))
+    server = RedisServer(tmp_path / "tls").start()
+    with redis.Redis.from_url(server.url) as admin:
+        # `tls-port` can only be given at the start or by CONFIG SET; the system picks no port
+        # for it, so the plain port is handed over.
+        admin.config_set(
+            "tls-cert-file",
+            str(cert_file),
+            "tls-key-file",
+            str(key_file),
+            "tls-ca-cert-file",
+            str(ca_file),
+            "tls-auth-clients",
+            "no",
+        )
+        admin.config_set("port", 0, "tls-port", server.port)
+    yield server.port, ca_file
+    server.stop()
+
+
+async def _ping(url: str) -> None:
+    registry = RedisRegistry.connect(url, retention_hours=24, lease_s=30)
+    listener = RedisListenerRegistry.connect(url)
+    try:
+        await registry.ping()
+        assert await asyncio.to_thread(listener.look, ["a"]) == [None]
+    finally:
+        await registry.close()
+        listener.close()
+
+
+async def _listener_look(url: str) -> None:
+    listener = RedisListenerRegistry.connect(url)
+    try:
+        await asyncio.to_thread(listener.look, ["a"])
+    finally:
+        listener.close()
+
+
+async def test_tls_verifies_the_certificate_and_the_host_name_whatever_the_url_says(tls_redis):
+    port, ca_file = tls_redis
+    await _ping(f"rediss://localhost:{port}/0?ssl_ca_certs={ca_file}")
+    for url in (
+        f"rediss://localhost:{port}/0",
+        f"rediss://localhost:{port}/0?ssl_cert_reqs=none&ssl_check_hostname=false",
+        f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={ca_file}",
+        f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={ca_file}&ssl_check_hostname=false",
+    ):
+        with pytest.raises(Unavailable, match="certificate"):
+            await _ping(url)
+        with pytest.raises(Unavailable, match="certificate"):
+            await _listener_look(url)
