@@ -41,13 +41,15 @@ def test_the_status_shows_processes_totals_and_queue():
             listener("fr"),
             listener("br", is_ready=False, last_problem="refused"),
             manager("m-1"),
+            manager("m-2", is_ready=False, problems={"store": "disk full"}),
         ),
     )
     report = operator.report_status("xx-test-global-cache", content, DEPTH)
     assert report.exit_code == 0
     lines = [line.split() for line in report.text.splitlines()]
     assert ["listener", "fr", "subscribed", "2027-01-15T08:00:00Z"] in lines
-    assert "not subscribed: refused" in report.text
+    assert "not subscribed; refused" in report.text
+    assert "does not receive; store: disk full" in report.text
     assert ["received", "15"] in lines
     assert ["cached", "3"] in lines
     assert ["in", "flight", "2"] in lines
@@ -56,7 +58,7 @@ def test_the_status_shows_processes_totals_and_queue():
     assert report.data["totals"]["dropped_by_listeners"] == 0
     assert report.data["queue"]["dead"] == 4
     assert [p["name"] for p in report.data["listeners"]] == ["fr", "br"]
-    assert [p["is_ready"] for p in report.data["managers"]] == [True]
+    assert [p["is_ready"] for p in report.data["managers"]] == [True, False]
 
 
 def test_the_status_says_when_nobody_reports():

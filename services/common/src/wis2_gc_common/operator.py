@@ -307,14 +307,17 @@ def _totals(snapshot: Snapshot) -> dict[str, int]:
 
 
 def _process_row(process: ProcessStatus, ready: str, not_ready: str) -> tuple[str, ...]:
-    problem = process.facts.get("last_problem")
-    state = f"{not_ready}: {problem}" if problem else not_ready
-    return (
-        process.kind,
-        process.name,
-        ready if process.is_ready else state,
-        _time(process.at_s),
-    )
+    state = ready if process.is_ready else "; ".join((not_ready, *_problems(process)))
+    return process.kind, process.name, state, _time(process.at_s)
+
+
+def _problems(process: ProcessStatus) -> list[str]:
+    """Return what a listener and a manager say is wrong with them, each in its own fact."""
+    last, parts = process.facts.get("last_problem"), process.facts.get("problems")
+    found = [str(last)] if last else []
+    if isinstance(parts, dict):
+        found += [f"{part}: {problem}" for part, problem in parts.items()]
+    return found
 
 
 def _process_data(process: ProcessStatus) -> dict[str, Any]:

@@ -140,10 +140,17 @@ function showBrokers({ brokers }, now) {
   ]), "No listener has reported yet");
 }
 
+function managerState(manager) {
+  if (manager.is_ready) return cell("receives", "good");
+  const problems = Object.entries(manager.facts.problems ?? {}).map((entry) => entry.join(": "));
+  return cell(["does not receive", ...problems].join("; "), "bad long");
+}
+
 function showManagers({ managers }, now) {
   fill(byId("managers"), managers.map((manager) => [
     cell(manager.name, "long"),
-    manager.is_ready ? cell("receives", "good") : cell("does not receive", "bad"),
+    managerState(manager),
+    cell(manager.facts.in_flight ?? "–", "number"),
     cell(ago(manager.last_report, now), "one-line", manager.last_report),
   ]), "No manager reports");
 }
