@@ -74,6 +74,7 @@ _METADATA = frozenset(
     )
 )
 
+_DIGITS = frozenset("0123456789")
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _SIX_TO_FOUR = ipaddress.IPv6Network("2002::/16")
@@ -137,13 +138,13 @@ def literal_address(host: str) -> Address | None:
     `127.1`, `0x7f.1`, `0177.0.0.1`, `2130706433` and `127.0.0.1.` are all 127.0.0.1. None: a name.
     """
     text = host.rstrip(".")
+    if ":" not in text and text[:1] not in _DIGITS:
+        # No spelling of an IPv4 address begins otherwise; says so quickly for most names.
+        return None
     try:
         return ipaddress.ip_address(text)
     except ValueError:
         pass
-    if not text or text[0] not in "0123456789":
-        # inet_aton wants a digit first; it also stops at white space, which no host contains.
-        return None
     try:
         return ipaddress.IPv4Address(socket.inet_aton(text))
     except (OSError, UnicodeError):
