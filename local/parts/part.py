@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.01
 _ATTEMPTS = 3
+#: A killed process is gone at once, its sockets a moment later.
+_RELEASE_S = 5.0
 _LOG_LINES_SHOWN = 5
 
 
@@ -117,8 +119,7 @@ class Part(ABC):
 
     def launch(self) -> None:
         """Start the server without waiting for it. Raises StartFailed when it cannot be run."""
-        if self._process is not None:
-            self.kill()  # what is left of its group: workers of a killed nginx hold the port
+        self.kill()  # what is left of its group: workers of a killed nginx hold the port
         self.directory.mkdir(parents=True, exist_ok=True)
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         command = self._configure()
@@ -147,9 +148,8 @@ class Part(ABC):
         )
 
     def _start_once(self, timeout_s: float) -> None:
-        for role, port in self._ports.items():
-            if not is_free(port, self._hosts()[role]):
-                raise StartFailed(f"{self.name}: port {port} is taken")
+        self.kill()
+        self._wait_for_ports()
         begin = self.log_file.stat().st_size if self.log_file.exists() else 0
         self.launch()
         deadline = time.monotonic() + timeout_s
@@ -164,6 +164,15 @@ class Part(ABC):
                     f"{self.name} does not answer after {timeout_s:g} s: {self._log_tail(begin)}"
                 )
             time.sleep(_POLL_S)
+
+    def _wait_for_ports(self) -> None:
+        """Let an earlier process of ours give its ports back. Raises StartFailed."""
+        deadline = time.monotonic() + (_RELEASE_S if self._has_started else 0)
+        for role, port in self._ports.items():
+            while not is_free(port, self._hosts()[role]):
+                if time.monotonic() > deadline:
+                    raise StartFailed(f"{self.name}: port {port} is taken")
+                time.sleep(_POLL_S)
 
     def _log_tail(self, begin: int) -> str:
         with contextlib.suppress(OSError):

@@ -1,0 +1,450 @@
+"""The servers of `make run`, as a subscriber, a downloader and an intruder meet them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import paho.mqtt.client as mqtt
+import pytest
+import redis
+from paho.mqtt.enums import CallbackAPIVersion
+
+from local.parts.certificates import CertificateAuthority
+from local.parts.mosquitto import CacheBroker, GlobalBroker
+from local.parts.nginx import Nginx
+from local.parts.part import StartFailed
+from local.parts.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TOPIC = "cache/a/wis2/xa-simland-met/data/core/weather/surface-based-observations/synop"
+MONITOR = "monitor/a/wis2/xa-simland-met"
+DEADLINE_S = 10
+
+
+class Client:
+    """An MQTT client whose every answer can be waited for."""
+
+    def __init__(
+        self,
+        port: int,
+        username: str | None = None,
+        password: str | None = None,
+        *,
+        version: int = mqtt.MQTTv5,
+        transport: Any = "tcp",
+        ca_file: Path | None = None,
+        client_id: str = "",
+        clean: bool = True,
+    ) -> None:
+        self.answers: dict[tuple[str, int], list[int]] = {}
+        self.messages: list[tuple[str, bytes]] = []
+        self._changed = threading.Condition()
+        self._client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=version,
+            transport=transport,
+            **({} if version == mqtt.MQTTv5 else {"clean_session": clean}),
+        )
+        if username is not None:
+            self._client.username_pw_set(username, password)
+        if ca_file is not None:
+            self._client.tls_set_context(ssl.create_default_context(cafile=ca_file))
+        self._client.on_connect = lambda *a: self._note("connect", 0, [a[3].value])
+        self._client.on_subscribe = lambda *a: self._note(
+            "subscribe", a[2], [c.value for c in a[3]]
+        )
+        self._client.on_publish = lambda *a: self._note("publish", a[2], [a[3].value])
+        self._client.on_message = lambda *a: self._message(a[2])
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+
+    def _note(self, kind: str, number: int, codes: list[int]) -> None:
+        with self._changed:
+            self.answers[kind, number] = codes
+            self._changed.notify_all()
+
+    def _message(self, message: mqtt.MQTTMessage) -> None:
+        with self._changed:
+            self.messages.append((message.topic, bytes(message.payload)))
+            self._changed.notify_all()
+
+    def _answer(self, kind: str, number: int) -> list[int]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: (kind, number) in self.answers, DEADLINE_S)
+            return self.answers[kind, number]
+
+    def connected(self) -> int:
+        return self._answer("connect", 0)[0]
+
+    def subscribe(self, topic: str) -> int:
+        _, number = self._client.subscribe(topic, qos=1)
+        assert number is not None
+        return self._answer("subscribe", number)[0]
+
+    def publish(self, topic: str, payload: bytes = b"x") -> int:
+        return self._answer("publish", self._client.publish(topic, payload, qos=1).mid)[0]
+
+    def wait_for_messages(self, count: int) -> list[tuple[str, bytes]]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.messages) >= count, DEADLINE_S)
+            return list(self.messages)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory) -> CertificateAuthority:
+    return CertificateAuthority(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory, authority) -> Iterator[CacheBroker]:
+    with CacheBroker(tmp_path_factory.mktemp("broker"), authority=authority) as broker:
+        yield broker
+
+
+@pytest.fixture
+def connect(broker) -> Iterator[Any]:
+    clients = []
+
+    def connect(*arguments: Any, port: int | None = None, **options: Any) -> Client:
+        clients.append(Client(port or broker.port, *arguments, **options))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+VERSIONS = pytest.mark.parametrize("version", [mqtt.MQTTv5, mqtt.MQTTv311], ids=["5", "3.1.1"])
+
+
+@VERSIONS
+def test_everyone_receives_what_the_manager_publishes(connect, broker, version):
+    everyone = connect("everyone", "everyone", version=version)
+    manager = connect(broker.manager_username, broker.manager_password, version=version)
+    assert everyone.connected() == manager.connected() == 0
+    assert everyone.subscribe("cache/a/wis2/#") == 1
+    assert everyone.subscribe("monitor/a/wis2/#") == 1
+    manager.publish(TOPIC, b"cached")
+    manager.publish(MONITOR, b"event")
+    assert everyone.wait_for_messages(2) == [(TOPIC, b"cached"), (MONITOR, b"event")]
+
+
+@VERSIONS
+@pytest.mark.parametrize("transport", ["tcp", "websockets"])
+def test_the_same_holds_over_tls_and_secure_websocket(
+    connect, broker, authority, version, transport
+):
+    port = broker.tls_port if transport == "tcp" else broker.websocket_port
+    everyone = connect(
+        "everyone",
+        "everyone",
+        port=port,
+        version=version,
+        transport=transport,
+        ca_file=authority.ca_file,
+    )
+    assert everyone.subscribe("cache/a/wis2/+/data/core/#") == 1
+    manager = connect(broker.manager_username, broker.manager_password)
+    manager.publish(TOPIC, b"cached")
+    assert everyone.wait_for_messages(1) == [(TOPIC, b"cached")]
+
+
+def test_a_client_that_does_not_know_the_authority_refuses_the_broker(broker):
+    context = ssl.create_default_context()
+    with (
+        socket.create_connection(("127.0.0.1", broker.tls_port)) as connection,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
+        context.wrap_socket(connection, server_hostname="localhost")
+
+
+@VERSIONS
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "#",
+        "+/a/wis2/#",
+        "cache/#",
+        "origin/a/wis2/#",
+        "$SYS/#",
+        "$CONTROL/#",
+        "$share/group/#",
+        "foo",
+    ],
+)
+def test_everyone_may_subscribe_to_nothing_else(connect, version, topic):
+    assert connect("everyone", "everyone", version=version).subscribe(topic) >= 0x80
+
+
+@VERSIONS
+@pytest.mark.parametrize("topic", [TOPIC, MONITOR, "foo", "$CONTROL/dynamic-security/v1"])
+def test_everyone_may_publish_nothing(connect, broker, version, topic):
+    reader = connect("everyone", "everyone")
+    reader.subscribe("cache/a/wis2/#")
+    reader.subscribe("monitor/a/wis2/#")
+    code = connect("everyone", "everyone", version=version).publish(topic, b"forged")
+    # MQTT 3.1.1 has no way to say no to a publication.
+    assert code == (0x87 if version == mqtt.MQTTv5 else 0)
+    connect(broker.manager_username, broker.manager_password).publish(TOPIC, b"genuine")
+    assert reader.wait_for_messages(1) == [(TOPIC, b"genuine")]
+
+
+@VERSIONS
+@pytest.mark.parametrize("topic", ["cache/a/wis2/#", "monitor/a/wis2/#", "#", TOPIC])
+def test_the_manager_may_subscribe_to_nothing(connect, broker, version, topic):
+    manager = connect(broker.manager_username, broker.manager_password, version=version)
+    assert manager.subscribe(topic) >= 0x80
+
+
+@pytest.mark.parametrize(
+    "topic", ["origin/a/wis2/x", "foo", "$SYS/x", "$CONTROL/dynamic-security/v1"]
+)
+def test_the_manager_may_publish_nowhere_else(connect, broker, topic):
+    manager = connect(broker.manager_username, broker.manager_password)
+    assert manager.publish(topic) == 0x87
+
+
+@VERSIONS
+@pytest.mark.parametrize(
+    "account", [(), ("everyone", "wrong"), ("nobody", "everyone"), ("wis2-gc-manager", "everyone")]
+)
+def test_strangers_are_refused(connect, version, account):
+    refused = connect(*account, version=version).connected()
+    assert refused in (0x87, 4, 5)
+
+
+def test_nobody_leaves_a_retained_message_behind(connect, broker):
+    manager = connect(broker.manager_username, broker.manager_password)
+    assert manager.connected() == 0
+    manager._client.publish(TOPIC, b"stays", qos=1, retain=True)
+    late = connect("everyone", "everyone")
+    late.subscribe("cache/a/wis2/#")
+    connect(broker.manager_username, broker.manager_password).publish(TOPIC, b"news")
+    assert late.wait_for_messages(1) == [(TOPIC, b"news")]
+
+
+def test_what_an_absent_subscriber_missed_survives_a_restart_of_the_broker(tmp_path):
+    with CacheBroker(tmp_path) as broker:
+        account = {"version": mqtt.MQTTv311, "client_id": "gb", "clean": False}
+        subscriber = Client(broker.port, "everyone", "everyone", **account)
+        subscriber.subscribe("cache/a/wis2/#")
+        subscriber.close()
+        manager = Client(broker.port, broker.manager_username, broker.manager_password)
+        # More than mosquitto keeps by default.
+        for number in range(1500):
+            manager._client.publish(TOPIC, b"%d" % number, qos=1)
+        manager.publish(TOPIC, b"1500")
+        manager.close()
+        broker.stop()
+        broker.start()
+        subscriber = Client(broker.port, "everyone", "everyone", **account)
+        messages = subscriber.wait_for_messages(1501)
+        subscriber.close()
+    assert [payload for _, payload in messages] == [b"%d" % number for number in range(1501)]
+
+
+def test_a_global_broker_takes_what_is_published_and_lets_everyone_read(tmp_path, authority):
+    with GlobalBroker(tmp_path, authority=authority) as broker:
+        ca_file = authority.ca_file
+        reader = Client(broker.port, "everyone", "everyone", ca_file=ca_file)
+        assert reader.subscribe("origin/a/wis2/#") == 1
+        writer = Client(
+            broker.port, broker.publisher_username, broker.publisher_password, ca_file=ca_file
+        )
+        assert writer.publish("origin/a/wis2/x", b"y" * 20_000) == 0
+        assert reader.wait_for_messages(1) == [("origin/a/wis2/x", b"y" * 20_000)]
+        assert reader.publish("origin/a/wis2/x") == 0x87
+        reader.close()
+        writer.close()
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory, authority) -> Iterator[Nginx]:
+    root = tmp_path_factory.mktemp("objects")
+    files = {
+        "a/obs.bufr": b"BUFR" + bytes(range(200)),
+        "a/page.html": b"<script>alert(1)</script>",
+        "a/page.svg": b"<svg onload='alert(1)'/>",
+        "a/warning.xml": b"<?xml version='1.0'?><alert/>",
+        "a/field.~grib": b"GRIB",
+        "a/page.html.~bufr": b"BUFR",
+        "a/large": os.urandom(2_000_000),
+        ".incoming/part": b"unfinished",
+        "a/.trash/b": b"expired",
+        "a/.hidden": b"hidden",
+    }
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    (tmp_path_factory.getbasetemp() / "outside").write_bytes(b"secret")
+    with Nginx(tmp_path_factory.mktemp("nginx"), root=root, authority=authority) as nginx:
+        yield nginx
+
+
+@pytest.fixture
+def http(web) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=web.base_url, trust_env=False) as client:
+        yield client
+
+
+def test_an_object_is_served_with_its_type_and_an_etag(http):
+    answer = http.get("/a/obs.bufr")
+    assert answer.status_code == 200
+    assert answer.http_version == "HTTP/1.1"
+    assert answer.content == b"BUFR" + bytes(range(200))
+    assert answer.headers["content-type"] == "application/bufr"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
+    assert answer.headers["cache-control"] == "public, max-age=86400, immutable"
+    assert answer.headers["accept-ranges"] == "bytes"
+    assert (
+        http.get("/a/obs.bufr", headers={"If-None-Match": answer.headers["etag"]}).status_code
+        == 304
+    )
+
+
+def test_a_part_can_be_asked_for(http):
+    answer = http.get("/a/obs.bufr", headers={"Range": "bytes=4-7"})
+    assert (answer.status_code, answer.content) == (206, bytes(range(4)))
+    assert answer.headers["content-range"] == "bytes 4-7/204"
+    assert http.get("/a/obs.bufr", headers={"Range": "bytes=999-"}).status_code == 416
+
+
+@pytest.mark.parametrize("name", ["a/warning.xml", "a/page.svg", "a/large"])
+def test_what_a_browser_might_run_is_only_bytes(http, name):
+    answer = http.get(f"/{name}")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/octet-stream"
+
+
+def test_a_marked_file_is_served_under_its_name(http):
+    assert http.get("/a/field").headers["content-type"] == "application/grib"
+
+
+def test_html_is_never_served_as_html(http):
+    for path in ("/a/page.html", "/a/missing.html", "/a/", "/", "/%00", "/../etc/passwd.html"):
+        answer = http.get(path)
+        assert "html" not in answer.headers.get("content-type", "") or answer.status_code == 400
+        assert answer.status_code >= 400 or answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/.incoming/part",
+        "/%2eincoming/part",
+        "/a/.trash/b",
+        "/a/.hidden",
+        "/a/",
+        "/a",
+        "/",
+        "/missing",
+        "/a/..%2f..%2foutside",
+        "/%2e%2e/outside",
+    ],
+)
+def test_what_is_no_object_is_not_there(http, path):
+    answer = http.get(path)
+    assert answer.status_code in (400, 403, 404)
+    assert b"secret" not in answer.content
+    assert b"unfinished" not in answer.content
+
+
+def test_an_error_is_not_to_be_kept_by_caches(http):
+    answer = http.get("/a/missing.bufr")
+    assert answer.status_code == 404
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["content-type"] == "text/plain"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "MKCOL"])
+def test_objects_can_only_be_read(http, method):
+    answer = http.request(method, "/a/obs.bufr")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, HEAD"
+
+
+def test_head_tells_the_size(http):
+    answer = http.head("/a/large")
+    assert (answer.status_code, answer.headers["content-length"]) == (200, "2000000")
+
+
+def test_a_replaced_object_is_served_anew_at_once(http, web):
+    path = web.root / "a" / "replaced.bufr"
+    for content in (b"first", b"second"):
+        new = path.with_name(".new")
+        new.write_bytes(content)
+        new.replace(path)
+        assert http.get("/a/replaced.bufr").content == content
+
+
+def test_objects_are_served_over_tls_too(web, authority):
+    context = ssl.create_default_context(cafile=authority.ca_file)
+    with httpx.Client(verify=context, trust_env=False) as client:
+        answer = client.get(f"https://localhost:{web.tls_port}/data/a/obs.bufr")
+    assert answer.status_code == 200
+
+
+def test_many_download_at_once(web):
+    def download(_number: int) -> int:
+        with httpx.Client(trust_env=False) as client:
+            return len(client.get(f"{web.base_url}/a/large").content)
+
+    with ThreadPoolExecutor(20) as pool:
+        assert set(pool.map(download, range(40))) == {2_000_000}
+
+
+def test_redis_keeps_what_it_acknowledged_when_it_is_killed(tmp_path):
+    with RedisServer(tmp_path, password="secret") as server:
+        client = redis.Redis.from_url(server.url)
+        for number in range(1000):
+            client.incrby("sum", number)
+        client.close()
+        server.kill()
+        assert not server.is_running
+        server.start()
+        with redis.Redis.from_url(server.url) as client:
+            assert client.get("sum") == b"499500"
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_redis_wants_its_password(tmp_path):
+    with (
+        RedisServer(tmp_path, password="secret") as server,
+        redis.Redis(port=server.port, retry=None) as client,
+        pytest.raises(redis.AuthenticationError),
+    ):
+        client.ping()
+
+
+def test_a_killed_nginx_starts_again_although_its_workers_hold_the_port(tmp_path):
+    with Nginx(tmp_path / "nginx", root=tmp_path / "files") as nginx:
+        (nginx.root / "a").write_bytes(b"x")
+        os.kill(nginx.pid, 9)
+        nginx._process.wait()
+        nginx.start()
+        assert httpx.get(f"{nginx.base_url}/a", trust_env=False).status_code == 200
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path):
+    with (
+        RedisServer(tmp_path / "a") as first,
+        pytest.raises(StartFailed, match=f"redis: port {first.port} is taken"),
+    ):
+        RedisServer(tmp_path / "b", port=first.port).start()
+    with pytest.raises(StartFailed, match=r"redis ended with exit code 1: .*Bad directive"):
+        RedisServer(tmp_path / "c", max_memory="1gb\nno-such-directive").start()
