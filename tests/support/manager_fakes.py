@@ -1,0 +1,623 @@
+"""In-memory parts of a manager, scripted by tests, and a workbench that puts them together.
+
+Any step can be made to fail before or after it took effect (`Traps`): with `Unavailable` for an
+outage or a lost reply, with `Killed` for a process that dies there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.support.wnm import encoded, wnm
+from wis2_gc_common.decision import Decision, Held, decide, is_foreign_deletion
+from wis2_gc_common.errors import Reason, SourceError
+from wis2_gc_common.ids import item_digest
+from wis2_gc_common.integrity import DEFAULT_METHOD, new_hash
+from wis2_gc_common.metrics_catalogue import field as metric_field
+from wis2_gc_common.monitoring_event import EventLimiter
+from wis2_gc_common.queue.base import Depth, Envelope, Received
+from wis2_gc_common.registry.base import Claimed, Lease, Renewed
+from wis2_gc_manager.acknowledger import Acknowledger
+from wis2_gc_manager.acquisition import Downloads
+from wis2_gc_manager.counts import Counts
+from wis2_gc_manager.events import Events
+from wis2_gc_manager.gate import Gate
+from wis2_gc_manager.in_flight import InFlight, Item
+from wis2_gc_manager.pipeline import Pipeline
+from wis2_gc_manager.receiver import Receiver
+from wis2_gc_manager.retry import RetryPolicy
+from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from wis2_gc_common.metrics_catalogue import Metric
+    from wis2_gc_common.registry.base import Commit, Failure, Notice, ProcessStatus
+    from wis2_gc_common.store.base import Checksum
+    from wis2_gc_manager.source import OpenUpload, Request
+
+CENTRE_ID = "xx-test-global-cache"
+BASE_URL = "https://cache.test/data"
+HOUR = "2026-11-23/12"
+NEVER_S = 3600.0
+
+
+class Killed(BaseException):
+    """The process died here."""
+
+
+class Traps:
+    """Errors that wait for steps: `before` nothing has happened yet, `after` everything has."""
+
+    def __init__(self) -> None:
+        self._before: defaultdict[str, list[BaseException]] = defaultdict(list)
+        self._after: defaultdict[str, list[BaseException]] = defaultdict(list)
+
+    def before(self, step: str, *errors: BaseException) -> None:
+        self._before[step] += errors
+
+    def after(self, step: str, *errors: BaseException) -> None:
+        self._after[step] += errors
+
+    def enter(self, step: str) -> None:
+        if self._before[step]:
+            raise self._before[step].pop(0)
+
+    def leave(self, step: str) -> None:
+        if self._after[step]:
+            raise self._after[step].pop(0)
+
+
+@dataclass
+class Record:
+    held: Held | None = None
+    object_key: str | None = None
+    lease: Lease | None = None
+    is_live: bool = False
+    fence: int = 0
+    committed_fence: int = 0
+    parked: list[bytes] = field(default_factory=list)
+    failed_ids: set[str] = field(default_factory=set)
+    last_error: str = ""
+
+
+class FakeRegistry:
+    """Decides as `decision.py` does; `fails` and `commits` are what was counted."""
+
+    def __init__(self, traps: Traps) -> None:
+        self._traps = traps
+        self.records: dict[str, Record] = {}
+        self.fails: list[Failure] = []
+        self.commits: list[Commit] = []
+        self.releases: list[dict[str, Any]] = []
+        self.counts: Counter[str] = Counter()
+        self.statuses: list[ProcessStatus] = []
+        self.parked_reads = 0
+        self.is_closed = False
+
+    def expire_leases(self) -> None:
+        for record in self.records.values():
+            record.is_live = False
+
+    def park(self, data_id: str, envelope: Envelope) -> None:
+        from wis2_gc_common.queue.codec import encode_envelope
+
+        self.records.setdefault(item_digest(data_id), Record()).parked.append(
+            encode_envelope(envelope)
+        )
+
+    async def claim(self, notice: Notice, *, owner: str, worker: str, source: bytes) -> Claimed:
+        self._traps.enter("claim")
+        claimed = self._claim(notice, owner, source)
+        self._traps.leave("claim")
+        return claimed
+
+    def _claim(self, notice: Notice, owner: str, source: bytes) -> Claimed:
+        name = item_digest(notice.data_id)
+        record = self.records.setdefault(name, Record())
+        if is_foreign_deletion(record.held, rel=notice.rel, centre_id=notice.centre_id):
+            name += ":foreign"
+            record = self.records.setdefault(name, Record())
+        running = record.lease if record.is_live else None
+        is_resend = running is not None and running.owner == owner
+        held = record.held or (Held(None) if running is not None else None)
+        if held is not None:
+            pubtime = None if running is None or is_resend else running.notice.pubtime_ns
+            held = dataclasses.replace(held, running_pubtime_ns=pubtime)
+        decision = decide(
+            held, rel=notice.rel, pubtime_ns=notice.pubtime_ns, centre_id=notice.centre_id
+        )
+        if decision is Decision.BUSY:
+            record.parked.append(source)
+        if not decision.is_granted:
+            return Claimed(decision, retry_after_s=7.0 if decision is Decision.WAIT else 0.0)
+        if not is_resend:
+            record.fence += 1
+        record.is_live = True
+        record.lease = Lease(notice, owner, record.fence, name)
+        return Claimed(
+            decision,
+            lease=record.lease,
+            hour=HOUR,
+            object_key=record.object_key,
+            object_centre_id=None if record.held is None else record.held.centre_id,
+            parked=len(record.parked),
+        )
+
+    def _holds(self, lease: Lease) -> Record | None:
+        record = self.records[lease.record]
+        return record if record.lease == lease and record.is_live else None
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Renewed]:
+        self._traps.enter("renew")
+        holds = [self._holds(lease) for lease in leases]
+        return [
+            Renewed(record is not None, 0 if record is None else len(record.parked))
+            for record in holds
+        ]
+
+    async def parked(self, lease: Lease) -> list[bytes]:
+        self._traps.enter("parked")
+        self.parked_reads += 1
+        record = self._holds(lease)
+        return [] if record is None else list(record.parked)
+
+    async def fail(self, lease: Lease, failure: Failure) -> bool:
+        self._traps.enter("fail")
+        record = self._holds(lease)
+        is_first = record is not None and failure.message_id not in record.failed_ids
+        if record is not None and is_first:
+            record.failed_ids.add(failure.message_id)
+            self.fails.append(failure)
+        self._traps.leave("fail")
+        return is_first
+
+    async def commit(self, lease: Lease, commit: Commit) -> bool:
+        self._traps.enter("commit")
+        record = self.records[lease.record]
+        is_mine = record.lease == lease
+        if is_mine and record.committed_fence != lease.fence:
+            record.committed_fence = lease.fence
+            record.is_live = False
+            record.parked.clear()
+            record.object_key = commit.object_key
+            record.held = Held(
+                "deleted" if commit.outcome == "deleted" else "done",
+                lease.notice.pubtime_ns,
+                lease.notice.centre_id,
+            )
+            self.commits.append(commit)
+        self._traps.leave("commit")
+        return is_mine
+
+    async def release(
+        self, lease: Lease, *, error: str, parked_seen: int, is_final: bool
+    ) -> str:
+        self._traps.enter("release")
+        record = self._holds(lease)
+        if record is None:
+            return "lost"
+        if error and len(record.parked) > parked_seen:
+            return "more"
+        record.is_live = False
+        record.last_error = error
+        if is_final:
+            record.parked.clear()
+        self.releases.append({"error": error, "is_final": is_final})
+        self._traps.leave("release")
+        return "released"
+
+    async def look(self, data_ids: Sequence[str]) -> list[Held | None]:
+        return [self.records.get(item_digest(name), Record()).held for name in data_ids]
+
+    async def count(self, counts: Mapping[str, int]) -> None:
+        self._traps.enter("count")
+        self.counts.update(counts)
+
+    async def heartbeat(self, status: ProcessStatus) -> None:
+        self._traps.enter("heartbeat")
+        self.statuses.append(status)
+
+    async def ping(self) -> None:
+        self._traps.enter("ping")
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+class FakeQueue:
+    """Messages by uid; nothing is redelivered unless a test says so."""
+
+    visibility_s = 30.0
+
+    def __init__(self, traps: Traps) -> None:
+        self._traps = traps
+        self._ready: list[tuple[Envelope, int]] = []
+        self._arrived = asyncio.Event()
+        self.held: dict[str, tuple[Envelope, int]] = {}
+        self.delayed: list[tuple[float, Envelope]] = []
+        self.dead: list[tuple[Envelope, str, str]] = []
+        self.deleted: list[str] = []
+        self.extended: list[str] = []
+        self.asked: list[int] = []
+        self.is_closed = False
+        self._deliveries = 0
+
+    def add(self, *envelopes: Envelope, deliveries: int = 1) -> None:
+        self._ready += [(envelope, deliveries) for envelope in envelopes]
+        self._arrived.set()
+
+    def deliver(self, envelope: Envelope, deliveries: int = 1) -> Received:
+        self._deliveries += 1
+        receipt = f"receipt-{self._deliveries}"
+        self.held[receipt] = (envelope, deliveries)
+        return Received(envelope, receipt, deliveries)
+
+    def redeliver(self) -> list[Received]:
+        """All visibilities have ended."""
+        held, self.held = self.held, {}
+        return [self.deliver(envelope, deliveries + 1) for envelope, deliveries in held.values()]
+
+    def return_delayed(self) -> None:
+        """All delays are over."""
+        delayed, self.delayed = self.delayed, []
+        self.add(*(envelope for _, envelope in delayed))
+
+    async def receive(self, max_messages: int, *, wait_s: float) -> list[Received]:
+        self._traps.enter("receive")
+        self.asked.append(max_messages)
+        while not self._ready:
+            self._arrived.clear()
+            await self._arrived.wait()
+        taken, self._ready = self._ready[:max_messages], self._ready[max_messages:]
+        return [self.deliver(envelope, deliveries) for envelope, deliveries in taken]
+
+    async def extend(self, receipts: Sequence[str]) -> None:
+        self._traps.enter("extend")
+        self.extended += receipts
+
+    async def delete(self, receipts: Sequence[str]) -> None:
+        self._traps.enter("delete")
+        for receipt in receipts:
+            if self.held.pop(receipt, None) is not None:
+                self.deleted.append(receipt)
+        self._traps.leave("delete")
+
+    async def put_back(self, received: Received, *, delay_s: float, attempts: int) -> None:
+        self._traps.enter("put_back")
+        if self.held.pop(received.receipt, None) is not None:
+            envelope = dataclasses.replace(received.envelope, attempts=attempts)
+            self.delayed.append((delay_s, envelope))
+        self._traps.leave("put_back")
+
+    async def dead_letter(self, received: Received, *, reason: str, last_error: str) -> None:
+        self._traps.enter("dead_letter")
+        if self.held.pop(received.receipt, None) is not None:
+            self.dead.append((received.envelope, reason, last_error))
+
+    async def depth(self) -> Depth:
+        self._traps.enter("depth")
+        return Depth(len(self._ready), len(self.held), len(self.delayed), len(self.dead), 0.0)
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+class FakeUpload:
+    def __init__(self, store: FakeStore, key: str, media_type: str) -> None:
+        self._store = store
+        self._key = key
+        self._media_type = media_type
+        self._data = b""
+        self.is_aborted = False
+        self.is_completed = False
+
+    async def write(self, chunk: bytes) -> None:
+        self._data += chunk
+
+    async def complete(self, checksum: Checksum | None = None) -> None:
+        self._store.traps.enter("complete")
+        self._store.keep(self._key, self._data, self._media_type, checksum)
+        self.is_completed = True
+        self._store.traps.leave("complete")
+
+    async def abort(self) -> None:
+        self.is_aborted = True
+
+
+class FakeStore:
+    def __init__(self, traps: Traps) -> None:
+        self.traps = traps
+        self.objects: dict[str, bytes] = {}
+        self.media_types: dict[str, str] = {}
+        self.checksums: list[Checksum | None] = []
+        self.uploads: list[FakeUpload] = []
+        self.deletions: list[str] = []
+        self.sizes: list[int | None] = []
+        """What `size` says instead of the truth, one after the other."""
+        self.expirations: list[datetime] = []
+        self.is_closed = False
+
+    def keep(self, key: str, data: bytes, media_type: str, checksum: Checksum | None) -> None:
+        self.objects[key] = data
+        self.media_types[key] = media_type
+        self.checksums.append(checksum)
+
+    async def put(
+        self, key: str, data: bytes, *, media_type: str, checksum: Checksum | None = None
+    ) -> None:
+        self.traps.enter("put")
+        self.keep(key, data, media_type, checksum)
+        self.traps.leave("put")
+
+    async def open_upload(self, key: str, *, media_type: str) -> FakeUpload:
+        self.traps.enter("open_upload")
+        upload = FakeUpload(self, key, media_type)
+        self.uploads.append(upload)
+        return upload
+
+    async def size(self, key: str) -> int | None:
+        self.traps.enter("size")
+        if self.sizes:
+            return self.sizes.pop(0)
+        data = self.objects.get(key)
+        self.traps.leave("size")
+        return None if data is None else len(data)
+
+    async def delete(self, key: str) -> None:
+        self.traps.enter("delete_object")
+        self.deletions.append(key)
+        self.objects.pop(key, None)
+        self.traps.leave("delete_object")
+
+    async def expire(self, now: datetime) -> int:
+        self.traps.enter("expire")
+        self.expirations.append(now)
+        return 0
+
+    async def check(self) -> None:
+        self.traps.enter("check")
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+@dataclass
+class Hold:
+    """A download that goes on until the test says how it ends."""
+
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    end: asyncio.Future[bytes] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class FakeDownloader:
+    """Serves what it was told; anything else is 404. Checks nothing but the checksum."""
+
+    def __init__(self, traps: Traps) -> None:
+        self._traps = traps
+        self._answers: dict[str, list[bytes | Exception | Hold]] = {}
+        self.fetched: list[str] = []
+        self.running = 0
+        self.most_running = 0
+        self.is_closed = False
+
+    def serves(self, href: str, *answers: bytes | Exception) -> None:
+        """Answer so, one after the other; the last one for ever."""
+        self._answers[href] = list(answers)
+
+    def holds(self, href: str) -> Hold:
+        hold = Hold()
+        self._answers[href] = [hold]
+        return hold
+
+    async def fetch(self, request: Request, open_upload: OpenUpload) -> Payload:
+        self._traps.enter("fetch")
+        self.fetched.append(request.href)
+        self.running += 1
+        self.most_running = max(self.running, self.most_running)
+        try:
+            data = await self._data(request.href)
+        finally:
+            self.running -= 1
+        if isinstance(data, Exception):
+            raise data
+        method = DEFAULT_METHOD if request.integrity is None else request.integrity.method
+        hasher = new_hash(method)
+        hasher.update(data)
+        digest = hasher.digest()
+        if len(data) <= MAX_IN_MEMORY_BYTES:
+            self._traps.leave("fetch")
+            return Payload(len(data), method, digest, data=data)
+        upload = await open_upload()
+        await upload.write(data)
+        self._traps.leave("fetch")
+        return Payload(len(data), method, digest, upload=upload)
+
+    async def _data(self, href: str) -> bytes | Exception:
+        answers = self._answers.get(href)
+        if not answers:
+            return SourceError(Reason.NOT_FOUND, "404")
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if not isinstance(answer, Hold):
+            return answer
+        answer.started.set()
+        try:
+            return await answer.end
+        except asyncio.CancelledError:
+            answer.cancelled.set()
+            raise
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+class FakePublisher:
+    def __init__(self, traps: Traps) -> None:
+        self._traps = traps
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        step = "publish_event" if topic.startswith("monitor/") else "publish"
+        self._traps.enter(step)
+        self.sent.append((topic, json.loads(payload)))
+        self._traps.leave(step)
+
+    @property
+    def announced(self) -> list[dict[str, Any]]:
+        return [message for topic, message in self.sent if not topic.startswith("monitor/")]
+
+    @property
+    def events(self) -> list[tuple[str, dict[str, Any]]]:
+        return [(topic, message) for topic, message in self.sent if topic.startswith("monitor/")]
+
+    async def check(self) -> None:
+        self._traps.enter("broker")
+
+
+async def next_turn(_delay_s: float = 0.0) -> None:
+    """A sleep that takes no time."""
+    await asyncio.sleep(0)
+
+
+async def until(condition: Any, *, deadline_s: float = 10.0) -> None:
+    """Return when `condition()` is true."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, "the condition never came true"
+        await asyncio.sleep(0.002)
+
+
+class Workbench:
+    """A manager's inside on fakes. `new_process` is a restart: all that was in memory is gone."""
+
+    def __init__(
+        self,
+        *,
+        hedge_delay_s: float = NEVER_S,
+        retry_delays_s: tuple[float, ...] = (10.0, 30.0),
+        max_object_bytes: int = 100_000_000,
+        slots: int = 16,
+        event_interval_s: float = 60.0,
+    ) -> None:
+        self.traps = Traps()
+        self.registry = FakeRegistry(self.traps)
+        self.queue = FakeQueue(self.traps)
+        self.store = FakeStore(self.traps)
+        self.downloader = FakeDownloader(self.traps)
+        self.publisher = FakePublisher(self.traps)
+        self.now_ns = time.time_ns()
+        self._hedge_delay_s = hedge_delay_s
+        self._retry_delays_s = retry_delays_s
+        self._max_object_bytes = max_object_bytes
+        self._slots = slots
+        self._event_interval_s = event_interval_s
+        self.new_process()
+
+    def new_process(self) -> None:
+        self.gate = Gate(
+            {
+                "registry": self.registry.ping,
+                "queue": self.queue.depth,
+                "store": self.store.check,
+                "broker": self.publisher.check,
+            },
+            sleep=next_turn,
+            draw=lambda: 0.5,
+        )
+        self.counts = Counts()
+        self.acknowledger = Acknowledger(self.queue, self.gate)
+        self.events = Events(
+            self.publisher,
+            self.gate,
+            self.counts,
+            centre_id=CENTRE_ID,
+            limiter=EventLimiter(interval_s=self._event_interval_s),
+        )
+        self.downloads = Downloads(
+            registry=self.registry,
+            store=self.store,
+            downloader=self.downloader,
+            gate=self.gate,
+            hedge_delay_s=self._hedge_delay_s,
+            max_object_bytes=self._max_object_bytes,
+        )
+        self.pipeline = Pipeline(
+            centre_id=CENTRE_ID,
+            worker="worker",
+            data_base_url=BASE_URL,
+            retry=RetryPolicy(self._retry_delays_s, 24 * 3600.0),
+            registry=self.registry,
+            queue=self.queue,
+            store=self.store,
+            publisher=self.publisher,
+            downloads=self.downloads,
+            gate=self.gate,
+            acknowledger=self.acknowledger,
+            counts=self.counts,
+            events=self.events,
+            now_ns=lambda: self.now_ns,
+            draw=lambda: 0.0,
+        )
+        self.in_flight = InFlight(self._slots)
+        self.receiver = Receiver(self.queue, self.pipeline, self.gate, self.in_flight)
+
+    def item(self, envelope: Envelope, *, deliveries: int = 1) -> Item:
+        return Item(self.queue.deliver(envelope, deliveries))
+
+    def begin(self, envelope: Envelope) -> Item:
+        """Start the work on one message, as the receiver does."""
+        item = self.item(envelope)
+        item.task = asyncio.get_running_loop().create_task(self.pipeline.handle(item))
+        return item
+
+    async def handle(self, envelope: Envelope, *, deliveries: int = 1) -> Item:
+        """Work on one message to its end, and see what follows in the background."""
+        item = self.item(envelope, deliveries=deliveries)
+        await self.pipeline.handle(item)
+        await self.settle()
+        return item
+
+    async def settle(self) -> None:
+        await self.acknowledger.flush()
+        await self.downloads.close()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def redeliver(self) -> None:
+        """Every lease and visibility has ended: work on what comes again, to its end."""
+        self.registry.expire_leases()
+        for received in self.queue.redeliver():
+            await self.pipeline.handle(Item(received))
+        await self.settle()
+
+    async def counted(self, metric: Metric, *labels: str) -> int:
+        await self.counts.flush(self.registry)
+        return self.registry.counts[metric_field(metric, *labels)]
+
+
+def envelope_of(
+    *,
+    topic: str = "origin/a/wis2/yy-met/data/core/weather/surface-based-observations/synop",
+    attempts: int = 0,
+    arrived_ms: int | None = None,
+    payload: bytes | None = None,
+    **notification: Any,
+) -> Envelope:
+    """Return an envelope; further keywords go to `tests.support.wnm.wnm`."""
+    return Envelope(
+        topic=topic,
+        payload=encoded(wnm(**notification)) if payload is None else payload,
+        broker="test",
+        arrived_ms=time.time_ns() // 1_000_000 if arrived_ms is None else arrived_ms,
+        attempts=attempts,
+    )

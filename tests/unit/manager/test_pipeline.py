@@ -1,0 +1,695 @@
+"""Each outcome of one queued notification: what is stored, announced, counted, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+
+import pytest
+
+from tests.support.manager_fakes import (
+    BASE_URL,
+    CENTRE_ID,
+    HOUR,
+    FakeUpload,
+    Workbench,
+    envelope_of,
+    next_turn,
+    until,
+)
+from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
+from wis2_gc_common.errors import (
+    HostBusy,
+    IntegrityFailed,
+    Overridden,
+    Reason,
+    Refused,
+    SourceError,
+    Unavailable,
+)
+from wis2_gc_common.ids import message_id
+from wis2_gc_common.metrics_catalogue import (
+    DEAD_LETTERS,
+    ITEMS_DROPPED,
+    MONITORING_EVENTS,
+    SOURCE_FAILURES,
+)
+from wis2_gc_manager.retry import MAX_DELIVERIES
+
+HREF = "https://node.yy.test/data/obs.bufr"
+OTHER = "https://cache.zz.test/data/obs.bufr"
+DATA = b"BUFR" * 1000
+PUBTIME = "2026-11-23T12:00:00Z"
+
+
+@pytest.fixture
+def bench() -> Workbench:
+    return Workbench()
+
+
+def link_of(message: dict, rel: str = "canonical") -> dict:
+    return next(link for link in message["links"] if link["rel"] == rel)
+
+
+class TestCaching:
+    async def test_a_linked_item_is_stored_announced_committed_and_deleted(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        data_id = unique_data_id()
+        await bench.handle(envelope_of(data_id=data_id, href=HREF))
+        [(key, stored)] = bench.store.objects.items()
+        assert stored == DATA
+        assert key.startswith(f"{HOUR}/yy-met/data/core/")
+        assert key.endswith("/obs.bufr")
+        [message] = bench.publisher.announced
+        assert link_of(message)["href"] == f"{BASE_URL}/{key}"
+        assert link_of(message)["length"] == len(DATA)
+        assert message["properties"]["global-cache"] == CENTRE_ID
+        assert message["properties"]["integrity"] == integrity_of(DATA)
+        [commit] = bench.registry.commits
+        assert commit.outcome == "cached"
+        assert commit.centre_id == "yy-met"
+        assert commit.dataserver == "node.yy.test"
+        assert commit.object_key == key
+        assert commit.size_bytes == len(DATA)
+        assert not commit.is_metadata
+        assert bench.registry.fails == []
+        assert len(bench.queue.deleted) == 1
+
+    async def test_it_is_announced_on_its_own_topic_below_cache(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        await bench.handle(
+            envelope_of(topic="origin/a/wis2/yy-met/metadata", data_id="d", href=HREF)
+        )
+        [(topic, _)] = bench.publisher.sent
+        assert topic == "cache/a/wis2/yy-met/metadata"
+        assert bench.registry.commits[0].is_metadata
+
+    async def test_the_store_learns_the_safe_type_and_the_checksum(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        await bench.handle(envelope_of(data_id="d", href=HREF, media_type="text/html"))
+        assert list(bench.store.media_types.values()) == ["application/octet-stream"]
+        [checksum] = bench.store.checksums
+        assert (checksum.method, checksum.digest) == ("sha512", hashlib.sha512(DATA).digest())
+
+    async def test_inline_data_needs_no_download_and_counts_for_the_links_host(self, bench):
+        await bench.handle(envelope_of(data_id="d", href=HREF, content=inline(b"small")))
+        assert bench.downloader.fetched == []
+        assert list(bench.store.objects.values()) == [b"small"]
+        [commit] = bench.registry.commits
+        assert (commit.dataserver, commit.size_bytes) == ("node.yy.test", 5)
+        assert bench.publisher.announced[0]["properties"]["content"] == inline(b"small")
+
+    @pytest.mark.parametrize(
+        "properties",
+        [
+            {"content": inline(b"small", size=4)},
+            {"content": {"encoding": "base64", "value": "!!", "size": 5}},
+            {"content": inline(b"small"), "integrity": integrity_of(b"other")},
+            {"content": inline(b"small"), "length": 4000},
+            {"content": {"encoding": "base64", "value": 5}},
+        ],
+        ids=["size", "encoding", "integrity", "length", "shape"],
+    )
+    async def test_broken_inline_data_falls_back_to_the_link_and_is_not_passed_on(
+        self, bench, properties
+    ):
+        bench.downloader.serves(HREF, DATA)
+        await bench.handle(envelope_of(data_id="d", href=HREF, **properties))
+        assert list(bench.store.objects.values()) == [DATA]
+        assert "content" not in bench.publisher.announced[0]["properties"]
+        assert bench.registry.fails == []
+        assert [commit.outcome for commit in bench.registry.commits] == ["cached"]
+
+    async def test_another_caches_link_counts_for_that_cache(self, bench):
+        bench.downloader.serves(OTHER, DATA)
+        await bench.handle(
+            envelope_of(data_id="d", href=OTHER, global_cache="zz-other-global-cache")
+        )
+        [commit] = bench.registry.commits
+        assert (commit.centre_id, commit.dataserver) == ("zz-other-global-cache", "cache.zz.test")
+
+    async def test_a_large_body_streams_into_an_upload(self, bench):
+        data = bytes(2_000_000)
+        bench.downloader.serves(HREF, data)
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert list(bench.store.objects.values()) == [data]
+        [upload] = bench.store.uploads
+        assert upload.is_completed
+        assert not upload.is_aborted
+        assert bench.registry.commits[0].size_bytes == len(data)
+
+    async def test_the_delay_is_from_pubtime_to_the_puback(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        bench.now_ns = 1_795_435_203_500_000_000  # 2026-11-23T12:00:03.5Z
+        await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
+        assert bench.registry.commits[0].delay_s == pytest.approx(3.5)
+
+    async def test_a_pubtime_in_the_future_is_no_negative_delay(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2099-01-01T00:00:00Z"))
+        assert bench.registry.commits[0].delay_s == 0
+
+    async def test_an_update_replaces_the_record_and_deletes_no_object(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        first = envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z")
+        second = envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:05:00Z", rel="update")
+        await bench.handle(first)
+        await bench.handle(second)
+        assert len(bench.store.objects) == 2
+        assert bench.store.deletions == []
+        assert [commit.outcome for commit in bench.registry.commits] == ["cached", "cached"]
+
+    async def test_what_is_not_visible_in_full_is_not_announced(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        bench.store.sizes = [None, 7]
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert len(bench.store.checksums) == 3  # stored until it was there whole
+        assert len(bench.publisher.announced) == 1
+        assert len(bench.registry.commits) == 1
+
+    async def test_what_no_notification_can_announce_is_given_up_and_not_stored(self, bench):
+        href = "https://a.test/b"
+        bench.downloader.serves(href, DATA)
+        message = wnm(data_id="d", href=href, integrity=integrity_of(DATA), padding="")
+        room = 8192 - len(json.dumps(message, separators=(",", ":")))
+        message["properties"]["padding"] = "x" * room
+        payload = json.dumps(message, separators=(",", ":")).encode()
+        await bench.handle(envelope_of(payload=payload))
+        assert bench.store.objects == {}
+        assert bench.publisher.announced == []
+        [release] = bench.registry.releases
+        assert release["is_final"]
+        assert release["error"].startswith("republish_oversize")
+        assert len(bench.queue.deleted) == 1
+
+
+class TestNotCaching:
+    async def test_cache_false_is_announced_with_its_links_and_nothing_is_fetched(self, bench):
+        await bench.handle(envelope_of(data_id="d", href=HREF, cache=False, pubtime=PUBTIME))
+        assert bench.downloader.fetched == []
+        assert bench.store.objects == {}
+        [message] = bench.publisher.announced
+        assert link_of(message)["href"] == HREF
+        assert message["properties"]["cache"] is False
+        [commit] = bench.registry.commits
+        assert (commit.outcome, commit.centre_id) == ("uncached", "yy-met")
+        assert bench.publisher.events == []
+
+    async def test_an_announced_length_over_the_limit_is_an_override_with_its_event(self):
+        bench = Workbench(max_object_bytes=1000)
+        await bench.handle(envelope_of(data_id="d", href=HREF, length=1001))
+        assert bench.downloader.fetched == []
+        assert link_of(bench.publisher.announced[0])["href"] == HREF
+        assert [commit.outcome for commit in bench.registry.commits] == ["override"]
+        [(topic, event)] = bench.publisher.events
+        assert topic == "monitor/a/wis2/yy-met"
+        assert event["data"]["subtype"] == "gc-alert"
+        assert await bench.counted(MONITORING_EVENTS, "gc-alert") == 1
+
+    async def test_a_body_over_the_limit_is_an_override(self, bench):
+        bench.downloader.serves(HREF, Overridden(Reason.TOO_LARGE, "more than 1 GB"))
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert [commit.outcome for commit in bench.registry.commits] == ["override"]
+        assert bench.registry.fails == []
+        assert len(bench.publisher.events) == 1
+
+    async def test_every_override_has_an_event_however_many_there_are(self):
+        bench = Workbench(max_object_bytes=1000)
+        for number in range(3):
+            await bench.handle(envelope_of(data_id=f"d{number}", href=HREF, length=1001))
+        assert len(bench.publisher.events) == 3
+
+    async def test_a_broker_that_refuses_the_event_does_not_stop_the_item(self):
+        bench = Workbench(max_object_bytes=1000)
+        bench.traps.before("publish_event", *[Unavailable("broker", "no")] * 20)
+        await bench.handle(envelope_of(data_id="d", href=HREF, length=1001))
+        assert [commit.outcome for commit in bench.registry.commits] == ["override"]
+        assert await bench.counted(MONITORING_EVENTS, "gc-alert") == 0
+
+    async def test_a_parked_link_to_something_large_does_not_decide_over_anothers_item(self):
+        bench = Workbench(max_object_bytes=5000)
+        envelope = envelope_of(data_id="d", href=HREF, pubtime=PUBTIME)
+        bench.registry.park(
+            "d", envelope_of(data_id="d", href=OTHER, pubtime=PUBTIME, length=99_999)
+        )
+        third = "https://third.test/obs"
+        bench.registry.park("d", envelope_of(data_id="d", href=third, pubtime=PUBTIME))
+        bench.downloader.serves(third, DATA)
+        await bench.handle(envelope)
+        assert [commit.outcome for commit in bench.registry.commits] == ["cached"]
+        assert bench.publisher.events == []
+
+
+class TestDeletion:
+    async def test_it_is_announced_before_our_object_goes(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
+        [key] = bench.store.objects
+        sent_when_deleted = []
+        delete = bench.store.delete
+
+        async def watched(key: str) -> None:
+            sent_when_deleted.append(len(bench.publisher.announced))
+            await delete(key)
+
+        bench.store.delete = watched
+        await bench.handle(
+            envelope_of(data_id="d", href=HREF, rel="deletion", pubtime="2026-11-23T13:00:00Z")
+        )
+        assert bench.store.deletions == [key]
+        assert sent_when_deleted == [2]
+        assert link_of(bench.publisher.announced[1], "deletion")["href"] == HREF
+        assert [commit.outcome for commit in bench.registry.commits] == ["cached", "deleted"]
+        assert len(bench.queue.deleted) == 2
+
+    async def test_of_an_item_that_we_never_had_it_is_announced_too(self, bench):
+        await bench.handle(envelope_of(data_id="d", href=HREF, rel="deletion"))
+        assert len(bench.publisher.announced) == 1
+        assert bench.store.deletions == []
+        assert [commit.outcome for commit in bench.registry.commits] == ["deleted"]
+
+    async def test_of_another_centres_item_it_leaves_the_object(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
+        await bench.handle(
+            envelope_of(
+                topic="origin/a/wis2/zz-evil/data/core/weather/observations",
+                data_id="d",
+                href=HREF,
+                rel="deletion",
+                pubtime="2026-11-23T13:00:00Z",
+            )
+        )
+        assert len(bench.publisher.announced) == 2
+        assert len(bench.store.objects) == 1
+
+
+class TestDropping:
+    async def test_a_duplicate_is_counted_and_changes_nothing(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        for _ in range(2):
+            await bench.handle(envelope_of(data_id="d", href=HREF, pubtime=PUBTIME))
+        assert len(bench.publisher.announced) == 1
+        assert len(bench.registry.commits) == 1
+        assert len(bench.queue.deleted) == 2
+        assert await bench.counted(ITEMS_DROPPED, "duplicate") == 1
+
+    @pytest.mark.parametrize(
+        ("rel", "pubtime", "reason"),
+        [
+            ("canonical", "2026-11-23T11:00:00Z", "stale"),
+            ("canonical", "2026-11-23T13:00:00Z", "repeat"),
+        ],
+    )
+    async def test_what_the_decision_table_refuses_is_counted_under_its_name(
+        self, bench, rel, pubtime, reason
+    ):
+        bench.downloader.serves(HREF, DATA)
+        await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
+        await bench.handle(envelope_of(data_id="d", href=HREF, rel=rel, pubtime=pubtime))
+        assert await bench.counted(ITEMS_DROPPED, reason) == 1
+        assert len(bench.publisher.announced) == 1
+
+    @pytest.mark.parametrize(
+        ("envelope", "reason"),
+        [
+            (envelope_of(data_id="d", global_cache=CENTRE_ID), "own"),
+            (
+                envelope_of(
+                    topic="origin/a/wis2/yy-met/data/recommended/ocean/waves", data_id="d"
+                ),
+                "recommended",
+            ),
+        ],
+    )
+    async def test_our_own_and_recommended_ones_that_got_into_the_queue_are_dropped(
+        self, bench, envelope, reason
+    ):
+        await bench.handle(envelope)
+        assert await bench.counted(ITEMS_DROPPED, reason) == 1
+        assert bench.registry.records == {}
+        assert len(bench.queue.deleted) == 1
+
+    async def test_an_invalid_notification_is_counted_and_its_centre_told(self, bench):
+        await bench.handle(envelope_of(payload=b"{"))
+        assert await bench.counted(ITEMS_DROPPED, "invalid_json") == 1
+        assert len(bench.queue.deleted) == 1
+        [(topic, event)] = bench.publisher.events
+        assert topic == "monitor/a/wis2/yy-met"
+        assert event["data"]["subtype"] == "gc-error"
+        assert await bench.counted(MONITORING_EVENTS, "gc-error") == 1
+
+    async def test_a_centre_is_not_told_of_each_of_a_hundred_invalid_ones(self, bench):
+        for _ in range(100):
+            await bench.handle(envelope_of(payload=b"{"))
+        assert await bench.counted(ITEMS_DROPPED, "invalid_json") == 100
+        assert len(bench.publisher.events) == 1
+
+    async def test_an_invalid_topic_is_counted_and_nobody_told(self, bench):
+        await bench.handle(envelope_of(topic="origin/a/wis2/NONSENSE/#", data_id="d"))
+        assert await bench.counted(ITEMS_DROPPED, "invalid_topic") == 1
+        assert bench.publisher.events == []
+
+    async def test_an_event_that_does_not_get_out_is_not_counted_and_fails_nothing(self, bench):
+        bench.traps.before("publish_event", Unavailable("broker"))
+        await bench.handle(envelope_of(payload=b"{"))
+        assert await bench.counted(MONITORING_EVENTS, "gc-error") == 0
+        assert len(bench.queue.deleted) == 1
+
+
+class TestInProgressElsewhere:
+    async def test_the_same_version_is_parked_with_its_holder_and_its_message_deleted(self, bench):
+        hold = bench.downloader.holds(HREF)
+        item = bench.begin(envelope_of(data_id="d", href=HREF, pubtime=PUBTIME))
+        await hold.started.wait()
+        await bench.handle(envelope_of(data_id="d", href=OTHER, pubtime=PUBTIME))
+        assert len(bench.queue.deleted) == 1
+        [record] = bench.registry.records.values()
+        assert len(record.parked) == 1
+        hold.end.set_result(DATA)
+        await item.task
+        assert len(bench.publisher.announced) == 1
+
+    async def test_another_version_comes_back_after_the_lease_as_it_was(self, bench):
+        hold = bench.downloader.holds(HREF)
+        item = bench.begin(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
+        await hold.started.wait()
+        later = envelope_of(
+            data_id="d", href=OTHER, pubtime="2026-11-23T13:00:00Z", rel="update", attempts=1
+        )
+        await bench.handle(later)
+        assert bench.queue.delayed == [(7.0, later)]
+        hold.end.set_result(DATA)
+        await item.task
+
+
+class TestFailing:
+    async def test_a_failed_source_is_counted_once_and_the_item_comes_back(self, bench):
+        bench.downloader.serves(HREF, SourceError(Reason.NOT_FOUND, "404"))
+        await bench.handle(envelope_of(data_id="d", href=HREF, message_id="m-1"))
+        [failure] = bench.registry.fails
+        assert failure.kind == "download"
+        assert failure.message_id == "m-1"
+        assert failure.centre_id == "yy-met"
+        assert failure.dataserver == "node.yy.test"
+        assert failure.reason == "not_found"
+        [(delay_s, envelope)] = bench.queue.delayed
+        assert delay_s == 10.0
+        assert envelope.attempts == 1
+        assert bench.registry.releases == [{"error": "not_found: 404", "is_final": False}]
+        assert bench.publisher.sent == []
+        assert bench.registry.commits == []
+
+    async def test_a_retry_that_succeeds_leaves_the_one_failure_counted(self, bench):
+        bench.downloader.serves(HREF, SourceError(Reason.TIMEOUT), SourceError(Reason.DNS), DATA)
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        for _ in range(2):
+            [(_, envelope)] = bench.queue.delayed
+            bench.queue.delayed.clear()
+            await bench.handle(envelope)
+        assert len(bench.registry.fails) == 1
+        assert [commit.outcome for commit in bench.registry.commits] == ["cached"]
+
+    async def test_after_the_last_retry_the_item_is_given_up_on_record_and_its_centre_told(
+        self, bench
+    ):
+        bench.downloader.serves(HREF, SourceError(Reason.NOT_FOUND, "404"))
+        await bench.handle(envelope_of(data_id="d", href=HREF, attempts=2))
+        assert bench.registry.releases == [{"error": "not_found: 404", "is_final": True}]
+        assert bench.queue.delayed == []
+        assert len(bench.queue.deleted) == 1
+        [(topic, event)] = bench.publisher.events
+        assert topic == "monitor/a/wis2/yy-met"
+        assert "not_found" in event["data"]["content"]["description"]
+        assert bench.pipeline.tally.failed == 1
+
+    async def test_data_with_the_wrong_checksum_is_an_integrity_failure(self, bench):
+        bench.downloader.serves(HREF, IntegrityFailed(Reason.INTEGRITY, "sha512"))
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert [failure.kind for failure in bench.registry.fails] == ["integrity"]
+        assert bench.store.objects == {}
+
+    async def test_inline_data_with_the_wrong_checksum_and_a_dead_link_is_an_integrity_failure(
+        self, bench
+    ):
+        await bench.handle(
+            envelope_of(
+                data_id="d",
+                href=HREF,
+                content=inline(b"small"),
+                integrity=integrity_of(b"other"),
+            )
+        )
+        assert [failure.kind for failure in bench.registry.fails] == ["integrity"]
+
+    async def test_inline_data_of_the_wrong_size_and_a_dead_link_is_a_failed_download(self, bench):
+        await bench.handle(envelope_of(data_id="d", href=HREF, content=inline(b"small", size=4)))
+        assert [failure.kind for failure in bench.registry.fails] == ["download"]
+
+    async def test_a_refused_address_is_counted_and_not_tried_again(self, bench):
+        bench.downloader.serves(HREF, Refused(Reason.FORBIDDEN_ADDRESS, "127.0.0.1"))
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert [failure.reason for failure in bench.registry.fails] == ["forbidden_address"]
+        assert bench.registry.releases[0]["is_final"]
+        assert bench.queue.delayed == []
+
+    async def test_a_server_that_says_when_to_come_back_is_obeyed(self, bench):
+        bench.downloader.serves(HREF, SourceError(Reason.SERVER_ERROR, retry_after_s=120.0))
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert bench.queue.delayed[0][0] == 120.0
+
+    async def test_a_busy_host_costs_no_attempt_and_counts_nothing(self, bench):
+        bench.downloader.serves(HREF, HostBusy(Reason.CIRCUIT_OPEN, retry_after_s=9.0))
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        [(delay_s, envelope)] = bench.queue.delayed
+        assert (delay_s, envelope.attempts) == (9.0, 0)
+        assert bench.registry.fails == []
+        assert bench.registry.releases == [{"error": "", "is_final": False}]
+
+    async def test_an_item_past_its_useful_life_is_given_up(self, bench):
+        bench.downloader.serves(HREF, SourceError(Reason.TIMEOUT))
+        day_ago_ms = time.time_ns() // 1_000_000 - 24 * 3_600_000
+        await bench.handle(envelope_of(data_id="d", href=HREF, arrived_ms=day_ago_ms))
+        assert bench.registry.releases[0]["is_final"]
+
+
+class TestUnexpected:
+    async def test_a_bug_hands_the_item_back_counted_and_later_each_time(self, bench):
+        envelope = envelope_of(data_id="d", href=HREF)
+        delays = []
+        for _ in range(7):
+            bench.traps.before("fetch", ZeroDivisionError("a bug"))
+            await bench.handle(envelope)
+            [(delay_s, envelope)] = bench.queue.delayed
+            bench.queue.delayed.clear()
+            delays.append(delay_s)
+        assert delays == sorted(delays)
+        assert envelope.attempts == 7
+        assert await bench.counted(SOURCE_FAILURES, "unexpected") == 7
+        [record] = bench.registry.records.values()
+        assert record.last_error == "unexpected: ZeroDivisionError: a bug"
+        assert bench.registry.fails == []
+
+    async def test_the_eighth_time_the_message_is_a_dead_letter(self, bench):
+        bench.traps.before("fetch", ZeroDivisionError("a bug"))
+        envelope = envelope_of(data_id="d", href=HREF, attempts=7)
+        await bench.handle(envelope)
+        assert bench.queue.dead == [
+            (envelope, "unexpected", "unexpected: ZeroDivisionError: a bug")
+        ]
+        assert bench.registry.releases[0]["is_final"]
+        assert await bench.counted(DEAD_LETTERS, "unexpected") == 1
+
+    async def test_a_message_that_kills_its_workers_is_buried_untouched(self, bench):
+        envelope = envelope_of(data_id="d", href=HREF)
+        await bench.handle(envelope, deliveries=MAX_DELIVERIES + 1)
+        [(buried, reason, _)] = bench.queue.dead
+        assert buried == envelope
+        assert reason == "unexpected"
+        assert bench.registry.records == {}
+        assert await bench.counted(DEAD_LETTERS, "unexpected") == 1
+
+    async def test_the_last_delivery_allowed_is_worked_on(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        await bench.handle(envelope_of(data_id="d", href=HREF), deliveries=MAX_DELIVERIES)
+        assert len(bench.registry.commits) == 1
+
+    async def test_a_bug_in_the_way_back_leaves_the_message_to_its_visibility(self, bench):
+        bench.traps.before("fetch", ZeroDivisionError("a bug"))
+        bench.traps.before("put_back", ZeroDivisionError("another"))
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert len(bench.queue.held) == 1
+        assert bench.queue.delayed == []
+
+
+class TestLosingTheLease:
+    async def test_a_commit_that_comes_too_late_counts_nothing_and_leaves_the_message(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        item = bench.item(envelope_of(data_id="d", href=HREF))
+
+        async def taken_over(_lease, _commit) -> bool:
+            return False
+
+        bench.registry.commit = taken_over
+        await bench.pipeline.handle(item)
+        await bench.settle()
+        assert bench.queue.deleted == []
+        assert bench.queue.delayed == []
+        assert len(bench.queue.held) == 1
+        assert bench.pipeline.tally.cached == 0
+
+    async def test_a_release_of_a_lost_lease_leaves_the_message(self, bench):
+        bench.downloader.serves(HREF, SourceError(Reason.TIMEOUT))
+        item = bench.item(envelope_of(data_id="d", href=HREF))
+
+        async def lost(*_args, **_options) -> str:
+            return "lost"
+
+        bench.registry.release = lost
+        await bench.pipeline.handle(item)
+        assert bench.queue.delayed == []
+        assert len(bench.queue.held) == 1
+
+    async def test_a_lost_item_is_cancelled_without_a_word(self, bench):
+        hold = bench.downloader.holds(HREF)
+        item = bench.begin(envelope_of(data_id="d", href=HREF))
+        await hold.started.wait()
+        item.lose()
+        await item.task
+        await bench.settle()
+        assert hold.cancelled.is_set()
+        assert bench.registry.releases == []
+        assert bench.queue.delayed == []
+        assert len(bench.queue.held) == 1
+
+    async def test_an_item_that_is_being_committed_is_not_cancelled(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        commit = bench.registry.commit
+        items = []
+
+        async def slow(lease, outcome) -> bool:
+            items[0].lose()
+            await next_turn()
+            return await commit(lease, outcome)
+
+        bench.registry.commit = slow
+        items.append(bench.begin(envelope_of(data_id="d", href=HREF)))
+        await items[0].task
+        await bench.settle()
+        assert len(bench.queue.deleted) == 1
+
+
+class TestOutages:
+    @pytest.mark.parametrize(
+        ("step", "part"),
+        [
+            ("claim", "registry"),
+            ("fetch", "store"),
+            ("put", "store"),
+            ("size", "store"),
+            ("publish", "broker"),
+            ("commit", "registry"),
+            ("delete", "queue"),
+        ],
+    )
+    @pytest.mark.parametrize("when", ["before", "after"])
+    async def test_an_outage_at_any_step_costs_the_item_nothing(self, bench, step, part, when):
+        bench.downloader.serves(HREF, DATA)
+        getattr(bench.traps, when)(step, Unavailable(part, "away"), Unavailable(part, "away"))
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert [commit.outcome for commit in bench.registry.commits] == ["cached"]
+        assert {message["id"] for message in bench.publisher.announced} == {
+            bench.publisher.announced[0]["id"]
+        }
+        assert bench.registry.fails == []
+        assert bench.queue.delayed == []
+        assert len(bench.queue.deleted) == 1
+        assert bench.queue.held == {}
+
+    @pytest.mark.parametrize("step", ["fail", "release", "put_back"])
+    @pytest.mark.parametrize("when", ["before", "after"])
+    async def test_an_outage_while_a_failure_is_recorded_counts_it_once(self, bench, step, when):
+        bench.downloader.serves(HREF, SourceError(Reason.TIMEOUT))
+        part = "queue" if step == "put_back" else "registry"
+        if (step, when) != ("release", "after"):
+            getattr(bench.traps, when)(step, Unavailable(part, "away"))
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert len(bench.registry.fails) == 1
+        assert [envelope.attempts for _, envelope in bench.queue.delayed] == [1]
+
+    async def test_an_upload_whose_store_goes_away_is_aborted_and_downloaded_again(self, bench):
+        data = bytes(2_000_000)
+        bench.downloader.serves(HREF, data)
+        bench.traps.before("complete", Unavailable("store", "away"))
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        first, second = bench.store.uploads
+        assert first.is_aborted
+        assert second.is_completed
+        assert bench.downloader.fetched == [HREF, HREF]
+        assert bench.registry.fails == []
+        assert len(bench.registry.commits) == 1
+
+    @pytest.mark.parametrize("data", [DATA, bytes(2_000_000)], ids=["small", "large"])
+    async def test_a_part_that_refuses_just_this_item_does_not_hold_it_for_ever(self, bench, data):
+        bench.downloader.serves(HREF, data)
+        step = "put" if data is DATA else "complete"
+        bench.traps.before(step, *[Unavailable("store", "no room")] * 20)
+        await bench.handle(envelope_of(data_id="d", href=HREF, attempts=1))
+        [(delay_s, envelope)] = bench.queue.delayed
+        assert delay_s == 60.0
+        assert envelope.attempts == 1
+        assert bench.registry.releases == [{"error": "", "is_final": False}]
+        assert all(upload.is_aborted for upload in bench.store.uploads)
+
+    async def test_the_message_id_is_the_deterministic_one(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
+        wanted = message_id(CENTRE_ID, "d", 1_795_435_200_000_000_000, "canonical")
+        assert [message["id"] for message in bench.publisher.announced] == [wanted]
+
+
+class TestStopping:
+    async def test_a_cancelled_item_is_handed_back_as_if_never_touched(self, bench):
+        hold = bench.downloader.holds(HREF)
+        item = bench.begin(envelope_of(data_id="d", href=HREF, attempts=1))
+        await hold.started.wait()
+        item.task.cancel()
+        await until(item.task.done)
+        assert item.task.cancelled()
+        await bench.pipeline.hand_back(item, delay_s=0.0)
+        await bench.settle()
+        assert hold.cancelled.is_set()
+        assert bench.registry.releases == [{"error": "", "is_final": False}]
+        [(delay_s, envelope)] = bench.queue.delayed
+        assert (delay_s, envelope.attempts) == (0.0, 1)
+
+    async def test_handing_back_never_raises(self, bench):
+        for error in (Unavailable("registry"), ZeroDivisionError()):
+            hold = bench.downloader.holds(HREF)
+            item = bench.begin(envelope_of(data_id=unique_data_id(), href=HREF))
+            await hold.started.wait()
+            item.task.cancel()
+            await until(item.task.done)
+            bench.traps.before("release", error)
+            await bench.pipeline.hand_back(item, delay_s=0.0)
+
+    async def test_a_cancelled_upload_is_aborted(self, bench):
+        bench.downloader.serves(HREF, bytes(2_000_000))
+        completing = []
+
+        async def hang(self: FakeUpload, checksum=None) -> None:
+            completing.append(self)
+            await next_turn()
+            item.task.cancel()
+            for _ in range(3):
+                await next_turn()
+
+        complete, FakeUpload.complete = FakeUpload.complete, hang
+        try:
+            item = bench.begin(envelope_of(data_id="d", href=HREF))
+            await until(lambda: item.task.done())
+        finally:
+            FakeUpload.complete = complete
+        assert item.task.cancelled()
+        assert completing[0].is_aborted
