@@ -1,0 +1,117 @@
+"""Delays, attempts and ends of items whose sources all failed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wis2_gc_common.errors import Reason
+from wis2_gc_manager.retry import (
+    HOPELESS,
+    JITTER,
+    MAX_ATTEMPTS,
+    MAX_RETRY_AFTER_S,
+    MIN_BUSY_S,
+    Exhausted,
+    GiveUp,
+    RetryPolicy,
+    Return,
+    after_exhausted,
+    after_unexpected,
+)
+
+POLICY = RetryPolicy(delays_s=(10.0, 30.0, 120.0), useful_life_s=86_400.0)
+
+
+def failed(*reasons: Reason, retry_after_s: float | None = None, busy_s: float | None = None):
+    return Exhausted(reasons or (Reason.NOT_FOUND,), retry_after_s, busy_s)
+
+
+def after(exhausted: Exhausted, *, attempts: int = 0, age_s: float = 0.0, draw: float = 0.0):
+    return after_exhausted(exhausted, POLICY, attempts=attempts, age_s=age_s, draw=draw)
+
+
+@pytest.mark.parametrize(("attempts", "delay_s"), [(0, 10.0), (1, 30.0), (2, 120.0)])
+def test_each_attempt_waits_its_own_delay(attempts, delay_s):
+    assert after(failed(), attempts=attempts) == Return(delay_s, attempts + 1)
+
+
+def test_after_the_last_delay_it_is_given_up():
+    assert after(failed(), attempts=3) == GiveUp()
+
+
+def test_jitter_only_lengthens_the_delay():
+    assert after(failed(), draw=0.999).delay_s == pytest.approx(10.0 * (1 + JITTER), rel=1e-3)
+
+
+def test_a_longer_wait_that_the_server_asked_for_counts():
+    assert after(failed(retry_after_s=300.0)) == Return(300.0, 1)
+    assert after(failed(retry_after_s=3.0)) == Return(10.0, 1)
+
+
+def test_a_server_cannot_send_us_away_for_a_day():
+    assert after(failed(retry_after_s=1e9)).delay_s == MAX_RETRY_AFTER_S
+
+
+def test_past_its_useful_life_it_is_given_up():
+    assert after(failed(), age_s=86_391.0) == GiveUp()
+    assert after(failed(), age_s=86_390.0) == Return(10.0, 1)
+
+
+@pytest.mark.parametrize("reason", sorted(HOPELESS))
+def test_what_can_never_work_is_given_up_at_once(reason):
+    assert after(failed(reason)) == GiveUp()
+
+
+def test_one_hopeless_source_does_not_condemn_the_others():
+    assert after(failed(Reason.INVALID_URL, Reason.TIMEOUT)) == Return(10.0, 1)
+
+
+def test_busy_alone_costs_no_attempt():
+    assert after(Exhausted((), None, 7.0), attempts=2) == Return(7.0, 2)
+    assert after(Exhausted((), None, 0.0)) == Return(MIN_BUSY_S, 0)
+
+
+def test_failed_and_busy_costs_an_attempt_while_there_are_any():
+    assert after(failed(busy_s=7.0)) == Return(10.0, 1)
+    assert after(failed(busy_s=7.0), attempts=3) == Return(7.0, 3)
+    assert after(failed(Reason.INVALID_URL, busy_s=7.0)) == Return(7.0, 0)
+
+
+def test_busy_for_a_day_is_given_up_too():
+    assert after(Exhausted((), None, 7.0), age_s=86_400.0) == GiveUp()
+
+
+def test_an_item_none_of_whose_sources_was_tried_is_given_up():
+    assert after(Exhausted((), None, None)) == GiveUp()
+
+
+@given(
+    reasons=st.lists(st.sampled_from(Reason), max_size=4),
+    retry_after_s=st.none() | st.floats(0, 1e12),
+    busy_s=st.none() | st.floats(0, 1e12),
+    age_s=st.floats(-10, 1e6),
+    draw=st.floats(0, 1, exclude_max=True),
+)
+def test_failing_for_ever_it_ends(reasons, retry_after_s, busy_s, age_s, draw):
+    exhausted = Exhausted(tuple(reasons), retry_after_s, busy_s)
+    attempts, rounds = 0, 0
+    while True:
+        verdict = after(exhausted, attempts=attempts, age_s=age_s, draw=draw)
+        if isinstance(verdict, GiveUp):
+            break
+        assert verdict.delay_s >= MIN_BUSY_S
+        assert age_s + verdict.delay_s <= POLICY.useful_life_s
+        age_s += max(verdict.delay_s, 60.0)
+        attempts = verdict.attempts
+        rounds += 1
+        assert rounds < 2000
+
+
+def test_bugs_wait_longer_each_time_and_end_with_the_dead_letters():
+    verdicts = [after_unexpected(attempts) for attempts in range(MAX_ATTEMPTS)]
+    delays = [verdict.delay_s for verdict in verdicts[:-1]]
+    assert delays == sorted(delays)
+    assert verdicts[-1] == GiveUp()
+    assert after_unexpected(100) == GiveUp()
