@@ -39,7 +39,7 @@ from wis2_gc_common.errors import (
 )
 from wis2_gc_common.integrity import Integrity
 from wis2_gc_manager import download
-from wis2_gc_manager.download import MAX_REDIRECTS, open_downloader
+from wis2_gc_manager.download import MAX_REDIRECTS, http, open_downloader
 from wis2_gc_manager.download.http import retry_after_s
 from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
 
@@ -451,6 +451,20 @@ async def test_connections_are_kept(server: WebServer, open_: Open) -> None:
         with contextlib.suppress(SourceError):
             await get(downloader, server.url(path))
     assert [request.connection for request in server.requests] == [1, 1, 1, 1]
+
+
+async def test_no_connections_are_kept_to_ever_more_hosts(
+    open_: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "MAX_KEPT_CONNECTIONS", 2)
+    downloader = open_()
+    async with contextlib.AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(WebServer()) for _ in range(5)]
+        for server in servers:
+            for _ in range(2):
+                assert (await get(downloader, server.serve("/a", DATA))).data == DATA
+        await until(lambda: sum(server.open_connections for server in servers) == 2)
+        assert [server.connections for server in servers] == [1, 2, 2, 2, 2]
 
 
 async def test_a_kept_connection_that_the_server_closed_is_replaced(

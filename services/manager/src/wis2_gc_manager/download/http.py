@@ -6,7 +6,8 @@ import email.utils
 import ssl
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -31,6 +32,8 @@ _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _READ_AHEAD_BYTES = 64 * 1024
 #: Connections are kept this long for the next item; most publish in bursts.
 _KEEP_ALIVE_S = 30.0
+#: With more connections than this, working and idle, no further ones are kept.
+MAX_KEPT_CONNECTIONS = 512
 _MAX_HEADER_LINE_BYTES = 8190
 _MAX_HEADERS = 100
 _LIBRARY_ERRORS = (aiohttp.ClientError, OSError, ValueError)
@@ -47,28 +50,13 @@ class HttpSource:
         timeouts: Timeouts,
         ca_file: Path | None,
     ) -> None:
+        self._guard = guard
         self._head_s = timeouts.connect_s + timeouts.idle_s
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0,  # HostLimits does that
-                keepalive_timeout=_KEEP_ALIVE_S,
-                ssl=tls_context(ca_file),
-                resolver=_Resolver(addresses),
-                use_dns_cache=False,
-                socket_factory=guard.open_socket,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            headers={"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(
-                total=None, connect=timeouts.connect_s, sock_read=timeouts.idle_s
-            ),
-            read_bufsize=_READ_AHEAD_BYTES,
-            max_line_size=_MAX_HEADER_LINE_BYTES,
-            max_field_size=_MAX_HEADER_LINE_BYTES,
-            max_headers=_MAX_HEADERS,
-        )
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        context = tls_context(ca_file)
+        resolver = _Resolver(addresses)
+        self._keeping = self._session(resolver, context, timeouts, keep=True)
+        self._closing = self._session(resolver, context, timeouts, keep=False)
 
     async def get(self, target: Target, body: Body) -> Target | None:
         """Fill `body`, or return where the server redirects to.
@@ -76,9 +64,11 @@ class HttpSource:
         Raises SourceError (Refused for a redirect or a name that leads to a forbidden place),
         and what `body` raises.
         """
+        # Who names thousands of hosts must not make us keep a connection to each.
+        session = self._keeping if len(self._sockets) < MAX_KEPT_CONNECTIONS else self._closing
         with sooner(body.deadline, self._head_s):
             try:
-                response = await self._session.get(target.url, allow_redirects=False)
+                response = await session.get(target.url, allow_redirects=False)
             except _LIBRARY_ERRORS as error:
                 raise _source_error(error, lost=Reason.CONNECT) from error
         try:
@@ -93,7 +83,39 @@ class HttpSource:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        await self._keeping.close()
+        await self._closing.close()
+
+    def _session(
+        self, resolver: _Resolver, context: ssl.SSLContext, timeouts: Timeouts, *, keep: bool
+    ) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0,  # HostLimits does that
+                force_close=not keep,
+                keepalive_timeout=_KEEP_ALIVE_S if keep else None,
+                ssl=context,
+                resolver=resolver,
+                use_dns_cache=False,
+                socket_factory=self._open_socket,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            headers={"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"},
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=timeouts.connect_s, sock_read=timeouts.idle_s
+            ),
+            read_bufsize=_READ_AHEAD_BYTES,
+            max_line_size=_MAX_HEADER_LINE_BYTES,
+            max_field_size=_MAX_HEADER_LINE_BYTES,
+            max_headers=_MAX_HEADERS,
+        )
+
+    def _open_socket(self, addr_info: Any) -> socket.socket:
+        opened = self._guard.open_socket(addr_info)
+        self._sockets.add(opened)
+        return opened
 
     @staticmethod
     async def _read(response: aiohttp.ClientResponse, body: Body) -> None:
