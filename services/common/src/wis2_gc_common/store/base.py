@@ -3,6 +3,8 @@
 Every adapter passes the same suite, `tests/integration/test_store.py`. An object is either not
 there or there whole: readers never see a part. When `put` or `complete` has returned, the object
 survives a crash of the machine. Outages, a full disk among them, are `Unavailable("store")`.
+A key that this store can never hold beside the others (a file system: a folder's name as a file's)
+is `Poison`; what is no key at all is a ValueError, a bug.
 """
 
 from __future__ import annotations

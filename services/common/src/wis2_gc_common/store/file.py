@@ -1,0 +1,297 @@
+"""The object store in a directory that a web server serves (DESIGN.md 1).
+
+Written aside, synced, renamed, synced: readers never see a part, and an object that was announced
+is there after a crash. The media type lives in the file's name (`wis2_gc_common.media_type`).
+Best on a file system of its own: a sync also waits for what others write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.store.file_commit import CommitThread, Put
+from wis2_gc_common.store.file_expiry import Expiry
+from wis2_gc_common.store.file_layout import Layout, checked_key, unlink_quietly, write_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from wis2_gc_common.store.base import Checksum, Upload
+
+T = TypeVar("T")
+
+#: For uploads, deletions and look-ups; small objects have a thread of their own.
+_THREADS = 8
+#: What an upload collects before it writes: a hop to a thread costs as much as 50 kB of writing.
+_WRITE_BYTES = 1024 * 1024
+#: How much an upload leaves unsynced: the syncs of small objects have to wait for it.
+_UNSYNCED_BYTES = 16 * 1024 * 1024
+#: What `check` wants to have room for: the largest object that is put in one piece.
+_PROBE_BYTES = 1024 * 1024
+#: Paths of fresh objects, remembered for the look that follows every put.
+_RECENT = 4096
+
+
+class FileStore:
+    """`base.ObjectStore` on a file system. Used by one event loop."""
+
+    def __init__(self, directory: str, *, retention_hours: float) -> None:
+        self._layout = Layout(directory)
+        self._retention = timedelta(hours=retention_hours)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._commits = CommitThread(self._layout, self._on_commits)
+        self._futures: dict[Put, asyncio.Future[None]] = {}
+        self._threads = ThreadPoolExecutor(_THREADS, "file-store")
+        self._cleaner = ThreadPoolExecutor(1, "file-store-expiry")
+        self._recent: OrderedDict[str, str] = OrderedDict()
+        self._stopping = threading.Event()
+
+    async def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        media_type: str,
+        checksum: Checksum | None = None,  # noqa: ARG002 - a file system verifies nothing
+    ) -> None:
+        """Store a small object; the same key again replaces it.
+
+        Cancelled, it may be stored or not, but never in part.
+        Raises Unavailable("store"), Poison (no file can have this key), ValueError (no key).
+        """
+        put = Put(checked_key(key), data, media_type)
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        future = self._futures[put] = self._loop.create_future()
+        self._commits.submit(put)
+        await future
+
+    def _on_commits(self, puts: list[Put]) -> None:
+        """Tell the loop: once for a whole batch."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._resolve, puts)
+
+    def _resolve(self, puts: list[Put]) -> None:
+        for put in puts:
+            future = self._futures.pop(put)
+            if put.error is None and put.placed is not None:
+                self._remember(put.key, put.placed.path)
+            if future.done():  # cancelled
+                continue
+            if put.error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(_translated(put.error))
+
+    def _remember(self, key: str, path: str) -> None:
+        self._recent[key] = path
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
+
+    async def open_upload(self, key: str, *, media_type: str) -> Upload:
+        """Begin a large object. Raises as `put` does."""
+        upload = _FileUpload(self, checked_key(key), media_type)
+        await upload.open()
+        return upload
+
+    async def size(self, key: str) -> int | None:
+        """Return the size in bytes of a visible object, None where there is none."""
+        path = self._recent.pop(checked_key(key), None)
+        if path is not None:
+            # Just written, so the system knows it without asking the disk: no thread needed.
+            try:
+                return os.stat(path).st_size  # noqa: PTH116
+            except OSError:
+                pass  # replaced under another name, or away: look properly
+        return await self.in_thread(_size, self._layout, key)
+
+    async def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        self._recent.pop(checked_key(key), None)
+        await self.in_thread(self._layout.remove, key)
+
+    async def expire(self, now: datetime) -> int:
+        """Remove hour folders past the retention; return how many went.
+
+        Cancelled, it stops at the next file; the next run goes on.
+        """
+        stopping = threading.Event()
+        run = Expiry(
+            self._layout,
+            retention=self._retention,
+            must_stop=lambda: stopping.is_set() or self._stopping.is_set(),
+        )
+        try:
+            return await self.in_thread(run.run, now, threads=self._cleaner)
+        finally:
+            stopping.set()
+
+    async def check(self) -> None:
+        """Return when a small object can be written now; raise Unavailable otherwise."""
+        await self.in_thread(_probe, self._layout)
+
+    async def close(self) -> None:
+        """Finish what was begun and end the threads. Never raises."""
+        self._stopping.set()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._close)
+
+    def _close(self) -> None:
+        self._commits.close()
+        self._threads.shutdown()
+        self._cleaner.shutdown()
+
+    async def in_thread(
+        self, call: Callable[..., T], *args: object, threads: ThreadPoolExecutor | None = None
+    ) -> T:
+        """Return what a blocking call returns. Raises Unavailable for its OSError."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(threads or self._threads, call, *args)
+        except OSError as error:
+            raise _translated(error) from error
+
+    @property
+    def layout(self) -> Layout:
+        """The directory."""
+        return self._layout
+
+    def remember(self, key: str, path: str) -> None:
+        """Know where an object is that was just stored."""
+        self._remember(key, path)
+
+
+class _FileUpload:
+    """`base.Upload` into a file.
+
+    A cancelled call goes on in its thread: the lock lets the next one, be it `abort`, wait for
+    it, and never close a descriptor that is being written to.
+    """
+
+    def __init__(self, store: FileStore, key: str, media_type: str) -> None:
+        self._store = store
+        self._layout = store.layout
+        self._key = key
+        self._media_type = media_type
+        self._lock = threading.Lock()
+        self._descriptor = -1
+        self._temporary = ""
+        self._is_ended = False
+        self._unsynced = 0
+        self._chunks: list[bytes] = []
+        self._collected = 0
+
+    async def open(self) -> None:
+        try:
+            await self._store.in_thread(self._open)
+        except asyncio.CancelledError:
+            await self.abort()
+            raise
+
+    async def write(self, chunk: bytes) -> None:
+        """Append; waits when the store is slower than the source."""
+        self._chunks.append(chunk)
+        self._collected += len(chunk)
+        if self._collected >= _WRITE_BYTES:
+            await self._store.in_thread(self._write, self._take())
+
+    async def complete(self, checksum: Checksum | None = None) -> None:  # noqa: ARG002
+        """Make the object visible and durable under its key."""
+        path = await self._store.in_thread(self._complete, self._take())
+        self._store.remember(self._key, path)
+
+    async def abort(self) -> None:
+        """Leave nothing behind. Never raises; also safe after `complete`."""
+        self._chunks.clear()
+        try:
+            # Goes on in its thread when this very call is cancelled.
+            await self._store.in_thread(self._abort)
+        except Unavailable:
+            return  # what is left behind, if anything, is removed by a later expiry
+
+    def _take(self) -> bytes:
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        self._collected = 0
+        return data
+
+    def _open(self) -> None:
+        with self._lock:
+            if not self._is_ended:
+                self._descriptor, self._temporary = self._layout.create()
+
+    def _write(self, data: bytes) -> None:
+        with self._lock:
+            self._demand_open()
+            write_all(self._descriptor, data)
+            self._unsynced += len(data)
+            if self._unsynced >= _UNSYNCED_BYTES:
+                os.fdatasync(self._descriptor)
+                self._unsynced = 0
+
+    def _complete(self, data: bytes) -> str:
+        with self._lock:
+            self._demand_open()
+            try:
+                write_all(self._descriptor, data)
+                os.fsync(self._descriptor)
+                placed = self._layout.place(self._temporary, self._key, self._media_type)
+                self._layout.sync(placed, set())
+            finally:
+                self._end()
+            return placed.path
+
+    def _abort(self) -> None:
+        with self._lock:
+            if not self._is_ended:
+                self._end()
+
+    def _demand_open(self) -> None:
+        if self._is_ended:
+            raise RuntimeError("the upload has been completed or aborted")
+
+    def _end(self) -> None:
+        """Close and remove what was written aside; after `place` there is nothing to remove."""
+        self._is_ended = True
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            unlink_quietly([self._temporary])
+
+
+def _size(layout: Layout, key: str) -> int | None:
+    path = layout.find(key)
+    try:
+        facts = None if path is None else os.stat(path)  # noqa: PTH116
+    except FileNotFoundError:
+        return None
+    return facts.st_size if facts is not None and stat.S_ISREG(facts.st_mode) else None
+
+
+def _probe(layout: Layout) -> None:
+    layout.prepare()
+    descriptor, path = layout.create()
+    try:
+        # Demands the room without writing as much.
+        os.posix_fallocate(descriptor, 0, _PROBE_BYTES)
+        write_all(descriptor, b"probe")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+        unlink_quietly([path])
+
+
+def _translated(error: Exception) -> Exception:
+    if isinstance(error, OSError):
+        # Without the path: it says where we keep things.
+        detail = os.strerror(error.errno) if error.errno else type(error).__name__
+        return Unavailable("store", detail)
+    return error

@@ -1,0 +1,121 @@
+"""Removing what is past the retention from the file store.
+
+An hour folder leaves in one rename, so that readers see all of an hour or nothing of it; its files
+are deleted afterwards, one by one, by a thread that can be stopped at any moment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wis2_gc_common.store.file_layout import Layout
+
+#: An item keeps the hour of its first attempt for up to an hour (`registry.base.Claimed.hour`).
+_HOUR_KEPT = timedelta(hours=1)
+_HOUR = timedelta(hours=1)
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_HOUR_NAME = re.compile(r"[01]\d|2[0-3]", re.ASCII)
+
+
+def hour_start(date: str, hour: str) -> datetime | None:
+    """Return when an hour folder's hour begins, None where it is no hour folder."""
+    if not _DATE.fullmatch(date) or not _HOUR_NAME.fullmatch(hour):
+        return None
+    try:
+        return datetime.strptime(f"{date}/{hour}", "%Y-%m-%d/%H").replace(tzinfo=UTC)
+    except ValueError:  # the 30th of February
+        return None
+
+
+def is_expired(start: datetime, *, now: datetime, retention: timedelta) -> bool:
+    """Whether everything in the folder of the hour that began at `start` is past the retention."""
+    return start + _HOUR + _HOUR_KEPT + retention <= now
+
+
+class Expiry:
+    """One run over one store. Blocks; `must_stop` is asked before every file."""
+
+    def __init__(
+        self, layout: Layout, *, retention: timedelta, must_stop: Callable[[], bool]
+    ) -> None:
+        self._layout = layout
+        self._retention = retention
+        self._must_stop = must_stop
+
+    def run(self, now: datetime) -> int:
+        """Remove expired hours; return how many went. Raises OSError."""
+        self._layout.prepare()
+        gone = 0
+        for date in _folders(self._layout.directory):
+            if not _DATE.fullmatch(date):
+                continue
+            for hour in _folders(f"{self._layout.directory}/{date}"):
+                start = hour_start(date, hour)
+                if start and is_expired(start, now=now, retention=self._retention):
+                    gone += self._discard(date, hour)
+            last = hour_start(date, "23")
+            if last and is_expired(last, now=now, retention=self._retention):
+                _remove_empty(f"{self._layout.directory}/{date}")
+        # Also what an earlier run, or another process, did not finish.
+        for folder in _folders(self._layout.trash):
+            self._delete(f"{self._layout.trash}/{folder}")
+        self._delete_stale_writes()
+        return gone
+
+    def _discard(self, date: str, hour: str) -> int:
+        target = f"{self._layout.trash}/{date}T{hour}-{self._layout.new_name()}"
+        try:
+            os.rename(f"{self._layout.directory}/{date}/{hour}", target)  # noqa: PTH104
+        except FileNotFoundError:
+            return 0  # another process was quicker
+        return 1
+
+    def _delete(self, folder: str) -> None:
+        """Delete a folder and all in it, unless we are to stop."""
+        with os.scandir(folder) as entries:
+            found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for path, is_folder in found:
+            if self._must_stop():
+                return
+            try:
+                if is_folder:
+                    self._delete(path)
+                else:
+                    os.unlink(path)  # noqa: PTH108
+            except FileNotFoundError:
+                continue  # another process is at it too
+        _remove_empty(folder)
+
+    def _delete_stale_writes(self) -> None:
+        """Delete what nobody can be writing any more: left by processes that died."""
+        oldest = time.time() - self._retention.total_seconds()
+        with os.scandir(self._layout.incoming) as entries:
+            for entry in entries:
+                try:
+                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                        os.unlink(entry.path)  # noqa: PTH108
+                except FileNotFoundError:
+                    continue
+
+
+def _folders(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+
+
+def _remove_empty(folder: str) -> None:
+    try:
+        os.rmdir(folder)  # noqa: PTH106
+    except OSError:
+        return  # not empty, or gone: both are right
