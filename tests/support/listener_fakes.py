@@ -11,7 +11,7 @@ from wis2_gc_common.queue.base import Sent
 from wis2_gc_listener.global_broker import BrokerState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from wis2_gc_common.decision import Held
     from wis2_gc_common.queue.base import Envelope
@@ -106,7 +106,7 @@ class FakeBroker:
         self.acknowledged: list[Arrival] = []
         self._lock = threading.Lock()
 
-    def acknowledge(self, arrivals: Iterable[Arrival]) -> None:
+    def acknowledge(self, arrivals: Sequence[Arrival]) -> None:
         with self._lock:
             self.acknowledged.extend(arrivals)
 

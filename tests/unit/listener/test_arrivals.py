@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from wis2_gc_listener.arrivals import Arrival, Inbox
-
-BUSY = float("inf")
 
 
 def arrival(packet_id: int, *, generation: int = 1, qos: int = 1) -> Arrival:
@@ -14,14 +11,12 @@ def arrival(packet_id: int, *, generation: int = 1, qos: int = 1) -> Arrival:
 
 def filled(count: int, *, capacity: int = 1000) -> Inbox:
     inbox = Inbox(capacity=capacity)
-    for packet_id in range(count):
-        inbox.put(arrival(packet_id))
+    inbox.put(arrival(packet_id) for packet_id in range(count))
     return inbox
 
 
 def take(inbox: Inbox, limit: int = 100, *, timeout_s: float = 0.0) -> list[int]:
-    taken = inbox.take(limit, enough=1, linger_s=0, timeout_s=timeout_s, busy_until=0)
-    return [a.packet_id for a in taken]
+    return [a.packet_id for a in inbox.take(limit, timeout_s=timeout_s)]
 
 
 def test_arrivals_come_out_in_order_up_to_the_limit() -> None:
@@ -34,36 +29,6 @@ def test_arrivals_come_out_in_order_up_to_the_limit() -> None:
 def test_an_inbox_is_full_at_its_capacity_and_not_before() -> None:
     assert not filled(2, capacity=3).is_full
     assert filled(3, capacity=3).is_full
-
-
-def test_enough_arrivals_end_the_lingering_at_once() -> None:
-    inbox = Inbox(capacity=1000)
-
-    def put_ten() -> None:
-        for packet_id in range(10):
-            inbox.put(arrival(packet_id))
-
-    thread = threading.Thread(target=put_ten)
-    thread.start()
-    started = time.monotonic()
-    taken: list[Arrival] = []
-    while len(taken) < 10:
-        taken += inbox.take(100, enough=10 - len(taken), linger_s=60, timeout_s=60, busy_until=BUSY)
-    thread.join()
-    assert time.monotonic() - started < 30
-    assert [a.packet_id for a in taken] == list(range(10))
-
-
-def test_a_lone_arrival_is_taken_after_the_lingering() -> None:
-    inbox = filled(1)
-    taken = inbox.take(100, enough=10, linger_s=0.01, timeout_s=60, busy_until=BUSY)
-    assert len(taken) == 1
-
-
-def test_in_quiet_times_a_lone_arrival_does_not_wait_for_company() -> None:
-    inbox, started = filled(1), time.monotonic()
-    assert len(inbox.take(100, enough=10, linger_s=60, timeout_s=60, busy_until=started)) == 1
-    assert time.monotonic() - started < 30
 
 
 def test_wake_ends_the_waiting_with_nothing() -> None:
@@ -82,13 +47,13 @@ def test_two_threads_pass_every_arrival_on_without_missing_a_wake_up() -> None:
 
     def put_all() -> None:
         for packet_id in range(count):
-            inbox.put(arrival(packet_id))
+            inbox.put([arrival(packet_id)])
 
     thread = threading.Thread(target=put_all)
     thread.start()
     taken: list[int] = []
     while len(taken) < count:
-        batch = inbox.take(100, enough=10, linger_s=0.001, timeout_s=30, busy_until=BUSY)
+        batch = inbox.take(100, timeout_s=30)
         assert batch
         taken += [a.packet_id for a in batch]
     thread.join()
@@ -97,8 +62,8 @@ def test_two_threads_pass_every_arrival_on_without_missing_a_wake_up() -> None:
 
 def test_what_a_resumed_session_delivers_again_is_forgotten_and_the_rest_stays() -> None:
     inbox = Inbox(capacity=10)
-    inbox.put(arrival(1, generation=1, qos=1))
-    inbox.put(arrival(2, generation=1, qos=0))
-    inbox.put(arrival(3, generation=2, qos=1))
+    inbox.put([arrival(1, generation=1, qos=1)])
+    inbox.put([arrival(2, generation=1, qos=0)])
+    inbox.put([arrival(3, generation=2, qos=1)])
     assert inbox.discard_redelivered(2) == 1
     assert take(inbox) == [2, 3]

@@ -16,18 +16,17 @@ from wis2_gc_common.notification import parse
 from wis2_gc_common.queue.base import Envelope, Sent
 from wis2_gc_common.topic import DEFAULT_FILTERS, parse_topic
 from wis2_gc_listener.arrivals import Arrival, Inbox
-from wis2_gc_listener.forwarder import FLUSH_AT, Forwarder, Identity, Timing
+from wis2_gc_listener.forwarder import Forwarder, Identity, Timing
 from wis2_gc_listener.global_broker import BrokerState
 from wis2_gc_listener.triage import Triage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 OUR_CENTRE = "fr-meteo-global-cache"
 TOPIC = "origin/a/wis2/ca-eccc-msc/data/core/weather/surface-based-observations/synop"
 PUBTIME = "2026-11-23T12:00:00Z"
 FAST = Timing(
-    linger_s=0.002,
     report_every_s=0.01,
     heartbeat_every_s=0.01,
     registry_first_s=0.02,
@@ -67,7 +66,8 @@ class Rig:
         self.put_count = 0
 
     def put(self, body: bytes, *, topic: str = TOPIC, generation: int = 1, qos: int = 1) -> None:
-        self.inbox.put(Arrival(topic, body, 1_700_000_000_000, generation, self.put_count, qos))
+        arrival = Arrival(topic, body, 1_700_000_000_000, generation, self.put_count, qos)
+        self.inbox.put([arrival])
         self.put_count += 1
 
     def stop(self) -> None:
@@ -234,7 +234,6 @@ def test_a_small_window_does_not_stall(rig: Rig):
             wait_until(lambda full=full: len(rig.broker.acknowledged) > full)  # type: ignore[misc]
         wait_until(lambda: len(rig.broker.acknowledged) == count)
     assert rig.broker.packet_ids == list(range(count))
-    assert window >= 2 * FLUSH_AT
 
 
 def test_a_stop_finishes_what_has_arrived(rig: Rig):
@@ -328,8 +327,7 @@ def test_acknowledgements_are_the_arrivals_in_order_and_follow_the_queues_answer
         )
         return answers
 
-    def acknowledge(arrivals: Iterable[Arrival]) -> None:
-        arrivals = list(arrivals)
+    def acknowledge(arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:
             if kinds[arrival.packet_id] in ("fresh", "poison", "qos0"):
                 assert arrival.payload in settled

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-#: More than any length: nobody waits.
-_NOBODY = 1 << 62
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Arrival(NamedTuple):
@@ -34,9 +33,6 @@ class Inbox:
         self._arrivals: deque[Arrival] = deque()
         self._capacity = capacity
         self._changed = threading.Condition()
-        # How many arrivals the forwarder waits for. It is set before the length is looked at, and
-        # read after an append: one of the two threads always sees the other.
-        self._waited_for = _NOBODY
 
     def __len__(self) -> int:
         return len(self._arrivals)
@@ -46,30 +42,22 @@ class Inbox:
         """Whether the network thread is to stop reading."""
         return len(self._arrivals) >= self._capacity
 
-    def put(self, arrival: Arrival) -> None:
-        """Append; called for every message, so it takes the lock only to wake a waiting reader."""
-        self._arrivals.append(arrival)
-        if len(self._arrivals) >= self._waited_for:
-            self.wake()
-
-    def wake(self) -> None:
-        """Make a waiting `take` look again."""
+    def put(self, arrivals: Iterable[Arrival]) -> None:
+        """Append what one read brought; a batch, because waking a thread costs more than all."""
         with self._changed:
-            self._waited_for = _NOBODY
+            self._arrivals.extend(arrivals)
             self._changed.notify()
 
-    def take(
-        self, limit: int, *, enough: int, linger_s: float, timeout_s: float, busy_until: float
-    ) -> list[Arrival]:
-        """Return up to `limit` arrivals, in order; empty after `timeout_s` or a `wake`.
-
-        If there is one before `busy_until` (`time.monotonic()`), waits at most `linger_s` for
-        `enough` of them.
-        """
+    def wake(self) -> None:
+        """Make a waiting `take` return."""
         with self._changed:
-            self._wait_for(1, timeout_s)
-            if self._arrivals and time.monotonic() < busy_until:
-                self._wait_for(enough, linger_s)
+            self._changed.notify()
+
+    def take(self, limit: int, *, timeout_s: float) -> list[Arrival]:
+        """Return up to `limit` arrivals, in order; empty after `timeout_s` or a `wake`."""
+        with self._changed:
+            if not self._arrivals:
+                self._changed.wait(timeout_s)
             return [self._arrivals.popleft() for _ in range(min(limit, len(self._arrivals)))]
 
     def discard_redelivered(self, generation: int) -> int:
@@ -84,9 +72,3 @@ class Inbox:
             self._arrivals.clear()
             self._arrivals.extend(kept)
         return discarded
-
-    def _wait_for(self, count: int, timeout_s: float) -> None:
-        self._waited_for = count
-        if len(self._arrivals) < count:
-            self._changed.wait(timeout_s)
-        self._waited_for = _NOBODY

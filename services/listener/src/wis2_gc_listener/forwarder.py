@@ -25,7 +25,7 @@ from wis2_gc_listener.in_order import InOrder
 from wis2_gc_listener.triage import Drop, DropReason, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from wis2_gc_common.decision import Held
     from wis2_gc_common.notification import Notification
@@ -37,10 +37,7 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-#: A flush does not wait for more than this: half of mosquitto's default window of 20. A broker
-#: that waits for acknowledgements never waits for us to wait for its messages.
-FLUSH_AT = 10
-#: What is waiting anyway goes into one look at the registry, up to this many.
+#: What is waiting goes into one look at the registry, up to this many.
 MAX_BATCH = 100
 #: A log line about one and the same outage at most this often.
 _OUTAGE_LOG_EVERY_S = 30.0
@@ -55,7 +52,7 @@ class Broker(Protocol):
     def state(self) -> BrokerState:
         """The connection as it is now."""
 
-    def acknowledge(self, arrivals: Iterable[Arrival]) -> None:
+    def acknowledge(self, arrivals: Sequence[Arrival]) -> None:
         """Let the broker forget these, in this order."""
 
 
@@ -73,10 +70,6 @@ class Identity:
 class Timing:
     """In seconds."""
 
-    linger_s: float = 0.01
-    """How long a notification waits for company in busy times: a batch costs little more than
-    one. It does not wait at all when none came for `quiet_s`."""
-    quiet_s: float = 0.02
     report_every_s: float = 1.0
     heartbeat_every_s: float = 3.0
     registry_first_s: float = 1.0
@@ -170,18 +163,10 @@ class Forwarder:
             self._on_crash()
 
     def _forward_until_stopped(self) -> None:
-        busy_until = 0.0
         while True:
             self._beat_at = time.monotonic()
-            batch = self._inbox.take(
-                MAX_BATCH,
-                enough=FLUSH_AT,
-                linger_s=self._timing.linger_s,
-                busy_until=busy_until,
-                timeout_s=min(0.5, self._timing.report_every_s),
-            )
+            batch = self._inbox.take(MAX_BATCH, timeout_s=min(0.5, self._timing.report_every_s))
             if batch:
-                busy_until = time.monotonic() + self._timing.quiet_s
                 if not self._forward(batch):
                     break
             elif self._stopping.is_set():

@@ -34,7 +34,7 @@ from wis2_gc_listener.arrivals import Arrival
 from wis2_gc_listener.backoff import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
@@ -59,8 +59,15 @@ ANSWER_TIMEOUT_S = 30.0
 #: A connection that lasted this long was a good one: the next failure starts with a short delay.
 #: Two listeners that throw each other out (MQTT 3.1.1 does not say so) thus slow down.
 _STABLE_S = 30.0
-#: Packets read before acknowledgements get their turn.
+#: Packets read before they are handed over and acknowledgements get their turn.
 _READ_BURST = 100
+#: In busy times a few messages are worth waiting for more: a batch costs little more than one. A
+#: read that brought this many is enough: half of mosquitto's default window of 20, so that we
+#: never wait for messages of a broker that waits for acknowledgements.
+_ENOUGH = 10
+_LINGER_S = 0.01
+#: Times are busy when the read before was less than this ago. After a pause, nothing waits.
+_QUIET_S = 0.02
 _FAILED = 0x80
 _SESSION_TAKEN_OVER = 0x8E
 
@@ -158,8 +165,10 @@ class GlobalBroker:
         """Connect, from a thread of its own."""
         self._thread.start()
 
-    def acknowledge(self, arrivals: Iterable[Arrival]) -> None:
+    def acknowledge(self, arrivals: Sequence[Arrival]) -> None:
         """Let the broker forget these, in this order; those of earlier connections are ignored."""
+        if not arrivals:
+            return
         self.acknowledgements.extend(arrivals)
         if not self._is_woken:
             self._is_woken = True
@@ -186,6 +195,12 @@ class GlobalBroker:
     def wake_reader(self) -> socket.socket:
         """Readable when there is something to acknowledge, or to stop."""
         return self._wake_reader
+
+    def linger(self, duration_s: float) -> None:
+        """Wait; acknowledgements do not end it, a stop does."""
+        self._is_woken = True
+        select.select([self._wake_reader], [], [], duration_s)
+        self.clear_wake()
 
     def clear_wake(self) -> None:
         """Say that the wake-up was heard; to be called before looking at what changed."""
@@ -262,7 +277,8 @@ class _Connection:
     def __init__(self, broker: GlobalBroker, generation: int) -> None:
         self._broker = broker
         self._generation = generation
-        self._arrived = 0
+        self._arrived: list[Arrival] = []
+        self._read_at = 0.0
         self._answer_due_at: float | None = None
         self._resubscribe_at: float | None = None
         self._resubscribe = Backoff(
@@ -294,7 +310,9 @@ class _Connection:
                 readers, [sock] if client.want_write() else [], [], 0.0 if is_pending else 0.5
             )
             if is_pending or sock in readable:
-                self._read()
+                count = self._read()
+                if self._is_worth_lingering(count):
+                    broker.linger(_LINGER_S)
             if broker.wake_reader in readable:
                 broker.clear_wake()
             self._acknowledge()
@@ -366,15 +384,30 @@ class _Connection:
                 # Acknowledgements are small: held back, they would hold up a small window.
                 alias.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def _read(self) -> None:
-        """Take what is there; paho reads one packet at a time."""
-        client, inbox = self._client, self._broker.inbox
-        for _ in range(_READ_BURST):
-            arrived = self._arrived
-            if client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS or self._arrived == arrived:
-                return
-            if inbox.is_full:
-                return
+    def _read(self) -> int:
+        """Hand over what is there and return how many; paho reads one packet at a time."""
+        client, arrived = self._client, self._arrived
+        before = -1
+        try:
+            while before < len(arrived) < _READ_BURST:
+                before = len(arrived)
+                if client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                    break
+        finally:
+            count = len(arrived)
+            if count:
+                self._broker.inbox.put(arrived)
+                arrived.clear()
+        return count
+
+    def _is_worth_lingering(self, count: int) -> bool:
+        """Whether more messages are to be expected soon, and are worth waiting for."""
+        if count == 0:
+            return False
+        now = time.monotonic()
+        is_busy = now - self._read_at < _QUIET_S
+        self._read_at = now
+        return is_busy and count < _ENOUGH
 
     def _acknowledge(self) -> None:
         waiting, client = self._broker.acknowledgements, self._client
@@ -445,6 +478,7 @@ class _Connection:
         self._broker.change_state(is_connected=True, problem="not subscribed yet")
         discarded = 0
         if flags.session_present:
+            # Nothing of this connection has arrived yet: the session's messages follow the CONNACK.
             discarded = self._broker.inbox.discard_redelivered(self._generation)
             unwanted = [topic for topic in DEFAULT_FILTERS if topic not in self._broker.topics]
             if unwanted:
@@ -492,7 +526,6 @@ class _Connection:
         self._broker.change_state(is_subscribed=False, problem=problem)
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
-        self._arrived += 1
         payload = message.payload
         if len(payload) > MAX_NOTIFICATION_BYTES:
             # It will be refused for its size; one byte too many says so as well as a megabyte.
@@ -501,7 +534,7 @@ class _Connection:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""  # an invalid topic, which is what it is
-        self._broker.inbox.put(
+        self._arrived.append(
             Arrival(
                 topic, bytes(payload), time.time_ns() // 1_000_000, self._generation, message.mid,
                 message.qos,
