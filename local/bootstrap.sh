@@ -4,6 +4,11 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+# make run and make test may begin at the same time in a fresh clone.
+mkdir -p .tools
+exec 9>.tools/.lock
+flock 9
+
 say() { printf '  %s\n' "$*" >&2; }
 
 packages=""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from local.parts.mosquitto import PUBLIC_PASSWORD, PUBLIC_USERNAME, CacheBroker,
 from local.parts.nginx import Nginx
 from local.parts.part import write_private
 from local.parts.ports import free_port, is_free
+from local.parts.process import stop_with_parent
 from local.parts.redis_server import RedisServer
 from local.plan import (
     Addresses,
@@ -360,6 +362,8 @@ def _shown(path: Path) -> str:
 
 def main(environment: Mapping[str, str] | None = None) -> int:
     """Run until Ctrl-C; return the exit code, 2 for a wrong setting."""
+    if "MAKELEVEL" in os.environ:
+        stop_with_parent(signal.SIGTERM)  # make was killed: nobody could stop us with Ctrl-C
     try:
         run_settings = read_settings(os.environ if environment is None else environment)
         state = StateDirectory(run_settings.state)

@@ -33,6 +33,11 @@ def die_with_parent(signal_number: signal.Signals) -> Callable[[], None] | None:
     return prepare
 
 
+def stop_with_parent(signal_number: signal.Signals) -> None:
+    """Have the kernel signal this very process when its parent dies."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal_number)
+
+
 def signal_name(code: int) -> str:
     """Return how a process ended, in words: its exit code or the signal that ended it."""
     if code >= 0:

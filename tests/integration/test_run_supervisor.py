@@ -13,6 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
+import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 PROJECT = Path(__file__).parents[2]
 DEADLINE_S = 20
@@ -156,10 +159,16 @@ def test_a_killed_child_is_started_again(start):
     assert not is_alive(second)
 
 
-def test_a_killed_server_is_started_again_with_its_data(start):
+def test_a_killed_server_is_started_again_with_its_data(start, tmp_path):
     run = start()
-    os.kill(run.pid("redis"), signal.SIGKILL)
-    run.line("redis ended with SIGKILL")
+    pid = run.pid("redis")
+    configuration = (tmp_path / "state" / "redis" / "redis.conf").read_text()
+    port = int(configuration.partition("\nport ")[2].split()[0])
+    with redis.Redis(port=port, retry=Retry(ConstantBackoff(0.1), 200)) as client:
+        client.set("key", "kept")
+        os.kill(pid, signal.SIGKILL)
+        run.line("redis ended with SIGKILL")
+        assert client.get("key") == b"kept"
     run.process.send_signal(signal.SIGINT)
     assert run.wait() == 0
 

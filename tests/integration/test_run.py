@@ -1,0 +1,208 @@
+"""`make run` as a whole: `python -m local.run` with all its parts, stopped with Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from local.parts.mosquitto import GlobalBroker
+from local.parts.ports import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PROJECT = Path(__file__).parents[2]
+PORT_VARIABLES = (
+    "STATUS_PORT", "DATA_PORT", "BROKER_PORT", "BROKER_TLS_PORT", "BROKER_WSS_PORT", "REDIS_PORT",
+)  # fmt: skip
+DEADLINE_S = 60
+
+pytestmark = pytest.mark.timeout(240)
+
+
+class Run:
+    """One `python -m local.run` in a process group of its own."""
+
+    def __init__(self, state: Path, ports: dict[str, int], **variables: str) -> None:
+        self.state = state
+        self.status_url = f"http://127.0.0.1:{ports['STATUS_PORT']}"
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "local.run"],
+            cwd=PROJECT,
+            env={
+                **inherited,
+                "STATE": str(state),
+                **{name: str(port) for name, port in ports.items()},
+                **variables,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        self.lines.extend(self.process.stdout)
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+    def wait_until(self, condition: Callable[[], Any]) -> Any:
+        """Return the first true answer of `condition`; errors of HTTP count as not yet."""
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            with contextlib.suppress(httpx.HTTPError, OSError, ValueError):
+                if result := condition():
+                    return result
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.1)
+
+    def is_ready(self) -> bool:
+        return self.get("/readyz").status_code == 200
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.status_url}{path}", trust_env=False)
+
+    def ledger(self) -> dict[str, Any]:
+        return json.loads((self.state / "world" / "ledger.json").read_text())
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.close()
+
+    def close(self) -> int:
+        try:
+            code = self.process.wait(DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        self._reader.join(DEADLINE_S)
+        self.process.stdout.close()
+        return code
+
+
+def processes_of(state: Path) -> list[str]:
+    """Return the command lines of live processes that have the state directory open or named."""
+    lock = state / "lock"
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdecimal():
+            continue
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            targets = []
+            for descriptor in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    targets.append(descriptor.readlink())
+            if lock in targets:
+                found.append(command)
+    return found
+
+
+@pytest.fixture
+def ports() -> dict[str, int]:
+    return dict(zip(PORT_VARIABLES, free_ports(len(PORT_VARIABLES)), strict=True))
+
+
+@pytest.fixture
+def start(tmp_path, ports) -> Iterator[Callable[..., Run]]:
+    runs: list[Run] = []
+
+    def start(**variables: str) -> Run:
+        runs.append(Run(tmp_path / "the state", ports, **variables))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        if run.process.poll() is None:
+            run.process.kill()
+            run.close()
+
+
+def test_a_simulated_world_comes_out_whole_and_its_state_survives(start, ports, tmp_path):
+    # Retries come soon enough for servers that fail only at first.
+    world = {"RATE": "20", "ITEMS": "80", "MIX": "model=0.3,faults=10", "GC_RETRY_DELAYS": "2,4,8"}
+    run = start(**world)
+    run.wait_until(run.is_ready)
+    names = " ".join(processes_of(run.state))
+    for name in ("redis-server", "mosquitto", "nginx", "wis2-gc-metrics", "local.world"):
+        assert name in names
+    assert names.count("wis2-gc-manager") == names.count("wis2-gc-listener") == 2
+
+    def is_complete() -> bool:
+        ledger = run.ledger()
+        return bool(ledger["published"] == 80 and ledger["missing"] == 0)
+
+    run.wait_until(is_complete)
+    ledger = run.ledger()
+    assert ledger["announced"] == ledger["expected"] > 50
+    assert ledger["unexpected"] == ledger["repeated"] == 0
+    assert ledger["examples"]["wrong"] == []
+
+    totals = run.get("/api/summary").json()["totals"]
+    assert totals["announced"] == ledger["announced"]
+    stored = [path for path in (run.state / "data").rglob("*") if path.is_file()]
+    objects = [path for path in stored if "/." not in str(path.relative_to(run.state))]
+    assert len(objects) > 40
+    key = objects[0].relative_to(run.state / "data")
+    answer = httpx.get(f"http://127.0.0.1:{ports['DATA_PORT']}/data/{key}", trust_env=False)
+    assert answer.content == objects[0].read_bytes()
+
+    assert run.interrupt() == 0, run.output
+    assert "received" in run.output
+    assert "stopped in" in run.output
+    assert processes_of(run.state) == []
+
+    again = start(**world)
+    again.wait_until(again.is_ready)
+    assert again.get("/api/summary").json()["totals"]["announced"] >= totals["announced"]
+    assert again.interrupt() == 0
+    assert processes_of(again.state) == []
+    cleaned = subprocess.run(["sh", PROJECT / "local" / "clean.sh", run.state], check=False)
+    assert cleaned.returncode == 0
+    assert not run.state.exists()
+
+
+def test_named_brokers_are_listened_to_and_no_world_is_simulated(start, tmp_path):
+    with GlobalBroker(tmp_path / "fr") as first, GlobalBroker(tmp_path / "br") as second:
+        run = start(BROKERS=f"fr={first.url} br={second.url}", LISTEN="127.0.0.1")
+        run.wait_until(run.is_ready)
+        names = " ".join(processes_of(run.state))
+        assert names.count("wis2-gc-listener") == 2
+        assert "local.world" not in names
+        brokers = {entry["name"] for entry in run.get("/api/brokers").json()["brokers"]}
+        assert brokers == {"fr", "br"}
+        assert run.interrupt() == 0
+    assert "everyone:everyone@" not in run.output.replace("everyone:everyone@localhost", "")
+    assert processes_of(run.state) == []
+
+
+def test_the_advised_command_shows_the_announcements(start):
+    run = start(RATE="20", ITEMS="200", MIX="model=0,faults=0")
+    run.wait_until(run.is_ready)
+    command = run.lines[run.lines.index("  Watch what it announces:\n") + 1].strip()
+    with subprocess.Popen(
+        f"exec {command}", shell=True, cwd=PROJECT, stdout=subprocess.PIPE, text=True
+    ) as watcher:
+        line = watcher.stdout.readline()
+        watcher.terminate()
+        watcher.stdout.close()
+    assert line.startswith("cache/a/wis2/x")
+    assert run.interrupt() == 0
