@@ -6,7 +6,7 @@ import ipaddress
 import socket
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wis2_gc_common.errors import Reason, Refused
@@ -154,6 +154,7 @@ def test_text_and_object_are_judged_alike(
         assert is_admitted(address.exploded) == is_admitted(address)
 
 
+@example("0\x00")
 @given(st.text())
 def test_no_text_is_an_error(text: str) -> None:
     literal_address(text)

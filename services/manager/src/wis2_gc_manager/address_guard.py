@@ -147,7 +147,7 @@ def literal_address(host: str) -> Address | None:
         pass
     try:
         return ipaddress.IPv4Address(socket.inet_aton(text))
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):  # ValueError: NUL, or not ASCII
         return None
 
 
