@@ -132,7 +132,7 @@ def test_hostile_messages_are_counted_and_hold_up_nobody(
 def test_hostile_file_names_stay_inside_the_store(
     world: World, node: Node, topic: str, data_id: str
 ) -> None:
-    name = "/..%2f..%2f..%2fetc%2f%00passwd%0d%0aX: y"
+    name = "/..%2f..%2f..%2fetc%2f%00passwd%0d%0aX:%20y"
     node.answers[name] = [Answer(b"data")]
     world.publish(topic, wnm(data_id=data_id, href=f"http://127.0.0.1:{node.port}{name}"))
     href = world.announced(data_id).link()["href"]

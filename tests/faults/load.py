@@ -58,6 +58,7 @@ class Load:
 def assert_all_came_out(world: World, load: Load) -> None:
     """Every item: announced, under one id, every byte right, counted once."""
     load.stop()
+    wait_until(world.is_ready, "the cache is ready again", timeout=60)
     for data_id in load.bodies:
         world.announced(data_id, timeout=60)
     world.settle(including_delayed=True)

@@ -120,6 +120,8 @@ class Client:
         assert self._ready.wait(20), "the test's own MQTT client is not connected"
 
     def publish(self, topic: str, payload: bytes) -> mqtt.MQTTMessageInfo:
+        # After its broker's restart it may not be back yet.
+        wait_until(self._client.is_connected, "the test's own MQTT client is connected")
         return self._client.publish(topic, payload, qos=1)
 
     def close(self) -> None:

@@ -88,8 +88,14 @@ class Notification:
 
     @property
     def source_centre_id(self) -> str:
-        """The `centre_id` label of what is downloaded through this notification (SPEC.md 17)."""
-        return self.global_cache or self.topic.centre_id
+        """The `centre_id` label of what is downloaded through this notification (SPEC.md 17).
+
+        Only a Global Cache publishes on `cache/…`; on `origin/…` the property is anybody's to
+        write, and must not make up centres.
+        """
+        if self.topic.channel == "cache" and self.global_cache is not None:
+            return self.global_cache
+        return self.topic.centre_id
 
 
 @dataclass(frozen=True, slots=True)
