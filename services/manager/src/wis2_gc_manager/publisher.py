@@ -48,9 +48,21 @@ _FAILURE = 0x80
 log = get_logger(__name__)
 
 
+class _TidySocket(ssl.SSLSocket):
+    """Closes itself when its handshake fails; paho would leave that to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     """Return a context that verifies against the system's authorities and those of `ca_file`."""
     context = ssl.create_default_context()
+    context.sslsocket_class = _TidySocket
     if ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
     return context
@@ -214,6 +226,11 @@ class Publisher:
     def start(self) -> None:
         """Begin to connect."""
         self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether messages can be published now."""
+        return self._connection is not None
 
     async def check(self) -> None:
         """Return once connected. Raises Unavailable("broker") after a few seconds without."""

@@ -1,0 +1,233 @@
+"""The publisher against a real mosquitto: PUBACKs, limits, outages, TLS, a broker that says no."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import paho.mqtt.client as paho
+import pytest
+import uvloop
+
+from tests.support.manager_fakes import until
+from tests.support.mosquitto import Account, Mosquitto
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.settings import parse_broker_url
+from wis2_gc_manager import publisher as publisher_module
+from wis2_gc_manager.publisher import Publisher, tls_context
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+TOPIC = "cache/a/wis2/yy-met/metadata"
+
+
+def on_uvloop(test):
+    """Run an async test on the loop that the manager uses."""
+
+    @functools.wraps(test)
+    def run(*args, **options):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(test(*args, **options))
+
+    return run
+
+
+@pytest.fixture
+def broker() -> Iterator[Mosquitto]:
+    with Mosquitto() as broker:
+        yield broker
+
+
+class Subscriber:
+    """Everything a broker gives, as seen by a client of its own."""
+
+    def __init__(self, port: int, topic_filter: str = "#") -> None:
+        self.messages: list[paho.MQTTMessage] = []
+        subscribed = threading.Event()
+        self._client = paho.Client(
+            paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTProtocolVersion.MQTTv5
+        )
+        self._client.on_connect = lambda client, *_: client.subscribe(topic_filter, qos=1)
+        self._client.on_subscribe = lambda *_: subscribed.set()
+        self._client.on_message = lambda _client, _data, message: self.messages.append(message)
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        assert subscribed.wait(10)
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [message.payload for message in self.messages]
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@contextlib.asynccontextmanager
+async def publishing(url: str, **options) -> AsyncIterator[tuple[Publisher, list[Unavailable]]]:
+    lost: list[Unavailable] = []
+    options.setdefault("tls", None)
+    publisher = Publisher(parse_broker_url(url), name="test", on_lost=lost.append, **options)
+    publisher.start()
+    try:
+        yield publisher, lost
+    finally:
+        await publisher.close()
+
+
+@on_uvloop
+async def test_a_message_is_acknowledged_and_there_at_qos_1_not_retained(broker):
+    subscriber = Subscriber(broker.port)
+    try:
+        async with publishing(broker.url) as (publisher, _):
+            await publisher.check()
+            await publisher.publish(TOPIC, b"hello")
+            await until(lambda: subscriber.messages)
+    finally:
+        subscriber.close()
+    [message] = subscriber.messages
+    assert (message.topic, message.payload, message.qos) == (TOPIC, b"hello", 1)
+    assert not message.retain
+
+
+@on_uvloop
+async def test_thousands_at_once_all_get_through_within_a_brokers_small_window():
+    with Mosquitto(options=["max_inflight_messages 20"]) as broker:
+        subscriber = Subscriber(broker.port)
+        payloads = [b"%d" % number * 100 for number in range(3000)]
+        try:
+            async with publishing(broker.url) as (publisher, lost):
+                await publisher.check()
+                await asyncio.gather(*(publisher.publish(TOPIC, data) for data in payloads))
+                await until(lambda: len(subscriber.messages) == len(payloads))
+        finally:
+            subscriber.close()
+        assert lost == []
+    assert sorted(subscriber.payloads) == sorted(payloads)
+
+
+@on_uvloop
+async def test_over_tls_the_certificate_is_verified_and_messages_get_through():
+    with Mosquitto(tls=True) as broker:
+        subscriber = Subscriber(broker.port)
+        try:
+            async with publishing(broker.tls_url, tls=tls_context(broker.ca_file)) as (one, _):
+                await one.check()
+                data = b"x" * 8000
+                await asyncio.gather(*(one.publish(TOPIC, data) for _ in range(500)))
+                await until(lambda: len(subscriber.messages) == 500)
+            async with publishing(broker.tls_url, tls=tls_context(None)) as (other, _):
+                with pytest.raises(Unavailable, match="certificate verify failed"):
+                    await other.check()
+        finally:
+            subscriber.close()
+
+
+@on_uvloop
+async def test_over_a_websocket_messages_get_through():
+    with Mosquitto(websocket=True) as broker:
+        async with publishing(broker.websocket_url) as (publisher, _):
+            await publisher.check()
+            await asyncio.gather(*(publisher.publish(TOPIC, b"x" * 2000) for _ in range(100)))
+
+
+@on_uvloop
+async def test_a_broker_that_goes_away_fails_what_waits_and_is_found_again(broker):
+    async with publishing(broker.url) as (publisher, lost):
+        await publisher.check()
+        await publisher.publish(TOPIC, b"before")
+        broker.kill()
+        with pytest.raises(Unavailable) as raised:
+            while True:
+                await publisher.publish(TOPIC, b"meanwhile")
+        assert raised.value.part == "broker"
+        await until(lambda: lost)
+        broker.start()
+        await until(lambda: publisher.is_connected)
+        await publisher.publish(TOPIC, b"after")
+
+
+@on_uvloop
+async def test_a_broker_that_freezes_is_given_up(broker, monkeypatch):
+    monkeypatch.setattr(publisher_module, "PUBACK_TIMEOUT_S", 0.5)
+    async with publishing(broker.url) as (publisher, lost):
+        await publisher.check()
+        os.kill(broker.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(Unavailable, match="no PUBACK"):
+                await publisher.publish(TOPIC, b"hello?")
+        finally:
+            os.kill(broker.pid, signal.SIGCONT)
+        assert len(lost) == 1
+        await until(lambda: publisher.is_connected)
+        await publisher.publish(TOPIC, b"back")
+
+
+@on_uvloop
+async def test_a_topic_that_the_broker_refuses_is_ours_to_repair():
+    accounts = {"manager": Account("secret", acl=("write cache/a/wis2/#",))}
+    with Mosquitto(accounts=accounts) as broker:
+        url = f"mqtt://manager:secret@127.0.0.1:{broker.port}"
+        async with publishing(url) as (publisher, _):
+            await publisher.check()
+            await publisher.publish(TOPIC, b"allowed")
+            with pytest.raises(Unavailable, match=r"(?i)not authorized"):
+                await publisher.publish("forbidden/topic", b"x")
+            await publisher.publish(TOPIC, b"still allowed")
+
+
+@on_uvloop
+async def test_a_wrong_password_is_said_plainly_and_not_logged():
+    accounts = {"manager": Account("secret")}
+    with Mosquitto(accounts=accounts) as broker:
+        url = f"mqtt://manager:wrong-one@127.0.0.1:{broker.port}"
+        async with publishing(url) as (publisher, lost):
+            with pytest.raises(Unavailable, match=r"(?i)not authorized") as raised:
+                await publisher.check()
+            assert "wrong-one" not in str(raised.value)
+            with pytest.raises(Unavailable):
+                await publisher.publish(TOPIC, b"x")
+            assert lost == []
+
+
+@on_uvloop
+async def test_nobody_listening_is_unavailable():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with publishing(f"mqtt://127.0.0.1:{port}") as (publisher, _):
+        with pytest.raises(Unavailable):
+            await publisher.publish(TOPIC, b"x")
+
+
+@on_uvloop
+async def test_a_cancelled_publication_takes_nobody_elses_place(broker):
+    async with publishing(broker.url) as (publisher, _):
+        await publisher.check()
+        tasks = [asyncio.create_task(publisher.publish(TOPIC, b"x" * 100)) for _ in range(2000)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert all(task.cancelled() or task.exception() is None for task in tasks)
+        await publisher.publish(TOPIC, b"last")
+
+
+@on_uvloop
+async def test_closing_fails_what_is_not_acknowledged(broker):
+    async with publishing(broker.url) as (publisher, _):
+        await publisher.check()
+        tasks = [asyncio.create_task(publisher.publish(TOPIC, b"x")) for _ in range(3000)]
+        await asyncio.sleep(0)
+    done, _ = await asyncio.wait(tasks)
+    assert all(
+        task.exception() is None or isinstance(task.exception(), Unavailable) for task in done
+    )
+    assert any(task.exception() for task in done)
