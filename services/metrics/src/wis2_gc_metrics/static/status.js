@@ -148,7 +148,7 @@ function managerState(manager) {
 
 function showManagers({ managers }, now) {
   fill(byId("managers"), managers.map((manager) => [
-    cell(manager.name, "long"),
+    cell(manager.name, "name"),
     managerState(manager),
     cell(manager.facts.in_flight ?? "–", "number"),
     cell(ago(manager.last_report, now), "one-line", manager.last_report),
