@@ -503,6 +503,20 @@ async def test_closing_ends_a_receive_that_waits(
         await leaving.receive(1, wait_s=0)
 
 
+async def test_closing_right_after_a_cancellation_leaves_nothing_running(
+    sender: Sender, adapter: Adapter, open_: Callable[..., Queue]
+) -> None:
+    leaving = adapter.queue("leaving")
+    waiting = asyncio.create_task(leaving.receive(1, wait_s=30))
+    await nothing_but_waiting(waiting)
+    send(sender, envelope())
+    waiting.cancel()
+    await leaving.close()
+    await asyncio.wait({waiting})
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert len(await receive(open_("staying"), 1, within_s=2)) == 1
+
+
 async def test_a_queue_that_never_received_takes_nothing_from_others_when_it_closes(
     sender: Sender, queue: Queue, adapter: Adapter
 ) -> None:

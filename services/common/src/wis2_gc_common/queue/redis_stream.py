@@ -283,13 +283,13 @@ class RedisStreamQueue:
         # Redis being away, what is held comes back when its visibility ends.
         with contextlib.suppress(Unavailable, TimeoutError):
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                if self._withdrawing is not None:
-                    await self._withdrawing
                 if self._fetching is not None:
                     await self._unblock()
-                    await asyncio.wait({self._fetching})
-                if self._has_received:
-                    await self._call(scripts.HAND_BACK)
+                async with self._receiving:  # until the last receive has ended, cancelled or not
+                    if self._withdrawing is not None:
+                        await self._withdrawing
+                    if self._has_received:
+                        await self._call(scripts.HAND_BACK)
         for client in (self._receiver, self._commands):
             with contextlib.suppress(RedisError, OSError):
                 await client.aclose()
