@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _READ_BYTES = 256 * 1024
 #: What a server may say on the control connection; greetings with rules take a few kB.
 _MAX_CONTROL_BYTES = 64 * 1024
+_MAX_PORT = 65_535
 _ANONYMOUS_PASSWORD = "wis2-global-cache@"  # noqa: S105 - the custom of anonymous FTP
 #: What aioftp makes of answers it cannot parse.
 _NONSENSE = (aioftp.AIOFTPException, ValueError, IndexError, OverflowError)
@@ -93,6 +94,9 @@ class _Client(aioftp.Client):
         self, host: str, port: int
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open the control connection, then data connections, wherever PASV points."""
+        if not 0 < port <= _MAX_PORT:
+            # uvloop would connect to the port's last 16 bits.
+            raise ValueError("no port")
         async with asyncio.timeout(self._connect_timeout_s):
             if self._peer is None:
                 connection = await self._addresses.connect(host, port)
