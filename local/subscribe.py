@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import ssl
 import sys
@@ -78,7 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             give_up(f"{broker} refuses the subscription to {options.topic}: {codes[0]}")
 
     def on_message(_client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        print(describe(message.topic, bytes(message.payload)), flush=True)
+        try:
+            print(describe(message.topic, bytes(message.payload)), flush=True)
+        except BrokenPipeError:  # as in `… | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            client.disconnect()
 
     client.on_connect = on_connect
     client.on_subscribe = on_subscribe

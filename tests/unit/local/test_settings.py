@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,24 @@ def test_a_misspelt_setting_is_noticed():
 def test_what_each_process_has_for_itself_cannot_be_set_for_all(name):
     with pytest.raises(SettingsError, match=f"{name}: cannot be set for all processes"):
         read_settings({name: "1"})
+
+
+def test_every_variable_is_in_the_docs():
+    asked: set[str] = set()
+
+    class Environment(dict[str, str]):
+        def get(self, key, default=None):
+            asked.add(key)
+            return super().get(key, default)
+
+    read_settings(Environment())
+    text = (Path(__file__).parents[3] / "docs" / "run-locally.md").read_text(encoding="utf-8")
+    documented = {
+        line.split("`")[1] for line in text.splitlines() if re.match(r"\| `[A-Z_]+` \|", line)
+    }
+    assert asked == documented
+
+
+def test_every_kind_of_the_mix_is_in_the_docs():
+    text = (Path(__file__).parents[3] / "docs" / "run-locally.md").read_text(encoding="utf-8")
+    assert all(f"`{kind}`" in text for kind in Kind)
