@@ -82,6 +82,11 @@ async def publishing(url: str, **options) -> AsyncIterator[tuple[Publisher, list
         await publisher.close()
 
 
+async def publish_for_ever(publisher: Publisher) -> None:
+    while True:
+        await publisher.publish(TOPIC, b"meanwhile")
+
+
 @on_uvloop
 async def test_a_message_is_acknowledged_and_there_at_qos_1_not_retained(broker):
     subscriber = Subscriber(broker.port)
@@ -145,8 +150,7 @@ async def test_a_broker_that_goes_away_fails_what_waits_and_is_found_again(broke
         await publisher.publish(TOPIC, b"before")
         broker.kill()
         with pytest.raises(Unavailable) as raised:
-            while True:
-                await publisher.publish(TOPIC, b"meanwhile")
+            await publish_for_ever(publisher)
         assert raised.value.part == "broker"
         await until(lambda: lost)
         broker.start()

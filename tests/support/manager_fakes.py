@@ -197,9 +197,7 @@ class FakeRegistry:
         self._traps.leave("commit")
         return is_mine
 
-    async def release(
-        self, lease: Lease, *, error: str, parked_seen: int, is_final: bool
-    ) -> str:
+    async def release(self, lease: Lease, *, error: str, parked_seen: int, is_final: bool) -> str:
         self._traps.enter("release")
         record = self._holds(lease)
         if record is None:

@@ -316,9 +316,7 @@ class TestDropping:
         [
             (envelope_of(data_id="d", global_cache=CENTRE_ID), "own"),
             (
-                envelope_of(
-                    topic="origin/a/wis2/yy-met/data/recommended/ocean/waves", data_id="d"
-                ),
+                envelope_of(topic="origin/a/wis2/yy-met/data/recommended/ocean/waves", data_id="d"),
                 "recommended",
             ),
         ],
@@ -688,7 +686,7 @@ class TestStopping:
         complete, FakeUpload.complete = FakeUpload.complete, hang
         try:
             item = bench.begin(envelope_of(data_id="d", href=HREF))
-            await until(lambda: item.task.done())
+            await until(item.task.done)
         finally:
             FakeUpload.complete = complete
         assert item.task.cancelled()

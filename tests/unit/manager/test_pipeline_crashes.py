@@ -22,12 +22,15 @@ MOMENTS = [
 
 async def handle_until_killed(bench: Workbench, envelope) -> None:
     """Work on the message; everything in memory is gone afterwards."""
-    item = bench.item(envelope)
     with pytest.raises(Killed):
-        await bench.pipeline.handle(item)
-        # The message is deleted by a task of its own, which dies with its process.
-        await bench.acknowledger._task
+        await handle_and_delete(bench, envelope)
     bench.new_process()
+
+
+async def handle_and_delete(bench: Workbench, envelope) -> None:
+    await bench.pipeline.handle(bench.item(envelope))
+    # The message is deleted by a task of its own, which dies with its process.
+    await bench.acknowledger._task
 
 
 def ids(bench: Workbench) -> set[str]:

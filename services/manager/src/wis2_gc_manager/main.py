@@ -47,7 +47,7 @@ def main() -> int:
 
 
 async def _run(settings: ManagerSettings) -> int:
-    manager = _put_together(settings)
+    manager = await _put_together(settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, manager.request_stop)
@@ -69,8 +69,21 @@ async def _run(settings: ManagerSettings) -> int:
     return 0
 
 
-def _put_together(settings: ManagerSettings) -> Manager:
+async def _put_together(settings: ManagerSettings) -> Manager:
     """Raise SettingsError for what only shows when it is used."""
+    registry = RedisRegistry.connect(
+        settings.common.redis_url,
+        retention_hours=settings.retention_hours,
+        lease_s=settings.visibility_s,
+    )
+    queue = open_queue(
+        settings.common.queue_url,
+        settings.dead_letter_url,
+        redis_url=settings.common.redis_url,
+        consumer=settings.instance,
+        visibility_s=settings.visibility_s,
+    )
+    store = open_store(settings.store_url, retention_hours=settings.retention_hours)
     try:
         tls = tls_context(settings.ca_file)
         downloader = open_downloader(
@@ -84,23 +97,8 @@ def _put_together(settings: ManagerSettings) -> Manager:
         )
     except OSError as error:
         raise SettingsError(CA_FILE.name, f"holds no certificates: {error}") from None
-    parts = Parts(
-        registry=RedisRegistry.connect(
-            settings.common.redis_url,
-            retention_hours=settings.retention_hours,
-            lease_s=settings.visibility_s,
-        ),
-        queue=open_queue(
-            settings.common.queue_url,
-            settings.dead_letter_url,
-            redis_url=settings.common.redis_url,
-            consumer=settings.instance,
-            visibility_s=settings.visibility_s,
-        ),
-        store=open_store(settings.store_url, retention_hours=settings.retention_hours),
-        downloader=downloader,
-    )
     try:
-        return Manager(settings, parts, tls=tls)
+        return Manager(settings, Parts(registry, queue, store, downloader), tls=tls)
     except OSError as error:
+        await downloader.close()
         raise SettingsError(HTTP_PORT.name, f"cannot be listened on: {error}") from None

@@ -1,0 +1,427 @@
+"""The command `wis2-gc-manager` as a process, between a real Redis and a real mosquitto."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import paho.mqtt.client as paho
+import pytest
+
+from tests.support.manager_fakes import BASE_URL, CENTRE_ID, envelope_of, until
+from tests.support.mosquitto import Mosquitto
+from tests.support.redis import require_redis
+from tests.support.web_server import WebServer
+from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender
+from wis2_gc_common.queue.base import Sent
+from wis2_gc_common.registry.redis import RedisReader
+from wis2_gc_common.settings import QueueUrl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.redis import RedisServer
+    from wis2_gc_common.queue.base import Envelope
+
+pytest_plugins = ("tests.support.redis",)
+
+COMMAND = Path(sys.executable).with_name("wis2-gc-manager")
+QUEUE = QueueUrl("redis-stream", "notifications")
+DEAD = QueueUrl("redis-stream", "dead-letters")
+DATA = b"BUFR" * 5000
+VISIBILITY_S = 2.0
+
+
+class World:
+    """Redis, our broker with a subscriber on it, a store, and managers by name."""
+
+    def __init__(self, directory: Path, redis: RedisServer, broker: Mosquitto) -> None:
+        self.redis = redis
+        self.broker = broker
+        self.store = directory / "store"
+        self.store.mkdir()
+        self.messages: list[tuple[str, dict]] = []
+        self._directory = directory
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._sender = open_sender(QUEUE, redis_url=redis.url, max_length=10_000)
+        self._subscriber = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self._subscriber.on_connect = lambda client, *_: client.subscribe("#", qos=1)
+        self._subscriber.on_message = self._on_message
+        self._subscriber.reconnect_delay_set(min_delay=1, max_delay=1)
+        self._subscriber.connect("127.0.0.1", broker.port)
+        self._subscriber.loop_start()
+
+    def _on_message(self, _client, _data, message) -> None:
+        self.messages.append((message.topic, json.loads(message.payload)))
+
+    @property
+    def announced(self) -> list[dict]:
+        return [message for topic, message in self.messages if topic.startswith("cache/")]
+
+    def send(self, *envelopes: Envelope) -> None:
+        assert set(self._sender.send(envelopes)) == {Sent.ACCEPTED}
+
+    def start(self, name: str = "one", **settings: str) -> Manager:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        environment = {
+            "PATH": os.environ["PATH"],
+            "GC_CENTRE_ID": CENTRE_ID,
+            "GC_REDIS_URL": self.redis.url,
+            "GC_STORE_URL": self.store.as_uri(),
+            "GC_DATA_BASE_URL": BASE_URL,
+            "GC_LOCAL_BROKER_URL": self.broker.url,
+            "GC_ALLOWED_NETWORKS": "127.0.0.0/8",
+            "GC_VISIBILITY_TIMEOUT": str(VISIBILITY_S),
+            "GC_RETRY_DELAYS": "0.2,0.2",
+            "GC_HEDGE_DELAY": "0.2",
+            "GC_INSTANCE": name,
+            "GC_HTTP_HOST": "127.0.0.1",
+            "GC_HTTP_PORT": str(port),
+            "GC_LOG_FORMAT": "json",
+            **settings,
+        }
+        log = (self._directory / f"{name}-{len(self._processes)}.log").open("wb")
+        with log:
+            process = subprocess.Popen([COMMAND], env=environment, stderr=log)
+        self._processes.append(process)
+        return Manager(process, port, Path(log.name))
+
+    async def counters(self) -> dict[str, int]:
+        reader = RedisReader.connect(self.redis.url)
+        try:
+            return dict((await reader.snapshot()).counters)
+        finally:
+            await reader.close()
+
+    def close(self) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        self._subscriber.disconnect()
+        self._subscriber.loop_stop()
+        self._sender.close()
+
+
+class Manager:
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        self.process = process
+        self.port = port
+        self.log = log
+
+    def probe(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, json.load(answer)["problem"]
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)["problem"]
+        except OSError:
+            return 0, "no answer"
+
+    async def ready(self) -> Manager:
+        await self.until_probe(200)
+        return self
+
+    async def until_probe(self, status: int, problem: str = "") -> None:
+        end = time.monotonic() + 20
+        while True:
+            answer = await asyncio.to_thread(self.probe, "/readyz")
+            if answer[0] == status and problem in answer[1]:
+                return
+            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            assert time.monotonic() < end, (answer, self.log.read_text()[-3000:])
+            await asyncio.sleep(0.05)
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        await until(lambda: self.process.poll() is not None, deadline_s=20)
+        return self.process.returncode
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def new_world(directory: Path, redis: RedisServer) -> Iterator[World]:
+    with Mosquitto() as broker:
+        world = World(directory, redis, broker)
+        try:
+            yield world
+        finally:
+            world.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path, own_redis: RedisServer) -> Iterator[World]:
+    require_redis()
+    with new_world(tmp_path, own_redis) as world:
+        yield world
+
+
+def counter(counters: dict[str, int], name: str, *labels: str) -> int:
+    return counters.get("|".join((name, *labels)), 0)
+
+
+async def until_idle(world: World) -> None:
+    queue = open_queue(
+        QUEUE, DEAD, redis_url=world.redis.url, consumer="watcher", visibility_s=VISIBILITY_S
+    )
+    try:
+        end = time.monotonic() + 30
+        while True:
+            depth = await queue.depth()
+            if not depth.ready and not depth.in_flight and not depth.delayed:
+                return
+            assert time.monotonic() < end, depth
+            await asyncio.sleep(0.05)
+    finally:
+        await queue.close()
+
+
+async def test_an_item_passes_through_and_sigterm_ends_the_command_with_0(world):
+    manager = await world.start().ready()
+    async with WebServer() as web:
+        href = web.serve("/obs.bufr", DATA)
+        world.send(envelope_of(data_id="d", href=href))
+        await until(lambda: world.announced)
+    [message] = world.announced
+    key = message["links"][0]["href"].removeprefix(f"{BASE_URL}/")
+    assert (world.store / key).read_bytes() == DATA
+    assert message["properties"]["global-cache"] == CENTRE_ID
+    assert await manager.stop() == 0
+    counters = await world.counters()
+    assert counter(counters, "wmo_wis2_gc_downloaded_total", "yy-met") == 1
+    assert manager.probe("/readyz")[0] == 0
+
+
+async def test_three_hundred_items_are_announced_once_each(world):
+    await world.start("one").ready()
+    await world.start("two").ready()
+    async with WebServer() as web:
+        href = web.serve("/obs.bufr", DATA)
+        for start in range(0, 300, 100):
+            numbers = range(start, start + 100)
+            world.send(*(envelope_of(data_id=f"d{number}", href=href) for number in numbers))
+        await until(lambda: len(world.announced) == 300, deadline_s=30)
+        await until_idle(world)
+    assert len({message["id"] for message in world.announced}) == 300
+    assert len({message["properties"]["data_id"] for message in world.announced}) == 300
+    assert counter(await world.counters(), "wmo_wis2_gc_downloaded_total", "yy-met") == 300
+
+
+async def test_every_copy_of_a_notification_is_answered_by_one_announcement(world):
+    await world.start("one").ready()
+    await world.start("two").ready()
+    pubtime = "2026-11-23T12:00:00Z"
+    async with WebServer() as web:
+        href = web.serve("/obs.bufr", DATA)
+        dead = web.url("/missing")
+        world.send(
+            *(
+                envelope_of(data_id="d", href=href if number % 2 else dead, pubtime=pubtime)
+                for number in range(16)
+            )
+        )
+        await until(lambda: world.announced)
+        await until_idle(world)
+    assert len(world.announced) == 1
+    assert counter(await world.counters(), "wmo_wis2_gc_downloaded_total", "yy-met") == 1
+
+
+async def test_sigterm_lets_what_runs_finish(world):
+    manager = await world.start().ready()
+    gate = asyncio.Event()
+    async with WebServer() as web:
+        href = web.serve("/slow.bufr", DATA, gate=gate)
+        world.send(envelope_of(data_id="d", href=href))
+        await until(lambda: web.requests)
+        stopping = asyncio.create_task(manager.stop())
+        await manager.until_probe(503, "stopping")
+        gate.set()
+        assert await stopping == 0
+    assert len(world.announced) == 1
+    await until_idle(world)
+
+
+async def test_what_does_not_finish_in_time_is_handed_to_the_next(world):
+    first = await world.start("one", GC_DRAIN_TIMEOUT="0.2").ready()
+    gate = asyncio.Event()
+    async with WebServer() as web:
+        href = web.serve("/slow.bufr", DATA, gate=gate)
+        world.send(envelope_of(data_id="d", href=href))
+        await until(lambda: web.requests)
+        assert await first.stop() == 0
+        assert world.announced == []
+        gate.set()
+        await world.start("two").ready()
+        await until(lambda: world.announced)
+    counters = await world.counters()
+    assert counter(counters, "wmo_wis2_gc_downloaded_errors_total", "yy-met") == 0
+
+
+async def test_a_second_signal_does_not_wait_for_the_drain(world):
+    manager = await world.start(GC_DRAIN_TIMEOUT="600").ready()
+    async with WebServer() as web:
+        href = web.serve("/slow.bufr", DATA, gate=asyncio.Event())
+        world.send(envelope_of(data_id="d", href=href))
+        await until(lambda: web.requests)
+        manager.process.send_signal(signal.SIGTERM)
+        await manager.until_probe(503, "stopping")
+        assert await manager.stop() == 0
+
+
+@pytest.mark.parametrize("name", ["one", "two"], ids=["same name", "another name"])
+async def test_killed_in_the_middle_its_work_is_taken_over(world, name):
+    first = await world.start("one").ready()
+    gate = asyncio.Event()
+    async with WebServer() as web:
+        href = web.serve("/slow.bufr", DATA, gate=gate)
+        world.send(*(envelope_of(data_id=f"d{number}", href=href) for number in range(10)))
+        await until(lambda: len(web.requests) == 10)
+        first.kill()
+        gate.set()
+        await world.start(name).ready()
+        await until(lambda: len(world.announced) >= 10, deadline_s=20)
+        await until_idle(world)
+    assert len({message["id"] for message in world.announced}) == 10
+    assert counter(await world.counters(), "wmo_wis2_gc_downloaded_total", "yy-met") == 10
+
+
+async def test_killed_again_and_again_nothing_is_lost_or_counted_twice(world):
+    async with WebServer() as web:
+        href = web.serve("/obs.bufr", DATA)
+        world.send(*(envelope_of(data_id=f"d{number}", href=href) for number in range(100)))
+        for wanted in (5, 40, 70):
+            manager = world.start(GC_CONCURRENCY="4")
+            await until(lambda wanted=wanted: len(world.announced) >= wanted, deadline_s=20)
+            manager.kill()
+        await world.start().ready()
+        await until_idle(world)
+    assert len({message["id"] for message in world.announced}) == 100
+    assert counter(await world.counters(), "wmo_wis2_gc_downloaded_total", "yy-met") == 100
+
+
+async def test_while_redis_is_away_it_is_not_ready_and_goes_on_afterwards(world):
+    manager = await world.start().ready()
+    world.redis.kill()
+    await manager.until_probe(503, "away")
+    assert manager.probe("/healthz")[0] == 200
+    world.redis.start()
+    await manager.ready()
+    async with WebServer() as web:
+        world.send(envelope_of(data_id="d", href=web.serve("/obs.bufr", DATA)))
+        await until(lambda: world.announced)
+    assert await manager.stop() == 0
+
+
+async def test_while_the_broker_is_away_items_wait_and_nothing_is_counted_against_them(world):
+    manager = await world.start().ready()
+    world.broker.kill()
+    await manager.until_probe(503, "broker")
+    async with WebServer() as web:
+        world.send(envelope_of(data_id="d", href=web.serve("/obs.bufr", DATA)))
+        world.broker.start()
+        await manager.ready()
+        await until_idle(world)
+    counters = await world.counters()
+    assert counter(counters, "wmo_wis2_gc_downloaded_total", "yy-met") == 1
+    assert counter(counters, "wmo_wis2_gc_downloaded_errors_total", "yy-met") == 0
+
+
+async def test_started_before_its_parts_it_waits_for_them(tmp_path, own_redis):
+    with new_world(tmp_path, own_redis) as world:
+        world.broker.kill()
+        own_redis.kill()
+        manager = world.start()
+        await manager.until_probe(503, "away")
+        own_redis.start()
+        world.broker.start()
+        await manager.ready()
+
+
+async def test_sigterm_while_everything_is_away_ends_it_too(tmp_path, own_redis):
+    with new_world(tmp_path, own_redis) as world:
+        world.broker.kill()
+        own_redis.kill()
+        manager = world.start()
+        await manager.until_probe(503, "away")
+        assert await manager.stop() == 0
+        own_redis.start()
+
+
+async def test_a_failing_item_is_tried_again_given_up_on_record_and_reported(world):
+    await world.start().ready()
+    async with WebServer() as web:
+        world.send(envelope_of(data_id="d", href=web.url("/missing")))
+        await until(lambda: any(topic.startswith("monitor/") for topic, _ in world.messages))
+        assert len(web.requests) == 3
+    counters = await world.counters()
+    assert counter(counters, "wmo_wis2_gc_downloaded_errors_total", "yy-met") == 1
+    assert counter(counters, "wis2_gc_items_given_up_total", "not_found") == 1
+    await until_idle(world)
+    letters = open_dead_letters(QUEUE, DEAD, redis_url=world.redis.url)
+    assert letters.list(10) == []
+    letters.close()
+
+
+async def test_it_reports_itself_to_the_registry(world):
+    await world.start("reporter").ready()
+    reader = RedisReader.connect(world.redis.url)
+
+    async def statuses():
+        return [s for s in (await reader.snapshot()).processes if s.kind == "manager"]
+
+    end = time.monotonic() + 15
+    while not (found := await statuses()) or not found[0].is_ready:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.1)
+    await reader.close()
+    assert found[0].name == "reporter"
+    assert found[0].facts["in_flight"] == 0
+    assert found[0].facts["problems"] == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GC_CENTRE_ID", "nonsense"),
+        ("GC_REDIS_URL", ""),
+        ("GC_STORE_URL", "s3://bucket"),
+        ("GC_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/1/q"),
+        ("GC_CONCURRENCY", "0"),
+        ("GC_HTTP_HOST", "203.0.113.1"),
+        ("GC_CA_FILE", __file__),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it_and_exit_code_2(tmp_path, name, value):
+    environment = {
+        "PATH": os.environ["PATH"],
+        "GC_CENTRE_ID": CENTRE_ID,
+        "GC_REDIS_URL": "redis://127.0.0.1:1/0",
+        "GC_STORE_URL": tmp_path.as_uri(),
+        "GC_DATA_BASE_URL": BASE_URL,
+        "GC_LOCAL_BROKER_URL": "mqtt://127.0.0.1:1",
+        "GC_HTTP_PORT": "0",
+        name: value,
+    }
+    result = subprocess.run(
+        [COMMAND], env=environment, capture_output=True, check=False, timeout=30
+    )
+    assert result.returncode == 2
+    [line] = result.stderr.decode().splitlines()
+    assert name.replace("HOST", "PORT") in line
