@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -212,3 +215,22 @@ def test_a_wrong_command_line_is_exit_code_2(environment, capsys, command):
         operator.main(command)
     assert stopped.value.code == 2
     assert "usage: wis2-gc" in capsys.readouterr().err
+
+
+OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
+
+
+def test_every_command_of_the_operations_page_exists():
+    command = re.compile(r"^\s*(?:\$ )?wis2-gc ([^|#\n]+)", re.MULTILINE)
+    lines = command.findall(OPERATIONS.read_text("utf-8"))
+    assert len(lines) > 8
+    for line in lines:
+        assert callable(operator._parser().parse_args(shlex.split(line)).run)
+
+
+def test_every_link_within_the_operations_page_leads_somewhere():
+    text = OPERATIONS.read_text("utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    links = set(re.findall(r"\]\(#([^)]+)\)", text))
+    assert len(links) > 5
+    assert links <= {heading.lower().replace(" ", "-") for heading in headings}
