@@ -124,7 +124,12 @@ class TestCaching:
     async def test_another_caches_link_counts_for_that_cache(self, bench):
         bench.downloader.serves(OTHER, DATA)
         await bench.handle(
-            envelope_of(data_id="d", href=OTHER, global_cache="zz-other-global-cache")
+            envelope_of(
+                topic="cache/a/wis2/yy-met/data/core/weather/observations",
+                data_id="d",
+                href=OTHER,
+                global_cache="zz-other-global-cache",
+            )
         )
         [commit] = bench.registry.commits
         assert (commit.centre_id, commit.dataserver) == ("zz-other-global-cache", "cache.zz.test")

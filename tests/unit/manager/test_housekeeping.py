@@ -1,0 +1,93 @@
+"""Heartbeats, counters, expiry, and the sign of life."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.manager_fakes import Workbench, next_turn, until
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.metrics_catalogue import ITEMS_DROPPED, field
+from wis2_gc_common.registry.base import ProcessStatus
+from wis2_gc_manager.housekeeping import STUCK_S, Housekeeping, Pulse
+
+STATUS = ProcessStatus(kind="manager", name="one", is_ready=True)
+
+
+@pytest.fixture
+def bench() -> Workbench:
+    return Workbench()
+
+
+def housekeeping_of(bench: Workbench, sleep=next_turn) -> Housekeeping:
+    return Housekeeping(
+        registry=bench.registry,
+        store=bench.store,
+        gate=bench.gate,
+        counts=bench.counts,
+        pulse=Pulse(),
+        status=lambda: STATUS,
+        sleep=sleep,
+    )
+
+
+async def test_it_says_that_it_lives_writes_its_counts_and_expires_objects(bench):
+    bench.counts.add(ITEMS_DROPPED, "duplicate")
+    running = asyncio.create_task(housekeeping_of(bench).run())
+    await until(lambda: bench.registry.statuses and bench.store.expirations)
+    await until(lambda: bench.registry.counts)
+    running.cancel()
+    await asyncio.wait({running})
+    assert bench.registry.statuses[0] == STATUS
+    assert bench.registry.counts == {field(ITEMS_DROPPED, "duplicate"): 1}
+    assert bench.store.expirations[0].tzinfo is not None
+
+
+async def test_it_outlives_outages_and_bugs_and_reports_the_outages(bench):
+    bench.traps.before("heartbeat", Unavailable("registry", "away"), ZeroDivisionError())
+    bench.traps.before("expire", Unavailable("store"), ZeroDivisionError())
+    bench.traps.before("count", Unavailable("registry"))
+    bench.counts.add(ITEMS_DROPPED, "duplicate")
+    running = asyncio.create_task(housekeeping_of(bench).run())
+    await until(lambda: bench.registry.statuses and bench.store.expirations)
+    await until(lambda: bench.registry.counts)
+    running.cancel()
+    await asyncio.wait({running})
+    await bench.gate.wait_open()
+    assert bench.registry.counts == {field(ITEMS_DROPPED, "duplicate"): 1}
+
+
+async def test_an_idle_manager_notices_that_the_registry_is_away(bench):
+    bench.traps.before("heartbeat", Unavailable("registry", "away"))
+    bench.traps.before("ping", *[Unavailable("registry", "away")] * 1000)
+
+    async def one_turn(_delay_s):
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(housekeeping_of(bench, one_turn).run())
+    await until(lambda: not bench.gate.is_open)
+    running.cancel()
+    await bench.gate.close()
+    assert bench.gate.problems == {"registry": "away"}
+
+
+async def test_counts_that_were_not_written_are_kept_with_those_that_followed(bench):
+    bench.traps.before("count", Unavailable("registry"))
+    bench.counts.add(ITEMS_DROPPED, "stale")
+    with pytest.raises(Unavailable):
+        await bench.counts.flush(bench.registry)
+    bench.counts.add(ITEMS_DROPPED, "stale")
+    await bench.counts.flush(bench.registry)
+    await bench.counts.flush(bench.registry)
+    assert bench.registry.counts == {field(ITEMS_DROPPED, "stale"): 2}
+
+
+def test_a_loop_that_does_not_come_round_is_stuck():
+    now_s = 100.0
+    pulse = Pulse(lambda: now_s)
+    assert pulse.problem == ""
+    now_s += STUCK_S + 1
+    assert "stuck" in pulse.problem
+    pulse.beat()
+    assert pulse.problem == ""

@@ -1,0 +1,131 @@
+"""Leases and visibilities of what is in work."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.manager_fakes import Workbench, envelope_of, next_turn, until
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_manager.lease_keeper import LeaseKeeper
+
+HREF = "https://node.yy.test/data/obs.bufr"
+OTHER = "https://cache.zz.test/data/obs.bufr"
+PUBTIME = "2026-11-23T12:00:00Z"
+
+
+@pytest.fixture
+def bench() -> Workbench:
+    return Workbench()
+
+
+def keeper_of(bench: Workbench, sleep=next_turn) -> LeaseKeeper:
+    return LeaseKeeper(
+        bench.in_flight,
+        registry=bench.registry,
+        queue=bench.queue,
+        acknowledger=bench.acknowledger,
+        gate=bench.gate,
+        interval_s=10.0,
+        sleep=sleep,
+    )
+
+
+async def start(bench: Workbench, **options):
+    """Begin one item that downloads, as the receiver would."""
+    hold = bench.downloader.holds(HREF)
+    item = bench.begin(envelope_of(data_id="d", href=HREF, pubtime=PUBTIME, **options))
+    bench.in_flight.add(item)
+    await hold.started.wait()
+    return hold, item
+
+
+async def test_messages_in_work_and_those_not_deleted_yet_are_extended(bench):
+    hold, item = await start(bench)
+    stuck = asyncio.Event()
+
+    async def delete(_receipts):
+        await stuck.wait()
+
+    bench.queue.delete = delete
+    bench.acknowledger.delete("finished")
+    await keeper_of(bench).extend()
+    assert bench.queue.extended == [item.received.receipt, "finished"]
+    stuck.set()
+    hold.end.set_result(b"x")
+    await item.task
+
+
+async def test_an_item_whose_lease_went_to_another_is_cancelled(bench):
+    hold, item = await start(bench)
+    bench.registry.expire_leases()
+    await keeper_of(bench).renew()
+    await item.task
+    assert item.is_lost
+    assert hold.cancelled.is_set() or await asyncio.wait_for(hold.cancelled.wait(), 5)
+    assert bench.queue.delayed == []
+
+
+async def test_an_item_that_still_holds_its_lease_goes_on(bench):
+    hold, item = await start(bench)
+    await keeper_of(bench).renew()
+    assert not item.is_lost
+    hold.end.set_result(b"x")
+    await item.task
+    assert len(bench.registry.commits) == 1
+
+
+async def test_newly_parked_sources_are_heard_of(bench):
+    hold, item = await start(bench)
+    bench.registry.park("d", envelope_of(data_id="d", href=OTHER, pubtime=PUBTIME))
+    await keeper_of(bench).renew()
+    assert item.parked == 1
+    hold.end.set_result(b"x")
+    await item.task
+
+
+async def test_without_items_nothing_is_asked(bench):
+    bench.traps.before("renew", ZeroDivisionError())
+    bench.traps.before("extend", ZeroDivisionError())
+    await keeper_of(bench).renew()
+    await keeper_of(bench).extend()
+
+
+async def test_it_goes_on_through_outages_and_bugs(bench):
+    hold, item = await start(bench)
+    bench.traps.before("renew", Unavailable("registry"), ZeroDivisionError())
+    bench.traps.before("extend", *[Unavailable("queue")] * 6)
+    turns = 0
+
+    async def sleep(_delay_s):
+        nonlocal turns
+        turns += 1
+        await asyncio.sleep(0.001)
+
+    running = asyncio.create_task(keeper_of(bench, sleep).run())
+    await until(lambda: turns > 8 and bench.queue.extended)
+    running.cancel()
+    await asyncio.wait({running})
+    assert running.cancelled()
+    assert not item.is_lost
+    hold.end.set_result(b"x")
+    await item.task
+
+
+async def test_a_registry_that_is_away_does_not_keep_messages_from_being_extended(bench):
+    hold, item = await start(bench)
+    asked = asyncio.Event()
+
+    async def renew(_leases):
+        asked.set()
+        await asyncio.Event().wait()
+
+    bench.registry.renew = renew
+    running = asyncio.create_task(keeper_of(bench).run())
+    await asked.wait()
+    await until(lambda: bench.queue.extended)
+    running.cancel()
+    await asyncio.wait({running})
+    hold.end.set_result(b"x")
+    await item.task

@@ -1,0 +1,52 @@
+"""The manager's settings come from the environment, each under its own name."""
+
+from __future__ import annotations
+
+import pytest
+
+from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.settings import CATALOGUE, Reader
+from wis2_gc_manager.settings import read_settings
+
+REQUIRED = {
+    "GC_CENTRE_ID": "xx-test-global-cache",
+    "GC_REDIS_URL": "redis://:secret@redis.test/0",
+    "GC_STORE_URL": "file:///srv/store",
+    "GC_DATA_BASE_URL": "https://cache.test/data/",
+    "GC_LOCAL_BROKER_URL": "mqtts://manager:secret@broker.test",
+}
+
+
+def test_what_is_required_is_enough():
+    settings = read_settings(Reader(REQUIRED))
+    assert settings.common.centre_id == "xx-test-global-cache"
+    assert settings.data_base_url == "https://cache.test/data"
+    assert settings.local_broker_url.port == 8883
+    assert settings.retry_delays_s == (10.0, 30.0, 120.0, 600.0, 1800.0)
+    assert settings.ca_file is None
+    assert settings.instance
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED))
+def test_what_is_required_and_missing_is_named(name):
+    environment = {key: value for key, value in REQUIRED.items() if key != name}
+    with pytest.raises(SettingsError, match=name):
+        read_settings(Reader(environment))
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        setting.name
+        for setting in CATALOGUE
+        if "manager" in setting.services
+        and setting.name not in ("GC_INSTANCE", "GC_HTTP_HOST", "GC_ALLOWED_NETWORKS")
+    ),
+)
+def test_every_setting_of_the_manager_is_read(name):
+    with pytest.raises(SettingsError, match=name):
+        read_settings(Reader({**REQUIRED, name: "\x00 nonsense"}))
+
+
+def test_passwords_do_not_show():
+    assert "secret" not in repr(read_settings(Reader(REQUIRED)))

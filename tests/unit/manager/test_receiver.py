@@ -1,0 +1,260 @@
+"""Slots, pauses, redeliveries, and the way out."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.support.manager_fakes import Workbench, envelope_of, until
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_manager import receiver as receiver_module
+from wis2_gc_manager.in_flight import InFlight, Item
+
+DATA = b"BUFR" * 100
+
+
+def href(number: int) -> str:
+    return f"https://node.yy.test/data/{number}.bufr"
+
+
+@asynccontextmanager
+async def receiving(bench: Workbench):
+    task = asyncio.create_task(bench.receiver.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        await bench.gate.close()
+
+
+class TestReceiving:
+    async def test_what_is_queued_is_worked_on(self):
+        bench = Workbench()
+        for number in range(50):
+            bench.downloader.serves(href(number), DATA)
+            bench.queue.add(envelope_of(data_id=f"d{number}", href=href(number)))
+        async with receiving(bench):
+            await until(lambda: len(bench.registry.commits) == 50)
+            await until(lambda: len(bench.queue.deleted) == 50)
+        assert len(bench.in_flight) == 0
+
+    async def test_never_more_than_there_are_slots(self):
+        bench = Workbench(slots=3)
+        holds = [bench.downloader.holds(href(number)) for number in range(5)]
+        bench.queue.add(*(envelope_of(data_id=f"d{n}", href=href(n)) for n in range(5)))
+        async with receiving(bench):
+            await asyncio.gather(*(hold.started.wait() for hold in holds[:3]))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert len(bench.in_flight) == 3
+            assert sum(bench.queue.asked) == 3
+            holds[0].end.set_result(DATA)
+            await holds[3].started.wait()
+            assert len(bench.in_flight) == 3
+            for hold in holds[1:]:
+                hold.end.set_result(DATA)
+            await until(lambda: len(bench.registry.commits) == 5)
+
+    async def test_while_a_part_is_away_nothing_is_received(self):
+        bench = Workbench()
+        bench.downloader.serves(href(1), DATA)
+        bench.traps.before("check", *[Unavailable("store")] * 200)
+        bench.gate.report(Unavailable("store", "disk full"))
+        bench.queue.add(envelope_of(data_id="d", href=href(1)))
+        async with receiving(bench):
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert bench.queue.asked == []
+            assert not bench.receiver.is_receiving
+            await until(lambda: bench.registry.commits)
+            assert bench.receiver.is_receiving
+
+    async def test_a_queue_that_goes_away_closes_the_gate_until_it_is_back(self):
+        bench = Workbench()
+        bench.downloader.serves(href(1), DATA)
+        bench.traps.before("receive", Unavailable("queue"))
+        bench.queue.add(envelope_of(data_id="d", href=href(1)))
+        async with receiving(bench):
+            await until(lambda: bench.registry.commits)
+
+    async def test_a_bug_in_receiving_is_tried_again(self, monkeypatch):
+        monkeypatch.setattr(receiver_module, "PAUSE_S", 0)
+        bench = Workbench()
+        bench.downloader.serves(href(1), DATA)
+        bench.traps.before("receive", ZeroDivisionError())
+        bench.queue.add(envelope_of(data_id="d", href=href(1)))
+        async with receiving(bench):
+            await until(lambda: bench.registry.commits)
+
+    async def test_a_redelivery_of_what_is_in_work_only_brings_a_new_receipt(self):
+        bench = Workbench()
+        hold = bench.downloader.holds(href(1))
+        envelope = envelope_of(data_id="d", href=href(1))
+        bench.queue.add(envelope)
+        async with receiving(bench):
+            await hold.started.wait()
+            bench.queue.held.clear()  # its visibility ran out
+            bench.queue.add(envelope, deliveries=2)
+            await until(lambda: bench.queue.held)
+            [receipt] = bench.queue.held
+            await asyncio.sleep(0)
+            hold.end.set_result(DATA)
+            await until(lambda: bench.queue.deleted)
+        assert bench.queue.deleted == [receipt]
+        assert len(bench.publisher.announced) == 1
+        assert len(bench.registry.commits) == 1
+
+
+class TestDraining:
+    async def stopped(self, bench: Workbench, task: asyncio.Task) -> None:
+        task.cancel()
+        await asyncio.wait({task})
+
+    async def test_what_is_in_work_may_finish(self):
+        bench = Workbench()
+        hold = bench.downloader.holds(href(1))
+        bench.queue.add(envelope_of(data_id="d", href=href(1)))
+        async with receiving(bench) as task:
+            await hold.started.wait()
+            await self.stopped(bench, task)
+            draining = asyncio.create_task(bench.receiver.drain(60, hurry=asyncio.Event()))
+            await asyncio.sleep(0)
+            hold.end.set_result(DATA)
+            assert await draining == 0
+        await bench.settle()
+        assert len(bench.registry.commits) == 1
+        assert bench.queue.held == {}
+
+    async def test_what_does_not_finish_in_time_goes_back_untouched(self):
+        bench = Workbench()
+        holds = [bench.downloader.holds(href(number)) for number in range(3)]
+        bench.queue.add(*(envelope_of(data_id=f"d{n}", href=href(n)) for n in range(3)))
+        async with receiving(bench) as task:
+            await asyncio.gather(*(hold.started.wait() for hold in holds))
+            await self.stopped(bench, task)
+            assert await bench.receiver.drain(0, hurry=asyncio.Event()) == 3
+        assert [(delay, e.attempts) for delay, e in bench.queue.delayed] == [(0.0, 0)] * 3
+        assert bench.registry.releases == [{"error": "", "is_final": False}] * 3
+        assert bench.queue.held == {}
+        assert bench.registry.fails == []
+
+    async def test_in_a_hurry_it_does_not_wait(self):
+        bench = Workbench()
+        hold = bench.downloader.holds(href(1))
+        bench.queue.add(envelope_of(data_id="d", href=href(1)))
+        hurry = asyncio.Event()
+        async with receiving(bench) as task:
+            await hold.started.wait()
+            await self.stopped(bench, task)
+            draining = asyncio.create_task(bench.receiver.drain(3600, hurry=hurry))
+            await asyncio.sleep(0)
+            hurry.set()
+            assert await draining == 1
+
+    async def test_what_waits_for_a_part_that_is_away_goes_back_too(self):
+        bench = Workbench()
+        bench.downloader.serves(href(1), DATA)
+        bench.traps.before("broker", *[Unavailable("broker")] * 10_000)
+        bench.traps.before("publish", *[Unavailable("broker")] * 10)
+        bench.queue.add(envelope_of(data_id="d", href=href(1)))
+        async with receiving(bench) as task:
+            await until(lambda: not bench.gate.is_open)
+            await self.stopped(bench, task)
+            assert await bench.receiver.drain(0, hurry=asyncio.Event()) == 1
+        assert len(bench.queue.delayed) == 1
+
+    async def test_a_stopped_items_successor_gets_the_item_at_once(self):
+        bench = Workbench()
+        hold = bench.downloader.holds(href(1))
+        bench.queue.add(envelope_of(data_id="d", href=href(1)))
+        async with receiving(bench) as task:
+            await hold.started.wait()
+            await self.stopped(bench, task)
+            await bench.receiver.drain(0, hurry=asyncio.Event())
+        bench.new_process()
+        bench.downloader.serves(href(1), DATA)
+        bench.queue.return_delayed()
+        async with receiving(bench):
+            await until(lambda: bench.registry.commits)
+
+    async def test_with_nothing_in_work_it_is_over_at_once(self):
+        bench = Workbench()
+        assert await bench.receiver.drain(3600, hurry=asyncio.Event()) == 0
+
+
+class TestSlots:
+    def item(self, bench: Workbench) -> Item:
+        return bench.item(envelope_of(data_id="d"))
+
+    async def test_a_free_batch_is_not_waited_for(self):
+        in_flight = InFlight(64)
+        assert await in_flight.wait_free(64, patience_s=3600) == 64
+
+    async def test_the_first_free_slot_waits_a_moment_for_company(self):
+        bench, in_flight = Workbench(), InFlight(2)
+        items = [self.item(bench), self.item(bench)]
+        for item in items:
+            in_flight.add(item)
+        waiting = asyncio.create_task(in_flight.wait_free(2, patience_s=3600))
+        in_flight.remove(items[0])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        in_flight.remove(items[1])
+        assert await waiting == 2
+
+    async def test_but_not_for_ever(self):
+        bench, in_flight = Workbench(), InFlight(2)
+        in_flight.add(self.item(bench))
+        assert await in_flight.wait_free(2, patience_s=0.001) == 1
+
+    async def test_a_stranger_is_not_adopted(self):
+        bench, in_flight = Workbench(), InFlight(2)
+        assert not in_flight.adopt(self.item(bench).received)
+
+
+@pytest.mark.parametrize("error", [Unavailable("queue"), ZeroDivisionError()])
+async def test_a_message_that_cannot_be_deleted_does_not_stop_the_others(error):
+    bench = Workbench()
+    first, second = (bench.queue.deliver(envelope_of(data_id="d")) for _ in range(2))
+    bench.traps.before("delete", *[error] * (5 if isinstance(error, Unavailable) else 1))
+    bench.acknowledger.delete(first.receipt)
+    await bench.acknowledger.flush()
+    bench.acknowledger.delete(second.receipt)
+    await bench.acknowledger.flush()
+    assert bench.queue.deleted == [second.receipt]
+    assert bench.acknowledger.receipts == []
+
+
+async def test_messages_are_deleted_many_at_once():
+    bench = Workbench()
+    calls = []
+    delete = bench.queue.delete
+
+    async def counted(receipts):
+        calls.append(len(receipts))
+        await delete(receipts)
+
+    bench.queue.delete = counted
+    for _ in range(250):
+        bench.acknowledger.delete(bench.queue.deliver(envelope_of(data_id="d")).receipt)
+    await bench.acknowledger.flush()
+    assert calls == [100, 100, 50]
+    assert len(bench.queue.deleted) == 250
+
+
+async def test_closing_the_acknowledger_gives_up_what_is_not_deleted():
+    bench = Workbench()
+
+    async def never(_receipts):
+        await asyncio.Event().wait()
+
+    bench.queue.delete = never
+    bench.acknowledger.delete("one")
+    await asyncio.sleep(0)
+    await bench.acknowledger.close()
+    await bench.acknowledger.close()
+    assert bench.acknowledger.receipts == ["one"]
