@@ -323,7 +323,7 @@ ALLOWED_NETWORKS = Setting("GC_ALLOWED_NETWORKS", ("manager",), _networks, "",
     "CIDRs that the address guard admits although they are private (tests, a centre's intranet).")
 MAX_OBJECT_BYTES = Setting("GC_MAX_OBJECT_BYTES", ("manager",), _whole(1, 2**40), str(1024**3),
     "Larger items are announced with the origin's link instead of being cached.")
-RETENTION_HOURS = Setting("GC_RETENTION_HOURS", ("manager", "metrics"), _whole(1, 24 * 31), "24",
+RETENTION_HOURS = Setting("GC_RETENTION_HOURS", ("manager",), _whole(1, 24 * 31), "24",
     "How long an item can be fetched, at least.")
 CONCURRENCY = Setting("GC_CONCURRENCY", ("manager",), _whole(1, 10_000), "256",
     "Notifications a manager works on at once.")
