@@ -25,13 +25,15 @@ from tests.support.scripted_broker import (
     SUBACK_V5,
     SUBACK_V5_REFUSED,
     SUBSCRIBE,
+    publish_v5,
     scripted_broker,
 )
 from tests.support.wnm import encoded, unique_data_id, wnm
 from wis2_gc_common.settings import CommonSettings, QueueUrl, Secret, parse_broker_url
 from wis2_gc_common.topic import DEFAULT_FILTERS
+from wis2_gc_listener.arrivals import Inbox
 from wis2_gc_listener.forwarder import MAX_BATCH, Timing
-from wis2_gc_listener.global_broker import Delays, tls_context
+from wis2_gc_listener.global_broker import Delays, GlobalBroker, tls_context
 from wis2_gc_listener.service import Listener
 from wis2_gc_listener.settings import ListenerSettings
 
@@ -343,6 +345,36 @@ def test_a_session_taken_over_ends_the_listener_instead_of_a_fight() -> None:
         rig.listener.wait()
         assert "taken the session over" in rig.listener.stop()
         assert server.connections == 1
+
+
+def test_an_acknowledgement_for_an_earlier_connection_is_never_sent() -> None:
+    """A packet id means another message on the next connection."""
+    inbox = Inbox(capacity=100)
+    first = SUBACK_V5 + publish_v5(TOPIC, b"first", packet_id=7)
+    with scripted_broker({CONNECT: CONNACK_V5, SUBSCRIBE: first}) as server:
+        broker = GlobalBroker(
+            parse_broker_url(server.url),
+            client_id="us",
+            topics=DEFAULT_FILTERS,
+            mqtt_version="5",
+            tls=None,
+            inbox=inbox,
+            on_taken_over=lambda: None,
+            delays=IMPATIENT,
+        )
+        broker.start()
+        (stale,) = inbox.take(10, timeout_s=10)
+        server.answers[SUBSCRIBE] = SUBACK_V5 + publish_v5(TOPIC, b"second", packet_id=7)
+        server.hang_up()
+        (fresh,) = inbox.take(10, timeout_s=10)
+        assert (stale.payload, stale.packet_id, stale.generation) == (b"first", 7, 1)
+        assert (fresh.payload, fresh.packet_id, fresh.generation) == (b"second", 7, 2)
+        broker.acknowledge([stale])
+        wait_until(lambda: not broker.acknowledgements)
+        broker.acknowledge([fresh])
+        wait_until(lambda: server.pubacks)
+        broker.stop(timeout_s=5)
+        assert server.pubacks == [(2, 7)]
 
 
 def test_a_broker_that_throws_us_out_again_and_again_is_asked_ever_less_often() -> None:

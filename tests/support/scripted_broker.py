@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CONNECT, SUBSCRIBE = 1, 8
+CONNECT, PUBACK, SUBSCRIBE = 1, 4, 8
 CONNACK_V5 = b"\x20\x03\x00\x00\x00"
 #: `<ID>` stands for the packet id of the request. Two filters: QoS 1 granted.
 SUBACK_V5 = b"\x90\x05<ID>\x00\x01\x01"
@@ -20,6 +20,12 @@ DISCONNECT_TAKEN_OVER = b"\xe0\x01\x8e"
 HANG_UP = b""
 
 
+def publish_v5(topic: str, payload: bytes, *, packet_id: int) -> bytes:
+    """Return a PUBLISH of QoS 1; together shorter than 16 kB."""
+    body = len(topic).to_bytes(2) + topic.encode() + packet_id.to_bytes(2) + b"\x00" + payload
+    return b"\x32" + bytes([len(body) % 128 | 128, len(body) // 128]) + body
+
+
 class ScriptedBroker:
     """Serves one connection at a time; `answers`: packet type → bytes, HANG_UP closes."""
 
@@ -27,6 +33,9 @@ class ScriptedBroker:
         self.answers = answers
         self.connections = 0
         self.subscribes = 0
+        self.pubacks: list[tuple[int, int]] = []
+        """(number of the connection, packet id), as they came."""
+        self._connection: socket.socket | None = None
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0.1)
         self._stopping = threading.Event()
@@ -39,6 +48,11 @@ class ScriptedBroker:
     def start(self) -> None:
         self._thread.start()
 
+    def hang_up(self) -> None:
+        """Break the connection off."""
+        if self._connection is not None:
+            self._connection.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self._stopping.set()
         self._thread.join()
@@ -49,6 +63,7 @@ class ScriptedBroker:
             with contextlib.suppress(TimeoutError):
                 connection, _ = self._listener.accept()
                 self.connections += 1
+                self._connection = connection
                 with connection:
                     connection.settimeout(0.1)
                     self._talk(connection)
@@ -65,6 +80,9 @@ class ScriptedBroker:
                 return
             kind = packet[0] >> 4
             self.subscribes += kind == SUBSCRIBE
+            if kind == PUBACK:
+                # Each is of 4 bytes, or more where it gives a reason.
+                self.pubacks.append((self.connections, int.from_bytes(packet[2:4])))
             answer = self.answers.get(kind)
             if answer == HANG_UP:
                 return

@@ -204,9 +204,11 @@ class GlobalBroker:
 
     def clear_wake(self) -> None:
         """Say that the wake-up was heard; to be called before looking at what changed."""
-        self._is_woken = False
         with contextlib.suppress(BlockingIOError):
             self._wake_reader.recv(4096)
+        # Only now: cleared before the read, a wake-up in between would be swallowed and leave the
+        # flag set, and acknowledgements would wait for the next message to arrive.
+        self._is_woken = False
 
     def beat(self) -> None:
         """Say that the network thread makes progress."""
