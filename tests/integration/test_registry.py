@@ -487,7 +487,9 @@ async def test_a_notification_counts_as_failed_once_however_often_it_is_tried(re
 
     again = await granted(registry, FIRST)
     assert not await registry.fail(again, failure)
-    assert not await registry.fail(again, replace(failure, kind="integrity", reason="integrity"))
+    for _ in range(2):
+        other = replace(failure, kind="integrity", reason="integrity")
+        assert not await registry.fail(again, other)
     assert await registry.commit(again, CACHED)
     found = await counters(reader)
     assert found[field(DOWNLOADED_ERRORS, CENTRE)] == 1
@@ -495,6 +497,17 @@ async def test_a_notification_counts_as_failed_once_however_often_it_is_tried(re
     assert found[field(SOURCE_FAILURES, "timeout")] == 2
     assert found[field(SOURCE_FAILURES, "integrity")] == 1
     assert found[field(DOWNLOADED, CENTRE)] == 1
+
+
+async def test_a_second_failure_of_a_notification_is_not_the_first_however_often_it_is_sent(
+    registry,
+):
+    lease = await granted(registry, FIRST)
+    inline = Failure("integrity", "id-1", CENTRE, HOST, "content_size")
+    link = Failure("download", "id-1", CENTRE, HOST, "not_found")
+    for _ in range(2):
+        assert await registry.fail(lease, inline)
+        assert not await registry.fail(lease, link)
 
 
 async def test_each_notification_of_an_item_counts_its_own_failure(registry, reader):

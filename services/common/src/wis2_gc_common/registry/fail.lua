@@ -4,7 +4,8 @@
 --       6 data server label, or ""  7 reason  8 TTL of records in s
 -- Answers 1 when it is the first failure of its notification, 0 when not or the lease is lost
 --
--- Hash 2: digest → fence of the first failure; digest:reason → newest fence it was counted under.
+-- Hash 2: digest → fence and reason of the first failure; digest:reason → newest fence it was
+-- counted under.
 -- So a resend counts nothing, and a notification counts once however often it is tried.
 local MAX_FIELDS = 1000
 local fence, message, kind, reason = ARGV[1], ARGV[3], ARGV[4], ARGV[7]
@@ -12,8 +13,8 @@ if not is_holder(KEYS[1], fence, ARGV[2]) then return 0 end
 
 local source = message .. ':' .. reason
 local counted = redis.call('HMGET', KEYS[2], message, source)
-local first = counted[1]
-if counted[2] == fence then return first == fence and 1 or 0 end
+local first, this = counted[1], fence .. ' ' .. reason
+if counted[2] == fence then return first == this and 1 or 0 end
 
 redis.call('HINCRBY', KEYS[3], METRIC.SOURCE_FAILURES .. '|' .. reason, 1)
 local centre = bounded_centre(KEYS[5], ARGV[5])
@@ -26,7 +27,7 @@ redis.call('HSET', KEYS[2], source, fence)
 redis.call('EXPIRE', KEYS[2], ARGV[8])
 if first then return 0 end
 
-redis.call('HSET', KEYS[2], message, fence)
+redis.call('HSET', KEYS[2], message, this)
 local metric = kind == 'integrity' and METRIC.INTEGRITY_FAILED or METRIC.DOWNLOADED_ERRORS
 redis.call('HINCRBY', KEYS[3], metric .. '|' .. centre, 1)
 return 1
