@@ -21,6 +21,7 @@ from wis2_gc_common.notification import (
     parse,
     republish,
 )
+from wis2_gc_common.topic import parse_topic
 
 
 def parsed(**changes: Any) -> Notification:
@@ -62,8 +63,14 @@ def test_a_valid_notification_is_understood() -> None:
 
 
 def test_what_came_from_another_cache_has_that_cache_as_its_source() -> None:
+    payload = sample_bytes(properties={"global-cache": "jp-jma-global-cache"})
+    assert parse(parse_topic(TOPIC.to_cache), payload).source_centre_id == "jp-jma-global-cache"
+
+
+def test_on_origin_another_caches_name_makes_up_no_source() -> None:
     notification = parsed(properties={"global-cache": "jp-jma-global-cache"})
-    assert notification.source_centre_id == "jp-jma-global-cache"
+    assert notification.global_cache == "jp-jma-global-cache"
+    assert notification.source_centre_id == "ca-eccc-msc"
 
 
 @pytest.mark.parametrize(
