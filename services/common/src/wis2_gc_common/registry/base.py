@@ -49,9 +49,9 @@ class Claimed:
     """The answer to `claim`.
 
     `lease` is there when `decision.is_granted`. `hour` (`YYYY-MM-DD/HH`) is where the object
-    goes: an item whose first attempt began less than an hour ago keeps its own, so that its object is
-    overwritten rather than doubled. `object_key` and `object_centre_id` describe the finished
-    version that is about to be replaced or deleted. `retry_after_s` goes with WAIT.
+    goes: an item whose first attempt began less than an hour ago keeps its own, so that its
+    object is overwritten rather than doubled. `object_key` and `object_centre_id` describe the
+    finished version that is about to be replaced or deleted. `retry_after_s` goes with WAIT.
     `parked` says how many fall-back sources wait with the item.
     """
 
