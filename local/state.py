@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from local.parts.part import write_private
+from local.parts.process import is_alive
 from wis2_gc_common.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ MARKER = ".made-by-make-run"
 _LOCK = "lock"
 #: How long the servers of a run that was killed may take to stop.
 _LEFTOVERS_S = 15.0
+#: A run that was killed a moment ago may still look alive.
+_OWNER_S = 0.5
 
 
 class StateDirectory:
@@ -40,7 +43,8 @@ class StateDirectory:
             raise
 
     def _lock(self) -> None:
-        deadline = time.monotonic() + _LEFTOVERS_S
+        now = time.monotonic()
+        deadline, owner_deadline = now + _LEFTOVERS_S, now + _OWNER_S
         while True:
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(self.lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,7 +52,9 @@ class StateDirectory:
                 os.pwrite(self.lock_descriptor, f"{os.getpid()}\n".encode(), 0)
                 return
             owner = os.pread(self.lock_descriptor, 32, 0).decode(errors="replace").strip()
-            if owner.isdecimal() and _is_alive(int(owner)):
+            if not owner.isdecimal() or not is_alive(int(owner)):
+                owner_deadline = deadline
+            elif time.monotonic() > owner_deadline:
                 raise SettingsError("STATE", f"{self.path} is in use by process {owner}")
             if time.monotonic() > deadline:
                 raise SettingsError("STATE", f"{self.path} is still in use by an earlier run")
@@ -75,13 +81,3 @@ def _mark(path: Path) -> None:
         marker.touch()
     except OSError as error:
         raise SettingsError("STATE", f"{path} cannot be used: {error.strerror}") from error
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -21,6 +21,8 @@ from wis2_gc_common.settings import parse_broker_url
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wis2_gc_common.settings import BrokerUrl
+
 DEFAULT_URL = "mqtt://everyone:everyone@127.0.0.1:1883"
 DEFAULT_TOPIC = "cache/a/wis2/#"
 #: A stranger's text must not steer the terminal.
@@ -52,6 +54,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         broker = parse_broker_url(options.url)
     except ValueError as error:
         parser.error(f"the URL {error}")
+    problems: list[str] = []
+    client = _client(broker, options.ca, options.topic, problems)
+    try:
+        client.connect(broker.host, broker.port, keepalive=30)
+        client.loop_forever()
+    except KeyboardInterrupt:
+        client.disconnect()
+    except OSError as error:
+        problems.append(f"{broker} cannot be reached: {error}")
+    if problems:
+        sys.stderr.write(f"{problems[0]}\n")
+    return 1 if problems else 0
+
+
+def _client(broker: BrokerUrl, ca_file: str | None, topic: str, problems: list[str]) -> mqtt.Client:
+    """Return a client that subscribes, prints, and notes in `problems` why it gave up."""
     client = mqtt.Client(
         CallbackAPIVersion.VERSION2,
         protocol=mqtt.MQTTv5,
@@ -59,8 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     client.username_pw_set(broker.username, broker.password)
     if broker.is_tls:
-        client.tls_set_context(ssl.create_default_context(cafile=options.ca))
-    problems: list[str] = []
+        client.tls_set_context(ssl.create_default_context(cafile=ca_file))
 
     def give_up(problem: str) -> None:
         problems.append(problem)
@@ -70,13 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code.is_failure:
             give_up(f"{broker} refuses the connection: {code}")
         else:
-            client.subscribe(options.topic, qos=1)
+            client.subscribe(topic, qos=1)
 
     def on_subscribe(
         _client: mqtt.Client, _data: Any, _mid: int, codes: list[Any], _more: Any
     ) -> None:
         if codes[0].is_failure:
-            give_up(f"{broker} refuses the subscription to {options.topic}: {codes[0]}")
+            give_up(f"{broker} refuses the subscription to {topic}: {codes[0]}")
 
     def on_message(_client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         try:
@@ -88,16 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     client.on_connect = on_connect
     client.on_subscribe = on_subscribe
     client.on_message = on_message
-    try:
-        client.connect(broker.host, broker.port, keepalive=30)
-        client.loop_forever()
-    except KeyboardInterrupt:
-        client.disconnect()
-    except OSError as error:
-        problems.append(f"{broker} cannot be reached: {error}")
-    if problems:
-        sys.stderr.write(f"{problems[0]}\n")
-    return 1 if problems else 0
+    return client
 
 
 if __name__ == "__main__":

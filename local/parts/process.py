@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +37,15 @@ def die_with_parent(signal_number: signal.Signals) -> Callable[[], None] | None:
 def stop_with_parent(signal_number: signal.Signals) -> None:
     """Have the kernel signal this very process when its parent dies."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal_number)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs: one that ended and was not yet collected does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def signal_name(code: int) -> str:

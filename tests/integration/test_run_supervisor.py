@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +15,8 @@ import pytest
 import redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
+
+from local.parts.process import is_alive
 
 PROJECT = Path(__file__).parents[2]
 DEADLINE_S = 20
@@ -125,13 +126,6 @@ def wait_until_gone(*pids: int) -> None:
     while any(is_alive(pid) for pid in pids):
         assert time.monotonic() < deadline, [pid for pid in pids if is_alive(pid)]
         time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return status not in ("Z", "X")
-    return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
