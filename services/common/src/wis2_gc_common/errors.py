@@ -8,6 +8,7 @@ CacheError
 │ └ HostBusy        not tried now: circuit open, or the host's queue is long
 ├ Overridden        we decide not to cache it  → announce with the origin's link
 └ Unavailable       our store, registry, queue or broker → keep, stop receiving, resume
+  └ Misconfigured   … and it will be until somebody changes a setting → at start: exit code 2
 
 SettingsError       a wrong setting            → one line, exit code 2
 """
@@ -141,6 +142,18 @@ class Unavailable(CacheError):
         super().__init__(f"{part} unavailable: {detail}" if detail else f"{part} unavailable")
         self.part: Part = part
         self.detail = detail
+
+
+class Misconfigured(Unavailable):
+    """A part is there and refuses us: wrong name, region, credentials or permission.
+
+    `variable`: the setting to look at first; `detail` says in one line what to check. A running
+    service treats it as any Unavailable, for permissions change; a starting one gives up.
+    """
+
+    def __init__(self, part: Part, variable: str, detail: str) -> None:
+        super().__init__(part, detail)
+        self.variable = variable
 
 
 @dataclass(eq=False)

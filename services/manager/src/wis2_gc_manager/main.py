@@ -62,6 +62,8 @@ async def _run(settings: ManagerSettings) -> int:
     )
     try:
         await manager.run()
+    except SettingsError:
+        raise
     except Exception:
         log.exception("manager_failed")
         return 1

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
 from wis2_gc_common.health import Health, HealthServer
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.registry.base import ProcessStatus
@@ -140,31 +140,44 @@ class Manager:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Work until `request_stop`, then drain and close."""
+        """Work until `request_stop`, then drain and close.
+
+        Raises SettingsError: one of the parts refuses us as we are configured.
+        """
         self._publisher.start()
         background = [
             asyncio.create_task(self._housekeeping.run(), name="housekeeping"),
             asyncio.create_task(self._keeper.run(), name="lease keeper"),
         ]
-        await self._look_at_parts()
+        refusal = await self._look_at_parts()
+        if refusal is not None:
+            self._stopping.set()
         receiving = asyncio.create_task(self._receiver.run(), name="receiver")
         stopping = asyncio.create_task(self._stopping.wait())
         # None of these ends by itself: if one does, it is a bug, and the supervisor starts us anew.
         await asyncio.wait({stopping, receiving, *background}, return_when=asyncio.FIRST_COMPLETED)
         await self._stop(receiving, background)
         stopping.cancel()
+        if refusal is not None:
+            raise SettingsError(refusal.variable, refusal.detail)
         for task in (receiving, *background):
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
-    async def _look_at_parts(self) -> None:
-        """Find out which parts are away, before the first item has to."""
+    async def _look_at_parts(self) -> Misconfigured | None:
+        """Find out which parts are away, before the first item has to.
+
+        Returns why one of them will not be back by itself.
+        """
+        refusals: list[Misconfigured] = []
 
         async def look(probe: Callable[[], Awaitable[object]]) -> None:
             try:
                 await probe()
             except Unavailable as error:
                 self._gate.report(error)
+                if isinstance(error, Misconfigured):
+                    refusals.append(error)
 
         looking = asyncio.ensure_future(asyncio.gather(*map(look, self._probes.values())))
         stopping = asyncio.ensure_future(self._stopping.wait())
@@ -173,6 +186,7 @@ class Manager:
         stopping.cancel()
         if not looking.done():
             looking.cancel()
+        return refusals[0] if refusals else None
 
     async def _stop(
         self, receiving: asyncio.Task[None], background: list[asyncio.Task[None]]
