@@ -68,14 +68,22 @@ if [ ! -x .tools/uv/bin/uv ]; then
         -r requirements/uv.txt
 fi
 
-stamp=.venv/.installed
-wanted=$(cat requirements/dev.txt services/*/pyproject.toml pyproject.toml | sha256sum | cut -d' ' -f1)
-if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
+# Two stamps: `sync` takes our own packages away for a moment, which a cache running from this
+# folder would notice; so it is done when the locked dependencies changed, and only then.
+digest() { cat "$@" | sha256sum | cut -d' ' -f1; }
+is_current() { [ "$(cat "$1" 2>/dev/null || true)" = "$2" ]; }
+export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1
+locked=$(digest requirements/dev.txt)
+ours=$(digest services/*/pyproject.toml)
+if ! is_current .venv/.locked "$locked"; then
     say "installing Python packages into .venv"
-    export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1
+    rm -f .venv/.locked .venv/.ours
     [ -x .venv/bin/python ] || .tools/uv/bin/uv venv -q --python "$python" .venv
     .tools/uv/bin/uv pip sync -q --python .venv/bin/python --require-hashes requirements/dev.txt
+    printf '%s\n' "$locked" >.venv/.locked
+fi
+if ! is_current .venv/.ours "$ours"; then
     .tools/uv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation \
         -e services/common -e services/listener -e services/manager -e services/metrics
-    printf '%s\n' "$wanted" >"$stamp"
+    printf '%s\n' "$ours" >.venv/.ours
 fi

@@ -80,6 +80,9 @@ class Run:
     def get(self, path: str) -> httpx.Response:
         return httpx.get(f"{self.status_url}{path}", trust_env=False)
 
+    def totals(self) -> dict[str, int]:
+        return self.get("/api/summary").json()["totals"]
+
     def ledger(self) -> dict[str, Any]:
         return json.loads((self.state / "world" / "ledger.json").read_text())
 
@@ -156,8 +159,10 @@ def test_a_simulated_world_comes_out_whole_and_its_state_survives(start, ports, 
     assert ledger["unexpected"] == ledger["repeated"] == 0
     assert ledger["examples"]["wrong"] == []
 
-    totals = run.get("/api/summary").json()["totals"]
-    assert totals["announced"] == ledger["announced"]
+    # An item is booked after it is announced.
+    announced = ledger["announced"]
+    run.wait_until(lambda: run.totals()["announced"] >= announced)
+    assert run.totals()["announced"] == announced
     stored = [path for path in (run.state / "data").rglob("*") if path.is_file()]
     objects = [path for path in stored if "/." not in str(path.relative_to(run.state))]
     assert len(objects) > 40
@@ -172,7 +177,7 @@ def test_a_simulated_world_comes_out_whole_and_its_state_survives(start, ports, 
 
     again = start(**world)
     again.wait_until(again.is_ready)
-    assert again.get("/api/summary").json()["totals"]["announced"] >= totals["announced"]
+    assert again.totals()["announced"] >= announced
     assert again.interrupt() == 0
     assert processes_of(again.state) == []
     cleaned = subprocess.run(["sh", PROJECT / "local" / "clean.sh", run.state], check=False)
