@@ -10,7 +10,6 @@ import pytest
 from tests.support.manager_fakes import Killed, Workbench, envelope_of, until
 from tests.support.wnm import inline
 from wis2_gc_common.errors import HostBusy, Overridden, Poison, Reason, SourceError
-from wis2_gc_manager import pipeline
 
 if TYPE_CHECKING:
     from wis2_gc_common.queue.base import Envelope
@@ -284,21 +283,13 @@ async def test_a_killed_download_is_no_source_failure():
     assert bench.registry.fails == []
 
 
-async def test_a_refused_announcement_gives_the_next_source_its_chance(monkeypatch):
-    republish = pipeline.republish
-
-    def picky(notification, **options):
-        if notification.global_cache is None:
-            raise Poison(Reason.REPUBLISH_OVERSIZE)
-        return republish(notification, **options)
-
-    monkeypatch.setattr(pipeline, "republish", picky)
+async def test_a_name_the_store_cannot_keep_gives_the_next_source_its_chance():
     bench = Workbench()
-    bench.downloader.serves(OWN, bytes(2_000_000))
+    bench.downloader.serves(OWN, b"first")
     bench.downloader.serves(SECOND, DATA)
     bench.registry.park("d", parked(SECOND))
+    bench.traps.before("put", Poison(Reason.UNEXPECTED, "a folder is in the way"))
     await bench.handle(own())
-    assert bench.store.uploads[0].is_aborted
     assert list(bench.store.objects.values()) == [DATA]
     assert bench.registry.fails == []
     assert [commit.dataserver for commit in bench.registry.commits] == ["cache.zz.test"]

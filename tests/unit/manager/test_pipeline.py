@@ -23,6 +23,7 @@ from wis2_gc_common.errors import (
     HostBusy,
     IntegrityFailed,
     Overridden,
+    Poison,
     Reason,
     Refused,
     SourceError,
@@ -187,6 +188,28 @@ class TestCaching:
         assert release["is_final"]
         assert release["error"].startswith("republish_oversize")
         assert len(bench.queue.deleted) == 1
+
+    async def test_what_only_the_origins_link_can_announce_is_an_override(self, bench):
+        href, data = "https://a.test/b", bytes(2_000_000)
+        bench.downloader.serves(href, data)
+        message = wnm(data_id="d", href=href, integrity=integrity_of(data), padding="")
+        room = 8192 - len(json.dumps(message, separators=(",", ":"))) - 60
+        message["properties"]["padding"] = "x" * room
+        payload = json.dumps(message, separators=(",", ":")).encode()
+        await bench.handle(envelope_of(payload=payload))
+        assert bench.store.uploads[0].is_aborted
+        assert bench.store.objects == {}
+        assert link_of(bench.publisher.announced[0])["href"] == href
+        assert [commit.outcome for commit in bench.registry.commits] == ["override"]
+        assert len(bench.publisher.events) == 1
+
+    async def test_what_the_store_cannot_keep_under_its_name_is_given_up(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        bench.traps.before("put", Poison(Reason.UNEXPECTED, "a folder is in the way"))
+        await bench.handle(envelope_of(data_id="d", href=HREF, attempts=99))
+        assert bench.publisher.announced == []
+        [release] = bench.registry.releases
+        assert release["is_final"]
 
 
 class TestNotCaching:
@@ -374,7 +397,7 @@ class TestInProgressElsewhere:
         await item.task
         assert len(bench.publisher.announced) == 1
 
-    async def test_another_version_comes_back_after_the_lease_as_it_was(self, bench):
+    async def test_another_version_comes_back_soon_as_it_was(self, bench):
         hold = bench.downloader.holds(HREF)
         item = bench.begin(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
         await hold.started.wait()
@@ -382,7 +405,7 @@ class TestInProgressElsewhere:
             data_id="d", href=OTHER, pubtime="2026-11-23T13:00:00Z", rel="update", attempts=1
         )
         await bench.handle(later)
-        assert bench.queue.delayed == [(7.0, later)]
+        assert bench.queue.delayed == [(1.0, later)]
         hold.end.set_result(DATA)
         await item.task
 

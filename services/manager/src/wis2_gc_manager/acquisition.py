@@ -202,7 +202,7 @@ class Acquisition:
         self._untried.appendleft(candidate)
 
     def refuse(self, error: Poison) -> None:
-        """Note that data is there, but its notification cannot announce it."""
+        """Note that data is there, but that the store cannot keep it under its name."""
         self._note(error)
 
     async def _next(self, *, ask: bool = False) -> Candidate | None:

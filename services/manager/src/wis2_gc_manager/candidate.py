@@ -36,7 +36,7 @@ class Candidate:
     def request(self) -> Request:
         """What to get."""
         link = self.notification.link
-        return Request(link.href, link.length, self.notification.integrity)
+        return Request(link.href, link.length, self.notification.integrity, link.media_type)
 
 
 def read_candidate(envelope: Envelope) -> Candidate:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import signal
 import sys
 
@@ -46,7 +47,14 @@ def main() -> int:
         return 2
 
 
+def _allow_open_files() -> None:
+    """Raise the soft limit to the hard one: every connection to a data server is a file."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def _run(settings: ManagerSettings) -> int:
+    _allow_open_files()
     manager = await _put_together(settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

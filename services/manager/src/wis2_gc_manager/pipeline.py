@@ -55,8 +55,9 @@ if TYPE_CHECKING:
 
 #: An item that a part of ours refuses, though it is there, comes back after this.
 REFUSED_BY_PART_S = 60.0
-#: Shortest wait for somebody else's lease on another version.
-MIN_WAIT_S = 0.05
+#: Shortest and longest wait for somebody else's work on another version of the item: it mostly ends
+#: long before its lease would.
+MIN_WAIT_S, MAX_WAIT_S = 0.05, 1.0
 #: More sources than can be parked: a release that asks for none of them.
 _ALL_PARKED = 1 << 30
 _MAX_ERROR_CHARS = 200
@@ -182,7 +183,7 @@ class Pipeline:
             item.parked = claimed.parked
             await self._process(item, claimed.lease, claimed, own)
         elif decision is Decision.WAIT:
-            delay_s = max(claimed.retry_after_s, MIN_WAIT_S)
+            delay_s = min(max(claimed.retry_after_s, MIN_WAIT_S), MAX_WAIT_S)
             await self._put_back(item, Return(delay_s, envelope.attempts))
         elif decision is Decision.BUSY:
             # It is parked with the item: whoever holds that has it now.
@@ -204,7 +205,7 @@ class Pipeline:
         if notification.rel == "deletion":
             await self._delete(item, lease, claimed, own)
         elif not notification.cache:
-            await self._announce_untouched(item, lease, own, outcome="uncached")
+            await self._announce_untouched(item, lease, own)
         else:
             acquisition = Acquisition(
                 item, lease, own, hour=claimed.hour, downloads=self._downloads
@@ -238,21 +239,23 @@ class Pipeline:
         )
 
     async def _announce_untouched(
-        self, item: Item, lease: Lease, own: Candidate, *, outcome: str, detail: str = ""
+        self, item: Item, lease: Lease, own: Candidate, *, override: str = "", detail: str = ""
     ) -> None:
-        """Announce with the links as they came (SPEC.md 12, 13)."""
+        """Announce with the links as they came (SPEC.md 12, 13).
+
+        `override`: why we do not cache what the publisher wants cached; "" for `cache: false`.
+        """
         notification = own.notification
-        is_override = outcome == "override"
         try:
             message_id = await self._announce(notification, None)
         except Poison as error:
             await self._give_up_poison(item, lease, own, error)
             return
-        if is_override:
+        if override:
             await self._events.override(
                 message_id=message_id,
                 subject=notification.source_centre_id,
-                title="Data item not cached: too large",
+                title=f"Data item not cached: {override}",
                 description=f"{notification.data_id}: {detail}",
                 channel=notification.topic.text,
             )
@@ -260,7 +263,7 @@ class Pipeline:
             item,
             lease,
             Commit(
-                outcome="override" if is_override else "uncached",
+                outcome="override" if override else "uncached",
                 centre_id=notification.source_centre_id,
                 is_metadata=notification.topic.is_metadata,
             ),
@@ -275,7 +278,7 @@ class Pipeline:
             result = await acquisition.run()
             if isinstance(result, TooLarge):
                 await self._announce_untouched(
-                    item, lease, result.candidate, outcome="override", detail=result.detail
+                    item, lease, result.candidate, override="too large", detail=result.detail
                 )
                 return
             if result is None:
@@ -303,13 +306,27 @@ class Pipeline:
         except Poison as error:
             if payload.upload is not None:
                 await payload.upload.abort()
-            acquisition.refuse(error)
-            return False
+            # Never the message (SPEC.md 23): the origin's link may be short enough.
+            await self._announce_untouched(
+                item,
+                lease,
+                acquired.candidate,
+                override="the notification would be too long",
+                detail=str(error),
+            )
+            return True
         if payload.upload is None:
-            await self._gate.repeat(lambda: self._put(acquired))
+            try:
+                await self._gate.repeat(lambda: self._put(acquired))
+            except Poison as error:
+                acquisition.refuse(error)
+                return False
         else:
             try:
                 await self._complete(acquired, payload.upload)
+            except Poison as error:
+                acquisition.refuse(error)
+                return False
             except Unavailable as error:
                 self._gate.report(error)
                 acquisition.retry(acquired.candidate, error)
