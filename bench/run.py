@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from local.parts.nginx import Nginx
 from tests.support.wnm import encoded, inline, unique_data_id, wnm

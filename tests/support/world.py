@@ -78,11 +78,13 @@ class Announcement:
 
     @property
     def message(self) -> dict[str, Any]:
-        return json.loads(self.payload)
+        message: dict[str, Any] = json.loads(self.payload)
+        return message
 
     @property
     def properties(self) -> dict[str, Any]:
-        return self.message["properties"]
+        properties: dict[str, Any] = self.message["properties"]
+        return properties
 
     def link(self, rel: str = "canonical") -> dict[str, Any]:
         return next(link for link in self.message["links"] if link["rel"] == rel)
@@ -100,7 +102,7 @@ class Client:
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, client_id=f"test-{uuid.uuid4()}"
         )
-        session = Properties(PacketTypes.CONNECT)
+        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         session.SessionExpiryInterval = 3600
         self._client.username_pw_set(username, password)
         self._client.max_inflight_messages_set(1000)
@@ -301,7 +303,7 @@ class World:
 
     def _keep(self, message: mqtt.MQTTMessage) -> None:
         kept = Announcement(
-            message.topic, message.payload, message.qos, message.retain, time.monotonic()
+            message.topic, bytes(message.payload), message.qos, message.retain, time.monotonic()
         )
         with self._lock:
             if message.topic.startswith("monitor/"):
@@ -319,7 +321,7 @@ class World:
             self._relayed.add(name)
         if is_new:
             for publisher in self.publishers.values():
-                publisher.publish(message.topic, message.payload)
+                publisher.publish(message.topic, bytes(message.payload))
 
     # What the world sees
 
