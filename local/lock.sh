@@ -15,7 +15,9 @@ compile() {
 echo uv >/tmp/wis2-gc-uv.$$.in
 trap 'rm -f /tmp/wis2-gc-uv.$$.in' EXIT
 compile uv /tmp/wis2-gc-uv.$$.in
+# What builds our packages is a lock of its own: an image's builder needs it, the service never.
+compile build requirements/build.in
 for service in listener manager metrics; do
-    compile "$service" "services/$service/pyproject.toml" requirements/build.in
+    compile "$service" "services/$service/pyproject.toml"
 done
 compile dev pyproject.toml --group dev requirements/build.in
