@@ -1,0 +1,12 @@
+output "bucket" {
+  description = "Name of the state bucket."
+  value       = aws_s3_bucket.state.bucket
+}
+
+output "backend_arguments" {
+  description = "What ../main is initialised with, besides -backend-config=key={environment}.tfstate."
+  value = [
+    "-backend-config=bucket=${aws_s3_bucket.state.bucket}",
+    "-backend-config=region=${var.region}",
+  ]
+}

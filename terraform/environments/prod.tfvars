@@ -1,0 +1,43 @@
+# Production: three zones, everything twice or more. What is not here has its default, in
+# ../main/variables.tf with its range and unit.
+
+environment = "prod"
+account_id  = "123456789012" # yours
+region      = "eu-west-3"
+centre_id   = "xx-example-global-cache" # yours, as registered with the WMO Secretariat
+
+tags = {
+  Owner = "wis2-operations"
+}
+
+# Your hosted zone, and three names in it.
+hosted_zone_name = "example.org"
+data_domain      = "wis2-data.example.org"
+broker_domain    = "wis2-broker.example.org"
+metrics_domain   = "wis2-metrics.example.org"
+
+# One NAT gateway and one broker address in each zone. Nodes admit us by these addresses, so no
+# plan may destroy them.
+vpc_cidr             = "10.64.0.0/16"
+one_nat_gateway      = false
+broker_address_count = 3
+protect_addresses    = true
+
+kubernetes_version = "1.33"
+compute            = "auto"
+# From where operators reach the Kubernetes API; empty: only from inside the VPC.
+cluster_public_access_cidrs = ["192.0.2.0/24"]
+cluster_admin_arns          = ["arn:aws:iam::123456789012:role/wis2-gc-deploy"]
+log_retention_days          = 90
+
+# About 300 bytes an item and a retention of 24 hours.
+registry_engine        = "valkey-7.2"
+registry_node_type     = "cache.r7g.large"
+registry_node_count    = 2
+registry_snapshot_days = 1
+
+store_expiration_days = 1
+store_price_class     = "PriceClass_All"
+
+alarm_emails = ["wis2-operations@example.org"]
+budget_usd   = 3000

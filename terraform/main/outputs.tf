@@ -1,0 +1,92 @@
+output "helm_values" {
+  description = "What the chart wants to know, ready as a values file: `terraform output -json helm_values`. Holds no password."
+  value = {
+    centreId = var.centre_id
+    image    = { registry = "${var.account_id}.dkr.ecr.${var.region}.amazonaws.com/${local.name}" }
+    domain = {
+      data    = local.makes_bucket ? var.data_domain : split("/", split("://", var.existing_data_base_url)[1])[0]
+      broker  = var.broker_domain
+      metrics = var.metrics_domain
+    }
+    queue = {
+      url           = module.queue.url
+      deadLetterUrl = module.queue.dead_letter_url
+    }
+    registry = {
+      url        = module.registry.url
+      secretName = module.secrets.names["registry"]
+      secretArn  = module.secrets.arns["registry"]
+    }
+    store = {
+      url         = "s3://${local.bucket_name}${var.existing_bucket_prefix == "" ? "" : "/${var.existing_bucket_prefix}"}"
+      dataBaseUrl = local.data_base_url
+    }
+    broker = {
+      eipAllocationIds = module.broker_addresses.allocation_ids
+      certificateArn   = module.dns.public_certificate_arn
+      subnets          = slice(local.public_subnet_ids, 0, var.broker_address_count)
+    }
+    serviceAccounts = module.identity.service_accounts
+    aws             = { region = var.region }
+  }
+}
+
+output "egress_addresses" {
+  description = "IPv4 addresses from which we fetch data and reach Global Brokers: report them to the WMO Secretariat."
+  value       = local.makes_vpc ? module.nat_addresses.public_ips : var.existing_egress_addresses
+}
+
+output "broker_addresses" {
+  description = "IPv4 addresses of our broker: report them to the WMO Secretariat."
+  value       = module.broker_addresses.public_ips
+}
+
+output "cluster_name" {
+  description = "Name of the EKS cluster, for `aws eks update-kubeconfig`."
+  value       = module.cluster.name
+}
+
+output "namespace" {
+  description = "Kubernetes namespace of the cache."
+  value       = var.namespace
+}
+
+output "compute" {
+  description = "`auto` or `node_groups`: decides which add-ons are needed."
+  value       = var.compute
+}
+
+output "vpc_id" {
+  description = "VPC of the cluster, for the load balancer controller."
+  value       = local.vpc_id
+}
+
+output "image_repositories" {
+  description = "Of each service: the repository its image is pushed to."
+  value       = module.images.repository_urls
+}
+
+output "secret_names" {
+  description = "Names in Secrets Manager: registry, broker-publisher, broker-dashboard, broker-cookie, and global-brokers (for you to fill)."
+  value       = module.secrets.names
+}
+
+output "add_ons" {
+  description = "Of each add-on that needs AWS: namespace, service account and role."
+  value       = module.identity.add_ons
+}
+
+output "smoke" {
+  description = "What the smoke test looks at: URLs of metrics, data and broker."
+  value = {
+    metrics   = "https://${var.metrics_domain}/metrics"
+    data      = local.data_base_url
+    broker    = "mqtts://${var.broker_domain}:8883"
+    websocket = "wss://${var.broker_domain}:443/mqtt"
+  }
+}
+
+output "alarm_topic" {
+  description = "SNS topic of all alarms."
+  value       = module.alarms.topic_arn
+}

@@ -1,0 +1,30 @@
+# Elastic IPs that WIS2 Nodes and Global Brokers admit by number (SPEC.md 25). Losing one means
+# writing to every centre, so the protected ones cannot be destroyed by a plan. `prevent_destroy`
+# takes no variable: hence two resources, of which one stays empty.
+
+resource "aws_eip" "protected" {
+  #checkov:skip=CKV2_AWS_19:Not for an instance. NAT gateways take them in modules/network, the load balancer by its annotation.
+  for_each = var.protected ? var.names : toset([])
+
+  domain = "vpc"
+  tags   = { Name = each.key }
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_eip" "disposable" {
+  #checkov:skip=CKV2_AWS_19:Not for an instance. NAT gateways take them in modules/network, the load balancer by its annotation.
+  for_each = var.protected ? toset([]) : var.names
+
+  domain = "vpc"
+  tags   = { Name = each.key }
+}
+
+# Addresses that the centre holds already, so that they outlive even this configuration.
+data "aws_eip" "existing" {
+  count = length(var.existing_allocation_ids)
+
+  id = var.existing_allocation_ids[count.index]
+}

@@ -1,0 +1,37 @@
+# EKS's own add-ons. Auto Mode brings all but the metrics server.
+
+locals {
+  before_nodes = local.is_auto ? {} : {
+    # Without this setting NetworkPolicies are accepted and ignored.
+    vpc-cni                = jsonencode({ enableNetworkPolicy = "true" })
+    kube-proxy             = null
+    eks-pod-identity-agent = null
+  }
+  after_nodes = merge({ metrics-server = null }, local.is_auto ? {} : {
+    coredns            = null
+    aws-ebs-csi-driver = jsonencode({ defaultStorageClass = { enabled = true } })
+  })
+}
+
+resource "aws_eks_addon" "before_nodes" {
+  for_each = local.before_nodes
+
+  cluster_name                = aws_eks_cluster.this.name
+  addon_name                  = each.key
+  configuration_values        = each.value
+  resolve_conflicts_on_create = "OVERWRITE"
+  resolve_conflicts_on_update = "OVERWRITE"
+}
+
+resource "aws_eks_addon" "after_nodes" {
+  for_each = local.after_nodes
+
+  cluster_name                = aws_eks_cluster.this.name
+  addon_name                  = each.key
+  configuration_values        = each.value
+  resolve_conflicts_on_create = "OVERWRITE"
+  resolve_conflicts_on_update = "OVERWRITE"
+
+  # The driver's credentials come from modules/identity by Pod Identity.
+  depends_on = [aws_eks_node_group.this]
+}

@@ -1,0 +1,68 @@
+# One node group over all zones; only for compute = "node_groups".
+resource "aws_eks_node_group" "this" {
+  count = local.is_auto ? 0 : 1
+
+  cluster_name    = aws_eks_cluster.this.name
+  node_group_name = "default"
+  node_role_arn   = aws_iam_role.node.arn
+  subnet_ids      = var.subnet_ids
+  version         = var.kubernetes_version
+  ami_type        = "AL2023_x86_64_STANDARD"
+  instance_types  = var.node_instance_types
+
+  scaling_config {
+    min_size     = var.node_count_min
+    desired_size = var.node_count_min
+    max_size     = var.node_count_max
+  }
+
+  update_config {
+    max_unavailable = 1
+  }
+
+  launch_template {
+    id      = aws_launch_template.node[0].id
+    version = aws_launch_template.node[0].latest_version
+  }
+
+  lifecycle {
+    # Belongs to the autoscaler once there is one.
+    ignore_changes = [scaling_config[0].desired_size]
+  }
+
+  depends_on = [
+    aws_iam_role_policy_attachment.node,
+    # A node without a network plug-in never becomes ready.
+    aws_eks_addon.before_nodes,
+  ]
+}
+
+resource "aws_launch_template" "node" {
+  count = local.is_auto ? 0 : 1
+
+  name                   = "${var.name}-node"
+  update_default_version = true
+
+  # Hop limit 1: a pod, whose links come from strangers, cannot reach the node's credentials.
+  metadata_options {
+    http_endpoint               = "enabled"
+    http_tokens                 = "required"
+    http_put_response_hop_limit = 1
+  }
+
+  block_device_mappings {
+    device_name = "/dev/xvda"
+
+    ebs {
+      volume_type           = "gp3"
+      volume_size           = 50
+      encrypted             = true
+      delete_on_termination = true
+    }
+  }
+
+  tag_specifications {
+    resource_type = "instance"
+    tags          = { Name = "${var.name}-node" }
+  }
+}

@@ -1,0 +1,96 @@
+# Exactly the calls that the adapters make: queue/sqs.py and store/s3.py.
+
+locals {
+  service_accounts = {
+    for service in ["listener", "manager", "metrics"] : service => "${var.service_account_prefix}-${service}"
+  }
+
+  services = {
+    listener = {
+      namespace       = var.namespace
+      service_account = local.service_accounts.listener
+      managed_policy  = null
+      in_auto_mode    = true
+      policy = jsonencode({
+        Version = "2012-10-17"
+        Statement = [{
+          Sid      = "Send"
+          Effect   = "Allow"
+          Action   = ["sqs:SendMessage"]
+          Resource = [var.queue_arn]
+        }]
+      })
+    }
+
+    manager = {
+      namespace       = var.namespace
+      service_account = local.service_accounts.manager
+      managed_policy  = null
+      in_auto_mode    = true
+      policy = jsonencode({
+        Version = "2012-10-17"
+        Statement = [
+          {
+            Sid    = "Work"
+            Effect = "Allow"
+            Action = [
+              "sqs:ChangeMessageVisibility",
+              "sqs:DeleteMessage",
+              "sqs:GetQueueAttributes",
+              "sqs:ReceiveMessage",
+              "sqs:SendMessage", # hands a message back with a delay
+            ]
+            Resource = [var.queue_arn]
+          },
+          {
+            # To give up, and for the operator's `wis2-gc dead-letters` and `redrive`, run in its pod.
+            Sid    = "GiveUpAndRedrive"
+            Effect = "Allow"
+            Action = [
+              "sqs:ChangeMessageVisibility",
+              "sqs:DeleteMessage",
+              "sqs:GetQueueAttributes",
+              "sqs:ReceiveMessage",
+              "sqs:SendMessage",
+            ]
+            Resource = [var.dead_letter_queue_arn]
+          },
+          {
+            Sid    = "Objects"
+            Effect = "Allow"
+            Action = [
+              "s3:AbortMultipartUpload",
+              "s3:DeleteObject",
+              "s3:GetObject", # HEAD
+              "s3:PutObject", # multipart too
+            ]
+            Resource = ["${var.bucket_arn}/${var.object_prefix}*"]
+          },
+          {
+            # Without it a HEAD of what is not there is a 403, as if we were shut out.
+            Sid      = "TellWhatIsMissing"
+            Effect   = "Allow"
+            Action   = ["s3:ListBucket"]
+            Resource = [var.bucket_arn]
+          },
+        ]
+      })
+    }
+
+    metrics = {
+      namespace       = var.namespace
+      service_account = local.service_accounts.metrics
+      managed_policy  = null
+      in_auto_mode    = true
+      policy = jsonencode({
+        Version = "2012-10-17"
+        Statement = [{
+          Sid      = "Depth"
+          Effect   = "Allow"
+          Action   = ["sqs:GetQueueAttributes"]
+          Resource = [var.queue_arn, var.dead_letter_queue_arn]
+        }]
+      })
+    }
+  }
+}

@@ -1,0 +1,19 @@
+output "vpc_id" {
+  description = "Id of the VPC."
+  value       = aws_vpc.this.id
+}
+
+output "public_subnet_ids" {
+  description = "Public subnets, in the order of the zones."
+  value       = [for zone in var.zones : aws_subnet.public[zone].id]
+}
+
+output "private_subnet_ids" {
+  description = "Private subnets, in the order of the zones."
+  value       = [for zone in var.zones : aws_subnet.private[zone].id]
+}
+
+output "isolated_subnet_ids" {
+  description = "Subnets without a way to the internet, in the order of the zones."
+  value       = [for zone in var.zones : aws_subnet.isolated[zone].id]
+}

@@ -1,0 +1,61 @@
+# Passwords of ElastiCache have no write-only argument: given here, one would lie in the state. So
+# the user is made with IAM authentication (nobody can log in), and a script then reads the
+# password from Secrets Manager and sets it. The user group has the engine "redis", which Valkey
+# accepts too, because only there `default` may be switched off without a password.
+
+resource "aws_elasticache_user" "cache" {
+  # With IAM authentication id and name must be the same.
+  user_id   = "${var.name}-cache"
+  user_name = "${var.name}-cache"
+  engine    = "redis"
+  # All keys of the registry carry the tag {gc} (registry/keys.py).
+  access_string = "on ~{gc}* +@all -@admin -@dangerous"
+
+  authentication_mode {
+    type = "iam"
+  }
+
+  lifecycle {
+    ignore_changes = [authentication_mode]
+  }
+}
+
+# Every group must have a user of this name; whoever gives no name is this one.
+resource "aws_elasticache_user" "default" {
+  user_id       = "${var.name}-default"
+  user_name     = "default"
+  engine        = "redis"
+  access_string = "off ~keys* -@all"
+
+  authentication_mode {
+    type = "no-password-required"
+  }
+}
+
+resource "aws_elasticache_user_group" "this" {
+  user_group_id = var.name
+  engine        = "redis"
+  user_ids      = [aws_elasticache_user.default.user_id, aws_elasticache_user.cache.user_id]
+}
+
+resource "terraform_data" "password" {
+  triggers_replace = {
+    secret  = var.secret_arn
+    version = var.secret_version
+  }
+
+  provisioner "local-exec" {
+    command = "${path.module}/set-password.sh"
+    environment = {
+      AWS_REGION = var.region
+      SECRET_ID  = var.secret_arn
+      USER_ID    = aws_elasticache_user.cache.user_id
+    }
+  }
+
+  lifecycle {
+    replace_triggered_by = [aws_elasticache_user.cache]
+  }
+
+  depends_on = [aws_elasticache_user_group.this]
+}
