@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, TypeVar
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.store.file_commit import CommitThread, Put
 from wis2_gc_common.store.file_expiry import Expiry
-from wis2_gc_common.store.file_layout import Layout, checked_key, unlink_quietly, write_all
+from wis2_gc_common.store.file_layout import Layout, unlink_quietly, write_all
+from wis2_gc_common.store.keys import checked_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,25 +21,16 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.media_type import suffix_for
+from wis2_gc_common.store.keys import INCOMING, MARKER, TRASH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-INCOMING = ".incoming"
-TRASH = ".trash"
-
-#: What S3 allows too; and what a file system allows in one name, less the longest marker.
-MAX_KEY_BYTES = 1024
-MAX_PART_BYTES = 200
 
 #: The web server runs under another user: files 0644, directories 0755, whatever our umask is.
 #: What is being written, or thrown away, is nobody's business.
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755
 _PRIVATE_MODE = 0o700
-
-#: Between an object's name and its marker (`media_type.suffix_for`).
-_MARKER = ".~"
 
 #: Directories remembered as durable: a few hours of topics.
 _MAX_REMEMBERED = 20_000
@@ -48,20 +39,6 @@ _MAX_REMEMBERED = 20_000
 _KEY_ERRORS = frozenset(
     {errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ}
 )
-
-
-def checked_key(key: str) -> str:
-    """Return `key`. Raises ValueError, for a bug of ours: no key made by `ids` looks like that."""
-    parts = key.split("/")
-    if (
-        len(key.encode()) > MAX_KEY_BYTES
-        or "\0" in key
-        or any(part in ("", ".", "..") or len(part.encode()) > MAX_PART_BYTES for part in parts)
-        or parts[0] in (INCOMING, TRASH)
-        or _MARKER in key
-    ):
-        raise ValueError(f"not a key: {key!r}"[:300])
-    return key
 
 
 def fsync_directory(path: str) -> None:
@@ -260,7 +237,7 @@ class Layout:
         return [
             f"{parent}/{entry}"
             for entry in entries
-            if entry == name or entry.startswith(name + _MARKER)
+            if entry == name or entry.startswith(name + MARKER)
         ]
 
     def _remove_variants(self, parent: str, name: str, *, but: str) -> None:
