@@ -19,6 +19,10 @@ help: ## This list
 setup: ## Install what is missing (Debian packages, uv, .venv); done by the other targets too
 	@local/bootstrap.sh
 
+.PHONY: setup-sqs
+setup-sqs:
+	@local/bootstrap.sh sqs
+
 run: setup ## Run the cache on this machine, with a simulated WIS2 world, or with BROKERS='fr=mqtts://…'
 	@exec $(PY) -m local.run
 
@@ -39,16 +43,16 @@ typecheck: setup ## mypy --strict
 test-unit: setup ## Unit and property tests
 	@$(PY) -X dev -m pytest tests/unit
 
-test-integration: setup ## Against real redis-server, mosquitto and nginx
+test-integration: setup-sqs ## Against real redis-server, mosquitto and nginx
 	@$(PY) -m pytest tests/integration
 
-test-conformance: setup ## The three commands against a WIS2 world, one test per SPEC number
+test-conformance: setup-sqs ## The three commands against a WIS2 world, one test per SPEC number
 	@$(PY) -m pytest tests/conformance
 
 test-faults: setup ## Processes killed, Redis, broker and disk away: nothing is lost
 	@$(PY) -m pytest tests/faults
 
-tests: setup ## One file or folder: make tests T=tests/unit/common
+tests: setup-sqs ## One file or folder: make tests T=tests/unit/common
 	@$(PY) -m pytest $(T)
 
 format: setup ## Rewrite the code in the project's format

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what is missing, and nothing that is there: Debian packages with apt, Python packages
 # with uv from the hashed lock. Safe to repeat; silent when there is nothing to do.
+# local/bootstrap.sh sqs: also the server that plays Amazon SQS (Node.js, npm).
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,6 +17,18 @@ need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || packages="$
 need redis-server redis-server
 need mosquitto mosquitto
 need nginx nginx-light
+
+wants_sqs=""
+for wanted in "$@"; do
+    case $wanted in
+        sqs) wants_sqs=yes ;;
+        *) echo "error: $0 knows sqs, and not $wanted" >&2; exit 2 ;;
+    esac
+done
+if [ "$wants_sqs" ]; then
+    need node nodejs
+    need npm npm
+fi
 
 python=""
 for candidate in python3.11 /usr/bin/python3.11 python3.12 python3.13 python3; do
@@ -86,4 +99,17 @@ if ! is_current .venv/.ours "$ours"; then
     .tools/uv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation \
         -e services/common -e services/listener -e services/manager -e services/metrics
     printf '%s\n' "$ours" >.venv/.ours
+fi
+
+if [ "$wants_sqs" ]; then
+    stamp=.tools/sqs/.installed
+    wanted=$(cat local/sqs/package-lock.json | sha256sum | cut -d' ' -f1)
+    if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
+        say "installing local-aws-sqs into .tools/sqs"
+        rm -rf .tools/sqs
+        mkdir -p .tools/sqs
+        cp local/sqs/package.json local/sqs/package-lock.json local/sqs/.npmrc .tools/sqs/
+        (cd .tools/sqs && npm ci --silent --ignore-scripts --no-audit --no-fund)
+        printf '%s\n' "$wanted" >"$stamp"
+    fi
 fi

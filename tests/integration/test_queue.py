@@ -17,18 +17,26 @@ from wis2_gc_common.settings import QueueUrl
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from tests.support.sqs_server import Queues
     from wis2_gc_common.queue.base import DeadLetters, Queue, Sender
 
-pytest_plugins = ("tests.support.redis",)
+pytest_plugins = ("tests.support.redis", "tests.support.sqs_server")
 
 #: Long enough that no visibility ends by itself in a test that does not wait for it.
 LONG_S = 60.0
-#: Short enough to wait for.
-SHORT_S = 0.5
 
 
 class Adapter(Protocol):
     """One kind of queue, on a server of the test's own."""
+
+    short_s: float
+    """A visibility that is short enough to wait for."""
+    tick_s: float
+    """The difference between two delays that counts."""
+    tells_age: bool
+    """Whether `Depth.oldest_s` is filled in."""
+    deliveries_after_close: int
+    """What a message that was handed over by `close` counts."""
 
     def sender(self, *, max_length: int = 1_000_000) -> Sender: ...
     def queue(self, consumer: str = "a", *, visibility_s: float = LONG_S) -> Queue: ...
@@ -36,6 +44,11 @@ class Adapter(Protocol):
 
 
 class RedisStreamAdapter:
+    short_s = 0.5
+    tick_s = 0.2
+    tells_age = True
+    deliveries_after_close = 1
+
     def __init__(self, redis_url: str) -> None:
         self.redis_url = redis_url
         self.queue_url = QueueUrl("redis-stream", "notifications")
@@ -57,9 +70,43 @@ class RedisStreamAdapter:
         return open_dead_letters(self.queue_url, self.dead_url, redis_url=self.redis_url)
 
 
-@pytest.fixture(params=["redis-stream"])
+class SqsAdapter:
+    # SQS knows whole seconds only.
+    short_s = 2.0
+    tick_s = 1.0
+    tells_age = False
+    deliveries_after_close = 2
+
+    def __init__(self, queues: Queues) -> None:
+        self.queue_url = QueueUrl("sqs", queues.queue_url)
+        self.dead_url = QueueUrl("sqs", queues.dead_letter_queue_url)
+
+    def sender(self, *, max_length: int = 1_000_000) -> Sender:
+        return open_sender(self.queue_url, redis_url="", max_length=max_length)
+
+    def queue(self, consumer: str = "a", *, visibility_s: float = LONG_S) -> Queue:
+        return open_queue(
+            self.queue_url,
+            self.dead_url,
+            redis_url="",
+            consumer=consumer,
+            visibility_s=visibility_s,
+        )
+
+    def dead_letters(self) -> DeadLetters:
+        return open_dead_letters(self.queue_url, self.dead_url, redis_url="")
+
+
+@pytest.fixture(params=["redis-stream", "sqs"])
 def adapter(request: pytest.FixtureRequest) -> Adapter:
+    if request.param == "sqs":
+        return SqsAdapter(request.getfixturevalue("sqs"))
     return RedisStreamAdapter(request.getfixturevalue("redis_url"))
+
+
+@pytest.fixture
+def short_s(adapter: Adapter) -> float:
+    return adapter.short_s
 
 
 @pytest.fixture
@@ -231,43 +278,43 @@ def test_a_batch_beyond_the_limit_is_a_bug_of_the_caller(sender: Sender) -> None
 
 
 async def test_a_deleted_message_never_comes_again(
-    sender: Sender, open_: Callable[..., Queue]
+    sender: Sender, open_: Callable[..., Queue], short_s: float
 ) -> None:
-    queue = open_(visibility_s=SHORT_S)
+    queue = open_(visibility_s=short_s)
     send(sender, envelope(1), envelope(2))
     messages = await receive(queue, 2)
     await queue.delete([message.receipt for message in messages])
     await queue.delete([message.receipt for message in messages])
-    assert await nothing_comes(queue, for_s=SHORT_S * 2.5)
+    assert await nothing_comes(queue, for_s=short_s * 2.5)
     assert await queue.depth() == Depth(ready=0, in_flight=0, delayed=0, dead=0, oldest_s=0.0)
 
 
 async def test_a_message_that_is_not_deleted_comes_again_when_its_visibility_ends(
-    sender: Sender, open_: Callable[..., Queue]
+    sender: Sender, open_: Callable[..., Queue], short_s: float
 ) -> None:
-    queue = open_(visibility_s=SHORT_S)
+    queue = open_(visibility_s=short_s)
     send(sender, envelope())
     [first] = await receive(queue, 1)
     before = time.monotonic()
     [second] = await receive(queue, 1)
-    assert time.monotonic() - before > SHORT_S * 0.7
+    assert time.monotonic() - before > short_s * 0.7
     assert second.envelope == first.envelope
     assert (first.deliveries, second.deliveries) == (1, 2)
     assert second.receipt != first.receipt
 
 
 async def test_an_extended_message_stays_invisible(
-    sender: Sender, open_: Callable[..., Queue]
+    sender: Sender, open_: Callable[..., Queue], short_s: float
 ) -> None:
-    holder, other = open_("a", visibility_s=SHORT_S), open_("b", visibility_s=SHORT_S)
+    holder, other = open_("a", visibility_s=short_s), open_("b", visibility_s=short_s)
     send(sender, envelope(1), envelope(2))
     kept, left = await receive(holder, 2)
 
     seen: list[Received] = []
-    until = time.monotonic() + 4 * SHORT_S
+    until = time.monotonic() + 4 * short_s
     while time.monotonic() < until:
         await holder.extend([kept.receipt, "junk", "1-1/1"])
-        seen += await other.receive(5, wait_s=SHORT_S / 5)
+        seen += await other.receive(5, wait_s=short_s / 5)
     assert {message.envelope.uid for message in seen} == {left.envelope.uid}
 
     await holder.delete([kept.receipt])
@@ -275,9 +322,9 @@ async def test_an_extended_message_stays_invisible(
 
 
 async def test_the_messages_of_a_dead_consumer_go_to_another(
-    sender: Sender, open_: Callable[..., Queue]
+    sender: Sender, open_: Callable[..., Queue], short_s: float
 ) -> None:
-    dead, living = open_("dead", visibility_s=SHORT_S), open_("living", visibility_s=SHORT_S)
+    dead, living = open_("dead", visibility_s=short_s), open_("living", visibility_s=short_s)
     sent = [envelope(number) for number in range(30)]
     send(sender, *sent)
     await receive(dead, 30)
@@ -287,9 +334,9 @@ async def test_the_messages_of_a_dead_consumer_go_to_another(
 
 
 async def test_an_old_receipt_does_nothing_to_the_new_delivery(
-    sender: Sender, open_: Callable[..., Queue]
+    sender: Sender, open_: Callable[..., Queue], short_s: float
 ) -> None:
-    slow, quick = open_("slow", visibility_s=SHORT_S), open_("quick", visibility_s=SHORT_S)
+    slow, quick = open_("slow", visibility_s=short_s), open_("quick", visibility_s=short_s)
     send(sender, envelope())
     [old] = await receive(slow, 1)
     [new] = await receive(quick, 1)
@@ -337,13 +384,13 @@ async def test_a_message_put_back_comes_again_at_once_as_a_first_delivery(
 
 
 async def test_delayed_messages_come_when_they_are_due_in_that_order(
-    sender: Sender, queue: Queue
+    sender: Sender, queue: Queue, adapter: Adapter
 ) -> None:
     send(sender, *[envelope(number) for number in range(3)])
     messages = await receive(queue, 3)
     before = time.monotonic()
-    for message, delay_s in zip(messages, (0.6, 0.2, 0.4), strict=True):
-        await queue.put_back(message, delay_s=delay_s, attempts=1)
+    for message, ticks in zip(messages, (3, 1, 2), strict=True):
+        await queue.put_back(message, delay_s=ticks * adapter.tick_s, attempts=1)
     depth = await queue.depth()
     assert (depth.ready, depth.in_flight, depth.delayed) == (0, 0, 3)
 
@@ -353,8 +400,8 @@ async def test_delayed_messages_come_when_they_are_due_in_that_order(
             arrivals.append((message.envelope.arrived_ms % 10, time.monotonic() - before))
             assert (message.deliveries, message.envelope.attempts) == (1, 1)
     assert [number for number, _ in arrivals] == [1, 2, 0]
-    for (_, waited_s), delay_s in zip(arrivals, (0.2, 0.4, 0.6), strict=True):
-        assert delay_s - 0.05 <= waited_s < delay_s + 1
+    for (_, waited_s), ticks in zip(arrivals, (1, 2, 3), strict=True):
+        assert ticks * adapter.tick_s - 0.05 <= waited_s < ticks * adapter.tick_s + 1
 
 
 async def test_a_message_delayed_while_others_wait_comes_within_a_second_of_its_time(
@@ -486,7 +533,7 @@ async def test_closing_hands_over_at_once_what_is_held(
     taken += await receive(staying, 239)
     assert time.monotonic() - before < 2
     assert {message.envelope.uid for message in taken} == {one.uid for one in sent[10:]}
-    assert {message.deliveries for message in taken} == {1}
+    assert {message.deliveries for message in taken} == {adapter.deliveries_after_close}
 
 
 async def test_closing_ends_a_receive_that_waits(
@@ -533,7 +580,7 @@ async def test_a_queue_that_never_received_takes_nothing_from_others_when_it_clo
 
 
 async def test_the_depth_tells_what_waits_where(
-    sender: Sender, queue: Queue, dead_letters: DeadLetters
+    sender: Sender, queue: Queue, adapter: Adapter
 ) -> None:
     assert await queue.depth() == Depth(ready=0, in_flight=0, delayed=0, dead=0, oldest_s=0.0)
     send(sender, *[envelope(number) for number in range(6)])
@@ -548,4 +595,4 @@ async def test_the_depth_tells_what_waits_where(
     assert 0 <= depth.oldest_s < 5
     before = depth.oldest_s
     await asyncio.sleep(0.05)
-    assert (await queue.depth()).oldest_s > before
+    assert ((await queue.depth()).oldest_s > before) is adapter.tells_age

@@ -19,16 +19,23 @@ from wis2_gc_common.settings import DEAD_LETTER_QUEUE_URL, QUEUE_URL
 if TYPE_CHECKING:
     from wis2_gc_common.queue.base import DeadLetters, Queue, Sender
     from wis2_gc_common.queue.keys import QueueKeys
-    from wis2_gc_common.settings import QueueUrl, Setting
+    from wis2_gc_common.queue.sqs_client import Place
+    from wis2_gc_common.settings import QueueUrl
+
+# The SQS adapter is imported where it is wanted: boto3 costs 20 MB and a quarter of a second.
 
 
 def open_sender(queue_url: QueueUrl, *, redis_url: str, max_length: int) -> Sender:
     """Return the listener's side of a queue.
 
-    `max_length`: at this many waiting messages entries are answered REFUSED.
-    Raises SettingsError: no adapter for this kind of queue.
+    `max_length`: at this many waiting messages a Redis stream answers REFUSED; SQS knows no limit.
+    Raises SettingsError: the URL cannot be used.
     """
-    _demand_redis_stream(QUEUE_URL, queue_url)
+    if queue_url.kind == "sqs":
+        from wis2_gc_common.queue.sqs import SqsSender  # noqa: PLC0415
+        from wis2_gc_common.queue.sqs_client import parse_place  # noqa: PLC0415
+
+        return SqsSender(parse_place(QUEUE_URL, queue_url))
     stream, delayed = sender_keys(queue_url.name)
     return RedisStreamSender(redis_url, stream=stream, delayed=delayed, max_length=max_length)
 
@@ -43,10 +50,14 @@ def open_queue(
 ) -> Queue:
     """Return the manager's side of a queue.
 
-    `consumer`: stable, and unique among the running managers. Who only asks for `depth` never
-    becomes a consumer.
-    Raises SettingsError: no adapter for this kind of queue.
+    `consumer`: stable, and unique among the running managers; SQS needs none. Who only asks for
+    `depth` never becomes a consumer.
+    Raises SettingsError: the URLs cannot be used, or not together.
     """
+    if queue_url.kind == "sqs":
+        from wis2_gc_common.queue.sqs import SqsQueue  # noqa: PLC0415
+
+        return SqsQueue(*_places(queue_url, dead_letter_url), visibility_s=visibility_s)
     keys = _keys(queue_url, dead_letter_url)
     return RedisStreamQueue(redis_url, keys=keys, consumer=consumer, visibility_s=visibility_s)
 
@@ -54,18 +65,26 @@ def open_queue(
 def open_dead_letters(
     queue_url: QueueUrl, dead_letter_url: QueueUrl, *, redis_url: str
 ) -> DeadLetters:
-    """Return the operator's side of a queue. Raises SettingsError: no adapter for its kind."""
+    """Return the operator's side of a queue. Raises SettingsError: the URLs cannot be used."""
+    if queue_url.kind == "sqs":
+        from wis2_gc_common.queue.sqs import SqsDeadLetters  # noqa: PLC0415
+
+        return SqsDeadLetters(*_places(queue_url, dead_letter_url))
     return RedisStreamDeadLetters(redis_url, keys=_keys(queue_url, dead_letter_url))
 
 
 def _keys(queue_url: QueueUrl, dead_letter_url: QueueUrl) -> QueueKeys:
-    _demand_redis_stream(QUEUE_URL, queue_url)
-    _demand_redis_stream(DEAD_LETTER_QUEUE_URL, dead_letter_url)
+    if dead_letter_url.kind != queue_url.kind:
+        raise SettingsError(
+            DEAD_LETTER_QUEUE_URL.name, f"wants redis-stream:NAME, as {QUEUE_URL.name} has"
+        )
     return queue_keys(queue_url.name, dead_letter_url.name)
 
 
-def _demand_redis_stream(setting: Setting[QueueUrl], url: QueueUrl) -> None:
-    if url.kind != "redis-stream":
-        raise SettingsError(
-            setting.name, "the SQS adapter is not part of this release; use redis-stream:NAME"
-        )
+def _places(queue_url: QueueUrl, dead_letter_url: QueueUrl) -> tuple[Place, Place]:
+    from wis2_gc_common.queue.sqs_client import check_pair, parse_place  # noqa: PLC0415
+
+    queue = parse_place(QUEUE_URL, queue_url)
+    dead_letters = parse_place(DEAD_LETTER_QUEUE_URL, dead_letter_url)
+    check_pair(queue, dead_letters)
+    return queue, dead_letters

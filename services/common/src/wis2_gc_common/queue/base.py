@@ -57,7 +57,10 @@ class Received:
     receipt: str
     """What `extend`, `delete`, `put_back` and `dead_letter` take; valid for this delivery only."""
     deliveries: int
-    """How often it was handed out and not given back, this time included (1: the first time)."""
+    """How often it was handed out and not given back, this time included (1: the first time).
+
+    What `close` hands over may count as handed out.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,10 @@ class Depth:
     delayed: int
     dead: int
     oldest_s: float
-    """Age of the oldest ready or in-flight message, in seconds; 0 when there is none."""
+    """Age of the oldest ready or in-flight message, in seconds.
+
+    0 when there is none, or where the queue does not tell (SQS: see its alarm in CloudWatch).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,12 @@ class DeadLetter:
 
 class Sender(Protocol):
     """The listener's side. Blocking; used by one thread."""
+
+    def check(self) -> None:
+        """Ask, once at start, whether the queue is there for us; sends nothing.
+
+        Raises Unavailable: not now; Misconfigured: not before a setting is changed.
+        """
 
     def send(self, batch: Sequence[Envelope]) -> list[Sent]:
         """Send up to `max_batch` envelopes; one answer per entry, in order.
@@ -122,11 +134,12 @@ class Queue(Protocol):
     async def put_back(self, received: Received, *, delay_s: float, attempts: int) -> None:
         """Hand the message back; it comes again after `delay_s` (0: now), as a first delivery.
 
-        Atomic: at no moment neither or both are there. `attempts` replaces the envelope's.
+        Never lost: at no moment it is nowhere. Where the queue has no transactions (SQS), a death
+        in the middle may leave two, with the same `uid`. `attempts` replaces the envelope's.
         """
 
     async def dead_letter(self, received: Received, *, reason: str, last_error: str) -> None:
-        """Move the message to the dead letters, atomically."""
+        """Move the message to the dead letters; never lost, as with `put_back`."""
 
     async def depth(self) -> Depth:
         """Return how much waits."""

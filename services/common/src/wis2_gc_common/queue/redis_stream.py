@@ -116,6 +116,11 @@ class RedisStreamSender:
         """How many envelopes one call may take."""
         return MAX_BATCH
 
+    def check(self) -> None:
+        """Ask whether Redis answers. Raises Unavailable."""
+        with _outages_translated():
+            self._client.ping()
+
     def send(self, batch: Sequence[Envelope]) -> list[Sent]:
         """Send up to `max_batch` envelopes in one round trip; one answer per entry, in order.
 

@@ -1,0 +1,678 @@
+"""The queue on Amazon SQS: a standard queue and a dead letter queue (DESIGN.md 4).
+
+Wants of IAM: the listener `sqs:SendMessage` on the queue; the manager `SendMessage`,
+`ReceiveMessage`, `DeleteMessage`, `ChangeMessageVisibility` and `GetQueueAttributes` on the queue,
+`SendMessage` and `GetQueueAttributes` on the dead letter queue; the metrics service
+`GetQueueAttributes` on both; the operator also `StartMessageMoveTask` and `ListMessageMoveTasks`.
+
+- SQS has no transactions. What moves a message sends the new one first and deletes the old one
+  then: a death in between makes two messages with one `uid`, never none.
+- Handing back is such a move, and no change of the visibility: deliveries that nobody is to blame
+  for (a busy host, an outage) must not add up to `maxReceiveCount`, and flood the dead letters.
+  Delays are whole seconds; of those beyond 900 s each message carries the rest with it.
+- SQS takes old receipts in good part, so this side remembers which are still good, and does nothing
+  for the others: somebody else has the message.
+- The message group is the centre-id: fair queues keep a flood from one centre off the others.
+
+Who retries: nobody but botocore (see `sqs_client`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import math
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from wis2_gc_common.errors import Poison, Unavailable
+from wis2_gc_common.logs import get_logger
+from wis2_gc_common.queue.base import Depth, Sent
+from wis2_gc_common.queue.sqs_client import LONG_POLL_S, SqsClient, error_code
+from wis2_gc_common.queue.sqs_message import (
+    MAX_BYTES,
+    SYSTEM_ATTRIBUTES,
+    decode_dead_letter,
+    decode_message,
+    encode_dead_letter,
+    encode_message,
+    size_bytes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from wis2_gc_common.queue.base import DeadLetter, Envelope, Received
+    from wis2_gc_common.queue.sqs_client import Place
+
+_log = get_logger(__name__)
+
+#: Entries in one call: SQS' own limit.
+MAX_BATCH = 10
+#: Calls of a manager at once; a long poll is one of them.
+THREADS = 10
+#: Deletions wait this long for others to go with them: a call costs as much for one as for ten,
+#: and a message that is done and not deleted costs nothing.
+LINGER_S = 0.1
+#: So soon after a receive that found less than ten messages the next one waits for more.
+PATIENCE_S = 0.01
+#: For all that `close` has to say.
+CLOSE_S = LONG_POLL_S + 5.0
+#: Dead letters are hidden for so long while they are read.
+_HIDE_S = 300
+#: SQS cannot tell which are the oldest: among so many they are looked for, at least.
+_LOOK_THROUGH = 1000
+#: One wait for dead letters; long enough that all of SQS' servers are asked.
+_LOOK_WAIT_S = 1
+_MOVE_POLL_S = (0.1, 2.0)
+
+#: Of a whole batch, and of one entry: what is in it will never do.
+_BAD_CONTENT = {
+    "BatchRequestTooLong",
+    "InvalidMessageContents",
+    "InvalidParameterValue",
+    "MissingParameter",
+}
+#: SQS blames the sender for these too, but not the message.
+_NOT_THE_MESSAGE = re.compile(r"kms|throttl|denied|security|token|credential", re.IGNORECASE)
+#: The server knows no such task, or the dead letter queue is no queue's dead letter queue.
+_NO_MOVE_TASK = {
+    "InvalidAction",
+    "InvalidParameterValue",
+    "NotImplemented",
+    "ResourceNotFoundException",
+    "UnknownOperationException",
+    "UnsupportedOperation",
+}
+
+
+class SqsSender:
+    """`base.Sender` on SQS."""
+
+    def __init__(self, queue: Place) -> None:
+        self._queue = queue
+        self._client = SqsClient(queue, connections=1)
+
+    @property
+    def max_batch(self) -> int:
+        """How many envelopes one call may take."""
+        return MAX_BATCH
+
+    def check(self) -> None:
+        """Ask for nothing, with the one call we are allowed. Raises Misconfigured, Unavailable."""
+        try:
+            self._client.call("send_message_batch", self._queue, Entries=[])
+        except Unavailable as error:
+            if error_code(error) not in {"EmptyBatchRequest", *_BAD_CONTENT}:
+                raise
+
+    def send(self, batch: Sequence[Envelope]) -> list[Sent]:
+        """Send up to `max_batch` envelopes; one answer per entry, in order."""
+        if len(batch) > MAX_BATCH:
+            raise ValueError(f"{len(batch)} envelopes in a batch of at most {MAX_BATCH}")
+        answers = [Sent.POISON] * len(batch)
+        entries: list[dict[str, Any]] = []
+        for index, envelope in enumerate(batch):
+            with contextlib.suppress(Poison):
+                entries.append({"Id": str(index), **encode_message(envelope)})
+        first = True
+        for some in _batches(entries):
+            try:
+                answered = _send_batch(self._client, self._queue, some)
+            except Unavailable:
+                if first:
+                    raise
+                # Of the others it is known that they are in: only these shall be sent again.
+                answered = {entry["Id"]: Sent.REFUSED for entry in some}
+            first = False
+            for key, answer in answered.items():
+                answers[int(key)] = answer
+        return answers
+
+    def close(self) -> None:
+        """Release connections. Never raises."""
+        self._client.close()
+
+
+def _batches(entries: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Yield the entries in batches that SQS takes, by number and by bytes."""
+    batch: list[dict[str, Any]] = []
+    total = 0
+    for entry in entries:
+        size = size_bytes(entry)
+        if batch and (len(batch) == MAX_BATCH or total + size > MAX_BYTES):
+            yield batch
+            batch, total = [], 0
+        batch.append(entry)
+        total += size
+    if batch:
+        yield batch
+
+
+def _send_batch(
+    client: SqsClient, place: Place, entries: Sequence[dict[str, Any]]
+) -> dict[str, Sent]:
+    """Return what became of each entry, by its id. Raises Unavailable."""
+    try:
+        answer = client.call("send_message_batch", place, Entries=entries)
+    except Unavailable as error:
+        if error_code(error) not in _BAD_CONTENT:
+            raise
+        # One of them spoils the batch; alone it spoils nobody's but its own.
+        if len(entries) == 1:
+            return {entries[0]["Id"]: Sent.POISON}
+        parts = [_send_batch(client, place, [entry]) for entry in entries]
+        return {key: sent for part in parts for key, sent in part.items()}
+    # What SQS does not mention was not accepted.
+    answers = {entry["Id"]: Sent.REFUSED for entry in entries}
+    for accepted in answer.get("Successful", ()):
+        answers[accepted["Id"]] = Sent.ACCEPTED
+    for failed in answer.get("Failed", ()):
+        if failed.get("SenderFault") and not _NOT_THE_MESSAGE.search(failed.get("Code", "")):
+            answers[failed["Id"]] = Sent.POISON
+            _log.warning("queue_refuses_entry", code=failed.get("Code", ""))
+    return answers
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """One message that SQS gave us."""
+
+    until_s: float
+    """On the monotonic clock: when somebody else gets it."""
+    is_replaced: bool = False
+    """Its successor is sent; it only remains to delete it."""
+    moving: asyncio.Task[None] | None = None
+
+
+class SqsQueue:
+    """`base.Queue` on SQS. Used by one event loop; boto3 blocks, in a few threads of its own."""
+
+    def __init__(self, queue: Place, dead_letters: Place, *, visibility_s: float) -> None:
+        self._queue = queue
+        self._dead = dead_letters
+        self._visibility_s = max(1, math.ceil(visibility_s))
+        self._client = SqsClient(queue, connections=THREADS)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sqs")
+        #: What is with us, by receipt.
+        self._held: dict[str, _Delivery] = {}
+        self._receiving = asyncio.Lock()
+        #: The fetch under way. It outlives a receive that is cancelled: its answer must not get
+        #: lost, and the next receive may have it.
+        self._fetching: asyncio.Task[list[Received]] | None = None
+        self._is_attended = False
+        self._closing = asyncio.Event()
+        self._background: set[asyncio.Task[None]] = set()
+        self._fetch_not_before_s = 0.0
+
+    @property
+    def visibility_s(self) -> float:
+        """How long a received message stays invisible unless it is extended: whole seconds."""
+        return self._visibility_s
+
+    async def receive(self, max_messages: int, *, wait_s: float) -> list[Received]:
+        """Return up to `max_messages`, waiting at most `wait_s` (in whole seconds, rounded up).
+
+        Cancelled, what comes for it all the same is made visible again at once.
+        """
+        if max_messages < 1:
+            return []
+        async with self._receiving:
+            if self._closing.is_set():
+                raise Unavailable("queue", "closed")
+            deadline_s = time.monotonic() + wait_s
+            while True:
+                messages = await self._attend(max_messages, deadline_s)
+                if messages or self._closing.is_set() or time.monotonic() >= deadline_s:
+                    return messages
+
+    async def _attend(self, max_messages: int, deadline_s: float) -> list[Received]:
+        """Return what one fetch gives."""
+        if self._fetching is None:
+            await asyncio.sleep(self._fetch_not_before_s - time.monotonic())
+            wait_s = min(LONG_POLL_S, max(0, math.ceil(deadline_s - time.monotonic())))
+            self._fetching = asyncio.create_task(self._fetch(max_messages, wait_s))
+            self._fetching.add_done_callback(self._fetched)
+        fetching = self._fetching
+        closing = asyncio.ensure_future(self._closing.wait())
+        self._is_attended = True
+        try:
+            await asyncio.wait({fetching, closing}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if fetching.done():
+                self._give_back_result(fetching)
+            raise
+        finally:
+            closing.cancel()
+            self._is_attended = False
+            if fetching.done():
+                self._fetching = None
+        if not fetching.done():  # closing
+            return []
+        messages = fetching.result()
+        if self._closing.is_set():
+            return []  # `close` hands over all that is held
+        self._give_back(messages[max_messages:])
+        return messages[:max_messages]
+
+    def _fetched(self, fetching: asyncio.Task[list[Received]]) -> None:
+        if fetching is self._fetching and not self._is_attended:
+            self._fetching = None
+            self._give_back_result(fetching)
+
+    def _give_back_result(self, fetching: asyncio.Task[list[Received]]) -> None:
+        if not fetching.cancelled() and fetching.exception() is None:
+            self._give_back(fetching.result())
+
+    def _give_back(self, messages: Sequence[Received]) -> None:
+        """Make messages that nobody waits for visible again."""
+        if messages and not self._closing.is_set():
+            self._in_background(self._show([message.receipt for message in messages]))
+
+    def _in_background(self, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            # What fails here comes again when its visibility ends.
+            with contextlib.suppress(Unavailable):
+                await work
+
+        task = asyncio.create_task(run())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _fetch(self, max_messages: int, wait_s: int) -> list[Received]:
+        """Ask for ten; where there are ten, there are more, and they are asked for at once."""
+        first = await self._receive(min(MAX_BATCH, max_messages), wait_s)
+        messages = self._accept(first)
+        left = max_messages - len(first)
+        if len(first) < MAX_BATCH:
+            pause_s = PATIENCE_S if first else 0.0
+            self._fetch_not_before_s = time.monotonic() + pause_s
+            return messages
+        if left > 0:
+            sizes = [min(MAX_BATCH, left - done) for done in range(0, left, MAX_BATCH)]
+            for answer in await asyncio.gather(
+                *(self._receive(size, 0) for size in sizes), return_exceptions=True
+            ):
+                # A failed call shows again in the next receive; what the others gave is with us.
+                if not isinstance(answer, BaseException):
+                    messages += self._accept(answer)
+        return messages
+
+    async def _receive(self, max_messages: int, wait_s: int) -> list[dict[str, Any]]:
+        answer = await self._call(
+            "receive_message",
+            self._queue,
+            MaxNumberOfMessages=max_messages,
+            WaitTimeSeconds=wait_s,
+            VisibilityTimeout=self._visibility_s,
+            AttributeNames=SYSTEM_ATTRIBUTES[:1],
+            MessageAttributeNames=["All"],
+        )
+        messages: list[dict[str, Any]] = answer.get("Messages") or []
+        return messages
+
+    def _accept(self, messages: Sequence[dict[str, Any]]) -> list[Received]:
+        """Return what is due; what comes early is sent round again, what is not ours is dropped."""
+        until_s = time.monotonic() + self._visibility_s
+        due = []
+        for message in messages:
+            receipt = message.get("ReceiptHandle", "")
+            self._held[receipt] = _Delivery(until_s)
+            try:
+                arrived = decode_message(message, now_ms=_now_ms())
+            except Poison as error:
+                _log.error(
+                    "queue_entry_undecodable",
+                    entry=message.get("MessageId", ""),
+                    detail=error.detail,
+                )
+                self._in_background(self._delete([receipt]))
+                continue
+            if arrived.early_s:
+                attempts = arrived.received.envelope.attempts
+                self._in_background(
+                    self.put_back(arrived.received, delay_s=arrived.early_s, attempts=attempts)
+                )
+            else:
+                due.append(arrived.received)
+        return due
+
+    async def extend(self, receipts: Sequence[str]) -> None:
+        """Restart the visibility of these deliveries now. Unknown ones are ignored."""
+        until_s = time.monotonic() + self._visibility_s
+        for receipt in await self._change_visibility(self._live(receipts), self._visibility_s):
+            if receipt in self._held:
+                self._held[receipt].until_s = until_s
+
+    async def delete(self, receipts: Sequence[str]) -> None:
+        """Forget these messages for good. Unknown ones are ignored."""
+        live = self._live(receipts)
+        if not live:
+            return
+        if len(live) < MAX_BATCH:
+            await asyncio.sleep(LINGER_S)
+        await self._delete(live)
+
+    async def put_back(self, received: Received, *, delay_s: float, attempts: int) -> None:
+        """Hand the message back; it comes again after `delay_s` (0: now), as a first delivery."""
+        envelope = dataclasses.replace(received.envelope, attempts=attempts)
+        message = encode_message(envelope, delay_s=delay_s, now_ms=_now_ms())
+        await self._replace(received.receipt, self._queue, message)
+
+    async def dead_letter(self, received: Received, *, reason: str, last_error: str) -> None:
+        """Move the message to the dead letter queue."""
+        message = encode_dead_letter(
+            received.envelope, reason=reason, last_error=last_error, died_ms=_now_ms()
+        )
+        await self._replace(received.receipt, self._dead, message)
+
+    async def depth(self) -> Depth:
+        """Return how much waits, approximately. SQS does not tell the age: it is always 0."""
+        counts = (
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        )
+        answers = await asyncio.gather(
+            *(
+                self._call("get_queue_attributes", place, AttributeNames=counts)
+                for place in (self._queue, self._dead)
+            )
+        )
+        try:
+            queue, dead = (
+                [int(answer["Attributes"][name]) for name in counts] for answer in answers
+            )
+        except (KeyError, ValueError):
+            raise Unavailable("queue", f"{self._queue}: an answer without counts") from None
+        ready, in_flight, delayed = queue
+        return Depth(ready, in_flight, delayed, sum(dead), oldest_s=0.0)
+
+    async def close(self) -> None:
+        """Release connections; messages still held are handed to others at once. Never raises."""
+        self._closing.set()
+        # SQS being away, what is held comes back when its visibility ends.
+        with contextlib.suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                while pending := {*self._background, *filter(None, [self._fetching])}:
+                    await asyncio.wait(pending)
+                    if self._fetching is not None and self._fetching.done():
+                        self._fetching = None
+                await self._show(list(self._held))
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    def _live(self, receipts: Sequence[str]) -> list[str]:
+        """Return the receipts that are still good, each once; the others are forgotten."""
+        now_s = time.monotonic()
+        live = []
+        for receipt in dict.fromkeys(receipts):
+            delivery = self._held.get(receipt)
+            if delivery is None:
+                continue
+            if delivery.until_s > now_s:
+                live.append(receipt)
+            else:
+                del self._held[receipt]
+        return live
+
+    async def _replace(self, receipt: str, place: Place, message: dict[str, Any]) -> None:
+        """Send `message`, then delete the one that has `receipt`. May be asked for repeatedly."""
+        if not self._live([receipt]):
+            return
+        delivery = self._held[receipt]
+        if delivery.moving is None:
+            # A task of its own: were it cancelled in the middle, nobody knew what to do next.
+            moving = asyncio.create_task(self._move(receipt, delivery, place, message))
+            delivery.moving = moving
+            self._in_background(_outcome_of(moving))
+        await asyncio.shield(delivery.moving)
+
+    async def _move(
+        self, receipt: str, delivery: _Delivery, place: Place, message: dict[str, Any]
+    ) -> None:
+        try:
+            if not delivery.is_replaced:
+                await self._call("send_message", place, **message)
+                delivery.is_replaced = True
+            await self._delete([receipt])
+        finally:
+            delivery.moving = None
+
+    async def _delete(self, receipts: Sequence[str]) -> None:
+        for receipt in await self._in_batches("delete_message_batch", receipts):
+            self._held.pop(receipt, None)
+
+    async def _show(self, receipts: Sequence[str]) -> None:
+        """Make messages visible to all, and forget them."""
+        live = self._live(receipts)
+        for receipt in live:
+            del self._held[receipt]
+        await self._change_visibility(live, 0)
+
+    async def _change_visibility(self, receipts: Sequence[str], visibility_s: int) -> list[str]:
+        return await self._in_batches(
+            "change_message_visibility_batch", receipts, VisibilityTimeout=visibility_s
+        )
+
+    async def _in_batches(
+        self, operation: str, receipts: Sequence[str], **parameters: Any
+    ) -> list[str]:
+        """Do it to all; return those SQS knows no more or has done it to.
+
+        Raises Unavailable when it failed for one of them, after it was tried for all.
+        """
+        batches = [
+            receipts[start : start + MAX_BATCH] for start in range(0, len(receipts), MAX_BATCH)
+        ]
+        answers = await asyncio.gather(
+            *(
+                self._call(operation, self._queue, Entries=_entries(batch, parameters))
+                for batch in batches
+            ),
+            return_exceptions=True,
+        )
+        settled = []
+        problem: BaseException | None = None
+        for batch, answer in zip(batches, answers, strict=True):
+            if isinstance(answer, BaseException):
+                problem = problem or answer
+                continue
+            # A fault of the sender's is a receipt that is good no more.
+            failed = {
+                int(entry["Id"]): entry.get("Code", "")
+                for entry in answer.get("Failed", ())
+                if not entry.get("SenderFault")
+            }
+            settled += [receipt for index, receipt in enumerate(batch) if index not in failed]
+            for code in failed.values():
+                problem = problem or Unavailable("queue", f"{operation} failed for some, {code}")
+        if problem is not None:
+            raise problem
+        return settled
+
+    async def _call(self, operation: str, place: Place, **parameters: Any) -> dict[str, Any]:
+        call: Callable[[], dict[str, Any]] = partial(
+            self._client.call, operation, place, **parameters
+        )
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except RuntimeError:  # the threads are gone
+            raise Unavailable("queue", "closed") from None
+
+
+def _entries(receipts: Sequence[str], parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"Id": str(index), "ReceiptHandle": receipt, **parameters}
+        for index, receipt in enumerate(receipts)
+    ]
+
+
+async def _outcome_of(task: asyncio.Task[None]) -> None:
+    """Wait for a task that its starter may have left."""
+    await asyncio.wait({task})
+    if not task.cancelled() and (error := task.exception()) is not None:
+        raise error
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Hidden:
+    """A dead letter that we hide from others while we look at it."""
+
+    message_id: str
+    receipt: str
+    letter: DeadLetter
+
+
+class SqsDeadLetters:
+    """`base.DeadLetters` on SQS.
+
+    Standard queues have no order, and no way to look without receiving. So messages are received,
+    hidden for the time, sorted by when they died, and shown again. Two operators who look at the
+    same time may each see a part.
+    """
+
+    def __init__(self, queue: Place, dead_letters: Place) -> None:
+        self._queue = queue
+        self._dead = dead_letters
+        self._client = SqsClient(queue, connections=1)
+
+    def redrive(self, limit: int | None = None) -> int:
+        """Move dead letters (all there are now, or the oldest `limit`) back as new messages.
+
+        All of them: SQS does it itself, at up to 500 a second, also when we are stopped meanwhile.
+        """
+        if limit is not None:
+            return self._send_again(limit)
+        try:
+            task = self._client.call_by_arn(
+                "start_message_move_task",
+                self._dead,
+                SourceArn=self._arn(self._dead),
+                DestinationArn=self._arn(self._queue),
+            )
+        except Unavailable as error:
+            if error_code(error) not in _NO_MOVE_TASK:
+                raise
+            return self._send_again(None)
+        return self._wait_for(task.get("TaskHandle", ""))
+
+    def close(self) -> None:
+        """Release connections. Never raises."""
+        self._client.close()
+
+    def _arn(self, place: Place) -> str:
+        answer = self._client.call("get_queue_attributes", place, AttributeNames=["QueueArn"])
+        return str(answer.get("Attributes", {}).get("QueueArn", ""))
+
+    def _wait_for(self, handle: str) -> int:
+        """Return how many messages the task has moved, when it has."""
+        arn = self._arn(self._dead)
+        pause_s, longest_s = _MOVE_POLL_S
+        while True:
+            answer = self._client.call_by_arn(
+                "list_message_move_tasks", self._dead, SourceArn=arn, MaxResults=10
+            )
+            tasks = answer.get("Results", [])
+            # Only a running task shows its handle; the newest comes first.
+            task = next((one for one in tasks if one.get("TaskHandle") == handle), None)
+            if task is None:
+                task = tasks[0] if tasks else {"Status": "FAILED", "FailureReason": "gone"}
+            status = task.get("Status")
+            if status == "COMPLETED":
+                return int(task.get("ApproximateNumberOfMessagesMoved", 0))
+            if status not in {"RUNNING", "CANCELLING"}:
+                reason = task.get("FailureReason", status)
+                raise Unavailable("queue", f"{self._dead}: moving its messages ended, {reason}")
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, longest_s)
+
+    def _send_again(self, limit: int | None) -> int:
+        """Send the oldest again, then delete them. A death in between makes two, never none."""
+        moved = 0
+        with self._hidden(math.inf if limit is None else limit) as hidden:
+            by_id = {str(index): one for index, one in enumerate(_oldest(hidden, limit))}
+            entries = [
+                {
+                    "Id": key,
+                    **encode_message(dataclasses.replace(one.letter.envelope, attempts=0)),
+                }
+                for key, one in by_id.items()
+            ]
+            for batch in _batches(entries):
+                answers = _send_batch(self._client, self._queue, batch)
+                sent = [by_id[key] for key, answer in answers.items() if answer is Sent.ACCEPTED]
+                self._change("delete_message_batch", [one.receipt for one in sent])
+                for one in sent:
+                    del hidden[one.message_id]
+                moved += len(sent)
+        return moved
+
+    @contextlib.contextmanager
+    def _hidden(self, at_least: float) -> Iterator[dict[str, _Hidden]]:
+        """Yield dead letters, oldest first; those left in the dict are shown again at the end."""
+        found: dict[str, _Hidden] = {}
+        others: list[str] = []
+        wanted = max(at_least, _LOOK_THROUGH)
+        try:
+            while len(found) < wanted and (messages := self._receive()):
+                for message in messages:
+                    name, receipt = message["MessageId"], message["ReceiptHandle"]
+                    try:
+                        found[name] = _Hidden(name, receipt, decode_dead_letter(message))
+                    except Poison:
+                        others.append(receipt)
+            found = {one.message_id: one for one in sorted(found.values(), key=_age_order)}
+            yield found
+        finally:
+            receipts = [*(one.receipt for one in found.values()), *others]
+            # They show by themselves later: no reason to lose what was done.
+            with contextlib.suppress(Unavailable):
+                self._change("change_message_visibility_batch", receipts, VisibilityTimeout=0)
+
+    def _receive(self) -> Sequence[dict[str, Any]]:
+        answer = self._client.call(
+            "receive_message",
+            self._dead,
+            MaxNumberOfMessages=MAX_BATCH,
+            WaitTimeSeconds=_LOOK_WAIT_S,
+            VisibilityTimeout=_HIDE_S,
+            AttributeNames=SYSTEM_ATTRIBUTES,
+            MessageAttributeNames=["All"],
+        )
+        messages: Sequence[dict[str, Any]] = answer.get("Messages") or ()
+        return messages
+
+    def _change(self, operation: str, receipts: Sequence[str], **parameters: Any) -> None:
+        for start in range(0, len(receipts), MAX_BATCH):
+            entries = _entries(receipts[start : start + MAX_BATCH], parameters)
+            self._client.call(operation, self._dead, Entries=entries)
+
+    # Last, because the name hides the type within the class.
+    def list(self, limit: int) -> list[DeadLetter]:
+        """Return the oldest `limit` dead letters without removing them.
+
+        Their order is right among the first thousand that SQS hands out, or `limit`.
+        """
+        if limit < 1:
+            return []
+        with self._hidden(limit) as hidden:
+            return [one.letter for one in _oldest(hidden, limit)]
+
+
+def _oldest(hidden: dict[str, _Hidden], limit: int | None) -> Sequence[_Hidden]:
+    return list(itertools.islice(hidden.values(), limit))
+
+
+def _age_order(one: _Hidden) -> tuple[int, int, str]:
+    return one.letter.died_ms, one.letter.envelope.arrived_ms, one.message_id

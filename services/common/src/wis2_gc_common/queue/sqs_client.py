@@ -1,0 +1,279 @@
+"""Calls of SQS through boto3: where to, with which patience, and what their errors mean.
+
+Who retries: botocore, each call once, within its time-outs (throttling, 5xx, broken connections).
+A call that was answered by nobody may have been obeyed: all of ours may be sent twice.
+
+Credentials come from the SDK's own chain (EKS Pod Identity, IRSA, instance role, profile,
+environment) and are renewed by it. No error says more of them than that they are wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore import exceptions as boto
+from botocore.config import Config
+from botocore.parsers import ResponseParserError
+
+from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
+
+if TYPE_CHECKING:
+    from wis2_gc_common.settings import QueueUrl, Setting
+
+#: Longest single wait for messages, in whole seconds. SQS allows 20; but what a wait is given after
+#: its manager has gone is hidden from the others, so a manager that stops waits for its last one.
+LONG_POLL_S = 2
+#: Seconds SQS has to accept a connection, and to answer besides a long poll.
+CONNECT_TIMEOUT_S = 3.0
+ANSWER_TIMEOUT_S = 5.0
+ATTEMPTS = 2
+#: For a server that is not of AWS, when no region is set anywhere.
+_ANY_REGION = "us-east-1"
+_AWS_HOST = re.compile(r"(^|\.)(amazonaws\.com|amazonaws\.com\.cn|api\.aws)$")
+_REGION = re.compile(r"[a-z]{2,3}(-[a-z]+)+-[0-9]{1,2}")
+_LEGACY_HOST = "queue.amazonaws.com"
+_PUBLIC_HOST = re.compile(
+    r"sqs\.[a-z0-9-]+\.amazonaws\.com(\.cn)?|([a-z0-9-]+\.)?queue\.amazonaws\.com(\.cn)?"
+)
+#: The libraries log requests, payloads and signatures when they are asked for details.
+_TALKATIVE = ("boto3", "botocore", "urllib3")
+
+#: What to ask of IAM for each call.
+_ACTIONS = {
+    "send_message": "sqs:SendMessage",
+    "send_message_batch": "sqs:SendMessage",
+    "receive_message": "sqs:ReceiveMessage",
+    "delete_message_batch": "sqs:DeleteMessage",
+    "change_message_visibility_batch": "sqs:ChangeMessageVisibility",
+    "get_queue_attributes": "sqs:GetQueueAttributes",
+    "start_message_move_task": "sqs:StartMessageMoveTask",
+    "list_message_move_tasks": "sqs:ListMessageMoveTasks",
+}
+_MISSING = {"NonExistentQueue", "QueueDoesNotExist"}
+_DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "KmsAccessDenied"}
+_CREDENTIALS = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSecurity",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "OptInRequired",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+_ADDRESS = {"InvalidAddress"}
+#: Statuses of servers that are no SQS.
+_NO_SQS = {"301", "302", "307", "308", "401", "403", "404", "405", "501"}
+_LOCAL_PROBLEMS = (
+    boto.ConfigNotFound,
+    boto.ConfigParseError,
+    boto.InvalidConfigError,
+    boto.InvalidRegionError,
+    boto.PartialCredentialsError,
+    boto.ProfileNotFound,
+    boto.SSOError,
+    boto.UnknownCredentialError,
+    boto.UnknownSignatureVersionError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One queue of SQS."""
+
+    url: str
+    name: str
+    host: str
+    region: str | None
+    """As the host of AWS says; None for other servers."""
+    variable: str
+    """The setting that names it."""
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def __str__(self) -> str:
+        return f"queue {self.name} at {self.host}"
+
+
+def parse_place(setting: Setting[QueueUrl], url: QueueUrl) -> Place:
+    """Return where the queue is. Raises SettingsError: this URL names no queue we can use."""
+    if url.kind != "sqs":
+        raise SettingsError(setting.name, "wants an SQS queue URL, as the other queue has")
+    parts = urlsplit(url.name)
+    if parts.username is not None or parts.query:
+        raise SettingsError(setting.name, "wants an SQS queue URL without '@' and '?'")
+    host = parts.hostname or ""
+    name = parts.path.rstrip("/").rpartition("/")[2]
+    if name.endswith(".fifo"):
+        raise SettingsError(setting.name, f"{name} is a FIFO queue; a standard queue is wanted")
+    region = None
+    if _AWS_HOST.search(host):
+        regions = [label for label in host.split(".") if _REGION.fullmatch(label)]
+        region = regions[0] if regions else _ANY_REGION
+        if not regions and host != _LEGACY_HOST:
+            raise SettingsError(setting.name, f"{host} names no region of AWS")
+    return Place(url.name, name, host, region, setting.name)
+
+
+def check_pair(queue: Place, dead_letters: Place) -> None:
+    """Raise SettingsError unless one client reaches both, and SQS can move between them."""
+    if queue.url == dead_letters.url:
+        raise SettingsError(dead_letters.variable, f"is the same as {queue.variable}")
+    if queue.region != dead_letters.region or (
+        queue.region is None and queue.origin != dead_letters.origin
+    ):
+        raise SettingsError(
+            dead_letters.variable,
+            f"is at {dead_letters.host}, {queue.variable} at {queue.host}; both queues must be "
+            "in one region",
+        )
+
+
+class SqsClient:
+    """One boto3 client, made at its first call; for all threads."""
+
+    def __init__(self, queue: Place, *, connections: int) -> None:
+        self._queue = queue
+        self._connections = connections
+        self._lock = threading.Lock()
+        self._client: Any = None
+
+    def call(self, operation: str, place: Place, **parameters: Any) -> dict[str, Any]:
+        """Return the answer of SQS about the queue at `place`.
+
+        Raises Unavailable; Misconfigured where it will stay so until a setting is changed.
+        """
+        return self._call(operation, place, QueueUrl=place.url, **parameters)
+
+    def call_by_arn(self, operation: str, place: Place, **parameters: Any) -> dict[str, Any]:
+        """Do the same for the operations that take no queue URL."""
+        return self._call(operation, place, **parameters)
+
+    def close(self) -> None:
+        """Release connections. Never raises."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _call(self, operation: str, place: Place, **parameters: Any) -> dict[str, Any]:
+        try:
+            client = self._client or self._open()
+            answer: dict[str, Any] = getattr(client, operation)(**parameters)
+        except boto.ClientError as error:
+            translated = _refusal(error, operation, place)
+        except (boto.BotoCoreError, ResponseParserError, OSError) as error:
+            translated = _failure(error, place)
+        else:
+            return answer
+        if _code(translated) in _CREDENTIALS or isinstance(
+            translated.__cause__, boto.NoCredentialsError
+        ):
+            # They are looked for when the client is made: another one finds what has come since.
+            self.close()
+        raise translated
+
+    def _open(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                for name in _TALKATIVE:
+                    logging.getLogger(name).setLevel(logging.WARNING)
+                self._client = _make_client(self._queue, self._connections)
+            return self._client
+
+
+def _make_client(queue: Place, connections: int) -> Any:
+    session = boto3.session.Session()
+    region = queue.region or session.region_name or _ANY_REGION
+    # The SDK finds AWS' public endpoints by itself, as it is told to (FIPS, AWS_ENDPOINT_URL);
+    # private endpoints and other servers are where the queue's URL says.
+    is_found = _PUBLIC_HOST.fullmatch(queue.host) or "AWS_ENDPOINT_URL_SQS" in os.environ
+    return session.client(
+        "sqs",
+        region_name=region,
+        endpoint_url=None if is_found else queue.origin,
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=LONG_POLL_S + ANSWER_TIMEOUT_S,
+            max_pool_connections=connections,
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            tcp_keepalive=True,
+            # We know what we send; checking it again costs a fifth of the call.
+            parameter_validation=False,
+        ),
+    )
+
+
+def error_code(error: Unavailable) -> str:
+    """Return the code of SQS' refusal without its namespace; "" when it was no refusal."""
+    return _code(error)
+
+
+def _code(error: Unavailable) -> str:
+    cause = error.__cause__
+    if not isinstance(cause, boto.ClientError):
+        return ""
+    return str(cause.response.get("Error", {}).get("Code", "")).rpartition(".")[2]
+
+
+def _refusal(error: boto.ClientError, operation: str, place: Place) -> Unavailable:
+    """Return what an answer of SQS means; its text is not passed on, for it may quote us."""
+    code = str(error.response.get("Error", {}).get("Code", "")).rpartition(".")[2]
+    problem = ""
+    if code in _MISSING:
+        problem = "there is no such queue; check account, region and name in the URL"
+    elif code in _DENIED:
+        action = _ACTIONS.get(operation, operation)
+        problem = f"{action} is denied; check the role's policy and the queue's"
+    elif code in _CREDENTIALS:
+        problem = f"the AWS credentials are refused ({code}); check them, and the clock"
+    elif code in _ADDRESS:
+        problem = "it is in another region than the endpoint; check AWS_ENDPOINT_URL_SQS"
+    elif code in _NO_SQS:
+        problem = f"the server answers {code}, as no SQS does; check the URL's host and port"
+    translated = (
+        Misconfigured("queue", place.variable, f"{place}: {problem}")
+        if problem
+        else Unavailable("queue", f"{place}: {operation} failed, {code or 'no code'}")
+    )
+    translated.__cause__ = error
+    return translated
+
+
+def _failure(error: Exception, place: Place) -> Unavailable:
+    """Return what it means that there was no answer."""
+    kind = type(error).__name__
+    problem = ""
+    if isinstance(error, boto.NoCredentialsError):
+        problem = (
+            "no AWS credentials are found; give the pod or machine a role, or set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    elif isinstance(error, _LOCAL_PROBLEMS):
+        problem = f"the AWS SDK's own settings are wrong ({kind}); check AWS_… and ~/.aws"
+    elif isinstance(error, ResponseParserError):
+        problem = "the server does not answer as SQS does; check the URL's host and port"
+    elif isinstance(error, boto.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        problem = "its TLS certificate is not valid for us; check the URL's host, and AWS_CA_BUNDLE"
+    translated = (
+        Misconfigured("queue", place.variable, f"{place}: {problem}")
+        if problem
+        else Unavailable("queue", f"{place}: no answer, {kind}")
+    )
+    translated.__cause__ = error
+    return translated
