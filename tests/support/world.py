@@ -31,6 +31,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from local.parts.mosquitto import CacheBroker, GlobalBroker
 from local.parts.nginx import Nginx
 from local.parts.redis_server import RedisServer
+from local.parts.sqs_server import SqsServer
+from tests.support.sqs_server import start_or_skip
 from tests.support.wnm import encoded, inline, unique_data_id, wnm
 
 if TYPE_CHECKING:
@@ -189,7 +191,15 @@ class Process:
 class World:
     """Everything, started; see the module's docstring."""
 
-    def __init__(self, directory: Path, **settings: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        cache_redis_port: Callable[[int], int] = lambda port: port,
+        **settings: str,
+    ) -> None:
+        """`cache_redis_port`: what listeners and managers take for Redis' port (a proxy's)."""
+        self._cache_redis_port = cache_redis_port
         self._stack = contextlib.ExitStack()
         self.directory = directory
         self.store = directory / "objects"
@@ -220,7 +230,21 @@ class World:
         self.nginx = Nginx(self.directory / "nginx", root=self.store)
         self.nginx.start()
         stack.callback(self.nginx.stop)
+        self.queue_settings = self._start_queue(stack)
         self.data_base_url = f"http://127.0.0.1:{self.nginx.port}/data"
+
+    def _start_queue(self, stack: contextlib.ExitStack) -> dict[str, str]:
+        """Return the settings of the queue that the environment's QUEUE names."""
+        kind = os.environ.get("QUEUE") or "redis-stream"
+        if kind == "sqs":
+            self.sqs = start_or_skip(SqsServer(self.directory / "sqs"))
+            stack.callback(self.sqs.stop)
+            return self.sqs.environment
+        assert kind == "redis-stream", f"QUEUE is {kind}, and neither sqs nor redis-stream"
+        return {
+            "GC_QUEUE_URL": "redis-stream:notifications",
+            "GC_DEAD_LETTER_QUEUE_URL": "redis-stream:dead-letters",
+        }
 
     def _start_clients(self, stack: contextlib.ExitStack) -> None:
         self.publishers = {
@@ -244,9 +268,8 @@ class World:
         broker = self.cache_broker
         self.environment = {
             "GC_CENTRE_ID": CENTRE_ID,
-            "GC_REDIS_URL": self.redis.url,
-            "GC_QUEUE_URL": "redis-stream:notifications",
-            "GC_DEAD_LETTER_QUEUE_URL": "redis-stream:dead-letters",
+            "GC_REDIS_URL": f"redis://127.0.0.1:{self._cache_redis_port(self.redis.port)}/0",
+            **self.queue_settings,
             "GC_STORE_URL": self.store.as_uri(),
             "GC_DATA_BASE_URL": self.data_base_url,
             "GC_LOCAL_BROKER_URL": f"mqtt://{broker.manager_username}:{broker.manager_password}"
@@ -276,7 +299,13 @@ class World:
             )  # fmt: skip
         for name in ("manager-1", "manager-2"):
             self._start(stack, name, "wis2-gc-manager", GC_INSTANCE=name)
-        self._start(stack, "metrics", "wis2-gc-metrics", GC_HTTP_PORT=str(self.metrics_port))
+        self._start(
+            stack,
+            "metrics",
+            "wis2-gc-metrics",
+            GC_HTTP_PORT=str(self.metrics_port),
+            GC_REDIS_URL=self.redis.url,
+        )
         try:
             wait_until(self._is_ready_or_dead, "the cache is ready", timeout=60)
         except AssertionError:
@@ -415,8 +444,9 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def open_world(directory: Path, **settings: str) -> Iterator[World]:
-    world = World(directory, **settings)
+def open_world(directory: Path, **options: Any) -> Iterator[World]:
+    """Start a world; `options` are those of `World`."""
+    world = World(directory, **options)
     try:
         yield world
     finally:

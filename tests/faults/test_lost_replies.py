@@ -1,0 +1,38 @@
+"""Replies of Redis that get lost: what was done is not done, or counted, a second time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.load import Load, assert_all_came_out
+from tests.support.lossy_proxy import LossyProxy
+from tests.support.world import open_world, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.nodes import Node
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_counters_are_exact_under_lost_replies_and_time_outs(
+    tmp_path: Path, node: Node, seed: int
+) -> None:
+    proxies: list[LossyProxy] = []
+
+    def behind_a_proxy(port: int) -> int:
+        proxies.append(LossyProxy(port, loss=0.04, seed=seed))
+        return proxies[0].port
+
+    try:
+        with open_world(tmp_path / "world", cache_redis_port=behind_a_proxy) as world:
+            load = Load(world, node)
+            load.wait_for(300)
+            wait_until(lambda: proxies[0].lost >= 30, "30 replies are lost", timeout=60)
+            proxies[0].calm()
+            assert_all_came_out(world, load)
+    finally:
+        for proxy in proxies:
+            proxy.close()
