@@ -1,0 +1,93 @@
+{{- /* Peers of the network policies. */ -}}
+
+{{- /* Addresses no stranger's link may lead to: private, local, the metadata services'. */ -}}
+{{- define "wis2.internet" -}}
+- ipBlock:
+    cidr: 0.0.0.0/0
+    except:
+      - 0.0.0.0/8
+      - 10.0.0.0/8
+      - 100.64.0.0/10
+      - 127.0.0.0/8
+      - 169.254.0.0/16
+      - 172.16.0.0/12
+      - 192.0.0.0/24
+      - 192.168.0.0/16
+      - 198.18.0.0/15
+      - 224.0.0.0/4
+      - 240.0.0.0/4
+- ipBlock:
+    cidr: ::/0
+    except:
+      - ::1/128
+      - 64:ff9b::/96
+      - fc00::/7
+      - fe80::/10
+      - ff00::/8
+{{- end }}
+
+{{- define "wis2.networks" -}}
+{{- range . }}
+- ipBlock: {cidr: {{ . | quote }}}
+{{- end }}
+{{- end }}
+
+{{- define "wis2.toRegistry" -}}
+{{- if .Values.redis.enabled }}
+- to:
+    - podSelector:
+        matchLabels: {{- include "wis2.selector" (list . "redis") | nindent 10 }}
+  ports:
+    - {protocol: TCP, port: 6379}
+{{- else }}
+- to: {{- include "wis2.networks" .Values.networkPolicy.registry.networks | trim | nindent 4 }}
+  ports:
+    - {protocol: TCP, port: {{ .Values.networkPolicy.registry.port }}}
+{{- end }}
+{{- end }}
+
+{{- /* Queue and store: AWS' public addresses, interface endpoints, an S3-compatible store; and the
+agent on the node that hands out the pod's role. */ -}}
+{{- define "wis2.toAws" -}}
+{{- if .Values.aws.region }}
+- to: {{- include "wis2.internet" . | nindent 4 }}
+  ports:
+    - {protocol: TCP, port: 443}
+- to:
+    - ipBlock: {cidr: 169.254.170.23/32}
+    - ipBlock: {cidr: "fd00:ec2::23/128"}
+  ports:
+    - {protocol: TCP, port: 80}
+{{- end }}
+{{- with .Values.networkPolicy.store.networks }}
+- to: {{- include "wis2.networks" . | trim | nindent 4 }}
+  ports:
+    - {protocol: TCP, port: {{ $.Values.networkPolicy.store.port }}}
+{{- end }}
+{{- end }}
+
+{{- define "wis2.policyHead" -}}
+{{- $root := index . 0 -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ include "wis2.name" $root }}-{{ index . 1 }}
+  labels: {{- include "wis2.labels" . | nindent 4 }}
+spec:
+  podSelector:
+    matchLabels: {{- include "wis2.selector" . | nindent 6 }}
+{{- end }}
+
+{{- define "wis2.disruption" -}}
+{{- $root := index . 0 -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ include "wis2.name" $root }}-{{ index . 1 }}
+  labels: {{- include "wis2.labels" . | nindent 4 }}
+spec:
+  maxUnavailable: 1
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels: {{- include "wis2.selector" . | nindent 6 }}
+{{- end }}

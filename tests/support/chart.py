@@ -1,0 +1,286 @@
+"""The Helm chart, rendered by Helm's own engine; what the tests of `tests/deployment` share.
+
+`python -m tests.support.chart` writes what is made from the code: the settings in
+`values.schema.json`, the lists of file types for nginx, and the golden files. Tests fail when that
+was forgotten.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import helm_python
+import yaml
+
+from wis2_gc_common import settings
+from wis2_gc_common.media_type import nginx_try_files, nginx_types
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from wis2_gc_common.settings import Setting
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm" / "wis2-global-cache"
+GOLDEN = ROOT / "tests" / "deployment" / "golden"
+SCHEMA = CHART / "values.schema.json"
+SERVICES = ("listener", "manager", "metrics")
+RELEASE = "wis2"
+NAMESPACE = "wis2"
+
+Values = dict[str, Any]
+Manifest = dict[str, Any]
+
+#: Settings that follow from other values, and from which; they cannot be set by name.
+FOLLOWING: Mapping[str, str] = {
+    "GC_CENTRE_ID": "centreId",
+    "GC_REDIS_URL": "registry",
+    "GC_QUEUE_URL": "queue.url",
+    "GC_DEAD_LETTER_QUEUE_URL": "queue.deadLetterUrl",
+    "GC_STORE_URL": "store.url",
+    "GC_DATA_BASE_URL": "store.dataBaseUrl",
+    "GC_LOCAL_BROKER_URL": "broker",
+    "GC_GLOBAL_BROKER_URL": "brokers",
+    "GC_GLOBAL_BROKER_NAME": "brokers",
+    "GC_CA_FILE": "certificateAuthorities",
+    "GC_INSTANCE": "the pod's name",
+    "GC_HTTP_PORT": "8080 in every pod",
+}
+
+#: What Terraform's output `helm_values` looks like, with invented names.
+HELM_VALUES: Values = {
+    "centreId": "int-example-global-cache",
+    "domain": {
+        "data": "data.wis2.example.int",
+        "broker": "broker.wis2.example.int",
+        "metrics": "metrics.wis2.example.int",
+    },
+    "image": {"registry": "111122223333.dkr.ecr.eu-central-1.amazonaws.com"},
+    "aws": {"region": "eu-central-1"},
+    "queue": {
+        "url": "https://sqs.eu-central-1.amazonaws.com/111122223333/wis2-gc-notifications",
+        "deadLetterUrl": "https://sqs.eu-central-1.amazonaws.com/111122223333/wis2-gc-dead-letters",
+    },
+    "registry": {
+        "url": "rediss://master.wis2-gc.abcdef.euc1.cache.amazonaws.com:6379",
+        "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:wis2-gc/registry",
+    },
+    "store": {"url": "s3://wis2-gc-example", "dataBaseUrl": "https://data.wis2.example.int"},
+    "broker": {
+        "eipAllocationIds": ["eipalloc-0a", "eipalloc-0b", "eipalloc-0c"],
+        "certificateArn": "arn:aws:acm:eu-central-1:111122223333:certificate/0d",
+        "subnets": ["subnet-0a", "subnet-0b", "subnet-0c"],
+        "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:wis2-gc/broker",
+    },
+    "serviceAccounts": {
+        service: {"roleArn": f"arn:aws:iam::111122223333:role/wis2-gc-{service}"}
+        for service in SERVICES
+    },
+}
+
+#: The Global Brokers of an installation on AWS: in none of the values files, for they are its own.
+BROKERS: Values = {
+    "brokers": [
+        {
+            "name": name,
+            "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:"
+            f"wis2-gc/global-brokers/{name}",
+        }
+        for name in ("meteo-fr", "inmet-br")
+    ]
+}
+
+#: A directory of the file store, Redis and broker elsewhere, another way in: what no file shows.
+GATEWAY: Values = {
+    "centreId": "int-example-global-cache",
+    "image": {"registry": "registry.example.int/wis2"},
+    "domain": {"metrics": "metrics.wis2.example.int"},
+    "registry": {"secretName": "wis2-registry", "url": "redis://keydb.example.int:6380/2"},
+    "store": {
+        "url": "s3://wis2/cache",
+        "dataBaseUrl": "https://objects.example.int/wis2/cache",
+        "endpointUrl": "https://objects.example.int",
+        "secretName": "wis2-store",
+    },
+    "brokers": [{"name": "meteo-fr", "secretName": "meteo-fr", "settings": {"GC_LOG_LEVEL": "debug"}}],
+    "broker": {"enabled": False, "secretName": "wis2-broker"},
+    "certificateAuthorities": {"configMapName": "authorities"},
+    "web": {"mode": "gateway", "gateway": {"name": "public", "namespace": "gateways"}},
+    "manager": {
+        "autoscaling": {"mode": "keda"},
+        "settings": {"GC_ALLOWED_NETWORKS": "10.1.0.0/16, 10.2.0.0/16", "GC_DRAIN_TIMEOUT": 45.5},
+    },
+    "networkPolicy": {
+        "store": {"networks": ["10.3.0.0/16"], "port": 9000},
+        "broker": {"networks": ["10.4.0.0/16"]},
+    },
+    "scheduling": {
+        "nodeSelector": {"pool": "wis2"},
+        "tolerations": [{"key": "wis2", "operator": "Exists", "effect": "NoSchedule"}],
+    },
+}
+
+
+def merged(*layers: Values) -> Values:
+    """Return the layers as Helm puts `-f` files over each other: later ones win, lists whole."""
+    result: Values = {}
+    for layer in layers:
+        for key, value in layer.items():
+            held = result.get(key)
+            both = isinstance(value, dict) and isinstance(held, dict)
+            result[key] = merged(held, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def values_file(name: str) -> Values:
+    """Return `values/{name}.yaml`."""
+    content: Values = yaml.safe_load((CHART / "values" / f"{name}.yaml").read_text("utf-8"))
+    return content
+
+
+def cases() -> dict[str, Values]:
+    """Return the values of each golden file, by its name."""
+    return {
+        "dev": merged(HELM_VALUES, BROKERS, values_file("dev")),
+        "prod": merged(HELM_VALUES, BROKERS, values_file("prod")),
+        "on-premises": values_file("on-premises"),
+        "gateway": GATEWAY,
+    }
+
+
+@functools.cache
+def _chart() -> helm_python.Chart:
+    return helm_python.Chart.load(CHART)
+
+
+def render(values: Values, *, release: str = RELEASE) -> dict[str, str]:
+    """Return the rendered text by template, as `helm template` does: schema, then templates.
+
+    Raises helm_python.HelmError: the schema or a check of the chart refuses the values.
+    """
+    chart = _chart()
+    chart.validate_schema(values)
+    texts = chart.render(values, name=release, namespace=NAMESPACE)
+    return {path.split("/templates/")[1]: text for path, text in sorted(texts.items())}
+
+
+def manifests(values: Values, *, release: str = RELEASE) -> list[Manifest]:
+    """Return all objects. Raises helm_python.HelmError: the values are refused."""
+    return [
+        document
+        for path, text in render(values, release=release).items()
+        if path.endswith(".yaml")
+        for document in yaml.load_all(text, Loader=yaml.CSafeLoader)
+        if document is not None
+    ]
+
+
+def golden_text(values: Values) -> str:
+    """Return the text of a golden file."""
+    parts = []
+    for path, text in render(values).items():
+        if text.strip():
+            body = "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
+            parts.append(f"# Source: {path}\n{body.removeprefix('---').strip()}\n")
+    return "---\n".join(part for part in parts if not part.startswith("# Source: NOTES"))
+
+
+def by_id(objects: list[Manifest]) -> dict[tuple[str, str], Manifest]:
+    """Return the objects by (kind, name). Raises ValueError: two have the same."""
+    result = {(item["kind"], item["metadata"]["name"]): item for item in objects}
+    if len(result) != len(objects):
+        raise ValueError("two objects have the same kind and name")
+    return result
+
+
+def pod_specs(objects: list[Manifest]) -> Iterator[tuple[Manifest, Manifest]]:
+    """Yield (object, pod template) of everything that makes pods."""
+    for item in objects:
+        if item["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
+            yield item, item["spec"]["template"]
+
+
+def settings_schema(service: str) -> Manifest:
+    """Return the JSON schema of `{service}.settings`, made from the catalogue of settings."""
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            setting.name: {**_kind(setting), "description": setting.meaning}
+            for setting in settings.CATALOGUE
+            if service in setting.services and setting.name not in FOLLOWING
+        },
+    }
+
+
+_RANGE = re.compile(r"wants (a whole number|seconds) from ([0-9.e+-]+) to ([0-9.e+-]+)")
+_CHOICE = re.compile(r"wants one of (.+)")
+
+
+def _kind(setting: Setting[Any]) -> Manifest:
+    """Return a setting's type: its parser tells what it wants when it is given what is nothing."""
+    try:
+        setting.parse("\N{REPLACEMENT CHARACTER}")
+        problem = ""
+    except ValueError as error:
+        problem = str(error)
+    if found := _RANGE.fullmatch(problem):
+        if _is_list(setting, found[2]):
+            return {"type": "string", "pattern": r"^[0-9.]+( *, *[0-9.]+)*$"}
+        kind = "integer" if found[1] == "a whole number" else "number"
+        return {"type": kind, "minimum": _number(found[2]), "maximum": _number(found[3])}
+    if found := _CHOICE.fullmatch(problem):
+        return {"enum": found[1].split(", ")}
+    return {"type": "string", "minLength": 1}
+
+
+def _is_list(setting: Setting[Any], element: str) -> bool:
+    try:
+        setting.parse(f"{element},{element}")
+    except ValueError:
+        return False
+    return True
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+def schema_with_settings(schema: Manifest) -> Manifest:
+    """Return `schema` with the settings of the services as the catalogue has them."""
+    made = {f"{service}Settings": settings_schema(service) for service in SERVICES}
+    return {**schema, "definitions": {**schema["definitions"], **made}}
+
+
+def schema_text(schema: Manifest) -> str:
+    """Return the text of values.schema.json."""
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
+def generated() -> dict[Path, str]:
+    """Return the files that are made from the code, and their texts; golden files apart."""
+    schema = json.loads(SCHEMA.read_text("utf-8"))
+    return {
+        SCHEMA: schema_text(schema_with_settings(schema)),
+        CHART / "files" / "nginx-types.conf": nginx_types().strip() + "\n",
+        CHART / "files" / "nginx-try-files.txt": nginx_try_files() + "\n",
+    }
+
+
+def main() -> None:
+    """Write all generated files."""
+    for path, text in generated().items():
+        path.write_text(text, encoding="utf-8")
+    _chart.cache_clear()
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    for name, values in cases().items():
+        (GOLDEN / f"{name}.yaml").write_text(golden_text(values), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
