@@ -1,0 +1,190 @@
+"""The object store in S3, or in a server that speaks like it (DESIGN.md 1, 6).
+
+IAM: s3:PutObject, s3:GetObject, s3:DeleteObject and s3:AbortMultipartUpload on the objects,
+s3:ListBucket on the bucket (without it S3 answers 403 where there is no object). The bucket's
+lifecycle rules expire objects and unfinished uploads; what is in front of it (CloudFront, nginx)
+adds `X-Content-Type-Options: nosniff`, for S3 cannot keep that header with an object.
+
+Who retries: `s3_requests`. Decided in docs/decisions/20261123-s3-client.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+from wis2_gc_common.errors import Poison, Reason, Unavailable
+from wis2_gc_common.logs import get_logger
+from wis2_gc_common.store import s3_checksum
+from wis2_gc_common.store.keys import INCOMING, MAX_KEY_BYTES, checked_key
+from wis2_gc_common.store.s3_credentials import CredentialChain, new_session
+from wis2_gc_common.store.s3_part_memory import PartMemory
+from wis2_gc_common.store.s3_place import find_place, tls_context
+from wis2_gc_common.store.s3_requests import ATTEMPTS, Requests
+from wis2_gc_common.store.s3_upload import PART_BYTES, S3Upload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from wis2_gc_common.settings import StoreUrl
+    from wis2_gc_common.store.base import Checksum, Upload
+
+#: For the parts of all large objects at once.
+PART_MEMORY_BYTES = 6 * PART_BYTES
+#: `check` is for a probe that is waited for.
+_CHECK_S = 8.0
+_CHECK_ATTEMPTS = 2
+#: Computed in a thread where it would hold up the event loop for longer than this takes.
+_MD5_AT_ONCE_BYTES = 256 * 1024
+_NO_OBJECT = frozenset({"NoSuchKey"})
+#: How a server says that it does not know a checksum's header.
+_UNKNOWN_HEADER = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
+
+_log = get_logger(__name__)
+
+
+class S3Store:
+    """`base.ObjectStore` in one bucket. Used by one event loop."""
+
+    def __init__(self, requests: Requests, *, retention_hours: float) -> None:
+        self._requests = requests
+        self._place = requests.place
+        self._cache_control = f"public, max-age={round(retention_hours * 3600)}, immutable"
+        self._memory = PartMemory(PART_MEMORY_BYTES)
+        self._knows_sha = self._place.is_aws
+
+    async def put(
+        self, key: str, data: bytes, *, media_type: str, checksum: Checksum | None = None
+    ) -> None:
+        """Store a small object; the same key again replaces it.
+
+        Cancelled, it may be stored or not, but never in part.
+        Raises Unavailable("store"), Poison (key and prefix are too long together), ValueError.
+        """
+        await self._put(self._checked(key), (data,), self._headers(media_type), checksum)
+
+    async def open_upload(self, key: str, *, media_type: str) -> Upload:
+        """Begin a large object; the server hears of it when a first part is full."""
+        self._checked(key)
+        headers = self._headers(media_type)
+        return S3Upload(
+            self._requests,
+            key,
+            headers,
+            memory=self._memory,
+            put=lambda body, checksum: self._put(key, body, headers, checksum),
+            size=lambda: self.size(key),
+        )
+
+    async def size(self, key: str) -> int | None:
+        """Return the size in bytes of a visible object, None where there is none."""
+        return await self._size(self._checked(key))
+
+    async def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        path = self._place.path(self._checked(key))
+        await self._requests.send("DELETE", path, accept=_NO_OBJECT)
+
+    async def expire(self, now: datetime) -> int:  # noqa: ARG002 - its time is the bucket's own
+        """Return 0: the bucket's lifecycle rule removes what is past the retention."""
+        return 0
+
+    async def check(self) -> None:
+        """Return when an object can be written, seen and removed now.
+
+        Raises Unavailable("store"); Misconfigured where it will stay so until a setting, or a
+        permission, is changed.
+        """
+        key = f"{INCOMING}/probe-{secrets.token_hex(8)}"
+        path = self._place.path(key)
+        try:
+            async with asyncio.timeout(_CHECK_S):
+                await self._put(key, (b"probe",), (), None, attempts=_CHECK_ATTEMPTS)
+                try:
+                    size = await self._size(key, attempts=_CHECK_ATTEMPTS)
+                finally:
+                    await self._requests.send(
+                        "DELETE", path, accept=_NO_OBJECT, attempts=_CHECK_ATTEMPTS
+                    )
+        except TimeoutError:
+            raise Unavailable("store", f"{self._place}: no answer in {_CHECK_S:g} s") from None
+        if size is None:
+            raise Unavailable("store", f"{self._place}: what was written cannot be seen")
+
+    async def close(self) -> None:
+        """Finish what was begun and release connections. Never raises."""
+        await self._requests.close()
+
+    def _checked(self, key: str) -> str:
+        checked_key(key)
+        if len(key.encode()) + len(self._place.prefix.encode()) > MAX_KEY_BYTES:
+            raise Poison(Reason.UNEXPECTED, "key: too long with the prefix of GC_STORE_URL")
+        return key
+
+    def _headers(self, media_type: str) -> list[tuple[str, str]]:
+        return [("content-type", media_type), ("cache-control", self._cache_control)]
+
+    async def _size(self, key: str, *, attempts: int = ATTEMPTS) -> int | None:
+        path = self._place.path(key)
+        answer = await self._requests.send("HEAD", path, accept=_NO_OBJECT, attempts=attempts)
+        if not answer.is_success:
+            return None
+        try:
+            return int(answer.headers["Content-Length"])
+        except (KeyError, ValueError):
+            raise Unavailable("store", f"{self._place}: an object without a size") from None
+
+    async def _put(
+        self,
+        key: str,
+        body: Sequence[bytes],
+        headers: Sequence[tuple[str, str]],
+        checksum: Checksum | None,
+        *,
+        attempts: int = ATTEMPTS,
+    ) -> None:
+        path = self._place.path(key)
+        if self._knows_sha:
+            verified = s3_checksum.of_digest(checksum)
+            if verified is not None:
+                answer = await self._requests.send(
+                    "PUT",
+                    path,
+                    headers=[*headers, verified],
+                    body=body,
+                    accept=_UNKNOWN_HEADER,
+                    attempts=attempts,
+                )
+                if answer.is_success:
+                    return
+                # Not every partition of AWS learns of a new checksum on the same day.
+                self._knows_sha = False
+                _log.warning("s3_checksum_unknown", header=verified[0])
+        verified = await self._checksum_of(body)
+        await self._requests.send(
+            "PUT", path, headers=[*headers, verified], body=body, attempts=attempts
+        )
+
+    async def _checksum_of(self, body: Sequence[bytes]) -> tuple[str, str]:
+        if self._place.is_aws:
+            return s3_checksum.of_crc(s3_checksum.crc_of(body))
+        if sum(map(len, body)) <= _MD5_AT_ONCE_BYTES:
+            return s3_checksum.of_md5(body)
+        return await asyncio.to_thread(s3_checksum.of_md5, body)
+
+
+def open_s3_store(
+    store_url: StoreUrl, *, retention_hours: float, ca_file: Path | None = None
+) -> S3Store:
+    """Return the store that `s3://bucket[/prefix]` names; connects to nothing yet.
+
+    Raises SettingsError.
+    """
+    session = new_session()
+    place = find_place(store_url, session)
+    tls = tls_context(session, ca_file) if place.is_tls else None
+    credentials = CredentialChain(lambda: new_session(place.region))
+    return S3Store(Requests(place, credentials, tls=tls), retention_hours=retention_hours)

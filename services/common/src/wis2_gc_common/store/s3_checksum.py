@@ -1,0 +1,58 @@
+"""The checksum that goes with a body, so that the server itself refuses what was damaged.
+
+S3 verifies SHA-256 and SHA-512, which is what the notification announces or what we have computed
+for it anyway: the publisher's own checksum, at no cost. For the other methods, and for parts of a
+large object, CRC-64/NVME costs 2 µs per 85 kB. Servers that speak like S3 do not all know these;
+all know Content-MD5 (0.11 ms per 85 kB).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING
+
+from awscrt.checksums import crc64nvme
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wis2_gc_common.store.base import Checksum
+
+CRC_HEADER = "x-amz-checksum-crc64nvme"
+CRC_NAME = "CRC64NVME"
+_SHA_HEADERS = {"sha256": "x-amz-checksum-sha256", "sha512": "x-amz-checksum-sha512"}
+
+Header = tuple[str, str]
+
+
+def of_digest(checksum: Checksum | None) -> Header | None:
+    """Return the header of a digest that S3 can verify; None where it cannot."""
+    if checksum is None or checksum.method not in _SHA_HEADERS:
+        return None
+    return _SHA_HEADERS[checksum.method], base64.b64encode(checksum.digest).decode()
+
+
+def of_crc(crc: int) -> Header:
+    """Return the header of a CRC-64/NVME."""
+    return CRC_HEADER, crc_text(crc)
+
+
+def crc_text(crc: int) -> str:
+    """Return a CRC-64/NVME as S3 writes it."""
+    return base64.b64encode(crc.to_bytes(8, "big")).decode()
+
+
+def crc_of(body: Sequence[bytes], crc: int = 0) -> int:
+    """Return the CRC-64/NVME of a body, continuing from `crc`."""
+    for chunk in body:
+        crc = crc64nvme(chunk, crc)
+    return crc
+
+
+def of_md5(body: Sequence[bytes]) -> Header:
+    """Return Content-MD5. Blocks for 1.3 ms a megabyte, without the interpreter's lock."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for chunk in body:
+        digest.update(chunk)
+    return "content-md5", base64.b64encode(digest.digest()).decode()

@@ -1,0 +1,171 @@
+"""Credentials for S3 from the AWS SDK's own chain, looked for in a thread and renewed in time.
+
+The chain, as botocore has it: environment, profile, web identity (IRSA), SSO, process, container
+(EKS Pod Identity), instance role. It blocks, so it never runs on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import botocore.session
+from awscrt.auth import AwsCredentialsProvider
+from botocore import exceptions as boto
+
+from wis2_gc_common.errors import Misconfigured, Unavailable
+from wis2_gc_common.logs import get_logger
+from wis2_gc_common.store.s3_place import sdk_settings_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: How often the chain is asked. It renews what expires within 15 minutes, and answers at once
+#: when there is nothing to renew.
+LOOK_AGAIN_S = 60.0
+#: Refused credentials are looked for anew at most this often: it takes a new session of the SDK.
+RENEW_AT_MOST_EVERY_S = 10.0
+
+#: The libraries log signatures and answers of credential servers when they are asked for details.
+_TALKATIVE = ("botocore", "urllib3")
+
+_SETTINGS_ERRORS = (
+    boto.ConfigNotFound,
+    boto.ConfigParseError,
+    boto.InvalidConfigError,
+    boto.PartialCredentialsError,
+    boto.ProfileNotFound,
+    boto.SSOError,
+    boto.UnknownCredentialError,
+)
+_NONE_FOUND = (
+    "no AWS credentials are found; give the pod or machine a role, or set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY"
+)
+
+_log = get_logger(__name__)
+
+
+def new_session(region: str | None = None) -> botocore.session.Session:
+    """Return a session of the SDK, whose libraries keep quiet about what they know."""
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    session = botocore.session.Session()
+    if region is not None:
+        # For the chain's own calls (STS), which do not know of AWS_REGION.
+        session.set_config_variable("region", region)
+    return session
+
+
+class CredentialChain:
+    """The credentials of the moment. Used by one event loop."""
+
+    def __init__(self, open_session: Callable[[], Any]) -> None:
+        """`open_session`: makes a session of botocore, which then looks for credentials anew."""
+        self._open_session = open_session
+        self._threads = ThreadPoolExecutor(1, "s3-credentials")
+        self._credentials: Any = None
+        self._known: tuple[str, str, str | None] | None = None
+        self._provider: AwsCredentialsProvider | None = None
+        self._look: asyncio.Task[AwsCredentialsProvider] | None = None
+        self._look_again_s = 0.0
+        self._renewed_s = float("-inf")
+
+    async def current(self) -> AwsCredentialsProvider:
+        """Return what to sign with; waits only where nothing has been found yet.
+
+        Raises Unavailable: the place they come from does not answer; Misconfigured: there are none.
+        """
+        if self._provider is None:
+            return await asyncio.shield(self._looking())
+        if self._now_s() >= self._look_again_s and self._look is None:
+            self._looking().add_done_callback(_report)
+        return self._provider
+
+    async def renew(self, refused: AwsCredentialsProvider) -> bool:
+        """Look for others than those that S3 has refused; whether there are any now.
+
+        Raises as `current` does.
+        """
+        if self._provider is not refused:
+            return True
+        if self._look is None:
+            if self._now_s() < self._renewed_s + RENEW_AT_MOST_EVERY_S:
+                return False
+            self._renewed_s = self._now_s()
+            # A session keeps what it has found, however wrong: a new one looks.
+            self._credentials = None
+        return await asyncio.shield(self._looking()) is not refused
+
+    async def close(self) -> None:
+        """End the thread. Never raises."""
+        if self._look is not None:
+            await asyncio.wait({self._look})
+        self._threads.shutdown(wait=False)
+
+    def _looking(self) -> asyncio.Task[AwsCredentialsProvider]:
+        if self._look is None:
+            self._look = asyncio.get_running_loop().create_task(self._find())
+            self._look.add_done_callback(_collect)
+        return self._look
+
+    async def _find(self) -> AwsCredentialsProvider:
+        try:
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._threads, self._ask_chain)
+        finally:
+            self._look = None
+            self._look_again_s = self._now_s() + LOOK_AGAIN_S
+        if self._provider is None or found != self._known:
+            self._known = found
+            self._provider = AwsCredentialsProvider.new_static(*found)
+        return self._provider
+
+    def _ask_chain(self) -> tuple[str, str, str | None]:
+        try:
+            if self._credentials is None:
+                self._credentials = self._open_session().get_credentials()
+            frozen = self._credentials and self._credentials.get_frozen_credentials()
+        except _SETTINGS_ERRORS as error:
+            problem = sdk_settings_problem(error)
+            raise Misconfigured("store", "AWS_PROFILE", problem) from None
+        except boto.ClientError as error:
+            raise _refused_by_sts(error) from None
+        except Exception as error:  # noqa: BLE001 - so many links, each with errors of its own
+            # Not its text: that may hold what a credential server answered.
+            kind = type(error).__name__
+            raise Unavailable("store", f"the AWS credentials cannot be had now ({kind})") from None
+        if not frozen or not frozen.access_key or not frozen.secret_key:
+            self._credentials = None
+            raise Misconfigured("store", "AWS_ACCESS_KEY_ID", _NONE_FOUND)
+        return frozen.access_key, frozen.secret_key, frozen.token
+
+    @staticmethod
+    def _now_s() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _refused_by_sts(error: boto.ClientError) -> Unavailable:
+    code = str(error.response.get("Error", {}).get("Code", ""))[:64]
+    operation = str(error.operation_name)[:64]
+    if code in ("AccessDenied", "AccessDeniedException", "InvalidIdentityToken"):
+        return Misconfigured(
+            "store",
+            "AWS_ROLE_ARN",
+            f"{operation} is refused ({code}); check the role and its trust policy",
+        )
+    return Unavailable("store", f"the AWS credentials cannot be had now ({operation}: {code})")
+
+
+def _collect(task: asyncio.Task[AwsCredentialsProvider]) -> None:
+    """Take note of the outcome, for a look that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _report(task: asyncio.Task[AwsCredentialsProvider]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        detail = error.detail if isinstance(error, Unavailable) else type(error).__name__
+        _log.warning("credentials_not_renewed", detail=detail)

@@ -1,0 +1,200 @@
+"""What S3's refusals mean: try again, look for other credentials, or tell the operator. Pure.
+
+Nothing of an answer is passed on but its code: S3's texts quote keys and signatures.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from wis2_gc_common.errors import CacheError, Misconfigured, Poison, Reason, Unavailable
+from wis2_gc_common.settings import CA_FILE, STORE_URL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wis2_gc_common.store.s3_place import Place
+
+_CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,64})</Code>")
+_BUCKET_REGION = re.compile(rb"<Region>([a-z0-9-]{1,40})</Region>")
+_REGION_HEADER = "x-amz-bucket-region"
+
+#: Answers to HEAD have no text: what their status most likely means.
+_CODE_OF_STATUS = {
+    301: "PermanentRedirect",
+    400: "BadRequest",
+    403: "AccessDenied",
+    404: "NoSuchKey",
+    503: "SlowDown",
+}
+#: Over in a moment; data that was damaged on its way is sent again.
+_TRANSIENT = frozenset(
+    {
+        "BadDigest",
+        "Busy",
+        "IncompleteBody",
+        "InternalError",
+        "OperationAborted",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "XAmzContentChecksumMismatch",
+        "XAmzContentSHA256Mismatch",
+    }
+)
+_TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+_CREDENTIALS = frozenset(
+    {
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidSecurity",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "UnrecognizedClientException",
+    }
+)
+_DENIED = frozenset(
+    {"AccessDenied", "AccessForbidden", "AllAccessDisabled", "AccountProblem", "Forbidden"}
+)
+_OTHER_REGION = frozenset(
+    {
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "PermanentRedirect",
+        "Redirect",
+        "TemporaryRedirect",
+    }
+)
+_NO_BUCKET = frozenset({"InvalidBucketName", "NoSuchBucket"})
+_NO_KEY = frozenset(
+    {"InvalidObjectName", "InvalidURI", "KeyTooLongError", "XMinioInvalidObjectName"}
+)
+_REDIRECTS = frozenset({301, 302, 307, 308})
+#: Statuses of servers that are no S3.
+_NO_S3 = frozenset({401, 405, 501})
+#: What to ask of IAM for each kind of request.
+_ACTIONS = {
+    "PUT": "s3:PutObject",
+    "POST": "s3:PutObject",
+    "HEAD": "s3:GetObject and s3:ListBucket",
+    "DELETE": "s3:DeleteObject and s3:AbortMultipartUpload",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is no success."""
+
+    status: int
+    code: str
+    bucket_region: str = ""
+    """Where the bucket is, if S3 says so."""
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same request may well succeed in a moment."""
+        return self.code in _TRANSIENT or self.status in _TRANSIENT_STATUS
+
+    @property
+    def blames_credentials(self) -> bool:
+        """Whether other credentials might help; a HEAD is told no more than status 400."""
+        return self.code in _CREDENTIALS or self.code == "BadRequest"
+
+    def __str__(self) -> str:
+        return f"status {self.status}, {self.code}"
+
+
+def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
+    """Return what an answer says."""
+    code = _CODE.search(body)
+    region = _BUCKET_REGION.search(body)
+    return Refusal(
+        status,
+        code[1].decode() if code else _CODE_OF_STATUS.get(status, "no code"),
+        headers.get(_REGION_HEADER, "")[:40] or (region[1].decode() if region else ""),
+    )
+
+
+def refused(refusal: Refusal, place: Place, method: str) -> CacheError:
+    """Return what a refusal means for the caller: Misconfigured, Unavailable or Poison."""
+    code = refusal.code
+    if code in _NO_KEY:
+        return Poison(Reason.UNEXPECTED, f"key: S3 says {code}")
+    variable, problem = _problem(refusal, place, method)
+    if problem:
+        return Misconfigured("store", variable, f"{place}: {problem}")
+    if code == "RequestTimeTooSkewed":
+        return Unavailable("store", f"{place}: the clock of this machine is wrong by over 15 min")
+    return Unavailable("store", f"{place}: {method} failed, {refusal}")
+
+
+def _problem(refusal: Refusal, place: Place, method: str) -> tuple[str, str]:
+    """Return (variable, problem) of what will stay so until somebody changes it, or ("", "")."""
+    code, status = refusal.code, refusal.status
+    variable, problem = STORE_URL.name, ""
+    if code in _NO_BUCKET:
+        problem = "there is no such bucket; check its name, and AWS_REGION"
+    elif refusal.bucket_region not in ("", place.region):
+        variable = "AWS_REGION"
+        problem = f"it is in {refusal.bucket_region}, not in {place.region}"
+    elif code in _OTHER_REGION or status in _REDIRECTS:
+        variable = place.endpoint_variable or "AWS_REGION"
+        problem = f"it is in another region than {place.region}; check {variable}"
+    elif code in _CREDENTIALS:
+        variable = "AWS_ACCESS_KEY_ID"
+        problem = f"the AWS credentials are refused ({code}); check the role, profile or keys"
+    elif code in _DENIED:
+        problem = (
+            f"{method} is denied; check that the role has {_ACTIONS[method]}, "
+            "and the policies of the bucket and of its key"
+        )
+    elif code.startswith("KMS."):
+        problem = f"its encryption key cannot be used ({code}); check the key's policy"
+    elif status in _NO_S3:
+        variable = place.endpoint_variable or STORE_URL.name
+        problem = f"the server answers {status}, as no S3 does; check host and port"
+    return variable, problem
+
+
+def not_answered(error: Exception, place: Place) -> Unavailable:
+    """Return what it means that there was no answer."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        reason = error.certificate_error
+        verdict = reason.verify_message if isinstance(reason, ssl.SSLCertVerificationError) else ""
+        if "mismatch" in verdict.lower() or "not valid for" in verdict.lower():
+            variable = place.endpoint_variable or STORE_URL.name
+            return Misconfigured(
+                "store", variable, f"{place}: its TLS certificate is for another host name"
+            )
+        return Misconfigured(
+            "store",
+            CA_FILE.name,
+            f"{place}: its TLS certificate is not trusted ({verdict[:80] or 'no reason given'}); "
+            "name its authority here or in AWS_CA_BUNDLE",
+        )
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        named_by = place.endpoint_variable or "AWS_REGION"
+        return Unavailable("store", f"{place}: the name cannot be resolved; check {named_by}")
+    if isinstance(error, TimeoutError):
+        return Unavailable("store", f"{place}: no answer in time")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Unavailable("store", f"{place}: cannot be connected to ({_kind(error)})")
+    return Unavailable("store", f"{place}: no answer ({_kind(error)})")
+
+
+def is_worth_repeating(error: Exception) -> bool:
+    """Whether a request without answer may get one when it is sent again."""
+    return not isinstance(error, aiohttp.ClientConnectorCertificateError)
+
+
+def _kind(error: Exception) -> str:
+    strerror = getattr(error, "strerror", None)
+    return f"{type(error).__name__}, {strerror}" if strerror else type(error).__name__

@@ -1,0 +1,183 @@
+"""Where a bucket is: host, region and address style, from `GC_STORE_URL` and the SDK's settings."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from botocore.exceptions import BotoCoreError
+
+from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.settings import CA_FILE, STORE_URL
+from wis2_gc_common.store.keys import checked_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import botocore.session
+
+    from wis2_gc_common.settings import StoreUrl
+
+#: For a server that is not of AWS, when no region is set anywhere.
+_ANY_REGION = "us-east-1"
+_REGION = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
+#: The service's own variable before the one for all services, as the SDK has it.
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One bucket, and how it is addressed."""
+
+    bucket: str
+    prefix: str
+    """Before each key: "" or ending in a slash."""
+    region: str
+    origin: str
+    """Scheme, host and, unless it is the scheme's own, port."""
+    root: str
+    """Path of the bucket, not ending in a slash: "" or `/bucket`."""
+    endpoint_variable: str
+    """Which variable names the server; "" for AWS' own."""
+
+    @property
+    def authority(self) -> str:
+        """Host and port, as the Host header has them."""
+        return self.origin.partition("://")[2]
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the server's certificate is verified."""
+        return self.origin.startswith("https:")
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether this is S3 itself, and not a server that speaks like it."""
+        return not self.endpoint_variable
+
+    def path(self, key: str) -> str:
+        """Return the path of an object, percent-encoded as signatures demand it."""
+        return f"{self.root}/{quote(self.prefix + key, safe='/-_.~')}"
+
+    def __str__(self) -> str:
+        return f"bucket {self.bucket} at {self.authority}"
+
+
+def find_place(
+    store_url: StoreUrl,
+    session: botocore.session.Session,
+    environment: Mapping[str, str] | None = None,
+) -> Place:
+    """Return where `s3://bucket[/prefix]` is.
+
+    Servers that are not of AWS are addressed with the bucket in the path, S3 with the bucket in
+    the host name, but for buckets with a dot in their name, which no certificate covers.
+    Raises SettingsError.
+    """
+    variables = os.environ if environment is None else environment
+    bucket, prefix = store_url.place, store_url.prefix
+    if prefix:
+        try:
+            checked_key(prefix)
+        except ValueError:
+            raise SettingsError(STORE_URL.name, "has a prefix that no key can begin with") from None
+        prefix += "/"
+    try:
+        configured: str | None = session.get_config_variable("region")
+        profile: Mapping[str, Any] = session.get_scoped_config()
+        region = variables.get("AWS_REGION") or configured or ""
+        variable, endpoint = _endpoint(variables, profile)
+        if endpoint:
+            region = region or _ANY_REGION
+            return Place(bucket, prefix, _checked_region(region), endpoint, f"/{bucket}", variable)
+        if not region:
+            raise SettingsError("AWS_REGION", f"is not set; it is the region of bucket {bucket}")
+        host = _aws_host(session, _checked_region(region))
+    except BotoCoreError as error:
+        raise SettingsError("AWS_PROFILE", sdk_settings_problem(error)) from None
+    if "." in bucket:
+        return Place(bucket, prefix, region, f"https://{host}", f"/{bucket}", "")
+    return Place(bucket, prefix, region, f"https://{bucket}.{host}", "", "")
+
+
+def tls_context(session: botocore.session.Session, ca_file: Path | None) -> ssl.SSLContext:
+    """Return a context that trusts the system's authorities, `ca_file`'s and AWS_CA_BUNDLE's.
+
+    Raises SettingsError.
+    """
+    context = ssl.create_default_context()
+    bundle = session.get_config_variable("ca_bundle")
+    for variable, path in ((CA_FILE.name, ca_file), ("AWS_CA_BUNDLE", bundle)):
+        if path:
+            try:
+                context.load_verify_locations(cafile=path)
+            except OSError as error:
+                raise SettingsError(variable, f"holds no certificates: {error}") from None
+    return context
+
+
+def sdk_settings_problem(error: Exception) -> str:
+    """Return what to tell of settings that the SDK cannot use; its own text may quote them."""
+    return f"the AWS SDK's own settings are wrong ({type(error).__name__}); check AWS_… and ~/.aws"
+
+
+def _endpoint(variables: Mapping[str, str], profile: Mapping[str, Any]) -> tuple[str, str]:
+    """Return (variable, origin) of a server that is not AWS' own; ("", "") for none."""
+    if variables.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return "", ""
+    found = [(name, variables[name]) for name in ENDPOINT_VARIABLES if variables.get(name)]
+    if not found and profile.get("endpoint_url"):
+        found = [("AWS_PROFILE", str(profile["endpoint_url"]))]
+    if not found:
+        return "", ""
+    variable, url = found[0]
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise SettingsError(variable, "is no URL; wants http[s]://host[:port]") from None
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.username is not None
+        or parts.path.strip("/")
+        or parts.query
+        or parts.fragment
+    ):
+        raise SettingsError(variable, "wants http[s]://host[:port] and no more")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    own_port = 443 if parts.scheme == "https" else 80
+    return variable, f"{parts.scheme}://{host}" + (
+        f":{port}" if port not in (None, own_port) else ""
+    )
+
+
+def _checked_region(region: str) -> str:
+    if not _REGION.fullmatch(region):
+        raise SettingsError("AWS_REGION", "is no region of AWS; wants one such as eu-west-1")
+    return region
+
+
+def _aws_host(session: botocore.session.Session, region: str) -> str:
+    try:
+        partition = session.get_partition_for_region(region)
+    except BotoCoreError:
+        raise SettingsError(
+            "AWS_REGION", f"{region!r} is no region of AWS; wants one such as eu-west-1"
+        ) from None
+    found = session.get_component("endpoint_resolver").construct_endpoint(
+        "s3",
+        region,
+        partition,
+        use_dualstack_endpoint=bool(session.get_config_variable("use_dualstack_endpoint")),
+        use_fips_endpoint=bool(session.get_config_variable("use_fips_endpoint")),
+    )
+    if found is None:
+        raise SettingsError("AWS_REGION", f"there is no S3 in {region!r}")
+    return str(found["hostname"])

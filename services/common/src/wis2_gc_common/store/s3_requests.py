@@ -1,0 +1,275 @@
+"""Signed requests to one bucket: sent, repeated and translated.
+
+Who retries: this module, each request up to ATTEMPTS times with growing, jittered pauses, and
+nobody below it but aiohttp, once, where a kept-alive connection had been closed. All requests
+may be sent twice without harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+from awscrt.auth import (
+    AwsSignatureType,
+    AwsSignedBodyHeaderType,
+    AwsSigningAlgorithm,
+    AwsSigningConfig,
+    aws_sign_request,
+)
+from awscrt.http import HttpHeaders, HttpRequest
+from yarl import URL
+
+from wis2_gc_common.logs import get_logger
+from wis2_gc_common.store.s3_errors import (
+    Refusal,
+    is_worth_repeating,
+    not_answered,
+    read_refusal,
+    refused,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from awscrt.auth import AwsCredentialsProvider
+
+    from wis2_gc_common.store.s3_credentials import CredentialChain
+    from wis2_gc_common.store.s3_place import Place
+
+ATTEMPTS = 4
+#: The pause after attempt n is between half of and all of min(first * 2**(n-1), longest).
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 2.0
+CONNECT_TIMEOUT_S = 5.0
+#: An attempt takes at most ANSWER_S, and a second more for each SLOWEST_BYTES_PER_S of its body.
+ANSWER_S = 10.0
+SLOWEST_BYTES_PER_S = 256 * 1024
+
+#: Connections at once; idle ones are closed before S3 does it.
+_CONNECTIONS = 256
+_KEEP_ALIVE_S = 10.0
+#: Larger bodies are passed on in pieces, so that the event loop is never held up by one.
+_ONE_PIECE_BYTES = 1024 * 1024
+#: Answers are short; what is longer is none of S3.
+_ANSWER_BYTES = 256 * 1024
+#: Static credentials are signed with at once; this only bounds a bug.
+_SIGNING_S = 5.0
+_SUCCESSES = range(200, 300)
+_UNSIGNED = "UNSIGNED-PAYLOAD"
+_AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A success, or a refusal that the caller said it would take."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    attempts: int
+    """How often the request was sent."""
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the request was obeyed; completing an upload may fail with status 200."""
+        return _is_success(self.status, self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    path: str
+    headers: Sequence[tuple[str, str]]
+    body: Sequence[bytes] | None
+
+
+class Requests:
+    """The connections to one bucket. Used by one event loop."""
+
+    def __init__(
+        self,
+        place: Place,
+        credentials: CredentialChain,
+        *,
+        tls: ssl.SSLContext | None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """`tls`: for `https` places. `draw` returns numbers from 0 to 1."""
+        self.place = place
+        self._credentials = credentials
+        self._tls = tls
+        self._sleep = sleep
+        self._draw = draw
+        self._session: aiohttp.ClientSession | None = None
+        self._signing: AwsSigningConfig | None = None
+        self._signing_for: tuple[AwsCredentialsProvider, int] | None = None
+        self._underway = 0
+        self._is_idle = asyncio.Event()
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        body: Sequence[bytes] | None = None,
+        accept: frozenset[str] = frozenset(),
+        attempts: int = ATTEMPTS,
+    ) -> Answer:
+        """Return the answer to a request.
+
+        `path`: percent-encoded, from the root of the server. `headers`: lower-case names.
+        `accept`: codes of refusals that are an answer to the caller.
+        Raises Unavailable("store"), Misconfigured where it will stay so until a setting is
+        changed, Poison where no object can have this key.
+        """
+        with self.busy():
+            return await self._send(_Request(method, path, headers, body), accept, attempts)
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Have `close` wait for what is done meanwhile."""
+        self._underway += 1
+        try:
+            yield
+        finally:
+            self._underway -= 1
+            if not self._underway:
+                self._is_idle.set()
+
+    async def close(self) -> None:
+        """Finish what is under way, and end the connections. Never raises."""
+        while self._underway:
+            self._is_idle.clear()
+            await self._is_idle.wait()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+        await self._credentials.close()
+
+    async def _send(self, request: _Request, accept: frozenset[str], attempts: int) -> Answer:
+        has_renewed = False
+        attempt = 0
+        while True:
+            attempt += 1
+            credentials = await self._credentials.current()
+            problem: Refusal | Exception
+            try:
+                status, headers, content = await self._exchange(request, credentials)
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                if attempt >= attempts or not is_worth_repeating(error):
+                    raise not_answered(error, self.place) from None
+                problem = error
+            else:
+                if _is_success(status, content):
+                    return Answer(status, headers, content, attempt)
+                refusal = read_refusal(status, headers, content)
+                if refusal.code in accept:
+                    return Answer(status, headers, content, attempt)
+                if refusal.blames_credentials and not has_renewed:
+                    has_renewed = True
+                    if await self._credentials.renew(credentials):
+                        continue
+                if attempt >= attempts or not refusal.is_transient:
+                    raise refused(refusal, self.place, request.method)
+                problem = refusal
+            _log.debug(
+                "s3_request_repeated",
+                method=request.method,
+                attempt=attempt,
+                problem=str(problem) if isinstance(problem, Refusal) else type(problem).__name__,
+            )
+            await self._sleep(self._pause_s(attempt))
+
+    async def _exchange(
+        self, request: _Request, credentials: AwsCredentialsProvider
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        headers = self._sign(request, credentials)
+        body = request.body
+        size = 0 if body is None else sum(map(len, body))
+        data: bytes | AsyncIterator[bytes] | None
+        if body is None or size <= _ONE_PIECE_BYTES:
+            data = None if body is None else (body[0] if len(body) == 1 else b"".join(body))
+        else:
+            data = _pieces(body)
+        if body is not None:
+            headers["content-length"] = str(size)
+        async with self._open_session().request(
+            request.method,
+            URL(self.place.origin + request.path, encoded=True),
+            data=data,
+            headers=headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(
+                total=ANSWER_S + size / SLOWEST_BYTES_PER_S, sock_connect=CONNECT_TIMEOUT_S
+            ),
+        ) as response:
+            content = b""
+            async for chunk in response.content.iter_any():
+                content += chunk
+                if len(content) > _ANSWER_BYTES:
+                    raise aiohttp.ClientPayloadError("an answer too long")
+            return response.status, response.headers, content
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=_CONNECTIONS,
+                    keepalive_timeout=_KEEP_ALIVE_S,
+                    ssl=True if self._tls is None else self._tls,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=_AUTOMATIC,
+            )
+        return self._session
+
+    def _sign(self, request: _Request, credentials: AwsCredentialsProvider) -> dict[str, str]:
+        """Return all headers of a request.
+
+        The body is not part of the signature: its own checksum is among the headers.
+        """
+        signing_for = (credentials, int(time.time()))
+        if self._signing is None or self._signing_for != signing_for:
+            # It holds the time of the signature: good for a second.
+            self._signing_for = signing_for
+            self._signing = AwsSigningConfig(
+                algorithm=AwsSigningAlgorithm.V4,
+                signature_type=AwsSignatureType.HTTP_REQUEST_HEADERS,
+                credentials_provider=credentials,
+                region=self.place.region,
+                service="s3",
+                use_double_uri_encode=False,
+                should_normalize_uri_path=False,
+                signed_body_value=_UNSIGNED,
+                signed_body_header_type=AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
+            )
+        headers = HttpHeaders([("host", self.place.authority), *request.headers])
+        signed = HttpRequest(request.method, request.path, headers)
+        aws_sign_request(signed, self._signing).result(_SIGNING_S)
+        return dict(signed.headers)
+
+    def _pause_s(self, attempt: int) -> float:
+        longest_s = min(FIRST_PAUSE_S * float(2 ** (attempt - 1)), LONGEST_PAUSE_S)
+        return longest_s * (0.5 + 0.5 * self._draw())
+
+
+def _is_success(status: int, content: bytes) -> bool:
+    return status in _SUCCESSES and b"<Error>" not in content[:1024]
+
+
+async def _pieces(body: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for chunk in body:
+        for begin in range(0, len(chunk), _ONE_PIECE_BYTES):
+            yield chunk[begin : begin + _ONE_PIECE_BYTES]
