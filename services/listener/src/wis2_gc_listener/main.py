@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
 from wis2_gc_common.logs import configure_logging, get_logger
 from wis2_gc_common.queue import open_sender
 from wis2_gc_common.registry.redis import RedisListenerRegistry
@@ -65,6 +65,13 @@ def _put_together(settings: ListenerSettings) -> Listener:
         redis_url=settings.common.redis_url,
         max_length=settings.max_queue_length,
     )
+    try:
+        sender.check()
+    except Misconfigured as error:
+        raise SettingsError(error.variable, error.detail) from None
+    except Unavailable as error:
+        # It may come back: the broker keeps what we do not acknowledge meanwhile.
+        _log.warning("queue_away", problem=str(error))
     registry = RedisListenerRegistry.connect(settings.common.redis_url)
     try:
         return Listener(settings, sender=sender, registry=registry, tls=tls)

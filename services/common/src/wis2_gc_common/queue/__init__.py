@@ -67,7 +67,7 @@ def open_dead_letters(
 ) -> DeadLetters:
     """Return the operator's side of a queue. Raises SettingsError: the URLs cannot be used."""
     if queue_url.kind == "sqs":
-        from wis2_gc_common.queue.sqs import SqsDeadLetters  # noqa: PLC0415
+        from wis2_gc_common.queue.sqs_dead_letters import SqsDeadLetters  # noqa: PLC0415
 
         return SqsDeadLetters(*_places(queue_url, dead_letter_url))
     return RedisStreamDeadLetters(redis_url, keys=_keys(queue_url, dead_letter_url))

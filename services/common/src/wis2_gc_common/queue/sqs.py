@@ -22,9 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import itertools
 import math
-import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,27 +32,29 @@ from typing import TYPE_CHECKING, Any
 from wis2_gc_common.errors import Poison, Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.queue.base import Depth, Sent
+from wis2_gc_common.queue.sqs_batches import (
+    BAD_CONTENT,
+    MAX_BATCH,
+    in_batches,
+    receipt_entries,
+    send_batch,
+)
 from wis2_gc_common.queue.sqs_client import LONG_POLL_S, SqsClient, error_code
 from wis2_gc_common.queue.sqs_message import (
-    MAX_BYTES,
     SYSTEM_ATTRIBUTES,
-    decode_dead_letter,
     decode_message,
     encode_dead_letter,
     encode_message,
-    size_bytes,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from wis2_gc_common.queue.base import DeadLetter, Envelope, Received
+    from wis2_gc_common.queue.base import Envelope, Received
     from wis2_gc_common.queue.sqs_client import Place
 
 _log = get_logger(__name__)
 
-#: Entries in one call: SQS' own limit.
-MAX_BATCH = 10
 #: Calls of a manager at once; a long poll is one of them.
 THREADS = 10
 #: Deletions wait this long for others to go with them: a call costs as much for one as for ten,
@@ -64,32 +64,6 @@ LINGER_S = 0.1
 PATIENCE_S = 0.01
 #: For all that `close` has to say.
 CLOSE_S = LONG_POLL_S + 5.0
-#: Dead letters are hidden for so long while they are read.
-_HIDE_S = 300
-#: SQS cannot tell which are the oldest: among so many they are looked for, at least.
-_LOOK_THROUGH = 1000
-#: One wait for dead letters; long enough that all of SQS' servers are asked.
-_LOOK_WAIT_S = 1
-_MOVE_POLL_S = (0.1, 2.0)
-
-#: Of a whole batch, and of one entry: what is in it will never do.
-_BAD_CONTENT = {
-    "BatchRequestTooLong",
-    "InvalidMessageContents",
-    "InvalidParameterValue",
-    "MissingParameter",
-}
-#: SQS blames the sender for these too, but not the message.
-_NOT_THE_MESSAGE = re.compile(r"kms|throttl|denied|security|token|credential", re.IGNORECASE)
-#: The server knows no such task, or the dead letter queue is no queue's dead letter queue.
-_NO_MOVE_TASK = {
-    "InvalidAction",
-    "InvalidParameterValue",
-    "NotImplemented",
-    "ResourceNotFoundException",
-    "UnknownOperationException",
-    "UnsupportedOperation",
-}
 
 
 class SqsSender:
@@ -109,7 +83,7 @@ class SqsSender:
         try:
             self._client.call("send_message_batch", self._queue, Entries=[])
         except Unavailable as error:
-            if error_code(error) not in {"EmptyBatchRequest", *_BAD_CONTENT}:
+            if error_code(error) not in {"EmptyBatchRequest", *BAD_CONTENT}:
                 raise
 
     def send(self, batch: Sequence[Envelope]) -> list[Sent]:
@@ -122,9 +96,9 @@ class SqsSender:
             with contextlib.suppress(Poison):
                 entries.append({"Id": str(index), **encode_message(envelope)})
         first = True
-        for some in _batches(entries):
+        for some in in_batches(entries):
             try:
-                answered = _send_batch(self._client, self._queue, some)
+                answered = send_batch(self._client, self._queue, some)
             except Unavailable:
                 if first:
                     raise
@@ -138,46 +112,6 @@ class SqsSender:
     def close(self) -> None:
         """Release connections. Never raises."""
         self._client.close()
-
-
-def _batches(entries: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the entries in batches that SQS takes, by number and by bytes."""
-    batch: list[dict[str, Any]] = []
-    total = 0
-    for entry in entries:
-        size = size_bytes(entry)
-        if batch and (len(batch) == MAX_BATCH or total + size > MAX_BYTES):
-            yield batch
-            batch, total = [], 0
-        batch.append(entry)
-        total += size
-    if batch:
-        yield batch
-
-
-def _send_batch(
-    client: SqsClient, place: Place, entries: Sequence[dict[str, Any]]
-) -> dict[str, Sent]:
-    """Return what became of each entry, by its id. Raises Unavailable."""
-    try:
-        answer = client.call("send_message_batch", place, Entries=entries)
-    except Unavailable as error:
-        if error_code(error) not in _BAD_CONTENT:
-            raise
-        # One of them spoils the batch; alone it spoils nobody's but its own.
-        if len(entries) == 1:
-            return {entries[0]["Id"]: Sent.POISON}
-        parts = [_send_batch(client, place, [entry]) for entry in entries]
-        return {key: sent for part in parts for key, sent in part.items()}
-    # What SQS does not mention was not accepted.
-    answers = {entry["Id"]: Sent.REFUSED for entry in entries}
-    for accepted in answer.get("Successful", ()):
-        answers[accepted["Id"]] = Sent.ACCEPTED
-    for failed in answer.get("Failed", ()):
-        if failed.get("SenderFault") and not _NOT_THE_MESSAGE.search(failed.get("Code", "")):
-            answers[failed["Id"]] = Sent.POISON
-            _log.warning("queue_refuses_entry", code=failed.get("Code", ""))
-    return answers
 
 
 @dataclass(slots=True)
@@ -473,7 +407,7 @@ class SqsQueue:
         ]
         answers = await asyncio.gather(
             *(
-                self._call(operation, self._queue, Entries=_entries(batch, parameters))
+                self._call(operation, self._queue, Entries=receipt_entries(batch, parameters))
                 for batch in batches
             ),
             return_exceptions=True,
@@ -507,13 +441,6 @@ class SqsQueue:
             raise Unavailable("queue", "closed") from None
 
 
-def _entries(receipts: Sequence[str], parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {"Id": str(index), "ReceiptHandle": receipt, **parameters}
-        for index, receipt in enumerate(receipts)
-    ]
-
-
 async def _outcome_of(task: asyncio.Task[None]) -> None:
     """Wait for a task that its starter may have left."""
     await asyncio.wait({task})
@@ -523,156 +450,3 @@ async def _outcome_of(task: asyncio.Task[None]) -> None:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Hidden:
-    """A dead letter that we hide from others while we look at it."""
-
-    message_id: str
-    receipt: str
-    letter: DeadLetter
-
-
-class SqsDeadLetters:
-    """`base.DeadLetters` on SQS.
-
-    Standard queues have no order, and no way to look without receiving. So messages are received,
-    hidden for the time, sorted by when they died, and shown again. Two operators who look at the
-    same time may each see a part.
-    """
-
-    def __init__(self, queue: Place, dead_letters: Place) -> None:
-        self._queue = queue
-        self._dead = dead_letters
-        self._client = SqsClient(queue, connections=1)
-
-    def redrive(self, limit: int | None = None) -> int:
-        """Move dead letters (all there are now, or the oldest `limit`) back as new messages.
-
-        All of them: SQS does it itself, at up to 500 a second, also when we are stopped meanwhile.
-        """
-        if limit is not None:
-            return self._send_again(limit)
-        try:
-            task = self._client.call_by_arn(
-                "start_message_move_task",
-                self._dead,
-                SourceArn=self._arn(self._dead),
-                DestinationArn=self._arn(self._queue),
-            )
-        except Unavailable as error:
-            if error_code(error) not in _NO_MOVE_TASK:
-                raise
-            return self._send_again(None)
-        return self._wait_for(task.get("TaskHandle", ""))
-
-    def close(self) -> None:
-        """Release connections. Never raises."""
-        self._client.close()
-
-    def _arn(self, place: Place) -> str:
-        answer = self._client.call("get_queue_attributes", place, AttributeNames=["QueueArn"])
-        return str(answer.get("Attributes", {}).get("QueueArn", ""))
-
-    def _wait_for(self, handle: str) -> int:
-        """Return how many messages the task has moved, when it has."""
-        arn = self._arn(self._dead)
-        pause_s, longest_s = _MOVE_POLL_S
-        while True:
-            answer = self._client.call_by_arn(
-                "list_message_move_tasks", self._dead, SourceArn=arn, MaxResults=10
-            )
-            tasks = answer.get("Results", [])
-            # Only a running task shows its handle; the newest comes first.
-            task = next((one for one in tasks if one.get("TaskHandle") == handle), None)
-            if task is None:
-                task = tasks[0] if tasks else {"Status": "FAILED", "FailureReason": "gone"}
-            status = task.get("Status")
-            if status == "COMPLETED":
-                return int(task.get("ApproximateNumberOfMessagesMoved", 0))
-            if status not in {"RUNNING", "CANCELLING"}:
-                reason = task.get("FailureReason", status)
-                raise Unavailable("queue", f"{self._dead}: moving its messages ended, {reason}")
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, longest_s)
-
-    def _send_again(self, limit: int | None) -> int:
-        """Send the oldest again, then delete them. A death in between makes two, never none."""
-        moved = 0
-        with self._hidden(math.inf if limit is None else limit) as hidden:
-            by_id = {str(index): one for index, one in enumerate(_oldest(hidden, limit))}
-            entries = [
-                {
-                    "Id": key,
-                    **encode_message(dataclasses.replace(one.letter.envelope, attempts=0)),
-                }
-                for key, one in by_id.items()
-            ]
-            for batch in _batches(entries):
-                answers = _send_batch(self._client, self._queue, batch)
-                sent = [by_id[key] for key, answer in answers.items() if answer is Sent.ACCEPTED]
-                self._change("delete_message_batch", [one.receipt for one in sent])
-                for one in sent:
-                    del hidden[one.message_id]
-                moved += len(sent)
-        return moved
-
-    @contextlib.contextmanager
-    def _hidden(self, at_least: float) -> Iterator[dict[str, _Hidden]]:
-        """Yield dead letters, oldest first; those left in the dict are shown again at the end."""
-        found: dict[str, _Hidden] = {}
-        others: list[str] = []
-        wanted = max(at_least, _LOOK_THROUGH)
-        try:
-            while len(found) < wanted and (messages := self._receive()):
-                for message in messages:
-                    name, receipt = message["MessageId"], message["ReceiptHandle"]
-                    try:
-                        found[name] = _Hidden(name, receipt, decode_dead_letter(message))
-                    except Poison:
-                        others.append(receipt)
-            found = {one.message_id: one for one in sorted(found.values(), key=_age_order)}
-            yield found
-        finally:
-            receipts = [*(one.receipt for one in found.values()), *others]
-            # They show by themselves later: no reason to lose what was done.
-            with contextlib.suppress(Unavailable):
-                self._change("change_message_visibility_batch", receipts, VisibilityTimeout=0)
-
-    def _receive(self) -> Sequence[dict[str, Any]]:
-        answer = self._client.call(
-            "receive_message",
-            self._dead,
-            MaxNumberOfMessages=MAX_BATCH,
-            WaitTimeSeconds=_LOOK_WAIT_S,
-            VisibilityTimeout=_HIDE_S,
-            AttributeNames=SYSTEM_ATTRIBUTES,
-            MessageAttributeNames=["All"],
-        )
-        messages: Sequence[dict[str, Any]] = answer.get("Messages") or ()
-        return messages
-
-    def _change(self, operation: str, receipts: Sequence[str], **parameters: Any) -> None:
-        for start in range(0, len(receipts), MAX_BATCH):
-            entries = _entries(receipts[start : start + MAX_BATCH], parameters)
-            self._client.call(operation, self._dead, Entries=entries)
-
-    # Last, because the name hides the type within the class.
-    def list(self, limit: int) -> list[DeadLetter]:
-        """Return the oldest `limit` dead letters without removing them.
-
-        Their order is right among the first thousand that SQS hands out, or `limit`.
-        """
-        if limit < 1:
-            return []
-        with self._hidden(limit) as hidden:
-            return [one.letter for one in _oldest(hidden, limit)]
-
-
-def _oldest(hidden: dict[str, _Hidden], limit: int | None) -> Sequence[_Hidden]:
-    return list(itertools.islice(hidden.values(), limit))
-
-
-def _age_order(one: _Hidden) -> tuple[int, int, str]:
-    return one.letter.died_ms, one.letter.envelope.arrived_ms, one.message_id
