@@ -7,6 +7,7 @@ was forgotten.
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import re
@@ -169,10 +170,15 @@ def render(values: Values, *, release: str = RELEASE) -> dict[str, str]:
 
 
 def manifests(values: Values, *, release: str = RELEASE) -> list[Manifest]:
-    """Return all objects. Raises helm_python.HelmError: the values are refused."""
+    """Return all objects; they are the caller's own. Raises as `render` does."""
+    return copy.deepcopy(_manifests(json.dumps(values), release))
+
+
+@functools.lru_cache(maxsize=64)
+def _manifests(values: str, release: str) -> list[Manifest]:
     return [
         document
-        for path, text in render(values, release=release).items()
+        for path, text in render(json.loads(values), release=release).items()
         if path.endswith(".yaml")
         for document in yaml.load_all(text, Loader=yaml.CSafeLoader)
         if document is not None

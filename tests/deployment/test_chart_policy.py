@@ -1,0 +1,243 @@
+"""What must hold for every pod that the chart makes."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.support import chart
+
+CASES = chart.cases()
+PODS = [
+    pytest.param(item, template, id=f"{name}-{item['metadata']['name']}")
+    for name, values in sorted(CASES.items())
+    for item, template in chart.pod_specs(chart.manifests(values))
+]
+every_pod = pytest.mark.parametrize(("item", "template"), PODS)
+
+
+@every_pod
+def test_it_runs_without_privilege(item: chart.Manifest, template: chart.Manifest) -> None:
+    assert problems_of_privilege(template) == []
+
+
+def problems_of_privilege(template: chart.Manifest) -> list[str]:
+    """Return how a pod departs from Kubernetes' `restricted` standard, and from ours."""
+    spec = template["spec"]
+    pod = spec["securityContext"]
+    found = []
+    if not (pod.get("runAsNonRoot") is True and int(pod.get("runAsUser", 0)) > 0):
+        found.append("root")
+    if pod.get("seccompProfile") != {"type": "RuntimeDefault"}:
+        found.append("seccomp")
+    found += [key for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)]
+    found += [v["name"] for v in spec["volumes"] if "hostPath" in v]
+    for container in [*spec["containers"], *spec.get("initContainers", [])]:
+        context = container["securityContext"]
+        if context.get("readOnlyRootFilesystem") is not True:
+            found.append("writable root")
+        if context.get("allowPrivilegeEscalation") is not False or context.get("privileged"):
+            found.append("privilege")
+        if context.get("capabilities") != {"drop": ["ALL"]}:
+            found.append("capabilities")
+        if "/tmp" not in {m["mountPath"] for m in container["volumeMounts"]}:
+            found.append("no /tmp")
+    return found
+
+
+@every_pod
+def test_it_has_no_token_of_the_kubernetes_api(
+    item: chart.Manifest, template: chart.Manifest
+) -> None:
+    assert template["spec"]["automountServiceAccountToken"] is False
+
+
+@every_pod
+def test_it_is_probed_and_bounded(item: chart.Manifest, template: chart.Manifest) -> None:
+    for container in template["spec"]["containers"]:
+        assert container["livenessProbe"]
+        assert container["readinessProbe"]
+        assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+        assert "memory" in container["resources"]["limits"]
+        # Not `latest`: what runs is known.
+        assert re.search(r":[^/:]+$|@sha256:[0-9a-f]{64}$", container["image"])
+        assert not container["image"].endswith(":latest")
+    for volume in template["spec"]["volumes"]:
+        if "emptyDir" in volume:
+            assert volume["emptyDir"]["sizeLimit"]
+
+
+@every_pod
+def test_it_is_spread_and_budgeted(item: chart.Manifest, template: chart.Manifest) -> None:
+    labels = template["metadata"]["labels"]
+    keys = set()
+    for constraint in template["spec"]["topologySpreadConstraints"]:
+        assert constraint["labelSelector"]["matchLabels"].items() <= labels.items()
+        keys.add(constraint["topologyKey"])
+    assert keys == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
+
+
+@every_pod
+def test_it_is_given_time_to_stop(item: chart.Manifest, template: chart.Manifest) -> None:
+    assert template["spec"]["terminationGracePeriodSeconds"] >= 30
+
+
+@pytest.mark.parametrize(
+    ("drain", "seconds"), [(None, 40), (0, 20), (20, 40), (45.5, 66), (3600, 3620)]
+)
+def test_a_manager_is_given_longer_than_it_drains(drain: float | None, seconds: int) -> None:
+    settings = {} if drain is None else {"GC_DRAIN_TIMEOUT": drain}
+    values = chart.merged(CASES["prod"], {"manager": {"settings": settings}})
+    manager = chart.by_id(chart.manifests(values))[("Deployment", "wis2-manager")]
+    assert manager["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == seconds
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_every_pod_has_one_disruption_budget_that_lets_nodes_be_drained(name: str) -> None:
+    objects = chart.manifests(CASES[name])
+    budgets = [m for m in objects if m["kind"] == "PodDisruptionBudget"]
+    for item, template in chart.pod_specs(objects):
+        own = [b for b in budgets if _selects(b["spec"]["selector"], template)]
+        assert len(own) == 1, item["metadata"]["name"]
+        assert own[0]["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_every_pod_is_denied_by_default_and_has_a_policy_of_its_own(name: str) -> None:
+    objects = chart.manifests(CASES[name])
+    policies = [m for m in objects if m["kind"] == "NetworkPolicy"]
+    default = [p for p in policies if p["metadata"]["name"] == "wis2-default-deny"]
+    assert [p["spec"]["policyTypes"] for p in default] == [["Ingress", "Egress"]]
+    assert not {"ingress", "egress"} & default[0]["spec"].keys()
+    for item, template in chart.pod_specs(objects):
+        assert _selects(default[0]["spec"]["podSelector"], template)
+        component = template["metadata"]["labels"]["app.kubernetes.io/component"]
+        own = [p for p in policies if p["metadata"]["name"] == f"wis2-{component}"]
+        assert len(own) == 1, item["metadata"]["name"]
+        assert _selects(own[0]["spec"]["podSelector"], template)
+        assert set(own[0]["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_no_policy_opens_everything_by_an_empty_list(name: str) -> None:
+    # `to: []` and `from: []` mean everybody.
+    for policy in (m for m in chart.manifests(CASES[name]) if m["kind"] == "NetworkPolicy"):
+        for rule in policy["spec"].get("egress", []):
+            assert rule["to"], policy["metadata"]["name"]
+        for rule in policy["spec"].get("ingress", []):
+            assert "from" not in rule or rule["from"]
+            assert rule["ports"]
+
+
+PRIVATE = ["10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "127.0.0.1", "100.64.0.1",
+           "0.0.0.0", "fd00::1", "fe80::1", "::1"]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+@pytest.mark.parametrize("name", ["dev", "prod", "on-premises"])
+def test_a_strangers_link_leads_a_manager_to_no_private_address(name: str, address: str) -> None:
+    policy = chart.by_id(chart.manifests(CASES[name]))[("NetworkPolicy", "wis2-manager")]
+    anywhere = [rule for rule in policy["spec"]["egress"] if "ports" not in rule]
+    assert len(anywhere) == 1
+    assert not _reaches(anywhere[0], address)
+    assert _reaches(anywhere[0], "193.0.6.139")
+    assert _reaches(anywhere[0], "2001:67c:2e8::1")
+
+
+@pytest.mark.parametrize("name", ["dev", "prod", "on-premises"])
+def test_the_metadata_service_of_the_node_is_out_of_reach_for_all(name: str) -> None:
+    for policy in (m for m in chart.manifests(CASES[name]) if m["kind"] == "NetworkPolicy"):
+        for rule in policy["spec"].get("egress", []):
+            assert not _reaches(rule, "169.254.169.254"), policy["metadata"]["name"]
+            assert not _reaches(rule, "fd00:ec2::254"), policy["metadata"]["name"]
+
+
+def test_allowed_networks_of_the_manager_are_let_through() -> None:
+    policy = chart.by_id(chart.manifests(CASES["gateway"]))[("NetworkPolicy", "wis2-manager")]
+    anywhere = next(rule for rule in policy["spec"]["egress"] if "ports" not in rule)
+    assert _reaches(anywhere, "10.1.0.7")
+    assert _reaches(anywhere, "10.2.0.7")
+    assert not _reaches(anywhere, "10.3.0.7")
+
+
+@pytest.mark.parametrize("name", ["dev", "prod", "on-premises"])
+def test_only_managers_reach_plain_mqtt_and_only_prometheus_the_dashboard(name: str) -> None:
+    policy = chart.by_id(chart.manifests(CASES[name]))[("NetworkPolicy", "wis2-broker")]
+    peers = {
+        port["port"]: rule.get("from")
+        for rule in policy["spec"]["ingress"]
+        for port in rule["ports"]
+    }
+    component = "app.kubernetes.io/component"
+    assert [p["podSelector"]["matchLabels"][component] for p in peers[1883]] == ["manager"]
+    assert [p["podSelector"]["matchLabels"][component] for p in peers[4370]] == ["broker"]
+    assert list(peers[18083][0]) == ["namespaceSelector"]
+    assert {port for port, peer in peers.items() if peer is None} in ({11883, 8083}, {8883, 8084})
+
+
+@pytest.mark.parametrize("name", ["dev", "prod", "on-premises"])
+def test_the_world_sees_tls_only(name: str) -> None:
+    public = [
+        m
+        for m in chart.manifests(CASES[name])
+        if m["kind"] == "Service" and m["spec"].get("type", "ClusterIP") != "ClusterIP"
+    ]
+    assert [m["metadata"]["name"] for m in public] == ["wis2-broker-public"]
+    assert {p["port"] for p in public[0]["spec"]["ports"]} == {8883, 443}
+    annotations = public[0]["metadata"].get("annotations", {})
+    prefix = "service.beta.kubernetes.io/aws-load-balancer"
+    if name != "on-premises":
+        assert annotations[f"{prefix}-ssl-ports"] == "8883,443"
+        assert annotations[f"{prefix}-eip-allocations"] == "eipalloc-0a,eipalloc-0b,eipalloc-0c"
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_there_is_no_password_anywhere(name: str) -> None:
+    texts = chart.render(CASES[name])
+    objects = chart.manifests(CASES[name])
+    assert "Secret" not in {m["kind"] for m in objects}
+    for path, text in texts.items():
+        # A login in a URL is a template of External Secrets, or it is not there.
+        for login in re.findall(r"://[^/\s:@\"]*:([^@\s\"]*)@", text):
+            assert login.startswith("{{"), path
+    for _, template in chart.pod_specs(objects):
+        for container in template["spec"]["containers"]:
+            for entry in container.get("env", []):
+                if re.search("PASSWORD|COOKIE|LICENSE|ACCESS_KEY|SECRET", entry["name"]):
+                    assert entry.keys() == {"name", "valueFrom"}
+                    assert entry["valueFrom"].keys() == {"secretKeyRef"}
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_nothing_may_ask_the_kubernetes_api(name: str) -> None:
+    kinds = {m["kind"] for m in chart.manifests(CASES[name])}
+    assert not kinds & {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+
+
+def test_no_service_account_carries_the_annotation_that_would_win_over_pod_identity() -> None:
+    for item in chart.manifests(CASES["prod"]):
+        if item["kind"] == "ServiceAccount":
+            assert "eks.amazonaws.com" not in json.dumps(item["metadata"].get("annotations", {}))
+            assert item["automountServiceAccountToken"] is False
+
+
+def _selects(selector: dict[str, Any], template: chart.Manifest) -> bool:
+    labels: dict[str, str] = template["metadata"]["labels"]
+    return selector["matchLabels"].items() <= labels.items()
+
+
+def _reaches(rule: dict[str, Any], text: str) -> bool:
+    address = ipaddress.ip_address(text)
+
+    def within(cidr: str) -> bool:
+        network = ipaddress.ip_network(cidr)
+        return network.version == address.version and address in network
+
+    blocks = [peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer]
+    return any(
+        within(block["cidr"]) and not any(map(within, block.get("except", []))) for block in blocks
+    )

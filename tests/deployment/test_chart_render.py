@@ -1,0 +1,148 @@
+"""The chart as text: reviewed, repeatable, and only as different as the values are."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import helm_python
+import pytest
+
+from tests.support import chart
+
+CASES = chart.cases()
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_what_is_rendered_is_what_was_reviewed(name: str) -> None:
+    path = chart.GOLDEN / f"{name}.yaml"
+    assert chart.golden_text(CASES[name]) == path.read_text("utf-8"), (
+        "look at the difference; python -m tests.support.chart writes it"
+    )
+
+
+def test_no_golden_file_is_left_over() -> None:
+    assert {path.stem for path in chart.GOLDEN.glob("*.yaml")} == set(CASES)
+
+
+@pytest.mark.parametrize("path", sorted(chart.generated()), ids=lambda path: path.name)
+def test_what_is_made_from_the_code_is_up_to_date(path: Any) -> None:
+    assert path.read_text("utf-8") == chart.generated()[path], (
+        "python -m tests.support.chart writes it"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_rendering_twice_is_identical(name: str) -> None:
+    assert chart.render(copy.deepcopy(CASES[name])) == chart.render(CASES[name])
+
+
+def test_every_values_file_has_a_golden_file() -> None:
+    assert {path.stem for path in (chart.CHART / "values").iterdir()} <= set(CASES)
+
+
+def test_helm_lint_finds_nothing() -> None:
+    report = helm_python.lint(chart.CHART, values=CASES["on-premises"])
+    assert report["errors"] == []
+    found = [message["error"] for message in report["messages"]]
+    assert found == ["icon is recommended"]
+
+
+@pytest.mark.parametrize("name", ["dev", "prod", "on-premises"])
+def test_a_broker_taken_away_takes_exactly_its_own_objects(name: str) -> None:
+    values = CASES[name]
+    fewer = {**values, "brokers": values["brokers"][1:]}
+    gone = values["brokers"][0]["name"]
+
+    before, after = (chart.by_id(chart.manifests(v)) for v in (values, fewer))
+
+    own = {("Deployment", f"wis2-listener-{gone}")}
+    if "secretArn" in values["brokers"][0]:
+        own.add(("ExternalSecret", f"wis2-listener-{gone}"))
+    assert set(before) - set(after) == own
+    assert all(before[key] == after[key] for key in after)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_broker_added_touches_nothing_else(position: int) -> None:
+    values = CASES["on-premises"]
+    brokers = list(values["brokers"])
+    brokers.insert(position, {"name": "noaa-us", "secretName": "noaa-us"})
+
+    before = chart.by_id(chart.manifests(values))
+    after = chart.by_id(chart.manifests({**values, "brokers": brokers}))
+
+    assert set(after) - set(before) == {("Deployment", "wis2-listener-noaa-us")}
+    assert all(before[key] == after[key] for key in before)
+
+
+def test_the_files_are_named_alike_in_every_folder() -> None:
+    templates = chart.CHART / "templates"
+    folders = ("listener", "manager", "metrics", "broker")
+    names = {folder: {path.name for path in (templates / folder).iterdir()} for folder in folders}
+    common = set.intersection(*names.values())
+    assert common == {
+        "config.yaml",
+        "disruption.yaml",
+        "network.yaml",
+        "serviceaccount.yaml",
+        "workload.yaml",
+    }
+
+
+def _annotations(values: chart.Values) -> dict[str, dict[str, str]]:
+    return {
+        item["metadata"]["name"]: template["metadata"]["annotations"]
+        for item, template in chart.pod_specs(chart.manifests(values))
+    }
+
+
+def _rolled(before: chart.Values, change: chart.Values) -> set[str]:
+    old, new = _annotations(before), _annotations(chart.merged(before, change))
+    return {name for name in old if old[name] != new[name]}
+
+
+ALL = {"wis2-listener-meteo-fr", "wis2-listener-inmet-br", "wis2-manager", "wis2-metrics"}
+
+
+@pytest.mark.parametrize(
+    ("change", "rolled"),
+    [
+        ({"manager": {"settings": {"GC_CONCURRENCY": 32}}}, {"wis2-manager"}),
+        ({"metrics": {"settings": {"GC_LOG_LEVEL": "debug"}}}, {"wis2-metrics"}),
+        ({"listener": {"settings": {"GC_LOG_LEVEL": "debug"}}}, {*ALL} - {"wis2-manager", "wis2-metrics"}),
+        ({"store": {"dataBaseUrl": "https://data.wis2.example.int/d"}}, {"wis2-manager", "wis2-store"}),
+        ({"broker": {"limits": {"maxInflight": 200}}}, {"wis2-broker"}),
+        ({"redis": {"maxMemory": "2gb"}}, {"wis2-redis"}),
+        ({"registry": {"secretName": "other"}}, {*ALL, "wis2-redis"}),
+        ({"broker": {"secretName": "other"}}, {"wis2-broker", "wis2-manager"}),
+        ({"secrets": {"revision": "2"}}, {*ALL, "wis2-redis", "wis2-broker"}),
+        ({"monitoring": {"rules": True}}, set()),
+        ({"networkPolicy": {"enabled": False}}, set()),
+    ],
+    ids=lambda value: str(value)[:60],
+)  # fmt: skip
+def test_a_change_rolls_the_pods_that_use_it_and_no_others(
+    change: chart.Values, rolled: set[str]
+) -> None:
+    assert _rolled(CASES["on-premises"], change) == rolled
+
+
+def test_a_session_survives_a_new_release() -> None:
+    # The client id is made of centre-id and broker name: nothing a roll-out changes.
+    before, after = (
+        chart.by_id(chart.manifests(v))[("Deployment", "wis2-listener-meteo-fr")]
+        for v in (
+            CASES["prod"],
+            chart.merged(CASES["prod"], {"image": {"tag": "9"}, "secrets": {"revision": "2"}}),
+        )
+    )
+    assert before["spec"]["strategy"] == {"type": "Recreate"}
+    assert before["spec"]["replicas"] == 1
+    assert before["spec"]["selector"] == after["spec"]["selector"]
+    assert _env(before)["GC_GLOBAL_BROKER_NAME"] == _env(after)["GC_GLOBAL_BROKER_NAME"]
+
+
+def _env(workload: chart.Manifest) -> dict[str, Any]:
+    container = workload["spec"]["template"]["spec"]["containers"][0]
+    return {entry["name"]: entry.get("value") for entry in container["env"]}
