@@ -21,3 +21,5 @@ for service in listener manager metrics; do
     compile "$service" "services/$service/pyproject.toml"
 done
 compile dev pyproject.toml --group dev requirements/build.in
+# What `make deploy` needs on the operator's machine.
+compile deploy deploy/requirements.in
