@@ -71,7 +71,7 @@ def _put_together(settings: ListenerSettings) -> Listener:
         raise SettingsError(error.variable, error.detail) from None
     except Unavailable as error:
         # It may come back: the broker keeps what we do not acknowledge meanwhile.
-        _log.warning("queue_away", problem=str(error))
+        _log.warning("queue_not_reached_yet", problem=str(error))
     registry = RedisListenerRegistry.connect(settings.common.redis_url)
     try:
         return Listener(settings, sender=sender, registry=registry, tls=tls)
