@@ -39,5 +39,8 @@ registry_snapshot_days = 1
 store_expiration_days = 1
 store_price_class     = "PriceClass_All"
 
+# Global Brokers whose login is not public: put their URLs into the secrets that are made for them.
+global_brokers = []
+
 alarm_emails = ["wis2-operations@example.org"]
 budget_usd   = 3000

@@ -165,6 +165,7 @@ module "secrets" {
   key_arn          = module.key.arn
   password_version = var.password_version
   recovery_days    = var.secret_recovery_days
+  global_brokers   = var.global_brokers
 }
 
 module "registry" {

@@ -13,15 +13,15 @@ output "helm_values" {
       deadLetterUrl = module.queue.dead_letter_url
     }
     registry = {
-      url        = module.registry.url
-      secretName = module.secrets.names["registry"]
-      secretArn  = module.secrets.arns["registry"]
+      url       = module.registry.url
+      secretArn = module.secrets.arns["registry"]
     }
     store = {
       url         = "s3://${local.bucket_name}${var.existing_bucket_prefix == "" ? "" : "/${var.existing_bucket_prefix}"}"
       dataBaseUrl = local.data_base_url
     }
     broker = {
+      secretArn        = module.secrets.arns["broker"]
       eipAllocationIds = module.broker_addresses.allocation_ids
       certificateArn   = module.dns.public_certificate_arn
       subnets          = slice(local.public_subnet_ids, 0, var.broker_address_count)
@@ -67,7 +67,7 @@ output "image_repositories" {
 }
 
 output "secret_names" {
-  description = "Names in Secrets Manager: registry, broker-publisher, broker-dashboard, broker-cookie, and global-brokers (for you to fill)."
+  description = "Names in Secrets Manager: registry, broker, and global-broker-{name} (for you to fill)."
   value       = module.secrets.names
 }
 

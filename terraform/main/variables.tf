@@ -696,6 +696,18 @@ variable "password_version" {
   }
 }
 
+variable "global_brokers" {
+  description = "Short names, as in the chart's `brokers`, of the Global Brokers whose URL with login is to lie in Secrets Manager: one secret each, for you to fill with {\"url\": \"mqtts://user:password@host:8883\"}."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for name in var.global_brokers : can(regex("^[A-Za-z0-9_-]{1,32}$", name))])
+    error_message = "global_brokers wants names of 1 to 32 letters, digits, '-' or '_'."
+  }
+}
+
 variable "secret_recovery_days" {
   description = "Days (7 to 30) in which a deleted secret can be restored; 0: deleted at once, so that the name is free again."
   type        = number

@@ -38,12 +38,11 @@ locals {
     local.make_data_certificate ? [var.data_domain] : [],
     local.make_public_certificate ? [var.broker_domain, var.metrics_domain] : [],
   )
-  validation_options = {
-    for option in concat(
-      flatten([for certificate in aws_acm_certificate.data : tolist(certificate.domain_validation_options)]),
-      flatten([for certificate in aws_acm_certificate.public : tolist(certificate.domain_validation_options)]),
-    ) : option.domain_name => option
-  }
+  validation_options = merge([
+    for certificate in concat(aws_acm_certificate.data, aws_acm_certificate.public) : {
+      for option in certificate.domain_validation_options : option.domain_name => option
+    }
+  ]...)
 }
 
 resource "aws_route53_record" "validation" {

@@ -43,15 +43,17 @@ locals {
             Resource = [var.queue_arn]
           },
           {
-            # To give up, and for the operator's `wis2-gc dead-letters` and `redrive`, run in its pod.
+            # To give up; the rest is for the operator's `wis2-gc`, which is run in its pod.
             Sid    = "GiveUpAndRedrive"
             Effect = "Allow"
             Action = [
               "sqs:ChangeMessageVisibility",
               "sqs:DeleteMessage",
               "sqs:GetQueueAttributes",
+              "sqs:ListMessageMoveTasks",
               "sqs:ReceiveMessage",
               "sqs:SendMessage",
+              "sqs:StartMessageMoveTask",
             ]
             Resource = [var.dead_letter_queue_arn]
           },

@@ -4,7 +4,7 @@ resource "aws_ecr_repository" "this" {
   #checkov:skip=CKV_AWS_136:Encrypted with AES256; the code is public.
   for_each = var.services
 
-  name                 = "${var.name}/${each.key}"
+  name                 = "${var.name}/wis2-gc-${each.key}"
   image_tag_mutability = "IMMUTABLE"
   force_delete         = var.force_delete
 

@@ -1,4 +1,4 @@
 output "url" {
-  description = "`rediss://host:port` of the primary, without user and password."
-  value       = "rediss://${aws_elasticache_replication_group.this.primary_endpoint_address}:${aws_elasticache_replication_group.this.port}"
+  description = "`rediss://user@host:port` of the primary, without the password."
+  value       = "rediss://${aws_elasticache_user.cache.user_name}@${aws_elasticache_replication_group.this.primary_endpoint_address}:${aws_elasticache_replication_group.this.port}"
 }

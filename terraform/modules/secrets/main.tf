@@ -2,19 +2,19 @@
 # neither plan nor state holds them. A higher password_version makes new ones.
 
 locals {
-  usernames = {
-    registry = "${var.name}-cache"
-    # The manager's account on our broker, the dashboard's, and what EMQX's nodes know each other by.
-    broker-publisher = "cache"
-    broker-dashboard = "admin"
-    broker-cookie    = "emqx"
+  # The keys are those that the chart reads (values.yaml: registry.secretArn, broker.secretArn).
+  passwords = {
+    registry = ["password"]
+    # The manager's account, the dashboard's, and what EMQX's nodes know each other by.
+    broker = ["publisherPassword", "dashboardPassword", "nodeCookie"]
   }
-  # The operator's to fill: logins at Global Brokers that want more than everyone/everyone.
-  given = toset(["global-brokers"])
+  each_password = toset(flatten([for secret, keys in local.passwords : [for key in keys : "${secret}/${key}"]]))
+  # The operator's to fill with {"url": "mqtts://user:password@host:8883"}.
+  given = toset([for broker in var.global_brokers : "global-broker-${broker}"])
 }
 
 ephemeral "aws_secretsmanager_random_password" "this" {
-  for_each = local.usernames
+  for_each = local.each_password
 
   provider = aws.passwords
 
@@ -26,7 +26,7 @@ ephemeral "aws_secretsmanager_random_password" "this" {
 
 resource "aws_secretsmanager_secret" "this" {
   #checkov:skip=CKV2_AWS_57:Renewed by raising password_version: pods must be rolled with it, which a rotation function cannot do.
-  for_each = setunion(keys(local.usernames), local.given)
+  for_each = setunion(keys(local.passwords), local.given)
 
   name                    = "${var.name}/${each.key}"
   kms_key_id              = var.key_arn
@@ -34,12 +34,12 @@ resource "aws_secretsmanager_secret" "this" {
 }
 
 resource "aws_secretsmanager_secret_version" "generated" {
-  for_each = local.usernames
+  for_each = local.passwords
 
   secret_id = aws_secretsmanager_secret.this[each.key].id
   secret_string_wo = jsonencode({
-    username = each.value
-    password = ephemeral.aws_secretsmanager_random_password.this[each.key].random_password
+    for key in each.value :
+    key => ephemeral.aws_secretsmanager_random_password.this["${each.key}/${key}"].random_password
   })
   secret_string_wo_version = var.password_version
 }

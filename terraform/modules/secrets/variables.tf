@@ -17,3 +17,8 @@ variable "recovery_days" {
   description = "Days (7 to 30; 0: none) in which a deleted secret can be restored."
   type        = number
 }
+
+variable "global_brokers" {
+  description = "Short names of the Global Brokers whose URL with login is to lie in a secret."
+  type        = set(string)
+}

@@ -1,0 +1,103 @@
+# terraform test -filter=tests/prod.tftest.hcl -var-file=../environments/prod.tfvars
+
+mock_provider "aws" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+mock_provider "aws" {
+  alias           = "us_east_1"
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+# Terraform mocks no ephemeral resource: this one is real, and asks support/passwords.py.
+provider "aws" {
+  alias                       = "passwords"
+  region                      = "eu-west-3"
+  access_key                  = "none"
+  secret_key                  = "none"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+}
+
+run "plan" {
+  command = plan
+
+  assert {
+    condition     = output.helm_values.centreId == var.centre_id
+    error_message = "helm_values must carry the centre-id"
+  }
+
+  assert {
+    condition     = toset(keys(output.helm_values)) == toset(["aws", "broker", "centreId", "domain", "image", "queue", "registry", "serviceAccounts", "store"])
+    error_message = "The chart knows these parts of helm_values, and no other"
+  }
+
+  assert {
+    condition = alltrue([
+      for part, keys in {
+        aws             = ["region"]
+        broker          = ["certificateArn", "eipAllocationIds", "secretArn", "subnets"]
+        domain          = ["broker", "data", "metrics"]
+        image           = ["registry"]
+        queue           = ["deadLetterUrl", "url"]
+        registry        = ["secretArn", "url"]
+        serviceAccounts = ["listener", "manager", "metrics"]
+        store           = ["dataBaseUrl", "url"]
+      } : keys(output.helm_values[part]) == keys
+    ])
+    error_message = "helm_values has lost or won a key: change the chart with it"
+  }
+
+  assert {
+    condition     = !strcontains(jsonencode(output.helm_values), "NoPlanMayContainThis")
+    error_message = "helm_values holds a password"
+  }
+
+  assert {
+    condition     = can(regex("^rediss://[a-z0-9-]+@[^:@]+:6379$", output.helm_values.registry.url))
+    error_message = "The registry wants TLS, and its URL no password"
+  }
+
+  assert {
+    condition     = length(output.helm_values.broker.eipAllocationIds) == length(output.helm_values.broker.subnets)
+    error_message = "A network load balancer wants one address for each subnet"
+  }
+
+  assert {
+    condition     = length(output.broker_addresses) == var.broker_address_count
+    error_message = "Every broker address is reported"
+  }
+
+  assert {
+    condition     = output.helm_values.broker.certificateArn != null
+    error_message = "The broker has no certificate"
+  }
+
+  assert {
+    condition     = length(output.egress_addresses) == 3
+    error_message = "One NAT gateway with its own address in each zone"
+  }
+
+  assert {
+    condition     = length(output.broker_addresses) == 3
+    error_message = "The broker has an address in each zone"
+  }
+
+  assert {
+    condition     = length(module.network[0].private_subnet_ids) == 3
+    error_message = "The VPC spans three zones"
+  }
+
+  assert {
+    condition     = output.helm_values.image.registry == "123456789012.dkr.ecr.eu-west-3.amazonaws.com/wis2-gc-prod"
+    error_message = "The chart adds /wis2-gc-{service}"
+  }
+
+  assert {
+    condition     = output.helm_values.serviceAccounts.manager.name == "wis2-global-cache-manager"
+    error_message = "Pod Identity hangs on the names of the service accounts"
+  }
+}
