@@ -88,8 +88,6 @@ class S3Server(Part):
             *(str(_PROGRAM), "serve", "s3", str(self.root)),
             # Its own configuration is of no interest, nor is there one.
             *("--config", "", "--addr", f"{self.host}:{self.port}"),
-            # What others do to the files is seen at once.
-            *("--dir-cache-time", "0s", "--poll-interval", "0s"),
         ]
         if self.keys is not None:
             command += ["--auth-key", ",".join(self.keys)]

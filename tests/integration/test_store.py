@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from local.parts.s3_server import S3Server
 from wis2_gc_common.settings import StoreUrl
 from wis2_gc_common.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from wis2_gc_common.store.base import ObjectStore
@@ -34,6 +35,9 @@ class Adapter(Protocol):
         """Return how many objects, and remains of writes, there are."""
         ...
 
+    async def settle(self) -> None:
+        """Return when a server has ended what its clients hung up on."""
+
 
 class FileAdapter:
     def __init__(self, directory: Path) -> None:
@@ -50,10 +54,60 @@ class FileAdapter:
     def count(self) -> int:
         return sum(1 for path in self.directory.rglob("*") if path.is_file())
 
+    async def settle(self) -> None:
+        """There is no server."""
 
-@pytest.fixture(params=["file"])
-def adapter(tmp_path: Path) -> Adapter:
-    return FileAdapter(tmp_path / "store")
+
+class S3Adapter:
+    """A bucket of rclone's, whose objects are files; what is in it besides is remains."""
+
+    def __init__(self, server: S3Server, prefix: str) -> None:
+        self.server = server
+        self.prefix = prefix
+        self.directory = server.objects / prefix
+
+    def store(self, *, retention_hours: float = 24) -> ObjectStore:
+        url = StoreUrl("s3", self.server.bucket, self.prefix)
+        return open_store(url, retention_hours=retention_hours)
+
+    def read(self, key: str) -> list[bytes]:
+        path = self.directory / key
+        return [path.read_bytes()] if path.is_file() else []
+
+    def count(self) -> int:
+        return sum(1 for path in self.server.objects.rglob("*") if path.is_file())
+
+    async def settle(self) -> None:
+        """Wait until the server has noticed who hung up: it writes aside until then."""
+        async with asyncio.timeout(10):
+            while any(path.is_file() for path in self.server.objects.rglob(".rclone_temp_*")):
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    keys = ("AKIATESTTESTTESTTEST", "secret-of-the-tests/with+signs==")
+    with S3Server(tmp_path_factory.mktemp("s3"), keys=keys) as server:
+        yield server
+
+
+@pytest.fixture(params=["file", "s3", "s3-prefix"])
+async def adapter(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Adapter]:
+    if request.param == "file":
+        yield FileAdapter(tmp_path / "store")
+        return
+    server: S3Server = request.getfixturevalue("s3_server")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    yield S3Adapter(server, "our data/1+1" if request.param == "s3-prefix" else "")
+    # Through the server: it remembers its folders.
+    store = open_store(StoreUrl("s3", server.bucket), retention_hours=24)
+    for path in list(server.objects.rglob("*")):
+        if path.is_file():
+            await store.delete(str(path.relative_to(server.objects)))
+    await store.close()
 
 
 @pytest.fixture
@@ -152,6 +206,7 @@ async def test_a_cancelled_put_leaves_a_whole_object_or_none(
         task.cancel()
         await asyncio.wait({task})
     await store.close()
+    await adapter.settle()
     found = [adapter.read(f"{KEY}{n}") for n in range(20)]
     assert all(one in ([], [data]) for one in found)
     assert adapter.count() == sum(map(len, found))

@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -89,7 +89,7 @@ class _Request:
     method: str
     path: str
     headers: Sequence[tuple[str, str]]
-    body: Sequence[bytes] | None
+    body: Sequence[bytes] | None = field(repr=False)
 
 
 class Requests:
