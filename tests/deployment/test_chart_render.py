@@ -102,7 +102,8 @@ def _rolled(before: chart.Values, change: chart.Values) -> set[str]:
     return {name for name in old if old[name] != new[name]}
 
 
-ALL = {"wis2-listener-meteo-fr", "wis2-listener-inmet-br", "wis2-manager", "wis2-metrics"}
+LISTENERS = {"wis2-listener-meteo-fr", "wis2-listener-inmet-br"}
+ALL = LISTENERS | {"wis2-manager", "wis2-metrics"}
 
 
 @pytest.mark.parametrize(
@@ -110,8 +111,8 @@ ALL = {"wis2-listener-meteo-fr", "wis2-listener-inmet-br", "wis2-manager", "wis2
     [
         ({"manager": {"settings": {"GC_CONCURRENCY": 32}}}, {"wis2-manager"}),
         ({"metrics": {"settings": {"GC_LOG_LEVEL": "debug"}}}, {"wis2-metrics"}),
-        ({"listener": {"settings": {"GC_LOG_LEVEL": "debug"}}}, {*ALL} - {"wis2-manager", "wis2-metrics"}),
-        ({"store": {"dataBaseUrl": "https://data.wis2.example.int/d"}}, {"wis2-manager", "wis2-store"}),
+        ({"listener": {"settings": {"GC_LOG_LEVEL": "debug"}}}, LISTENERS),
+        ({"store": {"dataBaseUrl": "https://d.example.int/d"}}, {"wis2-manager", "wis2-store"}),
         ({"broker": {"limits": {"maxInflight": 200}}}, {"wis2-broker"}),
         ({"redis": {"maxMemory": "2gb"}}, {"wis2-redis"}),
         ({"registry": {"secretName": "other"}}, {*ALL, "wis2-redis"}),

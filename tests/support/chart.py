@@ -95,7 +95,7 @@ BROKERS: Values = {
     ]
 }
 
-#: A directory of the file store, Redis and broker elsewhere, another way in: what no file shows.
+#: An S3-compatible store, Redis and broker elsewhere, a Gateway: what no values file shows.
 GATEWAY: Values = {
     "centreId": "int-example-global-cache",
     "image": {"registry": "registry.example.int/wis2"},
@@ -107,7 +107,9 @@ GATEWAY: Values = {
         "endpointUrl": "https://objects.example.int",
         "secretName": "wis2-store",
     },
-    "brokers": [{"name": "meteo-fr", "secretName": "meteo-fr", "settings": {"GC_LOG_LEVEL": "debug"}}],
+    "brokers": [
+        {"name": "meteo-fr", "secretName": "meteo-fr", "settings": {"GC_LOG_LEVEL": "debug"}}
+    ],
     "broker": {"enabled": False, "secretName": "wis2-broker"},
     "certificateAuthorities": {"configMapName": "authorities"},
     "web": {"mode": "gateway", "gateway": {"name": "public", "namespace": "gateways"}},
@@ -123,6 +125,33 @@ GATEWAY: Values = {
         "nodeSelector": {"pool": "wis2"},
         "tolerations": [{"key": "wis2", "operator": "Exists", "effect": "NoSchedule"}],
     },
+}
+
+#: KEDA on a Redis in the cluster, an existing volume, an own certificate, no way in for the web.
+IN_CLUSTER: Values = {
+    "centreId": "int-example-global-cache",
+    "image": {
+        "registry": "registry.example.int/wis2",
+        "digests": {"manager": "sha256:" + "a" * 64},
+    },
+    "registry": {"secretName": "wis2-registry", "url": "redis://wis2-redis:6379"},
+    "redis": {"enabled": True},
+    "store": {
+        "url": "file:///srv/wis2",
+        "dataBaseUrl": "https://data.wis2.example.int",
+        "volume": {"existingClaim": "nfs-wis2"},
+    },
+    "brokers": [{"name": "meteo-fr", "secretName": "brokers", "secretKey": "meteo-fr"}],
+    "broker": {
+        "replicas": 1,
+        "secretName": "wis2-broker",
+        "image": {"digest": "sha256:" + "b" * 64, "licenseSecretName": "emqx-license"},
+        "tls": {"mode": "secret", "secretName": "wis2-broker-certificate"},
+        "service": {"type": "NodePort"},
+    },
+    "web": {"mode": "none"},
+    "manager": {"autoscaling": {"mode": "keda"}},
+    "networkPolicy": {"dns": {"addresses": ["169.254.20.10/32"]}},
 }
 
 
@@ -150,6 +179,7 @@ def cases() -> dict[str, Values]:
         "prod": merged(HELM_VALUES, BROKERS, values_file("prod")),
         "on-premises": values_file("on-premises"),
         "gateway": GATEWAY,
+        "in-cluster": IN_CLUSTER,
     }
 
 

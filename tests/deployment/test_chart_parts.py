@@ -1,0 +1,364 @@
+"""What the chart configures that is not ours: nginx, Redis, EMQX, Prometheus, Grafana.
+
+nginx and Redis are run with the very text that is in the ConfigMaps. There is no EMQX here: of its
+configuration only what can be computed is tested.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import http.client
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import helm_python
+import pytest
+import redis
+import yaml
+
+from local.parts.part import current_user
+from tests.support import chart
+from wis2_gc_common import metrics_catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CASES = chart.cases()
+DEADLINE_S = 10.0
+
+
+def _config(case: str, component: str) -> dict[str, str]:
+    objects = chart.by_id(chart.manifests(CASES[case]))
+    data: dict[str, str] = objects[("ConfigMap", f"wis2-{component}")]["data"]
+    return data
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(DEADLINE_S)
+
+
+# nginx
+
+
+@pytest.fixture(params=["on-premises", "in-cluster"])
+def web_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[int, str]]:
+    """nginx with the chart's configuration: (port, path of the objects)."""
+    data = _config(request.param, "store")
+    values = CASES[request.param]
+    root = values["store"]["url"].removeprefix("file://")
+    (tmp_path / "data" / "2026-08-01" / "05").mkdir(parents=True)
+    (tmp_path / "data" / "2026-08-01" / "05" / "a.bufr4").write_bytes(b"BUFR")
+    (tmp_path / "data" / "2026-08-01" / "05" / "page.html.~bin").write_bytes(b"<script>")
+    (tmp_path / "data" / ".incoming").mkdir()
+    (tmp_path / "data" / ".incoming" / "x").write_bytes(b"half")
+    port = _free_port()
+    text = (
+        data["nginx.conf"]
+        .replace("/tmp/", f"{tmp_path}/")
+        .replace("/etc/nginx/wis2/", f"{tmp_path}/")
+        .replace(f'root "{root}"', f'root "{tmp_path}/data"')
+        .replace("listen 8080", f"listen 127.0.0.1:{port}")
+        .replace("/dev/stderr", f"{tmp_path}/error.log")
+    )
+    assert str(tmp_path) in text
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o755)
+    (tmp_path / "types.conf").write_text(data["types.conf"])
+    # Workers of another user could not look into pytest's folder.
+    user = f"user {current_user()};" if os.geteuid() == 0 else ""
+    (tmp_path / "nginx.conf").write_text(f"{user}\n{text}")
+    command = ["nginx", "-e", f"{tmp_path}/error.log", "-c", f"{tmp_path}/nginx.conf"]
+    process = subprocess.Popen([*command, "-g", "daemon off;"], cwd=tmp_path)
+    try:
+        _wait_for_port(port, process)
+        yield port, urlsplit(values["store"]["dataBaseUrl"]).path
+    finally:
+        _stop(process)
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    pytest.fail(f"nothing listens; exit code {process.poll()}")
+
+
+def _ask(port: int, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+def test_nginx_serves_the_objects_and_nothing_else(web_server: tuple[int, str]) -> None:
+    port, path = web_server
+    status, headers, body = _ask(port, f"{path}/2026-08-01/05/a.bufr4")
+    assert (status, body) == (200, b"BUFR")
+    assert headers["content-type"] == "application/bufr"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "public, max-age=86400, immutable"
+
+    # An object that says of itself that it is no page stays none.
+    assert _ask(port, f"{path}/2026-08-01/05/page.html")[1]["content-type"] == (
+        "application/octet-stream"
+    )
+    assert _ask(port, f"{path}/.incoming/x")[0] == 404
+    assert _ask(port, f"{path}/2026-08-01/05/")[0] == 404
+    assert _ask(port, f"{path}/2026-08-01/05/a.bufr4", "DELETE")[0] == 405
+    assert _ask(port, f"{path}/none")[1]["cache-control"] == "no-store"
+    assert _ask(port, "/healthz")[0] == 200
+    assert _ask(port, "/healthz")[2] == b"ok\n"
+
+
+# Redis
+
+
+def test_redis_wants_the_password_of_the_secret_and_forgets_nothing(tmp_path: Path) -> None:
+    data = _config("on-premises", "redis")
+    port = _free_port()
+    password = 'p"a ss#$word'.replace('"', "")
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "password").write_text(password)
+    here = {
+        "/run/secrets/registry": f"{tmp_path}/secret",
+        "/run/redis": str(tmp_path),
+        "/etc/redis": str(tmp_path),
+        "dir /data": f"dir {tmp_path}",
+        "port 6379": f"port {port}",
+        "bind * -::*": "bind 127.0.0.1",
+        "valkey-server": shutil.which("redis-server") or "redis-server",
+        "valkey-cli -h 127.0.0.1": f"redis-cli -p {port}",
+    }
+    for name, text in data.items():
+        for old, new in here.items():
+            text = text.replace(old, new)  # noqa: PLW2901 - one after the other
+        (tmp_path / name).write_text(text)
+    process = subprocess.Popen(["sh", str(tmp_path / "start.sh")], stdout=subprocess.DEVNULL)
+    try:
+        _wait_for_port(port, process)
+        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        with redis.Redis(port=port, password=password) as client:
+            assert client.ping()
+            config: Any = client.config_get("*")
+            assert config["appendonly"] == "yes"
+            assert config["maxmemory-policy"] == "noeviction"
+            assert int(config["maxmemory"]) == 2**30
+        assert subprocess.run(["sh", str(tmp_path / "ready.sh")], check=False).returncode == 0
+        (tmp_path / "secret" / "password").write_text("wrong")
+        assert subprocess.run(["sh", str(tmp_path / "ready.sh")], check=False).returncode != 0
+        assert (tmp_path / "password.conf").stat().st_mode & 0o077 == 0
+        # The shell has become the server: it is what gets SIGTERM.
+        assert b"redis-server" in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    finally:
+        _stop(process)
+
+
+# EMQX
+
+SECRET = {
+    "nodeCookie": "c00kie-of-the-cluster",
+    "publisherPassword": "a long/one@with:odd#signs",
+    "dashboardPassword": "dash",
+}
+
+
+def _secret_made_by_external_secrets(tmp_path: Path) -> dict[str, str]:
+    """Return the broker's secret: External Secrets uses the same template functions as Helm."""
+    objects = chart.by_id(chart.manifests(CASES["prod"]))
+    templates = objects[("ExternalSecret", "wis2-broker")]["spec"]["target"]["template"]["data"]
+    directory = tmp_path / "chart"
+    (directory / "templates").mkdir(parents=True)
+    (directory / "Chart.yaml").write_text("{apiVersion: v2, name: x, version: 1.0.0}")
+    for name, text in templates.items():
+        (directory / "templates" / f"{name}.txt").write_text(
+            f"{{{{ with .Values }}}}{text}{{{{ end }}}}"
+        )
+    with helm_python.Chart.load(directory) as loaded:
+        rendered = loaded.render(SECRET, name="x")
+    return {path.rpartition("/")[2].removesuffix(".txt"): text for path, text in rendered.items()}
+
+
+def test_the_accounts_made_by_external_secrets_are_the_ones_that_log_in(tmp_path: Path) -> None:
+    secret = _secret_made_by_external_secrets(tmp_path)
+    url = urlsplit(secret["url"].strip())
+    rows = list(csv.DictReader(io.StringIO(secret["users.csv"].strip())))
+
+    assert (url.hostname, url.port) == ("wis2-broker", 1883)
+    assert secret["node-cookie"].strip() == SECRET["nodeCookie"]
+    assert [row["user_id"] for row in rows] == [url.username, "everyone"]
+    passwords = [unquote(url.password or "").replace("+", " "), "everyone"]
+    assert passwords[0] == SECRET["publisherPassword"]
+    for row, password in zip(rows, passwords, strict=True):
+        salted = f"{password}{row['salt']}".encode()
+        assert row["password_hash"] == hashlib.sha256(salted).hexdigest()
+        assert row["is_superuser"] == "false"
+    assert len({row["salt"] for row in rows}) == 2
+    assert SECRET["publisherPassword"] not in secret["users.csv"]
+
+
+def test_a_new_password_makes_a_new_publisher(tmp_path: Path, monkeypatch: Any) -> None:
+    # EMQX keeps the accounts it knows: the same name with another password would never get in.
+    first = urlsplit(_secret_made_by_external_secrets(tmp_path / "a")["url"]).username
+    monkeypatch.setitem(SECRET, "publisherPassword", "another")
+    second = urlsplit(_secret_made_by_external_secrets(tmp_path / "b")["url"]).username
+    assert first != second
+
+
+def test_the_command_in_the_readme_makes_the_same_accounts() -> None:
+    readme = (chart.CHART / "README.md").read_text("utf-8")
+    command = next(line for line in readme.splitlines() if line.startswith("account() {"))
+    result = subprocess.run(
+        ["sh", "-c", f"{command}\naccount publisher-01234567 'a secret'"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    name, digest, salt, is_superuser = result.stdout.strip().split(",")
+    assert (name, is_superuser) == ("publisher-01234567", "false")
+    assert len(salt) == 16
+    assert digest == hashlib.sha256(f"a secret{salt}".encode()).hexdigest()
+
+
+@pytest.mark.parametrize("case", ["prod", "on-premises"])
+def test_only_publishers_may_publish(case: str) -> None:
+    rules = [line for line in _config(case, "broker")["acl.conf"].splitlines() if line[0] == "{"]
+    pattern = re.search(r'\{re, "([^"]+)"\}', rules[0])
+    assert pattern is not None
+    assert re.search(pattern[1], "publisher-0123abcd")
+    for other in ("everyone", "publisherx", "xpublisher", "publisher-", "publisher\n"):
+        assert not re.search(pattern[1].replace("$", r"\Z"), other)
+    assert rules[0].startswith("{allow, {username")
+    assert rules[1] == '{allow, all, subscribe, ["cache/a/wis2/#", "monitor/a/wis2/#"]}.'
+    assert rules[2:] == ["{deny, all}."]
+
+
+@pytest.mark.parametrize("case", ["dev", "prod", "on-premises", "in-cluster"])
+def test_emqx_lets_nobody_in_without_an_account(case: str) -> None:
+    text = _config(case, "broker")["emqx.conf"]
+    assert text.count("{") == text.count("}")
+    assert text.count("[") == text.count("]")
+    assert "no_match = deny" in text
+    listeners = re.findall(r"^listeners\.(\w+\.\w+) \{(.*?)^\}", text, re.MULTILINE | re.DOTALL)
+    assert {name for name, _ in listeners} in (
+        {"tcp.default", "tcp.public", "ws.default"},
+        {"tcp.default", "ssl.default", "wss.default"},
+    )
+    for _, body in listeners:
+        assert "enable_authn = quick_deny_anonymous" in body
+    # EMQX opens these by itself unless they are named.
+    for name in ("tcp.default", "ssl.default", "ws.default", "wss.default"):
+        assert f"listeners.{name} {{" in text or f"listeners.{name}.enable = false" in text
+
+
+# Prometheus and Grafana
+
+
+def _known_series() -> set[str]:
+    names = set()
+    for metric in metrics_catalogue.CATALOGUE:
+        names.add(metric.name)
+        if metric.type == "histogram":
+            names |= {f"{metric.name}_{part}" for part in ("bucket", "count", "sum")}
+    return names
+
+
+def _labels(name: str) -> set[str]:
+    base = re.sub("_(bucket|count|sum)$", "", name) if name not in _catalogue() else name
+    metric = _catalogue()[base]
+    own = {*metric.labels, "le"} if metric.type == "histogram" else {*metric.labels}
+    return own | ({"report_by"} if metric.is_wmo else set())
+
+
+def _catalogue() -> dict[str, metrics_catalogue.Metric]:
+    return {metric.name: metric for metric in metrics_catalogue.CATALOGUE}
+
+
+def _rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((chart.CHART / "files" / "alerts.yaml").read_text("utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def _expressions() -> dict[str, str]:
+    dashboards = (chart.CHART / "files" / "dashboards").glob("*.json")
+    panels = [p for path in dashboards for p in json.loads(path.read_text("utf-8"))["panels"]]
+    found = {panel["title"]: target["expr"] for panel in panels for target in panel["targets"]}
+    return found | {rule["alert"]: rule["expr"] for rule in _rules()}
+
+
+@pytest.mark.parametrize("name", sorted(_expressions()))
+def test_rules_and_panels_ask_for_metrics_and_labels_that_are_there(name: str) -> None:
+    expression = _expressions()[name]
+    series = re.findall(r"\b(?:wmo_)?wis2_gc_\w+", expression)
+    assert series
+    assert set(series) <= _known_series()
+    for labels, asked in re.findall(
+        r"max by \(([^)]*)\) \((?:[a-z]+\()?((?:wmo_)?wis2_gc_\w+)", expression
+    ):
+        assert {label.strip() for label in labels.split(",")} <= _labels(asked)
+    assert expression.count("(") == expression.count(")")
+    # Every replica of the metrics service serves the same series: a bare one would count twice.
+    for one in series:
+        assert re.search(rf"max(?: by \([^)]*\))? ?\([a-z_]*\(?{one}|absent\({one}", expression), (
+            one
+        )
+
+
+def test_the_alert_rules_of_the_wmo_are_all_there() -> None:
+    rules = {rule["alert"]: rule for rule in _rules()}
+    assert "> 6 * 3600" in rules["NoDataFromCentre"]["expr"]
+    assert "> 3600" in rules["NoDataAtAll"]["expr"]
+    assert rules["DownloadErrorsOfCentre"]["for"] == "6h"
+    assert rules["DownloadErrorsOfManyCentres"]["expr"].endswith("> 10")
+    assert rules["DownloadErrorsOfVeryManyCentres"]["expr"].endswith("> 20")
+    assert rules["DataServerDown"]["for"] == "24h"
+    assert rules["ManyDataServersDown"]["expr"].endswith("> 10")
+    assert rules["VeryManyDataServersDown"]["expr"].endswith("> 20")
+    assert rules["ManyDataServersDown"]["for"] == rules["VeryManyDataServersDown"]["for"] == "1h"
+
+
+def test_every_alert_leads_to_a_chapter_of_the_operations_page() -> None:
+    page = (chart.ROOT / "docs" / "operations.md").read_text("utf-8")
+    anchors = {
+        heading.lower().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    }
+    for rule in _rules():
+        path, _, anchor = rule["annotations"]["runbook"].partition("#")
+        assert path == "docs/operations.md"
+        assert anchor in anchors, rule["alert"]
+        assert rule["labels"]["severity"] in ("warning", "critical")
+
+
+def test_prometheus_own_tool_takes_the_rules() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed: the rules' syntax was not checked by Prometheus")
+    path = chart.CHART / "files" / "alerts.yaml"
+    result = subprocess.run([promtool, "check", "rules", path], capture_output=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr

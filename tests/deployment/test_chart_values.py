@@ -1,0 +1,257 @@
+"""Mistakes in values are refused with their name; every value does something."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import helm_python
+import jsonschema
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.deployment.test_chart_policy import problems_of_privilege
+from tests.support import chart, kubernetes_schemas
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CASES = chart.cases()
+SCHEMA = json.loads(chart.SCHEMA.read_text("utf-8"))
+DEFAULTS = yaml.safe_load((chart.CHART / "values.yaml").read_text("utf-8"))
+Path = tuple[str, ...]
+
+
+def _resolved(schema: Any) -> Any:
+    reference = schema.get("$ref") if isinstance(schema, dict) else None
+    return SCHEMA["definitions"][reference.rpartition("/")[2]] if reference else schema
+
+
+def _objects(schema: Any = SCHEMA, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield (path, schema) of every object with named properties, lists apart."""
+    schema = _resolved(schema)
+    if "properties" in schema:
+        yield path, schema
+        for name, inner in schema["properties"].items():
+            yield from _objects(inner, (*path, name))
+
+
+def _leaves() -> Iterator[tuple[Path, Any]]:
+    """Yield (path, schema) of every value that is not itself an object with named properties."""
+    for path, schema in _objects():
+        for name, inner in schema["properties"].items():
+            if "properties" not in _resolved(inner) and (path, name) != ((), "global"):
+                yield (*path, name), _resolved(inner)
+
+
+def _put(values: chart.Values, path: Path, value: Any) -> chart.Values:
+    layer: Any = value
+    for name in reversed(path):
+        layer = {name: layer}
+    return chart.merged(values, layer)
+
+
+@pytest.mark.parametrize("path", [p for p, _ in _objects()], ids=lambda p: ".".join(p) or "top")
+def test_a_mistyped_name_is_refused_with_its_name_wherever_it_stands(path: Path) -> None:
+    values = _put(CASES["prod"], (*path, "mistpyed"), "x")
+    with pytest.raises(helm_python.HelmError) as refusal:
+        chart.render(values)
+    where = "/" + "/".join(path) if path else ""
+    assert f"'{where}'" in str(refusal.value)
+    assert "'mistpyed'" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"name": "fr", "secretNmae": "x"}, {"nmae": "fr"}, {"name": "Fr_1", "secretName": "x"}],
+)
+def test_a_mistyped_broker_is_refused(entry: dict[str, str]) -> None:
+    with pytest.raises(helm_python.HelmError, match=r"/brokers/0"):
+        chart.render({**CASES["prod"], "brokers": [entry]})
+
+
+@pytest.mark.parametrize("path", [p for p, _ in _leaves()], ids=".".join)
+def test_no_value_can_be_taken_away(path: Path) -> None:
+    # `--set path=null` removes a default; a template would stumble over it somewhere.
+    if path[-1] in ("requests", "limits", "ephemeral-storage") or path[-2:-1] == ("settings",):
+        return
+    with pytest.raises(helm_python.HelmError, match=path[-1]):
+        chart.render(_put(CASES["gateway"], path, None))
+
+
+def test_every_value_in_values_yaml_is_in_the_schema_and_the_other_way_round() -> None:
+    for path, schema in _objects():
+        if not path or path[-1] in ("settings", "requests", "limits"):
+            continue
+        held = functools.reduce(lambda d, name: d[name], path, DEFAULTS)
+        assert set(held) == set(schema["properties"]), path
+    assert set(DEFAULTS) | {"global"} == set(SCHEMA["properties"])
+
+
+def test_every_block_of_values_is_explained() -> None:
+    lines = (chart.CHART / "values.yaml").read_text("utf-8").splitlines()
+    starts = [n for n, line in enumerate(lines) if re.match(r"[a-zA-Z]+:", line)]
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        explained = lines[start - 1].startswith("#") or any(
+            line.startswith("  #") for line in lines[start:end]
+        )
+        assert explained, lines[start]
+
+
+#: Values to try, one of which every kind of leaf takes.
+CANDIDATES: list[Any] = [
+    True, False, 3, 5, 17, 1999, 20000, "other", "5Gi", "7Gi", "2h", "9m", "9m0", "32KB", "2gb",
+    "eu-west-1", "other.example.int", "sha256:" + "0" * 64, "https://other.example.int/x",
+    "https://other.example.int", "1,2",
+    "redis-stream:other", "redis://other.example.int:6379/3", "s3://other/x", "file:///srv/other",
+    "int-other-global-cache", "registry.other.int/x:1.2", {"other": "x"}, ["10.9.0.0/16"],
+    ["other"],
+    ["eipalloc-0f"], ["subnet-0f"], [8884],
+    [{"key": "other", "operator": "Exists"}], [{"name": "other", "secretName": "other"}],
+]  # fmt: skip
+
+
+def _others(schema: Any, current: Any) -> list[Any]:
+    if "enum" in schema:
+        return [choice for choice in schema["enum"] if choice != current]
+    full = {**schema, "definitions": SCHEMA["definitions"]}
+    validator = jsonschema.Draft7Validator(full)
+    return [c for c in CANDIDATES if c != current and validator.is_valid(c)]
+
+
+@functools.cache
+def _all_values(name: str) -> chart.Values:
+    return chart.merged(DEFAULTS, CASES[name])
+
+
+def _rendered_or_refused(values: chart.Values) -> dict[str, str] | str:
+    try:
+        return chart.render(values)
+    except helm_python.HelmError as refusal:
+        return str(refusal)
+
+
+@functools.cache
+def _before(name: str) -> dict[str, str]:
+    return chart.render(_all_values(name))
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"), [pytest.param(p, s, id=".".join(p)) for p, s in _leaves()]
+)
+def test_every_value_does_something(path: Path, schema: Any) -> None:
+    """Changes what is rendered, or contradicts another value, in one of the reviewed cases."""
+    for name in ("on-premises", "prod", "in-cluster", "gateway", "dev"):
+        values = _all_values(name)
+        current = functools.reduce(
+            lambda d, step: d.get(step) if isinstance(d, dict) else None,  # type: ignore[arg-type, return-value]
+            path,
+            values,
+        )
+        before = _before(name)
+        for other in _others(schema, current)[:3]:
+            after = _rendered_or_refused(_put(values, path, other))
+            if isinstance(after, str):
+                # Refused, because it contradicts another value: by one of our checks.
+                assert "/checks.yaml" in after
+                return
+            if after != before:
+                return
+    pytest.fail(f"{'.'.join(path)} is used nowhere")
+
+
+CONTRADICTIONS = [
+    ({"registry": {"secretName": "x"}}, "registry.secretName and registry.secretArn"),
+    ({"registry": {"secretArn": ""}}, "registry.secretName or registry.secretArn"),
+    ({"registry": {"url": ""}}, "registry.url"),
+    ({"broker": {"secretName": "x"}}, "broker.secretName and broker.secretArn"),
+    ({"broker": {"secretArn": ""}}, "broker.secretName or broker.secretArn"),
+    ({"broker": {"enabled": False}}, "broker.secretArn"),
+    ({"broker": {"certificateArn": ""}}, "broker.certificateArn"),
+    ({"broker": {"replicas": 2}}, "broker.replicas"),
+    ({"broker": {"tls": {"mode": "secret"}}}, "broker.tls.secretName"),
+    ({"broker": {"tls": {"mode": "certManager"}}}, "broker.tls.issuer.name"),
+    ({"brokers": [{"name": "fr"}]}, "brokers: fr: secretName or secretArn"),
+    ({"brokers": [{"name": "fr", "secretArn": "a", "secretName": "b"}]}, "brokers: fr: secretName"),
+    ({"brokers": [{"name": "fr", "secretArn": "a"}] * 2}, "brokers: fr is there twice"),
+    ({"queue": {"deadLetterUrl": "redis-stream:dead"}}, "queue.url and queue.deadLetterUrl"),
+    ({"aws": {"region": ""}}, "aws.region"),
+    ({"store": {"endpointUrl": "https://x.example.int"}}, "store.endpointUrl"),
+    ({"store": {"url": "file:///srv/x"}, "domain": {"data": ""}}, "domain.data"),
+    ({"domain": {"metrics": ""}}, "domain.metrics"),
+    ({"web": {"mode": "gateway"}}, "web.gateway.name"),
+    ({"manager": {"autoscaling": {"min": 30}}}, "manager.autoscaling.min"),
+    ({"redis": {"enabled": True}}, "registry.url must be redis://wis2-redis:6379"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), CONTRADICTIONS, ids=lambda v: str(v)[:50])
+def test_values_that_contradict_each_other_are_refused(change: chart.Values, message: str) -> None:
+    with pytest.raises(helm_python.HelmError) as refusal:
+        chart.render(chart.merged(CASES["prod"], change))
+    assert message in str(refusal.value)
+
+
+def test_nothing_is_deployed_by_default() -> None:
+    with pytest.raises(helm_python.HelmError, match="centreId"):
+        chart.render({})
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("registry", "url"), "rediss://:hunter2@redis.example.int:6379"),
+        (("registry", "url"), "rediss://user:hunter2@redis.example.int:6379"),
+        (("queue", "url"), "https://user:hunter2@sqs.example.int/q"),
+        (("store", "dataBaseUrl"), "https://user:hunter2@data.example.int"),
+    ],
+)
+def test_a_password_in_a_url_is_refused(path: Path, value: str) -> None:
+    with pytest.raises(helm_python.HelmError, match="/" + "/".join(path)):
+        chart.render(_put(CASES["prod"], path, value))
+
+
+def test_what_terraform_puts_out_is_taken() -> None:
+    # Only with what is not Terraform's to know: the Global Brokers and how TLS ends.
+    values = chart.merged(chart.HELM_VALUES, chart.BROKERS, {"broker": {"tls": {"mode": "acm"}}})
+    assert chart.manifests(values)
+
+
+LEAVES = [(p, s) for p, s in _leaves() if "settings" not in p and p != ("networkPolicy", "enabled")]
+
+
+@st.composite
+def _changed_values(draw: st.DrawFn) -> chart.Values:
+    values = copy.deepcopy(CASES[draw(st.sampled_from(sorted(CASES)))])
+    for index in draw(st.lists(st.integers(0, len(LEAVES) - 1), min_size=1, max_size=8)):
+        path, schema = LEAVES[index]
+        choices = _others(schema, None)
+        if choices:
+            values = _put(values, path, draw(st.sampled_from(choices)))
+    return values
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(values=_changed_values())
+def test_any_values_are_refused_by_name_or_make_valid_and_safe_objects(values: Any) -> None:
+    rendered = _rendered_or_refused(values)
+    if isinstance(rendered, str):
+        # A check of ours: never a template that stumbles.
+        assert "/checks.yaml" in rendered
+        assert "nil pointer" not in rendered
+        assert "wrong type" not in rendered
+        return
+    objects = chart.manifests(values)
+    chart.by_id(objects)
+    for manifest in objects:
+        assert kubernetes_schemas.problems(manifest, "1.34") == []
+    policies = [m for m in objects if m["kind"] == "NetworkPolicy"]
+    for item, template in chart.pod_specs(objects):
+        assert problems_of_privilege(template) == []
+        component = template["metadata"]["labels"]["app.kubernetes.io/component"]
+        assert any(p["metadata"]["name"] == f"wis2-{component}" for p in policies), item
