@@ -23,3 +23,5 @@ done
 compile dev pyproject.toml --group dev requirements/build.in
 # What `make deploy` needs on the operator's machine.
 compile deploy deploy/requirements.in
+# What scans terraform/; terraform/check.sh installs the lock of it.
+compile checkov requirements/checkov.in

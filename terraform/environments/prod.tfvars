@@ -19,6 +19,7 @@ metrics_domain   = "wis2-metrics.example.org"
 # One NAT gateway and one broker address in each zone. Nodes admit us by these addresses, so no
 # plan may destroy them.
 vpc_cidr             = "10.64.0.0/16"
+availability_zones   = ["eu-west-3a", "eu-west-3b", "eu-west-3c"]
 one_nat_gateway      = false
 broker_address_count = 3
 protect_addresses    = true

@@ -8,7 +8,7 @@ locals {
   makes_vpc    = var.existing_vpc_id == null
   makes_bucket = var.existing_bucket_name == null
 
-  zones     = length(var.availability_zones) > 0 ? var.availability_zones : slice(data.aws_availability_zones.available.names, 0, 3)
+  zones     = length(var.availability_zones) > 0 ? var.availability_zones : slice(sort(data.aws_availability_zones.all.names), 0, 3)
   nat_count = local.makes_vpc ? (var.one_nat_gateway ? 1 : 3) : 0
 
   vpc_id             = local.makes_vpc ? module.network[0].vpc_id : var.existing_vpc_id
@@ -26,8 +26,10 @@ locals {
 
 data "aws_partition" "current" {}
 
-data "aws_availability_zones" "available" {
-  state = "available"
+# By name and not by state: a zone in trouble must not make a plan that moves subnets.
+data "aws_availability_zones" "all" {
+  #checkov:skip=CKV_AWS_394:The first three by name; new zones sort behind them, and availability_zones pins them.
+  all_availability_zones = true
 
   # No local zones.
   filter {

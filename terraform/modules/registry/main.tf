@@ -7,6 +7,7 @@ locals {
 }
 
 resource "aws_elasticache_replication_group" "this" {
+  #checkov:skip=CKV2_AWS_50:On from two nodes on; dev has one (node_count).
   #checkov:skip=CKV_AWS_31:Authentication is by the user group; auth_token would put the password into the state.
   replication_group_id = var.name
   description          = "Registry of the WIS2 Global Cache ${var.name}"

@@ -87,6 +87,7 @@ resource "aws_cloudfront_cache_policy" "this" {
 
 # The data come from strangers: a browser runs nothing of it.
 resource "aws_cloudfront_response_headers_policy" "this" {
+  #checkov:skip=CKV_AWS_259:HSTS is set, for this name; preloading is for the owner of the whole domain to decide.
   name    = var.name
   comment = "Data items are never run by a browser"
 

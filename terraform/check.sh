@@ -1,0 +1,141 @@
+#!/bin/sh
+# Every check of terraform/, without an AWS account and without touching one.
+#   terraform/check.sh                all of them
+#   terraform/check.sh tfvars FILE…   only: does each name in these files exist? (make deploy asks)
+# The provider comes from TF_PLUGIN_DIR, from /opt/tf-plugins where that is, or by `terraform init`.
+# Exit code 0: all passed, or skipped, loudly, because Terraform or the provider is not there;
+# REQUIRE_TERRAFORM=1 makes the latter a failure.
+set -eu
+cd "$(dirname "$0")"
+
+say() { printf '  terraform: %s\n' "$*" >&2; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+skip() {
+    [ -z "${REQUIRE_TERRAFORM:-}" ] || fail "$1"
+    printf '\n*** SKIPPED: %s\n*** %s\n\n' "$1" "The Terraform code was NOT checked." >&2
+    exit 0
+}
+
+# Terraform only warns of a name that no variable has: what is mistyped would keep its default.
+names_in() {
+    awk '{
+        gsub(/"([^"\\]|\\.)*"/, "")
+        sub(/(#|\/\/).*/, "")
+        if (depth == 0 && match($0, /^[ \t]*[A-Za-z_][A-Za-z0-9_-]*[ \t]*=/)) {
+            name = substr($0, RSTART, RLENGTH)
+            gsub(/[ \t=]/, "", name)
+            print name
+        }
+        depth += gsub(/[[{(]/, "") - gsub(/[]})]/, "")
+    }' "$1"
+}
+tfvars() {
+    [ -f "$1" ] || fail "$1 is not there"
+    for name in $(names_in "$1"); do
+        grep -q "^variable \"$name\" {" "$here/main/variables.tf" ||
+            fail "$1: there is no variable $name; terraform/main/variables.tf has them all"
+    done
+}
+
+here=$PWD
+if [ "${1:-}" = tfvars ]; then
+    cd "$OLDPWD"
+    shift
+    for file in "$@"; do tfvars "$file"; done
+    exit 0
+fi
+[ $# -eq 0 ] || fail "check.sh knows tfvars FILE…, and not $1"
+root=$(dirname "$here")
+
+for file in environments/*.tfvars tests/*.tfvars; do tfvars "$file"; done
+
+command -v terraform >/dev/null 2>&1 || skip "terraform is not installed (1.11 or later is wanted)"
+# One that names a file which is not there is complained of by every command.
+[ -f "${TF_CLI_CONFIG_FILE:-/}" ] || unset TF_CLI_CONFIG_FILE
+export TF_IN_AUTOMATION=1 CHECKPOINT_DISABLE=1
+# Whoever's credentials these are, no check has a use for them.
+export AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=none AWS_EC2_METADATA_DISABLED=true
+unset AWS_PROFILE AWS_SESSION_TOKEN
+
+say "format"
+terraform fmt -check -recursive -diff . || fail "terraform fmt -recursive terraform"
+
+# In a copy: neither .terraform nor lock files of a check are to lie about for `make deploy`.
+scratch=$(mktemp -d)
+passwords=""
+clean() {
+    [ -z "$passwords" ] || kill "$passwords" 2>/dev/null || true
+    rm -rf "$scratch"
+}
+trap clean EXIT
+trap 'exit 130' INT TERM
+cp -RP bootstrap environments main modules tests "$scratch/"
+rm -rf "$scratch"/*/.terraform "$scratch"/*/.terraform.lock.hcl
+cd "$scratch"
+
+plugins=${TF_PLUGIN_DIR:-}
+[ -n "$plugins" ] || [ ! -d /opt/tf-plugins ] || plugins=/opt/tf-plugins
+if [ -z "$plugins" ]; then
+    # Half a gigabyte: fetched once.
+    export TF_PLUGIN_CACHE_DIR="$root/.tools/terraform" TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE=1
+    mkdir -p "$TF_PLUGIN_CACHE_DIR"
+fi
+for module in main bootstrap; do
+    if ! terraform -chdir=$module init -backend=false -input=false -no-color \
+        ${plugins:+-plugin-dir="$plugins"} >init.log 2>&1; then
+        case $(cat init.log) in
+            *"Failed to query available provider packages"* | *"Failed to install provider"*)
+                cat init.log >&2
+                skip "the aws provider can be had neither from TF_PLUGIN_DIR nor from the network"
+                ;;
+        esac
+        cat init.log >&2
+        fail "terraform init failed in terraform/$module"
+    fi
+    say "validate $module"
+    terraform -chdir=$module validate -no-tests -no-color >validate.log || { cat validate.log >&2; exit 1; }
+done
+
+python=$root/.venv/bin/python
+[ -x "$python" ] || python=python3
+"$python" tests/support/passwords.py "$scratch/port" &
+passwords=$!
+for _ in $(seq 100); do
+    [ -f port ] && break
+    kill -0 "$passwords" 2>/dev/null || fail "tests/support/passwords.py did not start"
+    sleep 0.1
+done
+AWS_ENDPOINT_URL_SECRETS_MANAGER=http://127.0.0.1:$(cat port)
+export AWS_ENDPOINT_URL_SECRETS_MANAGER
+
+# name of the test, its variables
+run_test() {
+    say "test $1"
+    terraform -chdir=main test -no-color "-filter=tests/$1.tftest.hcl" ${2:+-var-file="$2"} >test.log 2>&1 ||
+        { grep -v '\.\.\. \(pass\|skip\)$' test.log >&2; fail "terraform test: $1"; }
+}
+run_test dev ../environments/dev.tfvars
+run_test prod ../environments/prod.tfvars
+run_test existing_vpc tests/existing_vpc.tfvars
+run_test existing_bucket tests/existing_bucket.tfvars
+run_test rejects ../environments/prod.tfvars
+run_test modules
+say "test bootstrap"
+terraform -chdir=bootstrap test -no-color >test.log 2>&1 || { cat test.log >&2; fail "terraform test: bootstrap"; }
+
+cd "$root"
+[ -x .tools/uv/bin/uv ] || local/bootstrap.sh
+wanted=$(sha256sum <requirements/checkov.txt)
+if [ "$(cat .tools/checkov/.installed 2>/dev/null || true)" != "$wanted" ]; then
+    say "installing checkov into .tools/checkov"
+    rm -rf .tools/checkov
+    .tools/uv/bin/uv venv -q --python "$python" .tools/checkov
+    .tools/uv/bin/uv pip sync -q --python .tools/checkov/bin/python --require-hashes requirements/checkov.txt
+    printf '%s\n' "$wanted" >.tools/checkov/.installed
+fi
+say "checkov"
+# Every exception stands with its reason beside the resource: #checkov:skip=ID:reason
+(cd terraform && ../.tools/checkov/bin/checkov --directory main --directory bootstrap \
+    --framework terraform --quiet --compact --skip-download --download-external-modules false) ||
+    fail "checkov"
+say "all checks passed"
