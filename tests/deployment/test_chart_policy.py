@@ -195,6 +195,16 @@ def test_the_world_sees_tls_only(name: str) -> None:
         assert annotations[f"{prefix}-eip-allocations"] == "eipalloc-0a,eipalloc-0b,eipalloc-0c"
 
 
+def test_annotations_of_the_operator_win_over_the_charts() -> None:
+    name = "service.beta.kubernetes.io/aws-load-balancer-scheme"
+    values = chart.merged(
+        CASES["prod"], {"broker": {"service": {"annotations": {name: "internal"}}}}
+    )
+    service = chart.by_id(chart.manifests(values))[("Service", "wis2-broker-public")]
+    assert service["metadata"]["annotations"][name] == "internal"
+    assert len(service["metadata"]["annotations"]) > 5
+
+
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_there_is_no_password_anywhere(name: str) -> None:
     texts = chart.render(CASES[name])

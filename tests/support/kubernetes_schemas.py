@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 from referencing import Registry, Resource
 
 #: What the chart supports: kubeVersion in Chart.yaml and later, as far as there are schemas.
