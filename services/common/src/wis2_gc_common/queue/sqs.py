@@ -62,6 +62,12 @@ THREADS = 10
 LINGER_S = 0.1
 #: So soon after a receive that found less than ten messages the next one waits for more.
 PATIENCE_S = 0.01
+#: Visible, in flight, delayed.
+_COUNTS = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
 #: For all that `close` has to say.
 CLOSE_S = LONG_POLL_S + 5.0
 
@@ -308,25 +314,17 @@ class SqsQueue:
 
     async def depth(self) -> Depth:
         """Return how much waits, approximately. SQS does not tell the age: it is always 0."""
-        counts = (
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesNotVisible",
-            "ApproximateNumberOfMessagesDelayed",
-        )
-        answers = await asyncio.gather(
-            *(
-                self._call("get_queue_attributes", place, AttributeNames=counts)
-                for place in (self._queue, self._dead)
-            )
-        )
-        try:
-            queue, dead = (
-                [int(answer["Attributes"][name]) for name in counts] for answer in answers
-            )
-        except (KeyError, ValueError):
-            raise Unavailable("queue", f"{self._queue}: an answer without counts") from None
-        ready, in_flight, delayed = queue
+        # One after the other: what is wrong with both is then told of the queue.
+        ready, in_flight, delayed = await self._counts(self._queue)
+        dead = await self._counts(self._dead)
         return Depth(ready, in_flight, delayed, sum(dead), oldest_s=0.0)
+
+    async def _counts(self, place: Place) -> list[int]:
+        answer = await self._call("get_queue_attributes", place, AttributeNames=_COUNTS)
+        try:
+            return [int(answer["Attributes"][name]) for name in _COUNTS]
+        except (KeyError, ValueError):
+            raise Unavailable("queue", f"{place}: an answer without counts") from None
 
     async def close(self) -> None:
         """Release connections; messages still held are handed to others at once. Never raises."""

@@ -67,17 +67,17 @@ def encode_message(envelope: Envelope, *, delay_s: float = 0.0, now_ms: int = 0)
     is delayed again when it comes too early (`Arrived.early_s`).
     Raises Poison: UNEXPECTED for what no codec takes, OVERSIZE for what SQS never takes.
     """
-    whole = encode_envelope(envelope)
-    attributes = {
-        "topic": _text(envelope.topic),
-        "broker": _text(envelope.broker),
-        "arrived_ms": _number(envelope.arrived_ms),
-        "uid": _text(envelope.uid),
-    }
     body = _plain(envelope)
     if body is None:
-        body = base64.b64encode(whole).decode("ascii")
+        body = base64.b64encode(encode_envelope(envelope)).decode("ascii")
         attributes = {_ENCODING: _text(_BASE64)}
+    else:
+        attributes = {
+            "topic": _text(envelope.topic),
+            "broker": _text(envelope.broker),
+            "arrived_ms": _number(envelope.arrived_ms),
+            "uid": _text(envelope.uid),
+        }
     if envelope.attempts:
         attributes["attempts"] = _number(envelope.attempts)
     message: dict[str, Any] = {
@@ -120,7 +120,7 @@ def decode_message(message: Mapping[str, Any], *, now_ms: int) -> Arrived:
             message["ReceiptHandle"],
             max(1, int(message["Attributes"]["ApproximateReceiveCount"])),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Poison(Reason.UNEXPECTED, f"message: {type(error).__name__}") from None
     return Arrived(received, early_ms / 1000 if early_ms > _DUE_TOLERANCE_MS else 0.0)
 
@@ -143,7 +143,7 @@ def decode_dead_letter(message: Mapping[str, Any]) -> DeadLetter:
             last_error=last_error,
             died_ms=int(attributes["died_ms"] if is_ours else system["SentTimestamp"]),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Poison(Reason.UNEXPECTED, f"message: {type(error).__name__}") from None
 
 
