@@ -68,3 +68,5 @@ bench: setup ## Throughput, delay, CPU and memory of each process
 .PHONY: lock
 lock: setup ## Renew the hashed dependency locks in requirements/
 	@local/lock.sh
+
+include images/images.mk

@@ -1,0 +1,1 @@
+"""Builds the container images of the three services, and tries them out (docs/images.md)."""

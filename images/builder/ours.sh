@@ -1,0 +1,17 @@
+#!/bin/sh
+# In an image's builder, after dependencies.sh: our own packages as wheels, into /ours.
+#   ours.sh SERVICE
+set -eu
+service=$1
+root=/opt/wis2-gc
+pip="/opt/tools/bin/python -m pip"
+
+# The build tools are the locked ones in /opt/tools: nothing is fetched here.
+$pip wheel -q --disable-pip-version-check --no-index --no-deps --no-build-isolation \
+    -w /build/wheels ./services/common "./services/$service"
+$pip --python "$root/bin/python" install -q --disable-pip-version-check --no-index --no-deps \
+    --no-compile --prefix /ours /build/wheels/*.whl
+images/compile.sh /ours
+# All that was installed fits together; the lock may have been forgotten.
+PYTHONPATH=$(echo /ours/lib/python3.*/site-packages) \
+    $pip --python "$root/bin/python" check --disable-pip-version-check

@@ -1,0 +1,19 @@
+# Container images. Included by the Makefile at the root.
+
+##@ Images
+.PHONY: images lock-images test-images clean-images typecheck-images
+images: setup ## Build the three images (REGISTRY=, TAG=, BASE=; PUSH=1 pushes them)
+	@$(PY) -m images.engine -- $(PY) -m images.build $(if $(PUSH),--push)
+
+lock-images: setup ## Look up the digests of the base images, where a registry can be reached
+	@$(PY) -m images.digests
+
+test-images: setup ## Build the images and run the cache from them; skips where no engine can run
+	@$(PY) -m images.engine --try-out -- $(PY) -m pytest tests/deployment/test_images*.py
+
+clean-images: ## Remove the engine's files that `make test-images` keeps (.tools/images)
+	@rm -rf .tools/images
+
+typecheck: typecheck-images
+typecheck-images: setup
+	@$(PY) -m mypy images
