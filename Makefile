@@ -23,7 +23,8 @@ setup: ## Install what is missing (Debian packages, uv, .venv); done by the othe
 setup-sqs:
 	@local/bootstrap.sh sqs
 
-run: setup ## Run the cache on this machine, with a simulated WIS2 world, or with BROKERS='fr=mqtts://…'
+run: ## Run the cache on this machine, with a simulated WIS2 world, or with BROKERS='fr=mqtts://…'
+	@local/bootstrap.sh $(filter sqs,$(QUEUE))
 	@exec $(PY) -m local.run
 
 clean: ## Remove the state that `make run` keeps (.state, or STATE=…)
@@ -68,5 +69,7 @@ bench: setup ## Throughput, delay, CPU and memory of each process
 .PHONY: lock
 lock: setup ## Renew the hashed dependency locks in requirements/
 	@local/lock.sh
+
+include deploy/deploy.mk
 
 include images/images.mk

@@ -1,0 +1,1 @@
+"""What is behind `make deploy`: one module for each step, and the smoke test."""

@@ -1,0 +1,7 @@
+"""See `deploy.main`."""
+
+import sys
+
+from deploy.main import main
+
+sys.exit(main())

@@ -1,0 +1,123 @@
+"""What must hold before anything is touched. Reads only."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from deploy.errors import DeployError, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from deploy.session import Session
+
+Version = tuple[int, ...]
+
+#: The programs, the least version of each, and how it tells its own.
+TOOLS: dict[str, tuple[Version, tuple[str, ...]]] = {
+    "git": ((2, 25), ("git", "--version")),
+    "aws": ((2,), ("aws", "--version")),
+    "terraform": ((1, 11), ("terraform", "version", "-json")),
+    "docker": ((23,), ("docker", "version", "--format", "{{.Server.Version}}")),
+    "kubectl": ((1, 30), ("kubectl", "version", "--client", "-o", "json")),
+    "helm": ((3, 14), ("helm", "version", "--template", "{{.Version}}")),
+}
+ALL_TOOLS = tuple(TOOLS)
+
+_VERSION = re.compile(r"(\d+(?:\.\d+)+)")
+
+
+def check(session: Session, *, tools: Collection[str], wants_clean_tree: bool) -> None:
+    """Look at everything that the coming steps rely on.
+
+    Raises Refused with one line that says what to mend.
+    """
+    _check_tools(session, tools)
+    _check_account(session)
+    if "terraform" in tools:
+        _check_variables(session)
+    if wants_clean_tree and session.environment.is_guarded:
+        _check_tree(session)
+    if "kubectl" in tools and session.environment.kubeconfig.exists():
+        check_context(session)
+
+
+def version_of(text: str) -> Version:
+    """Return the first version number in what a program says of itself; empty: there is none."""
+    found = _VERSION.search(text)
+    return tuple(int(part) for part in found[1].split(".")) if found else ()
+
+
+def _check_tools(session: Session, tools: Collection[str]) -> None:
+    missing = [tool for tool in TOOLS if tool in tools and not session.commands.find(tool)]
+    if missing:
+        raise Refused(f"not installed: {', '.join(missing)}; docs/deploy.md says where from")
+    for tool in tools:
+        least, command = TOOLS[tool]
+        try:
+            version = version_of(session.commands.read(*command))
+        except DeployError as error:
+            if tool == "docker":
+                raise Refused(f"the Docker engine does not answer ({error})") from None
+            raise Refused(str(error)) from None
+        if version < least:
+            wanted, found = (".".join(map(str, v)) for v in (least, version))
+            raise Refused(f"{tool} is version {found or 'unknown'}; {wanted} or later is needed")
+
+
+def _check_account(session: Session) -> None:
+    environment = session.environment
+    try:
+        answer = session.commands.read("aws", "sts", "get-caller-identity", "--output", "json")
+    except DeployError as error:
+        raise Refused(
+            f"AWS knows no login here; `aws sso login`, or set AWS_PROFILE ({error})"
+        ) from (None)
+    account = json.loads(answer)["Account"]
+    if account != environment.account_id:
+        raise Refused(
+            f"the AWS login is for account {account}; {environment.name} belongs to "
+            f"{environment.account_id} (terraform/environments/{environment.name}.tfvars)"
+        )
+
+
+def _check_variables(session: Session) -> None:
+    """Refuse a mistyped name: Terraform would take its default."""
+    script = session.environment.root / "terraform" / "check.sh"
+    try:
+        session.commands.read(script, "tfvars", session.environment.tfvars)
+    except DeployError as error:
+        raise Refused(str(error).partition("error: ")[2] or str(error)) from None
+
+
+def _check_tree(session: Session) -> None:
+    changed = session.commands.read("git", "status", "--porcelain").splitlines()
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise Refused(
+            f"{session.environment.name} is deployed from a clean checkout only; "
+            f"commit or remove {changed[0][3:]}{more}"
+        )
+
+
+def check_context(session: Session) -> None:
+    """Hold our kubeconfig against the cluster it should be for.
+
+    Raises Refused: there is none, or its context is of another cluster.
+    """
+    environment = session.environment
+    again = f"`make deploy-kubeconfig ENV={environment.name}`"
+    if not environment.kubeconfig.exists():
+        raise Refused(f"the cluster of {environment.name} is not known here yet; first {again}")
+    view = session.commands.read(
+        "kubectl", "config", "view", "--minify", "--context", environment.cluster_name, "-o", "json"
+    )
+    contexts = json.loads(view).get("contexts") or [{}]
+    cluster = contexts[0].get("context", {}).get("cluster", "none")
+    if cluster != environment.cluster_arn:
+        raise Refused(
+            f"{environment.kubeconfig} points at {cluster}, not at {environment.cluster_arn}; "
+            f"remove the file, then {again}"
+        )

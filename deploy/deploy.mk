@@ -1,0 +1,65 @@
+# Deployment to AWS. Included by the Makefile at the root; docs/deploy.md tells it from the start.
+# CONFIRM=prod answers the question that prod asks, where nobody is there to answer.
+
+##@ Deploy
+ENV ?=
+STEP = @deploy/run.sh
+
+.PHONY: deploy deploy-check deploy-bootstrap deploy-images deploy-infra deploy-kubeconfig \
+	deploy-addons deploy-release deploy-rollout
+deploy: ## Everything below, one after the other: make deploy ENV=dev
+	$(STEP) all "$(ENV)"
+
+deploy-check: ## Look at tools, account, tree and cluster; touch nothing
+	$(STEP) check "$(ENV)"
+
+deploy-bootstrap: ## Once for an account and region: the bucket of Terraform's state
+	$(STEP) bootstrap "$(ENV)"
+
+deploy-images: ## Build the images and push them
+	$(STEP) images "$(ENV)"
+
+deploy-infra: ## Plan terraform/main and apply it (prod asks)
+	$(STEP) infra "$(ENV)"
+
+deploy-kubeconfig: ## Reach the cluster; your own kubeconfig stays as it is
+	$(STEP) kubeconfig "$(ENV)"
+
+deploy-addons: ## External Secrets, KEDA and what else the cluster lacks
+	$(STEP) addons "$(ENV)"
+
+deploy-release: ## Install or upgrade the chart; back to the one before where that fails
+	$(STEP) release "$(ENV)"
+
+deploy-rollout: ## Wait until every pod is new and ready
+	$(STEP) rollout "$(ENV)"
+
+##@ Operate
+.PHONY: smoke status logs rollback destroy
+smoke: ## Look at the deployed cache from outside (ITEM=synthetic, live or none)
+	$(STEP) smoke "$(ENV)" --item "$(ITEM)"
+
+status: ## Release, pods, listeners, managers, queue
+	$(STEP) status "$(ENV)"
+
+logs: ## Logs of all pods (PART=listener|manager|metrics|broker, SINCE=10m, FOLLOW=1)
+	$(STEP) logs "$(ENV)" --part "$(PART)" --since "$(or $(SINCE),10m)" $(if $(FOLLOW),--follow)
+
+rollback: ## Back to the release before (or REVISION=); prod asks
+	$(STEP) rollback "$(ENV)" --revision "$(REVISION)"
+
+destroy: ## Take an environment away; prod wants it typed
+	$(STEP) destroy "$(ENV)"
+
+##@ Check what deploys
+.PHONY: test-deployment costs typecheck-deploy
+test-deployment: setup ## Tests of Terraform, chart, images and `make deploy`
+	@$(PY) -m pytest tests/deployment
+	@if [ -x terraform/check.sh ]; then terraform/check.sh; else echo "SKIPPED: terraform/check.sh is not there" >&2; fi
+
+costs: setup ## Write docs/costs.md anew from docs/costs-assumptions.json
+	@$(PY) -m deploy.costs
+
+typecheck: typecheck-deploy
+typecheck-deploy: setup
+	@$(PY) -m mypy deploy

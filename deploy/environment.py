@@ -1,0 +1,136 @@
+"""One environment: what it is called, where its files are, which account it belongs to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deploy.errors import Refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Helm's release; Terraform's variable service_account_prefix must say the same.
+RELEASE = "wis2-global-cache"
+CHART = "helm/wis2-global-cache"
+SERVICES = ("listener", "manager", "metrics")
+
+_EXAMPLE_ACCOUNT = "123456789012"
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,10}[a-z0-9]", re.ASCII)
+_ASSIGNMENT = re.compile(
+    r'^(?P<name>[a-z0-9_]+)[ \t]*=[ \t]*(?:"(?P<text>[^"\\\n]*)"|(?P<word>[a-z0-9.]+))',
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The files and the account of one environment. Nothing in here touches AWS."""
+
+    name: str
+    root: Path
+    """The checkout."""
+    account_id: str
+    region: str
+    is_disposable: bool = False
+    """Whether bucket and image repositories may be destroyed with what is in them."""
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether changes want a clean tree and a confirmation: everywhere but in dev."""
+        return self.name != "dev"
+
+    @property
+    def tfvars(self) -> Path:
+        """Terraform's variables."""
+        return _tfvars(self.root, self.name)
+
+    @property
+    def values(self) -> Path:
+        """The chart's values that Terraform does not know."""
+        return _values(self.root, self.name)
+
+    @property
+    def directory(self) -> Path:
+        """What a deployment keeps on this machine; all of it can be made again."""
+        return self.root / ".deploy" / self.name
+
+    @property
+    def kubeconfig(self) -> Path:
+        """A file of our own: what the operator's kubectl points at is neither used nor changed."""
+        return self.directory / "kubeconfig"
+
+    @property
+    def images_file(self) -> Path:
+        """The digests, written by the step `images` and read by the step `release`."""
+        return self.directory / "images.json"
+
+    @property
+    def registry_host(self) -> str:
+        """Host of the account's container registry."""
+        return f"{self.account_id}.dkr.ecr.{self.region}.amazonaws.com"
+
+    @property
+    def state_bucket(self) -> str:
+        """Where Terraform keeps the state, as terraform/bootstrap names it."""
+        return f"wis2-gc-state-{self.account_id}-{self.region}"
+
+    @property
+    def cluster_name(self) -> str:
+        """As terraform/main names it."""
+        return f"wis2-gc-{self.name}"
+
+    @property
+    def cluster_arn(self) -> str:
+        """By this name the AWS CLI writes the cluster into a kubeconfig."""
+        return f"arn:aws:eks:{self.region}:{self.account_id}:cluster/{self.cluster_name}"
+
+
+def open_environment(root: Path, name: str) -> Environment:
+    """Return the environment `name` of this checkout.
+
+    Raises Refused: no name, an unknown one, or files that contradict it.
+    """
+    known = sorted(path.stem for path in (root / "terraform" / "environments").glob("*.tfvars"))
+    choices = " or ".join(f"ENV={each}" for each in known) or "a file in terraform/environments"
+    if not name:
+        raise Refused(f"say which environment: {choices}")
+    if not _NAME.fullmatch(name) or name not in known:
+        raise Refused(f"there is no environment {name!r}: {choices}")
+    if not _values(root, name).is_file():
+        raise Refused(f"{CHART}/values/{name}.yaml is missing: the chart's values of {name}")
+    tfvars = assignments(_tfvars(root, name).read_text(encoding="utf-8"))
+    where = f"terraform/environments/{name}.tfvars"
+    for variable in ("environment", "account_id", "region"):
+        if not tfvars.get(variable):
+            raise Refused(f"{where} sets no {variable}")
+    if tfvars["environment"] != name:
+        raise Refused(f'{where} says environment = "{tfvars["environment"]}"')
+    if tfvars["account_id"] == _EXAMPLE_ACCOUNT:
+        raise Refused(f"{where} still holds the example's account {_EXAMPLE_ACCOUNT}; put in yours")
+    if tfvars.get("service_account_prefix", RELEASE) != RELEASE:
+        raise Refused(f"{where}: service_account_prefix must be {RELEASE}, the name of the release")
+    return Environment(
+        name=name,
+        root=root,
+        account_id=tfvars["account_id"],
+        region=tfvars["region"],
+        is_disposable=tfvars.get("disposable") == "true",
+    )
+
+
+def assignments(text: str) -> dict[str, str]:
+    """Return the texts, numbers and truths that a tfvars file assigns, each on one line."""
+    return {
+        match["name"]: match["word"] if match["text"] is None else match["text"]
+        for match in _ASSIGNMENT.finditer(text)
+    }
+
+
+def _tfvars(root: Path, name: str) -> Path:
+    return root / "terraform" / "environments" / f"{name}.tfvars"
+
+
+def _values(root: Path, name: str) -> Path:
+    return root / CHART / "values" / f"{name}.yaml"

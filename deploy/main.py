@@ -1,0 +1,161 @@
+"""`python -m deploy STEP --env dev`: what the Makefile's group "Deploy" calls."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploy import cluster, destroy, images, infrastructure, release, smoke_step
+from deploy.checks import ALL_TOOLS, check
+from deploy.commands import Commands
+from deploy.environment import open_environment
+from deploy.errors import DeployError
+from deploy.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from deploy.smoke.rollouts import Workloads
+
+ROOT = Path(__file__).resolve().parent.parent
+_CLUSTER_TOOLS = ("aws", "terraform", "kubectl", "helm")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One target of the Makefile."""
+
+    run: Callable[[Session], None]
+    tools: tuple[str, ...]
+    meaning: str
+    wants_clean_tree: bool = False
+    """What is deployed is what a commit says, in all environments but dev."""
+
+
+def _steps(
+    options: argparse.Namespace, workloads: Callable[[Session, str], Workloads]
+) -> dict[str, Step]:
+    def rollouts(session: Session) -> None:
+        smoke_step.wait_for_rollouts(session, workloads)
+
+    def smoke(session: Session) -> None:
+        smoke_step.run_smoke_test(session, workloads, options.item)
+
+    def roll_back(session: Session) -> None:
+        release.roll_back(session, options.revision)
+        rollouts(session)
+
+    def logs(session: Session) -> None:
+        release.logs(
+            session, component=options.part, since=options.since, is_following=options.follow
+        )
+
+    def nothing(session: Session) -> None:
+        session.say(f"ready to deploy {session.environment.name}")
+
+    cloud = ("git", "aws", "terraform")
+    return {
+        "check": Step(nothing, ALL_TOOLS, "look at tools, account, tree; touch nothing", True),
+        "bootstrap": Step(infrastructure.bootstrap, cloud, "make the bucket of the state, once"),
+        "images": Step(
+            images.build_and_push, (*cloud, "docker"), "build and push the images", True
+        ),
+        "infra": Step(infrastructure.apply, cloud, "plan and apply terraform/main", True),
+        "kubeconfig": Step(cluster.write_kubeconfig, ("aws", "kubectl"), "reach the cluster"),
+        "addons": Step(
+            cluster.install_add_ons, _CLUSTER_TOOLS, "install what the cache needs around it"
+        ),
+        "release": Step(
+            release.release, ("git", *_CLUSTER_TOOLS), "install or upgrade the chart", True
+        ),
+        "rollout": Step(rollouts, _CLUSTER_TOOLS, "wait until all pods are new and ready"),
+        "smoke": Step(smoke, _CLUSTER_TOOLS, "look at the cache from outside"),
+        "status": Step(release.status, _CLUSTER_TOOLS, "release, pods, listeners, queue"),
+        "logs": Step(logs, _CLUSTER_TOOLS, "logs of all pods, or of PART="),
+        "rollback": Step(roll_back, _CLUSTER_TOOLS, "back to the release before, or REVISION="),
+        "destroy": Step(destroy.destroy, _CLUSTER_TOOLS, "take the environment away"),
+    }
+
+
+#: `make deploy`, in this order.
+ALL = ("check", "images", "infra", "kubeconfig", "addons", "release", "rollout", "smoke")
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    root: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+    ask: Callable[[str], str] | None = None,
+    workloads: Callable[[Session, str], Workloads] = smoke_step.open_workloads,
+) -> int:
+    """Run one step, or all; return the exit code.
+
+    `ask` None: the operator is asked where standard input is a terminal.
+    """
+    variables = dict(os.environ if environment is None else environment)
+    parser = argparse.ArgumentParser(prog="deploy", description=__doc__)
+    parser.add_argument("step", metavar="STEP", help="all, or one of its steps")
+    parser.add_argument("--env", default="", help="environment: dev, prod")
+    parser.add_argument("--revision", default="", help="rollback: which release; default: before")
+    parser.add_argument("--part", default="", help="logs: listener, manager, metrics, broker")
+    parser.add_argument("--since", default="10m", help="logs: how far back")
+    parser.add_argument("--follow", action="store_true", help="logs: go on")
+    parser.add_argument("--item", default="", help="smoke: synthetic, live or none")
+    options = parser.parse_args(argv)
+    steps = _steps(options, workloads)
+    names = ALL if options.step == "all" else (options.step,)
+    if options.step not in (*steps, "all"):
+        parser.error(f"no such step: {options.step}")
+    if ask is None and sys.stdin.isatty():
+        ask = input
+    try:
+        session = _open_session(root, options.env, variables, ask)
+        first = steps["check"] if len(names) > 1 else steps[names[0]]
+        check(session, tools=first.tools, wants_clean_tree=first.wants_clean_tree)
+        # Nothing is written before the checks; what is, is the operator's alone.
+        session.environment.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for number, name in enumerate(names, start=1):
+            if len(names) > 1:
+                session.say(f"\n[{number}/{len(names)}] {name}: {steps[name].meaning}")
+            steps[name].run(session)
+    except DeployError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nstopped; the step can be repeated", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _open_session(
+    root: Path, name: str, variables: dict[str, str], ask: Callable[[str], str] | None
+) -> Session:
+    found = open_environment(root, name)
+    commands = Commands(
+        environment={
+            **variables,
+            # One data directory for each environment: their states cannot be mixed up.
+            "TF_DATA_DIR": str(found.directory / "terraform"),
+            "TF_IN_AUTOMATION": "1",
+            "KUBECONFIG": str(found.kubeconfig),
+            "AWS_PAGER": "",
+        },
+        directory=root,
+        say=_say,
+    )
+    return Session(
+        environment=found,
+        commands=commands,
+        say=_say,
+        ask=ask,
+        confirmation=variables.get("CONFIRM", ""),
+    )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,250 @@
+"""The Helm release: brings it, takes it back, shows it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from deploy.checks import check_context
+from deploy.cluster import apply_manifests
+from deploy.environment import CHART, RELEASE, SERVICES
+from deploy.errors import DeployError, Refused
+from deploy.terraform import Terraform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deploy.session import Session
+    from deploy.terraform import Outputs
+
+_TIMEOUT = "15m"
+#: The class of the broker's load balancer follows from who makes load balancers.
+_LOAD_BALANCER_CLASSES = {"auto": "eks.amazonaws.com/nlb", "node_groups": "service.k8s.aws/nlb"}
+_SELECTOR = f"app.kubernetes.io/instance={RELEASE}"
+COMPONENTS = ("listener", "manager", "metrics", "broker")
+#: How terraform/modules/secrets names the secrets of the Global Brokers' logins.
+_GLOBAL_BROKER = "global-broker-"
+_EMPTY_CHARS = 2
+_REFRESH_S = 60.0
+_POLL_S = 1.0
+
+
+def release(session: Session) -> None:
+    """Install or upgrade the chart; where that fails, Helm brings the one before back."""
+    check_context(session)
+    environment = session.environment
+    outputs = Terraform(session).outputs()
+    revision = _secrets_revision(session, outputs)
+    own = own_values(digests=_digests(session), compute=outputs.compute, secrets_revision=revision)
+    from_terraform = environment.directory / "helm-values.json"
+    from_deploy = environment.directory / "deploy-values.json"
+    told = {"brokers": brokers_of(outputs.secret_names), **outputs.helm_values}
+    _check_logins(session, outputs.secret_names)
+    for path, values in ((from_terraform, told), (from_deploy, own)):
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    apply_manifests(session, "namespace", (namespace_manifest(outputs.namespace),))
+    _refresh_secrets(session, outputs.namespace, revision)
+    commit = session.commands.read("git", "rev-parse", "--short=12", "HEAD")
+    session.commands.run(
+        *_helm(session), "upgrade", "--install", RELEASE, CHART,
+        "--namespace", outputs.namespace, "--atomic", "--timeout", _TIMEOUT,
+        "--history-max", "10", "--description", f"{environment.name} {commit}",
+        "--values", from_terraform, "--values", environment.values, "--values", from_deploy,
+    )  # fmt: skip
+
+
+def brokers_of(secret_names: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the chart's `brokers` from the secrets that Terraform made for their logins.
+
+    A list `brokers` in values/{environment}.yaml replaces it.
+    """
+    return [
+        {"name": name.removeprefix(_GLOBAL_BROKER), "secretArn": secret}
+        for name, secret in sorted(secret_names.items())
+        if name.startswith(_GLOBAL_BROKER)
+    ]
+
+
+def own_values(
+    *, digests: Mapping[str, str], compute: str, secrets_revision: str
+) -> dict[str, Any]:
+    """Return the values that only a deployment knows; they win over all others."""
+    return {
+        "image": {"digests": dict(digests)},
+        "broker": {"service": {"loadBalancerClass": _LOAD_BALANCER_CLASSES[compute]}},
+        "secrets": {"revision": secrets_revision},
+    }
+
+
+def namespace_manifest(namespace: str) -> dict[str, Any]:
+    """Return the namespace: what is no ordinary pod does not get in."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": namespace,
+            "labels": {
+                "pod-security.kubernetes.io/enforce": "baseline",
+                "pod-security.kubernetes.io/warn": "restricted",
+            },
+        },
+    }
+
+
+def roll_back(session: Session, revision: str) -> None:
+    """Go back to `revision`, or to the one before; the infrastructure stays as it is."""
+    check_context(session)
+    if revision and not revision.isdecimal():
+        raise Refused(f"REVISION={revision} is no number; `make status` lists them")
+    namespace = Terraform(session).outputs().namespace
+    session.commands.run(
+        *_helm(session), "history", RELEASE, "--namespace", namespace, "--max", "5"
+    )
+    if session.environment.is_guarded:
+        target = f"revision {revision}" if revision else "the revision before"
+        session.confirm(
+            f"{RELEASE} on {session.environment.name} goes back to {target}",
+            word=session.environment.name,
+        )
+    # 0 means: the one before.
+    session.commands.run(
+        *_helm(session), "rollback", RELEASE, revision or "0", "--namespace", namespace,
+        "--wait", "--timeout", _TIMEOUT, "--cleanup-on-fail",
+    )  # fmt: skip
+
+
+def status(session: Session) -> None:
+    """Show the release, its workloads and pods, and what the cache says of itself."""
+    check_context(session)
+    outputs = Terraform(session).outputs()
+    namespace = outputs.namespace
+    run = session.commands.run
+    run(*_helm(session), "history", RELEASE, "--namespace", namespace, "--max", "5")
+    run(
+        *_kubectl(session, namespace), "get", "deployment,statefulset,hpa,pod",
+        "-l", _SELECTOR, "-o", "wide",
+    )  # fmt: skip
+    # The manager's role may read the queue, and its settings name registry and queue.
+    run(
+        *_kubectl(session, namespace), "exec", f"deploy/{RELEASE}-manager", "-c", "manager", "--",
+        "wis2-gc", "status", codes=(0, 1),
+    )  # fmt: skip
+    session.say(f"egress addresses: {', '.join(outputs.egress_addresses) or 'none'}")
+    session.say(f"broker addresses: {', '.join(outputs.broker_addresses) or 'none'}")
+    session.say(f"status page: https://{outputs.helm_values['domain']['metrics']}/")
+
+
+def logs(session: Session, *, component: str, since: str, is_following: bool) -> None:
+    """Show the pods' logs, of one component or of all."""
+    if component and component not in COMPONENTS:
+        raise Refused(f"PART={component} is none of {', '.join(COMPONENTS)}")
+    check_context(session)
+    namespace = Terraform(session).outputs().namespace
+    selector = _SELECTOR + (f",app.kubernetes.io/component={component}" if component else "")
+    session.commands.run(
+        *_kubectl(session, namespace), "logs", "-l", selector, "--all-containers", "--prefix",
+        "--tail=-1", f"--since={since}", "--max-log-requests=50",
+        *(("--follow",) if is_following else ()),
+    )  # fmt: skip
+
+
+def uninstall(session: Session, namespace: str) -> None:
+    """Take the release away, and what Kubernetes made in AWS for it: its load balancers."""
+    session.commands.run(
+        *_helm(session), "uninstall", RELEASE, "--namespace", namespace,
+        "--ignore-not-found", "--wait", "--timeout", _TIMEOUT,
+    )  # fmt: skip
+
+
+def _digests(session: Session) -> dict[str, str]:
+    path = session.environment.images_file
+    again = f"`make deploy-images ENV={session.environment.name}`"
+    if not path.is_file():
+        raise DeployError(f"no image was pushed from here yet; first {again}")
+    noted = json.loads(path.read_text(encoding="utf-8"))
+    commit = session.commands.read("git", "rev-parse", "HEAD")
+    tag = str(noted["tag"])
+    if not commit.startswith(tag.split("-", 1)[0]):
+        raise DeployError(f"the images pushed last are of commit {tag}, not of this one; {again}")
+    return {service: str(noted["digests"][service]) for service in SERVICES}
+
+
+def _check_logins(session: Session, secret_names: Mapping[str, str]) -> None:
+    """Refuse logins that nobody put in yet; a listener would wait for one until Helm gives up.
+
+    Only the length of a secret is printed.
+    """
+    for broker in brokers_of(secret_names):
+        secret = broker["secretArn"]
+        length = session.commands.read(
+            *("aws", "secretsmanager", "get-secret-value", "--region", session.environment.region),
+            *("--secret-id", secret, "--query", "length(SecretString)", "--output", "text"),
+        )
+        if length.isdecimal() and int(length) <= _EMPTY_CHARS:
+            raise DeployError(
+                f"the secret {secret} is still empty; put "
+                '{"url": "mqtts://user:password@host:8883"} into it (docs/deploy.md)'
+            )
+
+
+def _secrets_revision(session: Session, outputs: Outputs) -> str:
+    """Return a text that changes when a secret does. The secrets themselves are not read."""
+    region = session.environment.region
+    query = "Versions[?contains(VersionStages, 'AWSCURRENT')].VersionId"
+    versions = [
+        session.commands.read(
+            *("aws", "secretsmanager", "list-secret-version-ids", "--region", region),
+            *("--secret-id", name, "--query", query, "--output", "text"),
+        )
+        for name in sorted(outputs.secret_names.values())
+    ]
+    return hashlib.sha256("\n".join(versions).encode()).hexdigest()[:16]
+
+
+def _refresh_secrets(session: Session, namespace: str, revision: str) -> None:
+    """Have External Secrets fetch now: the pods that roll shall find the new secret.
+
+    Without it they would wait for the next refresh, up to an hour. Nothing to do at the first
+    installation.
+    """
+    # Kubernetes tells whole seconds.
+    started = datetime.fromtimestamp(int(session.now()), UTC)
+    kubectl = _kubectl(session, namespace)
+    if not _refresh_times(session, namespace):
+        return
+    session.commands.run(
+        *kubectl, "annotate", "externalsecret", "-l", _SELECTOR, "--overwrite",
+        f"force-sync={revision}-{int(session.now())}",
+    )  # fmt: skip
+    deadline = session.now() + _REFRESH_S
+    while any(at < started for at in _refresh_times(session, namespace)):
+        if session.now() > deadline:
+            raise DeployError(
+                f"External Secrets fetched nothing for {_REFRESH_S:.0f} s; "
+                f"`kubectl -n {namespace} describe externalsecret` says why"
+            )
+        session.sleep(_POLL_S)
+
+
+def _refresh_times(session: Session, namespace: str) -> list[datetime]:
+    """Return when each of our ExternalSecrets was fetched last; never: the year 1."""
+    answer = session.commands.read(
+        *_kubectl(session, namespace), "get", "externalsecret", "-l", _SELECTOR, "-o", "json"
+    )
+    never = datetime.min.replace(tzinfo=UTC)
+    return [
+        datetime.fromisoformat(time)
+        if (time := item.get("status", {}).get("refreshTime"))
+        else never
+        for item in json.loads(answer)["items"]
+    ]
+
+
+def _helm(session: Session) -> tuple[str, ...]:
+    return ("helm", "--kube-context", session.environment.cluster_name)
+
+
+def _kubectl(session: Session, namespace: str) -> tuple[str, ...]:
+    return ("kubectl", "--context", session.environment.cluster_name, "-n", namespace)

@@ -1,0 +1,146 @@
+"""What the world gets over MQTT: the public account of our broker."""
+
+from __future__ import annotations
+
+import queue
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from deploy.smoke.waiting import NotYet
+from deploy.smoke.web import demand_tls
+from wis2_gc_common.settings import parse_broker_url
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from wis2_gc_common.settings import BrokerUrl
+
+TOPICS = "cache/a/wis2/#"
+_TIMEOUT_S = 20
+#: Beyond it the oldest are of no interest: the test looks for one message.
+_MAX_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as a subscriber gets it."""
+
+    topic: str
+    payload: bytes
+
+
+class Subscriber:
+    """A subscription to `topics` with the account in the URL.
+
+    Raises NotYet from `__enter__`: not reachable, refused, or not over TLS.
+    """
+
+    def __init__(self, url: str, *, topics: str = TOPICS, ca_file: str | None = None) -> None:
+        self._url = url
+        self._topics = topics
+        self._broker = parse_broker_url(url)
+        self._events: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self._messages: queue.Queue[Message] = queue.Queue(_MAX_KEPT)
+        self._client = _client(self._broker, ca_file)
+        self._client.on_connect = lambda _c, _d, _f, code, _p: self._events.put(("connect", code))
+        self._client.on_connect_fail = lambda _c, _d: self._events.put(("fail", None))
+        self._client.on_subscribe = lambda _c, _d, _m, codes, _p: self._events.put(
+            ("subscribe", codes[0])
+        )
+        self._client.on_message = self._keep
+
+    def __enter__(self) -> Self:
+        demand_tls(self._url, "wss" if self._broker.is_websocket else "mqtts")
+        try:
+            self._connect()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave. Never raises."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def next(self, timeout_s: float) -> Message | None:
+        """Return the next message; None: none came in time."""
+        try:
+            return self._messages.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def _connect(self) -> None:
+        try:
+            self._client.connect(self._broker.host, self._broker.port, keepalive=30)
+        except (OSError, ValueError) as error:
+            raise NotYet(f"{self._broker}: {error}") from None
+        self._client.loop_start()
+        self._await("connect", "refuses the connection")
+        self._client.subscribe(self._topics, qos=1)
+        self._await("subscribe", f"refuses the subscription to {self._topics}")
+
+    def _await(self, wanted: str, problem: str) -> None:
+        try:
+            what, code = self._events.get(timeout=_TIMEOUT_S)
+        except queue.Empty:
+            raise NotYet(f"{self._broker} does not answer") from None
+        if what != wanted:
+            raise NotYet(f"{self._broker} closes the connection")
+        if code.is_failure:
+            raise NotYet(f"{self._broker} {problem}: {code}")
+
+    def _keep(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        if self._messages.full():
+            self._messages.get_nowait()
+        self._messages.put_nowait(Message(message.topic, bytes(message.payload)))
+
+
+def check_broker(url: str, *, ca_file: str | None = None) -> str:
+    """Return that the public account may subscribe, and nobody comes in without one.
+
+    Raises NotYet.
+    """
+    with Subscriber(url, ca_file=ca_file):
+        pass
+    broker = parse_broker_url(url)
+    scheme, _, rest = url.partition("://")
+    anonymous = f"{scheme}://{rest.rpartition('@')[2]}"
+    try:
+        with Subscriber(anonymous, ca_file=ca_file):
+            pass
+    except NotYet as refusal:
+        if "refuses the connection" not in str(refusal):
+            raise
+    else:
+        raise NotYet(f"{broker} lets in who has no account")
+    return f"{broker.username} may subscribe, nobody gets in without an account"
+
+
+def _client(broker: BrokerUrl, ca_file: str | None) -> mqtt.Client:
+    client = mqtt.Client(
+        CallbackAPIVersion.VERSION2,
+        protocol=mqtt.MQTTv5,
+        transport="websockets" if broker.is_websocket else "tcp",
+        reconnect_on_failure=False,
+    )
+    client.connect_timeout = _TIMEOUT_S
+    if broker.username is not None:
+        client.username_pw_set(broker.username, broker.password)
+    if broker.is_websocket:
+        client.ws_set_options(path=broker.path)
+    if broker.is_tls:
+        client.tls_set_context(ssl.create_default_context(cafile=ca_file))
+    return client

@@ -1,0 +1,101 @@
+"""What the world gets over HTTPS: the metrics and the data."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from deploy.smoke.waiting import NotYet
+
+if TYPE_CHECKING:
+    import email.message
+    from collections.abc import Mapping
+
+_TIMEOUT_S = 20
+_MAX_BYTES = 64 * 1024 * 1024
+_REPORT_BY = re.compile(r'^wmo_wis2_gc_[a-z_]+\{[^}\n]*report_by="([^"\n]*)"', re.MULTILINE)
+#: Known to the metrics service from its first moment, whatever was counted so far.
+_OURS = re.compile(r"^# TYPE wis2_gc_\w+ ", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+
+
+class Web:
+    """A client that verifies certificates and demands TLS, except from this machine itself."""
+
+    def __init__(self, *, ca_file: str | None = None) -> None:
+        self._opener = urllib.request.build_opener(
+            urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file))
+        )
+
+    def get(self, url: str) -> Answer:
+        """Return the answer. Raises NotYet: none came, or not over TLS."""
+        demand_tls(url, "https")
+        try:
+            with self._opener.open(url, timeout=_TIMEOUT_S) as response:
+                return _answer(response.status, response.headers, response.read(_MAX_BYTES))
+        except urllib.error.HTTPError as error:
+            with error:
+                return _answer(error.code, error.headers, error.read(_MAX_BYTES))
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise NotYet(f"{url}: {reason}") from None
+
+
+def demand_tls(url: str, scheme: str) -> None:
+    """Raise NotYet where `url` is without TLS and leads off this machine."""
+    parts = urlsplit(url)
+    if parts.scheme != scheme and not _is_this_machine(parts.hostname or ""):
+        raise NotYet(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]} is not {scheme}")
+
+
+def check_metrics(web: Web, url: str, centre_id: str) -> str:
+    """Return what `/metrics` has. Raises NotYet: no metrics, or another cache's."""
+    answer = web.get(url)
+    if answer.status != http.client.OK:
+        raise NotYet(f"{url} answers {answer.status}")
+    text = answer.body.decode("utf-8", "replace")
+    ours = len(_OURS.findall(text))
+    if not ours:
+        raise NotYet(f"{url} has no metrics of a Global Cache")
+    reporters = set(_REPORT_BY.findall(text))
+    if reporters - {centre_id}:
+        raise NotYet(f"{url} reports for {', '.join(sorted(reporters))}, not for {centre_id}")
+    samples = len(_REPORT_BY.findall(text))
+    return f"{ours} metrics of the service, {samples} samples of the WMO's"
+
+
+def check_data(web: Web, base_url: str) -> str:
+    """Return how the data server answers for its root: it is there, and lists nothing."""
+    answer = web.get(f"{base_url}/")
+    if answer.status >= http.client.INTERNAL_SERVER_ERROR:
+        raise NotYet(f"{base_url}/ answers {answer.status}")
+    if answer.status == http.client.OK:
+        raise NotYet(f"{base_url}/ lists what is there")
+    return f"answers, lists nothing ({answer.status})"
+
+
+def _answer(status: int, headers: email.message.Message, body: bytes) -> Answer:
+    return Answer(status, {name.lower(): value for name, value in headers.items()}, body)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,115 @@
+"""The smoke test as a step of a deployment: Terraform says what to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from deploy.checks import check_context
+from deploy.environment import RELEASE
+from deploy.errors import DeployError, Refused
+from deploy.smoke.rollouts import KubernetesWorkloads, check_rollouts
+from deploy.smoke.run import EndToEnd, Target, smoke_test
+from deploy.smoke.waiting import Failed, NotYet, Patience
+from deploy.terraform import Terraform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deploy.session import Session
+    from deploy.smoke.rollouts import Workloads
+
+#: Pods, then DNS and certificates: the first deployment takes longest.
+_PATIENCE_S = 900.0
+_PUBLIC_ACCOUNT = "everyone"
+_SEND_ONE = Path(__file__).parent / "smoke" / "send_one.py"
+_LISTENERS = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=listener"
+
+
+def open_workloads(session: Session, namespace: str) -> Workloads:
+    """Return the release's workloads in the cluster of this environment."""
+    return KubernetesWorkloads(
+        kubeconfig=session.environment.kubeconfig,
+        context=session.environment.cluster_name,
+        namespace=namespace,
+        release=RELEASE,
+    )
+
+
+def wait_for_rollouts(session: Session, workloads: Callable[[Session, str], Workloads]) -> None:
+    """Wait until every workload of the release runs as it should."""
+    check_context(session)
+    found = workloads(session, Terraform(session).outputs().namespace)
+    try:
+        detail = _patience(session).until(lambda: check_rollouts(found))
+    except Failed as failure:
+        raise DeployError(f"rollouts: {failure}") from None
+    session.say(f"ok  rollouts       {detail}")
+
+
+def run_smoke_test(
+    session: Session, workloads: Callable[[Session, str], Workloads], end_to_end: str
+) -> None:
+    """Look at the deployed cache from outside.
+
+    `end_to_end`: "" takes `synthetic` in dev and `live` elsewhere.
+    """
+    choice = end_to_end or ("live" if session.environment.is_guarded else "synthetic")
+    if choice not in get_args(EndToEnd):
+        raise Refused(f"ITEM={choice} is none of {', '.join(get_args(EndToEnd))}")
+    if choice == "synthetic" and session.environment.is_guarded:
+        raise Refused(f"nothing is made up on {session.environment.name}: ITEM=live or ITEM=none")
+    check_context(session)
+    outputs = Terraform(session).outputs()
+
+    def send(topic: str, payload: bytes) -> None:
+        _send_from_listener(session, outputs.namespace, topic, payload)
+
+    try:
+        smoke_test(
+            target_of(outputs.helm_values, cast("EndToEnd", choice)),
+            workloads=workloads(session, outputs.namespace),
+            send=send,
+            say=session.say,
+            patience=_patience(session),
+            item_timeout_s=300.0 if choice == "live" else 60.0,
+        )
+    except Failed as failure:
+        raise DeployError(f"smoke test: {failure}") from None
+    session.say(f"the smoke test of {session.environment.name} passed")
+
+
+def target_of(helm_values: dict[str, Any], end_to_end: EndToEnd) -> Target:
+    """Return what to look at, from what the chart is told."""
+    account = helm_values["broker"].get("publicAccount", _PUBLIC_ACCOUNT)
+    login = f"{account}:{account}@{helm_values['domain']['broker']}"
+    return Target(
+        centre_id=helm_values["centreId"],
+        metrics_url=f"https://{helm_values['domain']['metrics']}",
+        data_base_url=helm_values["store"]["dataBaseUrl"].rstrip("/"),
+        broker_urls=(f"mqtts://{login}:8883", f"wss://{login}:443/mqtt"),
+        end_to_end=end_to_end,
+    )
+
+
+def _send_from_listener(session: Session, namespace: str, topic: str, payload: bytes) -> None:
+    """Have a listener's pod put one notification on the queue: nobody else may."""
+    kubectl = ("kubectl", "--context", session.environment.cluster_name, "-n", namespace)
+    try:
+        pods = session.commands.read(
+            *kubectl, "get", "pod", "-l", _LISTENERS, "--field-selector=status.phase=Running",
+            "-o", "name",
+        ).split()  # fmt: skip
+        if not pods:
+            raise NotYet("no listener runs, whose pod could put an item on the queue")
+        session.commands.read(
+            *kubectl, "exec", "-i", pods[0], "-c", "listener", "--",
+            "python", "-c", _SEND_ONE.read_text(encoding="utf-8"), topic,
+            stdin=payload,
+        )  # fmt: skip
+    except DeployError as error:
+        raise NotYet(str(error)) from None
+
+
+def _patience(session: Session) -> Patience:
+    return Patience(_PATIENCE_S, sleep=session.sleep, now=session.now)

@@ -1,0 +1,588 @@
+"""`make deploy` against recording stand-ins: what it runs, in which order, and when it stops."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from deploy.main import ALL
+from tests.support.deployments import (
+    ACCOUNT,
+    COMMIT,
+    DIGESTS,
+    PASSWORD,
+    REGION,
+    REPOSITORY,
+    Deployment,
+    outputs,
+    plan,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+READS_ONLY = (
+    ("git",), ("aws", "--version"), ("aws", "sts"), ("terraform", "version"), ("docker", "version"),
+    ("kubectl", "version"), ("kubectl", "config", "view"), ("helm", "version"),
+)  # fmt: skip
+WHOLE = [
+    "terraform init",
+    "aws ecr get-login-password",
+    "docker login",
+    "docker buildx build",
+    "docker buildx build",
+    "docker buildx build",
+    "terraform init",
+    "terraform plan",
+    "terraform apply",
+    "aws eks update-kubeconfig",
+    "helm upgrade external-secrets",
+    "helm upgrade keda",
+    "helm upgrade external-dns",
+    "kubectl apply",
+    "kubectl apply",
+    "helm upgrade wis2-global-cache",
+]
+MONITORING = [*WHOLE[:13], "helm upgrade monitoring", *WHOLE[13:]]
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    # The smoke test has tests of its own; here only that it comes last.
+    monkeypatch.setattr("deploy.smoke_step.smoke_test", lambda *_args, **_options: None)
+    return Deployment(tmp_path)
+
+
+def yes(_question: str) -> str:
+    return "prod"
+
+
+def test_a_deployment_of_dev_runs_every_step_in_order_and_asks_nothing(
+    deployment: Deployment,
+) -> None:
+    ended = deployment.run("all")
+    assert ended.code == 0, ended.err
+    assert deployment.story() == WHOLE
+    headings = [line for line in ended.out.splitlines() if line.startswith("[")]
+    assert [line.split("] ")[1].split(":")[0] for line in headings] == list(ALL)
+    assert ended.out.rstrip().endswith("the smoke test of dev passed")
+
+
+def test_a_deployment_can_be_repeated_and_builds_nothing_twice(deployment: Deployment) -> None:
+    assert deployment.run("all").code == 0
+    deployment.programs.answer("terraform", "plan", code=0)
+    first = len(deployment.story())
+    ended = deployment.run("all")
+    assert ended.code == 0, ended.err
+    again = deployment.story()[first:]
+    assert "docker buildx build" not in again
+    assert "docker login" not in again
+    assert "terraform apply" not in again
+    assert again[-1] == "helm upgrade wis2-global-cache"
+    assert "nothing to change" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("failing", "last"),
+    [
+        (("docker", "login"), "docker login"),
+        (("docker", "buildx", "build"), "docker buildx build"),
+        (("terraform", "plan"), "terraform plan"),
+        (("terraform", "apply"), "terraform apply"),
+        (("aws", "eks", "update-kubeconfig"), "aws eks update-kubeconfig"),
+        (("kubectl", "get", "--raw"), "aws eks update-kubeconfig"),
+        (("helm", "upgrade", "keda"), "helm upgrade keda"),
+        (("kubectl", "apply"), "kubectl apply"),
+        (("helm", "upgrade", "wis2-global-cache"), "helm upgrade wis2-global-cache"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_it_stops_at_the_first_failure_with_one_line(
+    deployment: Deployment, failing: tuple[str, ...], last: str
+) -> None:
+    deployment.programs.answer(*failing, code=1, err="it does not work today\n")
+    ended = deployment.run("all")
+    assert ended.code == 1
+    assert deployment.story()[-1] == last
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1
+    assert "the smoke test" not in ended.out
+
+
+def test_images_are_pushed_by_commit_and_noted_by_digest(deployment: Deployment) -> None:
+    assert deployment.run("images").code == 0
+    (login,) = deployment.programs.where("docker", "login")
+    assert login.stdin == PASSWORD
+    assert login.argv[-1] == f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+    builds = deployment.programs.where("docker", "buildx", "build", "--push")
+    tag = COMMIT[:12]
+    registry = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/wis2-gc-dev"
+    assert [call.option("--tag") for call in builds] == [
+        [f"{registry}/wis2-gc-{service}:{tag}"] for service in DIGESTS
+    ]
+    assert all(call.option("--platform") == ["linux/amd64"] for call in builds)
+    noted = json.loads((deployment.root / ".deploy/dev/images.json").read_text())
+    assert noted == {"tag": tag, "digests": DIGESTS}
+
+
+def test_before_the_first_apply_only_the_repositories_are_made(deployment: Deployment) -> None:
+    deployment.programs.answer("terraform", "output", "-json", out="{}")
+    deployment.programs.answer(
+        "terraform", "output", "-json", out=json.dumps(outputs("dev")), after=" apply "
+    )
+    assert deployment.run("images").code == 0
+    (planned,) = deployment.programs.where("terraform", "plan")
+    assert planned.option("-target") == ["module.images"]
+    assert deployment.story()[:4] == [
+        "terraform init", "terraform plan", "terraform apply", "aws ecr get-login-password",
+    ]  # fmt: skip
+
+
+def test_repositories_that_the_chart_would_not_find_end_the_step(deployment: Deployment) -> None:
+    named = outputs("dev")
+    named["image_repositories"]["value"]["manager"] += "-x"
+    deployment.programs.answer("terraform", "output", "-json", out=json.dumps(named))
+    ended = deployment.run("images")
+    assert ended.code == 1
+    assert "wis2-gc-listener" in ended.err
+
+
+def test_a_dirty_tree_gets_a_tag_of_its_own_in_dev(deployment: Deployment) -> None:
+    deployment.programs.answer("git", "status", "--porcelain", out=" M services/x.py\n")
+    assert deployment.run("images").code == 0
+    build = deployment.programs.where("docker", "buildx", "build", "--push")[0]
+    assert f":{COMMIT[:12]}-dirty-2" in build.option("--tag")[0]
+
+
+def test_terraform_gets_state_variables_and_a_plan_that_is_applied_and_removed(
+    deployment: Deployment,
+) -> None:
+    assert deployment.run("infra").code == 0
+    (init,) = deployment.programs.where("terraform", "init")
+    assert init.argv[1] == "-chdir=terraform/main"
+    assert init.option("-backend-config") == [
+        f"bucket=wis2-gc-state-{ACCOUNT}-{REGION}", f"region={REGION}", "key=dev.tfstate",
+    ]  # fmt: skip
+    (planned,) = deployment.programs.where("terraform", "plan")
+    assert planned.option("-var-file") == [
+        str(deployment.root / "terraform/environments/dev.tfvars")
+    ]
+    (applied,) = deployment.programs.where("terraform", "apply")
+    assert applied.argv[-1] == planned.option("-out")[0]
+    assert not (deployment.root / ".deploy/dev/plan").exists()
+    assert applied.variables["TF_DATA_DIR"].endswith(".deploy/dev/terraform")
+
+
+def test_the_addresses_to_report_are_said(deployment: Deployment) -> None:
+    ended = deployment.run("infra")
+    assert "egress addresses: 192.0.2.1, 192.0.2.2, 192.0.2.3" in ended.out
+    assert "broker addresses: 192.0.2.11, 192.0.2.12, 192.0.2.13" in ended.out
+
+
+def test_the_operators_own_kubeconfig_is_neither_used_nor_changed(deployment: Deployment) -> None:
+    own = deployment.directory / "own"
+    own.write_text("mine")
+    assert deployment.run("all", KUBECONFIG=str(own)).code == 0
+    ours = str(deployment.root / ".deploy/dev/kubeconfig")
+    for call in deployment.programs.calls:
+        assert call.variables["KUBECONFIG"] == ours
+        if call.argv[0] == "helm" and call.has("upgrade"):
+            assert call.option("--kube-context") == ["wis2-gc-dev"]
+        if call.argv[0] == "kubectl" and not call.has("version"):
+            assert call.option("--context") == ["wis2-gc-dev"]
+    assert own.read_text() == "mine"
+    assert stat.S_IMODE((deployment.root / ".deploy/dev/kubeconfig").stat().st_mode) == 0o600
+    assert stat.S_IMODE((deployment.root / ".deploy/dev").stat().st_mode) == 0o700
+
+
+def test_the_release_takes_terraforms_values_then_ours_then_the_digests(
+    deployment: Deployment,
+) -> None:
+    assert deployment.run("all").code == 0
+    (call,) = deployment.programs.where("helm", "upgrade", "wis2-global-cache")
+    state = deployment.root / ".deploy/dev"
+    assert call.option("--values") == [
+        str(state / "helm-values.json"),
+        str(deployment.root / "helm/wis2-global-cache/values/dev.yaml"),
+        str(state / "deploy-values.json"),
+    ]
+    assert call.has("upgrade", "--install", "wis2-global-cache", "helm/wis2-global-cache",
+                    "--namespace", "wis2-gc", "--atomic")  # fmt: skip
+    told = json.loads((state / "helm-values.json").read_text())
+    assert told["centreId"] == outputs("dev")["helm_values"]["value"]["centreId"]
+    assert told["brokers"] == [
+        {"name": name, "secretArn": f"wis2-gc-dev/global-broker-{name}"}
+        for name in ("inmet-br", "meteo-fr")
+    ]
+    own = json.loads((state / "deploy-values.json").read_text())
+    assert own["image"] == {"digests": DIGESTS}
+    assert own["broker"]["service"]["loadBalancerClass"] == "eks.amazonaws.com/nlb"
+
+
+def test_a_changed_secret_rolls_the_pods_and_an_unchanged_one_does_not(
+    deployment: Deployment,
+) -> None:
+    def revision() -> str:
+        path = deployment.root / ".deploy/dev/deploy-values.json"
+        return str(json.loads(path.read_text())["secrets"]["revision"])
+
+    assert deployment.run("all").code == 0
+    first = revision()
+    assert deployment.run("release").code == 0
+    assert revision() == first
+    deployment.programs.answer(
+        "aws", "secretsmanager", "list-secret-version-ids", "wis2-gc-dev/broker", out="version-2\n"
+    )
+    assert deployment.run("release").code == 0
+    assert revision() != first
+
+
+def test_secrets_are_fetched_anew_before_the_pods_that_read_them_roll(
+    deployment: Deployment,
+) -> None:
+    assert deployment.run("all").code == 0
+    deployment.programs.forget()
+    get = ("kubectl", "get", "externalsecret")
+    old, new = ({"items": [{"status": {"refreshTime": time}}]}
+                for time in ("2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z"))  # fmt: skip
+    deployment.programs.answer(*get, out=json.dumps(old))
+    deployment.programs.answer(*get, out=json.dumps(new), after=" annotate ")
+    ended = deployment.run("release")
+    assert ended.code == 0, ended.err
+    assert deployment.story()[-2:] == ["kubectl annotate", "helm upgrade wis2-global-cache"]
+
+
+def test_a_global_broker_without_a_login_is_named_before_helm_runs(deployment: Deployment) -> None:
+    deployment.programs.answer("aws", "secretsmanager", "get-secret-value",
+                               "wis2-gc-dev/global-broker-meteo-fr", out="2\n")  # fmt: skip
+    ended = deployment.run("all")
+    assert ended.code == 1
+    assert "wis2-gc-dev/global-broker-meteo-fr is still empty" in ended.err
+    assert "helm upgrade wis2-global-cache" not in deployment.story()
+
+
+def test_a_release_wants_images_of_this_commit(deployment: Deployment) -> None:
+    assert deployment.run("kubeconfig").code == 0
+    ended = deployment.run("release")
+    assert (ended.code, "first `make deploy-images ENV=dev`" in ended.err) == (1, True)
+    assert deployment.run("images").code == 0
+    deployment.programs.answer("git", "rev-parse", "HEAD", out="f" * 40)
+    ended = deployment.run("release")
+    assert ended.code == 1
+    assert f"of commit {COMMIT[:12]}, not of this one" in ended.err
+    assert "helm upgrade wis2-global-cache" not in deployment.story()
+
+
+def test_no_secret_is_in_an_argument_or_on_the_screen(deployment: Deployment) -> None:
+    ended = deployment.run("all")
+    assert ended.code == 0
+    assert PASSWORD not in ended.out + ended.err
+    for call in deployment.programs.calls:
+        assert not any(PASSWORD in word for word in call.argv)
+
+
+def test_production_asks_with_what_will_be_done_and_a_yes_goes_on(deployment: Deployment) -> None:
+    deployment.use("prod")
+    deployment.programs.answer(
+        "terraform", "show", "-json",
+        out=plan(module__a=["create"], module__b=["update"], module__c=["delete", "create"]),
+    )  # fmt: skip
+    ended = deployment.run("all", "prod", answers=yes)
+    assert ended.code == 0, ended.err
+    (question,) = deployment.questions
+    assert "Terraform on prod: 2 to add, 1 to change, 1 to destroy" in question
+    assert "will be destroyed or replaced: module.c" in ended.out
+    assert deployment.story() == MONITORING
+
+
+def test_any_other_answer_leaves_production_as_it_is(deployment: Deployment) -> None:
+    deployment.use("prod")
+    ended = deployment.run("infra", "prod", answers=lambda _question: "yes")
+    assert ended.code == 2
+    assert "not confirmed" in ended.err
+    assert "terraform apply" not in deployment.story()
+
+
+def test_without_anybody_to_ask_production_wants_the_word_in_confirm(
+    deployment: Deployment,
+) -> None:
+    deployment.use("prod")
+    ended = deployment.run("infra", "prod")
+    assert (ended.code, "CONFIRM=prod" in ended.err) == (2, True)
+    assert "terraform apply" not in deployment.story()
+    assert deployment.run("infra", "prod", CONFIRM="dev").code == 2
+    assert deployment.run("infra", "prod", CONFIRM="prod").code == 0
+    assert deployment.story()[-1] == "terraform apply"
+
+
+def _refused(deployment: Deployment, env: str = "dev", step: str = "all") -> str:
+    """Return the one line, after nothing was touched."""
+    ended = deployment.run(step, env, answers=yes)
+    assert ended.code == 2, (ended.out, ended.err)
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1
+    assert not (deployment.root / ".deploy" / env).exists()
+    for call in deployment.programs.calls:
+        assert any(call.has(*words) for words in READS_ONLY), call.argv
+    return ended.err
+
+
+@pytest.mark.parametrize("step", ["all", "check", "images", "infra", "release", "destroy"])
+def test_a_missing_environment_is_named_with_the_choices(deployment: Deployment, step: str) -> None:
+    assert "ENV=dev or ENV=prod" in _refused(deployment, "", step)
+
+
+@pytest.mark.parametrize("env", ["production", "../dev", "Dev", "dev "])
+def test_an_unknown_environment_is_refused(deployment: Deployment, env: str) -> None:
+    assert "there is no environment" in _refused(deployment, env)
+
+
+def test_missing_programs_are_named_together(deployment: Deployment) -> None:
+    deployment.programs.remove("helm")
+    deployment.programs.remove("kubectl")
+    assert "not installed: kubectl, helm" in _refused(deployment)
+
+
+@pytest.mark.parametrize(
+    ("words", "out", "found"),
+    [
+        (("terraform", "version"), '{"terraform_version": "1.9.8"}', "terraform is version 1.9.8"),
+        (("helm", "version"), "v3.9.0", "helm is version 3.9.0"),
+        (("aws", "--version"), "aws-cli/1.45.11 Python/3.11", "aws is version 1.45.11"),
+        (("kubectl", "version"), "{}", "kubectl is version unknown"),
+    ],
+)
+def test_an_old_program_is_refused_with_its_version(
+    deployment: Deployment, words: tuple[str, ...], out: str, found: str
+) -> None:
+    deployment.programs.answer(*words, out=out)
+    assert found in _refused(deployment)
+
+
+def test_a_docker_engine_that_does_not_answer_is_said(deployment: Deployment) -> None:
+    deployment.programs.answer("docker", "version", code=1, err="Cannot connect to the daemon\n")
+    assert "the Docker engine does not answer" in _refused(deployment)
+
+
+def test_another_account_is_refused_with_both(deployment: Deployment) -> None:
+    deployment.programs.answer("aws", "sts", out='{"Account": "999999999999"}')
+    line = _refused(deployment)
+    assert "for account 999999999999" in line
+    assert ACCOUNT in line
+
+
+def test_no_login_is_said(deployment: Deployment) -> None:
+    deployment.programs.answer("aws", "sts", code=253, err="Unable to locate credentials\n")
+    assert "AWS knows no login here" in _refused(deployment)
+
+
+def test_the_examples_account_is_refused(deployment: Deployment) -> None:
+    deployment.set("terraform/environments/dev.tfvars", f'account_id  = "{ACCOUNT}"',
+                   'account_id  = "123456789012"')  # fmt: skip
+    assert "still holds the example's account" in _refused(deployment)
+
+
+def test_a_mistyped_variable_is_refused_with_its_name(deployment: Deployment) -> None:
+    deployment.set("terraform/environments/dev.tfvars", "kept_images", "kept_imagse")
+    assert "kept_imagse" in _refused(deployment)
+
+
+def test_another_release_name_in_the_variables_is_refused(deployment: Deployment) -> None:
+    deployment.set("terraform/environments/dev.tfvars", "kept_images",
+                   'service_account_prefix = "wis2"\nkept_images')  # fmt: skip
+    assert "service_account_prefix must be wis2-global-cache" in _refused(deployment)
+
+
+def test_a_dirty_tree_is_refused_in_production_and_named(deployment: Deployment) -> None:
+    deployment.programs.answer(
+        "git", "status", "--porcelain", out=" M services/manager/x.py\n?? new.txt\n"
+    )
+    line = _refused(deployment, "prod")
+    assert "services/manager/x.py and 1 more" in line
+    for step in ("images", "infra", "release"):
+        assert deployment.run(step, "prod", answers=yes).code == 2
+
+
+def test_a_kubeconfig_of_another_cluster_is_refused(deployment: Deployment) -> None:
+    assert deployment.run("kubeconfig").code == 0
+    deployment.programs.forget()
+    other = f"arn:aws:eks:{REGION}:999999999999:cluster/wis2-gc-dev"
+    deployment.programs.answer("kubectl", "config", "view", out=json.dumps(
+        {"contexts": [{"name": "wis2-gc-dev", "context": {"cluster": other}}]}))  # fmt: skip
+    for step in ("all", "addons", "release", "rollback", "status", "destroy"):
+        ended = deployment.run(step)
+        assert ended.code == 2
+        assert other in ended.err
+    assert deployment.story() == []
+
+
+@pytest.mark.parametrize(
+    "step", ["addons", "release", "rollout", "smoke", "status", "rollback", "logs"]
+)
+def test_without_a_kubeconfig_the_step_that_writes_one_is_named(
+    deployment: Deployment, step: str
+) -> None:
+    ended = deployment.run(step)
+    assert ended.code == 2
+    assert "make deploy-kubeconfig ENV=dev" in ended.err
+    assert deployment.story() == []
+
+
+def test_without_infrastructure_the_step_that_makes_it_is_named(deployment: Deployment) -> None:
+    assert deployment.run("kubeconfig").code == 0
+    deployment.programs.answer("terraform", "output", "-json", out="{}")
+    ended = deployment.run("addons")
+    assert ended.code == 1
+    assert "make deploy-infra ENV=dev" in ended.err
+
+
+def test_the_state_bucket_is_made_once(deployment: Deployment) -> None:
+    assert deployment.run("bootstrap").code == 0
+    (applied,) = deployment.programs.where("terraform", "apply")
+    assert applied.argv[1] == "-chdir=terraform/bootstrap"
+    assert applied.option("-var") == [f"account_id={ACCOUNT}", f"region={REGION}"]
+    deployment.programs.forget()
+    deployment.programs.answer(
+        "aws", "s3api", "list-buckets", out=f"wis2-gc-state-{ACCOUNT}-{REGION}\n"
+    )
+    assert deployment.run("bootstrap").code == 0
+    assert deployment.story() == []
+
+
+def test_a_rollback_asks_in_production_and_waits_for_the_pods(deployment: Deployment) -> None:
+    deployment.use("prod")
+    assert deployment.run("kubeconfig", "prod").code == 0
+    assert deployment.run("rollback", "prod", answers=lambda _q: "no").code == 2
+    assert "helm rollback" not in deployment.story()
+    ended = deployment.run("rollback", "prod", "--revision", "7", answers=yes)
+    assert ended.code == 0, ended.err
+    (call,) = deployment.programs.where("helm", "rollback")
+    assert call.has("rollback", "wis2-global-cache", "7", "--namespace", "wis2-gc", "--wait")
+    assert "ok  rollouts" in ended.out
+
+
+def test_a_rollback_without_a_number_goes_to_the_release_before(deployment: Deployment) -> None:
+    assert deployment.run("kubeconfig").code == 0
+    assert deployment.run("rollback").code == 0
+    (call,) = deployment.programs.where("helm", "rollback")
+    assert call.has("rollback", "wis2-global-cache", "0")
+    assert deployment.run("rollback", "dev", "--revision", "last").code == 2
+
+
+def test_status_shows_release_pods_cache_and_addresses(deployment: Deployment) -> None:
+    assert deployment.run("kubeconfig").code == 0
+    ended = deployment.run("status")
+    assert ended.code == 0
+    assert deployment.programs.where("helm", "history", "wis2-global-cache")
+    assert deployment.programs.where("kubectl", "exec", "deploy/wis2-global-cache-manager",
+                                     "wis2-gc", "status")  # fmt: skip
+    assert "broker addresses: 192.0.2.11" in ended.out
+    assert "https://metrics." in ended.out
+
+
+def test_logs_are_of_one_component_or_of_all(deployment: Deployment) -> None:
+    assert deployment.run("kubeconfig").code == 0
+    assert deployment.run("logs", "dev", "--part", "manager", "--since", "1h", "--follow").code == 0
+    (call,) = deployment.programs.where("kubectl", "logs")
+    assert call.option("-l") == [
+        "app.kubernetes.io/instance=wis2-global-cache,app.kubernetes.io/component=manager"
+    ]
+    assert call.has("--since=1h", "--follow")
+    ended = deployment.run("logs", "dev", "--part", "managers")
+    assert (ended.code, "none of listener, manager" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("item", ["synthetic", "fake"])
+def test_nothing_is_made_up_in_production(deployment: Deployment, item: str) -> None:
+    deployment.use("prod")
+    assert deployment.run("kubeconfig", "prod").code == 0
+    ended = deployment.run("smoke", "prod", "--item", item)
+    assert ended.code == 2
+
+
+def test_dev_is_destroyed_from_the_outside_in(deployment: Deployment) -> None:
+    assert deployment.run("all").code == 0
+    deployment.programs.forget()
+    deployment.programs.answer("terraform", "state", "list",
+                               out="module.cluster.aws_eks_cluster.this\n")  # fmt: skip
+    deployment.programs.answer("kubectl", "get", "persistentvolume", out="persistentvolume/pvc-1\n")
+    ended = deployment.run("destroy")
+    assert ended.code == 0, ended.err
+    assert deployment.story() == [
+        "terraform init", "helm uninstall", "kubectl delete",
+        "helm uninstall", "helm uninstall", "helm uninstall", "terraform plan", "terraform apply",
+    ]  # fmt: skip
+    removed = [c.argv[c.argv.index("uninstall") + 1]
+               for c in deployment.programs.where("helm", "uninstall")]  # fmt: skip
+    assert removed == ["wis2-global-cache", "external-dns", "keda", "external-secrets"]
+    assert deployment.programs.where("kubectl", "wait", "persistentvolume/pvc-1")
+    assert deployment.programs.where("terraform", "plan", "-destroy")
+
+
+def _protected(deployment: Deployment) -> None:
+    deployment.use("prod")
+    deployment.set(
+        "terraform/environments/prod.tfvars", "budget_usd", "disposable = true\nbudget_usd"
+    )
+    assert deployment.run("kubeconfig", "prod").code == 0
+    deployment.programs.forget()
+    state = """module.cluster.aws_eks_cluster.this
+module.nat_addresses.aws_eip.protected["wis2-gc-prod-egress-1"]
+module.broker_addresses.aws_eip.protected["wis2-gc-prod-broker-1"]
+"""
+    deployment.programs.answer("terraform", "state", "list", out=state)
+    pairs = [[f"192.0.2.{n}", f"eipalloc-{n:02}"] for n in (1, 2, 3, 11, 12, 13)]
+    deployment.programs.answer("aws", "ec2", "describe-addresses", out=json.dumps(pairs))
+
+
+def test_production_is_destroyed_by_its_typed_name_only_and_its_addresses_stay(
+    deployment: Deployment,
+) -> None:
+    _protected(deployment)
+    for answer in ("prod", "yes", "destroy", "destroy wis2-gc-dev"):
+        ended = deployment.run("destroy", "prod", answers=lambda _q, a=answer: a)  # type: ignore[misc]
+        assert ended.code == 2
+    assert set(deployment.story()) == {"terraform init"}
+    ended = deployment.run("destroy", "prod", answers=lambda _q: "destroy wis2-gc-prod")
+    assert ended.code == 0, ended.err
+    (forgotten,) = deployment.programs.where("terraform", "state", "rm")
+    assert [word for word in forgotten.argv if "aws_eip.protected" in word] == forgotten.argv[-2:]
+    story = deployment.story()
+    assert story.index("terraform state rm") < story.index("terraform plan")
+    assert (
+        'existing_nat_allocation_ids = ["eipalloc-01", "eipalloc-02", "eipalloc-03"]' in ended.out
+    )
+    assert 'existing_broker_allocation_ids = ["eipalloc-11"' in ended.out
+    assert "stays: the state bucket" in ended.out
+
+
+def test_production_is_not_destroyed_without_a_terminal_whatever_confirm_says(
+    deployment: Deployment,
+) -> None:
+    _protected(deployment)
+    ended = deployment.run("destroy", "prod", CONFIRM="destroy wis2-gc-prod")
+    assert (ended.code, "from a terminal only" in ended.err) == (2, True)
+    assert deployment.story() == []
+
+
+def test_what_is_not_disposable_is_not_destroyed_halfway(deployment: Deployment) -> None:
+    ended = deployment.run("destroy", "prod", answers=lambda _q: "destroy wis2-gc-prod")
+    assert (ended.code, "disposable = true" in ended.err) == (2, True)
+    assert deployment.story() == []
+
+
+@pytest.mark.parametrize(
+    "target", ["deploy", "deploy-check", "deploy-infra", "smoke", "status", "rollback", "destroy"]
+)
+def test_make_without_an_environment_says_so_in_one_line_and_touches_nothing(target: str) -> None:
+    tools = REPOSITORY / ".tools/deploy"
+    before = tools.exists()
+    done = subprocess.run(["make", "-s", target, "ENV="], cwd=REPOSITORY, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0] == "error: say which environment: ENV=dev or ENV=prod"
+    assert tools.exists() == before
