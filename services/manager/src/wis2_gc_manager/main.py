@@ -93,7 +93,9 @@ async def _put_together(settings: ManagerSettings) -> Manager:
         consumer=settings.instance,
         visibility_s=settings.visibility_s,
     )
-    store = open_store(settings.store_url, retention_hours=settings.retention_hours)
+    store = open_store(
+        settings.store_url, retention_hours=settings.retention_hours, ca_file=settings.ca_file
+    )
     try:
         tls = tls_context(settings.ca_file)
         downloader = open_downloader(

@@ -5,7 +5,8 @@ s3:ListBucket on the bucket (without it S3 answers 403 where there is no object)
 lifecycle rules expire objects and unfinished uploads; what is in front of it (CloudFront, nginx)
 adds `X-Content-Type-Options: nosniff`, for S3 cannot keep that header with an object.
 
-Who retries: `s3_requests`. Decided in docs/decisions/20261123-s3-client.md.
+Small objects go by `s3_small`, and where that fails, as all else does, by `s3_requests`, which
+retries. Decided in docs/decisions/20261123-s3-client.md.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from wis2_gc_common.store import s3_checksum
 from wis2_gc_common.store.keys import INCOMING, MAX_KEY_BYTES, checked_key
 from wis2_gc_common.store.s3_credentials import CredentialChain, new_session
 from wis2_gc_common.store.s3_part_memory import PartMemory
-from wis2_gc_common.store.s3_place import find_place, tls_context
+from wis2_gc_common.store.s3_place import find_place, read_authorities, tls_context
 from wis2_gc_common.store.s3_requests import ATTEMPTS, Requests
+from wis2_gc_common.store.s3_small import SmallObjects
 from wis2_gc_common.store.s3_upload import PART_BYTES, S3Upload
 
 if TYPE_CHECKING:
@@ -49,8 +51,9 @@ _log = get_logger(__name__)
 class S3Store:
     """`base.ObjectStore` in one bucket. Used by one event loop."""
 
-    def __init__(self, requests: Requests, *, retention_hours: float) -> None:
+    def __init__(self, requests: Requests, small: SmallObjects, *, retention_hours: float) -> None:
         self._requests = requests
+        self._small = small
         self._place = requests.place
         self._cache_control = f"public, max-age={round(retention_hours * 3600)}, immutable"
         self._memory = PartMemory(PART_MEMORY_BYTES)
@@ -64,7 +67,12 @@ class S3Store:
         Cancelled, it may be stored or not, but never in part.
         Raises Unavailable("store"), Poison (key and prefix are too long together), ValueError.
         """
-        await self._put(self._checked(key), (data,), self._headers(media_type), checksum)
+        self._checked(key)
+        with self._requests.busy():
+            if not await self._small.put(
+                key, data, media_type=media_type, cache_control=self._cache_control
+            ):
+                await self._put(key, (data,), self._headers(media_type), checksum, failed=1)
 
     async def open_upload(self, key: str, *, media_type: str) -> Upload:
         """Begin a large object; the server hears of it when a first part is full."""
@@ -81,7 +89,10 @@ class S3Store:
 
     async def size(self, key: str) -> int | None:
         """Return the size in bytes of a visible object, None where there is none."""
-        return await self._size(self._checked(key))
+        self._checked(key)
+        with self._requests.busy():
+            size = await self._small.size(key)
+            return await self._size(key) if size is None else size
 
     async def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
@@ -145,6 +156,7 @@ class S3Store:
         checksum: Checksum | None,
         *,
         attempts: int = ATTEMPTS,
+        failed: int = 0,
     ) -> None:
         path = self._place.path(key)
         if self._knows_sha:
@@ -157,6 +169,7 @@ class S3Store:
                     body=body,
                     accept=_UNKNOWN_HEADER,
                     attempts=attempts,
+                    failed=failed,
                 )
                 if answer.is_success:
                     return
@@ -165,7 +178,12 @@ class S3Store:
                 _log.warning("s3_checksum_unknown", header=verified[0])
         verified = await self._checksum_of(body)
         await self._requests.send(
-            "PUT", path, headers=[*headers, verified], body=body, attempts=attempts
+            "PUT",
+            path,
+            headers=[*headers, verified],
+            body=body,
+            attempts=attempts,
+            failed=failed,
         )
 
     async def _checksum_of(self, body: Sequence[bytes]) -> tuple[str, str]:
@@ -185,6 +203,11 @@ def open_s3_store(
     """
     session = new_session()
     place = find_place(store_url, session)
-    tls = tls_context(session, ca_file) if place.is_tls else None
+    authorities = read_authorities(session, ca_file)
+    tls = tls_context(authorities) if place.is_tls else None
     credentials = CredentialChain(lambda: new_session(place.region))
-    return S3Store(Requests(place, credentials, tls=tls), retention_hours=retention_hours)
+    return S3Store(
+        Requests(place, credentials, tls=tls),
+        SmallObjects(place, credentials, authorities=authorities),
+        retention_hours=retention_hours,
+    )

@@ -2,25 +2,24 @@
 
 S3 verifies SHA-256 and SHA-512, which is what the notification announces or what we have computed
 for it anyway: the publisher's own checksum, at no cost. For the other methods, and for parts of a
-large object, CRC-64/NVME costs 2 µs per 85 kB. Servers that speak like S3 do not all know these;
-all know Content-MD5 (0.11 ms per 85 kB).
+large object, CRC-32 costs 0.02 ms per 85 kB. Servers that speak like S3 do not all know these; all
+know Content-MD5 (0.11 ms). Small objects do not come by here, see `s3_small`.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import zlib
 from typing import TYPE_CHECKING
-
-from awscrt.checksums import crc64nvme
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wis2_gc_common.store.base import Checksum
 
-CRC_HEADER = "x-amz-checksum-crc64nvme"
-CRC_NAME = "CRC64NVME"
+CRC_HEADER = "x-amz-checksum-crc32"
+CRC_NAME = "CRC32"
 _SHA_HEADERS = {"sha256": "x-amz-checksum-sha256", "sha512": "x-amz-checksum-sha512"}
 
 Header = tuple[str, str]
@@ -34,19 +33,19 @@ def of_digest(checksum: Checksum | None) -> Header | None:
 
 
 def of_crc(crc: int) -> Header:
-    """Return the header of a CRC-64/NVME."""
+    """Return the header of a CRC-32."""
     return CRC_HEADER, crc_text(crc)
 
 
 def crc_text(crc: int) -> str:
-    """Return a CRC-64/NVME as S3 writes it."""
-    return base64.b64encode(crc.to_bytes(8, "big")).decode()
+    """Return a CRC-32 as S3 writes it."""
+    return base64.b64encode(crc.to_bytes(4, "big")).decode()
 
 
 def crc_of(body: Sequence[bytes], crc: int = 0) -> int:
-    """Return the CRC-64/NVME of a body, continuing from `crc`."""
+    """Return the CRC-32 of a body, continuing from `crc`."""
     for chunk in body:
-        crc = crc64nvme(chunk, crc)
+        crc = zlib.crc32(chunk, crc)
     return crc
 
 

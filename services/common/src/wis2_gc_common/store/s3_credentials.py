@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
-from awscrt.auth import AwsCredentialsProvider
 from botocore import exceptions as boto
+from botocore.credentials import Credentials
 
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.logs import get_logger
@@ -66,37 +66,37 @@ class CredentialChain:
         """`open_session`: makes a session of botocore, which then looks for credentials anew."""
         self._open_session = open_session
         self._threads = ThreadPoolExecutor(1, "s3-credentials")
-        self._credentials: Any = None
-        self._known: tuple[str, str, str | None] | None = None
-        self._provider: AwsCredentialsProvider | None = None
-        self._look: asyncio.Task[AwsCredentialsProvider] | None = None
+        self._chain: Any = None
+        """What botocore has found, and renews."""
+        self._found: Credentials | None = None
+        self._look: asyncio.Task[Credentials] | None = None
         self._look_again_s = 0.0
         self._renewed_s = float("-inf")
 
-    async def current(self) -> AwsCredentialsProvider:
+    async def current(self) -> Credentials:
         """Return what to sign with; waits only where nothing has been found yet.
 
         Raises Unavailable: the place they come from does not answer; Misconfigured: there are none.
         """
-        if self._provider is None:
+        if self._found is None:
             return await asyncio.shield(self._looking())
         if self._now_s() >= self._look_again_s and self._look is None:
             self._looking().add_done_callback(_report)
-        return self._provider
+        return self._found
 
-    async def renew(self, refused: AwsCredentialsProvider) -> bool:
+    async def renew(self, refused: Credentials) -> bool:
         """Look for others than those that S3 has refused; whether there are any now.
 
         Raises as `current` does.
         """
-        if self._provider is not refused:
+        if self._found is not refused:
             return True
         if self._look is None:
             if self._now_s() < self._renewed_s + RENEW_AT_MOST_EVERY_S:
                 return False
             self._renewed_s = self._now_s()
             # A session keeps what it has found, however wrong: a new one looks.
-            self._credentials = None
+            self._chain = None
         return await asyncio.shield(self._looking()) is not refused
 
     async def close(self) -> None:
@@ -105,29 +105,28 @@ class CredentialChain:
             await asyncio.wait({self._look})
         self._threads.shutdown(wait=False)
 
-    def _looking(self) -> asyncio.Task[AwsCredentialsProvider]:
+    def _looking(self) -> asyncio.Task[Credentials]:
         if self._look is None:
             self._look = asyncio.get_running_loop().create_task(self._find())
             self._look.add_done_callback(_collect)
         return self._look
 
-    async def _find(self) -> AwsCredentialsProvider:
+    async def _find(self) -> Credentials:
         try:
             loop = asyncio.get_running_loop()
             found = await loop.run_in_executor(self._threads, self._ask_chain)
         finally:
             self._look = None
             self._look_again_s = self._now_s() + LOOK_AGAIN_S
-        if self._provider is None or found != self._known:
-            self._known = found
-            self._provider = AwsCredentialsProvider.new_static(*found)
-        return self._provider
+        if self._found is None or found != self._values(self._found):
+            self._found = Credentials(*found)
+        return self._found
 
     def _ask_chain(self) -> tuple[str, str, str | None]:
         try:
-            if self._credentials is None:
-                self._credentials = self._open_session().get_credentials()
-            frozen = self._credentials and self._credentials.get_frozen_credentials()
+            if self._chain is None:
+                self._chain = self._open_session().get_credentials()
+            frozen = self._chain and self._chain.get_frozen_credentials()
         except _SETTINGS_ERRORS as error:
             problem = sdk_settings_problem(error)
             raise Misconfigured("store", "AWS_PROFILE", problem) from None
@@ -138,9 +137,13 @@ class CredentialChain:
             kind = type(error).__name__
             raise Unavailable("store", f"the AWS credentials cannot be had now ({kind})") from None
         if not frozen or not frozen.access_key or not frozen.secret_key:
-            self._credentials = None
+            self._chain = None
             raise Misconfigured("store", "AWS_ACCESS_KEY_ID", _NONE_FOUND)
         return frozen.access_key, frozen.secret_key, frozen.token
+
+    @staticmethod
+    def _values(credentials: Credentials) -> tuple[str, str, str | None]:
+        return credentials.access_key, credentials.secret_key, credentials.token
 
     @staticmethod
     def _now_s() -> float:
@@ -159,13 +162,13 @@ def _refused_by_sts(error: boto.ClientError) -> Unavailable:
     return Unavailable("store", f"the AWS credentials cannot be had now ({operation}: {code})")
 
 
-def _collect(task: asyncio.Task[AwsCredentialsProvider]) -> None:
+def _collect(task: asyncio.Task[Credentials]) -> None:
     """Take note of the outcome, for a look that nobody waits for any more."""
     if not task.cancelled():
         task.exception()
 
 
-def _report(task: asyncio.Task[AwsCredentialsProvider]) -> None:
+def _report(task: asyncio.Task[Credentials]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         detail = error.detail if isinstance(error, Unavailable) else type(error).__name__
         _log.warning("credentials_not_renewed", detail=detail)

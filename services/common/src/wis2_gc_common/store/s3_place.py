@@ -6,6 +6,7 @@ import os
 import re
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -17,7 +18,6 @@ from wis2_gc_common.store.keys import checked_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import botocore.session
 
@@ -106,19 +106,28 @@ def find_place(
     return Place(bucket, prefix, region, f"https://{bucket}.{host}", "", "")
 
 
-def tls_context(session: botocore.session.Session, ca_file: Path | None) -> ssl.SSLContext:
-    """Return a context that trusts the system's authorities, `ca_file`'s and AWS_CA_BUNDLE's.
+def read_authorities(session: botocore.session.Session, ca_file: Path | None) -> bytes | None:
+    """Return the certificates in `ca_file` and AWS_CA_BUNDLE, as PEM; None where there are none.
 
     Raises SettingsError.
     """
-    context = ssl.create_default_context()
+    texts = []
     bundle = session.get_config_variable("ca_bundle")
     for variable, path in ((CA_FILE.name, ca_file), ("AWS_CA_BUNDLE", bundle)):
         if path:
             try:
-                context.load_verify_locations(cafile=path)
+                ssl.create_default_context(cafile=path)
+                texts.append(Path(path).read_bytes())
             except OSError as error:
                 raise SettingsError(variable, f"holds no certificates: {error}") from None
+    return b"\n".join(texts) or None
+
+
+def tls_context(authorities: bytes | None) -> ssl.SSLContext:
+    """Return a context that trusts the system's authorities, and these."""
+    context = ssl.create_default_context()
+    if authorities is not None:
+        context.load_verify_locations(cadata=authorities.decode("ascii", "ignore"))
     return context
 
 

@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import aiohttp
-from awscrt.auth import (
-    AwsSignatureType,
-    AwsSignedBodyHeaderType,
-    AwsSigningAlgorithm,
-    AwsSigningConfig,
-    aws_sign_request,
-)
-from awscrt.http import HttpHeaders, HttpRequest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from multidict import CIMultiDict
 from yarl import URL
 
 from wis2_gc_common.logs import get_logger
@@ -38,7 +33,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from awscrt.auth import AwsCredentialsProvider
+    from botocore.credentials import Credentials
 
     from wis2_gc_common.store.s3_credentials import CredentialChain
     from wis2_gc_common.store.s3_place import Place
@@ -54,15 +49,13 @@ SLOWEST_BYTES_PER_S = 256 * 1024
 
 #: Connections at once; idle ones are closed before S3 does it.
 _CONNECTIONS = 256
-_KEEP_ALIVE_S = 10.0
+KEEP_ALIVE_S = 10.0
 #: Larger bodies are passed on in pieces, so that the event loop is never held up by one.
 _ONE_PIECE_BYTES = 1024 * 1024
 #: Answers are short; what is longer is none of S3.
 _ANSWER_BYTES = 256 * 1024
-#: Static credentials are signed with at once; this only bounds a bug.
-_SIGNING_S = 5.0
 _SUCCESSES = range(200, 300)
-_UNSIGNED = "UNSIGNED-PAYLOAD"
+_UNSIGNED_BODY = Config(s3={"payload_signing_enabled": False})
 _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 _log = get_logger(__name__)
@@ -111,8 +104,6 @@ class Requests:
         self._sleep = sleep
         self._draw = draw
         self._session: aiohttp.ClientSession | None = None
-        self._signing: AwsSigningConfig | None = None
-        self._signing_for: tuple[AwsCredentialsProvider, int] | None = None
         self._underway = 0
         self._is_idle = asyncio.Event()
 
@@ -125,16 +116,18 @@ class Requests:
         body: Sequence[bytes] | None = None,
         accept: frozenset[str] = frozenset(),
         attempts: int = ATTEMPTS,
+        failed: int = 0,
     ) -> Answer:
         """Return the answer to a request.
 
         `path`: percent-encoded, from the root of the server. `headers`: lower-case names.
-        `accept`: codes of refusals that are an answer to the caller.
+        `accept`: codes of refusals that are an answer to the caller. `failed`: how many of the
+        `attempts` were made in another way.
         Raises Unavailable("store"), Misconfigured where it will stay so until a setting is
         changed, Poison where no object can have this key.
         """
         with self.busy():
-            return await self._send(_Request(method, path, headers, body), accept, attempts)
+            return await self._send(_Request(method, path, headers, body), accept, attempts, failed)
 
     @contextmanager
     def busy(self) -> Iterator[None]:
@@ -157,9 +150,12 @@ class Requests:
             await session.close()
         await self._credentials.close()
 
-    async def _send(self, request: _Request, accept: frozenset[str], attempts: int) -> Answer:
+    async def _send(
+        self, request: _Request, accept: frozenset[str], attempts: int, attempt: int
+    ) -> Answer:
         has_renewed = False
-        attempt = 0
+        if attempt:
+            await self._sleep(self._pause_s(attempt))
         while True:
             attempt += 1
             credentials = await self._credentials.current()
@@ -192,73 +188,61 @@ class Requests:
             await self._sleep(self._pause_s(attempt))
 
     async def _exchange(
-        self, request: _Request, credentials: AwsCredentialsProvider
+        self, request: _Request, credentials: Credentials
     ) -> tuple[int, Mapping[str, str], bytes]:
         headers = self._sign(request, credentials)
-        body = request.body
-        size = 0 if body is None else sum(map(len, body))
-        data: bytes | AsyncIterator[bytes] | None
-        if body is None or size <= _ONE_PIECE_BYTES:
-            data = None if body is None else (body[0] if len(body) == 1 else b"".join(body))
-        else:
-            data = _pieces(body)
-        if body is not None:
+        data: bytes | AsyncIterator[bytes] | None = None
+        timeout = _SHORT
+        if request.body is not None:
+            size = sum(map(len, request.body))
             headers["content-length"] = str(size)
-        async with self._open_session().request(
+            if size <= _ONE_PIECE_BYTES:
+                data = request.body[0] if len(request.body) == 1 else b"".join(request.body)
+            else:
+                data = _pieces(request.body)
+                timeout = _timeout(size)
+        session = self._session or self._open_session()
+        async with session.request(
             request.method,
             URL(self.place.origin + request.path, encoded=True),
             data=data,
             headers=headers,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(
-                total=ANSWER_S + size / SLOWEST_BYTES_PER_S, sock_connect=CONNECT_TIMEOUT_S
-            ),
+            timeout=timeout,
         ) as response:
             content = b""
-            async for chunk in response.content.iter_any():
-                content += chunk
+            while not response.content.at_eof():
+                content += await response.content.readany()
                 if len(content) > _ANSWER_BYTES:
                     raise aiohttp.ClientPayloadError("an answer too long")
             return response.status, response.headers, content
 
     def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=_CONNECTIONS,
-                    keepalive_timeout=_KEEP_ALIVE_S,
-                    ssl=True if self._tls is None else self._tls,
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                skip_auto_headers=_AUTOMATIC,
-            )
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=_CONNECTIONS,
+                keepalive_timeout=KEEP_ALIVE_S,
+                ssl=True if self._tls is None else self._tls,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=_AUTOMATIC,
+        )
         return self._session
 
-    def _sign(self, request: _Request, credentials: AwsCredentialsProvider) -> dict[str, str]:
+    def _sign(self, request: _Request, credentials: Credentials) -> CIMultiDict[str]:
         """Return all headers of a request.
 
         The body is not part of the signature: its own checksum is among the headers.
         """
-        signing_for = (credentials, int(time.time()))
-        if self._signing is None or self._signing_for != signing_for:
-            # It holds the time of the signature: good for a second.
-            self._signing_for = signing_for
-            self._signing = AwsSigningConfig(
-                algorithm=AwsSigningAlgorithm.V4,
-                signature_type=AwsSignatureType.HTTP_REQUEST_HEADERS,
-                credentials_provider=credentials,
-                region=self.place.region,
-                service="s3",
-                use_double_uri_encode=False,
-                should_normalize_uri_path=False,
-                signed_body_value=_UNSIGNED,
-                signed_body_header_type=AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
-            )
-        headers = HttpHeaders([("host", self.place.authority), *request.headers])
-        signed = HttpRequest(request.method, request.path, headers)
-        aws_sign_request(signed, self._signing).result(_SIGNING_S)
-        return dict(signed.headers)
+        signed = AWSRequest(
+            request.method,
+            self.place.origin + request.path,
+            headers={"Host": self.place.authority, **dict(request.headers)},
+        )
+        signed.context["client_config"] = _UNSIGNED_BODY
+        S3SigV4Auth(credentials, "s3", self.place.region).add_auth(signed)
+        return CIMultiDict(signed.headers.items())
 
     def _pause_s(self, attempt: int) -> float:
         longest_s = min(FIRST_PAUSE_S * float(2 ** (attempt - 1)), LONGEST_PAUSE_S)
@@ -267,6 +251,15 @@ class Requests:
 
 def _is_success(status: int, content: bytes) -> bool:
     return status in _SUCCESSES and b"<Error>" not in content[:1024]
+
+
+def _timeout(size: int) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=ANSWER_S + size / SLOWEST_BYTES_PER_S, sock_connect=CONNECT_TIMEOUT_S
+    )
+
+
+_SHORT = _timeout(_ONE_PIECE_BYTES)
 
 
 async def _pieces(body: Sequence[bytes]) -> AsyncIterator[bytes]:

@@ -192,7 +192,7 @@ class S3Upload:
 
 def _part_list(parts: Sequence[tuple[str, str]], *, with_checksums: bool) -> bytes:
     def entry(number: int, etag: str, checksum: str) -> str:
-        crc = f"<ChecksumCRC64NVME>{checksum}</ChecksumCRC64NVME>" if with_checksums else ""
+        crc = f"<ChecksumCRC32>{checksum}</ChecksumCRC32>" if with_checksums else ""
         return (
             f"<Part><PartNumber>{number}</PartNumber><ETag>{html.escape(etag)}</ETag>{crc}</Part>"
         )
