@@ -182,21 +182,22 @@ def test_redis_wants_the_password_of_the_secret_and_forgets_nothing(tmp_path: Pa
 # EMQX
 
 SECRET = {
+    "password": "p/w@with:signs",
     "nodeCookie": "c00kie-of-the-cluster",
     "publisherPassword": "a long/one@with:odd#signs",
     "dashboardPassword": "dash",
 }
 
 
-def _secret_made_by_external_secrets(tmp_path: Path) -> dict[str, str]:
-    """Return the broker's secret: External Secrets uses the same template functions as Helm."""
+def _secret_made_by_external_secrets(tmp_path: Path, name: str = "wis2-broker") -> dict[str, str]:
+    """Return a secret's texts: External Secrets uses the same template functions as Helm."""
     objects = chart.by_id(chart.manifests(CASES["prod"]))
-    templates = objects[("ExternalSecret", "wis2-broker")]["spec"]["target"]["template"]["data"]
+    templates = objects[("ExternalSecret", name)]["spec"]["target"]["template"]["data"]
     directory = tmp_path / "chart"
     (directory / "templates").mkdir(parents=True)
     (directory / "Chart.yaml").write_text("{apiVersion: v2, name: x, version: 1.0.0}")
-    for name, text in templates.items():
-        (directory / "templates" / f"{name}.txt").write_text(
+    for key, text in templates.items():
+        (directory / "templates" / f"{key}.txt").write_text(
             f"{{{{ with .Values }}}}{text}{{{{ end }}}}"
         )
     with helm_python.Chart.load(directory) as loaded:
@@ -220,6 +221,15 @@ def test_the_accounts_made_by_external_secrets_are_the_ones_that_log_in(tmp_path
         assert row["is_superuser"] == "false"
     assert len({row["salt"] for row in rows}) == 2
     assert SECRET["publisherPassword"] not in secret["users.csv"]
+
+
+def test_the_registrys_url_made_by_external_secrets_is_whole(tmp_path: Path) -> None:
+    secret = _secret_made_by_external_secrets(tmp_path, "wis2-registry")
+    url = urlsplit(secret["url"].strip())
+    assert url.scheme == "rediss"
+    assert (url.username, unquote(url.password or "")) == ("cache", SECRET["password"])
+    assert url.hostname == "master.wis2-gc.abcdef.euc1.cache.amazonaws.com"
+    assert secret["password"].strip() == SECRET["password"]
 
 
 def test_a_new_password_makes_a_new_publisher(tmp_path: Path, monkeypatch: Any) -> None:

@@ -60,14 +60,14 @@ HELM_VALUES: Values = {
         "broker": "broker.wis2.example.int",
         "metrics": "metrics.wis2.example.int",
     },
-    "image": {"registry": "111122223333.dkr.ecr.eu-central-1.amazonaws.com"},
+    "image": {"registry": "111122223333.dkr.ecr.eu-central-1.amazonaws.com/wis2-gc-prod"},
     "aws": {"region": "eu-central-1"},
     "queue": {
         "url": "https://sqs.eu-central-1.amazonaws.com/111122223333/wis2-gc-notifications",
         "deadLetterUrl": "https://sqs.eu-central-1.amazonaws.com/111122223333/wis2-gc-dead-letters",
     },
     "registry": {
-        "url": "rediss://master.wis2-gc.abcdef.euc1.cache.amazonaws.com:6379",
+        "url": "rediss://cache@master.wis2-gc.abcdef.euc1.cache.amazonaws.com:6379",
         "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:wis2-gc/registry",
     },
     "store": {"url": "s3://wis2-gc-example", "dataBaseUrl": "https://data.wis2.example.int"},
@@ -78,7 +78,10 @@ HELM_VALUES: Values = {
         "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:wis2-gc/broker",
     },
     "serviceAccounts": {
-        service: {"roleArn": f"arn:aws:iam::111122223333:role/wis2-gc-{service}"}
+        service: {
+            "name": f"wis2-global-cache-{service}",
+            "roleArn": f"arn:aws:iam::111122223333:role/wis2-gc-{service}",
+        }
         for service in SERVICES
     },
 }
