@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,8 @@ class Addresses:
     status_port: int
     ca_file: Path | None
     """PEM file the services trust besides the system's: there for a simulated world."""
+    queue_settings: Mapping[str, str] = field(default_factory=dict)
+    """What the services have to be told of a queue that is not their default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ def common_environment(
         settings.EXPECTED_BROKERS.name: ",".join(broker.name for broker in brokers),
         settings.DRAIN_S.name: _DRAIN_S,
         settings.LOG_FORMAT.name: "console",
+        **addresses.queue_settings,
     }
     if addresses.redis_url:
         ours[settings.REDIS_URL.name] = addresses.redis_url

@@ -20,6 +20,7 @@ from local.parts.part import write_private
 from local.parts.ports import free_port, is_free
 from local.parts.process import stop_with_parent
 from local.parts.redis_server import RedisServer
+from local.parts.sqs_server import SqsServer
 from local.plan import (
     Addresses,
     ServicePlan,
@@ -132,6 +133,7 @@ class Run:
         self.centre_id = centre_id(run, state.secret("name", 4))
         self.authority = CertificateAuthority(state.path / "tls")
         self.redis = self._redis()
+        self.sqs = self._sqs()
         self.broker = self._broker()
         self.store = self._store()
         self.nginx = None if self.store is None else self._nginx(self.store)
@@ -157,6 +159,11 @@ class Run:
             max_memory=f"{half_of_memory_mb()}mb",
             log_file=self._log("redis"),
         )
+
+    def _sqs(self) -> SqsServer | None:
+        if self.settings.queue != "sqs" or self.settings.is_overridden(settings.QUEUE_URL):
+            return None
+        return SqsServer(self.state.path / "sqs", log_file=self._log("sqs"))
 
     def _broker(self) -> CacheBroker | None:
         if self.settings.is_overridden(settings.LOCAL_BROKER_URL):
@@ -215,6 +222,7 @@ class Run:
             status_url=f"http://{_reachable(self.settings.listen)}:{self.ports.status}",
             status_port=self.ports.status,
             ca_file=self._trusted_file() if self.settings.is_simulated else None,
+            queue_settings={} if self.sqs is None else self.sqs.environment,
         )
 
     def _trusted_file(self) -> Path:
@@ -233,7 +241,7 @@ class Run:
             self.settings, self.addresses, self.brokers, self.environment
         )
         parts: list[Part] = [
-            part for part in (self.redis, self.nginx, self.broker) if part is not None
+            part for part in (self.redis, self.sqs, self.nginx, self.broker) if part is not None
         ]
         parts += self.global_brokers
         for part in parts:
@@ -306,6 +314,8 @@ class Run:
                 f"                  account {account}, CA file {ca_file}",
             ]
         lines.append(f"  Global Brokers  {self._global_broker_text()}")
+        if self.sqs is not None:
+            lines.append(f"  queue           {self.sqs.queue_url} (plays SQS, in memory)")
         if self.settings.is_simulated:
             lines.append(
                 f"  publishing      {self.settings.rate:g} items per second (RATE=…, MIX=…, SEED=…)"

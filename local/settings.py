@@ -72,6 +72,8 @@ class RunSettings:
     seed: int
     items: int
     """The simulated world falls silent after this many; 0: never."""
+    queue: str
+    """`redis-stream`, or `sqs`: a server that plays it."""
     overrides: Mapping[str, str]
     """`GC_…` settings for all services; they win over ours."""
     unknown: tuple[str, ...]
@@ -120,6 +122,7 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
         mix=parse_mix(environment.get("MIX", "")),
         seed=int(read.number("SEED", 1, 0, 2**32, int)),
         items=int(read.number("ITEMS", 0, 0, 10**9, int)),
+        queue=read.one_of("QUEUE", "redis-stream", "sqs"),
         overrides=overrides,
         unknown=tuple(sorted(overrides.keys() - _known_names())),
     )
@@ -199,6 +202,13 @@ class _Reader:
         if not minimum <= value <= maximum:
             raise SettingsError(name, f"{text!r} wants a number from {minimum:g} to {maximum:g}")
         return value
+
+    def one_of(self, name: str, *choices: str) -> str:
+        """Return the choice; the first is the default."""
+        text = self._environment.get(name) or choices[0]
+        if text not in choices:
+            raise SettingsError(name, f"{text!r} wants one of {', '.join(choices)}")
+        return text
 
     def port(self, name: str, default: int) -> PortSetting:
         is_explicit = bool(self._environment.get(name))

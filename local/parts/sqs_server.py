@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,10 +62,12 @@ class SqsServer(Part):
     @property
     def environment(self) -> dict[str, str]:
         """What the services have to be told."""
+        # The user's own credentials stay: a store may want them.
+        has_own = not os.environ.keys().isdisjoint(("AWS_ACCESS_KEY_ID", "AWS_PROFILE"))
         return {
             settings.QUEUE_URL.name: self.queue_url,
             settings.DEAD_LETTER_QUEUE_URL.name: self.dead_letter_queue_url,
-            **CREDENTIALS,
+            **({} if has_own else CREDENTIALS),
         }
 
     def request(self, action: str, parameters: Mapping[str, object]) -> tuple[int, bytes]:

@@ -185,6 +185,16 @@ def test_a_simulated_world_comes_out_whole_and_its_state_survives(start, ports, 
     assert not run.state.exists()
 
 
+def test_the_queue_of_aws_can_be_played(start):
+    run = start(QUEUE="sqs", RATE="20", ITEMS="20")
+    run.wait_until(run.is_ready)
+    assert "server.js" in " ".join(processes_of(run.state))
+    run.wait_until(lambda: run.ledger()["published"] == 20 and run.ledger()["missing"] == 0)
+    assert run.ledger()["repeated"] == 0
+    assert run.interrupt() == 0, run.output
+    assert processes_of(run.state) == []
+
+
 def test_named_brokers_are_listened_to_and_no_world_is_simulated(start, tmp_path):
     with GlobalBroker(tmp_path / "fr") as first, GlobalBroker(tmp_path / "br") as second:
         run = start(BROKERS=f"fr={first.url} br={second.url}", LISTEN="127.0.0.1")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,15 @@ def test_two_caches_at_a_real_broker_have_different_names(environment, expected)
 def test_the_operators_file_is_a_shell_script_that_quotes():
     text = operator_file({"GC_B": "a b'c", "GC_A": "1"})
     assert text.splitlines()[1:] == ["GC_A=1", "GC_B='a b'\"'\"'c'"]
+
+
+def test_a_queue_that_is_not_the_default_is_told_to_all_and_the_users_wins():
+    told = {"GC_QUEUE_URL": "http://127.0.0.1:1/1/q", "AWS_ACCESS_KEY_ID": "local"}
+    where = replace(addresses(), queue_settings=told)
+
+    def common(overrides):
+        run = read_settings(overrides)
+        return common_environment(run, where, WORLD, our_centre_id="xx-a-global-cache")
+
+    assert told.items() <= common({}).items()
+    assert common({"GC_QUEUE_URL": "redis-stream:x"})["GC_QUEUE_URL"] == "redis-stream:x"

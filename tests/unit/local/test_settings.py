@@ -137,3 +137,10 @@ def test_every_variable_is_in_the_docs():
 def test_every_kind_of_the_mix_is_in_the_docs():
     text = (Path(__file__).parents[3] / "docs" / "run-locally.md").read_text(encoding="utf-8")
     assert all(f"`{kind}`" in text for kind in Kind)
+
+
+def test_the_queue_is_a_redis_stream_or_a_server_that_plays_sqs():
+    assert read_settings({}).queue == "redis-stream"
+    assert read_settings({"QUEUE": "sqs"}).queue == "sqs"
+    with pytest.raises(SettingsError, match=r"QUEUE: 'rabbit' wants one of redis-stream, sqs"):
+        read_settings({"QUEUE": "rabbit"})
