@@ -140,7 +140,7 @@ def build(planned: Plan, *, run: Callable[..., object] = _run) -> None:
     run(*builder, *planned.arguments())
 
 
-def build_and_push(planned: Plan, platforms: str) -> str:
+def build_and_push(planned: Plan, platforms: str, *, run: Callable[..., object] = _run) -> str:
     """Build, push, and return `repository@digest`. Raises DockerError.
 
     With BuildKit for all `platforms`, with a bill of materials and the provenance attached;
@@ -149,8 +149,8 @@ def build_and_push(planned: Plan, platforms: str) -> str:
     if not has_buildx():
         if platforms:
             raise DockerError("the classic builder builds for its own platform only")
-        build(planned)
-        _run("push", "--quiet", planned.name)
+        build(planned, run=run)
+        run("push", "--quiet", planned.name)
         found: list[str] = json.loads(
             docker("image", "inspect", "--format", "{{json .RepoDigests}}", planned.name)
         )
@@ -159,7 +159,7 @@ def build_and_push(planned: Plan, platforms: str) -> str:
         metadata = Path(directory) / "metadata.json"
         attest = ["--sbom=true", "--provenance=mode=max", "--metadata-file", str(metadata)]
         where = ["--platform", platforms] if platforms else []
-        _run("buildx", "build", "--push", *attest, *where, *planned.arguments())
+        run("buildx", "build", "--push", *attest, *where, *planned.arguments())
         digest: str = json.loads(metadata.read_text(encoding="utf-8"))["containerimage.digest"]
     return f"{planned.repository}@{digest}"
 

@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 import threading
 import time
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -168,7 +169,8 @@ def test_labels_say_what_it_is_and_where_it_is_from(service: str, image: str) ->
     known = {name.removeprefix("org.opencontainers.image."): text for name, text in labels.items()}
     assert known["title"] == f"wis2-gc-{service}"
     assert known["licenses"] == "Apache-2.0"
-    assert known["version"] == "0.1.0"
+    project = tomllib.loads((ROOT / f"services/{service}/pyproject.toml").read_text())
+    assert known["version"] == project["project"]["version"]
     head = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()

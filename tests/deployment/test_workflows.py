@@ -1,0 +1,66 @@
+"""What runs in CI, runs nothing that can change under its name, and may do little."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from images.build import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+
+
+@pytest.fixture(params=WORKFLOWS, ids=lambda path: path.name)
+def file(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def workflow(file: Path) -> dict[str, Any]:
+    return yaml.safe_load(file.read_text())
+
+
+def test_actions_are_pinned_by_commit_and_name_their_version(file: Path) -> None:
+    for line in file.read_text().splitlines():
+        if "uses:" in line:
+            assert re.search(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
+
+
+def test_a_workflow_may_read_and_a_job_has_to_ask_for_more(workflow: dict[str, Any]) -> None:
+    assert workflow["permissions"] == {"contents": "read"}
+    for name, job in workflow["jobs"].items():
+        writes = {k for k, v in job.get("permissions", {}).items() if v == "write"}
+        assert writes <= ({"packages", "id-token"} if name == "publish" else set()), name
+
+
+def test_every_job_has_a_time_limit(workflow: dict[str, Any]) -> None:
+    for job in workflow["jobs"].values():
+        assert 0 < job["timeout-minutes"] <= 60
+
+
+def test_a_checkout_leaves_no_token_behind(workflow: dict[str, Any]) -> None:
+    for job in workflow["jobs"].values():
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+
+def test_no_expression_is_pasted_into_a_script(workflow: dict[str, Any]) -> None:
+    # What a stranger names a branch must not become a command; `needs` are words of GitHub's.
+    for job in workflow["jobs"].values():
+        for step in job["steps"]:
+            found = re.findall(r"\$\{\{\s*([^}]*?)\s*\}\}", step.get("run", ""))
+            assert all(re.fullmatch(r"needs\.[\w-]+\.result", text) for text in found), found
+
+
+def test_only_a_tag_publishes_and_only_after_the_tests() -> None:
+    text = (ROOT / ".github/workflows/images.yml").read_text()
+    publish = yaml.safe_load(text)["jobs"]["publish"]
+    assert publish["if"] == "github.ref_type == 'tag'"
+    assert publish["needs"] == ["test"]
