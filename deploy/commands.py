@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SHOWN_CHARS = 400
+#: Stand before the verbs, with a value of their own.
+_GLOBAL_OPTIONS = ("--kube-context", "--context", "-n")
 
 
 class Commands:
@@ -126,9 +128,12 @@ def _wait(process: subprocess.Popen[bytes], stdin: bytes | None) -> tuple[bytes,
 def _short(command: list[str]) -> str:
     """Return the program and its verbs, without the options."""
     words: list[str] = []
-    for word in command:
-        if word.startswith("-") and words[1:]:
-            break
-        if not word.startswith("-"):
+    rest = iter(command)
+    for word in rest:
+        if word in _GLOBAL_OPTIONS:
+            next(rest, None)
+        elif not word.startswith("-"):
             words.append(word.rsplit("/", 1)[-1])
+        elif "=" not in word:
+            break
     return " ".join(words[:3])

@@ -35,7 +35,7 @@ mkdir -p .tools
         echo "  installing Python packages into .tools/deploy" >&2
         rm -rf .tools/deploy
         "$python" -m venv .tools/deploy
-        .tools/deploy/bin/python -m pip install -q --disable-pip-version-check --require-hashes \
+        .tools/deploy/bin/python -m pip install -qq --disable-pip-version-check --require-hashes \
             --only-binary :all: -r requirements/deploy.txt
         printf '%s\n' "$lock" >.tools/deploy/.locked
     fi

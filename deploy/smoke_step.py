@@ -63,7 +63,7 @@ def run_smoke_test(
     outputs = Terraform(session).outputs()
 
     def send(topic: str, payload: bytes) -> None:
-        _send_from_listener(session, outputs.namespace, topic, payload)
+        send_from_listener(session, outputs.namespace, topic, payload)
 
     try:
         smoke_test(
@@ -92,7 +92,7 @@ def target_of(helm_values: dict[str, Any], end_to_end: EndToEnd) -> Target:
     )
 
 
-def _send_from_listener(session: Session, namespace: str, topic: str, payload: bytes) -> None:
+def send_from_listener(session: Session, namespace: str, topic: str, payload: bytes) -> None:
     """Have a listener's pod put one notification on the queue: nobody else may."""
     kubectl = ("kubectl", "--context", session.environment.cluster_name, "-n", namespace)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +10,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.smoke.waiting import NotYet
-from deploy.smoke.web import demand_tls
+from deploy.smoke.web import demand_tls, tls_context
 from wis2_gc_common.settings import parse_broker_url
 
 if TYPE_CHECKING:
@@ -142,5 +141,5 @@ def _client(broker: BrokerUrl, ca_file: str | None) -> mqtt.Client:
     if broker.is_websocket:
         client.ws_set_options(path=broker.path)
     if broker.is_tls:
-        client.tls_set_context(ssl.create_default_context(cafile=ca_file))
+        client.tls_set_context(tls_context(ca_file))
     return client

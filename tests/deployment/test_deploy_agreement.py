@@ -1,0 +1,202 @@
+"""What `make deploy` takes for granted of Terraform, chart and images is so."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy import terraform
+from deploy.cluster import AddOns, select_add_ons
+from deploy.environment import CHART, RELEASE, SERVICES, Environment, assignments
+from deploy.release import COMPONENTS, brokers_of, namespace_manifest, own_values
+from images import build
+from tests.support import chart
+from tests.support.deployments import ACCOUNT, DIGESTS, REGION
+
+ROOT = Path(__file__).parents[2]
+MAIN = ROOT / "terraform/main"
+NAMES = {
+    "cluster": "wis2-gc-prod",
+    "region": REGION,
+    "vpc_id": "vpc-0a",
+    "metrics_domain": "metrics.example.org",
+    "certificate_arn": "arn:aws:acm:eu-west-3:210987654321:certificate/0d",
+}
+ENVIRONMENT = Environment("prod", ROOT, ACCOUNT, REGION)
+
+
+def text(path: str) -> str:
+    return (ROOT / path).read_text("utf-8")
+
+
+def add_ons(compute: str, environment: str = "prod") -> AddOns:
+    catalogue = json.loads(text("deploy/addons.json"))
+    return select_add_ons(catalogue, compute=compute, environment=environment, names=NAMES)
+
+
+def test_terraform_has_every_output_that_is_read() -> None:
+    declared = set(re.findall(r'^output "(\w+)"', text("terraform/main/outputs.tf"), re.MULTILINE))
+    assert set(terraform.NAMES) <= declared
+
+
+def test_the_release_has_the_name_that_terraform_gives_the_roles_to() -> None:
+    variable = text("terraform/main/variables.tf").partition('"service_account_prefix"')[2]
+    assert re.search(r'default\s*=\s*"([^"]+)"', variable)[1] == RELEASE  # type: ignore[index]
+    rendered = chart.render(chart.cases()["prod"], release=RELEASE)
+    for service in SERVICES:
+        account = yaml.safe_load(rendered[f"{service}/serviceaccount.yaml"])
+        assert account["metadata"]["name"] == f"{RELEASE}-{service}"
+
+
+def test_names_that_terraform_makes_are_the_ones_we_use() -> None:
+    assert 'name     = "wis2-gc-${var.environment}"' in text("terraform/main/main.tf")
+    assert ENVIRONMENT.cluster_name == "wis2-gc-prod"
+    assert '"wis2-gc-state-${var.account_id}-${var.region}"' in text("terraform/bootstrap/main.tf")
+    assert ENVIRONMENT.state_bucket == f"wis2-gc-state-{ACCOUNT}-{REGION}"
+    assert "global-broker-${broker}" in text("terraform/modules/secrets/main.tf")
+    assert 'resource "aws_eip" "protected"' in text("terraform/modules/addresses/main.tf")
+
+
+def test_images_have_one_name_in_terraform_chart_and_build() -> None:
+    assert '"${var.name}/wis2-gc-${each.key}"' in text("terraform/modules/images/main.tf")
+    assert SERVICES == build.SERVICES == chart.SERVICES
+    planned = build.plan("manager", {"REGISTRY": "host/wis2-gc-prod", "TAG": "x"}, {})
+    assert planned.name == "host/wis2-gc-prod/wis2-gc-manager:x"
+    values = chart.merged(chart.cases()["prod"], {"image": {"registry": "host/wis2-gc-prod"}})
+    assert "host/wis2-gc-prod/wis2-gc-manager" in chart.render(values)["manager/workload.yaml"]
+
+
+def test_every_environment_of_terraform_has_values_of_the_chart() -> None:
+    names = {path.stem for path in (ROOT / "terraform/environments").glob("*.tfvars")}
+    assert {"dev", "prod"} <= names
+    for name in names:
+        assert (ROOT / CHART / "values" / f"{name}.yaml").is_file()
+        tfvars = assignments(text(f"terraform/environments/{name}.tfvars"))
+        assert tfvars["environment"] == name
+
+
+@pytest.mark.parametrize("compute", ["auto", "node_groups"])
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_the_chart_accepts_what_a_deployment_gives_it(name: str, compute: str) -> None:
+    secrets = {
+        "global-broker-meteo-fr": "wis2-gc/global-broker-meteo-fr",
+        "broker": "wis2-gc/broker",
+    }
+    rendered = chart.render(
+        chart.merged(
+            {"brokers": brokers_of(secrets), **chart.HELM_VALUES},
+            chart.values_file(name),
+            own_values(digests=DIGESTS, compute=compute, secrets_revision="0123456789abcdef"),
+        ),
+        release=RELEASE,
+    )
+    assert f"wis2-gc-manager@{DIGESTS['manager']}" in rendered["manager/workload.yaml"]
+    listener = yaml.safe_load(rendered["listener/workload.yaml"])
+    assert listener["metadata"]["name"] == f"{RELEASE}-listener-meteo-fr"
+    services = list(yaml.safe_load_all(rendered["broker/service.yaml"]))
+    wanted = {"auto": "eks.amazonaws.com/nlb", "node_groups": "service.k8s.aws/nlb"}[compute]
+    classes = [each["spec"].get("loadBalancerClass") for each in services if each]
+    assert [each for each in classes if each] == [wanted]
+
+
+def test_another_revision_of_the_secrets_rolls_what_reads_one() -> None:
+    def pods(revision: str) -> dict[str, Any]:
+        values = own_values(digests=DIGESTS, compute="auto", secrets_revision=revision)
+        rendered = chart.render(chart.merged(chart.cases()["prod"], values))
+        return {
+            component: next(
+                each["spec"]["template"]
+                for each in yaml.safe_load_all(rendered[f"{component}/workload.yaml"]) if each
+            )
+            for component in COMPONENTS
+        }  # fmt: skip
+
+    first, again, other = pods("a" * 16), pods("a" * 16), pods("b" * 16)
+    assert first == again
+    assert [component for component in COMPONENTS if first[component] == other[component]] == []
+
+
+def test_components_are_the_charts() -> None:
+    rendered = chart.render(chart.cases()["prod"])
+    for component in COMPONENTS:
+        assert f"app.kubernetes.io/component: {component}" in rendered[f"{component}/workload.yaml"]
+
+
+def test_add_ons_run_as_the_accounts_that_terraform_gives_roles_to() -> None:
+    roles = {
+        match["name"]: (match["namespace"], match["account"])
+        for match in re.finditer(
+            r'^    (?P<name>[a-z-]+) = \{\s+namespace\s+= "(?P<namespace>[^"]+)"\s+'
+            r'service_account\s+= "(?P<account>[^"]+)"',
+            text("terraform/modules/identity/addons.tf"),
+            re.MULTILINE,
+        )
+    }
+    assert {"external-secrets", "keda", "external-dns", "load-balancer-controller"} <= set(roles)
+
+    def account(values: dict[str, Any]) -> str | None:
+        given = values.get("serviceAccount") or values.get("rbac", {}).get("serviceAccount", {})
+        name: str | None = given.get("name") or given.get("operator", {}).get("name")
+        return name
+
+    ours = {
+        (each.namespace, account(each.values))
+        for each in add_ons("node_groups").charts
+        if each.name != "monitoring"  # asks AWS for nothing
+    }
+    # The driver of the volumes is EKS's own add-on.
+    assert ours == set(roles.values()) - {("kube-system", "ebs-csi-controller-sa")}
+
+
+def test_auto_mode_gets_no_controller_that_it_has_built_in() -> None:
+    names = [each.name for each in add_ons("auto").charts]
+    assert names == ["external-secrets", "keda", "external-dns", "monitoring"]
+    assert [each.name for each in add_ons("auto", "dev").charts] == names[:-1]
+    kinds = [manifest["kind"] for manifest in add_ons("node_groups").manifests]
+    assert kinds == ["ClusterSecretStore"]
+    assert "IngressClass" in [manifest["kind"] for manifest in add_ons("auto").manifests]
+
+
+def test_add_ons_are_pinned_and_fetched_over_https() -> None:
+    for each in add_ons("node_groups").charts:
+        assert re.fullmatch(r"\d+\.\d+\.\d+", each.version)
+        assert each.repository.startswith("https://")
+
+
+def test_nothing_is_left_to_fill_in_the_add_ons() -> None:
+    for compute in ("auto", "node_groups"):
+        assert "${" not in str(add_ons(compute))
+    with pytest.raises(KeyError):
+        select_add_ons(
+            {"charts": [], "manifests": [{"manifest": {"x": "${mistyped}"}}]},
+            compute="auto", environment="dev", names=NAMES,
+        )  # fmt: skip
+
+
+def test_names_that_the_chart_refers_to_are_the_add_ons() -> None:
+    defaults = yaml.safe_load((chart.CHART / "values.yaml").read_text("utf-8"))
+    store = add_ons("auto").manifests[0]
+    assert defaults["secrets"]["externalStore"]["kind"] == store["kind"]
+    assert defaults["secrets"]["externalStore"]["name"] == store["metadata"]["name"]
+    namespaces = {each.name: each.namespace for each in add_ons("auto").charts}
+    assert defaults["networkPolicy"]["monitoringNamespace"] == namespaces["monitoring"]
+    assert defaults["networkPolicy"]["kedaNamespace"] == namespaces["keda"]
+    for name in ("dev", "prod"):
+        assert chart.values_file(name)["web"]["ingress"]["className"] == "alb"
+
+
+def test_what_dev_asks_for_needs_no_prometheus_operator() -> None:
+    monitoring = chart.merged(
+        yaml.safe_load((chart.CHART / "values.yaml").read_text("utf-8")), chart.values_file("dev")
+    )["monitoring"]
+    assert not any(monitoring[kind] for kind in ("serviceMonitor", "podMonitor", "rules"))
+
+
+def test_the_namespace_lets_no_privileged_pod_in() -> None:
+    labels = namespace_manifest("wis2-gc")["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "baseline"

@@ -1,0 +1,138 @@
+"""Other programs, run by `deploy.commands`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deploy.checks import version_of
+from deploy.commands import Commands
+from deploy.environment import assignments
+from deploy.errors import DeployError
+from deploy.terraform import Changes, summarize
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def commands(tmp_path: Path, said: list[str]) -> Commands:
+    return Commands(environment=os.environ, directory=tmp_path, say=said.append)
+
+
+def test_a_command_is_shown_as_it_can_be_typed(commands: Commands, said: list[str]) -> None:
+    assert commands.run("true", "two words", variables={"TAG": "a b"}) == 0
+    assert said == ["$ TAG='a b' true 'two words'"]
+
+
+def test_a_failure_names_the_program_and_its_verbs_only(commands: Commands) -> None:
+    with pytest.raises(DeployError) as failure:
+        commands.run("sh", "-c", "exit 3")
+    assert str(failure.value) == "`sh` ended with exit code 3"
+    for words, shown in (
+        (("-chdir=terraform/main", "plan", "-input=false"), "env plan"),
+        (("--kube-context", "c", "upgrade", "--install", "x"), "env upgrade"),
+        (("--context", "c", "-n", "ns", "get", "pod", "-l", "a"), "env get pod"),
+    ):
+        # `env` fails with whatever these are.
+        with pytest.raises(DeployError, match=f"`{shown}` ended"):
+            commands.read("env", *words)
+
+
+def test_what_is_read_and_fails_tells_the_last_line_of_the_complaint(commands: Commands) -> None:
+    with pytest.raises(DeployError, match=r"exit code 1: no such thing$"):
+        commands.read("sh", "-c", "echo first >&2; echo 'no such thing' >&2; exit 1")
+
+
+def test_a_program_that_is_not_there_is_said(commands: Commands) -> None:
+    with pytest.raises(DeployError, match="no-such-program is not installed"):
+        commands.run("no-such-program")
+
+
+def test_what_is_piped_is_not_shown(commands: Commands, said: list[str], tmp_path: Path) -> None:
+    commands.pipe(("printf", "%s", "hidden"), ("sh", "-c", "cat >got"))
+    assert (tmp_path / "got").read_text() == "hidden"
+    with pytest.raises(DeployError):
+        commands.pipe(("printf", "%s", "hidden"), ("false",))
+    with pytest.raises(DeployError):
+        commands.pipe(("false",), ("cat",))
+
+
+def test_an_interrupted_program_is_left_to_finish_what_it_does(tmp_path: Path) -> None:
+    script = tmp_path / "deploys.py"
+    script.write_text(
+        "import os\n"
+        "from pathlib import Path\n"
+        "from deploy.commands import Commands\n"
+        "commands = Commands(environment=os.environ, directory=Path.cwd(), say=print)\n"
+        "inner = 'trap \"echo finishing\" INT; : >started; n=0;'\n"
+        "inner += ' while [ ! -e go ]; do sleep 0.05; done; : >finished'\n"
+        "try:\n"
+        "    commands.run('sh', '-c', inner)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('stopped after', Path('finished').exists())\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(script)], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())}, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "started").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.5)  # subprocess.run would have killed it after a quarter of a second
+    (tmp_path / "go").touch()
+    out, _ = process.communicate(timeout=30)
+    assert "finishing" in out
+    assert "stopped after True" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("git version 2.39.5", (2, 39, 5)),
+        ("v3.18.4+gd80839c", (3, 18, 4)),
+        ("aws-cli/2.31.8 Python/3.13.7", (2, 31, 8)),
+        ('{"terraform_version": "1.11.4"}', (1, 11, 4)),
+        ("", ()),
+        ("none", ()),
+    ],
+)
+def test_versions_are_found_in_what_programs_say(text: str, version: tuple[int, ...]) -> None:
+    assert version_of(text) == version
+
+
+def test_variables_are_read_from_the_top_level_of_a_file() -> None:
+    text = """
+# account_id = "1"
+account_id  = "2" # yours
+disposable = true
+number= 3
+tags = {
+  region = "inside"
+}
+list = ["a"]
+"""
+    assert assignments(text) == {"account_id": "2", "disposable": "true", "number": "3"}
+
+
+def test_a_plan_is_counted_as_terraform_counts() -> None:
+    changes = summarize({"resource_changes": [
+        {"address": "a", "change": {"actions": ["create"]}},
+        {"address": "b", "change": {"actions": ["update"]}},
+        {"address": "c", "change": {"actions": ["delete", "create"]}},
+        {"address": "d", "change": {"actions": ["delete"]}},
+        {"address": "e", "change": {"actions": ["no-op"]}},
+        {"address": "f", "change": {"actions": ["read"]}},
+    ]})  # fmt: skip
+    assert changes == Changes(created=2, changed=1, destroyed=("c", "d"))
+    assert str(changes) == "2 to add, 1 to change, 2 to destroy"

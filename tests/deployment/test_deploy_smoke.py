@@ -1,0 +1,462 @@
+"""The smoke test against the cache on this machine, and against a Kubernetes API of the test's."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from deploy.commands import Commands
+from deploy.environment import Environment
+from deploy.session import Session
+from deploy.smoke.broker import Message, check_broker
+from deploy.smoke.end_to_end import fetch, make_synthetic, read_announcement
+from deploy.smoke.rollouts import KubernetesWorkloads, Workload, check_rollouts, unfinished
+from deploy.smoke.run import Target, smoke_test
+from deploy.smoke.waiting import Failed, NotYet, Patience
+from deploy.smoke.web import Web, check_data, check_metrics
+from deploy.smoke_step import send_from_listener, target_of
+from local.parts.certificates import CertificateAuthority
+from local.parts.mosquitto import CacheBroker
+from local.parts.nginx import Nginx
+from tests.support import chart
+from tests.support.deployments import ACCOUNT, REGION, FakeWorkloads
+from tests.support.stand_ins import StandIns
+from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
+from tests.support.world import BIN, CENTRE_ID, World, open_world
+from wis2_gc_common.notification import parse
+from wis2_gc_common.topic import parse_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from deploy.smoke.run import EndToEnd
+
+IMPATIENT = Patience(0.0, sleep=lambda _seconds: None)
+REAL_TOPIC = "a/wis2/tt-smoke/data/core/weather/surface-based-observations/synop"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with open_world(tmp_path_factory.mktemp("world")) as world:
+        yield world
+
+
+def target(world: World, end_to_end: EndToEnd = "none", **changes: Any) -> Target:
+    return Target(
+        **{
+            "centre_id": CENTRE_ID,
+            "metrics_url": f"http://127.0.0.1:{world.metrics_port}",
+            "data_base_url": world.data_base_url,
+            "broker_urls": (f"mqtt://everyone:everyone@127.0.0.1:{world.cache_broker.port}",),
+            "end_to_end": end_to_end,
+            **changes,
+        }
+    )
+
+
+def run(target: Target, **options: Any) -> list[str]:
+    lines: list[str] = []
+    given = {"workloads": FakeWorkloads(), "send": None, "patience": IMPATIENT, **options}
+    smoke_test(target, say=lines.append, **given)
+    return lines
+
+
+def session(world: World, tmp_path: Path, *, pods: str = "pod/wis2-listener-a-1\n") -> Session:
+    """Return a session whose kubectl runs on this machine what it should run in a pod."""
+    programs = StandIns(tmp_path / "programs")
+    programs.answer("kubectl", "get", "pod", out=pods)
+    (programs.bin / "python").symlink_to(BIN / "python")
+    programs.answer("kubectl", "exec", "-i", "--", run={"PATH": f"{BIN}:{programs.bin}"})
+    return Session(
+        environment=Environment("dev", tmp_path, ACCOUNT, REGION),
+        commands=Commands(
+            environment={**world.environment, "PATH": str(programs.bin)},
+            directory=tmp_path,
+            say=lambda _line: None,
+        ),
+        say=lambda _line: None,
+        ask=None,
+    )
+
+
+def test_a_cache_that_works_passes_with_an_item_sent_from_a_listeners_pod(
+    world: World, tmp_path: Path
+) -> None:
+    opened = session(world, tmp_path)
+    lines = run(
+        target(world, "synthetic"),
+        send=lambda topic, payload: send_from_listener(opened, "wis2-gc", topic, payload),
+    )
+    assert [line.split()[1] for line in lines] == [
+        "rollouts", "metrics", "ready", "data", "broker", "synthetic",
+    ]  # fmt: skip
+    assert all(line.startswith("ok  ") for line in lines)
+    assert "bytes fetched" in lines[-1]
+
+
+def test_without_a_running_listener_the_item_cannot_be_sent(world: World, tmp_path: Path) -> None:
+    with pytest.raises(NotYet, match="no listener runs"):
+        send_from_listener(session(world, tmp_path, pods=""), "wis2-gc", "topic", b"{}")
+
+
+def test_a_queue_that_does_not_answer_is_said(world: World, tmp_path: Path) -> None:
+    opened = session(world, tmp_path)
+    away = {**world.environment, "GC_REDIS_URL": "redis://127.0.0.1:1/0"}
+    commands = Commands(
+        environment={**away, "PATH": str(tmp_path / "programs/bin")},
+        directory=tmp_path, say=lambda _line: None,
+    )  # fmt: skip
+    broken = Session(opened.environment, commands, say=lambda _line: None, ask=None)
+    with pytest.raises(NotYet, match="exit code 1"):
+        send_from_listener(broken, "wis2-gc", "topic", b"{}")
+
+
+def test_what_is_sent_is_a_valid_notification_of_a_centre_that_cannot_be(world: World) -> None:
+    made = make_synthetic(datetime(2026, 11, 23, 12, tzinfo=UTC))
+    notification = parse(parse_topic(made.topic), made.payload)
+    assert notification.content is not None
+    assert not notification.has_broken_content
+    assert notification.integrity is not None
+    assert notification.source_centre_id == "xx-smoke-test"
+    assert notification.data_id != make_synthetic(datetime.now(UTC)).data_id
+
+
+@contextmanager
+def publishing(world: World, make: Callable[[], tuple[str, dict[str, Any]]]) -> Iterator[None]:
+    """Publish a new item every moment, as the world does."""
+    ended = threading.Event()
+
+    def publish() -> None:
+        while not ended.wait(0.1):
+            topic, message = make()
+            world.publish(topic, message)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_in_production_the_next_real_item_is_taken(world: World) -> None:
+    def item() -> tuple[str, dict[str, Any]]:
+        data = b"an observation"
+        return f"origin/{REAL_TOPIC}", wnm(
+            data_id=unique_data_id(), content=inline(data), integrity=integrity_of(data)
+        )
+
+    with publishing(world, item):
+        lines = run(target(world, "live"))
+    assert lines[-1].startswith("ok  live item")
+    assert "14 bytes fetched" in lines[-1]
+
+
+def test_a_cache_that_announces_nothing_of_its_own_fails(world: World) -> None:
+    def uncached() -> tuple[str, dict[str, Any]]:
+        return f"origin/{REAL_TOPIC}", wnm(data_id=unique_data_id(), cache=False)
+
+    with publishing(world, uncached), pytest.raises(Failed, match="nothing of ours was announced"):
+        run(target(world, "live"), item_timeout_s=1.0)
+
+
+def test_an_item_that_is_not_announced_fails(world: World) -> None:
+    with pytest.raises(Failed, match=r"synthetic item: xx-smoke-test/.* was not announced"):
+        run(target(world, "synthetic"), send=lambda _t, _p: None, item_timeout_s=0.5)
+
+
+def test_another_caches_metrics_are_not_ours(world: World) -> None:
+    def item() -> tuple[str, dict[str, Any]]:
+        return f"origin/{REAL_TOPIC}", wnm(data_id=unique_data_id(), content=inline(b"x"))
+
+    world.publish(*item())
+    world.settle()
+    with pytest.raises(Failed, match=f"metrics: .*reports for {CENTRE_ID}, not for yy-other"):
+        run(target(world, centre_id="yy-other-global-cache"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"metrics_url": "http://127.0.0.1:1"}, "metrics: .*refused"),
+        ({"metrics_url": "http://wis2.example.invalid"}, "is not https"),
+        ({"broker_urls": ("mqtt://everyone:everyone@127.0.0.1:1",)}, "broker mqtt: .*refused"),
+        ({"broker_urls": ("mqtt://everyone:everyone@wis2.example.invalid",)}, "is not mqtts"),
+    ],
+)
+def test_what_cannot_be_reached_or_is_not_over_tls_fails(
+    world: World, changes: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(Failed, match=problem):
+        run(target(world, **changes))
+
+
+def test_a_wrong_account_is_refused_with_the_brokers_reason(world: World) -> None:
+    with pytest.raises(NotYet, match="refuses the connection"):
+        check_broker(f"mqtt://everyone:wrong@127.0.0.1:{world.cache_broker.port}")
+
+
+def test_a_broker_that_lets_everybody_in_fails(world: World, monkeypatch: Any) -> None:
+    # No broker of ours can be made so; the URL with an account stands for the one without.
+    url = f"mqtt://everyone:everyone@127.0.0.1:{world.cache_broker.port}"
+    real = check_broker.__globals__["Subscriber"]
+    monkeypatch.setitem(
+        check_broker.__globals__, "Subscriber", lambda _url, **options: real(url, **options)
+    )
+    with pytest.raises(NotYet, match="lets in who has no account"):
+        check_broker(url)
+
+
+def test_a_data_server_that_lists_what_it_has_fails(world: World) -> None:
+    class Listing(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_args: Any) -> None:
+            pass
+
+    with serving(Listing) as port, pytest.raises(NotYet, match="lists what is there"):
+        check_data(Web(), f"http://127.0.0.1:{port}")
+
+
+def announcement(world: World, **changes: Any) -> Any:
+    message = wnm(
+        data_id="d", href=changes.pop("href", f"{world.data_base_url}/nothing"),
+        global_cache=changes.pop("global_cache", CENTRE_ID), **changes,
+    )  # fmt: skip
+    return read_announcement(Message("cache/x", json.dumps(message).encode()))
+
+
+def test_an_object_that_is_not_as_announced_fails(world: World) -> None:
+    path = world.store / "smoke" / "object.txt"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"data")
+    href = f"{world.data_base_url}/smoke/object.txt"
+
+    def get(**changes: Any) -> bytes:
+        return fetch(
+            Web(), announcement(world, **{"href": href, **changes}),
+            centre_id=CENTRE_ID, data_base_url=world.data_base_url,
+        )  # fmt: skip
+
+    assert get(length=4, integrity=integrity_of(b"data", "sha3-256", spelling="hex")) == b"data"
+    for changes, problem in (
+        ({"length": 5}, "4 bytes, 5 announced"),
+        ({"integrity": integrity_of(b"dada")}, "checksum"),
+        ({"integrity": {"method": "md0", "value": "x"}}, "checksum"),
+        ({"href": f"{href}.gone"}, "answers 404"),
+        ({"href": "https://elsewhere.example/object.txt"}, "is not under"),
+        ({"global_cache": "yy-other-global-cache"}, "the copy of yy-other"),
+    ):
+        with pytest.raises(NotYet, match=problem):
+            get(**changes)
+
+
+@pytest.mark.parametrize("payload", [b"", b"null", b"[]", b'{"properties": 1}', b"\xff", b"{}"])
+def test_strange_messages_are_passed_over(payload: bytes) -> None:
+    assert read_announcement(Message("cache/x", payload)) is None
+
+
+def test_certificates_are_verified_over_https_mqtts_and_wss(tmp_path: Path) -> None:
+    authority = CertificateAuthority(tmp_path / "tls")
+    ca_file = str(authority.ca_file)
+    (tmp_path / "objects").mkdir()
+    broker = CacheBroker(tmp_path / "broker", authority=authority)
+    nginx = Nginx(tmp_path / "nginx", root=tmp_path / "objects", authority=authority)
+    broker.start()
+    nginx.start()
+    try:
+        urls = (
+            f"mqtts://everyone:everyone@localhost:{broker.tls_port}",
+            f"wss://everyone:everyone@localhost:{broker.websocket_port}/mqtt",
+        )
+        data = f"https://localhost:{nginx.tls_port}/data"
+        for url in urls:
+            assert "everyone may subscribe" in check_broker(url, ca_file=ca_file)
+            with pytest.raises(NotYet, match="CERTIFICATE_VERIFY_FAILED"):
+                check_broker(url)
+        assert "lists nothing" in check_data(Web(ca_file=ca_file), data)
+        with pytest.raises(NotYet, match="CERTIFICATE_VERIFY_FAILED"):
+            check_data(Web(), data)
+        with pytest.raises(NotYet, match=r"answers 404"):
+            check_metrics(Web(ca_file=ca_file), f"{data}/metrics", CENTRE_ID)
+    finally:
+        nginx.stop()
+        broker.stop()
+
+
+def test_terraform_tells_what_to_look_at() -> None:
+    found = target_of(chart.HELM_VALUES, "live")
+    assert found.metrics_url == "https://metrics.wis2.example.int"
+    assert found.data_base_url == "https://data.wis2.example.int"
+    assert found.broker_urls == (
+        "mqtts://everyone:everyone@broker.wis2.example.int:8883",
+        "wss://everyone:everyone@broker.wis2.example.int:443/mqtt",
+    )
+
+
+def test_patience_ends_with_what_was_the_matter_last() -> None:
+    clock = iter(range(100))
+    waited: list[float] = []
+    problems = iter(["first", "second", "third", "fourth"])
+
+    def check() -> None:
+        raise NotYet(next(problems))
+
+    patience = Patience(3.0, interval_s=0.5, now=lambda: next(clock), sleep=waited.append)
+    with pytest.raises(Failed, match=r"third \(waited 3 s\)"):
+        patience.until(check)
+    assert waited == [0.5, 0.5]
+
+
+def test_patience_returns_the_first_success() -> None:
+    answers: Iterator[NotYet | str] = iter([NotYet("not yet"), "there"])
+
+    def check() -> str:
+        answer = next(answers)
+        if isinstance(answer, NotYet):
+            raise answer
+        return answer
+
+    assert Patience(9.0, sleep=lambda _s: None).until(check) == "there"
+
+
+# Kubernetes
+
+
+@pytest.mark.parametrize(
+    ("workload", "line"),
+    [
+        (Workload("d/a", 2, 2, 2, 2, is_observed=True), None),
+        (Workload("d/a", 0, 0, 0, 0, is_observed=True), None),
+        (Workload("d/a", 2, 2, 2, 2, is_observed=False), "d/a: not begun"),
+        (Workload("d/a", 3, 1, 3, 3, is_observed=True), "d/a: 1 of 3 are new"),
+        (Workload("d/a", 2, 2, 2, 3, is_observed=True), "d/a: 1 old ones are still there"),
+        (Workload("d/a", 2, 2, 1, 2, is_observed=True), "d/a: 1 of 2 are available"),
+    ],
+)
+def test_a_rollout_is_over_when_all_are_new_and_available(
+    workload: Workload, line: str | None
+) -> None:
+    assert unfinished([workload]) == ([] if line is None else [line])
+
+
+@contextmanager
+def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class FakeApi:
+    """As much of a Kubernetes API as the smoke test asks for."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.asked: list[str] = []
+        self.items: dict[str, list[dict[str, Any]]] = {
+            "deployments": [], "statefulsets": [], "pods": [],
+        }  # fmt: skip
+
+    @contextmanager
+    def open(self, directory: Path) -> Iterator[KubernetesWorkloads]:
+        api = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                api.asked.append(self.path)
+                kind = self.path.partition("?")[0].rsplit("/", 1)[-1]
+                body = json.dumps({"kind": "List", "items": api.items[kind]}).encode()
+                self.send_response(api.status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_args: Any) -> None:
+                pass
+
+        with serving(Handler) as port:
+            yield self.connect(directory, port)
+
+    @staticmethod
+    def connect(directory: Path, port: int) -> KubernetesWorkloads:
+        path = directory / "kubeconfig"
+        path.write_text(json.dumps({
+            "apiVersion": "v1", "kind": "Config",
+            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+            "users": [{"name": "u", "user": {}}],
+            "contexts": [{"name": "wis2-gc-dev", "context": {"cluster": "c", "user": "u"}}],
+        }))  # fmt: skip
+        return KubernetesWorkloads(
+            kubeconfig=path, context="wis2-gc-dev", namespace="wis2-gc", release="wis2"
+        )
+
+
+def deployment(name: str, **status: int) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "generation": 3},
+        "spec": {"replicas": 2, "selector": {}, "template": {}},
+        "status": {"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, **status},
+    }
+
+
+def test_workloads_are_those_of_the_release_in_its_namespace(tmp_path: Path) -> None:
+    api = FakeApi()
+    api.items["deployments"] = [deployment("wis2-manager", availableReplicas=2)]
+    api.items["statefulsets"] = [deployment("wis2-broker", readyReplicas=2) | {
+        "spec": {"replicas": 2, "selector": {}, "serviceName": "b", "template": {}}}]  # fmt: skip
+    with api.open(tmp_path) as workloads:
+        assert check_rollouts(workloads) == "2 workloads, 4 replicas"
+    assert all("/namespaces/wis2-gc/" in path for path in api.asked)
+    queries = [parse_qs(urlsplit(path).query) for path in api.asked]
+    assert [query["labelSelector"] for query in queries] == [
+        ["app.kubernetes.io/instance=wis2"]
+    ] * 2
+
+
+def test_a_pod_that_cannot_start_is_told_with_its_reason(tmp_path: Path) -> None:
+    api = FakeApi()
+    api.items["deployments"] = [deployment("wis2-manager", availableReplicas=1)]
+    waiting = {"state": {"waiting": {"reason": "ImagePullBackOff"}}}
+    starting = {"state": {"waiting": {"reason": "ContainerCreating"}}}
+    common = {"image": "i", "imageID": "", "name": "manager", "ready": False, "restartCount": 0}
+    api.items["pods"] = [
+        {"metadata": {"name": "wis2-manager-1"},
+         "status": {"containerStatuses": [{**common, **waiting}, {**common, **starting}]}},
+        {"metadata": {"name": "wis2-manager-2"},
+         "status": {"conditions": [{"type": "PodScheduled", "status": "False",
+                                    "message": "0/3 nodes are available"}]}},
+    ]  # fmt: skip
+    with api.open(tmp_path) as workloads, pytest.raises(NotYet) as problem:
+        check_rollouts(workloads)
+    assert str(problem.value) == (
+        "deployment/wis2-manager: 1 of 2 are available; pod wis2-manager-1: ImagePullBackOff; "
+        "pod wis2-manager-2: 0/3 nodes are available"
+    )
+
+
+def test_a_release_without_workloads_is_not_rolled_out(tmp_path: Path) -> None:
+    with FakeApi().open(tmp_path) as workloads, pytest.raises(NotYet, match="no workloads"):
+        check_rollouts(workloads)
+
+
+def test_an_api_that_refuses_or_is_away_is_waited_for(tmp_path: Path) -> None:
+    api = FakeApi()
+    api.status = 403
+    with api.open(tmp_path) as workloads, pytest.raises(NotYet, match="answers 403"):
+        check_rollouts(workloads)
+    with pytest.raises(NotYet, match="does not answer"):
+        check_rollouts(FakeApi.connect(tmp_path, 1))
