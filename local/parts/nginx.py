@@ -20,19 +20,34 @@ _PROBE_TIMEOUT_S = 2
 #: Simultaneous downloads: one descriptor for the connection and one for the file.
 _MAX_OPEN_FILES = 20_000
 _WORKERS = 2
+#: What a bucket tells besides, and what is said anew.
+_HEADERS_OF_BUCKETS = (
+    "Access-Control-Allow-Headers",
+    "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Origin",
+    "Access-Control-Expose-Headers",
+    "Cache-Control",
+    "X-Amz-Content-Sha256",
+    "X-Amz-Date",
+    "X-Amz-Id-2",
+    "X-Amz-Request-Id",
+)
 
 
 class Nginx(Part):
-    """Serves the objects under `root` as `{base_url}/{key}`: GET and HEAD, and nothing else.
+    """Serves objects as `{base_url}/{key}`: GET and HEAD, and nothing else.
 
-    With an `authority` also over TLS on `tls_port`.
+    The objects are the files under `root`, or those of a bucket whose address is `bucket_url`: an
+    S3 server on this machine that asks for no signature. With an `authority` also over TLS on
+    `tls_port`.
     """
 
     def __init__(
         self,
         directory: Path,
         *,
-        root: Path,
+        root: Path | None = None,
+        bucket_url: str = "",
         port: int | None = None,
         tls_port: int | None = None,
         host: str = "127.0.0.1",
@@ -41,7 +56,10 @@ class Nginx(Part):
         log_file: Path | None = None,
     ) -> None:
         self.name = "nginx"
-        self.root = root.absolute()
+        if (root is None) is not bool(bucket_url):
+            raise ValueError("the objects are either files or in a bucket")
+        self.root = None if root is None else root.absolute()
+        self.bucket_url = bucket_url
         self.path = path.rstrip("/")
         if not self.path.startswith("/"):
             raise ValueError("the objects need a path of their own, such as /data")
@@ -131,7 +149,6 @@ http {{
     client_max_body_size 1k;
     server {{
         {listens}
-        root "{self.root}";
         add_header X-Content-Type-Options nosniff always;
         add_header Content-Security-Policy "sandbox; default-src 'none'" always;
         add_header Cache-Control $cache_control always;
@@ -148,9 +165,12 @@ http {{
         location ~ /\\. {{
             return 404;
         }}
+        # The bucket's list of objects is nobody's business.
+        location = {self.path}/ {{
+            return 404;
+        }}
         location {self.path}/ {{
-            rewrite ^{self.path}(/.*)$ $1 break;
-            try_files {nginx_try_files()} =404;
+            {self._objects()}
         }}
         location / {{
             return 404;
@@ -178,9 +198,37 @@ http {{
 }}
 """
 
+    def _objects(self) -> str:
+        """Return the body of the location of the objects."""
+        lines: tuple[str, ...]
+        if self.root is not None:
+            lines = (
+                f'root "{self.root}";',
+                f"rewrite ^{self.path}(/.*)$ $1 break;",
+                f"try_files {nginx_try_files()} =404;",
+            )
+        else:
+            lines = (
+                # An object has no sub-resources for readers; `?uploads` and the like are others.
+                'set $args "";',
+                f"proxy_pass {self.bucket_url}/;",
+                "proxy_http_version 1.1;",
+                'proxy_set_header Connection "";',
+                'proxy_set_header Authorization "";',
+                # rclone sends the part, but calls it the whole.
+                'proxy_set_header Range "";',
+                "proxy_force_ranges on;",
+                "proxy_intercept_errors on;",
+                *(f"proxy_hide_header {name};" for name in _HEADERS_OF_BUCKETS),
+                "proxy_buffers 16 64k;",
+                "proxy_max_temp_file_size 0;",
+            )
+        return "\n            ".join(lines)
+
     def _configure(self) -> list[str]:
         (self.directory / "temporary").mkdir(parents=True, exist_ok=True)
-        self.root.mkdir(parents=True, exist_ok=True)
+        if self.root is not None:
+            self.root.mkdir(parents=True, exist_ok=True)
         path = self.directory / "nginx.conf"
         path.write_text(self.configuration(), encoding="utf-8")
         return ["nginx", "-p", str(self.directory), "-c", str(path), "-e", str(self.log_file)]

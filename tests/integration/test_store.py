@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from local.parts.s3_server import S3Server
+from tests.support.world import wait_until
 from wis2_gc_common.settings import StoreUrl
 from wis2_gc_common.store import open_store
 
@@ -79,9 +80,11 @@ class S3Adapter:
 
     async def settle(self) -> None:
         """Wait until the server has noticed who hung up: it writes aside until then."""
-        async with asyncio.timeout(10):
-            while any(path.is_file() for path in self.server.objects.rglob(".rclone_temp_*")):
-                await asyncio.sleep(0.01)
+
+        def is_settled() -> bool:
+            return not [*self.server.objects.rglob(".rclone_temp_*")]
+
+        await asyncio.to_thread(wait_until, is_settled, "nothing is written aside", timeout=10)
 
 
 @pytest.fixture(scope="session")

@@ -28,9 +28,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from prometheus_client.parser import text_string_to_metric_families
 
+from local import s3_lifecycle
 from local.parts.mosquitto import CacheBroker, GlobalBroker
 from local.parts.nginx import Nginx
 from local.parts.redis_server import RedisServer
+from local.parts.s3_server import S3Server
 from local.parts.sqs_server import SqsServer
 from tests.support.sqs_server import start_or_skip
 from tests.support.wnm import encoded, inline, unique_data_id, wnm
@@ -227,7 +229,7 @@ class World:
         self.cache_broker = CacheBroker(self.directory / "cache-broker")
         self.cache_broker.start()
         stack.callback(self.cache_broker.stop)
-        self.nginx = Nginx(self.directory / "nginx", root=self.store)
+        self.store_settings = self._start_store(stack)
         self.nginx.start()
         stack.callback(self.nginx.stop)
         self.queue_settings = self._start_queue(stack)
@@ -245,6 +247,21 @@ class World:
             "GC_QUEUE_URL": "redis-stream:notifications",
             "GC_DEAD_LETTER_QUEUE_URL": "redis-stream:dead-letters",
         }
+
+    def _start_store(self, stack: contextlib.ExitStack) -> dict[str, str]:
+        """Return the settings of the store that the environment's STORE names; make nginx."""
+        kind = os.environ.get("STORE") or "file"
+        if kind == "s3":
+            self.s3 = S3Server(self.directory / "s3", root=self.store.parent / "buckets")
+            self.s3.start()
+            stack.callback(self.s3.stop)
+            self.store = self.s3.objects
+            stack.enter_context(s3_lifecycle.running(self.store, retention_hours=24, every_s=5))
+            self.nginx = Nginx(self.directory / "nginx", bucket_url=self.s3.bucket_url)
+            return {"GC_STORE_URL": self.s3.store_url, **self.s3.environment}
+        assert kind == "file", f"STORE is {kind}, and neither s3 nor file"
+        self.nginx = Nginx(self.directory / "nginx", root=self.store)
+        return {"GC_STORE_URL": self.store.as_uri()}
 
     def _start_clients(self, stack: contextlib.ExitStack) -> None:
         self.publishers = {
@@ -270,7 +287,7 @@ class World:
             "GC_CENTRE_ID": CENTRE_ID,
             "GC_REDIS_URL": f"redis://127.0.0.1:{self._cache_redis_port(self.redis.port)}/0",
             **self.queue_settings,
-            "GC_STORE_URL": self.store.as_uri(),
+            **self.store_settings,
             "GC_DATA_BASE_URL": self.data_base_url,
             "GC_LOCAL_BROKER_URL": f"mqtt://{broker.manager_username}:{broker.manager_password}"
             f"@127.0.0.1:{broker.port}",
