@@ -24,6 +24,7 @@ from tests.support.containers import (
     HARDENING,
     Container,
     ContainerWorld,
+    give_away,
     require_engine,
 )
 from tests.support.nodes import Answer, Node
@@ -442,6 +443,26 @@ def test_the_health_check_tells_well_from_unwell(
         docker("kill", "--signal", "CONT", container.name)
     finally:
         assert container.stop() == 0
+
+
+def test_another_user_and_no_writable_file_at_all_will_do(
+    world: ContainerWorld, service: str, image: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "objects"
+    store.mkdir()
+    give_away(store, image, owner="1234:4321")
+    settings = {**parts_alone(world, service), "GC_STORE_URL": store.as_uri()}
+    container = Container(
+        image, settings, tmp_path / "log", "--volume", f"{store}:{store}", "--user", "1234:4321",
+        hardening=("--read-only", "--cap-drop", "ALL"),
+    )  # fmt: skip
+    try:
+        url = f"http://127.0.0.1:{settings['GC_HTTP_PORT']}/readyz"
+        wait_until(lambda: is_ready(world, url), f"{service} is ready", timeout=30)
+        assert container.execute("id", "-u") == "1234"
+    finally:
+        code = container.stop()
+    assert code == 0, container.log
 
 
 def health_of(container: Container) -> str:

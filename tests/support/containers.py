@@ -14,7 +14,7 @@ from tests.support.world import Process, World
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 #: Nothing but what a service needs: no writable file, no capability, no way to get one.
@@ -29,14 +29,19 @@ class Container(Process):
     """A service in a container on the host's network, with the interface of a process."""
 
     def __init__(
-        self, image: str, environment: Mapping[str, str], log: Path, *options: str
+        self,
+        image: str,
+        environment: Mapping[str, str],
+        log: Path,
+        *options: str,
+        hardening: Sequence[str] = HARDENING,
     ) -> None:
-        self._image, self._options = image, options
+        self._image, self._options = image, (*hardening, *options)
         self.name = f"wis2-gc-test-{uuid.uuid4().hex[:12]}"
         super().__init__(image, dict(environment), log)
 
     def start(self) -> None:
-        command = ["run", "--detach", "--name", self.name, "--network", "host", *HARDENING]
+        command = ["run", "--detach", "--name", self.name, "--network", "host"]
         for name, value in self._environment.items():
             command += ["--env", f"{name}={value}"]
         docker(*command, *self._options, self._image)
@@ -105,7 +110,7 @@ class ContainerWorld(World):
     def _start(self, stack: contextlib.ExitStack, name: str, command: str, **own: str) -> None:
         service = command.removeprefix("wis2-gc-")
         if service == "manager":
-            give_to_services(self.store, self._images[service])
+            give_away(self.store, self._images[service])
         container = Container(
             self._images[service], {**self.environment, **own}, self.directory / f"{name}.log",
             "--volume", f"{self.store}:{self.store}", *(("--hostname", name)),
@@ -123,11 +128,11 @@ class ContainerWorld(World):
                 raise
 
 
-def give_to_services(directory: Path, image: str) -> None:
+def give_away(directory: Path, image: str, *, owner: str = "65532:65532") -> None:
     """Let the images' user own a directory, also where we are not root ourselves."""
     docker(
         "run", "--rm", "--network", "none", "--user", "0", "--volume", f"{directory}:{directory}",
-        "--entrypoint", "chown", image, "-R", "65532:65532", str(directory),
+        "--entrypoint", "chown", image, "-R", owner, str(directory),
     )  # fmt: skip
 
 
