@@ -37,6 +37,8 @@ class Addresses:
     """PEM file the services trust besides the system's: there for a simulated world."""
     queue_settings: Mapping[str, str] = field(default_factory=dict)
     """What the services have to be told of a queue that is not their default."""
+    store_settings: Mapping[str, str] = field(default_factory=dict)
+    """The same of a store that is not `store`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def common_environment(
         settings.DRAIN_S.name: _DRAIN_S,
         settings.LOG_FORMAT.name: "console",
         **addresses.queue_settings,
+        **addresses.store_settings,
     }
     if addresses.redis_url:
         ours[settings.REDIS_URL.name] = addresses.redis_url

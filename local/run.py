@@ -20,6 +20,7 @@ from local.parts.part import write_private
 from local.parts.ports import free_port, is_free
 from local.parts.process import stop_with_parent
 from local.parts.redis_server import RedisServer
+from local.parts.s3_server import S3Server
 from local.parts.sqs_server import SqsServer
 from local.plan import (
     Addresses,
@@ -136,6 +137,7 @@ class Run:
         self.sqs = self._sqs()
         self.broker = self._broker()
         self.store = self._store()
+        self.s3 = self._s3()
         self.nginx = None if self.store is None else self._nginx(self.store)
         self.global_brokers = self._global_brokers()
         self.brokers = run.brokers or tuple(
@@ -186,10 +188,18 @@ class Run:
             return self.state.path / "data"
         return Path(unquote(urlsplit(url).path)) if url.startswith("file:") else None
 
+    def _s3(self) -> S3Server | None:
+        if self.settings.store != "s3" or self.settings.is_overridden(settings.STORE_URL):
+            return None
+        # A directory of its own: what is in `data` has markers in its names.
+        root = self.state.path / "buckets"
+        return S3Server(self.state.path / "s3", root=root, log_file=self._log("s3"))
+
     def _nginx(self, store: Path) -> Nginx:
         return Nginx(
             self.state.path / "nginx",
-            root=store,
+            root=None if self.s3 else store,
+            bucket_url="" if self.s3 is None else self.s3.bucket_url,
             port=self.ports.data,
             host=self.settings.listen,
             log_file=self._log("nginx"),
@@ -223,7 +233,13 @@ class Run:
             status_port=self.ports.status,
             ca_file=self._trusted_file() if self.settings.is_simulated else None,
             queue_settings={} if self.sqs is None else self.sqs.environment,
+            store_settings=self._store_settings(),
         )
+
+    def _store_settings(self) -> dict[str, str]:
+        if self.s3 is None:
+            return {}
+        return {settings.STORE_URL.name: self.s3.store_url, **self.s3.environment}
 
     def _trusted_file(self) -> Path:
         """Return our authority's file, joined with the one the user gave."""
@@ -241,12 +257,16 @@ class Run:
             self.settings, self.addresses, self.brokers, self.environment
         )
         parts: list[Part] = [
-            part for part in (self.redis, self.sqs, self.nginx, self.broker) if part is not None
+            part
+            for part in (self.redis, self.sqs, self.s3, self.nginx, self.broker)
+            if part is not None
         ]
         parts += self.global_brokers
         for part in parts:
             part.inherited = (self.state.lock_descriptor,)
         stages = [Stage([part]) for part in parts]
+        if self.s3 is not None:
+            stages.append(Stage([self._service(self._lifecycle(self.s3))], _SERVICE_STOP_S))
         stages += [
             Stage([self._service(plan) for plan in plans], _SERVICE_STOP_S)
             for plans in (metrics, managers, listeners)
@@ -262,6 +282,12 @@ class Run:
             process_environment(plan, os.environ),
             inherited=(self.state.lock_descriptor,),
         )
+
+    def _lifecycle(self, s3: S3Server) -> ServicePlan:
+        """Return what the rule of a real bucket does: objects expire."""
+        retention = settings.Reader(self.environment)(settings.RETENTION_HOURS)
+        command = (sys.executable, "-m", "local.s3_lifecycle", str(s3.objects), str(retention))
+        return ServicePlan("s3-lifecycle", command, {})
 
     def _world(self) -> ServicePlan:
         addresses = tuple(centre.address for centre in CENTRES if centre.is_https)
@@ -316,6 +342,8 @@ class Run:
         lines.append(f"  Global Brokers  {self._global_broker_text()}")
         if self.sqs is not None:
             lines.append(f"  queue           {self.sqs.queue_url} (plays SQS, in memory)")
+        if self.s3 is not None:
+            lines.append(f"  store           {self.s3.bucket_url} (plays S3, files below buckets/)")
         if self.settings.is_simulated:
             lines.append(
                 f"  publishing      {self.settings.rate:g} items per second (RATE=…, MIX=…, SEED=…)"

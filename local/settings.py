@@ -74,6 +74,8 @@ class RunSettings:
     """The simulated world falls silent after this many; 0: never."""
     queue: str
     """`redis-stream`, or `sqs`: a server that plays it."""
+    store: str
+    """`file`, or `s3`: a server that plays it."""
     overrides: Mapping[str, str]
     """`GC_…` settings for all services; they win over ours."""
     unknown: tuple[str, ...]
@@ -123,6 +125,7 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
         seed=int(read.number("SEED", 1, 0, 2**32, int)),
         items=int(read.number("ITEMS", 0, 0, 10**9, int)),
         queue=read.one_of("QUEUE", "redis-stream", "sqs"),
+        store=read.one_of("STORE", "file", "s3"),
         overrides=overrides,
         unknown=tuple(sorted(overrides.keys() - _known_names())),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,13 +75,13 @@ class S3Server(Part):
     @property
     def environment(self) -> dict[str, str]:
         """What the SDK's settings are to be for this server."""
-        identity, secret = self.keys or ("anybodyanybodyanybody", "anybodyanybodyanybody")
-        return {
-            "AWS_ENDPOINT_URL_S3": self.url,
-            "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": identity,
-            "AWS_SECRET_ACCESS_KEY": secret,
-        }
+        place = {"AWS_ENDPOINT_URL_S3": self.url, "AWS_REGION": "us-east-1"}
+        # Without keys it takes any; then the user's own stay: a queue may want them.
+        has_own = not os.environ.keys().isdisjoint(("AWS_ACCESS_KEY_ID", "AWS_PROFILE"))
+        if has_own and self.keys is None:
+            return place
+        identity, secret = self.keys or ("local", "local")
+        return {**place, "AWS_ACCESS_KEY_ID": identity, "AWS_SECRET_ACCESS_KEY": secret}
 
     def _configure(self) -> list[str]:
         self.objects.mkdir(parents=True, exist_ok=True)

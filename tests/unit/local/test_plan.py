@@ -130,3 +130,15 @@ def test_a_queue_that_is_not_the_default_is_told_to_all_and_the_users_wins():
 
     assert told.items() <= common({}).items()
     assert common({"GC_QUEUE_URL": "redis-stream:x"})["GC_QUEUE_URL"] == "redis-stream:x"
+
+
+def test_a_store_that_is_not_the_default_is_told_to_all_and_the_users_wins():
+    told = {"GC_STORE_URL": "s3://bucket", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}
+    where = replace(addresses(), store_settings=told)
+
+    def common(overrides):
+        run = read_settings(overrides)
+        return common_environment(run, where, WORLD, our_centre_id="xx-a-global-cache")
+
+    assert told.items() <= common({}).items()
+    assert common({"GC_STORE_URL": "file:///x"})["GC_STORE_URL"] == "file:///x"

@@ -144,3 +144,10 @@ def test_the_queue_is_a_redis_stream_or_a_server_that_plays_sqs():
     assert read_settings({"QUEUE": "sqs"}).queue == "sqs"
     with pytest.raises(SettingsError, match=r"QUEUE: 'rabbit' wants one of redis-stream, sqs"):
         read_settings({"QUEUE": "rabbit"})
+
+
+def test_the_store_is_a_directory_or_a_server_that_plays_s3():
+    assert read_settings({}).store == "file"
+    assert read_settings({"STORE": "s3"}).store == "s3"
+    with pytest.raises(SettingsError, match=r"STORE: 'tape' wants one of file, s3"):
+        read_settings({"STORE": "tape"})
