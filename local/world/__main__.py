@@ -220,7 +220,7 @@ class World:
         self._ledger.publish(item)
         plan = publications(item, list(self._publishers), self._chance)
         base_url = self._servers[item.centre.centre_id].base_url
-        origin = origin_notification(item, base_url, self._chance)
+        origin = origin_notification(item, base_url)
         for source, broker in plan:
             if source == "origin":
                 self._publishers[broker].publish(item.topic, origin)
@@ -233,7 +233,7 @@ class World:
     async def _publish_copy(self, item: Item, brokers: list[str]) -> None:
         await asyncio.sleep(self._chance.uniform(*_COPY_DELAY_S))
         base_url = self._servers[OTHER_CACHE_ID].base_url
-        copy = copy_notification(item, base_url, self._chance)
+        copy = copy_notification(item, base_url)
         for broker in brokers:
             self._publishers[broker].publish(cache_topic(item.topic), copy)
 

@@ -1,6 +1,8 @@
 """What the made-up centres publish: data items, their notifications, and what must come of them.
 
-Pure, but for the chance that is handed in: the same seed gives the same world, times apart.
+Pure, but for the chance that is handed in: the same seed gives the same world, but for the times
+and the notifications' ids. Those are never given twice: a second run on the same state would else
+repeat the ids of the first, and the cache would rightly drop them.
 """
 
 from __future__ import annotations
@@ -210,19 +212,17 @@ def copy_path_of(item: Item) -> str:
     return f"/{Fault.NONE}/{item.name.text}/{item.file_name}"
 
 
-def origin_notification(item: Item, base_url: str, chance: random.Random) -> bytes:
+def origin_notification(item: Item, base_url: str) -> bytes:
     """Return the WNM of the item's own centre, whose data server is `base_url`."""
-    return _notification(item, base_url + path_of(item), chance, global_cache=None)
+    return _notification(item, base_url + path_of(item), global_cache=None)
 
 
-def copy_notification(item: Item, base_url: str, chance: random.Random) -> bytes:
+def copy_notification(item: Item, base_url: str) -> bytes:
     """Return the WNM of the other Global Cache, whose data server is `base_url`."""
-    return _notification(item, base_url + copy_path_of(item), chance, global_cache=OTHER_CACHE_ID)
+    return _notification(item, base_url + copy_path_of(item), global_cache=OTHER_CACHE_ID)
 
 
-def _notification(
-    item: Item, href: str, chance: random.Random, *, global_cache: str | None
-) -> bytes:
+def _notification(item: Item, href: str, *, global_cache: str | None) -> bytes:
     data = b"" if item.rel == "deletion" else make_data(item.name)
     properties: dict[str, Any] = {
         "data_id": item.data_id,
@@ -254,7 +254,7 @@ def _notification(
     if item.centre.is_old:
         properties["wigos_station_identifier"] = item.file_name.split("_")[1]
     message: dict[str, Any] = {
-        "id": str(uuid.UUID(int=chance.getrandbits(128), version=4)),
+        "id": str(uuid.uuid4()),
         "type": "Feature",
         "geometry": {
             "type": "Point",

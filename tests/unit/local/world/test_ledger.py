@@ -22,7 +22,7 @@ def item():
 
 
 def announcement(item, *, message_id="1", base_url=BASE_URL, centre_id=CENTRE_ID) -> bytes:
-    message = json.loads(origin_notification(item, base_url, random.Random(1)))
+    message = json.loads(origin_notification(item, base_url))
     message["id"] = message_id
     message["properties"]["global-cache"] = centre_id
     return json.dumps(message).encode()
