@@ -98,11 +98,11 @@ done
 
 python=$root/.venv/bin/python
 [ -x "$python" ] || python=python3
-"$python" tests/support/passwords.py "$scratch/port" &
+"$python" "$root/tests/support/terraform_passwords.py" "$scratch/port" &
 passwords=$!
 for _ in $(seq 100); do
     [ -f port ] && break
-    kill -0 "$passwords" 2>/dev/null || fail "tests/support/passwords.py did not start"
+    kill -0 "$passwords" 2>/dev/null || fail "tests/support/terraform_passwords.py did not start"
     sleep 0.1
 done
 AWS_ENDPOINT_URL_SECRETS_MANAGER=http://127.0.0.1:$(cat port)
@@ -114,10 +114,22 @@ run_test() {
     terraform -chdir=main test -no-color "-filter=tests/$1.tftest.hcl" ${2:+-var-file="$2"} >test.log 2>&1 ||
         { grep -v '\.\.\. \(pass\|skip\)$' test.log >&2; fail "terraform test: $1"; }
 }
-run_test dev ../environments/dev.tfvars
-run_test prod ../environments/prod.tfvars
-run_test existing_vpc tests/existing_vpc.tfvars
-run_test existing_bucket tests/existing_bucket.tfvars
+# The same, and the rules for every plan.
+run_plan() {
+    say "plan $1"
+    if ! terraform -chdir=main test -json -verbose "-filter=tests/$1.tftest.hcl" -var-file="$2" >plan.json 2>test.log
+    then
+        cat test.log >&2
+        sed -n '/"@level":"error"/s/.*"@message":"\([^"]*\)".*/\1/p' plan.json >&2
+        run_test "$1" "$2"
+        fail "terraform test: $1"
+    fi
+    "$python" "$root/tests/support/terraform_plans.py" "$1" plan.json >&2 || fail "the plan of $1 breaks a rule"
+}
+run_plan dev ../environments/dev.tfvars
+run_plan prod ../environments/prod.tfvars
+run_plan existing_vpc tests/existing_vpc.tfvars
+run_plan existing_bucket tests/existing_bucket.tfvars
 run_test rejects ../environments/prod.tfvars
 run_test modules
 say "test bootstrap"
@@ -135,7 +147,8 @@ if [ "$(cat .tools/checkov/.installed 2>/dev/null || true)" != "$wanted" ]; then
 fi
 say "checkov"
 # Every exception stands with its reason beside the resource: #checkov:skip=ID:reason
-(cd terraform && ../.tools/checkov/bin/checkov --directory main --directory bootstrap \
-    --framework terraform --quiet --compact --skip-download --download-external-modules false) ||
-    fail "checkov"
+for module in main bootstrap; do
+    (cd terraform && ../.tools/checkov/bin/checkov --directory "$module" --framework terraform --quiet \
+        --compact --skip-download --download-external-modules false) || fail "checkov: terraform/$module"
+done
 say "all checks passed"

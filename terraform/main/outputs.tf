@@ -67,7 +67,7 @@ output "image_repositories" {
 }
 
 output "secret_names" {
-  description = "Names in Secrets Manager: registry, broker, and global-broker-{name} (for you to fill)."
+  description = "Names in Secrets Manager: registry, broker, and global-brokers/{name} (for you to fill)."
   value       = module.secrets.names
 }
 

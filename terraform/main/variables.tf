@@ -116,7 +116,7 @@ variable "metrics_domain" {
   }
   validation {
     condition     = length(distinct([var.data_domain, var.broker_domain, var.metrics_domain])) == 3
-    error_message = "metrics_domain, data_domain and broker_domain want three different names."
+    error_message = "metrics_domain wants to be different from data_domain and broker_domain, and so do these from each other."
   }
 }
 

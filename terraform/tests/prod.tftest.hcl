@@ -11,7 +11,7 @@ mock_provider "aws" {
   override_during = plan
 }
 
-# Terraform mocks no ephemeral resource: this one is real, and asks support/passwords.py.
+# Terraform mocks no ephemeral resource: this one is real, and asks tests/support/terraform_passwords.py.
 provider "aws" {
   alias                       = "passwords"
   region                      = "eu-west-3"
@@ -21,6 +21,44 @@ provider "aws" {
   skip_metadata_api_check     = true
   skip_requesting_account_id  = true
 }
+
+# The chart refuses the same address or subnet twice: each wants its own.
+override_resource {
+  target          = module.broker_addresses.aws_eip.protected["wis2-gc-prod-broker-1"]
+  override_during = plan
+  values          = { id = "eipalloc-0eeeeeeeeeeeeeee1", public_ip = "198.51.100.11" }
+}
+
+override_resource {
+  target          = module.network[0].aws_subnet.public["eu-west-3a"]
+  override_during = plan
+  values          = { id = "subnet-0eeeeeeeeeeeeeee1" }
+}
+
+override_resource {
+  target          = module.broker_addresses.aws_eip.protected["wis2-gc-prod-broker-2"]
+  override_during = plan
+  values          = { id = "eipalloc-0eeeeeeeeeeeeeee2", public_ip = "198.51.100.12" }
+}
+
+override_resource {
+  target          = module.network[0].aws_subnet.public["eu-west-3b"]
+  override_during = plan
+  values          = { id = "subnet-0eeeeeeeeeeeeeee2" }
+}
+
+override_resource {
+  target          = module.broker_addresses.aws_eip.protected["wis2-gc-prod-broker-3"]
+  override_during = plan
+  values          = { id = "eipalloc-0eeeeeeeeeeeeeee3", public_ip = "198.51.100.13" }
+}
+
+override_resource {
+  target          = module.network[0].aws_subnet.public["eu-west-3c"]
+  override_during = plan
+  values          = { id = "subnet-0eeeeeeeeeeeeeee3" }
+}
+
 
 run "plan" {
   command = plan

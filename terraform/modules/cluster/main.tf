@@ -21,7 +21,7 @@ locals {
 
 resource "aws_eks_cluster" "this" {
   #checkov:skip=CKV_AWS_39:A public API endpoint is a choice; it is open to public_access_cidrs only, and validation refuses 0.0.0.0/0.
-  #checkov:skip=CKV_AWS_38:As above.
+  #checkov:skip=CKV_AWS_38:Never open to everybody: see the line above.
   #checkov:skip=CKV_AWS_339:The version is a variable, validated against the supported range.
   name     = var.name
   version  = var.kubernetes_version

@@ -16,7 +16,7 @@ resource "aws_sqs_queue" "notifications" {
 }
 
 resource "aws_sqs_queue" "dead_letters" {
-  #checkov:skip=CKV_AWS_27:As above.
+  #checkov:skip=CKV_AWS_27:Encrypted with SSE-SQS, as the queue above.
   name                       = "${var.name}-dead-letters"
   sqs_managed_sse_enabled    = true
   message_retention_seconds  = var.dead_letter_retention_seconds

@@ -10,7 +10,7 @@ locals {
   }
   each_password = toset(flatten([for secret, keys in local.passwords : [for key in keys : "${secret}/${key}"]]))
   # The operator's to fill with {"url": "mqtts://user:password@host:8883"}.
-  given = toset([for broker in var.global_brokers : "global-broker-${broker}"])
+  given = toset([for broker in var.global_brokers : "global-brokers/${broker}"])
 }
 
 ephemeral "aws_secretsmanager_random_password" "this" {

@@ -1,6 +1,6 @@
 resource "aws_cloudfront_distribution" "this" {
   #checkov:skip=CKV_AWS_68:Static public files by GET and HEAD; there is no application behind them that a firewall could guard.
-  #checkov:skip=CKV2_AWS_47:As above: nothing here runs Log4j.
+  #checkov:skip=CKV2_AWS_47:Files only; nothing here runs Log4j.
   #checkov:skip=CKV_AWS_86:Access logs would hold consumers' addresses; the distribution's metrics tell the traffic.
   #checkov:skip=CKV_AWS_310:One origin: the bucket is regional and spread over three zones; other caches are the fail-over.
   #checkov:skip=CKV_AWS_374:WIS2 core data is for the whole world.

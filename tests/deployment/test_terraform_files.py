@@ -1,0 +1,226 @@
+"""Terraform's files as they are written: what `terraform test` cannot see."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.environment import RELEASE
+from tests.support import chart, terraform_plans
+
+ROOT = Path(__file__).parents[2]
+TERRAFORM = ROOT / "terraform"
+CHECK = TERRAFORM / "check.sh"
+MODULES = sorted(path for path in (TERRAFORM / "modules").iterdir())
+ROOTS = [TERRAFORM / "main", TERRAFORM / "bootstrap"]
+NAMES = sorted(path.stem for path in (TERRAFORM / "tests" / "helm_values").glob("*.json"))
+
+
+def _blocks(folder: Path, kind: str) -> dict[str, str]:
+    """Return the top-level blocks of `kind` in a folder's files, by their last label."""
+    text = "\n".join(path.read_text("utf-8") for path in sorted(folder.glob("*.tf")))
+    found = re.finditer(
+        rf'^{kind} (?:"[^"]*" )*"(?P<name>[^"]+)" \{{\n(?P<body>.*?)^\}}',
+        text,
+        re.DOTALL | re.MULTILINE,
+    )
+    return {match["name"]: match["body"] for match in found}
+
+
+@pytest.mark.parametrize("folder", [*ROOTS, *MODULES], ids=lambda path: path.name)
+def test_every_variable_has_a_type_and_a_description(folder: Path) -> None:
+    variables = _blocks(folder, "variable")
+    assert variables
+    for name, body in variables.items():
+        assert re.search(r"^  type +=", body, re.MULTILINE), name
+        assert re.search(r'^  description += "\S', body, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("folder", [*ROOTS, *MODULES], ids=lambda path: path.name)
+def test_every_output_has_a_description(folder: Path) -> None:
+    outputs = _blocks(folder, "output")
+    assert outputs
+    for name, body in outputs.items():
+        assert re.search(r'^  description += "\S', body, re.MULTILINE), name
+
+
+@pytest.mark.parametrize(
+    ("folder", "tests"),
+    [
+        (TERRAFORM / "main", TERRAFORM / "tests" / "rejects.tftest.hcl"),
+        (TERRAFORM / "bootstrap", TERRAFORM / "bootstrap" / "tests" / "bootstrap.tftest.hcl"),
+    ],
+    ids=["main", "bootstrap"],
+)
+def test_every_variable_refuses_a_mistake_by_its_name(folder: Path, tests: Path) -> None:
+    tried = set(re.findall(r"expect_failures = \[var\.(\w+)\]", tests.read_text("utf-8")))
+    for name, body in _blocks(folder, "variable").items():
+        if re.search(r"^  type +=\s*bool$", body, re.MULTILINE):
+            continue  # true or false: its type refuses the rest
+        messages = re.findall(r'error_message = "([^"]*)', body)
+        assert messages, f"{name} has no validation"
+        assert all(message.startswith(f"{name} ") for message in messages), name
+        assert name in tried, f"no run reject_{name}_… in {tests.name}"
+
+
+@pytest.mark.parametrize("folder", [TERRAFORM / "main"], ids=["main"])
+def test_variables_are_flat(folder: Path) -> None:
+    """Terraform drops what it does not know in an object, so a typing error would be silent."""
+    for name, body in _blocks(folder, "variable").items():
+        assert not re.search(r"^  type +=.*\b(object|any)\b", body, re.MULTILINE), name
+
+
+@pytest.mark.parametrize(
+    ("path", "resource"),
+    [
+        (TERRAFORM / "modules" / "addresses" / "main.tf", 'resource "aws_eip" "protected"'),
+        (TERRAFORM / "bootstrap" / "main.tf", 'resource "aws_s3_bucket" "state"'),
+    ],
+    ids=["addresses", "state"],
+)
+def test_what_cannot_be_had_back_is_protected_from_destruction(path: Path, resource: str) -> None:
+    body = path.read_text("utf-8").split(resource)[1].split("\n}\n")[0]
+    assert re.search(r"lifecycle \{\s+prevent_destroy = true\s+\}", body)
+
+
+def test_every_exception_from_checkov_gives_its_reason() -> None:
+    for path in TERRAFORM.rglob("*.tf"):
+        for line in path.read_text("utf-8").splitlines():
+            if "checkov:skip" in line:
+                assert re.search(r"#checkov:skip=CKV2?_AWS_\d+:\S.{10,}", line), f"{path}: {line}"
+
+
+def test_only_the_provider_of_aws_is_used() -> None:
+    for path in TERRAFORM.rglob("*.tf"):
+        sources = re.findall(r'^\s+source\s+= "([^"]+)"', path.read_text("utf-8"), re.MULTILINE)
+        assert all(s == "hashicorp/aws" or s.startswith("../modules/") for s in sources), path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_chart_takes_what_terraform_puts_out(name: str) -> None:
+    """`helm_values` as check.sh found it in the plan: refused values would raise."""
+    told = json.loads((TERRAFORM / "tests" / "helm_values" / f"{name}.json").read_text("utf-8"))
+    sizes = chart.values_file("dev" if name == "dev" else "prod")
+    manifests = chart.manifests(chart.merged(told, chart.BROKERS, sizes), release=RELEASE)
+    accounts = {m["metadata"]["name"] for m in manifests if m["kind"] == "ServiceAccount"}
+    assert {account["name"] for account in told["serviceAccounts"].values()} <= accounts
+
+
+# terraform/check.sh
+
+
+def _check(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(CHECK), *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ('enviroment = "prod"', "enviroment"),
+        ("  registry_node_cont = 2", "registry_node_cont"),
+        ('tags = {\n  Owner = "us"\n}\nregoin = "eu-west-3"', "regoin"),
+        ("alarm_emails = [\n  # nobody = yet\n]\nbudget_eur = 3", "budget_eur"),
+    ],
+)
+def test_a_mistyped_name_in_tfvars_is_refused(tmp_path: Path, line: str, name: str) -> None:
+    path = tmp_path / "mine.tfvars"
+    path.write_text(line + "\n")
+    done = _check("tfvars", str(path))
+    assert done.returncode == 1
+    assert f"there is no variable {name};" in done.stderr
+    assert str(path) in done.stderr
+
+
+def test_right_names_in_tfvars_are_taken() -> None:
+    done = _check("tfvars", *map(str, (TERRAFORM / "environments").glob("*.tfvars")))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def _path_without_terraform(folder: Path) -> str:
+    for tool in ("dirname", "awk", "grep", "sed"):
+        found = next(
+            Path(p) / tool for p in os.environ["PATH"].split(":") if (Path(p) / tool).exists()
+        )
+        (folder / tool).symlink_to(found)
+    return str(folder)
+
+
+def test_without_terraform_the_check_is_skipped_loudly(tmp_path: Path) -> None:
+    done = _check(PATH=_path_without_terraform(tmp_path))
+    assert done.returncode == 0
+    assert "*** SKIPPED: terraform is not installed" in done.stderr
+    assert "was NOT checked" in done.stderr
+
+
+def test_without_terraform_the_check_fails_where_it_is_required(tmp_path: Path) -> None:
+    done = _check(PATH=_path_without_terraform(tmp_path), REQUIRE_TERRAFORM="1")
+    assert done.returncode == 1
+    assert "error: terraform is not installed" in done.stderr
+
+
+# The rules for every plan (tests/support/terraform_plans.py)
+
+
+def _plan(address: str, **after: Any) -> dict[str, Any]:
+    kind = address.split(".")[-2]
+    change = {"address": address, "mode": "managed", "type": kind, "change": {"after": after}}
+    return {"resource_changes": [change]}
+
+
+def _statement(**statement: Any) -> str:
+    return json.dumps({"Statement": [statement]})
+
+
+@pytest.mark.parametrize(
+    ("plan", "broken"),
+    [
+        (
+            _plan(
+                "aws_iam_role_policy.x",
+                policy=_statement(Effect="Allow", Action=["sqs:*"], Resource="q"),
+            ),
+            "allows sqs:*",
+        ),
+        (
+            _plan(
+                "aws_s3_bucket_policy.x",
+                policy=_statement(Effect="Allow", Action="s3:GetObject", Principal="*"),
+            ),
+            "allows everybody",
+        ),
+        (
+            _plan(
+                "aws_iam_role_policy.x", policy=_statement(Effect="Allow", NotAction="iam:PassRole")
+            ),
+            "allows everything but something",
+        ),
+        (
+            _plan("aws_vpc_security_group_ingress_rule.x", cidr_ipv4="0.0.0.0/0"),
+            "open to everybody",
+        ),
+        (_plan('module.nat.aws_eip.disposable["a"]'), "may be destroyed"),
+        (_plan("aws_s3_bucket.x"), "0 aws_s3_bucket_public_access_block"),
+    ],
+)
+def test_a_plan_that_breaks_a_rule_is_told(plan: dict[str, Any], broken: str) -> None:
+    lines = list(terraform_plans.broken_rules(plan, wants_protection=True))
+    assert any(broken in line for line in lines), lines
+
+
+def test_to_deny_everything_is_no_broken_rule() -> None:
+    plan = _plan(
+        "aws_sqs_queue_policy.x", policy=_statement(Effect="Deny", Action="sqs:*", Principal="*")
+    )
+    assert list(terraform_plans.broken_rules(plan, wants_protection=True)) == []
