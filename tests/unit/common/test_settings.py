@@ -20,6 +20,7 @@ from wis2_gc_common.settings import (
     StoreUrl,
     parse_broker_url,
     read_common,
+    unknown_settings,
 )
 
 THIS_FILE = str(Path(__file__))
@@ -34,6 +35,8 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {
             "redis://localhost": "redis://localhost",
             "rediss://u:p%40ss@host:6380/0": "rediss://u:p%40ss@host:6380/0",
+            "redis://host/": "redis://host/",
+            "redis://host:6379/12": "redis://host:6379/12",
             "unix:///run/redis.sock": "unix:///run/redis.sock",
         },
         [
@@ -42,6 +45,10 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
             "http://host",
             "redis://host:port",
             "redis://[::1",
+            "redis://host:6379/registry",
+            "redis://host:6379/0x1",
+            "redis://host:6379/-1",
+            "redis://host:6379/1/2",
             "redis://u:12#34@host",
             "redis://u:12/34@host",
             "redis://u:12?34@host",
@@ -325,6 +332,19 @@ def test_what_is_no_secret_has_no_file_form(tmp_path: Path) -> None:
 
 
 # What is read
+
+
+def test_variables_that_no_service_reads_are_named() -> None:
+    environment = {
+        **dict.fromkeys(SETTINGS, "x"),
+        **dict.fromkeys((f"{name}_FILE" for name in SECRETS), "x"),
+        "GC_RETENTION_HOUR": "48",
+        "GC_CENTRE_ID_FILE": "/a/file",
+        "GC_EMPTY": "",
+        "HOME": "/root",
+        "gc_topics": "x",
+    }
+    assert unknown_settings(environment) == ["GC_CENTRE_ID_FILE", "GC_RETENTION_HOUR"]
 
 
 def test_the_process_environment_is_read_when_no_other_is_given(

@@ -85,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         read = read_settings(settings.Reader())
         configure_logging(level=read.log_level, log_format=read.log_format, service="operator")
+        settings.warn_of_unknown_settings()
         report: Report = arguments.run(read, arguments)
         text = json.dumps(report.data, indent=2) if arguments.json else report.text
         sys.stdout.write(f"{text}\n")

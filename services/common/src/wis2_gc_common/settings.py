@@ -17,7 +17,10 @@ from typing import Any, Generic, TypeVar, overload
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.logs import get_logger
 from wis2_gc_common.topic import DEFAULT_FILTERS, is_centre_id
+
+_log = get_logger(__name__)
 
 T = TypeVar("T")
 Environment = Mapping[str, str]
@@ -111,6 +114,9 @@ def _redis_url(text: str) -> Secret:
     parts = _split(text, ("redis", "rediss", "unix"))
     if parts.scheme != "unix":
         _check_login(parts)
+        # redis-py would take database 0 for anything else, and another cache may live there.
+        if not _REDIS_PATH.fullmatch(parts.path):
+            raise ValueError("wants a database's number, or nothing, behind the host: /0")
     return Secret(text)
 
 
@@ -192,6 +198,7 @@ def _check_login(parts: SplitResult) -> str:
     return parts.hostname
 
 
+_REDIS_PATH = re.compile(r"/?[0-9]{0,9}/?", re.ASCII)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
@@ -360,6 +367,27 @@ LOG_FORMAT = Setting("GC_LOG_FORMAT", ALL, _one_of("json", "console", ""), "",
 CATALOGUE: tuple[Setting[Any], ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Setting)
 )
+
+
+def unknown_settings(environment: Environment) -> list[str]:
+    """Return the `GC_…` variables that no service reads, sorted: most are misspelt.
+
+    The empty ones count as not set.
+    """
+    known = {setting.name for setting in CATALOGUE}
+    known |= {f"{setting.name}_FILE" for setting in CATALOGUE if setting.is_secret}
+    return sorted(
+        name
+        for name, value in environment.items()
+        if name.startswith("GC_") and value and name not in known
+    )
+
+
+def warn_of_unknown_settings() -> None:
+    """Log one line that names them. Not refused: Kubernetes adds variables named for services."""
+    names = unknown_settings(os.environ)
+    if names:
+        _log.warning("unknown_settings", variables=names)
 
 
 class Reader:

@@ -13,7 +13,7 @@ from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
 from wis2_gc_common.logs import configure_logging, get_logger
 from wis2_gc_common.queue import open_sender
 from wis2_gc_common.registry.redis import RedisListenerRegistry
-from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader
+from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader, warn_of_unknown_settings
 from wis2_gc_listener.global_broker import tls_context
 from wis2_gc_listener.service import Listener
 from wis2_gc_listener.settings import ListenerSettings, read_settings
@@ -30,6 +30,7 @@ def main() -> int:
             log_format=settings.common.log_format,
             service="listener",
         )
+        warn_of_unknown_settings()
         listener = _put_together(settings)
     except SettingsError as error:
         sys.stderr.write(f"wis2-gc-listener: {error}\n")

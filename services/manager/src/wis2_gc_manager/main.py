@@ -17,7 +17,7 @@ from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.logs import configure_logging, get_logger
 from wis2_gc_common.queue import open_queue
 from wis2_gc_common.registry.redis import RedisRegistry
-from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader
+from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader, warn_of_unknown_settings
 from wis2_gc_common.store import open_store
 from wis2_gc_manager.download import open_downloader
 from wis2_gc_manager.publisher import tls_context
@@ -40,6 +40,7 @@ def main() -> int:
             log_format=settings.common.log_format,
             service="manager",
         )
+        warn_of_unknown_settings()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(settings))
     except SettingsError as error:

@@ -14,7 +14,7 @@ from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.logs import configure_logging, get_logger
 from wis2_gc_common.queue import open_queue
 from wis2_gc_common.registry.redis import RedisReader
-from wis2_gc_common.settings import HTTP_PORT, Reader
+from wis2_gc_common.settings import HTTP_PORT, Reader, warn_of_unknown_settings
 from wis2_gc_metrics.app import create_app
 from wis2_gc_metrics.readings import Readings
 from wis2_gc_metrics.settings import read_settings
@@ -41,6 +41,7 @@ def main() -> int:
             log_format=settings.common.log_format,
             service="metrics",
         )
+        warn_of_unknown_settings()
         readings = _open(settings)
         listening = _listen(settings.common.http_host, settings.common.http_port)
     except SettingsError as error:
