@@ -326,8 +326,8 @@ class World:
         try:
             wait_until(self._is_ready_or_dead, "the cache is ready", timeout=60)
         except AssertionError:
-            for _process in self.processes.values():
-                pass
+            for name, process in self.processes.items():
+                sys.stderr.write(f"--- the end of the log of {name}\n{process.log[-2000:]}\n")
             raise
 
     def _start(self, stack: contextlib.ExitStack, name: str, command: str, **own: str) -> None:
