@@ -39,7 +39,6 @@ class Reason(StrEnum):
     INVALID_CACHE_FLAG = "invalid_cache_flag"
     INVALID_GLOBAL_CACHE = "invalid_global_cache"
     INVALID_INTEGRITY = "invalid_integrity"
-    INVALID_CONTENT = "invalid_content"
     INVALID_LINKS = "invalid_links"
     NO_DECISIVE_LINK = "no_decisive_link"
     CONTRADICTORY_LINKS = "contradictory_links"
