@@ -109,7 +109,7 @@ class ContainerWorld(World):
 
     def _start(self, stack: contextlib.ExitStack, name: str, command: str, **own: str) -> None:
         service = command.removeprefix("wis2-gc-")
-        if service == "manager":
+        if service == "manager" and self.environment["GC_STORE_URL"].startswith("file:"):
             give_away(self.store, self._images[service])
         container = Container(
             self._images[service], {**self.environment, **own}, self.directory / f"{name}.log",
@@ -117,6 +117,11 @@ class ContainerWorld(World):
         )  # fmt: skip
         stack.callback(self._end, container)
         self.containers[name] = self.processes[name] = container
+
+    def _is_ready_or_dead(self) -> bool:
+        for name, container in self.containers.items():
+            assert container.is_alive, f"{name} ended by itself:\n{container.log[-3000:]}"
+        return self.is_ready()
 
     @staticmethod
     def _end(container: Container) -> None:
