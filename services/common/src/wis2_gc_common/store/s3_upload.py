@@ -107,6 +107,9 @@ class S3Upload:
                     return
                 try:
                     upload_id = await self._creating
+                except CacheError:
+                    return  # it never began
+                try:
                     await self._requests.send(
                         "DELETE", self._in_upload(upload_id), accept=_NO_UPLOAD
                     )
