@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ _LOAD_BALANCER_CLASSES = {"auto": "eks.amazonaws.com/nlb", "node_groups": "servi
 _SELECTOR = f"app.kubernetes.io/instance={RELEASE}"
 COMPONENTS = ("listener", "manager", "metrics", "broker")
 #: How terraform/modules/secrets names the secrets of the Global Brokers' logins.
-_GLOBAL_BROKER = "global-broker-"
+_GLOBAL_BROKER = "global-brokers/"
 _EMPTY_CHARS = 2
 _REFRESH_S = 60.0
 _POLL_S = 1.0
@@ -41,6 +42,11 @@ def release(session: Session) -> None:
     from_terraform = environment.directory / "helm-values.json"
     from_deploy = environment.directory / "deploy-values.json"
     told = {"brokers": brokers_of(outputs.secret_names), **outputs.helm_values}
+    if not told["brokers"] and not _names_brokers(environment.values.read_text(encoding="utf-8")):
+        raise DeployError(
+            f"no Global Broker is named: global_brokers in {environment.name}.tfvars, "
+            f"or brokers in {CHART}/values/{environment.name}.yaml (docs/deploy.md)"
+        )
     _check_logins(session, outputs.secret_names)
     for path, values in ((from_terraform, told), (from_deploy, own)):
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
@@ -169,6 +175,10 @@ def _digests(session: Session) -> dict[str, str]:
     if not commit.startswith(tag.split("-", 1)[0]):
         raise DeployError(f"the images pushed last are of commit {tag}, not of this one; {again}")
     return {service: str(noted["digests"][service]) for service in SERVICES}
+
+
+def _names_brokers(values: str) -> bool:
+    return re.search(r"^brokers:(?! *\[ *\])", values, re.MULTILINE) is not None
 
 
 def _check_logins(session: Session, secret_names: Mapping[str, str]) -> None:

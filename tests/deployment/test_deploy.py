@@ -215,7 +215,7 @@ def test_the_release_takes_terraforms_values_then_ours_then_the_digests(
     told = json.loads((state / "helm-values.json").read_text())
     assert told["centreId"] == outputs("dev")["helm_values"]["value"]["centreId"]
     assert told["brokers"] == [
-        {"name": name, "secretArn": f"wis2-gc-dev/global-broker-{name}"}
+        {"name": name, "secretArn": f"wis2-gc-dev/global-brokers/{name}"}
         for name in ("inmet-br", "meteo-fr")
     ]
     own = json.loads((state / "deploy-values.json").read_text())
@@ -258,11 +258,29 @@ def test_secrets_are_fetched_anew_before_the_pods_that_read_them_roll(
 
 def test_a_global_broker_without_a_login_is_named_before_helm_runs(deployment: Deployment) -> None:
     deployment.programs.answer("aws", "secretsmanager", "get-secret-value",
-                               "wis2-gc-dev/global-broker-meteo-fr", out="2\n")  # fmt: skip
+                               "wis2-gc-dev/global-brokers/meteo-fr", out="2\n")  # fmt: skip
     ended = deployment.run("all")
     assert ended.code == 1
-    assert "wis2-gc-dev/global-broker-meteo-fr is still empty" in ended.err
+    assert "wis2-gc-dev/global-brokers/meteo-fr is still empty" in ended.err
     assert "helm upgrade wis2-global-cache" not in deployment.story()
+
+
+def test_a_release_without_a_global_broker_is_refused_before_helm_runs(
+    deployment: Deployment,
+) -> None:
+    named = outputs("dev")
+    names = named["secret_names"]["value"]
+    for name in [name for name in names if name.startswith("global-brokers/")]:
+        del names[name]
+    deployment.programs.answer("terraform", "output", "-json", out=json.dumps(named))
+    ended = deployment.run("all")
+    assert ended.code == 1
+    assert "no Global Broker is named" in ended.err
+    assert "helm upgrade wis2-global-cache" not in deployment.story()
+    values = deployment.root / "helm/wis2-global-cache/values/dev.yaml"
+    with values.open("a") as file:
+        file.write("brokers:\n  - {name: fr, secretName: brokers}\n")
+    assert deployment.run("release").code == 0
 
 
 def test_a_release_wants_images_of_this_commit(deployment: Deployment) -> None:

@@ -58,7 +58,7 @@ def test_names_that_terraform_makes_are_the_ones_we_use() -> None:
     assert ENVIRONMENT.cluster_name == "wis2-gc-prod"
     assert '"wis2-gc-state-${var.account_id}-${var.region}"' in text("terraform/bootstrap/main.tf")
     assert ENVIRONMENT.state_bucket == f"wis2-gc-state-{ACCOUNT}-{REGION}"
-    assert "global-broker-${broker}" in text("terraform/modules/secrets/main.tf")
+    assert "global-brokers/${broker}" in text("terraform/modules/secrets/main.tf")
     assert 'resource "aws_eip" "protected"' in text("terraform/modules/addresses/main.tf")
 
 
@@ -84,7 +84,7 @@ def test_every_environment_of_terraform_has_values_of_the_chart() -> None:
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_the_chart_accepts_what_a_deployment_gives_it(name: str, compute: str) -> None:
     secrets = {
-        "global-broker-meteo-fr": "wis2-gc/global-broker-meteo-fr",
+        "global-brokers/meteo-fr": "wis2-gc/global-brokers/meteo-fr",
         "broker": "wis2-gc/broker",
     }
     rendered = chart.render(

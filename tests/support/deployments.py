@@ -43,8 +43,8 @@ def outputs(environment: str, *, compute: str = "auto") -> dict[str, Any]:
         "secret_names": {
             "registry": f"{name}/registry",
             "broker": f"{name}/broker",
-            "global-broker-meteo-fr": f"{name}/global-broker-meteo-fr",
-            "global-broker-inmet-br": f"{name}/global-broker-inmet-br",
+            "global-brokers/meteo-fr": f"{name}/global-brokers/meteo-fr",
+            "global-brokers/inmet-br": f"{name}/global-brokers/inmet-br",
         },
         "egress_addresses": ["192.0.2.1", "192.0.2.2", "192.0.2.3"],
         "broker_addresses": ["192.0.2.11", "192.0.2.12", "192.0.2.13"],
