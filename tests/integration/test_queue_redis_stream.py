@@ -298,6 +298,46 @@ async def test_an_entry_of_strangers_is_dropped_and_holds_up_nothing(
     assert (await queue.depth()).in_flight == 1
 
 
+def known_ids(queue: Queue) -> set[str]:
+    return set(cast("Any", queue)._held)
+
+
+async def test_the_ids_of_messages_that_went_to_others_are_forgotten(
+    redis_url: str, open_: Callable[..., Queue], sending: Callable[..., Sender]
+) -> None:
+    sending(redis_url).send(envelopes(30))
+    slow = open_(redis_url, "slow", visibility_s=0.1)
+    await receive(slow, 30)
+    assert len(known_ids(slow)) == 30
+    quick = open_(redis_url, "quick", visibility_s=0.1)
+    await quick.delete([message.receipt for message in await receive(quick, 30)])
+    deadline = time.monotonic() + 10
+    while known_ids(slow):
+        assert time.monotonic() < deadline
+        assert await slow.receive(1, wait_s=0.05) == []
+
+
+async def test_what_is_extended_stays_known_and_is_not_handed_out_twice(
+    redis_url: str, raw: redis.Redis, open_: Callable[..., Queue], sending: Callable[..., Sender]
+) -> None:
+    sending(redis_url).send(envelopes(1))
+    queue = open_(redis_url, visibility_s=0.5)
+    [message] = await receive(queue, 1)
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        await queue.extend([message.receipt, "1-1/1"])
+        assert await queue.receive(1, wait_s=0.1) == []
+    assert len(known_ids(queue)) == 1
+    # After an error it asks for what it does not know to be its own.
+    raw.client_kill_filter(_type="normal", skipme=True)
+    with pytest.raises(Unavailable):
+        await queue.receive(1, wait_s=0)
+    await queue.extend([message.receipt])
+    assert await queue.receive(1, wait_s=0) == []
+    await queue.delete([message.receipt])
+    assert not known_ids(queue)
+
+
 # Outages
 
 

@@ -565,6 +565,13 @@ async def test_puts_go_on_while_their_folders_are_expired_under_them(
             await store.expire(datetime(2026, 9, 1, tzinfo=UTC))
 
     await asyncio.gather(put(), put(), expire())
+    left = files(directory)
+    assert all(name.startswith("2026-08-01/05/t/") for name in left)
+    assert all((directory / name).read_bytes() == b"data" for name in left)
+    # What the last expiry did not see, the next one does.
+    await store.put("2026-08-01/05/t/last/f", b"data", media_type=GRIB)
+    assert await store.expire(datetime(2026, 9, 1, tzinfo=UTC)) == 1
+    assert files(directory) == []
 
 
 # Settings

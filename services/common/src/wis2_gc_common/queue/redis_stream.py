@@ -65,6 +65,9 @@ _LOOKS_PER_VISIBILITY = 4
 _MAX_LOOK_INTERVAL_S = 5.0
 #: Consumers that own nothing are forgotten after this many visibility times.
 _FORGET_AFTER_VISIBILITIES = 20
+#: A message that was neither extended nor finished for this many visibility times is known to be
+#: somebody else's, or on its way to us again.
+_LOST_AFTER_VISIBILITIES = 2
 #: Receipts in one script call: bounds the time Redis spends in it.
 _RECEIPTS_PER_CALL = 500
 _MAX_ERROR_CHARS = 1000
@@ -190,8 +193,8 @@ class RedisStreamQueue:
         self._has_received = False
         #: Redis may have given us messages that we do not know of: at start, and after errors.
         self._must_recover = True
-        #: Ids of the messages we know of.
-        self._held: set[str] = set()
+        #: Ids of the messages we know of, and when each was last received or extended.
+        self._held: dict[str, float] = {}
         self._look_interval_s = min(_MAX_LOOK_INTERVAL_S, visibility_s / _LOOKS_PER_VISIBILITY)
         self._next_look_at = 0.0
         self._next_forget_at = 0.0
@@ -234,14 +237,18 @@ class RedisStreamQueue:
     async def extend(self, receipts: Sequence[str]) -> None:
         """Restart the visibility of these deliveries now. Unknown ones are ignored."""
         for start in range(0, len(receipts), _RECEIPTS_PER_CALL):
-            await self._call(scripts.EXTEND, *receipts[start : start + _RECEIPTS_PER_CALL])
+            some = receipts[start : start + _RECEIPTS_PER_CALL]
+            await self._call(scripts.EXTEND, *some)
+            now = time.monotonic()
+            self._held.update((one, now) for one in map(_id_of, some) if one in self._held)
 
     async def delete(self, receipts: Sequence[str]) -> None:
         """Forget these messages for good. Unknown ones are ignored."""
         for start in range(0, len(receipts), _RECEIPTS_PER_CALL):
             some = receipts[start : start + _RECEIPTS_PER_CALL]
             await self._call(scripts.DELETE, *some)
-            self._held.difference_update(map(_id_of, some))
+            for message_id in map(_id_of, some):
+                self._held.pop(message_id, None)
 
     async def put_back(self, received: Received, *, delay_s: float, attempts: int) -> None:
         """Hand the message back; it comes again after `delay_s` (0: now), as a first delivery."""
@@ -250,7 +257,7 @@ class RedisStreamQueue:
         await self._call(
             scripts.PUT_BACK, received.receipt, delay_ms, envelope, other=self._keys.delayed
         )
-        self._held.discard(_id_of(received.receipt))
+        self._held.pop(_id_of(received.receipt), None)
 
     async def dead_letter(self, received: Received, *, reason: str, last_error: str) -> None:
         """Move the message to the dead letters, atomically."""
@@ -264,7 +271,7 @@ class RedisStreamQueue:
             DEAD_LETTER_DAYS * 86_400_000,
             other=self._keys.dead,
         )
-        self._held.discard(_id_of(received.receipt))
+        self._held.pop(_id_of(received.receipt), None)
         if trimmed:
             _log.warning("dead_letters_expired", count=trimmed)
 
@@ -361,10 +368,16 @@ class RedisStreamQueue:
         self._cursor = cursor
         if is_looking:
             self._next_look_at = now + self._look_interval_s
+            self._discard_lost(now)
         if is_forgetting:
             self._next_forget_at = now + self._forget_after_s
         next_due_s = next_due_ms / 1000 if next_due_ms >= 0 else self._look_interval_s
         return await self._accept(flat), min(next_due_s, self._look_interval_s)
+
+    def _discard_lost(self, now: float) -> None:
+        """Forget the ids of messages that went to others: no receipt of ours finishes those."""
+        since = now - self._visibility_s * _LOST_AFTER_VISIBILITIES
+        self._held = {one: at for one, at in self._held.items() if at > since}
 
     @property
     def _forget_after_s(self) -> float:
@@ -409,7 +422,7 @@ class RedisStreamQueue:
                 junk.append(receipt)
                 _log.error("queue_entry_undecodable", entry=message_id, detail=error.detail)
                 continue
-            self._held.add(message_id)
+            self._held[message_id] = time.monotonic()
             messages.append(Received(envelope, receipt, deliveries))
         if junk:
             await self.delete(junk)
