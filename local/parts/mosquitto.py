@@ -156,12 +156,16 @@ class Mosquitto(Part):
             for role, port in self._ports.items()
         )
 
+    def _plugin_path(self) -> Path:
+        """Return where the process will find the plugin. Raises StartFailed: nowhere."""
+        return plugin_path()
+
     def configuration(self) -> str:
         """Return the text of mosquitto.conf."""
         lines = [
             "per_listener_settings false",
             "allow_anonymous false",
-            f"plugin {plugin_path()}",
+            f"plugin {self._plugin_path()}",
             f"plugin_opt_config_file {self.directory / 'accounts.json'}",
             f"user {current_user()}",
             "persistence true",
@@ -189,6 +193,10 @@ class Mosquitto(Part):
         ]
         for listener in self.listeners():
             lines.append(f"listener {listener.port} {listener.host}".rstrip())
+            if listener.host:
+                # Without it, a WebSocket listener takes no notice of an IPv4 address and listens
+                # on all (mosquitto 2.0.11 with libwebsockets: its sockets are IPv6 then).
+                lines.append(f"socket_domain {'ipv6' if ':' in listener.host else 'ipv4'}")
             lines.append(f"protocol {'websockets' if listener.is_websocket else 'mqtt'}")
             if listener.certificate is not None:
                 lines += [

@@ -163,6 +163,16 @@ def test_the_same_holds_over_tls_and_secure_websocket(
     assert everyone.wait_for_messages(1) == [(TOPIC, b"cached")]
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.3"])
+def test_no_port_of_the_broker_is_open_on_another_address(tmp_path, authority, host):
+    with CacheBroker(tmp_path / "broker", authority=authority, host=host) as broker:
+        open_on = {broker.port: "127.0.0.1", broker.tls_port: host, broker.websocket_port: host}
+        for port, address in open_on.items():
+            socket.create_connection((address, port), timeout=5).close()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.2", port), timeout=5)
+
+
 def test_a_client_that_does_not_know_the_authority_refuses_the_broker(broker):
     context = ssl.create_default_context()
     with (

@@ -58,8 +58,9 @@ def test_plain_mqtt_stays_on_loopback_while_tls_and_websocket_are_open(tmp_path)
         authority=CertificateAuthority(tmp_path / "tls"),
     )
     text = broker.configuration()
-    assert "listener 21883 127.0.0.1\nprotocol mqtt\nlistener 28883 0.0.0.0\n" in text
-    assert "protocol websockets\ncertfile" in text
+    assert "listener 21883 127.0.0.1\nsocket_domain ipv4\nprotocol mqtt\n" in text
+    assert "listener 28883 0.0.0.0\nsocket_domain ipv4\nprotocol mqtt\ncertfile" in text
+    assert "listener 28443 0.0.0.0\nsocket_domain ipv4\nprotocol websockets\ncertfile" in text
     assert text.count("certfile") == text.count("keyfile") == 2
     assert "allow_anonymous false" in text
     assert "retain_available false" in text
