@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from deploy import terraform
+from deploy.checks import TOOLS
 from deploy.cluster import AddOns, select_add_ons
 from deploy.environment import CHART, RELEASE, SERVICES, Environment, assignments
+from deploy.main import ALL
 from deploy.release import COMPONENTS, brokers_of, namespace_manifest, own_values
 from images import build
 from tests.support import chart
@@ -200,3 +202,40 @@ def test_what_dev_asks_for_needs_no_prometheus_operator() -> None:
 def test_the_namespace_lets_no_privileged_pod_in() -> None:
     labels = namespace_manifest("wis2-gc")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "baseline"
+
+
+DOCS = ("docs/deploy.md", "docs/rollouts.md", "docs/architecture.md", "docs/costs.md")
+
+
+def test_every_target_that_the_docs_name_is_there() -> None:
+    makefiles = "\n".join(
+        text(path) for path in ("Makefile", "deploy/deploy.mk", "images/images.mk")
+    )
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefiles, re.MULTILINE))
+    for path in DOCS:
+        for words in re.findall(r"`?make ((?:[a-z-]+ ?)+)", text(path)):
+            if f"`make {words}" in text(path) or f"\nmake {words}" in text(path):
+                assert set(words.split()) <= targets, (path, words)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for path in DOCS:
+        for link in re.findall(r"\]\(([^)#:]+)\)", text(path)):
+            assert ((ROOT / path).parent / link).exists(), (path, link)
+
+
+def test_every_step_is_in_the_deployment_guide_and_the_makefile() -> None:
+    guide, makefile = text("docs/deploy.md"), text("deploy/deploy.mk")
+    for number, name in enumerate(ALL, start=1):
+        target = name if name == "smoke" else f"deploy-{name}"
+        assert f"| {number} {name} | `{target}` |" in guide
+        assert re.search(rf"^{target}: ##", makefile, re.MULTILINE)
+        assert f"$(STEP) {name} " in makefile
+
+
+def test_versions_of_tools_in_the_guide_are_those_that_are_checked() -> None:
+    guide = text("docs/deploy.md")
+    for tool, (least, _) in TOOLS.items():
+        if tool != "git":
+            row = next(line for line in guide.splitlines() if line.startswith(f"| `{tool}`"))
+            assert row.split("|")[2].strip() == ".".join(map(str, least))
