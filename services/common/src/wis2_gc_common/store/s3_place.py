@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from botocore import UNSIGNED
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
 from wis2_gc_common.errors import SettingsError
@@ -175,18 +177,18 @@ def _checked_region(region: str) -> str:
 
 def _aws_host(session: botocore.session.Session, region: str) -> str:
     try:
-        partition = session.get_partition_for_region(region)
+        session.get_partition_for_region(region)
     except BotoCoreError:
         raise SettingsError(
             "AWS_REGION", f"{region!r} is no region of AWS; wants one such as eu-west-1"
         ) from None
-    found = session.get_component("endpoint_resolver").construct_endpoint(
-        "s3",
-        region,
-        partition,
-        use_dualstack_endpoint=bool(session.get_config_variable("use_dualstack_endpoint")),
-        use_fips_endpoint=bool(session.get_config_variable("use_fips_endpoint")),
+    # A client knows the hosts of all partitions, of FIPS and dual stack; it is asked for no more.
+    config = Config(
+        signature_version=UNSIGNED,
+        ignore_configured_endpoint_urls=True,
+        s3={"us_east_1_regional_endpoint": "regional"},
     )
-    if found is None:
-        raise SettingsError("AWS_REGION", f"there is no S3 in {region!r}")
-    return str(found["hostname"])
+    client = session.create_client("s3", region_name=region, config=config)
+    host = urlsplit(str(client.meta.endpoint_url)).netloc
+    client.close()
+    return host
