@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 from contextlib import closing, contextmanager
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.nodes import Answer, Node
-from tests.support.wnm import encoded, inline, unique_data_id, wnm
-from tests.support.world import World, wait_until
+from tests.support.wnm import encoded, inline, wnm
+from tests.support.world import World, open_world, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,43 +89,80 @@ def test_a_redirect_to_a_forbidden_address_is_refused(
     assert not world.announcements(data_id)
 
 
+@pytest.fixture(scope="module")
+def strict_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A cache to which no private address is admitted, as outside of tests."""
+    with open_world(tmp_path_factory.mktemp("strict"), GC_ALLOWED_NETWORKS="") as world:
+        yield world
+
+
+def test_a_name_that_resolves_to_a_forbidden_address_is_refused(
+    strict_world: World, topic: str, centre: str, data_id: str
+) -> None:
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo("localhost", None)}
+    except OSError:
+        found = set()
+    if "127.0.0.1" not in found:
+        pytest.skip("this machine does not know localhost as 127.0.0.1 (/etc/hosts)")
+
+    def refused() -> float:
+        labels = frozenset({("reason", "forbidden_address")})
+        return strict_world.metrics().get(("wis2_gc_source_failures_total", labels), 0)
+
+    with tripwire("127.0.0.1") as (port, visitors):
+        strict_world.publish(topic, wnm(data_id=data_id, href=f"http://localhost:{port}/"))
+        wait_until(refused, "the refusal for the address")
+        strict_world.settle(including_delayed=True)
+        assert not visitors
+    assert strict_world.counters(centre) == {"downloaded_errors_total": 1}
+    assert not strict_world.announcements(data_id)
+
+
 @pytest.mark.parametrize(
-    "payload",
+    ("payload", "reason"),
     [
-        b"",
-        b"\x00",
-        b"\xff\xfe",
-        b"[" * 8000,
-        b'{"a":' * 1500,
-        b"NaN",
-        b'{"type":"Feature"}',
-        encoded(wnm(data_id="x" * 4000)),
-        json.dumps({**wnm(data_id="a"), "links": []}).encode(),
-        json.dumps({**wnm(data_id="a"), "properties": None}).encode(),
-        encoded(wnm(data_id="nul\x00")),
-        encoded(wnm(data_id="surrogate\ud800")),
-        encoded(wnm(data_id="a", pubtime="yesterday")),
-        encoded(wnm(data_id="a")).replace(b'"geometry"', b'"x":1e999,"geometry"'),
-        encoded(wnm(data_id="a")).replace(b'"geometry"', b'"x":' + b"9" * 4000 + b',"geometry"'),
+        (b"", "invalid_json"),
+        (b"\x00", "invalid_json"),
+        (b"\xff\xfe", "invalid_json"),
+        (b"[" * 8000, "invalid_json"),
+        (b'{"a":' * 1500, "invalid_json"),
+        (b" " * 8193, "oversize"),
+        (b"NaN", "invalid_json"),
+        (b"[]", "not_a_feature"),
+        (b'{"type":"Feature"}', "invalid_version"),
+        (encoded(wnm(data_id="x" * 4000)), "invalid_data_id"),
+        (encoded({**wnm(data_id="a"), "links": []}), "invalid_links"),
+        (encoded({**wnm(data_id="a"), "properties": None}), "invalid_properties"),
+        (encoded(wnm(data_id="nul\x00")), "invalid_data_id"),
+        (encoded(wnm(data_id="surrogate\ud800")), "invalid_json"),
+        (encoded(wnm(data_id="a", pubtime="yesterday")), "invalid_pubtime"),
+        (encoded({**wnm(data_id="a"), "x": 0}).replace(b'"x": 0', b'"x":1e999'), "invalid_json"),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_hostile_messages_are_counted_and_hold_up_nobody(
-    world: World, topic: str, centre: str, payload: bytes
+    world: World, topic: str, data_id: str, payload: bytes, reason: str
 ) -> None:
-    def invalid() -> float:
-        return sum(
-            value
-            for (name, labels), value in world.metrics().items()
-            if name == "wis2_gc_notifications_dropped_total" and ("broker", "a") in labels
-        )
+    labels = frozenset({("broker", "a"), ("reason", reason)})
 
-    before = invalid()
-    data_id = unique_data_id()
+    def dropped() -> float:
+        return world.metrics().get(("wis2_gc_notifications_dropped_total", labels), 0)
+
+    before = dropped()
     world.publish(topic, payload)
     world.publish(topic, wnm(data_id=data_id, content=inline(b"x")))
     world.announced(data_id)
-    wait_until(lambda: invalid() > before, "the drop is counted")
+    wait_until(lambda: dropped() == before + 1, f"the drop is counted as {reason}")
+
+
+def test_a_number_of_four_thousand_digits_is_copied_as_it_is(
+    world: World, topic: str, data_id: str
+) -> None:
+    digits = b"9" * 4000
+    message = encoded({**wnm(data_id=data_id, content=inline(b"x")), "x": 0})
+    world.publish(topic, message.replace(b'"x": 0', b'"x":' + digits))
+    assert digits in world.announced(data_id).payload
 
 
 def test_hostile_file_names_stay_inside_the_store(
