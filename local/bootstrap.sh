@@ -13,10 +13,13 @@ flock 9
 say() { printf '  %s\n' "$*" >&2; }
 
 packages=""
-need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || packages="$packages $2"; }
-need redis-server redis-server
-need mosquitto mosquitto
-need nginx nginx-light
+services=""
+is_there() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
+need() { is_there "$1" || packages="$packages $2"; }
+need_server() { is_there "$1" || { packages="$packages $2"; services="$services $1"; }; }
+need_server redis-server redis-server
+need_server mosquitto mosquitto
+need_server nginx nginx-light
 
 wants_sqs=""
 for wanted in "$@"; do
@@ -66,10 +69,26 @@ if [ -n "$packages" ]; then
         $as_root chmod 755 "$guard"
         trap '$as_root rm -f "$guard"' EXIT
     fi
-    $as_root apt-get update -qq
+    log=.tools/apt.log
+    : >"$log"
+    quietly() {
+        "$@" >>"$log" 2>&1 || {
+            cat "$log" >&2
+            echo "error: cannot install Debian packages:$packages" >&2
+            exit 1
+        }
+    }
+    quietly $as_root apt-get update -qq
     # shellcheck disable=SC2086 # the list is meant to be split
-    $as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends $packages >/dev/null
+    quietly $as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends $packages
+    # Nor at the next boot. A server that was here before is somebody's own and stays as it is.
+    if command -v systemctl >/dev/null 2>&1; then
+        for service in $services; do
+            $as_root systemctl disable "$service.service" >>"$log" 2>&1 ||
+                say "note: $service.service could not be disabled; see $log"
+        done
+    fi
 fi
 [ -n "$python" ] || python=/usr/bin/python3
 

@@ -8,7 +8,9 @@ if [ ! -f "$state/.made-by-make-run" ]; then
     echo "error: STATE: $state was not made by make run; not removed" >&2
     exit 2
 fi
+size=$(du -sh -- "$state" 2>/dev/null | cut -f1)
 flock -n -E 3 "$state/lock" rm -rf -- "$state" || {
     [ $? -eq 3 ] && echo "error: STATE: $state is in use; stop make run first" >&2
     exit 2
 }
+echo "removed $state ($size)"
