@@ -1,6 +1,6 @@
 """Prints what a broker announces: for machines without mosquitto's own clients.
 
-python -m local.subscribe [--ca FILE] [--topic FILTER] [URL]
+python -m local.subscribe [--ca FILE] [--topic FILTER] [--json] [URL]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from wis2_gc_common.settings import parse_broker_url
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from wis2_gc_common.settings import BrokerUrl
 
@@ -43,19 +43,31 @@ def describe(topic: str, payload: bytes) -> str:
     return _CONTROL.sub("", f"{topic}  {shown}")
 
 
+def whole(topic: str, payload: bytes) -> str:
+    """Return one line of JSON with the whole message; one that is no JSON is given as text."""
+    try:
+        message = json.loads(payload)
+    except (ValueError, RecursionError):
+        message = payload.decode(errors="replace")
+    # Control characters are escaped in JSON, those above ASCII too.
+    return json.dumps({"topic": topic, "message": message})
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print until Ctrl-C; return 1 when the broker refuses."""
     parser = argparse.ArgumentParser(prog="python -m local.subscribe", description=__doc__)
     parser.add_argument("url", nargs="?", default=DEFAULT_URL, help=f"default: {DEFAULT_URL}")
     parser.add_argument("--topic", default=DEFAULT_TOPIC, help=f"default: {DEFAULT_TOPIC}")
     parser.add_argument("--ca", help="PEM file of the authority of the broker's certificate")
+    parser.add_argument("--json", action="store_true", help="print whole messages, one a line")
     options = parser.parse_args(arguments)
     try:
         broker = parse_broker_url(options.url)
     except ValueError as error:
         parser.error(f"the URL {error}")
     problems: list[str] = []
-    client = _client(broker, options.ca, options.topic, problems)
+    show = whole if options.json else describe
+    client = _client(broker, options.ca, options.topic, show, problems)
     try:
         client.connect(broker.host, broker.port, keepalive=30)
         client.loop_forever()
@@ -68,7 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if problems else 0
 
 
-def _client(broker: BrokerUrl, ca_file: str | None, topic: str, problems: list[str]) -> mqtt.Client:
+def _client(
+    broker: BrokerUrl,
+    ca_file: str | None,
+    topic: str,
+    show: Callable[[str, bytes], str],
+    problems: list[str],
+) -> mqtt.Client:
     """Return a client that subscribes, prints, and notes in `problems` why it gave up."""
     client = mqtt.Client(
         CallbackAPIVersion.VERSION2,
@@ -97,7 +115,7 @@ def _client(broker: BrokerUrl, ca_file: str | None, topic: str, problems: list[s
 
     def on_message(_client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         try:
-            print(describe(message.topic, bytes(message.payload)), flush=True)
+            print(show(message.topic, bytes(message.payload)), flush=True)
         except BrokenPipeError:  # as in `… | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             client.disconnect()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from local.subscribe import describe
+from local.subscribe import describe, whole
 
 
 def test_an_announcement_is_shown_with_its_link():
@@ -22,3 +22,16 @@ def test_anything_else_is_shown_by_its_size(payload):
 def test_a_strangers_link_does_not_steer_the_terminal():
     links = [{"rel": "canonical", "href": "\x1b[2Jx\n"}]
     assert describe("t", json.dumps({"links": links}).encode()) == "t  canonical [2Jx"
+
+
+def test_a_whole_message_is_one_line_of_json():
+    line = whole("cache/a", b'{"id": "\\u001b[2J",\n "links": []}')
+    assert json.loads(line) == {"topic": "cache/a", "message": {"id": "\x1b[2J", "links": []}}
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff\x1b[2J", b"[" * 100_000])
+def test_what_is_no_json_is_a_text(payload):
+    line = whole("cache/a", payload)
+    assert json.loads(line)["message"] == payload.decode(errors="replace")
+    assert line.isprintable()
