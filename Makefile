@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 UV := .tools/uv/bin/uv
 T ?= tests
+# Names of the variables on the command line.
+GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 
 .PHONY: help
 help: ## This list
@@ -25,7 +27,7 @@ setup-sqs:
 
 run: ## Run the cache on this machine, with a simulated WIS2 world, or with BROKERS='fr=mqtts://…'
 	@local/bootstrap.sh $(filter sqs,$(QUEUE))
-	@exec $(PY) -m local.run
+	@exec $(PY) -m local.run $(foreach name,$(GIVEN),'$(name)')
 
 clean: ## Remove the state that `make run` keeps (.state, or STATE=…)
 	@local/clean.sh "$${STATE:-.state}"

@@ -19,7 +19,7 @@ _LEVEL = re.compile(r"\[(warning|error|critical)\s*\]")
 #: A stranger's text may reach a log line; it must not steer the terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 #: Date, fraction and service name say nothing new in a window with prefixes.
-_TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)\.\d+Z ")
+_TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)(?:\.\d+)?Z ")
 _SERVICE_FIELD = re.compile(r" service=(listener|manager|metrics)\b")
 _CLEAR_LINE = "\r\x1b[2K"
 
@@ -41,6 +41,10 @@ class Console:
     def is_terminal(self) -> bool:
         """Whether there is a live line."""
         return self._is_terminal
+
+    def columns(self) -> int | None:
+        """Return how long a live line may be now; None without a terminal."""
+        return shutil.get_terminal_size().columns - 1 if self._is_terminal else None
 
     def line(self, name: str, text: str) -> None:
         """Write one line of `name`."""
@@ -75,8 +79,7 @@ class Console:
         if self.is_closed:
             return
         if self._is_terminal:
-            columns = shutil.get_terminal_size().columns
-            shown = self._live[: columns - 1] if keeps_live else ""
+            shown = self._live[: self.columns()] if keeps_live else ""
             shown = f"{_BOLD}{shown}{_RESET}" if shown and self._has_colour else shown
             text = f"{_CLEAR_LINE}{text}{shown}"
         try:

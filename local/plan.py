@@ -21,6 +21,10 @@ _SIMULATED_NETWORKS = "127.0.0.0/8"
 #: A manager need not finish its downloads when somebody presses Ctrl-C: they are done again.
 _DRAIN_S = "3"
 _COMMANDS = Path(sys.executable).parent
+_OPERATOR_FILE_BEGIN = """\
+# Written by make run. Use it in a subshell: ( set -a; . THIS_FILE; set +a; wis2-gc status )
+"""
+_GIVEN_BEGIN = "# Given by the user:\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +143,29 @@ def process_environment(plan: ServicePlan, inherited: Mapping[str, str]) -> dict
     return {**kept, **plan.environment, "PYTHONUNBUFFERED": "1"}
 
 
-def operator_file(common: Mapping[str, str]) -> str:
-    """Return a shell file with the settings, for the operator's command `wis2-gc`."""
-    lines = [f"{name}={shlex.quote(text)}\n" for name, text in sorted(common.items())]
-    return "# Written by make run. Use it so: set -a; . THIS_FILE; set +a\n" + "".join(lines)
+def operator_file(common: Mapping[str, str], overrides: Mapping[str, str]) -> str:
+    """Return a shell file with the settings, for the operator's command `wis2-gc`.
+
+    Those that the user gave (`overrides`) come last.
+    """
+    lines = {name: f"{name}={shlex.quote(text)}\n" for name, text in sorted(common.items())}
+    ours = "".join(line for name, line in lines.items() if name not in overrides)
+    given = "".join(line for name, line in lines.items() if name in overrides)
+    return f"{_OPERATOR_FILE_BEGIN}{ours}{_GIVEN_BEGIN}{given}"
+
+
+def without_ours(environment: Mapping[str, str], earlier_file: str) -> dict[str, str]:
+    """Return the environment less what an earlier run chose and wrote to `operator_file`.
+
+    Somebody who read that file into the shell has not named a Redis of their own. What the user
+    gave in the earlier run is not taken away: they may have exported it for this one too.
+    """
+    ours = earlier_file.partition(_GIVEN_BEGIN)[0]
+    try:
+        chosen = set(shlex.split(ours, comments=True))
+    except ValueError:  # not as we wrote it
+        return dict(environment)
+    return {name: text for name, text in environment.items() if f"{name}={text}" not in chosen}
 
 
 def half_of_memory_mb() -> int:

@@ -6,10 +6,11 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from local.console import Console
@@ -31,9 +32,18 @@ from local.plan import (
     operator_file,
     plan_services,
     process_environment,
+    without_ours,
 )
 from local.service import Service
-from local.settings import ALL_ADDRESSES, LOOPBACK, NamedBroker, RunSettings, read_settings
+from local.settings import (
+    ALL_ADDRESSES,
+    LOOPBACK,
+    NamedBroker,
+    RunSettings,
+    check_given,
+    read_settings,
+    state_path,
+)
 from local.state import StateDirectory
 from local.summary import SummaryReader
 from local.supervisor import Stage, Supervisor
@@ -43,7 +53,7 @@ from wis2_gc_common import settings
 from wis2_gc_common.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from local.parts.part import Part
     from local.settings import PortSetting
@@ -54,6 +64,7 @@ _SUMMARY_ELSEWHERE_S = 10.0
 #: Managers drain, then hand back what is left.
 _SERVICE_STOP_S = 8.0
 _SIMULATED_BROKERS = ("alpha", "beta")
+_ENVIRONMENT = "environment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +138,16 @@ def _another_port(run: RunSettings, not_these: set[int]) -> int:
 class Run:
     """One run: its parts, its services, its stages."""
 
-    def __init__(self, run: RunSettings, state: StateDirectory, ports: Ports) -> None:
+    def __init__(
+        self,
+        run: RunSettings,
+        state: StateDirectory,
+        ports: Ports,
+        inherited: Mapping[str, str],
+    ) -> None:
+        """`inherited`: the environment that the services' own is made from."""
         self.settings = run
+        self.inherited = inherited
         self.state = state
         self.ports = ports
         self.centre_id = centre_id(run, state.secret("name", 4))
@@ -279,7 +298,7 @@ class Run:
         return Service(
             plan.name,
             plan.command,
-            process_environment(plan, os.environ),
+            process_environment(plan, self.inherited),
             inherited=(self.state.lock_descriptor,),
         )
 
@@ -348,10 +367,28 @@ class Run:
             lines.append(
                 f"  publishing      {self.settings.rate:g} items per second (RATE=…, MIX=…, SEED=…)"
             )
+        lines += [f"  not started here: {text}" for text in self._not_started()]
+        remarks = self._remarks()
+        if remarks:
+            lines += ["", *(f"  Note: {remark}" for remark in remarks)]
         if self.broker is not None:
             lines += ["", "  Watch what it announces:", f"    {self._watch_command()}"]
-        lines += [f"  Note: {remark}" for remark in self._remarks()]
         return "\n".join((*lines, "", "  Ctrl-C stops it; the state stays for the next run.", ""))
+
+    def _not_started(self) -> list[str]:
+        """Return the servers that the user has elsewhere, and how we know."""
+        nginx_and_store = "nginx, s3" if self.settings.store == "s3" else "nginx"
+        servers: list[tuple[str, settings.Setting[Any], bool]] = [
+            ("redis", settings.REDIS_URL, self.redis is None),
+            ("sqs", settings.QUEUE_URL, self.settings.queue == "sqs" and self.sqs is None),
+            ("broker", settings.LOCAL_BROKER_URL, self.broker is None),
+            (nginx_and_store, settings.STORE_URL, self.nginx is None),
+        ]
+        return [
+            f"{name} ({self.settings.override_name(setting)} is set)"
+            for name, setting, is_elsewhere in servers
+            if is_elsewhere
+        ]
 
     def _global_broker_text(self) -> str:
         if self.settings.is_simulated:
@@ -398,18 +435,24 @@ def _shown(path: Path) -> str:
         return str(path)
 
 
-def main(environment: Mapping[str, str] | None = None) -> int:
-    """Run until Ctrl-C; return the exit code, 2 for a wrong setting."""
+def main(environment: Mapping[str, str] | None = None, given: Sequence[str] = ()) -> int:
+    """Run until Ctrl-C; return the exit code, 2 for a wrong setting.
+
+    `given`: the names of the variables on make's command line.
+    """
     if "MAKELEVEL" in os.environ:
         stop_with_parent(signal.SIGTERM)  # make was killed: nobody could stop us with Ctrl-C
     try:
-        run_settings = read_settings(os.environ if environment is None else environment)
+        check_given(given)
+        inherited = _without_ours(os.environ if environment is None else environment)
+        run_settings = read_settings(inherited)
+        check_address(run_settings)
         state = StateDirectory(run_settings.state)
     except SettingsError as error:
         sys.stderr.write(f"error: {error}\n")
         return _WRONG_SETTING
     try:
-        return _run(run_settings, state)
+        return _run(run_settings, state, inherited)
     except SettingsError as error:
         sys.stderr.write(f"error: {error}\n")
         return _WRONG_SETTING
@@ -417,14 +460,32 @@ def main(environment: Mapping[str, str] | None = None) -> int:
         state.close()
 
 
-def _run(run_settings: RunSettings, state: StateDirectory) -> int:
-    run = Run(run_settings, state, choose_ports(run_settings))
-    write_private(state.path / "environment", operator_file(run.environment))
+def check_address(run: RunSettings) -> None:
+    """Raise SettingsError: this machine does not have the address to listen on."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((run.listen, 0))
+        except OSError as error:
+            problem = f"cannot listen on {run.listen}: {error.strerror}"
+            raise SettingsError("LISTEN", problem) from None
+
+
+def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
+    path = state_path(environment) / _ENVIRONMENT
+    try:
+        return without_ours(environment, path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return dict(environment)
+
+
+def _run(run_settings: RunSettings, state: StateDirectory, inherited: Mapping[str, str]) -> int:
+    run = Run(run_settings, state, choose_ports(run_settings), inherited)
+    write_private(state.path / _ENVIRONMENT, operator_file(run.environment, run_settings.overrides))
     stages = run.stages()
     names = [child.name for stage in stages for child in stage.children]
     console = Console(sys.stdout, ["supervisor", *names])
     console.plain(run.greeting())
-    summary = SummaryReader(run.addresses.status_url)
+    summary = SummaryReader(run.addresses.status_url, columns=console.columns)
     try:
         every_s = _SUMMARY_ON_TERMINAL_S if console.is_terminal else _SUMMARY_ELSEWHERE_S
         supervisor = Supervisor(stages, console, summary=summary.text, summary_every_s=every_s)
@@ -434,4 +495,4 @@ def _run(run_settings: RunSettings, state: StateDirectory) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(given=sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from wis2_gc_common import settings
 from wis2_gc_common.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from wis2_gc_common.settings import Setting
 
@@ -20,8 +21,15 @@ DEFAULT_CENTRE_ID = "xx-local-global-cache"
 LOOPBACK = "127.0.0.1"
 ALL_ADDRESSES = "0.0.0.0"
 _MAX_PORT = 65_535
-_MAX_RATE = 5000.0
+_MAX_RATE = 5000
 _MAX_MANAGERS = 64
+#: What `make run` knows besides the settings of the services.
+VARIABLES = (
+    "STATE", "BROKERS", "LISTEN", "STATUS_PORT", "DATA_PORT", "BROKER_PORT", "BROKER_TLS_PORT",
+    "BROKER_WSS_PORT", "REDIS_PORT", "QUEUE", "STORE", "MANAGERS", "RATE", "MIX", "SEED", "ITEMS",
+)  # fmt: skip
+#: Settings of the services, and of the AWS SDK in them.
+_PASSED_ON = ("GC_", "AWS_")
 
 #: Settings that each process has its own value of.
 _PER_PROCESS = {
@@ -100,7 +108,23 @@ class RunSettings:
 
     def is_overridden(self, setting: Setting[Any]) -> bool:
         """Whether the user gave this setting, directly or as a file."""
-        return setting.name in self.overrides or f"{setting.name}_FILE" in self.overrides
+        return bool(self.override_name(setting))
+
+    def override_name(self, setting: Setting[Any]) -> str:
+        """Return the variable in which the user gave this setting, "" when not."""
+        names = (setting.name, f"{setting.name}_FILE")
+        return next((name for name in names if name in self.overrides), "")
+
+
+def check_given(names: Sequence[str]) -> None:
+    """Raise SettingsError for a name on make's command line that nobody reads.
+
+    `BROKER=…` for `BROKERS=…` would else start the simulated world, without a word.
+    """
+    for name in names:
+        if name not in VARIABLES and not name.startswith(_PASSED_ON):
+            known = " ".join(VARIABLES)
+            raise SettingsError(name, f"is not known to make run; these are: {known} GC_… AWS_…")
 
 
 def read_settings(environment: Mapping[str, str]) -> RunSettings:
@@ -109,9 +133,9 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
     brokers = parse_brokers(environment.get("BROKERS", ""))
     overrides = _overrides(environment)
     result = RunSettings(
-        state=Path(environment.get("STATE") or ".state"),
+        state=state_path(environment),
         # A simulated world is nobody else's business; a real cache is there for others.
-        listen=environment.get("LISTEN") or (ALL_ADDRESSES if brokers else LOOPBACK),
+        listen=read.address("LISTEN", ALL_ADDRESSES if brokers else LOOPBACK),
         status_port=read.port("STATUS_PORT", 8080),
         broker_port=read.port("BROKER_PORT", 1883),
         broker_tls_port=read.port("BROKER_TLS_PORT", 8883),
@@ -127,10 +151,15 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
         queue=read.one_of("QUEUE", "redis-stream", "sqs"),
         store=read.one_of("STORE", "file", "s3"),
         overrides=overrides,
-        unknown=tuple(sorted(overrides.keys() - _known_names())),
+        unknown=tuple(settings.unknown_settings(environment)),
     )
     _check_ports_differ(result)
     return result
+
+
+def state_path(environment: Mapping[str, str]) -> Path:
+    """Return the state directory."""
+    return Path(environment.get("STATE") or ".state")
 
 
 def parse_brokers(text: str) -> tuple[NamedBroker, ...]:
@@ -169,11 +198,6 @@ def _overrides(environment: Mapping[str, str]) -> dict[str, str]:
     return overrides
 
 
-def _known_names() -> set[str]:
-    names = {setting.name for setting in settings.CATALOGUE}
-    return names | {f"{setting.name}_FILE" for setting in settings.CATALOGUE if setting.is_secret}
-
-
 def _check_ports_differ(run: RunSettings) -> None:
     seen: dict[int, str] = {}
     for port in run.ports:
@@ -203,8 +227,16 @@ class _Reader:
         except ValueError:
             value = math.nan
         if not minimum <= value <= maximum:
-            raise SettingsError(name, f"{text!r} wants a number from {minimum:g} to {maximum:g}")
+            raise SettingsError(name, f"{text!r} wants a number from {minimum} to {maximum}")
         return value
+
+    def address(self, name: str, default: str) -> str:
+        text = self._environment.get(name) or default
+        try:
+            return str(ipaddress.IPv4Address(text))
+        except ValueError:
+            problem = f"{text!r} wants an IPv4 address, such as {LOOPBACK} or {ALL_ADDRESSES}"
+            raise SettingsError(name, problem) from None
 
     def one_of(self, name: str, *choices: str) -> str:
         """Return the choice; the first is the default."""

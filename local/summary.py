@@ -6,17 +6,26 @@ import json
 import threading
 import urllib.error
 import urllib.request
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TIMEOUT_S = 3.0
 _PERCENTILES = ("p50_s", "p99_s")
+#: What a narrow window does without, the first of these first.
+_DISPENSABLE = ("duplicates", "cached", "received", "rate", "failed", "announced")
 
 
 class SummaryReader:
     """Asks the metrics service once a second, on a thread of its own: it may hang, we do not."""
 
-    def __init__(self, base_url: str, *, every_s: float = 1.0) -> None:
+    def __init__(
+        self, base_url: str, *, columns: Callable[[], int | None], every_s: float = 1.0
+    ) -> None:
+        """`columns`: how long a line may be now."""
         self._url = f"{base_url}/api/summary"
+        self._columns = columns
         self._every_s = every_s
         self._text = ""
         self._stop = threading.Event()
@@ -38,7 +47,7 @@ class SummaryReader:
         while not self._stop.wait(self._every_s):
             try:
                 with opener.open(self._url, timeout=_TIMEOUT_S) as answer:
-                    self._text = summary_line(json.load(answer))
+                    self._text = summary_line(json.load(answer), self._columns())
             except urllib.error.HTTPError as error:
                 with error:
                     self._text = f"no numbers: the metrics service answers {error.code}"
@@ -47,13 +56,16 @@ class SummaryReader:
                     self._text = f"no numbers: {type(error).__name__}"
 
 
-def summary_line(summary: dict[str, Any]) -> str:
-    """Return one line of at most about 120 characters from the answer of `/api/summary`."""
+def summary_line(summary: dict[str, Any], columns: int | None = None) -> str:
+    """Return one line from the answer of `/api/summary`, with what fits into so many columns.
+
+    The delay is always in it.
+    """
     totals = summary.get("totals") or {}
     recent = summary.get("recent") or {}
     delay = recent.get("delay") or summary.get("delay") or {}
-    numbers = "  ".join(
-        f"{label} {_count(totals.get(name))}"
+    fields = {
+        label: f"{label} {_count(totals.get(name))}"
         for label, name in (
             ("received", "received"),
             ("duplicates", "duplicates_dropped"),
@@ -61,11 +73,17 @@ def summary_line(summary: dict[str, Any]) -> str:
             ("announced", "announced"),
             ("failed", "failed"),
         )
-    )
+    }
     rate = recent.get("announced_per_s")
-    speed = f"  {rate:.1f}/s" if isinstance(rate, int | float) else ""
+    if isinstance(rate, int | float):
+        fields["rate"] = f"{rate:.1f}/s"
     p50, p99 = (_seconds(delay.get(name)) for name in _PERCENTILES)
-    return f"{numbers}{speed}  delay p50 {p50} p99 {p99}"
+    fields["delay"] = f"delay p50 {p50} p99 {p99}"
+    for name in _DISPENSABLE:
+        if columns is None or len("  ".join(fields.values())) <= columns:
+            break
+        fields.pop(name, None)
+    return "  ".join(fields.values())
 
 
 def _count(value: object) -> str:

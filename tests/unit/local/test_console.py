@@ -28,6 +28,12 @@ def test_a_log_line_loses_what_the_prefix_says():
     assert stream.getvalue() == "m │ 22:06:26 [info] started x=1\n"
 
 
+def test_a_time_stamp_on_the_second_is_shortened_like_any():
+    stream = io.StringIO()
+    Console(stream, []).line("m", "2026-11-23T22:06:26Z [info] started")
+    assert stream.getvalue() == "m │ 22:06:26 [info] started\n"
+
+
 def test_a_strangers_text_does_not_steer_the_terminal():
     stream = Terminal()
     Console(stream, []).line("m", "a\x1b[2Jb\rc\x9b2Jd\n")

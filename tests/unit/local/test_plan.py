@@ -12,6 +12,7 @@ from local.plan import (
     operator_file,
     plan_services,
     process_environment,
+    without_ours,
 )
 from local.settings import NamedBroker, read_settings
 from wis2_gc_common import settings
@@ -116,8 +117,18 @@ def test_two_caches_at_a_real_broker_have_different_names(environment, expected)
 
 
 def test_the_operators_file_is_a_shell_script_that_quotes():
-    text = operator_file({"GC_B": "a b'c", "GC_A": "1"})
-    assert text.splitlines()[1:] == ["GC_A=1", "GC_B='a b'\"'\"'c'"]
+    text = operator_file({"GC_B": "a b'c", "GC_A": "1"}, {})
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert lines == ["GC_A=1", "GC_B='a b'\"'\"'c'"]
+
+
+def test_what_an_earlier_run_chose_is_not_taken_for_the_users_own():
+    earlier = operator_file({"GC_REDIS_URL": "redis://a b'c", "GC_X": "9"}, {"GC_X": "9"})
+    sourced = {"PATH": "/bin", "GC_REDIS_URL": "redis://a b'c", "GC_X": "9"}
+    assert without_ours(sourced, earlier) == {"PATH": "/bin", "GC_X": "9"}
+    elsewhere = {"GC_REDIS_URL": "redis://elsewhere"}
+    assert without_ours(elsewhere, earlier) == elsewhere
+    assert without_ours(sourced, "") == without_ours(sourced, "torn='") == sourced
 
 
 def test_a_queue_that_is_not_the_default_is_told_to_all_and_the_users_wins():

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+import os
+import shlex
 import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from local.run import choose_ports, main
+from local.parts.ports import free_ports
+from local.run import Run, choose_ports, main
 from local.settings import read_settings
+from local.state import StateDirectory
 from wis2_gc_common.errors import SettingsError
+
+PORT_VARIABLES = (
+    "STATUS_PORT", "DATA_PORT", "BROKER_PORT", "BROKER_TLS_PORT", "BROKER_WSS_PORT", "REDIS_PORT",
+)  # fmt: skip
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_an_error():
@@ -39,6 +49,65 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(capsys, tmp_path):
     assert main({"RATE": "fast", "STATE": str(tmp_path / "state")}) == 2
     assert capsys.readouterr().err == "error: RATE: 'fast' wants a number from 0.01 to 5000\n"
     assert not (tmp_path / "state").exists()
+
+
+def test_an_address_of_another_machine_is_one_line_and_exit_code_2(capsys, tmp_path):
+    assert main({"LISTEN": "203.0.113.77", "STATE": str(tmp_path / "state")}) == 2
+    assert capsys.readouterr().err == (
+        "error: LISTEN: cannot listen on 203.0.113.77: Cannot assign requested address\n"
+    )
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_misspelt_variable_of_make_is_one_line_and_exit_code_2(capsys, tmp_path):
+    environment = {"BROKER": "fr=mqtts://u:hidden@b.example", "STATE": str(tmp_path / "state")}
+    assert main(environment, given=["STATE", "BROKER"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: BROKER: is not known to make run; these are: STATE BROKERS ")
+    assert error.count("\n") == 1
+    assert "hidden" not in error
+    assert not (tmp_path / "state").exists()
+
+
+def test_makes_command_line_is_told_by_name_only():
+    shown = subprocess.run(
+        ["make", "-n", "run", "BROKER=fr=mqtts://u:hidden@b.example x", "RATE=3"],
+        cwd=Path(__file__).parents[3],
+        env={"PATH": os.environ["PATH"], "SEED": "4"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    words = shlex.split(shown.splitlines()[-1])
+    assert words[:4] == ["exec", ".venv/bin/python", "-m", "local.run"]
+    assert set(words[4:]) == {"BROKER", "RATE"}
+
+
+def a_run(tmp_path, **variables):
+    ports = dict(zip(PORT_VARIABLES, free_ports(len(PORT_VARIABLES)), strict=True))
+    environment = {name: str(port) for name, port in ports.items()} | variables
+    state = StateDirectory(tmp_path / "state")
+    state.close()
+    settings = read_settings(environment)
+    return Run(settings, state, choose_ports(settings), environment)
+
+
+def test_servers_that_the_user_has_elsewhere_are_named(tmp_path):
+    url_file = tmp_path / "url"
+    url_file.write_text("mqtt://u:p@127.0.0.1")
+    greeting = a_run(
+        tmp_path, GC_REDIS_URL="redis://127.0.0.1", GC_LOCAL_BROKER_URL_FILE=str(url_file)
+    ).greeting()
+    assert "  not started here: redis (GC_REDIS_URL is set)\n" in greeting
+    assert "  not started here: broker (GC_LOCAL_BROKER_URL_FILE is set)\n" in greeting
+    assert greeting.count("not started here") == 2
+
+
+def test_notes_come_before_the_command_to_watch(tmp_path):
+    greeting = a_run(tmp_path, GC_RETENTION_HOUR="3").greeting()
+    assert "not started here" not in greeting
+    note = greeting.index("Note: GC_RETENTION_HOUR is no setting of the services")
+    assert note < greeting.index("Watch what it announces:")
 
 
 def test_a_taken_port_is_one_line_and_exit_code_2(capsys, tmp_path):

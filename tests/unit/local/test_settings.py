@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from local.settings import NamedBroker, parse_brokers, read_settings
+from local.settings import VARIABLES, NamedBroker, check_given, parse_brokers, read_settings
 from local.world.mix import DEFAULT_MIX, Kind
 from wis2_gc_common.errors import SettingsError
 
@@ -82,6 +82,27 @@ def test_a_wrong_value_names_its_variable(name, text):
     assert caught.value.variable == name
 
 
+@pytest.mark.parametrize("name", ["BROKER", "PORT", "RETENTION", "rate"])
+def test_a_near_miss_on_makes_command_line_is_refused_with_the_names_that_are_known(name):
+    with pytest.raises(SettingsError, match=f"^{name}: is not known .* BROKERS .* GC_… AWS_…$"):
+        check_given(["RATE", name])
+
+
+def test_what_make_run_knows_and_what_it_passes_on_may_be_given():
+    check_given([*VARIABLES, "GC_RETENTION_HOURS", "AWS_PROFILE"])
+
+
+@pytest.mark.parametrize("text", ["foo", "localhost", "127.0.0.256", "::1", "127.0.0.1:80"])
+def test_the_address_to_listen_on_is_one_of_ipv4(text):
+    with pytest.raises(SettingsError, match=f"LISTEN: '{text}' wants an IPv4 address"):
+        read_settings({"LISTEN": text})
+
+
+def test_large_limits_are_written_in_full():
+    with pytest.raises(SettingsError, match="from 0 to 4294967296"):
+        read_settings({"SEED": "x"})
+
+
 def test_two_ports_cannot_be_the_same():
     with pytest.raises(SettingsError, match="BROKER_PORT: 9000 is DATA_PORT already"):
         read_settings({"DATA_PORT": "9000", "BROKER_PORT": "9000"})
@@ -131,7 +152,7 @@ def test_every_variable_is_in_the_docs():
     documented = {
         line.split("`")[1] for line in text.splitlines() if re.match(r"\| `[A-Z_]+` \|", line)
     }
-    assert asked == documented
+    assert asked == documented == set(VARIABLES)
 
 
 def test_every_kind_of_the_mix_is_in_the_docs():

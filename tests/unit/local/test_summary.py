@@ -4,24 +4,34 @@ import pytest
 
 from local.summary import summary_line
 
+ANSWER = {
+    "totals": {
+        "received": 12345,
+        "duplicates_dropped": 10000,
+        "cached": 2000,
+        "announced": 2100,
+        "failed": 3,
+    },
+    "recent": {"announced_per_s": 5.04, "delay": {"p50_s": 0.0213, "p99_s": 1.26}},
+}
+RECEIVED = "received 12 345"
+ANNOUNCED = "announced 2 100  failed 3"
+DELAY = "delay p50 21 ms p99 1.3 s"
 
-def test_the_line_shows_the_numbers_of_the_metrics_service():
-    line = summary_line(
-        {
-            "totals": {
-                "received": 12345,
-                "duplicates_dropped": 10000,
-                "cached": 2000,
-                "announced": 2100,
-                "failed": 3,
-            },
-            "recent": {"announced_per_s": 5.04, "delay": {"p50_s": 0.0213, "p99_s": 1.26}},
-        }
-    )
-    assert line == (
-        "received 12 345  duplicates 10 000  cached 2 000  announced 2 100  failed 3  5.0/s"
-        "  delay p50 21 ms p99 1.3 s"
-    )
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (None, f"{RECEIVED}  duplicates 10 000  cached 2 000  {ANNOUNCED}  5.0/s  {DELAY}"),
+        (100, f"{RECEIVED}  cached 2 000  {ANNOUNCED}  5.0/s  {DELAY}"),
+        (79, f"{RECEIVED}  {ANNOUNCED}  5.0/s  {DELAY}"),
+        (58, f"{ANNOUNCED}  {DELAY}"),
+        (20, DELAY),
+    ],
+)
+def test_a_narrow_window_shows_the_delay_before_all_else(columns, line):
+    assert summary_line(ANSWER, columns) == line
+    assert columns is None or len(line) <= max(columns, len(DELAY))
 
 
 @pytest.mark.parametrize(
