@@ -325,7 +325,7 @@ TOPICS = Setting("GC_TOPICS", ("listener",), _filters, ",".join(DEFAULT_FILTERS)
 EXPECTED_BROKERS = Setting("GC_EXPECTED_BROKERS", ("metrics",), _names, "",
     "Names of the Global Brokers whose listeners `/readyz` waits for; empty: those that have reported.")
 CA_FILE = Setting("GC_CA_FILE", ("listener", "manager"), _readable_file, None,
-    "PEM file of certificate authorities trusted besides the system's (brokers and data servers).")
+    "PEM file of certificate authorities trusted besides the system's (brokers, data servers, a private S3 endpoint).")
 ALLOWED_NETWORKS = Setting("GC_ALLOWED_NETWORKS", ("manager",), _networks, "",
     "CIDRs that the address guard admits although they are private (tests, a centre's intranet).")
 MAX_OBJECT_BYTES = Setting("GC_MAX_OBJECT_BYTES", ("manager",), _whole(1, 2**40), str(1024**3),
