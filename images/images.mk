@@ -1,7 +1,7 @@
 # Container images. Included by the Makefile at the root.
 
 ##@ Images
-.PHONY: images lock-images test-images clean-images typecheck-images
+.PHONY: images lock-images test-images test-in-containers clean-images typecheck-images
 images: setup ## Build the three images (REGISTRY=, TAG=, BASE=; PUSH=1 pushes them)
 	@$(PY) -m images.engine -- $(PY) -m images.build $(if $(PUSH),--push)
 
@@ -10,6 +10,10 @@ lock-images: setup ## Look up the digests of the base images, where a registry c
 
 test-images: setup ## Build the images and run the cache from them; skips where no engine can run, unless REQUIRED=1
 	@$(PY) -m images.engine $(if $(REQUIRED),,--try-out) -- $(PY) -m pytest tests/deployment/test_images*.py
+
+test-in-containers: setup ## Integration and conformance tests, Redis and mosquitto in containers
+	@$(PY) -m images.engine $(if $(REQUIRED),,--try-out) -- $(PY) -m images.parts \
+	  $(PY) -m pytest $(if $(filter file,$(origin T)),tests/integration tests/conformance,$(T))
 
 clean-images: ## Remove the engine's files that `make test-images` keeps (.tools/images)
 	@rm -rf .tools/images

@@ -269,11 +269,13 @@ def tls_redis(tmp_path: Path, authority: trustme.CA) -> Iterator[tuple[int, Path
     """A server with TLS for the name `localhost`; (port, file of the certificate authority)."""
     require_redis()
     certificate = authority.issue_cert("localhost")
-    ca_file, cert_file, key_file = (tmp_path / f"{name}.pem" for name in ("ca", "cert", "key"))
+    directory = tmp_path / "tls"  # all a server in a container sees
+    directory.mkdir()
+    ca_file, cert_file, key_file = (directory / f"{name}.pem" for name in ("ca", "cert", "key"))
     authority.cert_pem.write_to_path(str(ca_file))
     certificate.cert_chain_pems[0].write_to_path(str(cert_file))
     certificate.private_key_pem.write_to_path(str(key_file))
-    server = RedisServer(tmp_path / "tls").start()
+    server = RedisServer(directory).start()
     with redis.Redis.from_url(server.url) as admin:
         # `tls-port` can only be given at the start or by CONFIG SET; the system picks no port
         # for it, so the plain port is handed over.

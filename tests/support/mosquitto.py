@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Self
 
 import trustme
 
+from tests.support import parts
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -66,7 +68,7 @@ class Mosquitto:
         self.websocket_port = free_port() if websocket else 0
         self.ca_file = self.directory / "ca.pem"
         self.log_file = self.directory / "mosquitto.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: parts.ServerProcess | None = None
         self._accounts = dict(accounts or {})
         self._persistence = persistence
         self._options = tuple(options)
@@ -105,13 +107,8 @@ class Mosquitto:
         """Start, and return once every port answers."""
         if self._process is not None:
             raise RuntimeError("mosquitto is running already")
-        with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [_binary(), "-c", str(self.directory / "mosquitto.conf")],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.directory,
-            )
+        command = ["mosquitto", "-c", str(self.directory / "mosquitto.conf")]
+        self._process = parts.launch(command, self.directory, self.log_file)
         deadline = time.monotonic() + _START_S
         for port in filter(None, (self.port, self.tls_port, self.websocket_port)):
             while not _answers(port):
@@ -150,7 +147,7 @@ class Mosquitto:
         """Return a context that trusts this broker and nobody else."""
         return ssl.create_default_context(cafile=str(self.ca_file))
 
-    def _end(self, how: Callable[[subprocess.Popen[bytes]], None]) -> None:
+    def _end(self, how: Callable[[parts.ServerProcess], None]) -> None:
         process, self._process = self._process, None
         if process is None:
             return
@@ -183,10 +180,9 @@ class Mosquitto:
             passwords, acl = self.directory / "passwords", self.directory / "acl"
             passwords.touch(mode=0o600)
             for user, account in self._accounts.items():
-                subprocess.run(
+                parts.run(
                     ["mosquitto_passwd", "-b", str(passwords), user, account.password],
-                    check=True,
-                    capture_output=True,
+                    self.directory,
                 )
             acl.write_text(
                 "".join(
@@ -217,13 +213,6 @@ class Mosquitto:
         # Started by root (a container), mosquitto would change to an account that cannot read this.
         lines += ["user root"]
         (self.directory / "mosquitto.conf").write_text("\n".join(lines) + "\n")
-
-
-def _binary() -> str:
-    found = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-    if found is None:
-        raise RuntimeError("mosquitto is not installed")
-    return found
 
 
 def _answers(port: int) -> bool:

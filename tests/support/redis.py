@@ -9,7 +9,6 @@ PYTEST_DONT_REWRITE: pytest warns when a plugin was imported before by another t
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +16,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +41,7 @@ class RedisServer:
         """Further command line options, as in `("--maxmemory", "2mb")`."""
         self.port = 0
         """Picked by the system at the first start; kept over restarts."""
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: parts.ServerProcess | None = None
 
     @property
     def url(self) -> str:
@@ -88,17 +89,13 @@ class RedisServer:
         """Go on after `pause`."""
         os.kill(self.pid, signal.SIGCONT)
 
-    def _launch(self, port: int) -> subprocess.Popen[bytes]:
+    def _launch(self, port: int) -> parts.ServerProcess:
         self.directory.mkdir(parents=True, exist_ok=True)
         arguments = ["redis-server", "--bind", "127.0.0.1", "--port", str(port)]
         arguments += ["--dir", str(self.directory), "--logfile", "redis.log", "--save", ""]
         arguments += ["--appendonly", "yes", "--appendfsync", "no"]
-        return subprocess.Popen(
-            [*arguments, *self.options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        log = self.directory / "output.log"
+        return parts.launch([*arguments, *self.options], self.directory, log)
 
     def _answers(self, port: int) -> bool:
         assert self._process is not None
@@ -144,7 +141,7 @@ def _free_port() -> int:
 
 def require_redis() -> None:
     """Skip where redis-server is not installed, but fail in CI."""
-    if shutil.which("redis-server") is None:
+    if not parts.is_at_hand("redis-server"):
         if os.environ.get("CI"):
             pytest.fail("redis-server is not installed")
         pytest.skip("redis-server is not installed")

@@ -29,11 +29,10 @@ from paho.mqtt.properties import Properties
 from prometheus_client.parser import text_string_to_metric_families
 
 from local import s3_lifecycle
-from local.parts.mosquitto import CacheBroker, GlobalBroker
 from local.parts.nginx import Nginx
-from local.parts.redis_server import RedisServer
 from local.parts.s3_server import S3Server
 from local.parts.sqs_server import SqsServer
+from tests.support import parts
 from tests.support.sqs_server import start_or_skip
 from tests.support.wnm import encoded, inline, unique_data_id, wnm
 
@@ -217,16 +216,16 @@ class World:
 
     def _start_parts(self, stack: contextlib.ExitStack) -> None:
         self.store.mkdir(parents=True)
-        self.redis = RedisServer(self.directory / "redis")
+        self.redis = parts.redis_server(self.directory / "redis")
         self.redis.start()
         stack.callback(self.redis.stop)
         self.brokers = {
-            name: GlobalBroker(self.directory / f"broker-{name}") for name in ("a", "b")
+            name: parts.global_broker(self.directory / f"broker-{name}") for name in ("a", "b")
         }
         for broker in self.brokers.values():
             broker.start()
             stack.callback(broker.stop)
-        self.cache_broker = CacheBroker(self.directory / "cache-broker")
+        self.cache_broker = parts.cache_broker(self.directory / "cache-broker")
         self.cache_broker.start()
         stack.callback(self.cache_broker.stop)
         self.store_settings = self._start_store(stack)
