@@ -66,6 +66,19 @@ def test_a_failed_download_counts_once_however_often_it_is_tried(
     }
 
 
+def test_every_notification_of_a_dead_server_counts_once_though_not_each_is_tried(
+    world: World, centre: str, topic: str
+) -> None:
+    node = Node()
+    href = f"http://127.0.0.1:{node.port}"
+    node.close()
+    for number in range(40):
+        world.publish(topic, wnm(data_id=unique_data_id(), href=f"{href}/{number}"))
+    wait_until(lambda: world.counters(centre) == {"downloaded_errors_total": 40}, "all are counted")
+    world.settle(including_delayed=True)
+    assert world.counters(centre) == {"downloaded_errors_total": 40}
+
+
 def test_a_failure_that_later_succeeds_counts_as_both(
     world: World, node: Node, topic: str, centre: str, data_id: str
 ) -> None:

@@ -121,8 +121,8 @@ async def test_a_full_queue_refuses_and_keeps_what_it_has(
     assert uids(messages) == uids(sent[:10])
     assert sender.send(sent[10:]) == [Sent.REFUSED] * 4  # being worked on is not done
     await queue.put_back(messages[0], delay_s=100, attempts=1)
-    assert sender.send(sent[10:]) == [Sent.REFUSED] * 4  # nor is being delayed
-    await queue.delete([message.receipt for message in messages[1:4]])
+    # What waits for a retry makes room: one dead server must not stop all intake.
+    await queue.delete([message.receipt for message in messages[1:3]])
     assert sender.send(sent[10:]) == [Sent.ACCEPTED] * 3 + [Sent.REFUSED]
 
 

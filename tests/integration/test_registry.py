@@ -160,6 +160,13 @@ async def test_the_same_version_from_elsewhere_is_parked_once_per_notification(r
     assert await registry.parked(lease) == [b"second", b"third"]
 
 
+async def test_another_centres_notification_waits_and_is_no_source(registry):
+    lease = await granted(registry, FIRST)
+    answer = await claim(registry, another("id-2", centre_id="xx-other"))
+    assert answer.decision is Decision.WAIT
+    assert await registry.parked(lease) == []
+
+
 async def test_a_copy_of_the_holders_own_notification_is_not_parked(registry):
     lease = await granted(registry, FIRST)
     busy = await claim(registry, FIRST, owner="the same over another broker")
@@ -672,8 +679,8 @@ async def test_a_look_tells_finished_running_failed_and_unknown_items_apart(
     expected = [
         Held("done", P1, CENTRE),
         Held("deleted", P1, CENTRE),
-        Held("done", P1, CENTRE, running_pubtime_ns=P1 + 1),
-        Held(None, running_pubtime_ns=P1),
+        Held("done", P1, CENTRE, running_pubtime_ns=P1 + 1, running_centre_id=CENTRE),
+        Held(None, running_pubtime_ns=P1, running_centre_id=CENTRE),
         Held(None),
         Held(None),
         None,
@@ -692,7 +699,7 @@ async def test_an_items_history_shows_the_finished_version_beside_the_running_on
     item = await reader.item(FIRST.data_id)
     assert item is not None
     assert (item.state, item.centre_id, item.object_key) == ("running", "b", KEY)
-    assert item.held == Held("done", P1, CENTRE, running_pubtime_ns=P1 + 1)
+    assert item.held == Held("done", P1, CENTRE, running_pubtime_ns=P1 + 1, running_centre_id="b")
     assert (item.attempts, item.parked) == (1, 1)
 
 

@@ -67,9 +67,11 @@ def held_records(draw: st.DrawFn) -> Held | None:
         return (
             draw(st.sampled_from([None, Held(None)]))
             if running is None
-            else Held(None, running_pubtime_ns=running)
+            else Held(None, running_pubtime_ns=running, running_centre_id=draw(centres))
         )
-    return Held(state, draw(pubtimes), draw(centres), running)
+    return Held(
+        state, draw(pubtimes), draw(centres), running, "" if running is None else draw(centres)
+    )
 
 
 def write_record(raw: redis.Redis, record: str, held: Held | None, *, now_ms: int) -> None:
@@ -81,7 +83,7 @@ def write_record(raw: redis.Redis, record: str, held: Held | None, *, now_ms: in
         fields |= {"c": held.centre_id, "g": 1}
     if held.running_pubtime_ns is not None:
         fields |= {"v": held.running_pubtime_ns, "o": "holder", "w": "w", "l": now_ms + 60_000}
-        fields |= {"m": "x", "t": now_ms // 1000, "a": CENTRES[0], "f": 2}
+        fields |= {"m": "x", "t": now_ms // 1000, "a": held.running_centre_id, "f": 2}
     raw.hset(keys.record_key(record), mapping=fields)
 
 
@@ -218,7 +220,11 @@ class RegistryMachine(RuleBasedStateMachine):
             if running == notice.pubtime_ns and attempt.worker == worker:
                 return idle, name, attempt
             return Decision.WAIT, name, None
-        live = replace(record.held, running_pubtime_ns=running)
+        live = replace(
+            record.held,
+            running_pubtime_ns=running,
+            running_centre_id=attempt.lease.notice.centre_id,
+        )
         return decide(live, **about), name, None  # type: ignore[arg-type]
 
     def is_holder(self, lease: Lease) -> bool:
@@ -503,9 +509,15 @@ class RegistryMachine(RuleBasedStateMachine):
         for data_id in ids:
             record = self.records.get(keys.item_record(data_id), Record())
             attempt = record.attempt
-            running = attempt.lease.notice.pubtime_ns if attempt and attempt.is_live else None
             seen = record.seen
-            expected.append(seen and replace(seen, running_pubtime_ns=running))
+            if seen is not None and attempt is not None and attempt.is_live:
+                notice = attempt.lease.notice
+                seen = replace(
+                    seen,
+                    running_pubtime_ns=notice.pubtime_ns,
+                    running_centre_id=notice.centre_id,
+                )
+            expected.append(seen)
         assert self.service(self.registry.look(ids)) == expected
 
     def nothing_is_stuck_once_leases_have_ended(self) -> None:

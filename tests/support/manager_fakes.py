@@ -26,7 +26,9 @@ from wis2_gc_common.registry.base import Claimed, Lease, Renewed
 from wis2_gc_manager.acknowledger import Acknowledger
 from wis2_gc_manager.acquisition import Downloads
 from wis2_gc_manager.counts import Counts
+from wis2_gc_manager.delayed import DelayedItems
 from wis2_gc_manager.events import Events
+from wis2_gc_manager.fairness import Fairness
 from wis2_gc_manager.gate import Gate
 from wis2_gc_manager.in_flight import InFlight, Item
 from wis2_gc_manager.pipeline import Pipeline
@@ -130,7 +132,10 @@ class FakeRegistry:
         held = record.held or (Held(None) if running is not None else None)
         if held is not None:
             pubtime = None if running is None or is_resend else running.notice.pubtime_ns
-            held = dataclasses.replace(held, running_pubtime_ns=pubtime)
+            centre_id = "" if running is None else running.notice.centre_id
+            held = dataclasses.replace(
+                held, running_pubtime_ns=pubtime, running_centre_id=centre_id
+            )
         decision = decide(
             held, rel=notice.rel, pubtime_ns=notice.pubtime_ns, centre_id=notice.centre_id
         )
@@ -514,6 +519,7 @@ class Workbench:
         self.downloader = FakeDownloader(self.traps)
         self.publisher = FakePublisher(self.traps)
         self.now_ns = time.time_ns()
+        self.monotonic_s = time.monotonic()
         self._hedge_delay_s = hedge_delay_s
         self._retry_delays_s = retry_delays_s
         self._max_object_bytes = max_object_bytes
@@ -549,6 +555,9 @@ class Workbench:
             hedge_delay_s=self._hedge_delay_s,
             max_object_bytes=self._max_object_bytes,
         )
+        self.in_flight = InFlight(self._slots)
+        self.fairness = Fairness(self.in_flight, monotonic_s=lambda: self.monotonic_s)
+        self.delayed = DelayedItems(monotonic_s=lambda: self.monotonic_s)
         self.pipeline = Pipeline(
             centre_id=CENTRE_ID,
             worker="worker",
@@ -563,10 +572,11 @@ class Workbench:
             acknowledger=self.acknowledger,
             counts=self.counts,
             events=self.events,
+            fairness=self.fairness,
+            delayed=self.delayed,
             now_ns=lambda: self.now_ns,
             draw=lambda: 0.0,
         )
-        self.in_flight = InFlight(self._slots)
         self.receiver = Receiver(self.queue, self.pipeline, self.gate, self.in_flight)
 
     def item(self, envelope: Envelope, *, deliveries: int = 1) -> Item:

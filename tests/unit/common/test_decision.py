@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -17,6 +18,7 @@ PUBLISHER = "de-dwd"
 STRANGER = "xx-stranger"
 
 DONE = Held("done", pubtime_ns=50, centre_id=PUBLISHER)
+RUNNING = Held(None, running_pubtime_ns=60, running_centre_id=PUBLISHER)
 DELETED = Held("deleted", pubtime_ns=50, centre_id=PUBLISHER)
 
 RELS: list[Rel] = ["canonical", "update", "deletion"]
@@ -69,8 +71,13 @@ def test_done_and_a_newer_deletion_is_processed() -> None:
 
 
 @pytest.mark.parametrize("rel", RELS)
+def test_in_progress_for_another_centre_it_waits(rel: Rel) -> None:
+    assert decided(replace(RUNNING, running_centre_id=STRANGER), rel, 60) is Decision.WAIT
+
+
+@pytest.mark.parametrize("rel", RELS)
 def test_in_progress_elsewhere_at_this_pubtime_it_is_a_fall_back_source(rel: Rel) -> None:
-    assert decided(Held(None, running_pubtime_ns=60), rel, 60) is Decision.BUSY
+    assert decided(RUNNING, rel, 60) is Decision.BUSY
 
 
 @pytest.mark.parametrize("rel", RELS)
@@ -78,7 +85,7 @@ def test_in_progress_elsewhere_at_this_pubtime_it_is_a_fall_back_source(rel: Rel
 def test_in_progress_elsewhere_at_another_pubtime_it_waits_for_the_outcome(
     rel: Rel, pubtime_ns: int
 ) -> None:
-    assert decided(Held(None, running_pubtime_ns=60), rel, pubtime_ns) is Decision.WAIT
+    assert decided(RUNNING, rel, pubtime_ns) is Decision.WAIT
 
 
 @pytest.mark.parametrize(
@@ -95,7 +102,13 @@ def test_in_progress_elsewhere_at_another_pubtime_it_waits_for_the_outcome(
 def test_while_an_update_runs_what_is_certain_already_is_not_kept_waiting(
     rel: Rel, pubtime_ns: int, decision: Decision
 ) -> None:
-    held = Held("done", pubtime_ns=50, centre_id=PUBLISHER, running_pubtime_ns=60)
+    held = Held(
+        "done",
+        pubtime_ns=50,
+        centre_id=PUBLISHER,
+        running_pubtime_ns=60,
+        running_centre_id=PUBLISHER,
+    )
     assert decided(held, rel, pubtime_ns) is decision
 
 
@@ -140,7 +153,7 @@ def test_only_deletions_can_be_foreign_deletions(rel: Rel) -> None:
     assert not is_foreign_deletion(DONE, rel=rel, centre_id=STRANGER)
 
 
-@pytest.mark.parametrize("held", [None, Held(None, running_pubtime_ns=60), DELETED])
+@pytest.mark.parametrize("held", [None, RUNNING, DELETED])
 def test_where_nothing_of_somebody_else_stands_no_deletion_is_foreign(held: Held | None) -> None:
     assert not is_foreign_deletion(held, rel="deletion", centre_id=STRANGER)
 

@@ -256,7 +256,7 @@ async def test_a_throttling_host_is_left_alone_as_long_as_it_asks(
     assert (error.reason, error.retry_after_s) == (Reason.THROTTLED, 33)
     error = await failure(downloader, server.serve("/b", DATA))
     assert isinstance(error, HostBusy)
-    assert error.reason is Reason.CIRCUIT_OPEN
+    assert error.reason is Reason.THROTTLED
     assert error.retry_after_s == pytest.approx(33, abs=5)
     assert len(server.requests) == 1
 
@@ -844,3 +844,18 @@ async def test_memory_for_bodies_is_shared_out(
     href = server.serve("/a", DATA, chunked=True)  # each reserves the most there can be
     payloads = await asyncio.gather(*(get(downloader, href) for _ in range(20)))
     assert all(payload.data == DATA for payload in payloads)
+
+
+async def test_memory_of_a_body_is_free_when_nobody_holds_it_any_more(
+    server: WebServer, open_: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "MEMORY_BUDGET_BYTES", MAX_IN_MEMORY_BYTES)
+    downloader = open_()
+    href = server.serve("/a", bytes(MAX_IN_MEMORY_BYTES))
+    held = [await get(downloader, href)]
+    waiting = asyncio.create_task(get(downloader, href))
+    while len(server.requests) < 2:
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    held.clear()
+    assert (await waiting).size_bytes == MAX_IN_MEMORY_BYTES

@@ -269,7 +269,7 @@ async def test_those_who_wait_are_sent_away_when_the_circuit_opens(
     for ticket in waiting:
         with pytest.raises(HostBusy) as caught:
             await limits.wait(ticket)
-        assert (caught.value.reason, caught.value.retry_after_s) == (Reason.CIRCUIT_OPEN, 20)
+        assert (caught.value.reason, caught.value.retry_after_s) == (Reason.THROTTLED, 20)
         limits.leave(ticket, Outcome.NO_VERDICT)
 
 

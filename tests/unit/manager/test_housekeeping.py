@@ -27,6 +27,7 @@ def housekeeping_of(bench: Workbench, sleep=next_turn) -> Housekeeping:
         gate=bench.gate,
         counts=bench.counts,
         pulse=Pulse(),
+        fairness=bench.fairness,
         status=lambda: STATUS,
         sleep=sleep,
     )

@@ -485,8 +485,31 @@ class TestFailing:
         await bench.handle(envelope_of(data_id="d", href=HREF))
         assert bench.queue.delayed[0][0] == 120.0
 
+    async def test_a_host_that_fails_for_all_has_failed_for_this_one_too(self, bench):
+        bench.downloader.serves(HREF, HostBusy(Reason.CIRCUIT_OPEN, retry_after_s=120.0))
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        [(delay_s, envelope)] = bench.queue.delayed
+        assert (delay_s, envelope.attempts) == (120.0, 1)
+        assert [failure.reason for failure in bench.registry.fails] == ["circuit_open"]
+
+    async def test_who_only_ever_met_a_busy_host_is_counted_when_given_up(self, bench):
+        bench.downloader.serves(HREF, HostBusy(Reason.THROTTLED, retry_after_s=9.0))
+        hours_ago_ms = time.time_ns() // 1_000_000 - 3 * 3_600_000
+        await bench.handle(envelope_of(data_id="d", href=HREF, arrived_ms=hours_ago_ms))
+        assert [failure.kind for failure in bench.registry.fails] == ["download"]
+        [release] = bench.registry.releases
+        assert release["is_final"]
+
+    async def test_a_centre_with_too_many_waiting_items_has_the_next_given_up(self, bench):
+        while bench.delayed.admit("yy-met", 1000.0):
+            pass
+        bench.downloader.serves(HREF, SourceError(Reason.NOT_FOUND))
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert bench.queue.delayed == []
+        assert bench.registry.releases[0]["is_final"]
+
     async def test_a_busy_host_costs_no_attempt_and_counts_nothing(self, bench):
-        bench.downloader.serves(HREF, HostBusy(Reason.CIRCUIT_OPEN, retry_after_s=9.0))
+        bench.downloader.serves(HREF, HostBusy(Reason.THROTTLED, retry_after_s=9.0))
         await bench.handle(envelope_of(data_id="d", href=HREF))
         [(delay_s, envelope)] = bench.queue.delayed
         assert (delay_s, envelope.attempts) == (9.0, 0)

@@ -26,9 +26,9 @@ class Decision(StrEnum):
     REPEAT = "repeat"
     """Newer than what is done, but without an update link (GST)."""
     BUSY = "busy"
-    """In progress elsewhere, same pubtime: a fall-back source."""
+    """In progress elsewhere, same pubtime and centre: a fall-back source."""
     WAIT = "wait"
-    """In progress elsewhere at another pubtime: decided once that is finished."""
+    """In progress elsewhere at another pubtime, or for another centre: decided after that."""
     DUPLICATE_ID = "duplicate_id"
     """Another data item was processed under this message id (SPEC.md 10)."""
 
@@ -52,14 +52,15 @@ class Held:
     """What the registry holds for a data_id.
 
     `state`, `pubtime_ns` and `centre_id` (4th topic level) are of the last finished version;
-    None, 0 and "" when nothing is finished. `running_pubtime_ns` is the version on which
-    somebody holds a live lease.
+    None, 0 and "" when nothing is finished. `running_pubtime_ns` and `running_centre_id` are of
+    the version on which somebody holds a live lease.
     """
 
     state: Literal["done", "deleted"] | None
     pubtime_ns: int = 0
     centre_id: str = ""
     running_pubtime_ns: int | None = None
+    running_centre_id: str = ""
 
 
 def is_foreign_deletion(held: Held | None, *, rel: Rel, centre_id: str) -> bool:
@@ -87,7 +88,9 @@ def decide(held: Held | None, *, rel: Rel, pubtime_ns: int, centre_id: str) -> D
     finished = _against_finished(held, rel, pubtime_ns, centre_id)
     if finished.is_dropped or held.running_pubtime_ns is None:
         return finished
-    return Decision.BUSY if held.running_pubtime_ns == pubtime_ns else Decision.WAIT
+    # What another centre announces under the same data_id is no other source of the same item.
+    is_same = held.running_pubtime_ns == pubtime_ns and held.running_centre_id == centre_id
+    return Decision.BUSY if is_same else Decision.WAIT
 
 
 def _against_finished(held: Held, rel: Rel, pubtime_ns: int, centre_id: str) -> Decision:

@@ -122,7 +122,10 @@ class Refused(SourceError):
 
 
 class HostBusy(SourceError):
-    """Not tried now; come back in `retry_after_s` seconds. Not a failure of the item."""
+    """Not tried now; come back in `retry_after_s` seconds.
+
+    CIRCUIT_OPEN: the host fails, so the item counts as failed. THROTTLED, HOST_QUEUE: a wait.
+    """
 
 
 class Overridden(CacheError):

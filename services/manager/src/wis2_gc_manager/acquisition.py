@@ -154,6 +154,7 @@ class Acquisition:
         self._reasons: list[Reason] = []
         self._retry_after_s: float | None = None
         self._busy_s: float | None = None
+        self._busy: HostBusy | None = None
         self._running: dict[asyncio.Task[Payload], Candidate] = {}
         self._hedge_at_s = 0.0
         self._has_asked = False
@@ -204,6 +205,13 @@ class Acquisition:
     def refuse(self, error: Poison) -> None:
         """Note that data is there, but that the store cannot keep it under its name."""
         self._note(error)
+
+    async def fail_untried(self) -> None:
+        """Count the item's own notification as failed, though its host was only ever busy.
+
+        For an item that is given up: nobody shall miss it in the counters.
+        """
+        await self._failed(self._own, self._busy or SourceError(Reason.HOST_QUEUE))
 
     async def _next(self, *, ask: bool = False) -> Candidate | None:
         """Return a source not tried yet; `ask` for parked ones also where none is known of."""
@@ -279,6 +287,12 @@ class Acquisition:
         except Overridden as error:
             return self._is_too_large(candidate, error.detail)
         except HostBusy as error:
+            if error.reason is Reason.CIRCUIT_OPEN:
+                # Not asked, because it has failed for others just now: that is a failure of this
+                # notification's download too (SPEC.md section 8), and costs an attempt.
+                await self._failed(candidate, error)
+                return None
+            self._busy = error
             busy_s = error.retry_after_s or 0.0
             self._busy_s = busy_s if self._busy_s is None else min(self._busy_s, busy_s)
             self.last_error = str(error)[:_MAX_ERROR_CHARS]
@@ -306,6 +320,8 @@ class Acquisition:
         await self._downloads.gate.repeat(
             lambda: self._downloads.registry.fail(self._lease, failure)
         )
+        if error.reason is Reason.CIRCUIT_OPEN:
+            return  # its host has had its lines
         log.info(
             "source_failed",
             data_id=notification.data_id,

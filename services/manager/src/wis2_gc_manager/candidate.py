@@ -71,9 +71,10 @@ def notice_of(notification: Notification) -> Notice:
 def read_parked(own: Notification, parked: Iterable[bytes]) -> list[Candidate]:
     """Return the fall-back sources of `own` that are about the same data, best first.
 
-    Skipped: what is no envelope or no notification, announces other data, or is not to be
-    cached. Our message id depends on `rel`: those of the same come first, so that an item is
-    not announced under two ids when a worker dies between announcing and recording.
+    Skipped: what is no envelope or no notification, announces other data, does so on another
+    topic, or is not to be cached. Our message id depends on `rel`: those of the same come first,
+    so that an item is not announced under two ids when a worker dies between announcing and
+    recording.
     """
     candidates: list[Candidate] = []
     for source in parked:
@@ -85,6 +86,7 @@ def read_parked(own: Notification, parked: Iterable[bytes]) -> list[Candidate]:
         if (
             other.data_id == own.data_id
             and other.pubtime_ns == own.pubtime_ns
+            and other.topic.levels_after_wis2 == own.topic.levels_after_wis2
             and other.rel != "deletion"
             and other.cache
         ):

@@ -76,6 +76,8 @@ class _Host:
     failures: int = 0
     open_until: float | None = None
     """None: the circuit is closed."""
+    why_open: Reason = Reason.CIRCUIT_OPEN
+    """CIRCUIT_OPEN after failures, THROTTLED when the server asked for a pause."""
     open_s: float = 0.0
     """How long the circuit was opened for last; grows until a probe succeeds."""
     is_probing: bool = False
@@ -104,7 +106,7 @@ class HostLimits:
         """Return a place at the host; where `turn` is set, `wait` for it before starting.
 
         `at_most`: a lower concurrency than the general one. Every ticket must `leave`.
-        Raises HostBusy(CIRCUIT_OPEN or HOST_QUEUE).
+        Raises HostBusy: CIRCUIT_OPEN (it fails), THROTTLED (it asked for a pause), HOST_QUEUE.
         """
         limit = self._concurrency if at_most is None else min(at_most, self._concurrency)
         host = self._hosts.get(name)
@@ -172,9 +174,9 @@ class HostLimits:
     def _check_circuit(self, host: _Host, open_until: float) -> None:
         left_s = open_until - self._clock()
         if left_s > 0:
-            raise HostBusy(Reason.CIRCUIT_OPEN, retry_after_s=max(left_s, _MIN_RETRY_S))
+            raise HostBusy(host.why_open, retry_after_s=max(left_s, _MIN_RETRY_S))
         if host.is_probing:
-            raise HostBusy(Reason.CIRCUIT_OPEN, "probing", retry_after_s=_PROBE_RETRY_S)
+            raise HostBusy(host.why_open, "probing", retry_after_s=_PROBE_RETRY_S)
 
     def _estimated_wait_s(self, host: _Host, limit: int) -> float:
         """Return how long one more would wait for its turn.
@@ -204,12 +206,13 @@ class HostLimits:
             return
         if outcome is Outcome.THROTTLED:
             asked_s = _DEFAULT_THROTTLE_S if retry_after_s is None else retry_after_s
-            self._open(host, min(max(asked_s, _MIN_THROTTLE_S), _MAX_THROTTLE_S))
+            seconds = min(max(asked_s, _MIN_THROTTLE_S), _MAX_THROTTLE_S)
+            self._open(host, seconds, Reason.THROTTLED)
         elif outcome is Outcome.FAILED:
             host.failures += 1
             if ticket.is_probe or host.failures >= FAILURES_TO_OPEN:
                 host.open_s = min(max(host.open_s * 2, _FIRST_OPEN_S), _MAX_OPEN_S)
-                self._open(host, host.open_s)
+                self._open(host, host.open_s, Reason.CIRCUIT_OPEN)
         elif outcome is Outcome.ANSWERED:
             host.failures = 0
             host.open_s = 0.0
@@ -220,12 +223,13 @@ class HostLimits:
             else:
                 host.average_s += _AVERAGE_WEIGHT * (took_s - host.average_s)
 
-    def _open(self, host: _Host, seconds: float) -> None:
+    def _open(self, host: _Host, seconds: float, why: Reason) -> None:
         host.open_until = self._clock() + seconds
+        host.why_open = why
         while host.waiting:
             turn = host.waiting.popleft().turn
             if turn is not None and not turn.done():
-                turn.set_result(HostBusy(Reason.CIRCUIT_OPEN, retry_after_s=seconds))
+                turn.set_result(HostBusy(why, retry_after_s=seconds))
 
     def _advance(self, host: _Host) -> None:
         """Let the next in line start, first come, first served."""

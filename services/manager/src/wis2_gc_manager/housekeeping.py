@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.registry.base import ProcessStatus, Registry
     from wis2_gc_common.store.base import ObjectStore
     from wis2_gc_manager.counts import Counts
+    from wis2_gc_manager.fairness import Fairness
     from wis2_gc_manager.gate import Gate
 
 HEARTBEAT_S = 3.0
@@ -58,6 +59,7 @@ class Housekeeping:
         gate: Gate,
         counts: Counts,
         pulse: Pulse,
+        fairness: Fairness,
         status: Callable[[], ProcessStatus],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
@@ -68,6 +70,7 @@ class Housekeeping:
         self._gate = gate
         self._counts = counts
         self._pulse = pulse
+        self._fairness = fairness
         self._status = status
         self._sleep = sleep
         self._draw = draw
@@ -99,6 +102,9 @@ class Housekeeping:
 
     async def _beat(self) -> None:
         self._pulse.beat()
+        handed_back = self._fairness.look()
+        if handed_back:
+            log.warning("slow_work_handed_back", items=handed_back)
 
     async def _every(self, interval_s: float, step: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,10 @@ class Item:
     received: Received
     task: asyncio.Task[None] | None = None
     lease: Lease | None = None
+    centre_id: str = ""
+    """4th level of the topic, once it is read."""
+    since_s: float = field(default_factory=time.monotonic)
+    """When the work began, by the monotonic clock."""
     parked: int = 0
     """How many fall-back sources wait with it, as last heard."""
     on_parked: Callable[[], None] = field(default=_ignore)
@@ -32,11 +37,19 @@ class Item:
     """Commit or release is on its way: whether the lease still stands is their answer."""
     is_lost: bool = False
     """The lease went to another; the work was cancelled."""
+    is_preempted: bool = False
+    """The work was cancelled because its centre holds too many slots."""
 
     def lose(self) -> None:
         """Stop the work: somebody else does it."""
         if not self.is_lost and not self.is_settling and self.task is not None:
             self.is_lost = True
+            self.task.cancel()
+
+    def preempt(self) -> None:
+        """Stop the work and hand the item back: others need the slot."""
+        if not self.is_settling and not self.is_lost and self.task is not None:
+            self.is_preempted = True
             self.task.cancel()
 
     def hear_parked(self, parked: int) -> None:
@@ -56,6 +69,11 @@ class InFlight:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def slots(self) -> int:
+        """How many items may be in work at once."""
+        return self._slots
 
     @property
     def free(self) -> int:

@@ -49,7 +49,9 @@ if TYPE_CHECKING:
     from wis2_gc_manager.acquisition import Downloads
     from wis2_gc_manager.candidate import Candidate
     from wis2_gc_manager.counts import Counts
+    from wis2_gc_manager.delayed import DelayedItems
     from wis2_gc_manager.events import Events, Publishes
+    from wis2_gc_manager.fairness import Fairness
     from wis2_gc_manager.gate import Gate
     from wis2_gc_manager.in_flight import Item
 
@@ -58,6 +60,8 @@ REFUSED_BY_PART_S = 60.0
 #: Shortest and longest wait for somebody else's work on another version of the item: it mostly ends
 #: long before its lease would.
 MIN_WAIT_S, MAX_WAIT_S = 0.05, 1.0
+#: An item whose centre holds too many slots comes back after this, and up to half as much more.
+CROWDED_S = 20.0
 #: More sources than can be parked: a release that asks for none of them.
 _ALL_PARKED = 1 << 30
 _MAX_ERROR_CHARS = 200
@@ -97,6 +101,8 @@ class Pipeline:
         acknowledger: Acknowledger,
         counts: Counts,
         events: Events,
+        fairness: Fairness,
+        delayed: DelayedItems,
         now_ns: Callable[[], int] = time.time_ns,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -114,6 +120,8 @@ class Pipeline:
         self._acknowledger = acknowledger
         self._counts = counts
         self._events = events
+        self._fairness = fairness
+        self._delayed = delayed
         self._now_ns = now_ns
         self._draw = draw
         self.tally = Tally()
@@ -127,15 +135,22 @@ class Pipeline:
         try:
             await self._work(item)
         except asyncio.CancelledError:
-            if not item.is_lost:
+            if item.is_preempted and item.task is not None:
+                item.task.uncancel()
+                await self.hand_back(item, delay_s=self._crowded_s())
+            elif item.is_lost:
+                self._log_lost(item)
+            else:
                 raise
-            self._log_lost(item)
         except LeaseLost:
             self._log_lost(item)
         except Unavailable as error:
             # The part answers its probe, but does not serve this item.
             log.error("item_refused_by_part", part=error.part, detail=error.detail)  # noqa: TRY400
-            await self.hand_back(item, delay_s=REFUSED_BY_PART_S)
+            if self._age_s(item) > self._retry.useful_life_s:
+                await self._unexpected(item, error, is_last=True)
+            else:
+                await self.hand_back(item, delay_s=REFUSED_BY_PART_S)
         except Exception as error:
             log.exception("item_failed_unexpectedly", uid=item.received.envelope.uid)
             await self._unexpected(item, error)
@@ -164,7 +179,7 @@ class Pipeline:
         received = item.received
         envelope = received.envelope
         if received.deliveries > MAX_DELIVERIES:
-            # Perhaps it kills its worker each time: not even looked at again.
+            # It has killed its worker also when it was worked on alone: not even looked at again.
             await self._bury(item, f"delivered {received.deliveries} times without an end")
             return
         try:
@@ -175,6 +190,10 @@ class Pipeline:
         reason = not_ours(own.notification, self._centre_id)
         if reason is not None:
             self._drop(item, reason)
+            return
+        item.centre_id = own.notification.topic.centre_id
+        if self._fairness.is_crowding(item.centre_id):
+            await self._put_back(item, Return(self._crowded_s(), envelope.attempts))
             return
         claimed = await self._claim(own, envelope)
         decision = claimed.decision
@@ -471,10 +490,14 @@ class Pipeline:
             exhausted,
             self._retry,
             attempts=envelope.attempts,
-            age_s=self._now_ns() / 1e9 - envelope.arrived_ms / 1e3,
+            age_s=self._age_s(item),
             draw=self._draw(),
         )
+        if isinstance(verdict, Return) and not self._delayed.admit(item.centre_id, verdict.delay_s):
+            verdict = GiveUp()
         is_final = isinstance(verdict, GiveUp)
+        if is_final and not exhausted.reasons:
+            await acquisition.fail_untried()
         # A host that is busy says nothing about the item: it goes back as if never touched.
         error = acquisition.last_error if exhausted.reasons or is_final else ""
         item.is_settling = True
@@ -513,12 +536,18 @@ class Pipeline:
             channel=notification.topic.text,
         )
 
-    async def _unexpected(self, item: Item, error: Exception) -> None:
+    def _age_s(self, item: Item) -> float:
+        return self._now_ns() / 1e9 - item.received.envelope.arrived_ms / 1e3
+
+    def _crowded_s(self) -> float:
+        return CROWDED_S * (1 + self._draw() / 2)
+
+    async def _unexpected(self, item: Item, error: Exception, *, is_last: bool = False) -> None:
         """Hand an item that met a bug back, later each time; in the end it is a dead letter."""
         envelope = item.received.envelope
         self._counts.add(SOURCE_FAILURES, Reason.UNEXPECTED)
         text = f"{Reason.UNEXPECTED}: {type(error).__name__}: {error}"[:_MAX_ERROR_CHARS]
-        verdict = after_unexpected(envelope.attempts)
+        verdict = GiveUp() if is_last else after_unexpected(envelope.attempts)
         is_final = isinstance(verdict, GiveUp)
         item.is_settling = True
         lease = item.lease

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_manager.in_flight import Item
+from wis2_gc_manager.retry import SUSPECT_DELIVERIES
 
 if TYPE_CHECKING:
     from wis2_gc_common.queue.base import Queue, Received
@@ -24,6 +25,8 @@ WAIT_S = 10.0
 PATIENCE_S = 0.01
 #: After an error nobody foresaw.
 PAUSE_S = 1.0
+#: How long one suspect is worked on alone; those that came with it are back after as long.
+SUSPECT_S = 10.0
 
 log = get_logger(__name__)
 
@@ -65,8 +68,12 @@ class Receiver:
             self.is_receiving = False
             await asyncio.sleep(PAUSE_S)
         else:
+            suspects = [m for m in messages if m.deliveries > SUSPECT_DELIVERIES]
             for received in messages:
-                self._begin(received)
+                if received.deliveries <= SUSPECT_DELIVERIES:
+                    self._begin(received)
+            if suspects:
+                await self._try_alone(suspects)
 
     async def drain(self, timeout_s: float, *, hurry: asyncio.Event) -> int:
         """Finish what is in work; after `timeout_s`, or at `hurry`, hand the rest back.
@@ -88,13 +95,28 @@ class Receiver:
         )
         return len(self._leftovers)
 
-    def _begin(self, received: Received) -> None:
+    async def _try_alone(self, suspects: list[Received]) -> None:
+        """Work on one message that may be what kills its workers, and on no further one meanwhile.
+
+        The others go back as first deliveries: they may have died only with their neighbour.
+        """
+        first, *others = suspects
+        log.warning("suspect_worked_on_alone", uid=first.envelope.uid, deliveries=first.deliveries)
+        for received in others:
+            await self._pipeline.hand_back(Item(received), delay_s=SUSPECT_S)
+        item = self._begin(first)
+        if item is not None and item.task is not None:
+            await asyncio.wait({item.task}, timeout=SUSPECT_S)
+
+    def _begin(self, received: Received) -> Item | None:
+        """Start the work; None for the redelivery of what is in work."""
         if self._in_flight.adopt(received):
-            return
+            return None
         item = Item(received)
         self._in_flight.add(item)
         item.task = asyncio.get_running_loop().create_task(self._pipeline.handle(item))
         item.task.add_done_callback(partial(self._ended, item))
+        return item
 
     def _ended(self, item: Item, task: asyncio.Task[None]) -> None:
         self._in_flight.remove(item)

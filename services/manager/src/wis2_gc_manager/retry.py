@@ -16,7 +16,12 @@ MAX_RETRY_AFTER_S = 3600.0
 UNEXPECTED_DELAYS_S = (5.0, 15.0, 60.0, 120.0, 300.0, 600.0, 1200.0)
 #: So many attempts, or deliveries without an end, and the message is a dead letter.
 MAX_ATTEMPTS = 8
-MAX_DELIVERIES = 8
+#: More deliveries than this, and the message may be what kills its workers: it is worked on alone
+#: (`Receiver`). Still more, and it is.
+SUSPECT_DELIVERIES = 8
+MAX_DELIVERIES = 16
+#: How long an item waits for a host that is only ever busy: it neither fails nor has room.
+BUSY_LIFE_S = 2 * 3600.0
 
 #: The same notification will fail for these for ever. Another source is another notification.
 HOPELESS = frozenset(
@@ -71,7 +76,7 @@ def after_exhausted(
 
     `attempts`: how often its sources have failed before; `age_s`: since its arrival; `draw`:
     from [0, 1). A busy host costs no attempt, and nothing is given up while a source has not
-    been tried, but for the item's age.
+    been tried, but for the item's age (BUSY_LIFE_S).
     """
     busy_s = exhausted.busy_s
     failed = bool(exhausted.reasons)
@@ -81,7 +86,7 @@ def after_exhausted(
         wait_s = min(exhausted.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
         delay_s = max(policy.delays_s[attempts], wait_s)
         attempts += 1
-    elif busy_s is not None:
+    elif busy_s is not None and age_s <= BUSY_LIFE_S:
         delay_s = min(max(busy_s, MIN_BUSY_S), MAX_RETRY_AFTER_S)
     else:
         return GiveUp()

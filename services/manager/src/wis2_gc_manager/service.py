@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ from wis2_gc_common.registry.base import ProcessStatus
 from wis2_gc_manager.acknowledger import Acknowledger
 from wis2_gc_manager.acquisition import Downloads
 from wis2_gc_manager.counts import Counts
+from wis2_gc_manager.delayed import DelayedItems
 from wis2_gc_manager.events import Events
+from wis2_gc_manager.fairness import Fairness
 from wis2_gc_manager.gate import Gate
 from wis2_gc_manager.housekeeping import Housekeeping, Pulse
 from wis2_gc_manager.in_flight import InFlight
@@ -87,6 +90,8 @@ class Manager:
             hedge_delay_s=settings.hedge_delay_s,
             max_object_bytes=settings.max_object_bytes,
         )
+        self._in_flight = InFlight(settings.concurrency)
+        fairness = Fairness(self._in_flight, monotonic_s=time.monotonic)
         self._pipeline = Pipeline(
             centre_id=settings.common.centre_id,
             worker=settings.instance,
@@ -101,8 +106,9 @@ class Manager:
             acknowledger=acknowledger,
             counts=counts,
             events=self._events,
+            fairness=fairness,
+            delayed=DelayedItems(monotonic_s=time.monotonic),
         )
-        self._in_flight = InFlight(settings.concurrency)
         self._receiver = Receiver(parts.queue, self._pipeline, gate, self._in_flight)
         self._keeper = LeaseKeeper(
             self._in_flight,
@@ -118,6 +124,7 @@ class Manager:
             gate=gate,
             counts=counts,
             pulse=self._pulse,
+            fairness=fairness,
             status=self._status,
         )
         self._probes = probes

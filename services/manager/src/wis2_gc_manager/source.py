@@ -33,9 +33,12 @@ class Request:
     """Announced type; a page where data is announced is no data (SPEC.md section 10)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Payload:
-    """Verified data: in `data`, or written to `upload` which the caller completes or aborts."""
+    """Verified data: in `data`, or written to `upload` which the caller completes or aborts.
+
+    The memory of `data` counts against the downloads' budget for as long as the object lives.
+    """
 
     size_bytes: int
     method: Method

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import SettingsError
-from wis2_gc_common.queue.keys import queue_keys, sender_keys
+from wis2_gc_common.queue.keys import queue_keys
 from wis2_gc_common.queue.redis_stream import (
     RedisStreamDeadLetters,
     RedisStreamQueue,
@@ -36,8 +36,8 @@ def open_sender(queue_url: QueueUrl, *, redis_url: str, max_length: int) -> Send
         from wis2_gc_common.queue.sqs_client import parse_place  # noqa: PLC0415
 
         return SqsSender(parse_place(QUEUE_URL, queue_url))
-    stream, delayed = sender_keys(queue_url.name)
-    return RedisStreamSender(redis_url, stream=stream, delayed=delayed, max_length=max_length)
+    stream = queue_keys(queue_url.name, "").stream
+    return RedisStreamSender(redis_url, stream=stream, max_length=max_length)
 
 
 def open_queue(

@@ -34,9 +34,3 @@ def queue_keys(name: str, dead_letter_name: str) -> QueueKeys:
         delayed=f"{tag}:delayed",
         dead=f"{tag}:dead:{dead_letter_name}",
     )
-
-
-def sender_keys(name: str) -> tuple[str, str]:
-    """Return the stream and the delayed set: all that a sender needs to know."""
-    keys = queue_keys(name, "")
-    return keys.stream, keys.delayed

@@ -109,8 +109,8 @@ def _run(client: redis.Redis, script: Script, keys: Sequence[str], *args: object
 class RedisStreamSender:
     """`base.Sender` on a Redis stream."""
 
-    def __init__(self, redis_url: str, *, stream: str, delayed: str, max_length: int) -> None:
-        self._keys = (stream, delayed)
+    def __init__(self, redis_url: str, *, stream: str, max_length: int) -> None:
+        self._keys = (stream,)
         self._max_length = max_length
         self._client = _sync_client(redis_url)
 
@@ -127,7 +127,8 @@ class RedisStreamSender:
     def send(self, batch: Sequence[Envelope]) -> list[Sent]:
         """Send up to `max_batch` envelopes in one round trip; one answer per entry, in order.
 
-        REFUSED: `max_length` messages wait already, the delayed among them.
+        REFUSED: `max_length` messages are ready or in work already; the managers bound what is
+        delayed.
         """
         if len(batch) > MAX_BATCH:
             raise ValueError(f"{len(batch)} envelopes in a batch of at most {MAX_BATCH}")

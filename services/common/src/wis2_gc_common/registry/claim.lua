@@ -31,9 +31,9 @@ local function object_key(key)
 end
 
 local function read(key)
-  local r = redis.call('HMGET', key, 's', 'p', 'c', 'v', 'o', 'w', 'l', 'f', 't', 'm', 'n')
+  local r = redis.call('HMGET', key, 's', 'p', 'c', 'v', 'o', 'w', 'l', 'f', 't', 'm', 'n', 'a')
   return { s = r[1], p = r[2], c = r[3], v = r[4], o = r[5], w = r[6], l = r[7], f = r[8],
-           t = r[9], m = r[10], n = r[11] }
+           t = r[9], m = r[10], n = r[11], a = r[12] }
 end
 
 local now = now_ms()
@@ -60,7 +60,8 @@ end
 
 local is_resend = is_running and is_same_version and record.o == owner and record.w == worker
 if is_running and not is_resend then
-  if not is_same_version or record.o == owner then
+  -- Another centre's notification is no source of this item; it is decided when this is over.
+  if not is_same_version or record.o == owner or record.a ~= centre then
     return { 'wait', is_foreign, 0, 0, 0, tonumber(record.l) - now, '', '' }
   end
   local parked = redis.call('HLEN', parked_key)

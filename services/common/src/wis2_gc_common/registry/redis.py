@@ -403,6 +403,7 @@ class RedisReader:
             pubtime_ns=int(fields.get("p", 0)),
             centre_id=fields.get("c", b"").decode(),
             running_pubtime_ns=int(version) if version is not None and is_running else None,
+            running_centre_id=fields.get("a", b"").decode() if is_running else "",
         )
         key = b"".join(
             fields[name] for name in sorted((n for n in fields if n.isdecimal()), key=int)
@@ -445,11 +446,15 @@ def _record_keys(data_ids: Sequence[str]) -> list[str]:
 
 
 def _held_list(answer: Sequence[bytes | None]) -> list[Held | None]:
-    return [_held(*answer[at : at + 4]) for at in range(0, len(answer), 4)]
+    return [_held(*answer[at : at + 5]) for at in range(0, len(answer), 5)]
 
 
 def _held(
-    state: bytes | None, pubtime: bytes | None, centre: bytes | None, running: bytes | None
+    state: bytes | None,
+    pubtime: bytes | None,
+    centre: bytes | None,
+    running: bytes | None,
+    running_centre: bytes | None,
 ) -> Held | None:
     if state is None:
         return None
@@ -458,6 +463,7 @@ def _held(
         pubtime_ns=int(pubtime or 0),
         centre_id=(centre or b"").decode(),
         running_pubtime_ns=None if running is None else int(running),
+        running_centre_id=(running_centre or b"").decode(),
     )
 
 

@@ -7,6 +7,7 @@ is decompressed.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -172,7 +173,14 @@ class Body:
         if self._upload is None:
             chunks = self._chunks
             data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            return Payload(self._size, self._method, digest, data=data)
+            payload = Payload(self._size, self._method, digest, data=data)
+            # Whoever holds the data holds the memory: a store that is slow or away must not let
+            # bodies pile up.
+            kept = min(len(data), self._reserved)
+            giving_back = weakref.finalize(payload, self._budget.give_back, kept)
+            giving_back.atexit = False
+            self._reserved -= kept
+            return payload
         if self._chunks:
             await self._write()
         upload, self._upload = self._upload, None

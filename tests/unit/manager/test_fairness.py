@@ -1,0 +1,75 @@
+"""A centre with slow sources leaves slots to the others."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tests.support.manager_fakes import Workbench, envelope_of
+from wis2_gc_manager.fairness import SLOW_AFTER_S, crowding
+
+if TYPE_CHECKING:
+    from wis2_gc_manager.in_flight import Item
+
+NOW_S = 1000.0
+
+
+def items_of(bench: Workbench, centre_id: str, count: int, *, age_s: float) -> list[Item]:
+    items = []
+    for number in range(count):
+        item = bench.item(envelope_of(data_id=f"{centre_id}-{age_s}-{number}", href="http://a/"))
+        item.centre_id = centre_id
+        item.since_s = NOW_S - age_s - number
+        items.append(item)
+    return items
+
+
+def test_while_slots_are_free_nobody_crowds() -> None:
+    items = items_of(Workbench(), "aa", 48, age_s=100)
+    assert crowding(items, slots=64, free=16, now_s=NOW_S) == (frozenset(), [])
+
+
+def test_quick_work_may_use_every_slot() -> None:
+    items = items_of(Workbench(), "aa", 4, age_s=SLOW_AFTER_S - 4)
+    assert crowding(items, slots=4, free=0, now_s=NOW_S) == (frozenset(), [])
+
+
+def test_slow_work_above_a_share_is_handed_back_the_youngest_first() -> None:
+    items = items_of(Workbench(), "aa", 60, age_s=10)
+    others = items_of(Workbench(), "bb", 4, age_s=10)
+    crowded, excess = crowding(items + others, slots=64, free=0, now_s=NOW_S)
+    assert crowded == {"aa"}
+    assert len(excess) == 60 - 8
+    assert max(item.since_s for item in items if item not in excess) < min(
+        item.since_s for item in excess
+    )
+
+
+def test_what_is_being_recorded_is_left_alone() -> None:
+    items = items_of(Workbench(), "aa", 64, age_s=10)
+    for item in items:
+        item.is_settling = True
+    assert crowding(items, slots=64, free=0, now_s=NOW_S) == (frozenset(), [])
+
+
+async def test_a_preempted_item_goes_back_untouched_and_its_centre_waits() -> None:
+    bench = Workbench(slots=1)
+    hold = bench.downloader.holds("http://slow/")
+    slow = bench.begin(envelope_of(data_id="slow", href="http://slow/"))
+    other_hold = bench.downloader.holds("http://more/")
+    more = bench.begin(envelope_of(data_id="more", href="http://more/"))
+    await hold.started.wait()
+    await other_hold.started.wait()
+    for item in (slow, more):
+        bench.in_flight.add(item)
+        item.since_s = bench.monotonic_s - SLOW_AFTER_S - 1
+    slow.since_s -= 1
+    assert bench.fairness.look() == 1
+    assert more.task is not None
+    await asyncio.wait({more.task})
+    assert [envelope.attempts for _, envelope in bench.queue.delayed] == [0]
+    assert bench.registry.fails == []
+    assert bench.fairness.is_crowding("yy-met")
+    await bench.handle(envelope_of(data_id="next", href="http://quick/"))
+    assert bench.downloader.fetched.count("http://quick/") == 0
+    assert len(bench.queue.delayed) == 2
