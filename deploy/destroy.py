@@ -46,6 +46,7 @@ def destroy(session: Session) -> None:
         session.confirm(
             f"{environment.cluster_name} and all its data are destroyed",
             word=f"destroy {environment.cluster_name}",
+            is_typed=True,
         )
     if any("aws_eks_cluster." in address for address in state):
         _empty_cluster(session, terraform.outputs())
@@ -77,14 +78,8 @@ def _empty_cluster(session: Session, outputs: Outputs) -> None:
 def _keep_addresses(session: Session, terraform: Terraform, protected: list[str]) -> None:
     """Take the protected addresses out of Terraform's hands, and say how to give them back."""
     outputs = terraform.outputs()
-    answer = session.commands.read(
-        "aws", "ec2", "describe-addresses", "--region", session.environment.region,
-        "--public-ips", *outputs.egress_addresses, *outputs.broker_addresses,
-        "--query", "Addresses[].[PublicIp, AllocationId]", "--output", "json",
-    )  # fmt: skip
-    ids = dict(json.loads(answer))
-    lines = [
-        f"{variable} = {json.dumps([ids[address] for address in addresses])}"
+    kept = {
+        variable: addresses
         for variable, addresses, module in (
             ("existing_nat_allocation_ids", outputs.egress_addresses, "module.nat_addresses."),
             (
@@ -94,6 +89,16 @@ def _keep_addresses(session: Session, terraform: Terraform, protected: list[str]
             ),
         )
         if any(address.startswith(module) for address in protected)
+    }
+    answer = session.commands.read(
+        *("aws", "ec2", "describe-addresses", "--region", session.environment.region),
+        *("--public-ips", *(address for addresses in kept.values() for address in addresses)),
+        *("--query", "Addresses[].[PublicIp, AllocationId]", "--output", "json"),
+    )
+    ids = dict(json.loads(answer))
+    lines = [
+        f"{variable} = {json.dumps([ids[address] for address in addresses])}"
+        for variable, addresses in kept.items()
     ]
     path = session.environment.directory / "kept-addresses.tfvars"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

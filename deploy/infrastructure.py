@@ -31,11 +31,14 @@ def bootstrap(session: Session) -> None:
             f"{environment.account_id}",
             word=environment.name,
         )
-    session.commands.run("terraform", "-chdir=terraform/bootstrap", "init", "-input=false")
+    # The data directory of terraform/main remembers another backend.
+    variables = {"TF_DATA_DIR": str(environment.directory / "bootstrap")}
+    terraform = ("terraform", "-chdir=terraform/bootstrap")
+    session.commands.run(*terraform, "init", "-input=false", variables=variables)
     session.commands.run(
-        "terraform", "-chdir=terraform/bootstrap", "apply", "-input=false", "-auto-approve",
-        f"-state={state}",
+        *terraform, "apply", "-input=false", "-auto-approve", f"-state={state}",
         f"-var=account_id={environment.account_id}", f"-var=region={environment.region}",
+        variables=variables,
     )  # fmt: skip
 
 

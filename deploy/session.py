@@ -30,12 +30,13 @@ class Session:
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = field(default=time.time)
 
-    def confirm(self, what: str, *, word: str) -> None:
+    def confirm(self, what: str, *, word: str, is_typed: bool = False) -> None:
         """Have `word` typed before something serious begins.
 
+        `is_typed`: CONFIRM does not stand for it.
         Raises Refused: another word, or nobody to ask and no CONFIRM=`word`.
         """
-        if self.confirmation:
+        if self.confirmation and not is_typed:
             answer = self.confirmation
         elif self.ask is None:
             raise Refused(f"{what}: nobody is here to confirm; CONFIRM={word} says yes")

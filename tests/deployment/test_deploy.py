@@ -462,6 +462,7 @@ def test_the_state_bucket_is_made_once(deployment: Deployment) -> None:
     assert deployment.run("bootstrap").code == 0
     (applied,) = deployment.programs.where("terraform", "apply")
     assert applied.argv[1] == "-chdir=terraform/bootstrap"
+    assert applied.variables["TF_DATA_DIR"].endswith(".deploy/dev/bootstrap")
     assert applied.option("-var") == [f"account_id={ACCOUNT}", f"region={REGION}"]
     deployment.programs.forget()
     deployment.programs.answer(
@@ -562,7 +563,10 @@ def test_production_is_destroyed_by_its_typed_name_only_and_its_addresses_stay(
 ) -> None:
     _protected(deployment)
     for answer in ("prod", "yes", "destroy", "destroy wis2-gc-dev"):
-        ended = deployment.run("destroy", "prod", answers=lambda _q, a=answer: a)  # type: ignore[misc]
+        ended = deployment.run(
+            "destroy", "prod", answers=lambda _q, a=answer: a,  # type: ignore[misc]
+            CONFIRM="destroy wis2-gc-prod",
+        )  # fmt: skip
         assert ended.code == 2
     assert set(deployment.story()) == {"terraform init"}
     ended = deployment.run("destroy", "prod", answers=lambda _q: "destroy wis2-gc-prod")
