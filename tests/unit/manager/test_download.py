@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 import trustme
 
+from tests.support.manager_fakes import until
 from tests.support.web_server import (
     WebServer,
     close_silently,
@@ -854,8 +855,7 @@ async def test_memory_of_a_body_is_free_when_nobody_holds_it_any_more(
     href = server.serve("/a", bytes(MAX_IN_MEMORY_BYTES))
     held = [await get(downloader, href)]
     waiting = asyncio.create_task(get(downloader, href))
-    while len(server.requests) < 2:
-        await asyncio.sleep(0)
+    await until(lambda: len(server.requests) == 2)
     assert not waiting.done()
     held.clear()
     assert (await waiting).size_bytes == MAX_IN_MEMORY_BYTES
