@@ -18,7 +18,6 @@ import pytest
 import pytest_asyncio
 import trustme
 
-from tests.support.manager_fakes import until
 from tests.support.web_server import (
     WebServer,
     close_silently,
