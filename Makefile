@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 UV := .tools/uv/bin/uv
 T ?= tests
+# The suites mostly wait for servers; a file stays on one core.
+BOTH_CORES := -n 2 --dist loadfile -q
 # Names of the variables on the command line.
 GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 
@@ -34,7 +36,7 @@ clean: ## Remove the state that `make run` keeps (.state, or STATE=…)
 
 ##@ Test
 .PHONY: test lint typecheck test-unit test-integration test-conformance test-faults tests format
-test: setup lint typecheck test-unit test-integration test-conformance test-faults ## All checks and tests
+test: setup lint typecheck test-unit test-integration test-conformance ## Checks and tests; test-faults and test-images are their own
 
 lint: setup ## ruff: rules and formatting
 	@$(PY) -m ruff check .
@@ -47,11 +49,11 @@ test-unit: setup ## Unit and property tests
 	@$(PY) -X dev -m pytest tests/unit
 
 test-integration: setup-sqs ## Against real redis-server, mosquitto and nginx
-	@$(PY) -m pytest tests/integration
+	@$(PY) -m pytest $(BOTH_CORES) tests/integration
 
 test-conformance: setup-sqs ## The three commands against a WIS2 world, one test per SPEC number
-	@$(PY) -m pytest tests/conformance
-	@QUEUE=sqs STORE=s3 $(PY) -m pytest tests/conformance
+	@$(PY) -m pytest $(BOTH_CORES) tests/conformance
+	@QUEUE=sqs STORE=s3 $(PY) -m pytest $(BOTH_CORES) tests/conformance
 
 test-faults: setup ## Processes killed, Redis, broker and disk away: nothing is lost
 	@$(PY) -m pytest tests/faults
