@@ -62,10 +62,19 @@ class Limits:
     max_inflight_messages: int
     """Unacknowledged messages in each direction; also the receive maximum told to publishers."""
     max_queued_messages: int
-    """Messages kept for one client that is away or slow; beyond it, mosquitto drops."""
+    """Messages kept for one client that is away or slow; beyond it, mosquitto drops the newest."""
     message_size_bytes: int
     """Largest payload that is accepted."""
+    max_queued_bytes: int = 0
+    """The same in bytes of payload; 0: no limit."""
+    memory_bytes: int | None = None
+    """Heap of the broker. At the limit it disconnects whoever publishes or reads (mosquitto.conf
+    says so), which beats the system ending it; None: no limit."""
+    max_connections: int = -1
+    """At the same time, on each listener; -1: no limit. Roughly: mosquitto 2.0.11 counts one off
+    too many at every refused login."""
     persistent_client_expiration: str = "2d"
+    """How long the session of a client that is away is kept, and its messages with it."""
 
 
 def dynamic_security(accounts: tuple[Account, ...]) -> str:
@@ -174,15 +183,14 @@ class Mosquitto(Part):
             f"persistent_client_expiration {self.limits.persistent_client_expiration}",
             f"max_inflight_messages {self.limits.max_inflight_messages}",
             f"max_queued_messages {self.limits.max_queued_messages}",
-            # The number of messages is the limit; their bytes are stored once for all clients.
-            "max_queued_bytes 0",
+            # What waits for several clients is stored once, and counts for each of them.
+            f"max_queued_bytes {self.limits.max_queued_bytes}",
             "max_inflight_bytes 0",
             f"message_size_limit {self.limits.message_size_bytes}",
             "queue_qos0_messages false",
             # A notification is news, never a state to keep (SPEC.md 21).
             "retain_available false",
             "set_tcp_nodelay true",
-            "max_connections -1",
             "sys_interval 10",
             f"log_dest file {self.log_file}",
             "log_timestamp_format %Y-%m-%dT%H:%M:%S",
@@ -191,8 +199,12 @@ class Mosquitto(Part):
             "log_type notice",
             "connection_messages true",
         ]
+        if self.limits.memory_bytes is not None:
+            lines.append(f"memory_limit {self.limits.memory_bytes}")
         for listener in self.listeners():
             lines.append(f"listener {listener.port} {listener.host}".rstrip())
+            # Of each listener: what strangers take up on one leaves the manager's alone.
+            lines.append(f"max_connections {self.limits.max_connections}")
             if listener.host:
                 # Without it, a WebSocket listener takes no notice of an IPv4 address and listens
                 # on all (mosquitto 2.0.11 with libwebsockets: its sockets are IPv6 then).
@@ -273,7 +285,12 @@ class CacheBroker(Mosquitto):
             limits=Limits(
                 max_inflight_messages=1000,
                 # A Global Broker that is away for most of a day finds everything on its return.
+                # Everyone may leave sessions behind, so there are limits for all of them, too.
                 max_queued_messages=1_000_000,
+                max_queued_bytes=512 * 1024**2,
+                memory_bytes=2 * 1024**3,
+                max_connections=5000,
+                persistent_client_expiration="1d",
                 # Neither a notification nor a monitoring event is longer (SPEC.md 23).
                 message_size_bytes=8192,
             ),

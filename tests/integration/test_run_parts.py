@@ -6,7 +6,9 @@ import os
 import socket
 import ssl
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -265,6 +267,72 @@ def test_what_an_absent_subscriber_missed_survives_a_restart_of_the_broker(tmp_p
         messages = subscriber.wait_for_messages(1501)
         subscriber.close()
     assert [payload for _, payload in messages] == [b"%d" % number for number in range(1501)]
+
+
+class SmallBroker(CacheBroker):
+    """Our broker with other limits."""
+
+    def __init__(self, directory: Path, **limits: Any) -> None:
+        super().__init__(directory)
+        self.limits = replace(self.limits, max_inflight_messages=10, **limits)
+
+
+def leave_a_session_behind(broker: CacheBroker, name: str) -> dict[str, Any]:
+    account = {"version": mqtt.MQTTv311, "client_id": name, "clean": False}
+    subscriber = Client(broker.port, "everyone", "everyone", **account)
+    subscriber.subscribe("cache/a/wis2/#")
+    subscriber.close()
+    return account
+
+
+def test_what_waits_for_an_absent_subscriber_is_bounded_and_the_oldest_is_kept(tmp_path):
+    with SmallBroker(tmp_path, max_queued_bytes=400_000) as broker:
+        account = leave_a_session_behind(broker, "gb")
+        manager = Client(broker.port, broker.manager_username, broker.manager_password)
+        for number in range(200):
+            assert manager.publish(TOPIC, b"%04d" % number + bytes(3996)) == 0
+        manager.close()
+        subscriber = Client(broker.port, "everyone", "everyone", **account)
+        subscriber.wait_for_messages(100)
+        late = Client(broker.port, broker.manager_username, broker.manager_password)
+        late.publish(TOPIC, b"last")
+        late.close()
+        kept = [payload[:4] for _, payload in subscriber.wait_for_messages(101)]
+        subscriber.close()
+    assert kept == [b"%04d" % number for number in range(100)] + [b"last"]
+
+
+def test_with_its_memory_full_our_broker_acknowledges_nothing_that_it_does_not_keep(tmp_path):
+    with SmallBroker(tmp_path, memory_bytes=3_000_000) as broker:
+        account = leave_a_session_behind(broker, "stranger")
+        manager = Client(broker.port, broker.manager_username, broker.manager_password)
+        numbers = [
+            manager._client.publish(TOPIC, b"%04d" % n + bytes(3996), qos=1).mid
+            for n in range(1000)
+        ]
+        deadline = time.monotonic() + DEADLINE_S
+        while "out of memory" not in broker.log_file.read_text():
+            assert time.monotonic() < deadline
+        acknowledged = [n for n, mid in enumerate(numbers) if ("publish", mid) in manager.answers]
+        manager.close()
+        assert 0 < len(acknowledged) < 1000
+        assert broker.is_running
+        subscriber = Client(broker.port, "everyone", "everyone", **account)
+        deadline = time.monotonic() + DEADLINE_S
+        while not set(acknowledged) <= {int(payload[:4]) for _, payload in subscriber.messages}:
+            assert time.monotonic() < deadline
+        subscriber.close()
+
+
+def test_a_port_of_our_broker_takes_so_many_connections(tmp_path):
+    with SmallBroker(tmp_path, max_connections=2) as broker:
+        # The refused login of the probe at start made room for one more (mosquitto 2.0.11).
+        clients = [Client(broker.port, "everyone", "everyone") for _ in range(3)]
+        assert [client.connected() for client in clients] == [0, 0, 0]
+        with socket.create_connection(("127.0.0.1", broker.port), DEADLINE_S) as one_more:
+            assert one_more.recv(1) == b""
+        for client in clients:
+            client.close()
 
 
 def test_a_global_broker_takes_what_is_published_and_lets_everyone_read(tmp_path, authority):

@@ -58,6 +58,7 @@ def test_plain_mqtt_stays_on_loopback_while_tls_and_websocket_are_open(tmp_path)
         authority=CertificateAuthority(tmp_path / "tls"),
     )
     text = broker.configuration()
+    text = text.replace("max_connections 5000\n", "")
     assert "listener 21883 127.0.0.1\nsocket_domain ipv4\nprotocol mqtt\n" in text
     assert "listener 28883 0.0.0.0\nsocket_domain ipv4\nprotocol mqtt\ncertfile" in text
     assert "listener 28443 0.0.0.0\nsocket_domain ipv4\nprotocol websockets\ncertfile" in text
@@ -70,7 +71,19 @@ def test_our_broker_keeps_what_an_absent_global_broker_has_not_read(tmp_path):
     text = CacheBroker(tmp_path).configuration()
     assert "persistence true" in text
     assert "max_queued_messages 1000000" in text
-    assert "max_queued_bytes 0" in text
+
+
+def test_what_strangers_take_up_at_our_broker_is_bounded(tmp_path):
+    broker = CacheBroker(tmp_path / "b", authority=CertificateAuthority(tmp_path / "tls"))
+    lines = broker.configuration().splitlines()
+    assert "max_queued_bytes 536870912" in lines
+    assert "memory_limit 2147483648" in lines
+    assert "persistent_client_expiration 1d" in lines
+    # mosquitto takes this one for the listener in front of it.
+    for number, line in enumerate(lines):
+        if line.startswith("listener "):
+            assert lines[number + 1] == "max_connections 5000"
+    assert lines.count("max_connections 5000") == 3
 
 
 def test_the_urls_of_the_brokers_are_settings_of_the_services(tmp_path):
