@@ -193,7 +193,10 @@ def test_an_answer_between_failures_counts_them_anew(limits: HostLimits) -> None
     visit(limits, Outcome.ANSWERED)
     for _ in range(FAILURES_TO_OPEN - 1):
         visit(limits, Outcome.FAILED)
-    limits.enter(HOST)
+    last = limits.enter(HOST)
+    assert last.turn is None
+    limits.leave(last, Outcome.FAILED)
+    assert refusal(limits).reason is Reason.CIRCUIT_OPEN
 
 
 def test_one_probe_at_a_time_and_its_answer_closes_the_circuit(
@@ -213,9 +216,12 @@ def test_one_probe_at_a_time_and_its_answer_closes_the_circuit(
 def test_a_probe_that_says_nothing_is_followed_by_another(limits: HostLimits, clock: Clock) -> None:
     open_circuit(limits)
     clock.now += 5
-    visit(limits, Outcome.NO_VERDICT)
-    visit(limits, Outcome.ANSWERED)
-    visit(limits, Outcome.ANSWERED)
+    assert visit(limits, Outcome.NO_VERDICT).is_probe
+    probe = limits.enter(HOST)
+    assert probe.is_probe
+    assert refusal(limits).detail == "probing"
+    limits.leave(probe, Outcome.ANSWERED)
+    assert not visit(limits, Outcome.ANSWERED).is_probe
 
 
 def test_the_pauses_grow_up_to_five_minutes_and_an_answer_forgets_them(
