@@ -94,7 +94,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture(params=["file", "s3", "s3-prefix"])
+@pytest.fixture(params=["file", "s3"])
 async def adapter(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Adapter]:
@@ -104,7 +104,7 @@ async def adapter(
     server: S3Server = request.getfixturevalue("s3_server")
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    yield S3Adapter(server, "our data/1+1" if request.param == "s3-prefix" else "")
+    yield S3Adapter(server, "our data/1+1")
     # Through the server: it remembers its folders.
     store = open_store(StoreUrl("s3", server.bucket), retention_hours=24)
     for path in list(server.objects.rglob("*")):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.store.base import Checksum, Upload
 
 #: For the parts of all large objects at once.
-PART_MEMORY_BYTES = 6 * PART_BYTES
+PART_MEMORY_BYTES = 4 * PART_BYTES
 #: `check` is for a probe that is waited for.
 _CHECK_S = 8.0
 _CHECK_ATTEMPTS = 2
