@@ -172,10 +172,8 @@ def test_labels_say_what_it_is_and_where_it_is_from(service: str, image: str) ->
     assert known["licenses"] == "Apache-2.0"
     project = tomllib.loads((ROOT / f"services/{service}/pyproject.toml").read_text())
     assert known["version"] == project["project"]["version"]
-    head = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
-    assert known["revision"].removesuffix("-changed") == head
+    commit = known["revision"].removesuffix("-changed")
+    subprocess.run(["git", "cat-file", "-e", f"{commit}^{{commit}}"], cwd=ROOT, check=True)
     assert known["base.name"] == os.environ["BASE"]
     assert {"description", "created", "source"} <= set(known)
 
@@ -346,6 +344,24 @@ TOPIC = "origin/a/wis2/tt-images/data/core/weather/surface-based-observations/sy
 
 
 def test_the_cache_in_containers_downloads_stores_and_announces(world: ContainerWorld) -> None:
+    cache_two_items(world)
+
+
+def test_the_cache_in_containers_works_on_sqs_and_s3(
+    images: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUEUE", "sqs")
+    monkeypatch.setenv("STORE", "s3")
+    world = ContainerWorld(tmp_path, images)
+    try:
+        assert world.environment["GC_STORE_URL"].startswith("s3://")
+        assert world.environment["GC_QUEUE_URL"].startswith("http://127.0.0.1:")
+        cache_two_items(world)
+    finally:
+        world.close()
+
+
+def cache_two_items(world: ContainerWorld) -> None:
     node = Node()
     try:
         linked, inlined = unique_data_id("linked"), unique_data_id("inline")
