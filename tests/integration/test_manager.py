@@ -401,8 +401,8 @@ async def test_it_reports_itself_to_the_registry(world):
     [
         ("GC_CENTRE_ID", "nonsense"),
         ("GC_REDIS_URL", ""),
-        ("GC_STORE_URL", "s3://bucket"),
-        ("GC_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/1/q"),
+        ("GC_STORE_URL", "s3://"),
+        ("GC_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com"),
         ("GC_CONCURRENCY", "0"),
         ("GC_HTTP_HOST", "203.0.113.1"),
         ("GC_CA_FILE", __file__),

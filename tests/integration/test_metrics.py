@@ -317,7 +317,7 @@ def test_memory_stays_below_90_mb(busy_redis):
         ("GC_REDIS_URL", "http://x"),
         ("GC_HTTP_PORT", "70000"),
         ("GC_HTTP_HOST", "192.0.2.1"),
-        ("GC_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/1/q"),
+        ("GC_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com"),
         ("GC_EXPECTED_BROKERS", "a b"),
     ],
 )

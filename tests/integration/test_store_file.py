@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wis2_gc_common.errors import Poison, Reason, SettingsError, Unavailable
+from wis2_gc_common.errors import Poison, Reason, Unavailable
 from wis2_gc_common.settings import StoreUrl
 from wis2_gc_common.store import file_layout, open_store
 from wis2_gc_common.store.file import FileStore
@@ -575,12 +575,6 @@ async def test_puts_go_on_while_their_folders_are_expired_under_them(
 
 
 # Settings
-
-
-def test_an_s3_url_is_a_wrong_setting_by_name() -> None:
-    with pytest.raises(SettingsError) as raised:
-        open_store(StoreUrl("s3", "bucket"), retention_hours=24)
-    assert raised.value.variable == "GC_STORE_URL"
 
 
 def test_opening_touches_no_disk(directory: Path) -> None:

@@ -36,6 +36,8 @@ _PRIVATE_MODE = 0o700
 _MAX_REMEMBERED = 20_000
 
 #: Errors that only say that this key cannot be here, beside what is here already.
+#: How often in a row a folder may expire under one object.
+_EXPIRY_RACES = 20
 _KEY_ERRORS = frozenset(
     {errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ}
 )
@@ -155,11 +157,13 @@ class Layout:
         path = f"{parent}/{name}{suffix_for(media_type, name)}"
         try:
             made = self._make_directories(parent)
-            try:
-                os.rename(temporary, path)  # noqa: PTH104
-            except FileNotFoundError:
-                # The folder went between the two calls: an expiry that runs elsewhere.
+            for _ in range(_EXPIRY_RACES):
+                # The folder may go between the two calls: an expiry that runs elsewhere.
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(temporary, path)  # noqa: PTH104
+                    break
                 made |= self._make_directories(parent)
+            else:
                 os.rename(temporary, path)  # noqa: PTH104
             if parent not in made:
                 self._remove_variants(parent, name, but=path)
