@@ -35,9 +35,9 @@ _PRIVATE_MODE = 0o700
 #: Directories remembered as durable: a few hours of topics.
 _MAX_REMEMBERED = 20_000
 
-#: Errors that only say that this key cannot be here, beside what is here already.
 #: How often in a row a folder may expire under one object.
 _EXPIRY_RACES = 20
+#: Errors that only say that this key cannot be here, beside what is here already.
 _KEY_ERRORS = frozenset(
     {errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ}
 )
