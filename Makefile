@@ -53,7 +53,7 @@ test-integration: setup-sqs ## Against real redis-server, mosquitto and nginx
 
 test-conformance: setup-sqs ## The three commands against a WIS2 world, one test per SPEC number
 	@$(PY) -m pytest $(BOTH_CORES) tests/conformance
-	@QUEUE=sqs STORE=s3 $(PY) -m pytest $(BOTH_CORES) tests/conformance
+	@QUEUE=sqs STORE=s3 $(PY) -m pytest -q tests/conformance
 
 test-faults: setup ## Processes killed, Redis, broker and disk away: nothing is lost
 	@$(PY) -m pytest tests/faults
