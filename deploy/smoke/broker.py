@@ -10,8 +10,9 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.smoke.waiting import NotYet
-from deploy.smoke.web import demand_tls, tls_context
+from deploy.smoke.web import demand_tls
 from wis2_gc_common.settings import parse_broker_url
+from wis2_gc_common.tls import client_context
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -141,5 +142,5 @@ def _client(broker: BrokerUrl, ca_file: str | None) -> mqtt.Client:
     if broker.is_websocket:
         client.ws_set_options(path=broker.path)
     if broker.is_tls:
-        client.tls_set_context(tls_context(ca_file))
+        client.tls_set_context(client_context(ca_file))
     return client

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import re
-import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deploy.smoke.waiting import NotYet
+from wis2_gc_common.tls import client_context
 
 if TYPE_CHECKING:
     import email.message
@@ -35,32 +35,12 @@ class Answer:
     body: bytes
 
 
-class _TidySocket(ssl.SSLSocket):
-    """Closes itself when its handshake fails; who called would leave that to the collector."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
-
-
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """Return a context that verifies against the system's authorities and those of `ca_file`."""
-    context = ssl.create_default_context()
-    context.sslsocket_class = _TidySocket
-    if ca_file is not None:
-        context.load_verify_locations(cafile=ca_file)
-    return context
-
-
 class Web:
     """A client that verifies certificates and demands TLS, except from this machine itself."""
 
     def __init__(self, *, ca_file: str | None = None) -> None:
         self._opener = urllib.request.build_opener(
-            urllib.request.HTTPSHandler(context=tls_context(ca_file))
+            urllib.request.HTTPSHandler(context=client_context(ca_file))
         )
 
     def get(self, url: str) -> Answer:

@@ -30,10 +30,11 @@ from tests.support.scripted_broker import (
 )
 from tests.support.wnm import encoded, unique_data_id, wnm
 from wis2_gc_common.settings import CommonSettings, QueueUrl, Secret, parse_broker_url
+from wis2_gc_common.tls import client_context
 from wis2_gc_common.topic import DEFAULT_FILTERS
 from wis2_gc_listener.arrivals import Inbox
 from wis2_gc_listener.forwarder import MAX_BATCH, Timing
-from wis2_gc_listener.global_broker import Delays, GlobalBroker, tls_context
+from wis2_gc_listener.global_broker import Delays, GlobalBroker
 from wis2_gc_listener.service import Listener
 from wis2_gc_listener.settings import ListenerSettings
 
@@ -265,7 +266,7 @@ def test_the_listener_comes_back_by_itself_when_the_broker_does(broker: Mosquitt
 def test_tls_with_a_certificate_of_a_known_authority_connects() -> None:
     with (
         Mosquitto(tls=True) as broker,
-        running(broker.tls_url, tls=tls_context(broker.ca_file)) as rig,
+        running(broker.tls_url, tls=client_context(broker.ca_file)) as rig,
         publisher(broker) as client,
     ):
         rig.wait_until_ready()
@@ -273,14 +274,13 @@ def test_tls_with_a_certificate_of_a_known_authority_connects() -> None:
         rig.wait_for(300)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # paho's, after a failed handshake
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("case", ["unknown authority", "wrong name"])
 def test_tls_without_a_trusted_certificate_is_refused_and_said(case: str) -> None:
     authority = trustme.CA()
     names = ("elsewhere.example",) if case == "wrong name" else ("localhost",)
     with Mosquitto(tls=True, authority=authority, certificate_names=names) as broker:
-        context = tls_context(broker.ca_file if case == "wrong name" else None)
+        context = client_context(broker.ca_file if case == "wrong name" else None)
         with running(broker.tls_url, tls=context) as rig:
             wait_until(lambda: "TLS" in rig.probe("/readyz")[1])
             code, problem = rig.probe("/readyz")

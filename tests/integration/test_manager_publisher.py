@@ -19,8 +19,9 @@ from tests.support.manager_fakes import until
 from tests.support.mosquitto import Account, Mosquitto
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.settings import parse_broker_url
+from wis2_gc_common.tls import client_context
 from wis2_gc_manager import publisher as publisher_module
-from wis2_gc_manager.publisher import Publisher, tls_context
+from wis2_gc_manager.publisher import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -123,12 +124,12 @@ async def test_over_tls_the_certificate_is_verified_and_messages_get_through():
     with Mosquitto(tls=True) as broker:
         subscriber = Subscriber(broker.port)
         try:
-            async with publishing(broker.tls_url, tls=tls_context(broker.ca_file)) as (one, _):
+            async with publishing(broker.tls_url, tls=client_context(broker.ca_file)) as (one, _):
                 await one.check()
                 data = b"x" * 8000
                 await asyncio.gather(*(one.publish(TOPIC, data) for _ in range(500)))
                 await until(lambda: len(subscriber.messages) == 500)
-            async with publishing(broker.tls_url, tls=tls_context(None)) as (other, _):
+            async with publishing(broker.tls_url, tls=client_context(None)) as (other, _):
                 with pytest.raises(Unavailable, match="certificate verify failed"):
                     await other.check()
         finally:

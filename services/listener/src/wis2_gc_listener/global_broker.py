@@ -35,7 +35,6 @@ from wis2_gc_listener.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
     from paho.mqtt.reasoncodes import ReasonCode
@@ -95,17 +94,6 @@ class BrokerState:
     def is_ready(self) -> bool:
         """Whether notifications arrive."""
         return self.is_connected and self.is_subscribed
-
-
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Return a context that verifies against the system's authorities and those of `ca_file`.
-
-    Raises OSError (ssl.SSLError is one): the file is no PEM file of certificates.
-    """
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        context.load_verify_locations(cafile=str(ca_file))
-    return context
 
 
 class GlobalBroker:

@@ -14,7 +14,7 @@ from wis2_gc_common.logs import configure_logging, get_logger
 from wis2_gc_common.queue import open_sender
 from wis2_gc_common.registry.redis import RedisListenerRegistry
 from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader, warn_of_unknown_settings
-from wis2_gc_listener.global_broker import tls_context
+from wis2_gc_common.tls import client_context
 from wis2_gc_listener.service import Listener
 from wis2_gc_listener.settings import ListenerSettings, read_settings
 
@@ -58,7 +58,7 @@ def main() -> int:
 def _put_together(settings: ListenerSettings) -> Listener:
     """Raise SettingsError for what only shows when it is used."""
     try:
-        tls = tls_context(settings.ca_file) if settings.broker_url.is_tls else None
+        tls = client_context(settings.ca_file) if settings.broker_url.is_tls else None
     except OSError as error:
         raise SettingsError(CA_FILE.name, f"holds no certificates: {error}") from None
     sender = open_sender(

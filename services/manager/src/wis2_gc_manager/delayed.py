@@ -25,27 +25,17 @@ class DelayedItems:
         self._monotonic_s = monotonic_s
         self._limit = limit
         self._waiting: dict[str, dict[int, int]] = {}
-        self._totals: dict[str, int] = {}
+        """Per centre: in which step how many become due."""
 
     def admit(self, centre_id: str, delay_s: float) -> bool:
         """Count one more and return True, or False when the centre has too many waiting."""
         now_s = self._monotonic_s()
-        self._forget_past(centre_id, now_s)
-        total = self._totals.get(centre_id, 0)
-        if total >= self._limit:
-            return False
-        step = int((now_s + delay_s) / _STEP_S)
-        steps = self._waiting.setdefault(centre_id, {})
-        steps[step] = steps.get(step, 0) + 1
-        self._totals[centre_id] = total + 1
-        return True
-
-    def _forget_past(self, centre_id: str, now_s: float) -> None:
-        steps = self._waiting.get(centre_id)
-        if steps is None:
-            return
         current = int(now_s / _STEP_S)
-        for step in [step for step in steps if step < current]:
-            self._totals[centre_id] -= steps.pop(step)
-        if not steps:
-            del self._waiting[centre_id], self._totals[centre_id]
+        waiting = self._waiting.get(centre_id, {})
+        waiting = {step: count for step, count in waiting.items() if step >= current}
+        self._waiting[centre_id] = waiting
+        if sum(waiting.values()) >= self._limit:
+            return False
+        due = int((now_s + delay_s) / _STEP_S)
+        waiting[due] = waiting.get(due, 0) + 1
+        return True

@@ -19,8 +19,8 @@ from wis2_gc_common.queue import open_queue
 from wis2_gc_common.registry.redis import RedisRegistry
 from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader, warn_of_unknown_settings
 from wis2_gc_common.store import open_store
+from wis2_gc_common.tls import client_context
 from wis2_gc_manager.download import open_downloader
-from wis2_gc_manager.publisher import tls_context
 from wis2_gc_manager.service import Manager, Parts
 from wis2_gc_manager.settings import ManagerSettings, read_settings
 
@@ -98,7 +98,7 @@ async def _put_together(settings: ManagerSettings) -> Manager:
         settings.store_url, retention_hours=settings.retention_hours, ca_file=settings.ca_file
     )
     try:
-        tls = tls_context(settings.ca_file)
+        tls = client_context(settings.ca_file) if settings.local_broker_url.is_tls else None
         downloader = open_downloader(
             allowed_networks=settings.allowed_networks,
             max_object_bytes=settings.max_object_bytes,

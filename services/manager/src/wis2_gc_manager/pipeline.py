@@ -334,23 +334,21 @@ class Pipeline:
                 detail=str(error),
             )
             return True
-        if payload.upload is None:
-            try:
+        try:
+            if payload.upload is None:
                 await self._gate.repeat(lambda: self._put(acquired))
-            except Poison as error:
-                acquisition.refuse(error)
-                return False
-        else:
-            try:
+            else:
                 await self._complete(acquired, payload.upload)
-            except Poison as error:
-                acquisition.refuse(error)
-                return False
-            except Unavailable as error:
-                self._gate.report(error)
-                acquisition.retry(acquired.candidate, error)
-                await self._gate.wait_open(error.part)
-                return False
+        except Poison as error:
+            acquisition.refuse(error)
+            return False
+        except Unavailable as error:
+            if payload.upload is None:
+                raise
+            self._gate.report(error)
+            acquisition.retry(acquired.candidate, error)
+            await self._gate.wait_open(error.part)
+            return False
         await self._publish(notification, announcement)
         delay_s = max((self._now_ns() - notification.pubtime_ns) / 1e9, 0.0)
         await self._commit(

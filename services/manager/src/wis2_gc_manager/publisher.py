@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 import time
 import uuid
 from collections import deque
@@ -23,8 +22,8 @@ from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.logs import get_logger
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
-    from pathlib import Path
 
     from paho.mqtt.client import ConnectFlags, DisconnectFlags
     from paho.mqtt.properties import Properties
@@ -46,26 +45,6 @@ _TICK_S = 1.0
 _FAILURE = 0x80
 
 log = get_logger(__name__)
-
-
-class _TidySocket(ssl.SSLSocket):
-    """Closes itself when its handshake fails; paho would leave that to the garbage collector."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
-
-
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Return a context that verifies against the system's authorities and those of `ca_file`."""
-    context = ssl.create_default_context()
-    context.sslsocket_class = _TidySocket
-    if ca_file is not None:
-        context.load_verify_locations(cafile=ca_file)
-    return context
 
 
 class _Connection:

@@ -29,7 +29,6 @@ HOPELESS = frozenset(
         Reason.UNSUPPORTED_SCHEME,
         Reason.INVALID_URL,
         Reason.FORBIDDEN_ADDRESS,
-        Reason.REPUBLISH_OVERSIZE,
     }
 )
 

@@ -59,8 +59,13 @@ class Parts:
 class Manager:
     """Runs until told to stop. Wants a running event loop."""
 
-    def __init__(self, settings: ManagerSettings, parts: Parts, *, tls: ssl.SSLContext) -> None:
-        """`tls`: for our own broker. Raises OSError: the HTTP port cannot be listened on."""
+    def __init__(
+        self, settings: ManagerSettings, parts: Parts, *, tls: ssl.SSLContext | None
+    ) -> None:
+        """`tls`: for our own broker, where it wants that.
+
+        Raises OSError: the HTTP port cannot be listened on.
+        """
         self._settings = settings
         self._parts = parts
         self._stopping = asyncio.Event()

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.settings import CA_FILE, STORE_URL
 from wis2_gc_common.store.keys import checked_key
+from wis2_gc_common.tls import client_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,7 +128,7 @@ def read_authorities(session: botocore.session.Session, ca_file: Path | None) ->
 
 def tls_context(authorities: bytes | None) -> ssl.SSLContext:
     """Return a context that trusts the system's authorities, and these."""
-    context = ssl.create_default_context()
+    context = client_context()
     if authorities is not None:
         context.load_verify_locations(cadata=authorities.decode("ascii", "ignore"))
     return context

@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
+from wis2_gc_common.tls import client_context
 from wis2_gc_manager.address_guard import ForbiddenAddress
 from wis2_gc_manager.download.target import Target, follow
 from wis2_gc_manager.download.timeouts import Timeouts, sooner
@@ -53,7 +54,8 @@ class HttpSource:
         self._guard = guard
         self._head_s = timeouts.connect_s + timeouts.idle_s
         self._sockets: WeakSet[socket.socket] = WeakSet()
-        context = tls_context(ca_file)
+        context = client_context(ca_file)
+        context.set_alpn_protocols(["http/1.1"])
         resolver = _Resolver(addresses)
         self._keeping = self._session(resolver, context, timeouts, keep=True)
         self._closing = self._session(resolver, context, timeouts, keep=False)
@@ -149,18 +151,6 @@ class _Resolver(AbstractResolver):
 
     async def close(self) -> None:
         """Nothing: the addresses belong to the downloader."""
-
-
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Return the one client context: the system's authorities and those of `ca_file`.
-
-    Takes tens of milliseconds, so it is made once. Raises OSError, ssl.SSLError: no PEM file.
-    """
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        context.load_verify_locations(cafile=ca_file)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def retry_after_s(text: str | None, now: float) -> float | None:
