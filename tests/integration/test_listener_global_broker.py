@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -382,10 +383,13 @@ def test_a_broker_that_throws_us_out_again_and_again_is_asked_ever_less_often() 
     delays = Delays(reconnect_first_s=0.02, reconnect_longest_s=60)
     answers = {CONNECT: CONNACK_V5, SUBSCRIBE: HANG_UP}
     with scripted_broker(answers) as server, running(server.url, delays=delays) as rig:
-        wait_until(lambda: server.connections >= 6)
-        # 0.02 s doubled five times is 0.64 s; without growth there would be dozens by then.
-        assert rig.probe("/readyz") == (503, "the connection was lost")
-        assert rig.listener.broker_state.generation <= 7
+        began_s = time.monotonic()
+        wait_until(lambda: server.connections >= 1)
+        wait_until(lambda: server.connections >= 8)
+        # Seven delays, each at least half of 0.02 s doubled once more; without growth it would be
+        # 0.14 s. A slow machine makes it longer, never shorter.
+        assert time.monotonic() - began_s >= 0.5 * 0.02 * (2**7 - 1)
+        wait_until(lambda: rig.probe("/readyz") == (503, "the connection was lost"))
 
 
 def test_a_narrower_setting_ends_the_wide_subscription_of_the_old_session(
