@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 from typing import TYPE_CHECKING
 
 from local.parts.part import StartFailed
-from local.parts.process import die_with_parent
+from local.parts.process import die_with_parent, kill_group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,9 +83,7 @@ class Service:
         """End it and its children, and collect it."""
         if self._process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        kill_group(self._process)
 
     def close_output(self) -> None:
         """Release the pipe of a process that ended."""

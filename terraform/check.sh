@@ -2,7 +2,8 @@
 # Every check of terraform/, without an AWS account and without touching one.
 #   terraform/check.sh                all of them
 #   terraform/check.sh tfvars FILE…   only: does each name in these files exist? (make deploy asks)
-# The provider comes from TF_PLUGIN_DIR, from /opt/tf-plugins where that is, or by `terraform init`.
+# The provider comes from TF_PLUGIN_DIR, from a folder of providers on this machine (`check.sh
+# plugins` prints it), or by `terraform init`.
 # Exit code 0: all passed, or skipped, loudly, because Terraform or the provider is not there;
 # REQUIRE_TERRAFORM=1 makes the latter a failure.
 set -eu
@@ -14,6 +15,17 @@ skip() {
     [ -z "${REQUIRE_TERRAFORM:-}" ] || fail "$1"
     printf '\n*** SKIPPED: %s\n*** %s\n\n' "$1" "The Terraform code was NOT checked." >&2
     exit 0
+}
+
+# Prints the folder of providers to use, or nothing: FOLDER/HOST/NAMESPACE/TYPE/VERSION/OS_ARCH/FILE.
+plugins_folder() {
+    if [ -n "${TF_PLUGIN_DIR:-}" ]; then
+        printf '%s\n' "$TF_PLUGIN_DIR"
+        return
+    fi
+    found=$(find /opt /usr/local/share /usr/share/terraform "$HOME/.terraform.d" -maxdepth 9 \
+        -name 'terraform-provider-aws_v*' 2>/dev/null | head -n 1)
+    [ -z "$found" ] || (cd "$(dirname "$found")/../../../../.." && pwd)
 }
 
 # Terraform only warns of a name that no variable has: what is mistyped would keep its default.
@@ -38,6 +50,10 @@ tfvars() {
 }
 
 here=$PWD
+if [ "${1:-}" = plugins ]; then
+    plugins_folder
+    exit 0
+fi
 if [ "${1:-}" = tfvars ]; then
     cd "$OLDPWD"
     shift
@@ -73,8 +89,7 @@ cp -RP bootstrap environments main modules tests "$scratch/"
 rm -rf "$scratch"/*/.terraform "$scratch"/*/.terraform.lock.hcl
 cd "$scratch"
 
-plugins=${TF_PLUGIN_DIR:-}
-[ -n "$plugins" ] || [ ! -d /opt/tf-plugins ] || plugins=/opt/tf-plugins
+plugins=$(plugins_folder)
 if [ -z "$plugins" ]; then
     # Half a gigabyte: fetched once.
     export TF_PLUGIN_CACHE_DIR="$root/.tools/terraform" TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE=1

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
 
 from local.parts.ports import free_port, is_free, listening_ports
-from local.parts.process import die_with_parent, signal_name
+from local.parts.process import die_with_parent, kill_group, signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -200,10 +200,7 @@ class Part(ABC):
         """End the server as a crash would (SIGKILL)."""
         if self._process is None:
             return
-        # Its whole group: nginx has workers. It leads its own session, so nobody else is hit.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        kill_group(self._process)
 
     def __enter__(self) -> Self:
         """Start; stopped at the end of the `with` block."""

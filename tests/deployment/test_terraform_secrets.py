@@ -24,9 +24,11 @@ REGION = "eu-west-3"
 
 # The module secrets, for real, against moto.
 
-PLUGINS = os.environ.get("TF_PLUGIN_DIR", "/opt/tf-plugins")
+PLUGINS = subprocess.run(
+    [TERRAFORM / "check.sh", "plugins"], capture_output=True, text=True, check=True
+).stdout.strip()
 wants_terraform = pytest.mark.skipif(
-    shutil.which("terraform") is None or not Path(PLUGINS).is_dir(),
+    shutil.which("terraform") is None or not PLUGINS,
     reason="NOT TESTED: wants terraform, and the aws provider in TF_PLUGIN_DIR",
 )
 

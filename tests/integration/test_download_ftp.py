@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from tests.support.memory_upload import MemoryUpload, no_upload
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, Refused, SourceError
 from wis2_gc_common.integrity import Integrity
 from wis2_gc_manager.download import open_downloader
@@ -24,29 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from wis2_gc_common.store.base import Checksum, Upload
+    from wis2_gc_common.store.base import Upload
 
 DATA = b"ISMD01 " * 1000
 LARGE = DATA * 400
 Replies = dict[str, str]
-
-
-class MemoryUpload:
-    def __init__(self) -> None:
-        self.data = b""
-
-    async def write(self, chunk: bytes) -> None:
-        self.data += chunk
-
-    async def complete(self, checksum: Checksum | None = None) -> None:
-        raise AssertionError("the caller's business")
-
-    async def abort(self) -> None:
-        self.data = b""
-
-
-async def no_upload() -> Upload:
-    raise AssertionError("no upload is needed")
 
 
 def no_lookup(host: str) -> list[str]:

@@ -13,6 +13,7 @@ import asyncssh
 import pytest
 import pytest_asyncio
 
+from tests.support.memory_upload import MemoryUpload, no_upload
 from wis2_gc_common.errors import Overridden, Reason, Refused, SourceError
 from wis2_gc_manager.download import open_downloader
 from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
@@ -21,29 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from wis2_gc_common.store.base import Checksum, Upload
+    from wis2_gc_common.store.base import Upload
 
 DATA = b"ISMD01 " * 1000
 LARGE = DATA * 400
-
-
-class MemoryUpload:
-    def __init__(self) -> None:
-        self.data = b""
-        self.is_aborted = False
-
-    async def write(self, chunk: bytes) -> None:
-        self.data += chunk
-
-    async def complete(self, checksum: Checksum | None = None) -> None:
-        raise AssertionError("the caller's business")
-
-    async def abort(self) -> None:
-        self.is_aborted = True
-
-
-async def no_upload() -> Upload:
-    raise AssertionError("no upload is needed")
 
 
 @contextlib.asynccontextmanager

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 import paho.mqtt.client as paho
 import pytest
 
-from tests.support.manager_fakes import BASE_URL, CENTRE_ID, envelope_of, until
+from tests.support.manager_fakes import BASE_URL, CENTRE_ID, envelope_of
 from tests.support.mosquitto import Mosquitto
 from tests.support.redis import require_redis
+from tests.support.waiting import until
 from tests.support.web_server import WebServer
 from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.queue.base import Sent

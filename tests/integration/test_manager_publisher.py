@@ -15,8 +15,8 @@ import paho.mqtt.client as paho
 import pytest
 import uvloop
 
-from tests.support.manager_fakes import until
 from tests.support.mosquitto import Account, Mosquitto
+from tests.support.waiting import until
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.settings import parse_broker_url
 from wis2_gc_common.tls import client_context

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.test_manager import new_world, until_idle
-from tests.support.manager_fakes import BASE_URL, envelope_of, until
+from tests.support.manager_fakes import BASE_URL, envelope_of
 from tests.support.redis import require_redis
 from tests.support.scripted_s3 import BUCKET, ScriptedS3, answers, damages
+from tests.support.waiting import until
 from tests.support.web_server import WebServer
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from wis2_gc_common.registry.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import asyncio
 
 EMPTY_QUEUE = Depth(ready=0, in_flight=0, delayed=0, dead=0, oldest_s=0.0)
 
@@ -102,10 +101,3 @@ class FakeQueue:
 
     async def close(self) -> None:
         self.is_closed = True
-
-
-async def until(condition: Callable[[], bool], *, deadline_s: float = 10.0) -> None:
-    """Let the other tasks run until the condition holds. Raises TimeoutError."""
-    async with asyncio.timeout(deadline_s):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0)

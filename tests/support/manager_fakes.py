@@ -492,14 +492,6 @@ async def next_turn(_delay_s: float = 0.0) -> None:
     await asyncio.sleep(0)
 
 
-async def until(condition: Any, *, deadline_s: float = 10.0) -> None:
-    """Return when `condition()` is true."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, "the condition never came true"
-        await asyncio.sleep(0.002)
-
-
 class Workbench:
     """A manager's inside on fakes. `new_process` is a restart: all that was in memory is gone."""
 

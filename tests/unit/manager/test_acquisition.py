@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.manager_fakes import Killed, Workbench, envelope_of, until
+from tests.support.manager_fakes import Killed, Workbench, envelope_of
+from tests.support.waiting import until
 from tests.support.wnm import inline
 from wis2_gc_common.errors import HostBusy, Overridden, Poison, Reason, SourceError
 

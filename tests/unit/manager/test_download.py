@@ -19,6 +19,8 @@ import pytest
 import pytest_asyncio
 import trustme
 
+from tests.support.memory_upload import MemoryUpload, no_upload
+from tests.support.waiting import until
 from tests.support.web_server import (
     WebServer,
     close_silently,
@@ -47,37 +49,13 @@ from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Downloader, Payload, Req
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wis2_gc_common.store.base import Checksum, Upload
+    from wis2_gc_common.store.base import Upload
     from wis2_gc_manager.download.addresses import Lookup
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 DATA = bytes(range(256)) * 8
 LARGE = DATA * 1024 + b"end"
 Open = Callable[..., Downloader]
-
-
-class MemoryUpload:
-    """Keeps what it is given; `fails` makes the store go away."""
-
-    def __init__(self, *, fails: bool = False) -> None:
-        self.chunks: list[bytes] = []
-        self.is_aborted = False
-        self._fails = fails
-
-    async def write(self, chunk: bytes) -> None:
-        if self._fails:
-            raise Unavailable("store")
-        self.chunks.append(chunk)
-
-    async def complete(self, checksum: Checksum | None = None) -> None:
-        raise AssertionError("the caller's business")
-
-    async def abort(self) -> None:
-        self.is_aborted = True
-
-
-async def no_upload() -> Upload:
-    raise AssertionError("no upload is needed")
 
 
 @pytest_asyncio.fixture
@@ -137,12 +115,6 @@ async def failure(
     with pytest.raises(SourceError) as caught:
         await get(downloader, href, length=length, **kwargs)
     return caught.value
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - the condition is in a server we do not control
-            await asyncio.sleep(0.001)
 
 
 @contextlib.contextmanager

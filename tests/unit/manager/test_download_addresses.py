@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from tests.support.waiting import until
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_manager.address_guard import AddressGuard
 from wis2_gc_manager.download import addresses as module
 from wis2_gc_manager.download.addresses import FRESH_S, STALE_S, Addresses
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
 GUARD = AddressGuard([ipaddress.ip_network("127.0.0.1/32")])
 
@@ -64,12 +65,6 @@ async def addresses(names: Names, clock: Clock) -> AsyncIterator[Addresses]:
     yield running
     names.gate.set()
     await running.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - the condition is in a thread
-            await asyncio.sleep(0.001)
 
 
 async def test_many_who_ask_at_once_are_answered_by_one_look_up(

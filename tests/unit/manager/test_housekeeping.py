@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.support.manager_fakes import Workbench, next_turn, until
+from tests.support.manager_fakes import Workbench, next_turn
+from tests.support.waiting import until
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.metrics_catalogue import ITEMS_DROPPED, field
 from wis2_gc_common.registry.base import ProcessStatus

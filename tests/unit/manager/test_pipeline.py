@@ -16,8 +16,8 @@ from tests.support.manager_fakes import (
     Workbench,
     envelope_of,
     next_turn,
-    until,
 )
+from tests.support.waiting import until
 from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
 from wis2_gc_common.errors import (
     HostBusy,

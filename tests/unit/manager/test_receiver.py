@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.manager_fakes import Workbench, envelope_of, until
+from tests.support.manager_fakes import Workbench, envelope_of
+from tests.support.waiting import until
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_manager import receiver as receiver_module
 from wis2_gc_manager.in_flight import InFlight, Item

@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from tests.support.fake_reader import EMPTY_QUEUE, FakeQueue, FakeReader, until
+from tests.support.fake_reader import EMPTY_QUEUE, FakeQueue, FakeReader
+from tests.support.waiting import until
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_metrics.exposition import Reading
 from wis2_gc_metrics.readings import Readings, SharedRead
