@@ -70,7 +70,12 @@ def held_records(draw: st.DrawFn) -> Held | None:
             else Held(None, running_pubtime_ns=running, running_centre_id=draw(centres))
         )
     return Held(
-        state, draw(pubtimes), draw(centres), running, "" if running is None else draw(centres)
+        state,
+        draw(pubtimes),
+        draw(centres),
+        running,
+        "" if running is None else draw(centres),
+        draw(st.none() | pubtimes),
     )
 
 
@@ -84,6 +89,8 @@ def write_record(raw: redis.Redis, record: str, held: Held | None, *, now_ms: in
     if held.running_pubtime_ns is not None:
         fields |= {"v": held.running_pubtime_ns, "o": "holder", "w": "w", "l": now_ms + 60_000}
         fields |= {"m": "x", "t": now_ms // 1000, "a": held.running_centre_id, "f": 2}
+    if held.deleting_ns is not None:
+        fields |= {"d": held.deleting_ns}
     raw.hset(keys.record_key(record), mapping=fields)
 
 
@@ -275,6 +282,8 @@ class RegistryMachine(RuleBasedStateMachine):
             record.is_there = True
             self.leases.append((lease, worker))
         self.ids[notice.message_id] = (name, notice.pubtime_ns)
+        if notice.rel == "deletion":
+            record.held = replace(record.held, deleting_ns=notice.pubtime_ns)
         is_replacing = record.held.state == "done"
         assert claimed.object_key == (record.object_key if is_replacing else None)
         assert claimed.object_centre_id == (record.held.centre_id if is_replacing else None)
@@ -409,10 +418,13 @@ class RegistryMachine(RuleBasedStateMachine):
         self.committed.append((lease.record, lease.fence))
         record.attempt = None
         record.object_key = commit.object_key
+        deleting_ns = record.held.deleting_ns
+        is_over = deleting_ns is not None and deleting_ns <= notice.pubtime_ns
         record.held = Held(
             "deleted" if commit.outcome == "deleted" else "done",
             notice.pubtime_ns,
             notice.centre_id,
+            deleting_ns=None if is_over else deleting_ns,
         )
         record.parked.pop(notice.pubtime_ns, None)
         for table in (record.failed, record.counted):

@@ -31,6 +31,7 @@ holdings = st.none() | st.builds(
     pubtime_ns=times,
     centre_id=centres,
     running_pubtime_ns=st.none() | times,
+    deleting_ns=st.none() | times,
 )
 
 
@@ -109,6 +110,25 @@ def test_while_an_update_runs_what_is_certain_already_is_not_kept_waiting(
         running_pubtime_ns=60,
         running_centre_id=PUBLISHER,
     )
+    assert decided(held, rel, pubtime_ns) is decision
+
+
+@pytest.mark.parametrize(
+    ("rel", "pubtime_ns", "running_ns", "decision"),
+    [
+        ("canonical", 70, 60, Decision.WAIT),
+        ("canonical", 70, None, Decision.NEW),
+        ("canonical", 60, 60, Decision.REPEAT),
+        ("canonical", 55, 60, Decision.REPEAT),
+        ("canonical", 50, 60, Decision.DUPLICATE),
+        ("update", 70, 60, Decision.WAIT),
+        ("update", 70, None, Decision.UPDATE),
+    ],
+)
+def test_what_is_newer_than_a_deletion_under_way_is_no_repeat_of_what_is_deleted(
+    rel: Rel, pubtime_ns: int, running_ns: int | None, decision: Decision
+) -> None:
+    held = replace(DONE, running_pubtime_ns=running_ns, running_centre_id=PUBLISHER, deleting_ns=60)
     assert decided(held, rel, pubtime_ns) is decision
 
 

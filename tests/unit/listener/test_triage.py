@@ -93,6 +93,11 @@ PUBTIME_NS = notification().pubtime_ns
         (Held("done", PUBTIME_NS, "ca-eccc-msc"), "update", Decision.DUPLICATE),
         (Held("done", PUBTIME_NS + 1, "ca-eccc-msc"), "canonical", Decision.STALE),
         (Held("done", PUBTIME_NS - 1, "ca-eccc-msc"), "canonical", Decision.REPEAT),
+        (
+            Held("done", PUBTIME_NS - 2, "ca-eccc-msc", deleting_ns=PUBTIME_NS - 1),
+            "canonical",
+            None,
+        ),
         (Held("done", PUBTIME_NS - 1, "ca-eccc-msc"), "update", None),
         (Held("done", PUBTIME_NS - 1, "ca-eccc-msc"), "deletion", None),
         (Held("deleted", PUBTIME_NS, "ca-eccc-msc"), "canonical", Decision.DUPLICATE),

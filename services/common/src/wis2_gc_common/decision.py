@@ -53,7 +53,8 @@ class Held:
 
     `state`, `pubtime_ns` and `centre_id` (4th topic level) are of the last finished version;
     None, 0 and "" when nothing is finished. `running_pubtime_ns` and `running_centre_id` are of
-    the version on which somebody holds a live lease.
+    the version on which somebody holds a live lease. `deleting_ns` is the pubtime of a deletion
+    that was begun and is not finished, whether or not its lease lives.
     """
 
     state: Literal["done", "deleted"] | None
@@ -61,6 +62,7 @@ class Held:
     centre_id: str = ""
     running_pubtime_ns: int | None = None
     running_centre_id: str = ""
+    deleting_ns: int | None = None
 
 
 def is_foreign_deletion(held: Held | None, *, rel: Rel, centre_id: str) -> bool:
@@ -103,4 +105,8 @@ def _against_finished(held: Held, rel: Rel, pubtime_ns: int, centre_id: str) -> 
         return Decision.DELETE
     if state != "done":
         return Decision.NEW
-    return Decision.UPDATE if rel == "update" else Decision.REPEAT
+    if rel == "update":
+        return Decision.UPDATE
+    # What is done is as good as deleted: this is no repeat of it.
+    is_being_deleted = held.deleting_ns is not None and held.deleting_ns < pubtime_ns
+    return Decision.NEW if is_being_deleted else Decision.REPEAT

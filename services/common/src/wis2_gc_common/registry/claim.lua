@@ -10,7 +10,7 @@ local rel, pubtime, centre, message = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local token, owner, worker = ARGV[5], ARGV[7], ARGV[8]
 local KEEP_HOUR_S = 3600
 
-local function against_finished(state, finished, finished_centre)
+local function against_finished(state, finished, finished_centre, deleting)
   if state == 'x' and finished_centre ~= centre then state = false end
   if state then
     if pubtime == finished then return 'duplicate' end
@@ -18,7 +18,8 @@ local function against_finished(state, finished, finished_centre)
   end
   if rel == 'deletion' then return 'delete' end
   if state ~= 'd' then return 'new' end
-  return rel == 'update' and 'update' or 'repeat'
+  if rel == 'update' then return 'update' end
+  return deleting and is_later(pubtime, deleting) and 'new' or 'repeat'
 end
 
 local function object_key(key)
@@ -31,9 +32,11 @@ local function object_key(key)
 end
 
 local function read(key)
-  local r = redis.call('HMGET', key, 's', 'p', 'c', 'v', 'o', 'w', 'l', 'f', 't', 'm', 'n', 'a')
+  local r = redis.call('HMGET', key, 's', 'p', 'c', 'v', 'o', 'w', 'l', 'f', 't', 'm', 'n', 'a',
+                       'd')
   return { s = r[1], p = r[2], c = r[3], v = r[4], o = r[5], w = r[6], l = r[7], f = r[8],
-           t = r[9], m = r[10], n = r[11], a = r[12] }
+           t = r[9], m = r[10], n = r[11], a = r[12],
+           d = r[13] }
 end
 
 local now = now_ms()
@@ -46,7 +49,7 @@ end
 local is_running = record.o and tonumber(record.l) > now
 local is_same_version = record.v == pubtime
 
-local decision = against_finished(record.s, record.p, record.c)
+local decision = against_finished(record.s, record.p, record.c, record.d)
 if decision == 'duplicate' or decision == 'stale' or decision == 'repeat' then
   -- Sources of a version that nobody will process any more.
   if not (is_running and is_same_version) then redis.call('DEL', parked_key) end
@@ -88,6 +91,7 @@ else
 end
 redis.call('HSET', key, 'v', pubtime, 'o', owner, 'w', worker, 'l', now + ARGV[10], 'm', message,
            't', since, 'a', centre, 'f', fence, 'n', attempts)
+if rel == 'deletion' then redis.call('HSET', key, 'd', pubtime) end
 if record.f and not is_same_version then redis.call('HDEL', key, 'e') end
 redis.call('EXPIRE', key, ARGV[11])
 redis.call('SET', KEYS[1], token, 'EX', ARGV[12])

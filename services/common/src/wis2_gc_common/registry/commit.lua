@@ -6,13 +6,14 @@
 --       11 delay in microseconds  12 TTL of records in s  then the object key in pieces
 -- Answers 1 when the item is finished by this lease, now or before; 0 when the lease is lost
 local fence, outcome = ARGV[1], ARGV[5]
-local record = redis.call('HMGET', KEYS[1], 'f', 'o', 'g')
+local record = redis.call('HMGET', KEYS[1], 'f', 'o', 'g', 'd')
 if record[3] == fence then return 1 end
 if record[1] ~= fence or record[2] ~= ARGV[2] then return 0 end
 
 redis.call('HSET', KEYS[1], 's', outcome == 'deleted' and 'x' or 'd', 'p', ARGV[3], 'c', ARGV[4],
            'g', fence)
 redis.call('HDEL', KEYS[1], 'o', 'w', 'l', 'm', 'v', 't', 'a')
+if record[4] and not is_later(record[4], ARGV[3]) then redis.call('HDEL', KEYS[1], 'd') end
 local pieces = #ARGV - 12
 for i = 1, pieces do redis.call('HSET', KEYS[1], i - 1, ARGV[12 + i]) end
 -- The previous version's key may have been longer.

@@ -404,6 +404,7 @@ class RedisReader:
             centre_id=fields.get("c", b"").decode(),
             running_pubtime_ns=int(version) if version is not None and is_running else None,
             running_centre_id=fields.get("a", b"").decode() if is_running else "",
+            deleting_ns=int(fields["d"]) if "d" in fields else None,
         )
         key = b"".join(
             fields[name] for name in sorted((n for n in fields if n.isdecimal()), key=int)
@@ -446,16 +447,11 @@ def _record_keys(data_ids: Sequence[str]) -> list[str]:
 
 
 def _held_list(answer: Sequence[bytes | None]) -> list[Held | None]:
-    return [_held(*answer[at : at + 5]) for at in range(0, len(answer), 5)]
+    return [_held(answer[at : at + 6]) for at in range(0, len(answer), 6)]
 
 
-def _held(
-    state: bytes | None,
-    pubtime: bytes | None,
-    centre: bytes | None,
-    running: bytes | None,
-    running_centre: bytes | None,
-) -> Held | None:
+def _held(entries: Sequence[bytes | None]) -> Held | None:
+    state, pubtime, centre, running, running_centre, deleting = entries
     if state is None:
         return None
     return Held(
@@ -464,6 +460,7 @@ def _held(
         centre_id=(centre or b"").decode(),
         running_pubtime_ns=None if running is None else int(running),
         running_centre_id=(running_centre or b"").decode(),
+        deleting_ns=None if deleting is None else int(deleting),
     )
 
 
