@@ -9,8 +9,15 @@ import pytest
 
 from tests.support.manager_fakes import Killed, Workbench, envelope_of
 from tests.support.waiting import until
-from tests.support.wnm import inline
-from wis2_gc_common.errors import HostBusy, Overridden, Poison, Reason, SourceError
+from tests.support.wnm import inline, integrity_of
+from wis2_gc_common.errors import (
+    HostBusy,
+    IntegrityFailed,
+    Overridden,
+    Poison,
+    Reason,
+    SourceError,
+)
 
 if TYPE_CHECKING:
     from wis2_gc_common.queue.base import Envelope
@@ -74,6 +81,23 @@ class TestFallingBack:
         bench.registry.park("d", parked(OWN))
         await bench.handle(own())
         assert bench.downloader.fetched == [OWN]
+
+    async def test_a_corrected_notification_of_the_same_link_is_a_source_of_its_own(self):
+        bench = Workbench()
+        bench.registry.park("d", parked(OWN, integrity=integrity_of(DATA)))
+        bench.downloader.serves(OWN, IntegrityFailed(Reason.INTEGRITY), DATA)
+        await bench.handle(own(integrity=integrity_of(b"other")))
+        [message] = bench.publisher.announced
+        assert message["properties"]["integrity"] == integrity_of(DATA)
+        assert list(bench.store.objects.values()) == [DATA]
+
+    async def test_inline_data_of_a_corrected_notification_is_looked_at(self):
+        bench = Workbench()
+        bench.registry.park("d", parked(OWN, content=inline(b"small")))
+        await bench.handle(own(content=inline(b"small", size=99)))
+        assert bench.downloader.fetched == [OWN]
+        [message] = bench.publisher.announced
+        assert message["properties"]["content"] == inline(b"small")
 
     async def test_parked_inline_data_needs_no_download(self):
         bench = Workbench()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.errors import Unavailable
     from wis2_gc_common.registry.base import Lease, Registry
     from wis2_gc_common.store.base import ObjectStore, Upload
+    from wis2_gc_manager.candidate import Offer
     from wis2_gc_manager.gate import Gate
     from wis2_gc_manager.in_flight import Item
     from wis2_gc_manager.source import Downloader
@@ -148,8 +149,9 @@ class Acquisition:
         self._hour = hour
         self._downloads = downloads
         self._untried: deque[Candidate] = deque((own,))
-        self._known = {own.notification.link.href}
+        self._known: set[Offer] = set()
         self._broken_inline: dict[str, SourceError] = {}
+        """By message id."""
         self._too_large: TooLarge | None = None
         self._reasons: list[Reason] = []
         self._retry_after_s: float | None = None
@@ -220,24 +222,24 @@ class Acquisition:
                 lambda: self._downloads.registry.parked(self._lease)
             )
             self.parked_seen = self._item.parked = len(parked)
+            self._known.add(self._own.offer)
             for candidate in read_parked(self._own.notification, parked):
-                href = candidate.notification.link.href
-                if href not in self._known:
-                    self._known.add(href)
+                if candidate.offer not in self._known:
+                    self._known.add(candidate.offer)
                     self._untried.append(candidate)
         return self._untried.popleft() if self._untried else None
 
     def _begin(self, candidate: Candidate) -> Acquired | TooLarge | None:
         """Return the inline data, or start the download."""
         notification = candidate.notification
-        href, length = notification.link.href, notification.link.length
+        length = notification.link.length
         if length is not None and length > self._downloads.max_object_bytes:
             return self._is_too_large(candidate, f"{length} bytes announced")
-        if href not in self._broken_inline:
+        if notification.id not in self._broken_inline:
             try:
                 payload = read_inline(notification)
             except SourceError as error:
-                self._broken_inline[href] = error
+                self._broken_inline[notification.id] = error
             else:
                 if payload is not None:
                     return self._acquired(candidate, payload)
@@ -307,7 +309,7 @@ class Acquisition:
             self._retry_after_s = max(error.retry_after_s, self._retry_after_s or 0.0)
         # Where inline data fails its checksum and the link then fails for whatever reason, the
         # notification's data has failed the check (SPEC.md section 8).
-        inline = self._broken_inline.get(notification.link.href)
+        inline = self._broken_inline.get(notification.id)
         is_integrity = isinstance(error, IntegrityFailed) or isinstance(inline, IntegrityFailed)
         failure = Failure(
             kind="integrity" if is_integrity else "download",
@@ -344,7 +346,7 @@ class Acquisition:
 
     def _acquired(self, candidate: Candidate, payload: Payload) -> Acquired:
         notification = candidate.notification
-        drop = notification.has_broken_content or notification.link.href in self._broken_inline
+        drop = notification.has_broken_content or notification.id in self._broken_inline
         return Acquired(candidate, payload, self._key(candidate), drop_content=drop)
 
     def _key(self, candidate: Candidate) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wis2_gc_common.content import decode_content
 from wis2_gc_common.errors import IntegrityFailed, Poison, Reason, SourceError
 from wis2_gc_common.integrity import DEFAULT_METHOD, new_hash
-from wis2_gc_common.notification import Notification, parse
+from wis2_gc_common.notification import Content, Notification, parse
 from wis2_gc_common.queue.codec import decode_envelope
 from wis2_gc_common.registry.base import Notice
 from wis2_gc_common.topic import parse_topic
@@ -24,6 +24,9 @@ OWN = "own"
 RECOMMENDED = "recommended"
 
 
+Offer = tuple[Request, Content | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One source: a whole notification, since it is its own that is republished."""
@@ -37,6 +40,15 @@ class Candidate:
         """What to get."""
         link = self.notification.link
         return Request(link.href, link.length, self.notification.integrity, link.media_type)
+
+    @property
+    def offer(self) -> Offer:
+        """What two notifications must have in common to be one source.
+
+        The same link alone is not enough: the second may correct the first one's checksum,
+        length or inline data.
+        """
+        return self.request, self.notification.content
 
 
 def read_candidate(envelope: Envelope) -> Candidate:
