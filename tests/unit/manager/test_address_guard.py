@@ -176,7 +176,14 @@ def test_the_operators_networks_are_admitted_also_where_embedded() -> None:
 def test_metadata_services_are_never_admitted() -> None:
     everything = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
     assert is_admitted("127.0.0.1", everything)
-    for address in ("169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "168.63.129.16"):
+    for address in (
+        "169.254.169.254",
+        "::ffff:169.254.169.254",
+        "64:ff9b::169.254.169.254",
+        "2002:a9fe:a9fe::1",
+        "fd00:ec2::254",
+        "168.63.129.16",
+    ):
         assert not is_admitted(address, everything)
 
 

@@ -97,20 +97,21 @@ def is_admitted(ip: str | Address, allowed_networks: Sequence[Network] = ()) -> 
             return False
         if address in _MAPPED:
             address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    if address in _METADATA:
+    # Where packets end up at: also a network that is allowed as a whole can lead there.
+    embedded = _embedded(address) if isinstance(address, ipaddress.IPv6Address) else ()
+    if address in _METADATA or not _METADATA.isdisjoint(embedded):
         return False
     if any(address in network for network in allowed_networks):
         return True
-    if isinstance(address, ipaddress.IPv4Address):
-        return not _is_in(int(address), _V4_REFUSED)
-    return _is_admitted_v6(address, allowed_networks)
-
-
-def _is_admitted_v6(address: ipaddress.IPv6Address, allowed_networks: Sequence[Network]) -> bool:
-    embedded = _embedded(address)
     if embedded:
         return all(is_admitted(inner, allowed_networks) for inner in embedded)
+    return _is_global(address)
+
+
+def _is_global(address: Address) -> bool:
     number = int(address)
+    if isinstance(address, ipaddress.IPv4Address):
+        return not _is_in(number, _V4_REFUSED)
     return _is_in(number, _V6_GLOBAL) and not _is_in(number, _V6_REFUSED)
 
 
