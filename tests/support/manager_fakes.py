@@ -12,12 +12,13 @@ import json
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tests.support.wnm import encoded, wnm
 from wis2_gc_common.decision import Decision, Held, decide, is_foreign_deletion
 from wis2_gc_common.errors import Reason, SourceError
-from wis2_gc_common.ids import item_digest
+from wis2_gc_common.ids import hour_folder, item_digest
 from wis2_gc_common.integrity import DEFAULT_METHOD, new_hash
 from wis2_gc_common.metrics_catalogue import field as metric_field
 from wis2_gc_common.monitoring_event import EventLimiter
@@ -38,7 +39,6 @@ from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from wis2_gc_common.metrics_catalogue import Metric
     from wis2_gc_common.registry.base import Commit, Failure, Notice, ProcessStatus
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 CENTRE_ID = "xx-test-global-cache"
 BASE_URL = "https://cache.test/data"
-HOUR = "2026-11-23/12"
+HOUR = hour_folder(datetime.now(UTC))
 NEVER_S = 3600.0
 
 

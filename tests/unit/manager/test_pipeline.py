@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -173,6 +174,31 @@ class TestCaching:
         assert len(bench.store.checksums) == 3  # stored until it was there whole
         assert len(bench.publisher.announced) == 1
         assert len(bench.registry.commits) == 1
+
+    async def test_an_object_that_would_expire_too_soon_is_not_announced_but_stored_anew(
+        self, bench, monkeypatch
+    ):
+        bench.downloader.serves(HREF, DATA)
+        began = datetime.strptime(HOUR, "%Y-%m-%d/%H").replace(tzinfo=UTC)
+        two_hours = int((began + timedelta(hours=2)).timestamp()) * 10**9
+        bench.now_ns = two_hours
+        await bench.handle(envelope_of(data_id="in time", href=HREF))
+        assert len(bench.publisher.announced) == 1
+        bench.traps.before("publish", Unavailable("broker"))
+        broker_was_away = bench.publisher.publish
+
+        async def later(topic, payload):
+            bench.now_ns = two_hours + 1
+            await broker_was_away(topic, payload)
+
+        monkeypatch.setattr(bench.publisher, "publish", later)
+        bench.now_ns = two_hours
+        await bench.handle(envelope_of(data_id="late", href=HREF))
+        assert len(bench.publisher.announced) == 1
+        assert len(bench.registry.commits) == 1
+        assert bench.registry.releases == [{"error": "", "is_final": False}]
+        [(delay_s, envelope)] = bench.queue.delayed
+        assert (delay_s, envelope.attempts) == (0.0, 0)
 
     async def test_what_no_notification_can_announce_is_given_up_and_not_stored(self, bench):
         href = "https://a.test/b"

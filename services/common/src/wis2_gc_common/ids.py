@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from wis2_gc_common.notification import Rel
     from wis2_gc_common.topic import Topic
 
 #: UUID version 5 of ("URL" name space, this project's name for its ids): never to be changed,
 #: or a restart with a new version would announce items a second time.
 _NAMESPACE = uuid.UUID("6b0f3f52-5d1c-5a37-8a6e-4a0b7b9f1c42")
+
+#: From the start of an hour folder's hour to the last announcement of an object in it; the folder
+#: is kept for the retention from then on (SPEC.md 26). An item keeps the folder of an attempt that
+#: began less than an hour ago, in an hour that began up to an hour before: only an item held up
+#: by one of our own parts comes later.
+ANNOUNCED_WITHIN = timedelta(hours=2)
 
 #: Longest file name we keep; longer ones lose their middle. ext4 and S3 allow more.
 MAX_FILE_NAME_CHARS = 120
@@ -35,6 +41,16 @@ def item_digest(data_id: str) -> str:
 def hour_folder(moment: datetime) -> str:
     """Return `YYYY-MM-DD/HH` of a UTC time: the folder that expires as a whole."""
     return moment.strftime("%Y-%m-%d/%H")
+
+
+@lru_cache(maxsize=64)
+def announce_by_ns(hour: str) -> int:
+    """Return until when an object in this hour folder may be announced, in ns since 1970.
+
+    Raises ValueError: not `YYYY-MM-DD/HH`.
+    """
+    start = datetime.strptime(hour, "%Y-%m-%d/%H").replace(tzinfo=UTC)
+    return int((start + ANNOUNCED_WITHIN).timestamp()) * 1_000_000_000
 
 
 def object_key(*, hour: str, topic: Topic, data_id: str, pubtime_ns: int, href: str) -> str:

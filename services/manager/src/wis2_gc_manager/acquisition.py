@@ -146,7 +146,8 @@ class Acquisition:
         self._item = item
         self._lease = lease
         self._own = own
-        self._hour = hour
+        self.hour = hour
+        """The hour folder its object goes to."""
         self._downloads = downloads
         self._untried: deque[Candidate] = deque((own,))
         self._known: set[Offer] = set()
@@ -352,7 +353,7 @@ class Acquisition:
     def _key(self, candidate: Candidate) -> str:
         notification = candidate.notification
         return object_key(
-            hour=self._hour,
+            hour=self.hour,
             topic=notification.topic,
             data_id=notification.data_id,
             pubtime_ns=notification.pubtime_ns,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.decision import Decision
 from wis2_gc_common.errors import Poison, Reason, Unavailable
-from wis2_gc_common.ids import object_url
+from wis2_gc_common.ids import announce_by_ns, object_url
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.media_type import safe_media_type
 from wis2_gc_common.metrics_catalogue import DEAD_LETTERS, ITEMS_DROPPED, SOURCE_FAILURES
@@ -80,6 +80,10 @@ class Tally:
 
 class LeaseLost(Exception):
     """Somebody else has taken the item over."""
+
+
+class TooLate(Exception):
+    """The object would expire too soon after its announcement (`ids.ANNOUNCED_WITHIN`)."""
 
 
 class Pipeline:
@@ -349,7 +353,13 @@ class Pipeline:
             acquisition.retry(acquired.candidate, error)
             await self._gate.wait_open(error.part)
             return False
-        await self._publish(notification, announcement)
+        try:
+            await self._publish(notification, announcement, by_ns=announce_by_ns(acquisition.hour))
+        except TooLate:
+            # Claimed anew it gets a folder of its own time, and is stored there.
+            log.warning("object_too_old_to_announce", object_key=acquired.key)
+            await self.hand_back(item, delay_s=0.0)
+            return True
         delay_s = max((self._now_ns() - notification.pubtime_ns) / 1e9, 0.0)
         await self._commit(
             item,
@@ -411,9 +421,18 @@ class Pipeline:
         await self._publish(notification, announcement)
         return message_id
 
-    async def _publish(self, notification: Notification, announcement: bytes) -> None:
+    async def _publish(
+        self, notification: Notification, announcement: bytes, *, by_ns: int | None = None
+    ) -> None:
+        """Publish until the PUBACK. Raises TooLate: our broker was away until after `by_ns`."""
         topic = notification.topic.to_cache
-        await self._gate.repeat(lambda: self._publisher.publish(topic, announcement))
+
+        async def publish() -> None:
+            if by_ns is not None and self._now_ns() > by_ns:
+                raise TooLate
+            await self._publisher.publish(topic, announcement)
+
+        await self._gate.repeat(publish)
         self.tally.announced += 1
 
     async def _commit(self, item: Item, lease: Lease, commit: Commit) -> None:

@@ -9,17 +9,16 @@ from __future__ import annotations
 import os
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from wis2_gc_common.ids import ANNOUNCED_WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from wis2_gc_common.store.file_layout import Layout
-
-#: An item keeps the hour of its first attempt for up to an hour (`registry.base.Claimed.hour`).
-_HOUR_KEPT = timedelta(hours=1)
-_HOUR = timedelta(hours=1)
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _HOUR_NAME = re.compile(r"[01]\d|2[0-3]", re.ASCII)
@@ -37,7 +36,7 @@ def hour_start(date: str, hour: str) -> datetime | None:
 
 def is_expired(start: datetime, *, now: datetime, retention: timedelta) -> bool:
     """Whether everything in the folder of the hour that began at `start` is past the retention."""
-    return start + _HOUR + _HOUR_KEPT + retention <= now
+    return start + ANNOUNCED_WITHIN + retention <= now
 
 
 class Expiry:
