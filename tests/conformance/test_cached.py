@@ -115,9 +115,27 @@ def test_spec_13_a_failure_is_reported_once_a_minute_for_a_centre(
         return [event for event in world.events if event.topic == f"monitor/a/wis2/{centre}"]
 
     wait_until(events, "an event")
-    # One for each manager at most: the limit is kept per process.
-    assert len(events()) <= 2
-    assert_is_monitoring_event(events()[0].payload, centre)
+    world.settle(including_delayed=True)
+    [event] = events()
+    assert_is_monitoring_event(event.payload, centre)
+    # It comes at the first failure, not when the item is given up.
+    assert json.loads(event.payload)["data"]["content"]["title"] == "Download failed"
+
+
+def test_spec_13_an_invalid_notification_is_reported_to_its_centre(
+    world: World, topic: str, centre: str
+) -> None:
+    for payload in (b"{", b"x" * 8193):
+        world.publish(topic, payload, brokers="ab")
+
+    def events() -> list[Announcement]:
+        return [event for event in world.events if event.topic == f"monitor/a/wis2/{centre}"]
+
+    [event] = wait_until(events, "an event")
+    assert_is_monitoring_event(event.payload, centre)
+    data = json.loads(event.payload)["data"]
+    assert data["channel"] == topic
+    assert data["content"]["title"] == "Invalid notification"
 
 
 def test_spec_14_a_deletion_is_announced_and_our_object_goes(

@@ -41,6 +41,7 @@ from wis2_gc_common.registry.base import (
     Lease,
     Notice,
     ProcessStatus,
+    Refusal,
     Renewed,
 )
 from wis2_gc_common.registry.connection import Connections
@@ -118,6 +119,38 @@ def hour_now() -> str:
 
 
 # Claims
+
+
+async def test_of_all_managers_one_may_send_an_event_about_a_centre(registry, redis_url, raw):
+    other = RedisRegistry.connect(redis_url, retention_hours=24, lease_s=30)
+    try:
+        admitted = [
+            await manager.admit_event(centre, interval_s=60)
+            for centre in (CENTRE, "fr-meteofrance")
+            for manager in (registry, other)
+        ]
+        assert admitted == [True, False, True, False]
+        assert 59_000 < raw.pttl(keys.event_key(CENTRE)) <= 60_000
+        raw.delete(keys.event_key(CENTRE))  # what time does
+        assert await other.admit_event(CENTRE, interval_s=60)
+    finally:
+        await other.close()
+
+
+async def test_each_refusal_reaches_one_manager_and_what_nobody_takes_is_bounded(
+    registry, redis_url, raw
+):
+    listener = RedisListenerRegistry.connect(redis_url)
+    refusals = [Refusal(CENTRE, f"topic {n}", n, 'é "\x00') for n in range(1002)]
+    try:
+        listener.refuse([])
+        for start in range(0, len(refusals), 100):
+            listener.refuse(refusals[start : start + 100])
+    finally:
+        listener.close()
+    assert await registry.refusals(2) == refusals[2:4]
+    assert await registry.refusals(2000) == refusals[4:]
+    assert await registry.refusals(1) == []
 
 
 async def test_a_new_item_is_granted_with_the_hour_it_goes_to(registry):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.decision import Held
     from wis2_gc_common.queue.base import Envelope
-    from wis2_gc_common.registry.base import ProcessStatus
+    from wis2_gc_common.registry.base import ProcessStatus, Refusal
     from wis2_gc_listener.arrivals import Arrival
 
 
@@ -72,6 +72,7 @@ class FakeListenerRegistry:
         self.held: dict[str, Held] = {}
         self.counters: dict[str, int] = {}
         self.statuses: list[ProcessStatus] = []
+        self.refusals: list[Refusal] = []
         self.looks: list[list[str]] = []
         self.is_away = False
         self.is_closed = False
@@ -85,6 +86,10 @@ class FakeListenerRegistry:
         self._refuse_when_away()
         for name, number in counts.items():
             self.counters[name] = self.counters.get(name, 0) + number
+
+    def refuse(self, refusals: Sequence[Refusal]) -> None:
+        self._refuse_when_away()
+        self.refusals += refusals
 
     def heartbeat(self, status: ProcessStatus) -> None:
         self._refuse_when_away()

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wis2_gc_common.metrics_catalogue import Metric
-    from wis2_gc_common.registry.base import Commit, Failure, Notice, ProcessStatus
+    from wis2_gc_common.registry.base import Commit, Failure, Notice, ProcessStatus, Refusal
     from wis2_gc_common.store.base import Checksum
     from wis2_gc_manager.source import OpenUpload, Request
 
@@ -102,6 +102,10 @@ class FakeRegistry:
         self.counts: Counter[str] = Counter()
         self.statuses: list[ProcessStatus] = []
         self.parked_reads = 0
+        self.refused: list[Refusal] = []
+        self.told: set[str] = set()
+        """Centres that another manager has just sent an event about."""
+        self.event_interval_s = 0.0
         self.is_closed = False
 
     def expire_leases(self) -> None:
@@ -223,6 +227,16 @@ class FakeRegistry:
     async def count(self, counts: Mapping[str, int]) -> None:
         self._traps.enter("count")
         self.counts.update(counts)
+
+    async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
+        self._traps.enter("admit_event")
+        self.event_interval_s = interval_s
+        return centre_id not in self.told
+
+    async def refusals(self, limit: int) -> list[Refusal]:
+        self._traps.enter("refusals")
+        taken, self.refused = self.refused[:limit], self.refused[limit:]
+        return taken
 
     async def heartbeat(self, status: ProcessStatus) -> None:
         self._traps.enter("heartbeat")
@@ -534,6 +548,7 @@ class Workbench:
         self.acknowledger = Acknowledger(self.queue, self.gate)
         self.events = Events(
             self.publisher,
+            self.registry,
             self.gate,
             self.counts,
             centre_id=CENTRE_ID,
@@ -544,6 +559,7 @@ class Workbench:
             store=self.store,
             downloader=self.downloader,
             gate=self.gate,
+            events=self.events,
             hedge_delay_s=self._hedge_delay_s,
             max_object_bytes=self._max_object_bytes,
         )

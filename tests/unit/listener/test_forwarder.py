@@ -128,6 +128,28 @@ def test_dropped_notifications_are_counted_by_reason_and_acknowledged(rig: Rig):
     assert rig.broker.packet_ids == list(range(6))
 
 
+def test_the_centre_of_an_invalid_notification_is_to_be_told_now_and_then(rig: Rig):
+    other = TOPIC.replace("ca-eccc-msc", "fr-meteofrance")
+    rig.registry.is_away = True
+    with running(rig):
+        for _ in range(3):
+            rig.put(b"{")
+        rig.put(b"x" * 8193, topic=other)
+        rig.put(b"{", topic="origin/a/wis2/NONSENSE")
+        rig.put(payload("own", global_cache=OUR_CENTRE))
+        wait_until(lambda: len(rig.broker.acknowledged) == 6)
+        rig.registry.is_away = False
+        wait_until(lambda: len(rig.registry.refusals) == 2)
+    first, second = rig.registry.refusals
+    assert (first.centre_id, first.topic, first.arrived_ms) == (
+        "ca-eccc-msc",
+        TOPIC,
+        1_700_000_000_000,
+    )
+    assert first.problem.startswith("invalid_json: ")
+    assert (second.centre_id, second.problem) == ("fr-meteofrance", "oversize: 8193 bytes")
+
+
 def test_one_look_serves_a_whole_batch(rig: Rig):
     for i in range(30):
         rig.put(payload(f"d{i}"))

@@ -10,7 +10,7 @@ from tests.support.manager_fakes import Workbench, next_turn
 from tests.support.waiting import until
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.metrics_catalogue import ITEMS_DROPPED, field
-from wis2_gc_common.registry.base import ProcessStatus
+from wis2_gc_common.registry.base import ProcessStatus, Refusal
 from wis2_gc_manager.housekeeping import STUCK_S, Housekeeping, Pulse
 
 STATUS = ProcessStatus(kind="manager", name="one", is_ready=True)
@@ -29,6 +29,7 @@ def housekeeping_of(bench: Workbench, sleep=next_turn) -> Housekeeping:
         counts=bench.counts,
         pulse=Pulse(),
         fairness=bench.fairness,
+        events=bench.events,
         status=lambda: STATUS,
         sleep=sleep,
     )
@@ -46,18 +47,38 @@ async def test_it_says_that_it_lives_writes_its_counts_and_expires_objects(bench
     assert bench.store.expirations[0].tzinfo is not None
 
 
+async def test_centres_are_told_of_what_listeners_refused(bench):
+    bench.registry.refused = [
+        Refusal(f"centre-{number}", "origin/a/wis2/x/metadata", 1_795_435_200_000, "oversize")
+        for number in range(2)
+    ]
+    await housekeeping_of(bench).tell()
+    await until(lambda: len(bench.publisher.events) == 2)
+    assert [topic for topic, _ in bench.publisher.events] == [
+        "monitor/a/wis2/centre-0",
+        "monitor/a/wis2/centre-1",
+    ]
+    data = bench.publisher.events[0][1]["data"]
+    assert data["content"] == {"title": "Invalid notification", "description": "oversize"}
+    assert data["channel"] == "origin/a/wis2/x/metadata"
+    assert data["time"]["interval"][0] == "2026-11-23T12:00:00.000Z"
+    assert bench.registry.refused == []
+
+
 async def test_it_outlives_outages_and_bugs_and_reports_the_outages(bench):
     bench.traps.before("heartbeat", Unavailable("registry", "away"), ZeroDivisionError())
     bench.traps.before("expire", Unavailable("store"), ZeroDivisionError())
     bench.traps.before("count", Unavailable("registry"))
+    bench.traps.before("refusals", Unavailable("registry"), ZeroDivisionError())
+    bench.registry.refused = [Refusal("centre", "origin/a/wis2/x/metadata", 0, "oversize")]
     bench.counts.add(ITEMS_DROPPED, "duplicate")
     running = asyncio.create_task(housekeeping_of(bench).run())
     await until(lambda: bench.registry.statuses and bench.store.expirations)
-    await until(lambda: bench.registry.counts)
+    await until(lambda: bench.registry.counts and bench.publisher.events)
     running.cancel()
     await asyncio.wait({running})
     await bench.gate.wait_open()
-    assert bench.registry.counts == {field(ITEMS_DROPPED, "duplicate"): 1}
+    assert bench.registry.counts[field(ITEMS_DROPPED, "duplicate")] == 1
 
 
 async def test_an_idle_manager_notices_that_the_registry_is_away(bench):

@@ -292,7 +292,7 @@ class TestNotCaching:
         bench.downloader.serves(third, DATA)
         await bench.handle(envelope)
         assert [commit.outcome for commit in bench.registry.commits] == ["cached"]
-        assert bench.publisher.events == []
+        assert [event["data"]["subtype"] for _, event in bench.publisher.events] == ["gc-error"]
 
 
 class TestDeletion:
@@ -450,8 +450,59 @@ class TestFailing:
         assert delay_s == 10.0
         assert envelope.attempts == 1
         assert bench.registry.releases == [{"error": "not_found: 404", "is_final": False}]
-        assert bench.publisher.sent == []
+        assert bench.publisher.announced == []
         assert bench.registry.commits == []
+
+    @pytest.mark.parametrize(
+        ("error", "title"),
+        [
+            (SourceError(Reason.NOT_FOUND, "404"), "Download failed"),
+            (SourceError(Reason.TLS, "expired"), "Download failed"),
+            (IntegrityFailed(Reason.INTEGRITY, "sha512"), "Integrity check failed"),
+        ],
+    )
+    async def test_the_centre_is_told_at_the_first_failure_of_a_notification(self, error, title):
+        bench = Workbench(event_interval_s=0.0)
+        bench.downloader.serves(HREF, error)
+        envelope = envelope_of(data_id="d", href=HREF, arrived_ms=1_795_435_200_000)
+        bench.now_ns = 1_795_435_200 * 10**9
+        await bench.handle(envelope)
+        [(topic, event)] = bench.publisher.events
+        assert topic == "monitor/a/wis2/yy-met"
+        data = event["data"]
+        assert data["content"] == {"title": title, "description": f"d: {error}"}
+        assert data["channel"] == envelope.topic
+        assert data["time"]["interval"] == ["2026-11-23T12:00:00.000Z", event["time"]]
+        [(_, envelope)] = bench.queue.delayed
+        await bench.handle(envelope)
+        assert len(bench.publisher.events) == 1  # a retry is no news
+
+    async def test_another_caches_failing_copy_is_told_to_that_cache(self, bench):
+        await bench.handle(
+            envelope_of(
+                topic="cache/a/wis2/yy-met/data/core/weather/surface-based-observations/synop",
+                data_id="d",
+                href=OTHER,
+                global_cache="zz-other-global-cache",
+            )
+        )
+        assert [topic for topic, _ in bench.publisher.events] == [
+            "monitor/a/wis2/zz-other-global-cache"
+        ]
+
+    async def test_what_another_manager_has_just_told_a_centre_is_enough(self, bench):
+        bench.registry.told = {"yy-met"}
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert bench.publisher.events == []
+        assert bench.registry.event_interval_s == 60.0
+        assert await bench.counted(MONITORING_EVENTS, "gc-error") == 0
+
+    async def test_a_registry_that_does_not_admit_an_event_holds_up_nothing(self, bench):
+        bench.traps.before("admit_event", Unavailable("registry"))
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert bench.publisher.events == []
+        assert len(bench.queue.delayed) == 1
+        assert bench.gate.is_open
 
     async def test_a_retry_that_succeeds_leaves_the_one_failure_counted(self, bench):
         bench.downloader.serves(HREF, SourceError(Reason.TIMEOUT), SourceError(Reason.DNS), DATA)

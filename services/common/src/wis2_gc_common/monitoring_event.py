@@ -77,7 +77,7 @@ def monitoring_event(
 
 
 class EventLimiter:
-    """Admits one event per centre and `interval_s` seconds; for failures, never for overrides.
+    """Admits one event per centre and `interval_s` seconds in this process; never for overrides.
 
     Overrides are mandatory (SPEC.md 13): do not ask here for them. Remembers at most
     `max_centres` centres; those admitted longest ago are forgotten first.
@@ -87,6 +87,11 @@ class EventLimiter:
         self._interval_s = interval_s
         self._max_centres = max_centres
         self._admitted_s: OrderedDict[str, float] = OrderedDict()
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between two events about one centre."""
+        return self._interval_s
 
     def admit(self, centre_id: str, now_s: float) -> bool:
         """Return whether an event about `centre_id` may be sent at `now_s` (a monotonic clock)."""

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Protocol
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.metrics_catalogue import DROPPED, QUEUED, RECEIVED, field
+from wis2_gc_common.monitoring_event import EventLimiter
 from wis2_gc_common.queue.base import Envelope, Sent
-from wis2_gc_common.registry.base import ProcessStatus
+from wis2_gc_common.registry.base import ProcessStatus, Refusal
 from wis2_gc_listener.backoff import Backoff
 from wis2_gc_listener.in_order import InOrder
 from wis2_gc_listener.triage import Drop, DropReason, refusal
@@ -41,6 +42,8 @@ _log = get_logger(__name__)
 MAX_BATCH = 100
 #: A log line about one and the same outage at most this often.
 _OUTAGE_LOG_EVERY_S = 30.0
+#: Invalid notifications of which their centres are to be told, kept while the registry is away.
+_MAX_REFUSALS = 100
 #: How many refused notifications are logged in full per second; all are counted.
 _REFUSALS_LOGGED_PER_REPORT = 5
 
@@ -123,6 +126,8 @@ class Forwarder:
         self._heartbeat_due_at = 0.0
         self._is_reported_ready = False
         self._refusals_to_log = _REFUSALS_LOGGED_PER_REPORT
+        self._refusals: list[Refusal] = []
+        self._told = EventLimiter()
         self._received_field = field(RECEIVED, identity.broker_name)
         self._queued_field = field(QUEUED, identity.broker_name)
         self._dropped_fields: dict[str, str] = {}
@@ -287,6 +292,7 @@ class Forwarder:
 
     def _drop(self, arrival: Arrival, drop: Drop) -> None:
         self._count_dropped(drop.reason)
+        self._tell(arrival, drop)
         if drop.reason in _QUIET or self._refusals_to_log <= 0:
             return
         self._refusals_to_log -= 1
@@ -296,6 +302,18 @@ class Forwarder:
             reason=drop.reason,
             detail=drop.detail,
         )
+
+    def _tell(self, arrival: Arrival, drop: Drop) -> None:
+        """Have the centre of an invalid notification told, now and then (SPEC.md section 9)."""
+        if (
+            drop.centre_id
+            and len(self._refusals) < _MAX_REFUSALS
+            and self._told.admit(drop.centre_id, time.monotonic())
+        ):
+            problem = f"{drop.reason}: {drop.detail}" if drop.detail else drop.reason
+            self._refusals.append(
+                Refusal(drop.centre_id, arrival.topic, arrival.arrived_ms, problem)
+            )
 
     def _count_dropped(self, reason: str) -> None:
         self._dropped += 1
@@ -328,6 +346,9 @@ class Forwarder:
             if self._unreported:
                 self._registry.count(dict(self._unreported))
                 self._unreported.clear()
+            if self._refusals:
+                self._registry.refuse(self._refusals)
+                self._refusals = []
             status = self._status(is_last=is_last)
             if now >= self._heartbeat_due_at or status.is_ready != self._is_reported_ready:
                 self._heartbeat_due_at = now + self._timing.heartbeat_every_s

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.registry.base import Lease, Registry
     from wis2_gc_common.store.base import ObjectStore, Upload
     from wis2_gc_manager.candidate import Offer
+    from wis2_gc_manager.events import Events
     from wis2_gc_manager.gate import Gate
     from wis2_gc_manager.in_flight import Item
     from wis2_gc_manager.source import Downloader
@@ -75,11 +76,13 @@ class Downloads:
         store: ObjectStore,
         downloader: Downloader,
         gate: Gate,
+        events: Events,
         hedge_delay_s: float,
         max_object_bytes: int,
     ) -> None:
         self.registry = registry
         self.gate = gate
+        self.events = events
         self.hedge_delay_s = hedge_delay_s
         self.max_object_bytes = max_object_bytes
         self._store = store
@@ -320,9 +323,17 @@ class Acquisition:
             reason=error.reason,
             detail=error.detail[:_MAX_ERROR_CHARS],
         )
-        await self._downloads.gate.repeat(
+        is_first = await self._downloads.gate.repeat(
             lambda: self._downloads.registry.fail(self._lease, failure)
         )
+        if is_first:
+            self._downloads.events.failure(
+                subject=failure.centre_id,
+                title="Integrity check failed" if is_integrity else "Download failed",
+                description=f"{notification.data_id}: {error}",
+                channel=notification.topic.text,
+                since_ms=self._item.received.envelope.arrived_ms,
+            )
         if error.reason is Reason.CIRCUIT_OPEN:
             return  # its host has had its lines
         log.info(

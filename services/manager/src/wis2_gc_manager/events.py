@@ -1,6 +1,7 @@
 """Monitoring events about centres, on our own broker (SPEC.md section 9).
 
-They never hold up or fail an item for longer than our broker is away anyway.
+They never hold up or fail an item for longer than our broker is away anyway. Those about failures
+are limited for each centre over all managers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from wis2_gc_common.monitoring_event import EventLimiter, monitoring_event
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wis2_gc_common.registry.base import Registry
     from wis2_gc_manager.counts import Counts
     from wis2_gc_manager.gate import Gate
 
@@ -41,6 +43,7 @@ class Events:
     def __init__(
         self,
         publisher: Publishes,
+        registry: Registry,
         gate: Gate,
         counts: Counts,
         *,
@@ -48,8 +51,9 @@ class Events:
         limiter: EventLimiter | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`centre_id`: ours. `limiter` is asked for failures only."""
+        """`centre_id`: ours. `limiter` is asked for failures only, and before the registry."""
         self._publisher = publisher
+        self._registry = registry
         self._gate = gate
         self._counts = counts
         self._centre_id = centre_id
@@ -57,15 +61,21 @@ class Events:
         self._monotonic_s = monotonic_s
         self._under_way: set[asyncio.Task[None]] = set()
 
-    def failure(self, *, subject: str, title: str, description: str, channel: str) -> None:
-        """Report that something of the centre `subject` failed: now and then, in the background."""
+    def failure(
+        self, *, subject: str, title: str, description: str, channel: str, since_ms: int
+    ) -> None:
+        """Report that something of the centre `subject` failed: now and then, in the background.
+
+        `since_ms`: when the notification arrived, in milliseconds since 1970.
+        """
         if len(self._under_way) >= MAX_UNDER_WAY:
             return
         if not self._limiter.admit(subject, self._monotonic_s()):
             return
+        now = datetime.now(UTC)
         topic, payload = monitoring_event(
             event_id=str(uuid.uuid4()),
-            at=datetime.now(UTC),
+            at=now,
             source=self._centre_id,
             subject=subject,
             subtype="gc-error",
@@ -73,22 +83,31 @@ class Events:
             title=title,
             description=description,
             channel=channel,
+            interval=_interval(since_ms, now),
         )
-        task = asyncio.get_running_loop().create_task(self._try(topic, payload))
+        task = asyncio.get_running_loop().create_task(self._try(subject, topic, payload))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
     async def override(
-        self, *, message_id: str, subject: str, title: str, description: str, channel: str
+        self,
+        *,
+        message_id: str,
+        subject: str,
+        title: str,
+        description: str,
+        channel: str,
+        since_ms: int,
     ) -> None:
         """Report that we do not cache an item, as we must (SPEC.md 13); waits for the broker.
 
         `message_id`: of the announcement; a repeat gets the same event id. Gives up, with an
         error in the log, where the broker is there but does not take it.
         """
+        now = datetime.now(UTC)
         topic, payload = monitoring_event(
             event_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"gc-alert:{message_id}")),
-            at=datetime.now(UTC),
+            at=now,
             source=self._centre_id,
             subject=subject,
             subtype="gc-alert",
@@ -96,6 +115,7 @@ class Events:
             title=title,
             description=description,
             channel=channel,
+            interval=_interval(since_ms, now),
         )
         try:
             await self._gate.repeat(lambda: self._publisher.publish(topic, payload))
@@ -111,10 +131,17 @@ class Events:
         if self._under_way:
             await asyncio.wait(self._under_way)
 
-    async def _try(self, topic: str, payload: bytes) -> None:
+    async def _try(self, subject: str, topic: str, payload: bytes) -> None:
+        """Publish, unless another manager has just told this centre of something."""
         try:
+            if not await self._registry.admit_event(subject, interval_s=self._limiter.interval_s):
+                return
             await self._publisher.publish(topic, payload)
         except Unavailable as error:
             log.info("event_not_published", topic=topic, detail=error.detail)
         else:
             self._counts.add(MONITORING_EVENTS, "gc-error")
+
+
+def _interval(since_ms: int, now: datetime) -> tuple[datetime, datetime]:
+    return min(datetime.fromtimestamp(since_ms / 1000, UTC), now), now

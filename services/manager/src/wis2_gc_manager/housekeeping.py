@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.registry.base import ProcessStatus, Registry
     from wis2_gc_common.store.base import ObjectStore
     from wis2_gc_manager.counts import Counts
+    from wis2_gc_manager.events import Events
     from wis2_gc_manager.fairness import Fairness
     from wis2_gc_manager.gate import Gate
 
@@ -24,6 +25,8 @@ HEARTBEAT_S = 3.0
 FLUSH_S = 1.0
 TICK_S = 1.0
 EXPIRE_S = 300.0
+#: Taken from the listeners' list at once.
+MAX_REFUSALS = 100
 #: An event loop that has not come round for so long is stuck.
 STUCK_S = 15.0
 
@@ -60,6 +63,7 @@ class Housekeeping:
         counts: Counts,
         pulse: Pulse,
         fairness: Fairness,
+        events: Events,
         status: Callable[[], ProcessStatus],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
@@ -71,6 +75,7 @@ class Housekeeping:
         self._counts = counts
         self._pulse = pulse
         self._fairness = fairness
+        self._events = events
         self._status = status
         self._sleep = sleep
         self._draw = draw
@@ -81,6 +86,7 @@ class Housekeeping:
             group.create_task(self._every(TICK_S, self._beat))
             group.create_task(self._every(HEARTBEAT_S, self.heartbeat))
             group.create_task(self._every(FLUSH_S, self.flush))
+            group.create_task(self._every(FLUSH_S, self.tell))
             group.create_task(self._every(EXPIRE_S, self.expire))
 
     async def heartbeat(self) -> None:
@@ -91,6 +97,19 @@ class Housekeeping:
         """Write the operational counters, unless the registry is known to be away."""
         if "registry" not in self._gate.problems:
             await self._counts.flush(self._registry)
+
+    async def tell(self) -> None:
+        """Tell centres of their invalid notifications, which only listeners get to see."""
+        if "registry" in self._gate.problems:
+            return
+        for refusal in await self._registry.refusals(MAX_REFUSALS):
+            self._events.failure(
+                subject=refusal.centre_id,
+                title="Invalid notification",
+                description=refusal.problem,
+                channel=refusal.topic,
+                since_ms=refusal.arrived_ms,
+            )
 
     async def expire(self) -> None:
         """Remove objects past the retention. All managers do it; they get in nobody's way."""

@@ -281,6 +281,7 @@ class Pipeline:
                 title=f"Data item not cached: {override}",
                 description=f"{notification.data_id}: {detail}",
                 channel=notification.topic.text,
+                since_ms=item.received.envelope.arrived_ms,
             )
         await self._commit(
             item,
@@ -480,6 +481,7 @@ class Pipeline:
             title="Invalid notification",
             description=str(error),
             channel=topic,
+            since_ms=item.received.envelope.arrived_ms,
         )
 
     async def _give_up_poison(
@@ -551,6 +553,7 @@ class Pipeline:
             title="Data item could not be cached",
             description=f"{notification.data_id}: {error}",
             channel=notification.topic.text,
+            since_ms=item.received.envelope.arrived_ms,
         )
 
     def _age_s(self, item: Item) -> float:

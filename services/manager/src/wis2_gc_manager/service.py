@@ -86,12 +86,19 @@ class Manager:
         self._gate = gate = Gate(probes)
         self._counts = counts = Counts()
         self._acknowledger = acknowledger = Acknowledger(parts.queue, gate)
-        self._events = Events(self._publisher, gate, counts, centre_id=settings.common.centre_id)
+        self._events = Events(
+            self._publisher,
+            parts.registry,
+            gate,
+            counts,
+            centre_id=settings.common.centre_id,
+        )
         self._downloads = Downloads(
             registry=parts.registry,
             store=parts.store,
             downloader=parts.downloader,
             gate=gate,
+            events=self._events,
             hedge_delay_s=settings.hedge_delay_s,
             max_object_bytes=settings.max_object_bytes,
         )
@@ -130,6 +137,7 @@ class Manager:
             counts=counts,
             pulse=self._pulse,
             fairness=fairness,
+            events=self._events,
             status=self._status,
         )
         self._probes = probes

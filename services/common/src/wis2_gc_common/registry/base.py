@@ -113,6 +113,19 @@ class Renewed:
     parked: int
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An invalid notification, of which its centre shall hear (SPEC.md section 9)."""
+
+    centre_id: str
+    """4th level of the topic."""
+    topic: str
+    arrived_ms: int
+    """Milliseconds since 1970."""
+    problem: str
+    """A `Reason`, perhaps with details."""
+
+
 class Registry(Protocol):
     """The manager's side. All methods raise Unavailable("registry") on an outage."""
 
@@ -159,6 +172,18 @@ class Registry(Protocol):
     async def count(self, counts: Mapping[str, int]) -> None:
         """Add to operational counters; made with `metrics_catalogue.field`."""
 
+    async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
+        """Return whether a monitoring event about this centre may be sent now.
+
+        One per centre and interval is, of all that ask. One whose answer is lost counts as sent.
+        """
+
+    async def refusals(self, limit: int) -> list[Refusal]:
+        """Take up to `limit` of what listeners refused, oldest first.
+
+        What is taken by a call that does not return is gone: events are useful, not vital.
+        """
+
     async def heartbeat(self, status: ProcessStatus) -> None:
         """Say that a process lives; forgotten when not repeated."""
 
@@ -177,6 +202,9 @@ class ListenerRegistry(Protocol):
 
     def count(self, counts: Mapping[str, int]) -> None:
         """Add to operational counters; made with `metrics_catalogue.field`."""
+
+    def refuse(self, refusals: Sequence[Refusal]) -> None:
+        """Leave these to the managers, which can publish; the oldest go where nobody takes them."""
 
     def heartbeat(self, status: ProcessStatus) -> None:
         """Say that this listener lives; forgotten when not repeated."""

@@ -37,6 +37,8 @@ PROCESSES = f"{_TAG}processes"
 """Hash: `kind/name` → milliseconds since 1970, a space, JSON."""
 FAILURES = f"{_TAG}failures"
 """List, newest first: given-up items."""
+REFUSALS = f"{_TAG}refusals"
+"""List, oldest first: invalid notifications of which their centres have not heard yet."""
 PING = f"{_TAG}ping"
 """What `ping` writes."""
 
@@ -87,6 +89,11 @@ def item_token(record: str, pubtime_ns: int) -> str:
 def count_key(token: str) -> str:
     """Return the key (string) that remembers one `count` for as long as it may be resent."""
     return f"{_TAG}n:{token}"
+
+
+def event_key(centre_id: str) -> str:
+    """Return the key (string) that is there while no further event about a centre is sent."""
+    return f"{_TAG}e:{centre_id}"
 
 
 def process_field(kind: str, name: str) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import uuid
 from bisect import bisect_left
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import count
@@ -28,6 +29,7 @@ from wis2_gc_common.registry.base import (
     ItemRecord,
     Lease,
     ProcessStatus,
+    Refusal,
     Renewed,
     Snapshot,
 )
@@ -57,6 +59,8 @@ _PROCESS_IS_GONE_S = 15.0
 _PROCESS_IS_FORGOTTEN_MS = 24 * 3600 * 1000
 _LEASES_PER_RENEWAL = 128
 _MAX_ERROR_BYTES = 200
+#: What waits for a manager, should there be none.
+_MAX_REFUSALS = 1000
 _MAX_LABEL_CHARS = 253
 _MAX_DELAY_S = 1e9
 #: Redis keeps a small hash compact as long as no value is longer than 64 bytes.
@@ -276,20 +280,34 @@ class RedisRegistry:
         if counts:
             await self._run(scripts.COUNT, *_count(self._count_token(), counts))
 
+    async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
+        """See `base.Registry`."""
+        key, ttl_ms = keys.event_key(centre_id), max(1, round(interval_s * 1000))
+        return await self._command("SET", key, 1, "NX", "PX", ttl_ms) is not None
+
+    async def refusals(self, limit: int) -> list[Refusal]:
+        """See `base.Registry`."""
+        answer: list[bytes] | None = await self._command("LPOP", keys.REFUSALS, limit)
+        return [Refusal(**json.loads(text)) for text in answer or ()]
+
     async def heartbeat(self, status: ProcessStatus) -> None:
         """See `base.Registry`."""
         await self._run(scripts.HEARTBEAT, *_heartbeat(status))
 
     async def ping(self) -> None:
         """See `base.Registry`."""
-        (answer,) = await self._connections.exchange([("SET", keys.PING, 1, "EX", _PING_TTL_S)])
-        if isinstance(answer, RedisError):
-            raise unavailable(answer) from answer
+        await self._command("SET", keys.PING, 1, "EX", _PING_TTL_S)
 
     async def close(self) -> None:
         """See `base.Registry`."""
         await self._batcher.close()
         await self._connections.close()
+
+    async def _command(self, *command: str | int) -> Any:
+        (answer,) = await self._connections.exchange([command])
+        if isinstance(answer, RedisError):
+            raise unavailable(answer) from answer
+        return answer
 
     async def _run(
         self, script: Script, names: Sequence[str], arguments: Sequence[_Argument]
@@ -337,6 +355,12 @@ class RedisListenerRegistry:
         """See `base.ListenerRegistry`. Exact, but for a call repeated after Unavailable."""
         if counts:
             self._connection.run(scripts.COUNT, *_count(self._count_token(), counts))
+
+    def refuse(self, refusals: Sequence[Refusal]) -> None:
+        """See `base.ListenerRegistry`. A refusal may come twice when the connection breaks."""
+        texts = [json.dumps(asdict(refusal)) for refusal in refusals]
+        if texts:
+            self._connection.run(scripts.REFUSE, [keys.REFUSALS], (_MAX_REFUSALS, *texts))
 
     def heartbeat(self, status: ProcessStatus) -> None:
         """See `base.ListenerRegistry`."""
