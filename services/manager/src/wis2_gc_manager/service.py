@@ -199,13 +199,13 @@ class Manager:
                 if isinstance(error, Misconfigured):
                     refusals.append(error)
 
-        looking = asyncio.ensure_future(asyncio.gather(*map(look, self._probes.values())))
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        both: set[asyncio.Future[Any]] = {looking, stopping}
+        looking = [asyncio.create_task(look(probe)) for probe in self._probes.values()]
+        stopping = asyncio.create_task(self._stopping.wait())
+        all_looked = asyncio.create_task(asyncio.wait(looking))
+        both: set[asyncio.Task[Any]] = {all_looked, stopping}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not looking.done():
-            looking.cancel()
+        for task in (stopping, all_looked, *looking):
+            task.cancel()
         return refusals[0] if refusals else None
 
     async def _stop(
