@@ -360,6 +360,54 @@ async def test_a_body_that_trickles_in_is_given_up(server: WebServer, open_: Ope
     assert "a second" in error.detail
 
 
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;", b"x" * 5000),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nBUFR\r\n4;", b"x" * 5000),
+    ],
+    ids=["interim answers", "a chunk's extension", "an extension after data"],
+)
+async def test_who_sends_without_end_what_is_no_data_is_given_up(
+    server: WebServer, open_: Open, head: bytes, piece: bytes
+) -> None:
+    href = server.serve("/a", script=trickle(head, piece=piece, interval_s=0))
+    error = await failure(open_(), href)
+    assert error.reason is Reason.PROTOCOL
+    assert "framing" in error.detail
+
+
+async def test_a_large_answer_before_is_no_licence_to_send_framing(
+    server: WebServer, open_: Open
+) -> None:
+    downloader = open_()
+    large = server.serve("/large", bytes(1024 * 1024))
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;"
+    sent = 0
+
+    async def script(_request: Any, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(head)
+        while sent < 16 * 1024 * 1024:
+            writer.write(b"x" * 5000)
+            sent += 5000
+            await writer.drain()
+
+    flood = server.serve("/flood", script=script)
+    await get(downloader, large)
+    assert (await failure(downloader, flood)).reason is Reason.PROTOCOL
+    assert {request.connection for request in server.requests} == {1}
+    assert sent < 8 * 1024 * 1024
+
+
+async def test_small_chunks_are_no_offence(server: WebServer, open_: Open) -> None:
+    chunks = b"1\r\nx\r\n" * 100_000
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    href = server.serve("/a", script=raw(head + chunks + b"0\r\n\r\n"))
+    assert (await get(open_(), href)).data == b"x" * 100_000
+
+
 async def test_the_whole_time_is_bounded(server: WebServer, open_: Open) -> None:
     script = trickle(b"HTTP/1.1 200 OK\r\n\r\n", piece=b"x" * 5000, interval_s=0.01)
     error = await failure(open_(total_timeout_s=0.2), server.serve("/a", script=script))

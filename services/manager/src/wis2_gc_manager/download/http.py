@@ -5,12 +5,14 @@ from __future__ import annotations
 import email.utils
 import ssl
 import time
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_common.tls import client_context
@@ -37,6 +39,10 @@ _KEEP_ALIVE_S = 30.0
 MAX_KEPT_CONNECTIONS = 512
 _MAX_HEADER_LINE_BYTES = 8190
 _MAX_HEADERS = 100
+#: Of one answer, what is no data: status lines, headers, chunk sizes, and what is read ahead. A
+#: chunk of one byte takes five bytes more.
+_MAX_FRAMING_BYTES = 512 * 1024
+_MAX_FRAMING_PER_BYTE = 16
 _LIBRARY_ERRORS = (aiohttp.ClientError, OSError, ValueError)
 
 
@@ -92,7 +98,7 @@ class HttpSource:
         self, resolver: _Resolver, context: ssl.SSLContext, timeouts: Timeouts, *, keep: bool
     ) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=_Connector(
                 limit=0,  # HostLimits does that
                 force_close=not keep,
                 keepalive_timeout=_KEEP_ALIVE_S if keep else None,
@@ -131,6 +137,51 @@ class HttpSource:
             if not chunk:
                 return
             await body.add(chunk)
+
+
+class _TooMuchFraming(ValueError):
+    """A server sends on and on, and hardly any of it is data."""
+
+
+class _Handler(ResponseHandler):
+    """aiohttp's end of one connection, with a bound on what is no data.
+
+    aiohttp reads interim answers (1xx), and skips the extensions of chunks, for as long as they
+    come: no time-out for a silent server ends that, and no check of the body ever sees it.
+    """
+
+    _received = 0
+
+    def set_response_params(self, **parameters: Any) -> None:
+        """Begin the next answer."""
+        self._received = 0
+        self._payload = None  # that of the answer before
+        super().set_response_params(**parameters)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the socket brought."""
+        super().data_received(data)
+        self._received += len(data)
+        if self._received <= _MAX_FRAMING_BYTES:
+            return
+        payload = self._payload
+        body_bytes = 0 if payload is None else payload.total_bytes
+        if self._received <= _MAX_FRAMING_BYTES + _MAX_FRAMING_PER_BYTE * body_bytes:
+            return
+        error = _TooMuchFraming("framing without end")
+        if payload is not None:
+            payload.set_exception(error)
+        self.abort()
+        self.set_exception(error)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connects with our handlers; aiohttp has no public way to say so."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        make: type[ResponseHandler] = _Handler
+        self._factory = partial(make, loop=self._loop)
 
 
 class _Resolver(AbstractResolver):
@@ -208,6 +259,8 @@ def _source_error(error: Exception, *, lost: Reason) -> SourceError:
             return Refused(Reason.FORBIDDEN_ADDRESS)
         return SourceError(_connect_reason(error), str(error.os_error)[:200])
     reason = Reason.PROTOCOL
+    if isinstance(error, _TooMuchFraming):
+        return SourceError(reason, str(error))
     if isinstance(error, TimeoutError):
         reason = Reason.TIMEOUT
     elif isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLError):
