@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from wis2_gc_common.metrics_catalogue import DROPPED, field
-from wis2_gc_common.registry.base import Commit, Failure, Notice, ProcessStatus
+from wis2_gc_common.registry.base import Commit, Failure, Notice, ProcessStatus, Refusal
 from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ async def test_the_registrys_user_may_do_all_that_a_manager_does(user_url: str) 
     released = await registry.release(other.lease, error="timeout: x", parked_seen=0, is_final=True)
     assert released == "released"
     await registry.heartbeat(STATUS)
+    assert await registry.admit_event("ca-eccc-msc", interval_s=60)
+    assert await registry.refusals(10) == []
     await registry.close()
 
 
@@ -73,6 +75,7 @@ def test_the_registrys_user_may_do_all_that_a_listener_does(user_url: str) -> No
     registry = RedisListenerRegistry.connect(user_url)
     assert registry.look(["wis2/item"]) == [None]
     registry.count({field(DROPPED, "fr", "duplicate"): 1})
+    registry.refuse([Refusal("ca-eccc-msc", "origin/a/wis2/ca-eccc-msc/metadata", 0, "oversize")])
     registry.heartbeat(STATUS)
     registry.close()
 

@@ -273,6 +273,21 @@ async def test_consumers_that_own_nothing_are_forgotten(
     assert b"living" in names()
 
 
+async def test_what_a_closed_queue_hands_over_takes_no_room_twice(
+    open_: Callable[..., Queue],
+    sending: Callable[..., Sender],
+    redis_url: str,
+    raw: redis.Redis,
+) -> None:
+    leaving, staying = new_queue(redis_url, "leaving"), open_(redis_url, "staying")
+    sending(redis_url).send(envelopes(5))
+    await receive(leaving, 3)
+    await leaving.close()
+    assert raw.xlen(KEYS.stream) == 5
+    await staying.delete([message.receipt for message in await receive(staying, 5)])
+    assert raw.xlen(KEYS.stream) == 0
+
+
 async def test_a_closed_queue_leaves_no_consumer_behind(redis_url: str, raw: redis.Redis) -> None:
     queue = new_queue(redis_url, "a")
     await queue.receive(1, wait_s=0)
