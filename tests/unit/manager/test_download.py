@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import email.utils
 import gzip
@@ -598,6 +599,17 @@ async def test_credentials_stay_with_their_host(server: WebServer, open_: Open) 
         sent = ["authorization" in request.headers for request in server.requests]
         assert sent == [True, True]
         assert "authorization" not in other.requests[0].headers
+
+
+async def test_a_redirect_may_name_credentials_of_its_own(server: WebServer, open_: Open) -> None:
+    async with WebServer() as other:
+        other.serve("/end", DATA)
+        location = other.url("/end").replace("http://", "http://v:w@")
+        server.serve("/1", status=302, headers={"Location": location})
+        href = server.url("/1").replace("http://", "http://user:pass@")
+        assert (await get(open_(), href)).data == DATA
+        sent = base64.b64encode(b"v:w").decode()
+        assert other.requests[0].headers["authorization"] == f"Basic {sent}"
 
 
 async def test_passwords_are_in_no_error(open_: Open) -> None:

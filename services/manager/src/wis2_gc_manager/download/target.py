@@ -66,8 +66,6 @@ def follow(target: Target, location: str) -> Target:
     """
     try:
         url = target.url.join(_url(location.strip(" ")))
-        if url.user is not None and url.origin() != target.url.origin():
-            url = url.with_user(None)
     except ValueError:
         raise Refused(Reason.INVALID_URL, "redirect") from None
     result = _target(url)
