@@ -174,6 +174,20 @@ async def test_servers_that_are_none(downloader: Downloader) -> None:
         assert error.reason in (Reason.CONNECT, Reason.PROTOCOL)
 
 
+async def test_a_server_that_wants_to_compress_is_refused(downloader: Downloader) -> None:
+    async with await asyncssh.listen(
+        "127.0.0.1",
+        0,
+        server_factory=Accounts,
+        server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+        sftp_factory=True,
+        compression_algs=["zlib@openssh.com"],
+        config=[],
+    ) as server:
+        error = await failure(downloader, f"sftp://127.0.0.1:{server.get_port()}/a")
+        assert (error.reason, error.detail) == (Reason.PROTOCOL, "KeyExchangeFailed")
+
+
 async def test_a_forbidden_address_is_refused(downloader: Downloader) -> None:
     with socket.create_server(("127.0.0.2", 0)) as listener:
         listener.setblocking(False)

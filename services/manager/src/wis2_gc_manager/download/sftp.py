@@ -87,6 +87,8 @@ class SftpSource:
                 host_based_auth=False,
                 gss_auth=False,
                 gss_kex=False,
+                # asyncssh unfolds a packet without a bound: 256 kB can become 256 MB.
+                compression_algs=["none"],
                 login_timeout=0,  # its error would look like a lost connection; `sooner` bounds it
             )
         except BaseException:
