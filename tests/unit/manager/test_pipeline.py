@@ -557,6 +557,23 @@ class TestFailing:
         assert bench.registry.releases[0]["is_final"]
         assert bench.queue.delayed == []
 
+    @pytest.mark.parametrize(
+        "error",
+        [
+            Refused(Reason.FORBIDDEN_ADDRESS, "resolves to 10.1.2.3"),
+            SourceError(Reason.CONNECT, "Connect call failed ('10.1.2.3', 443)"),
+            SourceError(Reason.DNS, "10.1.2.3: Name or service not known"),
+        ],
+    )
+    async def test_what_our_resolver_knows_is_told_to_nobody(self, error):
+        bench = Workbench(event_interval_s=0.0, retry_delays_s=())
+        bench.downloader.serves(HREF, error)
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        first, given_up = bench.publisher.events
+        assert first[1]["data"]["content"]["description"] == f"d: {error.reason}"
+        assert given_up[1]["data"]["content"]["description"] == f"d: {error.reason}"
+        assert bench.registry.releases == [{"error": error.reason, "is_final": True}]
+
     async def test_a_server_that_says_when_to_come_back_is_obeyed(self, bench):
         bench.downloader.serves(HREF, SourceError(Reason.SERVER_ERROR, retry_after_s=120.0))
         await bench.handle(envelope_of(data_id="d", href=HREF))

@@ -121,6 +121,15 @@ class Refused(SourceError):
     """The address guard refuses the link; no connection was made."""
 
 
+#: Their details name addresses: whoever links to a name of an intranet could read them off.
+_NAMES_ADDRESSES = frozenset({Reason.FORBIDDEN_ADDRESS, Reason.CONNECT, Reason.DNS})
+
+
+def public_text(error: SourceError | Poison) -> str:
+    """Return what everybody may read of an error: on our broker, on the status page."""
+    return str(error.reason) if error.reason in _NAMES_ADDRESSES else str(error)
+
+
 class HostBusy(SourceError):
     """Not tried now; come back in `retry_after_s` seconds.
 

@@ -18,6 +18,7 @@ from wis2_gc_common.errors import (
     Poison,
     Reason,
     SourceError,
+    public_text,
 )
 from wis2_gc_common.ids import object_key
 from wis2_gc_common.logs import get_logger
@@ -330,7 +331,7 @@ class Acquisition:
             self._downloads.events.failure(
                 subject=failure.centre_id,
                 title="Integrity check failed" if is_integrity else "Download failed",
-                description=f"{notification.data_id}: {error}",
+                description=f"{notification.data_id}: {public_text(error)}",
                 channel=notification.topic.text,
                 since_ms=self._item.received.envelope.arrived_ms,
             )
@@ -373,7 +374,7 @@ class Acquisition:
 
     def _note(self, error: SourceError | Poison) -> None:
         self._reasons.append(error.reason)
-        self.last_error = str(error)[:_MAX_ERROR_CHARS]
+        self.last_error = public_text(error)[:_MAX_ERROR_CHARS]
 
     def _wake_up(self, _task: object = None) -> None:
         if self._wake is not None and not self._wake.done():
