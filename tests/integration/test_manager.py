@@ -367,6 +367,21 @@ async def test_sigterm_while_everything_is_away_ends_it_too(tmp_path, own_redis)
         own_redis.start()
 
 
+async def test_stopped_while_it_first_looks_at_its_parts_it_leaves_no_exception_behind(
+    tmp_path, own_redis
+):
+    with new_world(tmp_path, own_redis) as world:
+        # The broker takes the connection and says nothing: the look at it goes on for seconds.
+        os.kill(world.broker.pid, signal.SIGSTOP)
+        manager = world.start()
+        try:
+            await until(lambda: "manager_started" in manager.log.read_text())
+            assert await manager.stop() == 0
+        finally:
+            os.kill(world.broker.pid, signal.SIGCONT)
+        assert "never retrieved" not in manager.log.read_text()
+
+
 async def test_a_failing_item_is_tried_again_given_up_on_record_and_reported(world):
     await world.start().ready()
     async with WebServer() as web:

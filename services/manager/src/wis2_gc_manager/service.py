@@ -191,21 +191,32 @@ class Manager:
         """
         refusals: list[Misconfigured] = []
 
-        async def look(probe: Callable[[], Awaitable[object]]) -> None:
+        async def look(part: Part, probe: Callable[[], Awaitable[object]]) -> None:
             try:
                 await probe()
             except Unavailable as error:
                 self._gate.report(error)
                 if isinstance(error, Misconfigured):
                     refusals.append(error)
+            except Exception:
+                # A bug in one probe: the first item that needs the part will tell.
+                log.exception("probe_failed", part=part)
 
-        looking = [asyncio.create_task(look(probe)) for probe in self._probes.values()]
-        stopping = asyncio.create_task(self._stopping.wait())
-        all_looked = asyncio.create_task(asyncio.wait(looking))
-        both: set[asyncio.Task[Any]] = {all_looked, stopping}
+        async def look_at_all() -> None:
+            # A group, and no gather(): one that is cancelled keeps the cancellation as an
+            # exception, and complains when it is thrown away.
+            async with asyncio.TaskGroup() as group:
+                for part, probe in self._probes.items():
+                    group.create_task(look(part, probe))
+
+        looking = asyncio.create_task(look_at_all())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        both: set[asyncio.Future[Any]] = {looking, stopping}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        for task in (stopping, all_looked, *looking):
-            task.cancel()
+        stopping.cancel()
+        if not looking.done():
+            looking.cancel()
+            await asyncio.wait({looking})
         return refusals[0] if refusals else None
 
     async def _stop(
