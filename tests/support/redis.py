@@ -149,19 +149,35 @@ def require_redis() -> None:
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One server for the whole run; not to be killed by those who share it."""
+    """One server for the whole run; not to be killed by those who share it.
+
+    It is a cluster of one node, which refuses what cluster mode forbids: a command, a script or a
+    transaction whose keys are of more than one slot.
+    """
     require_redis()
-    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(_free_port()))
+    server = RedisServer(tmp_path_factory.mktemp("redis"), options=options).start()
+    _ask(server, b"CLUSTER ADDSLOTSRANGE 0 16383\r\n")
+    deadline = time.monotonic() + _START_DEADLINE_S
+    while b"cluster_state:ok" not in _ask(server, b"CLUSTER INFO\r\n", is_ok=False):
+        assert time.monotonic() < deadline, "the cluster of one node does not come up"
+        time.sleep(_POLL_S)
     yield server
     server.stop()
+
+
+def _ask(server: RedisServer, command: bytes, *, is_ok: bool = True) -> bytes:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(command)
+        answer = connection.recv(4096)
+    assert not is_ok or answer.startswith(b"+OK"), answer
+    return answer
 
 
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
     """The URL of the shared server, emptied for this test."""
-    with socket.create_connection(("127.0.0.1", redis_server.port), timeout=5) as connection:
-        connection.sendall(b"FLUSHALL\r\n")
-        assert connection.recv(64).startswith(b"+OK")
+    _ask(redis_server, b"FLUSHALL\r\n")
     return redis_server.url
 
 
