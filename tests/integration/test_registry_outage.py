@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-import trustme
 
-from tests.support.redis import RedisServer, require_redis
 from wis2_gc_common.decision import Decision
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.registry.base import Claimed, Commit, Failure, Lease, Notice, ProcessStatus
 from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.support.redis import RedisServer
 
 pytest_plugins = ("tests.support.redis",)
 
@@ -226,103 +225,3 @@ async def test_a_cancelled_claim_harms_no_other(clients):
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(answers[1], asyncio.CancelledError)
     assert [answers[n].lease.notice for n in (0, 2)] == [notices[0], notices[2]]
-
-
-@pytest.fixture
-def locked_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    require_redis()
-    server = RedisServer(tmp_path / "locked").start()
-    with redis.Redis.from_url(server.url) as admin:
-        admin.config_set("requirepass", "s3cret-right")
-    yield server
-    server.stop()
-
-
-async def test_a_wrong_password_is_an_outage_whose_text_does_not_show_it(locked_redis):
-    place = f"127.0.0.1:{locked_redis.port}"
-    registry = RedisRegistry.connect(
-        f"redis://:s3cret-wrong@{place}", retention_hours=24, lease_s=30
-    )
-    listener = RedisListenerRegistry.connect(f"redis://:s3cret-wrong@{place}")
-    with pytest.raises(Unavailable) as refused:
-        await registry.ping()
-    assert "s3cret" not in str(refused.value)
-    with pytest.raises(Unavailable) as refused:
-        await asyncio.to_thread(listener.look, ["a"])
-    assert "s3cret" not in str(refused.value)
-    listener.close()
-    await registry.close()
-    registry = RedisRegistry.connect(
-        f"redis://:s3cret-right@{place}", retention_hours=24, lease_s=30
-    )
-    await registry.ping()
-    await registry.close()
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def tls_redis(tmp_path: Path, authority: trustme.CA) -> Iterator[tuple[int, Path]]:
-    """A server with TLS for the name `localhost`; (port, file of the certificate authority)."""
-    require_redis()
-    certificate = authority.issue_cert("localhost")
-    directory = tmp_path / "tls"  # all a server in a container sees
-    directory.mkdir()
-    ca_file, cert_file, key_file = (directory / f"{name}.pem" for name in ("ca", "cert", "key"))
-    authority.cert_pem.write_to_path(str(ca_file))
-    certificate.cert_chain_pems[0].write_to_path(str(cert_file))
-    certificate.private_key_pem.write_to_path(str(key_file))
-    server = RedisServer(directory).start()
-    with redis.Redis.from_url(server.url) as admin:
-        # `tls-port` can only be given at the start or by CONFIG SET; the system picks no port
-        # for it, so the plain port is handed over.
-        admin.config_set(
-            "tls-cert-file",
-            str(cert_file),
-            "tls-key-file",
-            str(key_file),
-            "tls-ca-cert-file",
-            str(ca_file),
-            "tls-auth-clients",
-            "no",
-        )
-        admin.config_set("port", 0, "tls-port", server.port)
-    yield server.port, ca_file
-    server.stop()
-
-
-async def _ping(url: str) -> None:
-    registry = RedisRegistry.connect(url, retention_hours=24, lease_s=30)
-    listener = RedisListenerRegistry.connect(url)
-    try:
-        await registry.ping()
-        assert await asyncio.to_thread(listener.look, ["a"]) == [None]
-    finally:
-        await registry.close()
-        listener.close()
-
-
-async def _listener_look(url: str) -> None:
-    listener = RedisListenerRegistry.connect(url)
-    try:
-        await asyncio.to_thread(listener.look, ["a"])
-    finally:
-        listener.close()
-
-
-async def test_tls_verifies_the_certificate_and_the_host_name_whatever_the_url_says(tls_redis):
-    port, ca_file = tls_redis
-    await _ping(f"rediss://localhost:{port}/0?ssl_ca_certs={ca_file}")
-    for url in (
-        f"rediss://localhost:{port}/0",
-        f"rediss://localhost:{port}/0?ssl_cert_reqs=none&ssl_check_hostname=false",
-        f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={ca_file}",
-        f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={ca_file}&ssl_check_hostname=false",
-    ):
-        with pytest.raises(Unavailable, match="certificate"):
-            await _ping(url)
-        with pytest.raises(Unavailable, match="certificate"):
-            await _listener_look(url)

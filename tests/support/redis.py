@@ -29,24 +29,32 @@ _POLL_S = 0.01
 
 
 class RedisServer:
-    """One redis-server on 127.0.0.1, its data in `directory`.
+    """One redis-server on 127.0.0.1 (`host`), its data in `directory`.
 
     `appendfsync no` writes every change to the kernel before it answers: all that a `kill -9` of
     the process can test, without the price of a disk flush.
     """
 
-    def __init__(self, directory: Path, *, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        options: Sequence[str] = (),
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
         self.directory = directory
         self.options = tuple(options)
         """Further command line options, as in `("--maxmemory", "2mb")`."""
-        self.port = 0
-        """Picked by the system at the first start; kept over restarts."""
+        self.host = host
+        self.port = port
+        """Unless given, picked by the system at the first start; kept over restarts."""
         self._process: parts.ServerProcess | None = None
 
     @property
     def url(self) -> str:
         """`redis://127.0.0.1:port/0`."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.host}:{self.port}/0"
 
     @property
     def pid(self) -> int:
@@ -91,7 +99,7 @@ class RedisServer:
 
     def _launch(self, port: int) -> parts.ServerProcess:
         self.directory.mkdir(parents=True, exist_ok=True)
-        arguments = ["redis-server", "--bind", "127.0.0.1", "--port", str(port)]
+        arguments = ["redis-server", "--bind", self.host, "--port", str(port)]
         arguments += ["--dir", str(self.directory), "--logfile", "redis.log", "--save", ""]
         arguments += ["--appendonly", "yes", "--appendfsync", "no"]
         log = self.directory / "output.log"
@@ -102,7 +110,7 @@ class RedisServer:
         deadline = time.monotonic() + _START_DEADLINE_S
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                with socket.create_connection((self.host, port), timeout=1) as connection:
                     connection.sendall(b"PING\r\nINFO server\r\nQUIT\r\n")
                     answer = b"".join(iter(lambda: connection.recv(4096), b""))
                 # -LOADING while it reads its append-only file; another pid when the port was

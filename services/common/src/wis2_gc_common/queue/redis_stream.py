@@ -27,9 +27,10 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
 
+from wis2_gc_common import redis_client
 from wis2_gc_common.errors import Poison, Reason, Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.queue import scripts
@@ -79,7 +80,7 @@ def _outages_translated() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise Unavailable("queue", f"{type(error).__name__}: {error}"[:200]) from error
+        raise redis_client.unavailable("queue", error) from error
 
 
 def _options(*, longest_wait_s: float = 0.0) -> dict[str, Any]:
@@ -94,16 +95,24 @@ def _options(*, longest_wait_s: float = 0.0) -> dict[str, Any]:
 
 def _sync_client(redis_url: str) -> redis.Redis:
     retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
-    return redis.Redis.from_url(redis_url, retry=retry, **_options())
+    client = redis.Redis.from_url(redis_url, retry=retry, **_options())
+    redis_client.verify_certificates(client.connection_pool)
+    return client
 
 
 def _run(client: redis.Redis, script: Script, keys: Sequence[str], *args: object) -> Any:
     execute: Callable[..., Any] = client.execute_command
     with _outages_translated():
         try:
-            return execute("EVALSHA", script.sha, len(keys), *keys, *args)
-        except NoScriptError:  # Redis is new, or was restarted
-            return execute("EVAL", script.source, len(keys), *keys, *args)
+            try:
+                return execute("EVALSHA", script.sha, len(keys), *keys, *args)
+            except NoScriptError:  # Redis is new, or was restarted
+                return execute("EVAL", script.source, len(keys), *keys, *args)
+        except ReadOnlyError:
+            # A failover made a replica of the server behind this connection; a new one goes where
+            # the name points now.
+            client.connection_pool.disconnect()
+            raise
 
 
 class RedisStreamSender:
@@ -183,9 +192,10 @@ class RedisStreamQueue:
             single_connection_client=True,
             **_options(longest_wait_s=MAX_BLOCK_S),
         )
+        for client in (self._commands, self._receiver):
+            redis_client.verify_certificates(client.connection_pool)
         # The reply as it comes, the same shape in every version of the library.
         self._receiver.set_response_callback("XREADGROUP", cast("Any", _unchanged))
-        self._execute: Callable[..., Awaitable[Any]] = self._receiver.execute_command
         self._receiver_id: int | None = None
         self._receiving = asyncio.Lock()
         self._fetching: asyncio.Task[list[Received]] | None = None
@@ -334,7 +344,7 @@ class RedisStreamQueue:
         """Return messages that Redis says are ours and that we do not know of."""
         with _outages_translated():
             try:
-                self._receiver_id = await self._execute("CLIENT ID")
+                self._receiver_id = await _execute(self._receiver, "CLIENT ID")
             except ResponseError:
                 # Not allowed to ask: then closing waits for the end of a wait, MAX_BLOCK_S.
                 self._receiver_id = None
@@ -388,7 +398,8 @@ class RedisStreamQueue:
         """Wait for new messages on the receiver's connection."""
         try:
             with _outages_translated():
-                reply = await self._execute(
+                reply = await _execute(
+                    self._receiver,
                     "XREADGROUP",
                     *("GROUP", GROUP, self._consumer),
                     *("COUNT", max_messages),
@@ -437,21 +448,31 @@ class RedisStreamQueue:
                 await self.put_back(message, delay_s=0, attempts=message.envelope.attempts)
 
     async def _unblock(self) -> None:
-        execute: Callable[..., Awaitable[Any]] = self._commands.execute_command
         if self._receiver_id is not None:
             with _outages_translated(), contextlib.suppress(ResponseError):
-                await execute("CLIENT UNBLOCK", self._receiver_id)
+                await _execute(self._commands, "CLIENT UNBLOCK", self._receiver_id)
 
 
 async def _run_async(
     client: redis.asyncio.Redis, script: Script, keys: Sequence[str], *args: object
 ) -> Any:
-    execute: Callable[..., Awaitable[Any]] = client.execute_command
     with _outages_translated():
         try:
-            return await execute("EVALSHA", script.sha, len(keys), *keys, *args)
+            return await _execute(client, "EVALSHA", script.sha, len(keys), *keys, *args)
         except NoScriptError:
-            return await execute("EVAL", script.source, len(keys), *keys, *args)
+            return await _execute(client, "EVAL", script.source, len(keys), *keys, *args)
+
+
+async def _execute(client: redis.asyncio.Redis, *command: object) -> Any:
+    execute: Callable[..., Awaitable[Any]] = client.execute_command
+    try:
+        return await execute(*command)
+    except ReadOnlyError:
+        # As in `_run`. The receiver's only connection is always one in use; the others' users
+        # find out for themselves.
+        with contextlib.suppress(RedisError, OSError):
+            await client.connection_pool.disconnect(inuse_connections=client.connection is not None)
+        raise
 
 
 def _id_of(receipt: str) -> str:

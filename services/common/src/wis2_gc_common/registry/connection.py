@@ -15,7 +15,7 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common import redis_client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
     from redis.connection import ConnectionInterface
 
+    from wis2_gc_common.errors import Unavailable
     from wis2_gc_common.registry.scripts import Script
 
 Command = tuple[str | bytes | int, ...]
@@ -31,13 +32,11 @@ CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 5.0
 _HEALTH_CHECK_S = 15
 _MAX_CONNECTIONS = 8
-_MAX_DETAIL_CHARS = 200
 
 
 def unavailable(error: BaseException) -> Unavailable:
-    """Return what a redis-py error is to us. Its text names host and port, never a password."""
-    text = str(error) or "no answer in time"
-    return Unavailable("registry", f"{type(error).__name__}: {text}"[:_MAX_DETAIL_CHARS])
+    """Return what an error of redis-py is to the registry's users."""
+    return redis_client.unavailable("registry", error)
 
 
 class Connections:
@@ -66,7 +65,7 @@ class Connections:
         self._answer_timeout_s = answer_timeout_s
         self._idle: list[AbstractConnection] = []
         self._slots = asyncio.Semaphore(_MAX_CONNECTIONS)
-        _verify(self._factory.connection_kwargs, is_tls=url.startswith("rediss"))
+        redis_client.verify_certificates(self._factory)
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send `commands` in one write and return their answers, as bytes, in order.
@@ -150,7 +149,7 @@ class SyncConnection:
             health_check_interval=_HEALTH_CHECK_S,
             driver_info=None,
         )
-        _verify(pool.connection_kwargs, is_tls=url.startswith("rediss"))
+        redis_client.verify_certificates(pool)
         self._connection: ConnectionInterface = pool.make_connection()
         self._is_used = False
 
@@ -197,12 +196,6 @@ class SyncConnection:
         self._is_used = False
         with contextlib.suppress(RedisError, OSError):
             self._connection.disconnect()  # type: ignore[no-untyped-call]
-
-
-def _verify(connection_arguments: dict[str, Any], *, is_tls: bool) -> None:
-    """Verify certificates, whatever the URL says; it may name a certificate authority."""
-    if is_tls:
-        connection_arguments.update(ssl_cert_reqs="required", ssl_check_hostname=True)
 
 
 async def _drop(connection: AbstractConnection) -> None:

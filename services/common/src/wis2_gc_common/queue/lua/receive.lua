@@ -41,7 +41,7 @@ local function in_group(...)
     reply = redis.pcall(...)
   end
   if type(reply) == 'table' and reply.err then
-    error(reply.err)
+    error(reply)
   end
   return reply
 end
