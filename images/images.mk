@@ -11,9 +11,9 @@ lock-images: setup ## Look up the digests of the base images, where a registry c
 test-images: setup ## Build the images and run the cache from them; skips where no engine can run, unless REQUIRED=1
 	@$(PY) -m images.engine $(if $(REQUIRED),,--try-out) -- $(PY) -m pytest tests/deployment/test_images*.py
 
-test-in-containers: setup ## Integration and conformance tests, Redis and mosquitto in containers
+test-in-containers: setup-sqs ## Integration and conformance tests, their servers in containers
 	@$(PY) -m images.engine $(if $(REQUIRED),,--try-out) -- $(PY) -m images.parts \
-	  $(PY) -m pytest $(if $(filter file,$(origin T)),tests/integration tests/conformance,$(T))
+	  $(MAKE) $(if $(filter file,$(origin T)),test-integration test-conformance,tests)
 
 clean-images: ## Remove the engine's files that `make test-images` keeps (.tools/images)
 	@rm -rf .tools/images

@@ -1,30 +1,37 @@
 """Runs tests against servers in containers: `python -m images.engine -- python -m images.parts …`.
 
-Where the official images of Redis and mosquitto cannot be pulled, one image with Debian's packages
-of both stands in for them, on the base that BASE names.
+Where the official images cannot be pulled, one image stands in for them, on the base that BASE
+names: Debian's packages of Redis, mosquitto and Node.js, and the rclone of our own tests.
 """
 
 # ruff: noqa: S603 - the command given, and docker
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from images.docker import DockerError, docker, has_image
-from tests.support.parts import images
+from local.parts.s3_server import PROGRAM as RCLONE
+from tests.support.parts import images, variable
 
-_OWN = "wis2-gc-test-parts:bookworm"
+_OWN = "wis2-gc-test-parts:bookworm-2"
 _DOCKERFILE = """\
 FROM {base}
-RUN apt-get update -qq && apt-get install -qq --no-install-recommends redis-server mosquitto
+RUN apt-get update -qq \
+ && apt-get install -qq --no-install-recommends redis-server mosquitto nodejs
+COPY rclone /usr/local/bin/rclone
 """
 
 
 def environment() -> dict[str, str]:
     """Return what the tests are to be told. Raises DockerError."""
+    wanted = images()
     try:
-        for image in images():
+        for image in dict.fromkeys(wanted.values()):
             if not has_image(image):
                 docker("pull", "--quiet", image)
     except DockerError as error:
@@ -33,10 +40,17 @@ def environment() -> dict[str, str]:
         return {"PARTS": "containers"}
     if not has_image(_OWN):
         sys.stderr.write(f"images: making {_OWN} instead\n")
-        network = ["--network", os.environ["NETWORK"]] if os.environ.get("NETWORK") else []
-        dockerfile = _DOCKERFILE.format(base=os.environ["BASE"])
-        docker("build", *network, "--tag", _OWN, "-", data=dockerfile.encode())
-    return {"PARTS": "containers", "PARTS_REDIS_IMAGE": _OWN, "PARTS_MOSQUITTO_IMAGE": _OWN}
+        _make_own()
+    return {"PARTS": "containers", **{variable(name): _OWN for name in wanted}}
+
+
+def _make_own() -> None:
+    network = ["--network", os.environ["NETWORK"]] if os.environ.get("NETWORK") else []
+    with tempfile.TemporaryDirectory(prefix="wis2-gc-") as directory:
+        context = Path(directory)
+        shutil.copy(RCLONE, context / "rclone")
+        (context / "Dockerfile").write_text(_DOCKERFILE.format(base=os.environ["BASE"]))
+        docker("build", *network, "--tag", _OWN, str(context))
 
 
 if __name__ == "__main__":

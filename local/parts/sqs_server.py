@@ -28,8 +28,9 @@ CREDENTIALS: Mapping[str, str] = {
 }
 
 _ROOT = Path(__file__).resolve().parents[2]
-_PROGRAM = _ROOT / "local" / "sqs" / "server.js"
-_MODULES = _ROOT / ".tools" / "sqs" / "node_modules"
+#: What node runs, and what that needs.
+PROGRAM = _ROOT / "local" / "sqs" / "server.js"
+MODULES = _ROOT / ".tools" / "sqs" / "node_modules"
 _ACCOUNT = "123456789012"
 _PROBE_TIMEOUT_S = 2
 _OK = 200
@@ -90,9 +91,9 @@ class SqsServer(Part):
         return f"http://{self.host}:{self.port}/{_ACCOUNT}/{queue}"
 
     def _configure(self) -> list[str]:
-        if not _MODULES.is_dir():
+        if not MODULES.is_dir():
             raise StartFailed("local-aws-sqs is not installed; run local/bootstrap.sh sqs")
-        return ["node", str(_PROGRAM), str(_MODULES), str(self.port), QUEUE, DEAD_LETTER_QUEUE]
+        return ["node", str(PROGRAM), str(MODULES), str(self.port), QUEUE, DEAD_LETTER_QUEUE]
 
     def _answers(self) -> bool:
         try:

@@ -16,7 +16,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from local.parts.sqs_server import SqsServer
+from tests.support import parts
 from tests.support.sqs_server import make_queues, set_credentials, start_or_skip
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender
@@ -26,6 +26,7 @@ from wis2_gc_common.settings import QueueUrl
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from local.parts.sqs_server import SqsServer
     from tests.support.sqs_server import Queues
     from wis2_gc_common.queue.base import DeadLetters, Queue, Received, Sender
 
@@ -141,7 +142,7 @@ async def test_looking_at_dead_letters_hides_them_from_nobody_afterwards(sqs: Qu
 def own_sqs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqsServer]:
     """A server of this test alone, to be paused and stopped."""
     set_credentials(monkeypatch)
-    server = start_or_skip(SqsServer(tmp_path / "sqs"))
+    server = start_or_skip(parts.sqs_server(tmp_path / "sqs"))
     yield server
     if server.is_running:
         os.kill(server.pid, signal.SIGCONT)

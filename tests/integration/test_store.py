@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from local.parts.s3_server import S3Server
+from tests.support import parts
 from tests.support.world import wait_until
 from wis2_gc_common.settings import StoreUrl
 from wis2_gc_common.store import open_store
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from local.parts.s3_server import S3Server
     from wis2_gc_common.store.base import ObjectStore
 
 KEY = "2026-08-01/05/de-dwd/data/core/weather/0123456789ab/A_SNDE01.bufr"
@@ -90,7 +91,7 @@ class S3Adapter:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     keys = ("AKIATESTTESTTESTTEST", "secret-of-the-tests/with+signs==")
-    with S3Server(tmp_path_factory.mktemp("s3"), keys=keys) as server:
+    with parts.s3_server(tmp_path_factory.mktemp("s3"), keys=keys) as server:
         yield server
 
 

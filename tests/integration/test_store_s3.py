@@ -17,7 +17,7 @@ import pytest
 import trustme
 from moto.server import ThreadedMotoServer
 
-from local.parts.s3_server import S3Server
+from tests.support import parts
 from tests.support.scripted_s3 import (
     BUCKET,
     ScriptedS3,
@@ -372,7 +372,7 @@ async def test_many_large_objects_at_once_share_a_bounded_memory_and_all_arrive(
 
 
 async def test_a_200_mb_object_takes_the_memory_of_a_few_parts(tmp_path: Path) -> None:
-    with S3Server(tmp_path) as rclone:
+    with parts.s3_server(tmp_path) as rclone:
         place = Place(rclone.bucket, "", "us-east-1", rclone.url, f"/{rclone.bucket}", "AWS_X")
         chain = CredentialChain(new_session)
         store = S3Store(
@@ -476,7 +476,7 @@ async def test_a_server_that_is_not_there_is_an_outage_and_may_come_back() -> No
 
 
 async def test_a_server_killed_in_the_middle_of_an_upload_is_an_outage(tmp_path: Path) -> None:
-    rclone = S3Server(tmp_path)
+    rclone = parts.s3_server(tmp_path)
     rclone.start()
     place = Place(rclone.bucket, "", "us-east-1", rclone.url, f"/{rclone.bucket}", "AWS_X")
     chain = CredentialChain(new_session)

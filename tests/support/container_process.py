@@ -31,22 +31,30 @@ testcontainers_config.ryuk_disabled = not has_image(testcontainers_config.ryuk_i
 _RUN = ["sh", "-c", 'exec "$@" >>"$LOG" 2>&1', "sh"]
 
 
-def _container(image: str, directory: Path, **options: Any) -> DockerContainer:
-    return (
-        DockerContainer(image)
-        .with_volume_mapping(str(directory), str(directory), "rw")
-        .with_kwargs(
-            network_mode="host", pid_mode="host", user=f"{os.getuid()}:{os.getgid()}",
-            working_dir=str(directory), **options,
-        )
+def _container(
+    image: str, directory: Path, further: Sequence[Path] = (), **options: Any
+) -> DockerContainer:
+    container = DockerContainer(image)
+    for path in (directory, *further):
+        container.with_volume_mapping(str(path), str(path), "rw")
+    return container.with_kwargs(
+        network_mode="host", pid_mode="host", user=f"{os.getuid()}:{os.getgid()}",
+        working_dir=str(directory), **options,
     )  # fmt: skip
 
 
 class ContainerProcess:
     """Started when it is made; its container is gone when it has been waited for."""
 
-    def __init__(self, image: str, command: Sequence[str], directory: Path, log_file: Path) -> None:
-        container = _container(image, directory, entrypoint=[*_RUN, *command])
+    def __init__(
+        self,
+        image: str,
+        command: Sequence[str],
+        directory: Path,
+        log_file: Path,
+        further: Sequence[Path] = (),
+    ) -> None:
+        container = _container(image, directory, further, entrypoint=[*_RUN, *command])
         container.with_env("LOG", str(log_file.absolute()))
         self._container = container.start()
         wrapped = container.get_wrapped_container()

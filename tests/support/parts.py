@@ -1,11 +1,12 @@
-"""Where the tests' Redis and MQTT brokers run: as native processes, or in containers.
+"""Where the tests' Redis, MQTT brokers, SQS and S3 run: as native processes, or in containers.
 
 `PARTS=native` or `PARTS=containers` says which. Without it: containers where a Docker engine
 answers and holds the images, else native. The same tests, the same classes; only what a server's
-process is differs. nginx, SQS and S3 are always native.
+process is differs. nginx is always native.
 
-`PARTS_REDIS_IMAGE`, `PARTS_MOSQUITTO_IMAGE`: other images than the official ones; each needs its
-server, `sh` and (mosquitto) `mosquitto_passwd` on the PATH.
+`PARTS_REDIS_IMAGE`, `PARTS_MOSQUITTO_IMAGE`, `PARTS_SQS_IMAGE`, `PARTS_S3_IMAGE`: other images than
+the official ones; each needs `sh` and its program on the PATH: redis-server, mosquitto and
+mosquitto_passwd, node (what it runs is mounted), rclone.
 """
 
 from __future__ import annotations
@@ -15,19 +16,28 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from images.docker import DockerError, engine_version, has_image
 from local.parts.mosquitto import CacheBroker, GlobalBroker, Mosquitto
 from local.parts.part import Part
 from local.parts.redis_server import RedisServer
+from local.parts.s3_server import S3Server
+from local.parts.sqs_server import MODULES, PROGRAM, SqsServer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
-REDIS_IMAGE = "redis:7.2"
-MOSQUITTO_IMAGE = "eclipse-mosquitto:2.0"
+#: Image by program.
+OFFICIAL: Mapping[str, str] = {
+    "redis": "redis:7.2",
+    "mosquitto": "eclipse-mosquitto:2.0",
+    "sqs": "node:22-bookworm-slim",
+    "s3": "rclone/rclone:1.75",
+}
+_SHOWN = {"redis": "Redis", "mosquitto": "mosquitto", "sqs": "SQS", "s3": "S3"}
+_ALL = f"{', '.join(list(_SHOWN.values())[:-1])} and {list(_SHOWN.values())[-1]}"
 
 
 class ServerProcess(Protocol):
@@ -55,16 +65,19 @@ class Choice:
 
     def __str__(self) -> str:
         if self.in_containers:
-            return f"Redis and mosquitto in containers of {' and '.join(images())} ({self.why})"
-        return f"Redis and mosquitto as native processes ({self.why})"
+            named = ", ".join(dict.fromkeys(images().values()))
+            return f"{_ALL} in containers of {named} ({self.why})"
+        return f"{_ALL} as native processes ({self.why})"
 
 
-def images() -> tuple[str, str]:
-    """Return the images of Redis and mosquitto."""
-    return (
-        os.environ.get("PARTS_REDIS_IMAGE") or REDIS_IMAGE,
-        os.environ.get("PARTS_MOSQUITTO_IMAGE") or MOSQUITTO_IMAGE,
-    )
+def images() -> dict[str, str]:
+    """Return the image of each server."""
+    return {name: os.environ.get(variable(name)) or image for name, image in OFFICIAL.items()}
+
+
+def variable(name: str) -> str:
+    """Return the environment variable that names another image for a server."""
+    return f"PARTS_{name.upper()}_IMAGE"
 
 
 @cache
@@ -90,8 +103,8 @@ def _lacking() -> str:
         engine_version()
     except DockerError as error:
         return f"no Docker engine answers: {str(error).splitlines()[0]}"
-    absent = [image for image in images() if not has_image(image)]
-    return f"the engine does not hold {' and '.join(absent)}" if absent else ""
+    absent = [image for image in dict.fromkeys(images().values()) if not has_image(image)]
+    return f"the engine does not hold {', '.join(absent)}" if absent else ""
 
 
 def is_at_hand(program: str) -> bool:
@@ -102,12 +115,19 @@ def is_at_hand(program: str) -> bool:
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
 
 
-def launch(command: Sequence[str], directory: Path, log_file: Path) -> ServerProcess:
-    """Run a server. `directory`: all the files it needs; `log_file`, in it: what it prints."""
+def launch(
+    command: Sequence[str], directory: Path, log_file: Path, *, further: Sequence[Path] = ()
+) -> ServerProcess:
+    """Run a server.
+
+    `directory`: the files it needs, and `further` ones; `log_file`, in the first: what it prints.
+    """
     if choice().in_containers:
         from tests.support.container_process import ContainerProcess
 
-        return ContainerProcess(_image(command[0]), command, directory, log_file)
+        # Our own rclone is one of Python's packages; an image's is on its PATH.
+        inside = [Path(command[0]).name, *command[1:]]
+        return ContainerProcess(_image(inside[0]), inside, directory, log_file, further)
     program = shutil.which(command[0], path=_PATH)
     if program is None:
         raise RuntimeError(f"{command[0]} is not installed")
@@ -129,18 +149,22 @@ def run(command: Sequence[str], directory: Path) -> None:
 
 
 def _image(program: str) -> str:
-    redis, mosquitto = images()
-    return redis if program.startswith("redis") else mosquitto
+    name = program.partition("-")[0].partition("_")[0]
+    return images()[{"node": "sqs", "rclone": "s3"}.get(name, name)]
 
 
 class _InContainer(Part):
     """A part of `make run` whose process is in a container."""
 
+    def _further(self) -> Sequence[Path]:
+        """Return what the server needs besides its directory."""
+        return ()
+
     def launch(self) -> None:
         self.kill()
         self.directory.mkdir(parents=True, exist_ok=True)
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        process = launch(self._configure(), self.directory, self.log_file)
+        process = launch(self._configure(), self.directory, self.log_file, further=self._further())
         self._process = process  # type: ignore[assignment]
 
 
@@ -148,11 +172,21 @@ class _MosquittoInContainer(_InContainer, Mosquitto):
     def _plugin_path(self) -> Path:
         from tests.support.container_process import find
 
-        return find(images()[1], super()._plugin_path().name)
+        return find(images()["mosquitto"], super()._plugin_path().name)
 
 
 class _RedisServerInContainer(_InContainer, RedisServer):
     pass
+
+
+class _SqsServerInContainer(_InContainer, SqsServer):
+    def _further(self) -> Sequence[Path]:
+        return (PROGRAM.parent, MODULES.parent)
+
+
+class _S3ServerInContainer(_InContainer, S3Server):
+    def _further(self) -> Sequence[Path]:
+        return (self.root,)
 
 
 class _GlobalBrokerInContainer(_MosquittoInContainer, GlobalBroker):
@@ -166,6 +200,19 @@ class _CacheBrokerInContainer(_MosquittoInContainer, CacheBroker):
 def redis_server(directory: Path) -> RedisServer:
     """Return a Redis that is not started."""
     return (_RedisServerInContainer if choice().in_containers else RedisServer)(directory)
+
+
+def sqs_server(directory: Path) -> SqsServer:
+    """Return an SQS that is not started."""
+    return (_SqsServerInContainer if choice().in_containers else SqsServer)(directory)
+
+
+def s3_server(
+    directory: Path, *, root: Path | None = None, keys: tuple[str, str] | None = None
+) -> S3Server:
+    """Return an S3 that is not started."""
+    kind = _S3ServerInContainer if choice().in_containers else S3Server
+    return kind(directory, root=root, keys=keys)
 
 
 def global_broker(directory: Path) -> GlobalBroker:

@@ -1,7 +1,7 @@
 """A private SQS stand-in per test run, with new queues for each test.
 
 Use it with `pytest_plugins = ("tests.support.sqs_server",)` in a test module (fixture `sqs`), or
-make a `local.parts.sqs_server.SqsServer` of one's own where it is to be stopped. It is faithful in
+make one of one's own (`parts.sqs_server`) where it is to be stopped. It is faithful in
 what it stores, not in every fine print: the tests with moto look at that.
 
 PYTEST_DONT_REWRITE: pytest warns when a plugin was imported before by another test module.
@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local.parts.part import StartFailed
-from local.parts.sqs_server import CREDENTIALS, SqsServer
+from local.parts.sqs_server import CREDENTIALS
+from tests.support import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from local.parts.sqs_server import SqsServer
 
 
 def start_or_skip(server: SqsServer) -> SqsServer:
@@ -49,7 +52,7 @@ def set_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def sqs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqsServer]:
     """One server for the whole run; not to be stopped by those who share it."""
-    server = start_or_skip(SqsServer(tmp_path_factory.mktemp("sqs")))
+    server = start_or_skip(parts.sqs_server(tmp_path_factory.mktemp("sqs")))
     yield server
     server.stop()
 

@@ -30,8 +30,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from local import s3_lifecycle
 from local.parts.nginx import Nginx
-from local.parts.s3_server import S3Server
-from local.parts.sqs_server import SqsServer
 from tests.support import parts
 from tests.support.sqs_server import start_or_skip
 from tests.support.wnm import encoded, inline, unique_data_id, wnm
@@ -238,7 +236,7 @@ class World:
         """Return the settings of the queue that the environment's QUEUE names."""
         kind = os.environ.get("QUEUE") or "redis-stream"
         if kind == "sqs":
-            self.sqs = start_or_skip(SqsServer(self.directory / "sqs"))
+            self.sqs = start_or_skip(parts.sqs_server(self.directory / "sqs"))
             stack.callback(self.sqs.stop)
             return self.sqs.environment
         assert kind == "redis-stream", f"QUEUE is {kind}, and neither sqs nor redis-stream"
@@ -251,7 +249,7 @@ class World:
         """Return the settings of the store that the environment's STORE names; make nginx."""
         kind = os.environ.get("STORE") or "file"
         if kind == "s3":
-            self.s3 = S3Server(self.directory / "s3", root=self.store.parent / "buckets")
+            self.s3 = parts.s3_server(self.directory / "s3", root=self.store.parent / "buckets")
             self.s3.start()
             stack.callback(self.s3.stop)
             self.store = self.s3.objects

@@ -39,27 +39,30 @@ def test_without_an_engine_the_servers_are_native_and_the_line_says_why(choose) 
     choice = choose("")
     assert not choice.in_containers
     assert str(choice) == (
-        "Redis and mosquitto as native processes "
+        "Redis, mosquitto, SQS and S3 as native processes "
         "(no Docker engine answers: docker is not installed)"
     )
 
 
 def test_with_engine_and_images_they_are_in_containers(choose) -> None:
-    choice = choose("", engine=ENGINE, held=parts.images())
+    choice = choose("", engine=ENGINE, held=(*parts.images().values(),))
     assert choice.in_containers
-    assert all(image in str(choice) for image in parts.images())
+    assert all(image in str(choice) for image in parts.images().values())
 
 
-def test_one_absent_image_is_named_and_keeps_them_native(choose) -> None:
-    redis, mosquitto = parts.images()
-    choice = choose("", engine=ENGINE, held=(redis,))
+@pytest.mark.parametrize("absent", parts.OFFICIAL)
+def test_one_absent_image_is_named_and_keeps_them_native(choose, absent: str) -> None:
+    images = parts.images()
+    lacking = images.pop(absent)
+    choice = choose("", engine=ENGINE, held=(*images.values(),))
     assert not choice.in_containers
-    assert mosquitto in str(choice)
-    assert redis not in str(choice)
+    assert lacking in str(choice)
+    assert not [image for image in images.values() if image in str(choice)]
 
 
 def test_native_is_native_whatever_is_at_hand(choose) -> None:
-    assert not choose("native", engine=ENGINE, held=parts.images()).in_containers
+    held = (*parts.images().values(),)
+    assert not choose("native", engine=ENGINE, held=held).in_containers
 
 
 @pytest.mark.parametrize("engine", ["", ENGINE])
@@ -74,7 +77,17 @@ def test_a_misspelt_choice_is_an_error(choose) -> None:
 
 
 def test_other_images_can_be_named(choose, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("sqs", "s3"):
+        monkeypatch.setenv(parts.variable(name), "registry.example/two-of-them")
     monkeypatch.setenv("PARTS_REDIS_IMAGE", "valkey:8")
     monkeypatch.setenv("PARTS_MOSQUITTO_IMAGE", "")
-    assert parts.images() == ("valkey:8", parts.MOSQUITTO_IMAGE)
-    assert choose("", engine=ENGINE, held=parts.images()).in_containers
+    images = parts.images()
+    assert images == {
+        "redis": "valkey:8",
+        "mosquitto": parts.OFFICIAL["mosquitto"],
+        "sqs": "registry.example/two-of-them",
+        "s3": "registry.example/two-of-them",
+    }
+    choice = choose("", engine=ENGINE, held=(*images.values(),))
+    assert choice.in_containers
+    assert str(choice).count("two-of-them") == 1

@@ -31,6 +31,6 @@ def test_the_users_own_credentials_stay(tmp_path, monkeypatch, name):
 
 
 def test_it_says_how_to_install_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("local.parts.sqs_server._MODULES", tmp_path / "none")
+    monkeypatch.setattr("local.parts.sqs_server.MODULES", tmp_path / "none")
     with pytest.raises(StartFailed, match=r"not installed; run local/bootstrap\.sh sqs"):
         SqsServer(tmp_path).start()
