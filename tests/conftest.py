@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    del config
+def pytest_sessionstart(session: pytest.Session) -> None:
     try:
-        return f"parts: {parts.choice()}"
+        choice = parts.choice()
     except parts.WrongChoice as error:
         raise pytest.UsageError(str(error)) from None
+    # No header: with -q there is none. Workers of xdist have no terminal.
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None:
+        terminal.write_line(f"parts: {choice}")
 
 
 def pytest_asyncio_loop_factories(
