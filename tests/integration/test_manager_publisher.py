@@ -17,7 +17,7 @@ import uvloop
 
 from tests.support.mosquitto import Account, Mosquitto
 from tests.support.waiting import until
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.settings import parse_broker_url
 from wis2_gc_common.tls import client_context
 from wis2_gc_manager import publisher as publisher_module
@@ -130,8 +130,10 @@ async def test_over_tls_the_certificate_is_verified_and_messages_get_through():
                 await asyncio.gather(*(one.publish(TOPIC, data) for _ in range(500)))
                 await until(lambda: len(subscriber.messages) == 500)
             async with publishing(broker.tls_url, tls=client_context(None)) as (other, _):
-                with pytest.raises(Unavailable, match="certificate verify failed"):
+                with pytest.raises(Misconfigured, match="unable to get local issuer certificate"):
                     await other.check()
+                with pytest.raises(Unavailable, match="certificate is not valid for us"):
+                    await other.publish(TOPIC, b"{}")
         finally:
             subscriber.close()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import time
 import uuid
 from collections import deque
@@ -18,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.logs import get_logger
+from wis2_gc_common.settings import CA_FILE, LOCAL_BROKER_URL
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
     from paho.mqtt.client import ConnectFlags, DisconnectFlags
@@ -198,7 +199,7 @@ class Publisher:
         self._on_lost = on_lost
         self._connection: _Connection | None = None
         self._connected = asyncio.Event()
-        self._problem = "not connected yet"
+        self._problem = Unavailable("broker", "not connected yet")
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -212,12 +213,19 @@ class Publisher:
         return self._connection is not None
 
     async def check(self) -> None:
-        """Return once connected. Raises Unavailable("broker") after a few seconds without."""
+        """Return once connected.
+
+        Raises Unavailable("broker") after a few seconds without; Misconfigured where its
+        certificate is not valid for us.
+        """
         try:
             async with asyncio.timeout(3.0):
                 await self._connected.wait()
         except TimeoutError:
-            raise Unavailable("broker", self._problem) from None
+            problem = self._problem
+            if isinstance(problem, Misconfigured):
+                raise Misconfigured("broker", problem.variable, problem.detail) from None
+            raise Unavailable("broker", problem.detail) from None
 
     async def publish(self, topic: str, payload: bytes) -> None:
         """Return when the broker has acknowledged the message (QoS 1, not retained).
@@ -246,7 +254,7 @@ class Publisher:
         while True:
             connection = self._connection
             if connection is None:
-                raise Unavailable("broker", self._problem)
+                raise Unavailable("broker", self._problem.detail)
             if len(connection.pending) < connection.limit:
                 return connection
             waiter = asyncio.get_running_loop().create_future()
@@ -271,7 +279,7 @@ class Publisher:
             try:
                 connection = await self._connect()
             except Unavailable as error:
-                self._problem = error.detail
+                self._problem = error
                 log.warning("broker_connect_failed", broker=str(self._url), detail=error.detail)
             else:
                 await self._serve(connection)
@@ -308,7 +316,7 @@ class Publisher:
             connecting.add_done_callback(lambda done: done.exception() or client.disconnect())
             raise
         except (OSError, ValueError) as error:
-            raise Unavailable("broker", f"{type(error).__name__}: {error}"[:200]) from error
+            raise _not_connected(error) from error
         connection = _Connection(client, self._wake_one)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -332,11 +340,22 @@ class Publisher:
                 connection.tick()
         finally:
             connection.end("closed")
-            self._problem = connection.ended.result()
+            self._problem = Unavailable("broker", connection.ended.result())
             self._connection = None
             self._connected.clear()
-            connection.fail_pending(self._problem)
+            connection.fail_pending(self._problem.detail)
             while self._waiting:
                 self._wake_one()
-        log.warning("broker_lost", broker=str(self._url), detail=self._problem)
-        self._on_lost(Unavailable("broker", self._problem))
+        log.warning("broker_lost", broker=str(self._url), detail=self._problem.detail)
+        self._on_lost(Unavailable("broker", self._problem.detail))
+
+
+def _not_connected(error: OSError | ValueError) -> Unavailable:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Misconfigured(
+            "broker",
+            LOCAL_BROKER_URL.name,
+            f"the broker's TLS certificate is not valid for us ({error.verify_message[:100]}); "
+            f"check the host in the URL, and {CA_FILE.name}",
+        )
+    return Unavailable("broker", f"{type(error).__name__}: {error}"[:200])

@@ -75,6 +75,8 @@ _CREDENTIALS = {
 _ADDRESS = {"InvalidAddress"}
 #: Statuses of servers that are no SQS.
 _NO_SQS = {"301", "302", "307", "308", "401", "403", "404", "405", "501"}
+#: How OpenSSL, and urllib3 for the host name, begin what they have against a certificate.
+_CERTIFICATE = ("CERTIFICATE_VERIFY_FAILED", "doesn't match")
 _LOCAL_PROBLEMS = (
     boto.ConfigNotFound,
     boto.ConfigParseError,
@@ -192,7 +194,7 @@ class SqsClient:
         with self._lock:
             if self._client is None:
                 for name in _TALKATIVE:
-                    logging.getLogger(name).setLevel(logging.WARNING)
+                    logging.getLogger(name).setLevel(logging.ERROR)
                 self._client = _make_client(self._queue, self._connections)
             return self._client
 
@@ -270,7 +272,7 @@ def _failure(error: Exception, place: Place) -> Unavailable:
         problem = f"the AWS SDK's own settings are wrong ({kind}); check AWS_… and ~/.aws"
     elif isinstance(error, ResponseParserError):
         problem = "the server does not answer as SQS does; check the URL's host and port"
-    elif isinstance(error, boto.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+    elif isinstance(error, boto.SSLError) and any(map(str(error).__contains__, _CERTIFICATE)):
         problem = "its TLS certificate is not valid for us; check the URL's host, and AWS_CA_BUNDLE"
     translated = (
         Misconfigured("queue", place.variable, f"{place}: {problem}")
