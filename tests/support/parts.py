@@ -197,9 +197,10 @@ class _CacheBrokerInContainer(_MosquittoInContainer, CacheBroker):
     pass
 
 
-def redis_server(directory: Path) -> RedisServer:
+def redis_server(directory: Path, *, password: str | None = None) -> RedisServer:
     """Return a Redis that is not started."""
-    return (_RedisServerInContainer if choice().in_containers else RedisServer)(directory)
+    kind = _RedisServerInContainer if choice().in_containers else RedisServer
+    return kind(directory, password=password)
 
 
 def sqs_server(directory: Path) -> SqsServer:
@@ -220,6 +221,7 @@ def global_broker(directory: Path) -> GlobalBroker:
     return (_GlobalBrokerInContainer if choice().in_containers else GlobalBroker)(directory)
 
 
-def cache_broker(directory: Path) -> CacheBroker:
+def cache_broker(directory: Path, *, manager_password: str) -> CacheBroker:
     """Return a cache's own broker that is not started."""
-    return (_CacheBrokerInContainer if choice().in_containers else CacheBroker)(directory)
+    kind = _CacheBrokerInContainer if choice().in_containers else CacheBroker
+    return kind(directory, manager_password=manager_password)

@@ -195,10 +195,14 @@ class World:
         directory: Path,
         *,
         cache_redis_port: Callable[[int], int] = lambda port: port,
+        redis_password: str | None = None,
+        broker_password: str = "manager",
         **settings: str,
     ) -> None:
         """`cache_redis_port`: what listeners and managers take for Redis' port (a proxy's)."""
         self._cache_redis_port = cache_redis_port
+        self._redis_password = redis_password
+        self._broker_password = broker_password
         self._stack = contextlib.ExitStack()
         self.directory = directory
         self.store = directory / "objects"
@@ -214,7 +218,7 @@ class World:
 
     def _start_parts(self, stack: contextlib.ExitStack) -> None:
         self.store.mkdir(parents=True)
-        self.redis = parts.redis_server(self.directory / "redis")
+        self.redis = parts.redis_server(self.directory / "redis", password=self._redis_password)
         self.redis.start()
         stack.callback(self.redis.stop)
         self.brokers = {
@@ -223,7 +227,9 @@ class World:
         for broker in self.brokers.values():
             broker.start()
             stack.callback(broker.stop)
-        self.cache_broker = parts.cache_broker(self.directory / "cache-broker")
+        self.cache_broker = parts.cache_broker(
+            self.directory / "cache-broker", manager_password=self._broker_password
+        )
         self.cache_broker.start()
         stack.callback(self.cache_broker.stop)
         self.store_settings = self._start_store(stack)
@@ -280,9 +286,10 @@ class World:
 
     def _start_cache(self, stack: contextlib.ExitStack, settings: dict[str, str]) -> None:
         broker = self.cache_broker
+        port = self._cache_redis_port(self.redis.port)
         self.environment = {
             "GC_CENTRE_ID": CENTRE_ID,
-            "GC_REDIS_URL": f"redis://127.0.0.1:{self._cache_redis_port(self.redis.port)}/0",
+            "GC_REDIS_URL": self.redis.url.replace(f":{self.redis.port}/", f":{port}/"),
             **self.queue_settings,
             **self.store_settings,
             "GC_DATA_BASE_URL": self.data_base_url,

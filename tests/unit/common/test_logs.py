@@ -117,6 +117,24 @@ def test_an_exception_is_logged_with_its_traceback(
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_shows_the_value_of_no_variable(
+    lines: Callable[..., list[str]], log_format: str
+) -> None:
+    def connect(password: str) -> None:
+        raise ConnectionError(f"refused after {len(password)} characters")
+
+    def act() -> None:
+        try:
+            connect("".join(["hunt", "er2"]))
+        except ConnectionError:
+            get_logger("x").exception("failed")
+
+    text = "\n".join(lines(act, log_format=log_format))
+    assert "refused after 7 characters" in text
+    assert "hunter2" not in text
+
+
 HOSTILE = "a\x1b[2Jb\nc\r\u2028\ud800"
 
 
