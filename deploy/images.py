@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from deploy.session import Session
 
 _SHORT_COMMIT = 12
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 #: Of the nodes; terraform/main admits no other kind.
 _PLATFORM = "linux/amd64"
 
@@ -80,11 +82,15 @@ def _tag(session: Session) -> str:
 
 
 def _digest(session: Session, registry: str, service: str, tag: str) -> str | None:
-    """Return the digest of an image in the registry; None: it is not there."""
+    """Return the digest of an image in the registry; None: it is not there.
+
+    By the list of tags: that asks for no kind of manifest, and a tag with attestations is an index.
+    """
     answer = session.commands.read(
-        "aws", "ecr", "batch-get-image", "--region", session.environment.region,
+        "aws", "ecr", "list-images", "--region", session.environment.region,
         "--repository-name", f"{registry.split('/', 1)[1]}/wis2-gc-{service}",
-        "--image-ids", f"imageTag={tag}",
-        "--query", "images[0].imageId.imageDigest", "--output", "text",
+        "--filter", "tagStatus=TAGGED",
+        "--query", f"imageIds[?imageTag=='{tag}'].imageDigest", "--output", "text",
     )  # fmt: skip
-    return answer if answer.startswith("sha256:") else None
+    found = _DIGEST.search(answer)
+    return found[0] if found else None

@@ -686,6 +686,16 @@ run "a_topic_is_encrypted_and_for_our_account_only" {
 
   module {
     source = "../modules/alarms"
+
+  assert {
+    condition = alltrue([
+      for policy in aws_ecr_lifecycle_policy.this : alltrue([
+        for rule in jsondecode(policy.policy).rules : rule.selection.tagStatus == "tagged" && rule.selection.countNumber == 5
+        if rule.selection.countType == "imageCountMoreThan"
+      ])
+    ])
+    error_message = "Only tags are releases: their parts may not count as images to keep"
+  }
   }
 
   variables {

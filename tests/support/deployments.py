@@ -118,7 +118,8 @@ class Deployment:
         answer("git", "rev-parse", "HEAD", out=f"{COMMIT}\n")
         answer("git", "rev-parse", "--short=12", "HEAD", out=f"{COMMIT[:12]}\n")
         answer("aws", "ecr", "get-login-password", out=PASSWORD)
-        answer("aws", "ecr", "batch-get-image", out="None\n")
+        # Blank lines: the AWS CLI prints one for each page.
+        answer("aws", "ecr", "list-images", out="\n\n")
         pushed = json.dumps({"containerimage.digest": f"sha256:{'0' * 64}"})
         answer("docker", "buildx", "build", write=("--metadata-file", pushed))
         answer("terraform", "plan", code=2, write=("-out", "a plan"))
@@ -134,7 +135,7 @@ class Deployment:
             answer("kubectl", "config", "view", f"wis2-gc-{name}", out=view)
             for service, digest in DIGESTS.items():
                 image = f"wis2-gc-{name}/wis2-gc-{service}"
-                answer("aws", "ecr", "batch-get-image", image, out=digest, after=f"{image}:")
+                answer("aws", "ecr", "list-images", image, out=f"\n{digest}\n", after=f"{image}:")
         self.use("dev")
 
     def use(self, name: str, **options: Any) -> None:

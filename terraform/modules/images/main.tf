@@ -32,9 +32,11 @@ resource "aws_ecr_lifecycle_policy" "this" {
       },
       {
         rulePriority = 2
-        description  = "Enough releases to roll back to"
-        selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = var.kept_images }
-        action       = { type = "expire" }
+        # Tagged ones only: each is an index, and what it refers to (an image, its bill of materials) lies
+        # beside it without a tag, would count too, and is kept by ECR while the index is there.
+        description = "Enough releases to roll back to"
+        selection   = { tagStatus = "tagged", tagPatternList = ["*"], countType = "imageCountMoreThan", countNumber = var.kept_images }
+        action      = { type = "expire" }
       },
     ]
   })
