@@ -19,7 +19,7 @@ one_nat_gateway      = true
 broker_address_count = 1
 protect_addresses    = false
 
-kubernetes_version          = "1.33"
+kubernetes_version          = "1.35"
 compute                     = "auto"
 cluster_public_access_cidrs = ["192.0.2.0/24"]
 cluster_admin_arns          = ["arn:aws:iam::123456789012:role/wis2-gc-deploy"]

@@ -24,7 +24,7 @@ one_nat_gateway      = false
 broker_address_count = 3
 protect_addresses    = true
 
-kubernetes_version = "1.33"
+kubernetes_version = "1.35"
 compute            = "auto"
 # From where operators reach the Kubernetes API; empty: only from inside the VPC.
 cluster_public_access_cidrs = ["192.0.2.0/24"]

@@ -311,14 +311,34 @@ variable "existing_egress_addresses" {
 # Cluster
 
 variable "kubernetes_version" {
-  description = "Kubernetes version, 1.32 to 1.35."
+  description = "Kubernetes version in EKS' standard support (14 months from its release there): 1.34 to 1.36. A cluster goes up one version at a time, and never down."
   type        = string
-  default     = "1.33"
+  default     = "1.35"
   nullable    = false
 
   validation {
-    condition     = contains(["1.32", "1.33", "1.34", "1.35"], var.kubernetes_version)
-    error_message = "kubernetes_version wants 1.32, 1.33, 1.34 or 1.35."
+    condition     = contains(["1.34", "1.35", "1.36"], var.kubernetes_version)
+    error_message = "kubernetes_version wants 1.34, 1.35 or 1.36."
+  }
+}
+
+variable "service_cidr" {
+  description = "IPv4 range of Kubernetes' Services, private, /12 to /24, apart from the VPC's and from networks that pods must reach. It cannot be changed later."
+  type        = string
+  default     = "172.20.0.0/16"
+  nullable    = false
+
+  validation {
+    condition     = can(cidrnetmask(var.service_cidr)) && can(regex("^(10\\.|192\\.168\\.|172\\.(1[6-9]|2[0-9]|3[01])\\.).*/(1[2-9]|2[0-4])$", var.service_cidr))
+    error_message = "service_cidr wants a private IPv4 range of /12 to /24, as in 172.20.0.0/16."
+  }
+  validation {
+    # Two ranges overlap where the wider one, at its own length, holds the other's first address.
+    condition = var.existing_vpc_id != null || try(
+      cidrhost("${cidrhost(var.service_cidr, 0)}/${min(split("/", var.service_cidr)[1], split("/", var.vpc_cidr)[1])}", 0) !=
+      cidrhost("${cidrhost(var.vpc_cidr, 0)}/${min(split("/", var.service_cidr)[1], split("/", var.vpc_cidr)[1])}", 0),
+    false)
+    error_message = "service_cidr wants a range apart from vpc_cidr."
   }
 }
 

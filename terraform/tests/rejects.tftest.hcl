@@ -402,7 +402,7 @@ run "reject_kubernetes_version_old" {
   }
 
   variables {
-    kubernetes_version = "1.25"
+    kubernetes_version = "1.33"
   }
 
   expect_failures = [var.kubernetes_version]

@@ -9,7 +9,7 @@ variable "partition" {
 }
 
 variable "kubernetes_version" {
-  description = "Kubernetes version, as in `1.33`."
+  description = "Kubernetes version, as in `1.35`."
   type        = string
 }
 
