@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 from deploy.checks import check_context
 from deploy.terraform import Terraform
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from deploy.session import Session
     from deploy.terraform import Outputs
 
 _ADD_ONS = Path(__file__).with_name("addons.json")
 _ADD_ON_TIMEOUT = "10m"
+_NAME = re.compile(r"\$\{([a-z_]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,11 @@ class AddOn:
 class AddOns:
     """What a cluster needs besides the cache."""
 
+    first: tuple[dict[str, Any], ...]
+    """What the charts rely on: network policies that are enforced, a class of storage."""
     charts: tuple[AddOn, ...]
     manifests: tuple[dict[str, Any], ...]
-    """What the charts make possible: a secret store, classes of storage and ingress."""
+    """What the charts make possible: a secret store, a class of ingress."""
 
 
 def write_kubeconfig(session: Session) -> None:
@@ -60,6 +65,8 @@ def install_add_ons(session: Session) -> None:
     """Install or update the add-ons, then what they make possible. Safe to repeat."""
     check_context(session)
     add_ons = load_add_ons(session, Terraform(session).outputs())
+    if add_ons.first:
+        apply_manifests(session, "before-add-ons", add_ons.first)
     for add_on in add_ons.charts:
         _install(session, add_on)
     if add_ons.manifests:
@@ -100,16 +107,18 @@ def load_add_ons(session: Session, outputs: Outputs) -> AddOns:
             "vpc_id": outputs.vpc_id,
             "metrics_domain": outputs.helm_values["domain"]["metrics"],
             "certificate_arn": outputs.helm_values["broker"]["certificateArn"],
+            "public_subnets": list(outputs.public_subnet_ids),
         },
     )
 
 
 def select_add_ons(
-    catalogue: dict[str, Any], *, compute: str, environment: str, names: dict[str, str]
+    catalogue: dict[str, Any], *, compute: str, environment: str, names: Mapping[str, Any]
 ) -> AddOns:
     """Return what of addons.json applies: `when` names a compute mode or environments.
 
-    `${…}` in it is replaced by `names`. Raises KeyError: a name that is not there.
+    `${…}` in it is replaced by `names`; a text that is nothing else, by a value of any kind.
+    Raises KeyError: a name that is not there.
     """
 
     def applies(entry: dict[str, Any]) -> bool:
@@ -118,10 +127,15 @@ def select_add_ons(
             "not_in", []
         )
 
-    def filled(value: Any) -> Any:
-        return json.loads(_JsonTemplate(json.dumps(value)).substitute(names))
+    def manifests(*, first: bool) -> tuple[dict[str, Any], ...]:
+        return tuple(
+            _filled(entry["manifest"], names)
+            for entry in catalogue["manifests"]
+            if applies(entry) and entry.get("first", False) is first
+        )
 
     return AddOns(
+        first=manifests(first=True),
         charts=tuple(
             AddOn(
                 name=entry["name"],
@@ -129,22 +143,25 @@ def select_add_ons(
                 repository=entry["repository"],
                 chart=entry["chart"],
                 version=entry["version"],
-                values=filled(entry["values"]),
+                values=_filled(entry["values"], names),
             )
             for entry in catalogue["charts"]
             if applies(entry)
         ),
-        manifests=tuple(
-            filled(entry["manifest"]) for entry in catalogue["manifests"] if applies(entry)
-        ),
+        manifests=manifests(first=False),
     )
 
 
-class _JsonTemplate(Template):
-    """Only `${name}`; names of AWS need no escaping in JSON."""
-
-    idpattern = None  # type: ignore[assignment]
-    braceidpattern = "[a-z_]+"
+def _filled(value: Any, names: Mapping[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {key: _filled(each, names) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each, names) for each in value]
+    if not isinstance(value, str):
+        return value
+    if whole := _NAME.fullmatch(value):
+        return names[whole[1]]
+    return _NAME.sub(lambda found: str(names[found[1]]), value)
 
 
 def _install(session: Session, add_on: AddOn) -> None:

@@ -27,6 +27,7 @@ class Outputs:
     compute: str
     """`auto` or `node_groups`."""
     vpc_id: str
+    public_subnet_ids: tuple[str, ...]
     image_repositories: dict[str, str]
     secret_names: dict[str, str]
     """Of each secret its name in Secrets Manager."""
@@ -40,6 +41,7 @@ NAMES = (
     "namespace",
     "compute",
     "vpc_id",
+    "public_subnet_ids",
     "image_repositories",
     "secret_names",
     "egress_addresses",
@@ -128,6 +130,7 @@ class Terraform:
             namespace=found["namespace"],
             compute=found["compute"],
             vpc_id=found["vpc_id"],
+            public_subnet_ids=tuple(found["public_subnet_ids"]),
             image_repositories=found["image_repositories"],
             secret_names=found["secret_names"],
             egress_addresses=tuple(found["egress_addresses"]),

@@ -15,6 +15,9 @@ locals {
   public_subnet_ids  = local.makes_vpc ? module.network[0].public_subnet_ids : var.existing_public_subnet_ids
   private_subnet_ids = local.makes_vpc ? module.network[0].private_subnet_ids : var.existing_private_subnet_ids
   registry_subnets   = local.makes_vpc ? module.network[0].isolated_subnet_ids : var.existing_private_subnet_ids
+  registry_cidrs     = local.makes_vpc ? module.network[0].isolated_cidrs : distinct([for id in var.existing_private_subnet_ids : data.aws_subnet.existing[id].cidr_block])
+  # Behind interface endpoints AWS answers from inside the VPC.
+  endpoint_cidrs = local.makes_vpc && length(var.interface_endpoints) > 0 ? module.network[0].private_cidrs : []
 
   bucket_name   = local.makes_bucket ? module.store[0].bucket_name : var.existing_bucket_name
   bucket_arn    = local.makes_bucket ? module.store[0].bucket_arn : "arn:${local.partition}:s3:::${var.existing_bucket_name}"
@@ -41,6 +44,12 @@ data "aws_availability_zones" "all" {
 data "aws_route53_zone" "this" {
   name         = "${var.hosted_zone_name}."
   private_zone = false
+}
+
+data "aws_subnet" "existing" {
+  for_each = toset(var.existing_private_subnet_ids)
+
+  id = each.key
 }
 
 module "key" {
@@ -130,6 +139,7 @@ module "cluster" {
   kubernetes_version  = var.kubernetes_version
   compute             = var.compute
   subnet_ids          = local.private_subnet_ids
+  service_cidr        = var.service_cidr
   public_access_cidrs = var.cluster_public_access_cidrs
   admin_arns          = var.cluster_admin_arns
   viewer_arns         = var.cluster_viewer_arns

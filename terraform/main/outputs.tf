@@ -26,6 +26,12 @@ output "helm_values" {
       certificateArn   = module.dns.public_certificate_arn
       subnets          = slice(local.public_subnet_ids, 0, var.broker_address_count)
     }
+    # What pods must reach though it is private: narrow, because it is let through.
+    networkPolicy = {
+      dns      = { addresses = ["${module.cluster.dns_address}/32"] }
+      registry = { networks = local.registry_cidrs }
+      store    = { networks = local.endpoint_cidrs }
+    }
     serviceAccounts = module.identity.service_accounts
     aws             = { region = var.region }
   }
@@ -59,6 +65,11 @@ output "compute" {
 output "vpc_id" {
   description = "VPC of the cluster, for the load balancer controller."
   value       = local.vpc_id
+}
+
+output "public_subnet_ids" {
+  description = "Public subnets, for the metrics service's load balancer."
+  value       = local.public_subnet_ids
 }
 
 output "image_repositories" {

@@ -277,7 +277,7 @@ variable "existing_private_subnet_ids" {
 }
 
 variable "existing_public_subnet_ids" {
-  description = "Of an existing VPC: public subnets for the load balancers, at least broker_address_count many, each in a zone of its own."
+  description = "Of an existing VPC: public subnets for the load balancers, two or more and at least broker_address_count many, each in a zone of its own."
   type        = list(string)
   default     = []
   nullable    = false
@@ -287,8 +287,8 @@ variable "existing_public_subnet_ids" {
     error_message = "existing_public_subnet_ids wants ids as in subnet-0123456789abcdef0."
   }
   validation {
-    condition     = var.existing_vpc_id == null ? length(var.existing_public_subnet_ids) == 0 : length(var.existing_public_subnet_ids) >= var.broker_address_count
-    error_message = "existing_public_subnet_ids wants broker_address_count subnets or more with existing_vpc_id, and none without."
+    condition     = var.existing_vpc_id == null ? length(var.existing_public_subnet_ids) == 0 : length(distinct(var.existing_public_subnet_ids)) >= max(2, var.broker_address_count)
+    error_message = "existing_public_subnet_ids wants two different subnets or more with existing_vpc_id (an application load balancer stands in two zones), at least broker_address_count many, and none without."
   }
 }
 

@@ -69,7 +69,7 @@ run "plan" {
   }
 
   assert {
-    condition     = toset(keys(output.helm_values)) == toset(["aws", "broker", "centreId", "domain", "image", "queue", "registry", "serviceAccounts", "store"])
+    condition     = toset(keys(output.helm_values)) == toset(["aws", "broker", "centreId", "domain", "image", "networkPolicy", "queue", "registry", "serviceAccounts", "store"])
     error_message = "The chart knows these parts of helm_values, and no other"
   }
 
@@ -80,6 +80,7 @@ run "plan" {
         broker          = ["certificateArn", "eipAllocationIds", "secretArn", "subnets"]
         domain          = ["broker", "data", "metrics"]
         image           = ["registry"]
+        networkPolicy   = ["dns", "registry", "store"]
         queue           = ["deadLetterUrl", "url"]
         registry        = ["secretArn", "url"]
         serviceAccounts = ["listener", "manager", "metrics"]

@@ -31,7 +31,7 @@ run "plan" {
   }
 
   assert {
-    condition     = toset(keys(output.helm_values)) == toset(["aws", "broker", "centreId", "domain", "image", "queue", "registry", "serviceAccounts", "store"])
+    condition     = toset(keys(output.helm_values)) == toset(["aws", "broker", "centreId", "domain", "image", "networkPolicy", "queue", "registry", "serviceAccounts", "store"])
     error_message = "The chart knows these parts of helm_values, and no other"
   }
 
@@ -42,6 +42,7 @@ run "plan" {
         broker          = ["certificateArn", "eipAllocationIds", "secretArn", "subnets"]
         domain          = ["broker", "data", "metrics"]
         image           = ["registry"]
+        networkPolicy   = ["dns", "registry", "store"]
         queue           = ["deadLetterUrl", "url"]
         registry        = ["secretArn", "url"]
         serviceAccounts = ["listener", "manager", "metrics"]
@@ -104,5 +105,10 @@ run "plan" {
   assert {
     condition     = contains(keys(output.add_ons), "load-balancer-controller")
     error_message = "With node groups the load balancer controller is ours"
+  }
+
+  assert {
+    condition     = output.helm_values.networkPolicy.registry.networks == tolist(["10.20.0.0/20"])
+    error_message = "Pods reach the given subnets, where the registry is"
   }
 }

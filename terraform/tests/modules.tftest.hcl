@@ -561,7 +561,8 @@ run "a_cluster_of_node_groups_is_closed_and_logged" {
   variables {
     name                = "wis2-gc-test"
     partition           = "aws"
-    kubernetes_version  = "1.33"
+    kubernetes_version  = "1.35"
+    service_cidr        = "172.20.0.0/16"
     compute             = "node_groups"
     subnet_ids          = ["subnet-0aaaaaaaaaaaaaaa1", "subnet-0aaaaaaaaaaaaaaa2"]
     public_access_cidrs = []
@@ -578,6 +579,11 @@ run "a_cluster_of_node_groups_is_closed_and_logged" {
   assert {
     condition     = one(aws_eks_cluster.this.encryption_config).provider[0].key_arn == "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
     error_message = "Kubernetes secrets must be encrypted"
+  }
+
+  assert {
+    condition     = one(aws_eks_cluster.this.kubernetes_network_config).service_ipv4_cidr == "172.20.0.0/16" && output.dns_address == "172.20.0.10"
+    error_message = "The network policies must know the address of the cluster's DNS"
   }
 
   assert {
@@ -626,7 +632,8 @@ run "an_auto_mode_cluster_has_no_nodes_of_ours" {
   variables {
     name                = "wis2-gc-test"
     partition           = "aws"
-    kubernetes_version  = "1.33"
+    kubernetes_version  = "1.35"
+    service_cidr        = "172.20.0.0/16"
     compute             = "auto"
     subnet_ids          = ["subnet-0aaaaaaaaaaaaaaa1", "subnet-0aaaaaaaaaaaaaaa2"]
     public_access_cidrs = ["192.0.2.0/24"]
@@ -679,13 +686,6 @@ run "images_do_not_move_and_are_scanned" {
     condition     = toset([for repository in aws_ecr_repository.this : repository.name]) == toset(["wis2-gc-test/wis2-gc-listener", "wis2-gc-test/wis2-gc-manager"])
     error_message = "The chart looks for {registry}/wis2-gc-{service}"
   }
-}
-
-run "a_topic_is_encrypted_and_for_our_account_only" {
-  command = plan
-
-  module {
-    source = "../modules/alarms"
 
   assert {
     condition = alltrue([
@@ -696,6 +696,13 @@ run "a_topic_is_encrypted_and_for_our_account_only" {
     ])
     error_message = "Only tags are releases: their parts may not count as images to keep"
   }
+}
+
+run "a_topic_is_encrypted_and_for_our_account_only" {
+  command = plan
+
+  module {
+    source = "../modules/alarms"
   }
 
   variables {

@@ -69,7 +69,7 @@ run "plan" {
   }
 
   assert {
-    condition     = toset(keys(output.helm_values)) == toset(["aws", "broker", "centreId", "domain", "image", "queue", "registry", "serviceAccounts", "store"])
+    condition     = toset(keys(output.helm_values)) == toset(["aws", "broker", "centreId", "domain", "image", "networkPolicy", "queue", "registry", "serviceAccounts", "store"])
     error_message = "The chart knows these parts of helm_values, and no other"
   }
 
@@ -80,6 +80,7 @@ run "plan" {
         broker          = ["certificateArn", "eipAllocationIds", "secretArn", "subnets"]
         domain          = ["broker", "data", "metrics"]
         image           = ["registry"]
+        networkPolicy   = ["dns", "registry", "store"]
         queue           = ["deadLetterUrl", "url"]
         registry        = ["secretArn", "url"]
         serviceAccounts = ["listener", "manager", "metrics"]
@@ -137,5 +138,20 @@ run "plan" {
   assert {
     condition     = output.helm_values.serviceAccounts.manager.name == "wis2-global-cache-manager"
     error_message = "Pod Identity hangs on the names of the service accounts"
+  }
+
+  assert {
+    condition     = output.helm_values.networkPolicy.dns.addresses == ["172.20.0.10/32"]
+    error_message = "In Auto Mode DNS is no pod: without its address no pod finds a name"
+  }
+
+  assert {
+    condition     = output.helm_values.networkPolicy.registry.networks == tolist(["10.64.208.0/24", "10.64.209.0/24", "10.64.210.0/24"])
+    error_message = "Pods reach the registry's subnets, and no other private address"
+  }
+
+  assert {
+    condition     = length(output.helm_values.networkPolicy.store.networks) == 0
+    error_message = "Without interface endpoints AWS answers from public addresses"
   }
 }

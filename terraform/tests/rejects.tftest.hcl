@@ -394,6 +394,62 @@ run "reject_existing_vpc_id_a_name" {
   expect_failures = [var.existing_vpc_id]
 }
 
+run "reject_service_cidr_public" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    service_cidr = "100.64.0.0/16"
+  }
+
+  expect_failures = [var.service_cidr]
+}
+
+run "reject_service_cidr_too_small" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    service_cidr = "172.20.0.0/28"
+  }
+
+  expect_failures = [var.service_cidr]
+}
+
+run "reject_service_cidr_of_the_vpc" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    service_cidr = "10.64.128.0/20"
+  }
+
+  expect_failures = [var.service_cidr]
+}
+
+run "reject_service_cidr_around_the_vpc" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    service_cidr = "10.64.0.0/12"
+  }
+
+  expect_failures = [var.service_cidr]
+}
+
 run "reject_kubernetes_version_old" {
   command = plan
 

@@ -40,6 +40,7 @@ WHOLE = [
     "terraform plan",
     "terraform apply",
     "aws eks update-kubeconfig",
+    "kubectl apply",
     "helm upgrade external-secrets",
     "helm upgrade keda",
     "helm upgrade external-dns",
@@ -47,7 +48,7 @@ WHOLE = [
     "kubectl apply",
     "helm upgrade wis2-global-cache",
 ]
-MONITORING = [*WHOLE[:13], "helm upgrade monitoring", *WHOLE[13:]]
+MONITORING = [*WHOLE[:14], "helm upgrade monitoring", *WHOLE[14:]]
 
 
 @pytest.fixture

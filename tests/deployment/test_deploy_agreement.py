@@ -28,6 +28,7 @@ NAMES = {
     "vpc_id": "vpc-0a",
     "metrics_domain": "metrics.example.org",
     "certificate_arn": "arn:aws:acm:eu-west-3:210987654321:certificate/0d",
+    "public_subnets": ["subnet-0a", "subnet-0b", "subnet-0c"],
 }
 ENVIRONMENT = Environment("prod", ROOT, ACCOUNT, REGION)
 
@@ -161,13 +162,67 @@ def test_auto_mode_gets_no_controller_that_it_has_built_in() -> None:
     assert [each.name for each in add_ons("auto", "dev").charts] == names[:-1]
     kinds = [manifest["kind"] for manifest in add_ons("node_groups").manifests]
     assert kinds == ["ClusterSecretStore"]
+    assert add_ons("node_groups").first == ()
     assert "IngressClass" in [manifest["kind"] for manifest in add_ons("auto").manifests]
+
+
+def test_network_policies_are_enforced_before_anything_runs() -> None:
+    """Without this EKS takes the policies and ignores them; node groups: modules.tftest.hcl."""
+    switch = next(each for each in add_ons("auto").first if each["kind"] == "ConfigMap")
+    assert (switch["metadata"]["namespace"], switch["metadata"]["name"]) == (
+        "kube-system", "amazon-vpc-cni",
+    )  # fmt: skip
+    assert switch["data"] == {"enable-network-policy-controller": "true"}
+    assert all(chart.values_file(name).get("networkPolicy") is None for name in ("dev", "prod"))
+
+
+def test_volumes_of_the_add_ons_find_a_class_of_storage() -> None:
+    (storage,) = [each for each in add_ons("auto").first if each["kind"] == "StorageClass"]
+    assert storage["metadata"]["annotations"] == {
+        "storageclass.kubernetes.io/is-default-class": "true"
+    }
+    assert '"defaultStorageClass"' not in text("deploy/addons.json")
+    assert "defaultStorageClass = { enabled = true }" in text("terraform/modules/cluster/addons.tf")
+
+
+def test_the_metrics_service_is_reached_in_the_public_subnets_whatever_their_tags() -> None:
+    (ours,) = [each for each in add_ons("auto").manifests if each["kind"] == "IngressClassParams"]
+    controller = next(
+        each for each in add_ons("node_groups").charts
+        if each.name == "aws-load-balancer-controller"
+    )  # fmt: skip
+    for spec in (ours["spec"], controller.values["ingressClassParams"]["spec"]):
+        assert spec["scheme"] == "internet-facing"
+        assert spec["subnets"] == {"ids": NAMES["public_subnets"]}
+
+
+def test_the_load_balancer_controller_asks_for_nothing_that_its_role_may_not() -> None:
+    """It looks for a firewall at each load balancer unless told not to, and fails without leave."""
+    controller = next(
+        each for each in add_ons("node_groups").charts
+        if each.name == "aws-load-balancer-controller"
+    )  # fmt: skip
+    role = text("terraform/modules/identity/addons.tf")
+    for switch, service in (
+        ("enableShield", "shield"), ("enableWaf", "waf-regional"), ("enableWafv2", "wafv2"),
+    ):  # fmt: skip
+        assert controller.values[switch] is False
+        assert f'"{service}:' not in role
 
 
 def test_add_ons_are_pinned_and_fetched_over_https() -> None:
     for each in add_ons("node_groups").charts:
         assert re.fullmatch(r"\d+\.\d+\.\d+", each.version)
         assert each.repository.startswith("https://")
+
+
+def test_a_name_alone_is_filled_with_a_value_of_any_kind() -> None:
+    entry = {"manifest": {"alone": "${many}", "within": "a ${one} b", "list": ["${one}", 1, True]}}
+    filled = select_add_ons(
+        {"charts": [], "manifests": [entry]},
+        compute="auto", environment="dev", names={"one": "x", "many": ["y", "z"]},
+    ).manifests[0]  # fmt: skip
+    assert filled == {"alone": ["y", "z"], "within": "a x b", "list": ["x", 1, True]}
 
 
 def test_nothing_is_left_to_fill_in_the_add_ons() -> None:
@@ -182,7 +237,7 @@ def test_nothing_is_left_to_fill_in_the_add_ons() -> None:
 
 def test_names_that_the_chart_refers_to_are_the_add_ons() -> None:
     defaults = yaml.safe_load((chart.CHART / "values.yaml").read_text("utf-8"))
-    store = add_ons("auto").manifests[0]
+    store = add_ons("node_groups").manifests[0]
     assert defaults["secrets"]["externalStore"]["kind"] == store["kind"]
     assert defaults["secrets"]["externalStore"]["name"] == store["metadata"]["name"]
     namespaces = {each.name: each.namespace for each in add_ons("auto").charts}

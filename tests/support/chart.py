@@ -77,6 +77,11 @@ HELM_VALUES: Values = {
         "subnets": ["subnet-0a", "subnet-0b", "subnet-0c"],
         "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:wis2-gc/broker",
     },
+    "networkPolicy": {
+        "dns": {"addresses": ["172.20.0.10/32"]},
+        "registry": {"networks": ["10.64.208.0/24", "10.64.209.0/24", "10.64.210.0/24"]},
+        "store": {"networks": []},
+    },
     "serviceAccounts": {
         service: {
             "name": f"wis2-global-cache-{service}",

@@ -44,6 +44,8 @@ resource "aws_eks_cluster" "this" {
 
   kubernetes_network_config {
     ip_family = "ipv4"
+    # Named here, so that the address of the cluster's DNS is known to the network policies.
+    service_ipv4_cidr = var.service_cidr
 
     elastic_load_balancing {
       enabled = local.is_auto

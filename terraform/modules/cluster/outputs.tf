@@ -12,3 +12,8 @@ output "security_group_id" {
   description = "Security group that EKS puts on nodes and control plane."
   value       = aws_eks_cluster.this.vpc_config[0].cluster_security_group_id
 }
+
+output "dns_address" {
+  description = "Address of the cluster's DNS: EKS takes the tenth of the Services' range."
+  value       = cidrhost(var.service_cidr, 10)
+}

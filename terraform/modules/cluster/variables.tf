@@ -23,6 +23,11 @@ variable "subnet_ids" {
   type        = list(string)
 }
 
+variable "service_cidr" {
+  description = "IPv4 range of Kubernetes' Services."
+  type        = string
+}
+
 variable "public_access_cidrs" {
   description = "IPv4 ranges that may reach the API endpoint from the internet; empty: private only."
   type        = list(string)

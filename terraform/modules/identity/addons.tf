@@ -158,6 +158,7 @@ locals {
               "ec2:DescribeSubnets",
               "ec2:DescribeTags",
               "ec2:DescribeVpcs",
+              "ec2:GetSecurityGroupsForVpc", # asked of whoever makes a load balancer
               "elasticloadbalancing:DescribeListenerAttributes",
               "elasticloadbalancing:DescribeListenerCertificates",
               "elasticloadbalancing:DescribeListeners",

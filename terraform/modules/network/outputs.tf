@@ -17,3 +17,13 @@ output "isolated_subnet_ids" {
   description = "Subnets without a way to the internet, in the order of the zones."
   value       = [for zone in var.zones : aws_subnet.isolated[zone].id]
 }
+
+output "private_cidrs" {
+  description = "IPv4 ranges of the private subnets, where interface endpoints answer too."
+  value       = [for zone in var.zones : aws_subnet.private[zone].cidr_block]
+}
+
+output "isolated_cidrs" {
+  description = "IPv4 ranges of the isolated subnets."
+  value       = [for zone in var.zones : aws_subnet.isolated[zone].cidr_block]
+}

@@ -24,6 +24,10 @@ mock_data "aws_eip" {
   defaults = { public_ip = "198.51.100.9" }
 }
 
+mock_data "aws_subnet" {
+  defaults = { cidr_block = "10.20.0.0/20" }
+}
+
 mock_resource "aws_eip" {
   defaults = {
     id        = "eipalloc-0aaaaaaaaaaaaaaaa"
