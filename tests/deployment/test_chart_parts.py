@@ -286,6 +286,19 @@ def test_emqx_lets_nobody_in_without_an_account(case: str) -> None:
         assert f"listeners.{name} {{" in text or f"listeners.{name}.enable = false" in text
 
 
+@pytest.mark.parametrize("messages", [1000, 50_000, 10_000_000])
+def test_emqx_ends_no_session_for_what_is_allowed_to_wait_in_it(messages: int) -> None:
+    """Its own bound is 32 MB for a session's process: 30,000 messages of 1 kB."""
+    values = chart.merged(
+        chart.cases()["prod"], {"broker": {"limits": {"maxQueuedMessages": messages}}}
+    )
+    config = yaml.safe_load(chart.render(values)["broker/config.yaml"])["data"]["emqx.conf"]
+    assert f"max_mqueue_len = {messages}\n" in config
+    heap = re.search(r"force_shutdown \{\s+max_heap_size = (\d+)MB\s", config)
+    assert heap is not None
+    assert int(heap[1]) * 1024 * 1024 > 2 * 1024 * messages
+
+
 # Prometheus and Grafana
 
 

@@ -107,6 +107,25 @@ def test_every_pod_has_one_disruption_budget_that_lets_nodes_be_drained(name: st
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
+def test_no_autoscaler_moves_a_pod_whose_memory_would_be_missed(name: str) -> None:
+    for item, template in chart.pod_specs(chart.manifests(CASES[name])):
+        annotations = template["metadata"]["annotations"]
+        stays = annotations.get("karpenter.sh/do-not-disrupt") == "true"
+        assert stays == (item["kind"] == "StatefulSet"), item["metadata"]["name"]
+        evictable = annotations.get("cluster-autoscaler.kubernetes.io/safe-to-evict", "true")
+        assert evictable == ("false" if stays else "true")
+
+
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_the_load_balancer_asks_each_pod_how_it_is_and_not_how_the_registry_is(name: str) -> None:
+    objects = chart.by_id(chart.manifests(CASES[name]))
+    pod = objects[("Deployment", "wis2-metrics")]["spec"]["template"]["spec"]
+    annotations = objects[("Ingress", "wis2-metrics")]["metadata"]["annotations"]
+    probed = pod["containers"][0]["readinessProbe"]["httpGet"]["path"]
+    assert annotations["alb.ingress.kubernetes.io/healthcheck-path"] == probed
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
 def test_every_pod_is_denied_by_default_and_has_a_policy_of_its_own(name: str) -> None:
     objects = chart.manifests(CASES[name])
     policies = [m for m in objects if m["kind"] == "NetworkPolicy"]

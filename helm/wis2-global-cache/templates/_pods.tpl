@@ -52,6 +52,12 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{- /* For pods that keep what is lost or missed when they move: no autoscaler moves them to save a node. */ -}}
+{{- define "wis2.stay" -}}
+karpenter.sh/do-not-disrupt: "true"
+cluster-autoscaler.kubernetes.io/safe-to-evict: "false"
+{{- end }}
+
 {{- define "wis2.serviceAccountManifest" -}}
 {{- $root := index . 0 -}}
 {{- $component := index . 1 -}}
