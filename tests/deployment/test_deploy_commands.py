@@ -70,8 +70,11 @@ def test_an_interrupted_program_is_left_to_finish_what_it_does(tmp_path: Path) -
     script = tmp_path / "deploys.py"
     script.write_text(
         "import os\n"
+        "import signal\n"
         "from pathlib import Path\n"
         "from deploy.commands import Commands\n"
+        # Whoever runs the tests in the background may have had the signal ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "commands = Commands(environment=os.environ, directory=Path.cwd(), say=print)\n"
         "inner = 'trap \"echo finishing\" INT; : >started; n=0;'\n"
         "inner += ' while [ ! -e go ]; do sleep 0.05; done; : >finished'\n"
