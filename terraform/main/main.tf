@@ -265,6 +265,7 @@ module "identity" {
   queue_arn              = module.queue.arn
   dead_letter_queue_arn  = module.queue.dead_letter_arn
   bucket_arn             = local.bucket_arn
+  bucket_key_arn         = var.existing_bucket_key_arn
   object_prefix          = var.existing_bucket_prefix == "" ? "" : "${var.existing_bucket_prefix}/"
   secret_arns            = values(module.secrets.arns)
   secrets_key_arn        = module.key.arn

@@ -687,6 +687,21 @@ variable "existing_bucket_prefix" {
   }
 }
 
+variable "existing_bucket_key_arn" {
+  description = "KMS key with which an existing bucket is encrypted (SSE-KMS); its own policy must let IAM decide. null: none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.existing_bucket_key_arn == null || can(regex("^arn:[a-z-]+:kms:${var.region}:[0-9]{12}:key/[0-9a-f-]+$", var.existing_bucket_key_arn))
+    error_message = "existing_bucket_key_arn wants the ARN of a KMS key in the region of this deployment (a key, no alias), or null."
+  }
+  validation {
+    condition     = var.existing_bucket_key_arn == null || var.existing_bucket_name != null
+    error_message = "existing_bucket_key_arn goes with existing_bucket_name."
+  }
+}
+
 variable "existing_data_base_url" {
   description = "Public https URL under which existing_bucket_name (with its prefix) is served."
   type        = string

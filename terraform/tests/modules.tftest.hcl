@@ -198,6 +198,7 @@ run "a_role_may_do_its_work_and_no_more" {
     queue_arn              = "arn:aws:sqs:eu-west-3:123456789012:queue"
     dead_letter_queue_arn  = "arn:aws:sqs:eu-west-3:123456789012:dead"
     bucket_arn             = "arn:aws:s3:::bucket"
+    bucket_key_arn         = null
     object_prefix          = "cache/"
     secret_arns            = ["arn:aws:secretsmanager:eu-west-3:123456789012:secret:registry"]
     secrets_key_arn        = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
@@ -288,6 +289,55 @@ run "a_role_may_do_its_work_and_no_more" {
   }
 }
 
+run "a_bucket_with_a_key_of_its_own_lets_the_manager_use_it" {
+  command = plan
+
+  module {
+    source = "../modules/identity"
+  }
+
+  variables {
+    name                   = "wis2-gc-test"
+    partition              = "aws"
+    region                 = "eu-west-3"
+    account_id             = "123456789012"
+    vpc_id                 = "vpc-0123456789abcdef0"
+    cluster_name           = "wis2-gc-test"
+    cluster_arn            = "arn:aws:eks:eu-west-3:123456789012:cluster/wis2-gc-test"
+    compute                = "auto"
+    namespace              = "wis2-global-cache"
+    service_account_prefix = "wis2-global-cache"
+    queue_arn              = "arn:aws:sqs:eu-west-3:123456789012:queue"
+    dead_letter_queue_arn  = "arn:aws:sqs:eu-west-3:123456789012:dead"
+    bucket_arn             = "arn:aws:s3:::bucket"
+    bucket_key_arn         = "arn:aws:kms:eu-west-3:123456789012:key/99999999-2222-3333-4444-555555555555"
+    object_prefix          = "cache/"
+    secret_arns            = ["arn:aws:secretsmanager:eu-west-3:123456789012:secret:registry"]
+    secrets_key_arn        = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
+    hosted_zone_arn        = "arn:aws:route53:::hostedzone/Z0ZONE"
+    metrics_domain         = "metrics.example.org"
+  }
+
+  assert {
+    condition = [
+      for statement in jsondecode(aws_iam_role_policy.this["manager"].policy).Statement : statement
+      if contains(statement.Resource, var.bucket_key_arn)
+      ] == [{
+        Sid       = "Encrypt"
+        Effect    = "Allow"
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = [var.bucket_key_arn]
+        Condition = { StringEquals = { "kms:ViaService" = "s3.eu-west-3.amazonaws.com" } }
+    }]
+    error_message = "The manager may use the key, by way of S3 only"
+  }
+
+  assert {
+    condition     = !strcontains(aws_iam_role_policy.this["listener"].policy, "kms:") && !strcontains(aws_iam_role_policy.this["metrics"].policy, "kms:")
+    error_message = "Nobody else stores objects"
+  }
+}
+
 run "auto_mode_needs_fewer_roles" {
   command = plan
 
@@ -309,6 +359,7 @@ run "auto_mode_needs_fewer_roles" {
     queue_arn              = "arn:aws:sqs:eu-west-3:123456789012:queue"
     dead_letter_queue_arn  = "arn:aws:sqs:eu-west-3:123456789012:dead"
     bucket_arn             = "arn:aws:s3:::bucket"
+    bucket_key_arn         = null
     object_prefix          = "cache/"
     secret_arns            = ["arn:aws:secretsmanager:eu-west-3:123456789012:secret:registry"]
     secrets_key_arn        = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"

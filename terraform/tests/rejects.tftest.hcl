@@ -985,3 +985,51 @@ run "reject_budget_usd_negative" {
 
   expect_failures = [var.budget_usd]
 }
+
+run "reject_existing_bucket_key_arn_an_alias" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    existing_bucket_name    = "wis2-cache-example"
+    existing_data_base_url  = "https://cache.example.org"
+    existing_bucket_key_arn = "arn:aws:kms:eu-west-3:123456789012:alias/cache"
+  }
+
+  expect_failures = [var.existing_bucket_key_arn]
+}
+
+run "reject_existing_bucket_key_arn_of_no_bucket" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    existing_bucket_key_arn = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
+  }
+
+  expect_failures = [var.existing_bucket_key_arn]
+}
+
+run "reject_existing_public_subnet_ids_one" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    existing_vpc_id             = "vpc-0123456789abcdef0"
+    existing_private_subnet_ids = ["subnet-0aaaaaaaaaaaaaaa1", "subnet-0aaaaaaaaaaaaaaa2"]
+    existing_public_subnet_ids  = ["subnet-0bbbbbbbbbbbbbbb1"]
+    existing_egress_addresses   = ["198.51.100.7"]
+    broker_address_count        = 1
+  }
+
+  expect_failures = [var.existing_public_subnet_ids]
+}

@@ -29,7 +29,7 @@ locals {
       in_auto_mode    = true
       policy = jsonencode({
         Version = "2012-10-17"
-        Statement = [
+        Statement = concat([
           {
             Sid    = "Work"
             Effect = "Allow"
@@ -75,7 +75,13 @@ locals {
             Action   = ["s3:ListBucket"]
             Resource = [var.bucket_arn]
           },
-        ]
+          ], var.bucket_key_arn == null ? [] : [{
+            Sid       = "Encrypt"
+            Effect    = "Allow"
+            Action    = ["kms:Decrypt", "kms:GenerateDataKey"] # a multipart upload is opened again
+            Resource  = [var.bucket_key_arn]
+            Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
+        }])
       })
     }
 

@@ -63,6 +63,11 @@ variable "bucket_arn" {
   type        = string
 }
 
+variable "bucket_key_arn" {
+  description = "KMS key of a bucket that is encrypted with one; null: it is not."
+  type        = string
+}
+
 variable "object_prefix" {
   description = "Empty, or the prefix of all our keys with a slash at its end."
   type        = string
