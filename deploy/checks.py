@@ -6,10 +6,12 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from deploy.environment import CHART
 from deploy.errors import DeployError, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
     from deploy.session import Session
 
@@ -29,15 +31,29 @@ ALL_TOOLS = tuple(TOOLS)
 _VERSION = re.compile(r"(\d+(?:\.\d+)+)")
 
 
-def check(session: Session, *, tools: Collection[str], wants_clean_tree: bool) -> None:
+def check(
+    session: Session,
+    *,
+    tools: Collection[str],
+    wants_clean_tree: bool,
+    wants_state: bool,
+    is_whole: bool,
+) -> None:
     """Look at everything that the coming steps rely on.
 
+    `wants_state`: of a step that uses Terraform, whether the bucket of its state must be there.
+    `is_whole`: the release is one of the steps, so that what it will want is looked at now.
     Raises Refused with one line that says what to mend.
     """
     _check_tools(session, tools)
-    _check_account(session)
+    principal = _check_account(session)
     if "terraform" in tools:
         _check_variables(session)
+    if is_whole:
+        _check_admin(session, principal)
+        _check_brokers(session)
+    if "terraform" in tools and wants_state:
+        _check_state(session)
     if wants_clean_tree and session.environment.is_guarded:
         _check_tree(session)
     if "kubectl" in tools and session.environment.kubeconfig.exists():
@@ -67,7 +83,8 @@ def _check_tools(session: Session, tools: Collection[str]) -> None:
             raise Refused(f"{tool} is version {found or 'unknown'}; {wanted} or later is needed")
 
 
-def _check_account(session: Session) -> None:
+def _check_account(session: Session) -> str:
+    """Return who we are to AWS."""
     environment = session.environment
     try:
         answer = session.commands.read("aws", "sts", "get-caller-identity", "--output", "json")
@@ -75,12 +92,67 @@ def _check_account(session: Session) -> None:
         raise Refused(
             f"AWS knows no login here; `aws sso login`, or set AWS_PROFILE ({error})"
         ) from (None)
-    account = json.loads(answer)["Account"]
+    identity = json.loads(answer)
+    account = identity["Account"]
     if account != environment.account_id:
         raise Refused(
             f"the AWS login is for account {account}; {environment.name} belongs to "
             f"{environment.account_id} (terraform/environments/{environment.name}.tfvars)"
         )
+    return str(identity["Arn"])
+
+
+def _check_admin(session: Session, principal: str) -> None:
+    """Refuse whom the new cluster would shut out: it lets in those named, its maker or not."""
+    if _who(principal) not in map(_who, session.environment.admins):
+        raise Refused(
+            f"the AWS login is {principal}, whom the cluster will not let in: its role or user is "
+            f"not in cluster_admin_arns (terraform/environments/{session.environment.name}.tfvars)"
+        )
+
+
+def _who(arn: str) -> tuple[str, str]:
+    """Return kind and name of a role or user, without its path: a session does not tell it."""
+    kind, _, path = arn.rpartition(":")[2].partition("/")
+    if kind == "assumed-role":
+        return "role", path.partition("/")[0]
+    return kind, path.rpartition("/")[2]
+
+
+def _check_brokers(session: Session) -> None:
+    environment = session.environment
+    if not environment.global_brokers and not names_brokers(environment.values):
+        raise Refused(no_broker(environment.name))
+
+
+def names_brokers(values: Path) -> bool:
+    """Whether the chart's values have a list of Global Brokers."""
+    found = re.search(r"^brokers:(?! *\[ *\])", values.read_text(encoding="utf-8"), re.MULTILINE)
+    return found is not None
+
+
+def no_broker(name: str) -> str:
+    """Return where Global Brokers are named."""
+    return (
+        f"no Global Broker is named: global_brokers in {name}.tfvars, "
+        f"or brokers in {CHART}/values/{name}.yaml (docs/deploy.md)"
+    )
+
+
+def _check_state(session: Session) -> None:
+    environment = session.environment
+    try:
+        session.commands.read(
+            "aws", "s3api", "head-bucket", "--bucket", environment.state_bucket,
+            "--region", environment.region,
+        )  # fmt: skip
+    except DeployError as error:
+        if "404" in str(error):
+            raise Refused(
+                f"there is no bucket {environment.state_bucket} for Terraform's state yet; "
+                f"first `make deploy-bootstrap ENV={environment.name}`"
+            ) from None
+        raise Refused(f"the bucket {environment.state_bucket} is out of reach ({error})") from None
 
 
 def _check_variables(session: Session) -> None:

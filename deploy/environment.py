@@ -16,8 +16,12 @@ RELEASE = "wis2-global-cache"
 CHART = "helm/wis2-global-cache"
 SERVICES = ("listener", "manager", "metrics")
 
-_EXAMPLE_ACCOUNT = "123456789012"
+#: What terraform/environments holds until somebody puts in their own.
+_EXAMPLES = ("123456789012", "192.0.2.0/24", "example.org", "xx-example-")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,10}[a-z0-9]", re.ASCII)
+_LIST = re.compile(r"^(?P<name>[a-z0-9_]+)[ \t]*=[ \t]*\[(?P<words>[^\]]*)\]", re.MULTILINE)
+_WORD = re.compile(r'"([^"\\\n]*)"')
+_COMMENT = re.compile(r"(?m)(?:#|//).*$")
 _ASSIGNMENT = re.compile(
     r'^(?P<name>[a-z0-9_]+)[ \t]*=[ \t]*(?:"(?P<text>[^"\\\n]*)"|(?P<word>[a-z0-9.]+))',
     re.MULTILINE,
@@ -33,6 +37,10 @@ class Environment:
     """The checkout."""
     account_id: str
     region: str
+    admins: tuple[str, ...] = ()
+    """ARNs of roles and users that the cluster lets in."""
+    global_brokers: tuple[str, ...] = ()
+    """Those whose login lies in Secrets Manager."""
     is_disposable: bool = False
     """Whether bucket and image repositories may be destroyed with what is in them."""
 
@@ -100,15 +108,17 @@ def open_environment(root: Path, name: str) -> Environment:
         raise Refused(f"there is no environment {name!r}: {choices}")
     if not _values(root, name).is_file():
         raise Refused(f"{CHART}/values/{name}.yaml is missing: the chart's values of {name}")
-    tfvars = assignments(_tfvars(root, name).read_text(encoding="utf-8"))
+    text = _tfvars(root, name).read_text(encoding="utf-8")
+    tfvars, listed = assignments(text), lists(text)
     where = f"terraform/environments/{name}.tfvars"
     for variable in ("environment", "account_id", "region"):
         if not tfvars.get(variable):
             raise Refused(f"{where} sets no {variable}")
     if tfvars["environment"] != name:
         raise Refused(f'{where} says environment = "{tfvars["environment"]}"')
-    if tfvars["account_id"] == _EXAMPLE_ACCOUNT:
-        raise Refused(f"{where} still holds the example's account {_EXAMPLE_ACCOUNT}; put in yours")
+    for variable, value in (*tfvars.items(), *((n, v) for n, vs in listed.items() for v in vs)):
+        if any(example in value for example in _EXAMPLES):
+            raise Refused(f"{where} still holds the example's {variable} {value}; put in yours")
     if tfvars.get("service_account_prefix", RELEASE) != RELEASE:
         raise Refused(f"{where}: service_account_prefix must be {RELEASE}, the name of the release")
     return Environment(
@@ -116,6 +126,8 @@ def open_environment(root: Path, name: str) -> Environment:
         root=root,
         account_id=tfvars["account_id"],
         region=tfvars["region"],
+        admins=listed.get("cluster_admin_arns", ()),
+        global_brokers=listed.get("global_brokers", ()),
         is_disposable=tfvars.get("disposable") == "true",
     )
 
@@ -125,6 +137,14 @@ def assignments(text: str) -> dict[str, str]:
     return {
         match["name"]: match["word"] if match["text"] is None else match["text"]
         for match in _ASSIGNMENT.finditer(text)
+    }
+
+
+def lists(text: str) -> dict[str, tuple[str, ...]]:
+    """Return the lists of texts that a tfvars file assigns."""
+    return {
+        match["name"]: tuple(_WORD.findall(match["words"]))
+        for match in _LIST.finditer(_COMMENT.sub("", text))
     }
 
 

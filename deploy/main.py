@@ -34,6 +34,8 @@ class Step:
     meaning: str
     wants_clean_tree: bool = False
     """What is deployed is what a commit says, in all environments but dev."""
+    wants_state: bool = True
+    """With Terraform: whether the bucket of its state must be there."""
 
 
 def _steps(
@@ -60,7 +62,9 @@ def _steps(
     cloud = ("git", "aws", "terraform")
     return {
         "check": Step(nothing, ALL_TOOLS, "look at tools, account, tree; touch nothing", True),
-        "bootstrap": Step(infrastructure.bootstrap, cloud, "make the bucket of the state, once"),
+        "bootstrap": Step(
+            infrastructure.bootstrap, cloud, "make the bucket of the state, once", wants_state=False
+        ),
         "images": Step(
             images.build_and_push, (*cloud, "docker"), "build and push the images", True
         ),
@@ -115,8 +119,15 @@ def main(
         ask = input
     try:
         session = _open_session(root, options.env, variables, ask)
-        first = steps["check"] if len(names) > 1 else steps[names[0]]
-        check(session, tools=first.tools, wants_clean_tree=first.wants_clean_tree)
+        # The first of all is the check.
+        first = steps[names[0]]
+        check(
+            session,
+            tools=first.tools,
+            wants_clean_tree=first.wants_clean_tree,
+            wants_state=first.wants_state,
+            is_whole=names[0] == ALL[0],
+        )
         # Nothing is written before the checks; what is, is the operator's alone.
         session.environment.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number, name in enumerate(names, start=1):

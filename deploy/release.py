@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from deploy.checks import check_context
+from deploy.checks import check_context, names_brokers, no_broker
 from deploy.cluster import apply_manifests
 from deploy.environment import CHART, RELEASE, SERVICES
 from deploy.errors import DeployError, Refused
@@ -42,11 +41,8 @@ def release(session: Session) -> None:
     from_terraform = environment.directory / "helm-values.json"
     from_deploy = environment.directory / "deploy-values.json"
     told = {"brokers": brokers_of(outputs.secret_names), **outputs.helm_values}
-    if not told["brokers"] and not _names_brokers(environment.values.read_text(encoding="utf-8")):
-        raise DeployError(
-            f"no Global Broker is named: global_brokers in {environment.name}.tfvars, "
-            f"or brokers in {CHART}/values/{environment.name}.yaml (docs/deploy.md)"
-        )
+    if not told["brokers"] and not names_brokers(environment.values):
+        raise DeployError(no_broker(environment.name))
     _check_logins(session, outputs.secret_names)
     for path, values in ((from_terraform, told), (from_deploy, own)):
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
@@ -175,10 +171,6 @@ def _digests(session: Session) -> dict[str, str]:
     if not commit.startswith(tag.split("-", 1)[0]):
         raise DeployError(f"the images pushed last are of commit {tag}, not of this one; {again}")
     return {service: str(noted["digests"][service]) for service in SERVICES}
-
-
-def _names_brokers(values: str) -> bool:
-    return re.search(r"^brokers:(?! *\[ *\])", values, re.MULTILINE) is not None
 
 
 def _check_logins(session: Session, secret_names: Mapping[str, str]) -> None:

@@ -32,6 +32,10 @@ registry_snapshot_days = 0
 
 store_price_class = "PriceClass_100"
 
+# The Global Brokers, as in ["meteo-fr"]. Each gets a secret, for you to put its URL into, and a
+# listener.
+global_brokers = []
+
 secret_recovery_days = 0
 kept_images          = 5
 disposable           = true

@@ -40,7 +40,8 @@ registry_snapshot_days = 1
 store_expiration_days = 1
 store_price_class     = "PriceClass_All"
 
-# Global Brokers whose login is not public: put their URLs into the secrets that are made for them.
+# The Global Brokers, at least two, as in ["meteo-fr", "inmet-br"]. Each gets a secret, for you to put
+# its URL into, and a listener.
 global_brokers = []
 
 alarm_emails = ["wis2-operations@example.org"]

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 READS_ONLY = (
-    ("git",), ("aws", "--version"), ("aws", "sts"), ("terraform", "version"), ("docker", "version"),
-    ("kubectl", "version"), ("kubectl", "config", "view"), ("helm", "version"),
+    ("git",), ("aws", "--version"), ("aws", "sts"), ("aws", "s3api", "head-bucket"),
+    ("terraform", "version"), ("docker", "version"), ("kubectl", "version"),
+    ("kubectl", "config", "view"), ("helm", "version"),
 )  # fmt: skip
 WHOLE = [
     "terraform init",
@@ -402,7 +403,82 @@ def test_no_login_is_said(deployment: Deployment) -> None:
 def test_the_examples_account_is_refused(deployment: Deployment) -> None:
     deployment.set("terraform/environments/dev.tfvars", f'account_id  = "{ACCOUNT}"',
                    'account_id  = "123456789012"')  # fmt: skip
-    assert "still holds the example's account" in _refused(deployment)
+    assert "still holds the example's account_id 123456789012" in _refused(deployment)
+
+
+@pytest.mark.parametrize(
+    ("own", "example", "variable"),
+    [
+        (
+            f"arn:aws:iam::{ACCOUNT}:role/x",
+            "arn:aws:iam::123456789012:role/x",
+            "cluster_admin_arns",
+        ),
+        ("198.51.100.0/24", "192.0.2.0/24", "cluster_public_access_cidrs"),
+        ("wis2-broker-dev.wis2.example", "wis2-broker-dev.example.org", "broker_domain"),
+        ("xx-ours-test", "xx-example-test", "centre_id"),
+    ],
+)
+def test_what_is_left_of_the_example_is_refused_with_its_name(
+    deployment: Deployment, own: str, example: str, variable: str
+) -> None:
+    """AWS would find it twenty minutes later, or never: a range that nobody is in."""
+    path = "terraform/environments/dev.tfvars"
+    deployment.set(
+        path, f"arn:aws:iam::{ACCOUNT}:role/wis2-gc-deploy", f"arn:aws:iam::{ACCOUNT}:role/x"
+    )
+    deployment.set(path, own, example)
+    assert f"still holds the example's {variable} {example}" in _refused(deployment)
+
+
+@pytest.mark.parametrize(
+    ("principal", "entry"),
+    [
+        ("sts::ACCOUNT:assumed-role/other/somebody", None),
+        ("iam::ACCOUNT:user/wis2-gc-deploy", None),
+        ("iam::ACCOUNT:root", None),
+        ("sts::ACCOUNT:assumed-role/Admin_1/me@x", "role/aws-reserved/sso.amazonaws.com/Admin_1"),
+        ("iam::ACCOUNT:user/people/me", "user/people/me"),
+    ],
+)
+def test_whom_the_cluster_would_shut_out_is_told_before_it_is_made(
+    deployment: Deployment, principal: str, entry: str | None
+) -> None:
+    arn = f"arn:aws:{principal.replace('ACCOUNT', ACCOUNT)}"
+    identity = json.dumps({"Account": ACCOUNT, "Arn": arn})
+    deployment.programs.answer("aws", "sts", "get-caller-identity", out=identity)
+    if entry is None:
+        line = _refused(deployment)
+        assert arn in line
+        assert "cluster_admin_arns" in line
+        return
+    deployment.set("terraform/environments/dev.tfvars", "role/wis2-gc-deploy", entry)
+    assert deployment.run("check").code == 0
+
+
+@pytest.mark.parametrize("step", ["all", "check"])
+def test_without_a_global_broker_nothing_is_begun(deployment: Deployment, step: str) -> None:
+    path = "terraform/environments/dev.tfvars"
+    deployment.set(path, 'global_brokers = ["inmet-br", "meteo-fr"]', "global_brokers = []")
+    assert "no Global Broker is named" in _refused(deployment, "dev", step)
+    # The infrastructure may come first.
+    assert deployment.run("infra").code == 0
+
+
+@pytest.mark.parametrize("step", ["all", "check", "images", "infra", "destroy"])
+def test_without_the_bucket_of_the_state_its_step_is_named(
+    deployment: Deployment, step: str
+) -> None:
+    missing = "An error occurred (404) when calling the HeadBucket operation: Not Found\n"
+    deployment.programs.answer("aws", "s3api", "head-bucket", code=254, err=missing)
+    assert "first `make deploy-bootstrap ENV=dev`" in _refused(deployment, "dev", step)
+    assert deployment.run("bootstrap").code == 0
+
+
+def test_a_bucket_of_somebody_else_is_told_with_the_reason(deployment: Deployment) -> None:
+    forbidden = "An error occurred (403) when calling the HeadBucket operation: Forbidden\n"
+    deployment.programs.answer("aws", "s3api", "head-bucket", code=254, err=forbidden)
+    assert "Forbidden" in _refused(deployment)
 
 
 def test_a_mistyped_variable_is_refused_with_its_name(deployment: Deployment) -> None:

@@ -103,7 +103,12 @@ class Deployment:
         for name in ("dev", "prod"):
             text = (REPOSITORY / f"terraform/environments/{name}.tfvars").read_text("utf-8")
             (environments / f"{name}.tfvars").write_text(
-                text.replace("123456789012", ACCOUNT).replace("eu-west-3", REGION)
+                text.replace("123456789012", ACCOUNT)
+                .replace("eu-west-3", REGION)
+                .replace("192.0.2.0/24", "198.51.100.0/24")
+                .replace("example.org", "wis2.example")
+                .replace("xx-example-", "xx-ours-")
+                .replace("global_brokers = []", 'global_brokers = ["inmet-br", "meteo-fr"]')
             )
         (self.root / "terraform/main").mkdir()
         for path in ("terraform/check.sh", "terraform/main/variables.tf"):
@@ -115,7 +120,9 @@ class Deployment:
 
     def _answer(self) -> None:
         answer = self.programs.answer
-        answer("aws", "sts", "get-caller-identity", out=json.dumps({"Account": ACCOUNT}))
+        session = f"arn:aws:sts::{ACCOUNT}:assumed-role/wis2-gc-deploy/somebody"
+        identity = {"Account": ACCOUNT, "Arn": session}
+        answer("aws", "sts", "get-caller-identity", out=json.dumps(identity))
         answer("git", "rev-parse", "HEAD", out=f"{COMMIT}\n")
         answer("git", "rev-parse", "--short=12", "HEAD", out=f"{COMMIT[:12]}\n")
         answer("aws", "ecr", "get-login-password", out=PASSWORD)
