@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _PATIENCE_S = 900.0
 _PUBLIC_ACCOUNT = "everyone"
 _SEND_ONE = Path(__file__).parent / "smoke" / "send_one.py"
+_TRY_TO_REACH = Path(__file__).parent / "smoke" / "try_to_reach.py"
+#: Plain MQTT, which managers alone may use.
+_CLOSED = (f"{RELEASE}-broker", "1883")
 _LISTENERS = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=listener"
 
 
@@ -70,6 +73,7 @@ def run_smoke_test(
             target_of(outputs.helm_values, cast("EndToEnd", choice)),
             workloads=workloads(session, outputs.namespace),
             send=send,
+            policies=lambda: check_policies(session, outputs.namespace),
             say=session.say,
             patience=_patience(session),
             item_timeout_s=300.0 if choice == "live" else 60.0,
@@ -94,21 +98,56 @@ def target_of(helm_values: dict[str, Any], end_to_end: EndToEnd) -> Target:
 
 def send_from_listener(session: Session, namespace: str, topic: str, payload: bytes) -> None:
     """Have a listener's pod put one notification on the queue: nobody else may."""
-    kubectl = ("kubectl", "--context", session.environment.cluster_name, "-n", namespace)
+    _run_in_listener(session, namespace, _SEND_ONE, topic, stdin=payload)
+
+
+def check_policies(session: Session, namespace: str) -> str:
+    """Return that network policies are enforced, and let pods look names up.
+
+    A cluster that does not enforce them takes them without a word.
+    Raises NotYet.
+    """
+    try:
+        found = session.commands.read(
+            *_kubectl(session, namespace), "get", "networkpolicy", f"{RELEASE}-default-deny",
+            "--ignore-not-found", "-o", "name",
+        )  # fmt: skip
+    except DeployError as error:
+        raise NotYet(str(error)) from None
+    if not found:
+        return "there are none: networkPolicy.enabled is false"
+    outcome = _run_in_listener(session, namespace, _TRY_TO_REACH, *_CLOSED).strip()
+    where = ":".join(_CLOSED)
+    if outcome == "reached":
+        raise NotYet(f"a listener's pod reaches {where}: network policies are not enforced")
+    if outcome != "shut out":
+        raise NotYet(f"a listener's pod does not find {where}: {outcome or 'no answer'}")
+    return f"a listener's pod finds names, and is shut out of {where}"
+
+
+def _run_in_listener(
+    session: Session, namespace: str, script: Path, *arguments: str, stdin: bytes | None = None
+) -> str:
+    """Return what a script prints in a listener's pod. Raises NotYet."""
+    kubectl = _kubectl(session, namespace)
     try:
         pods = session.commands.read(
             *kubectl, "get", "pod", "-l", _LISTENERS, "--field-selector=status.phase=Running",
             "-o", "name",
         ).split()  # fmt: skip
         if not pods:
-            raise NotYet("no listener runs, whose pod could put an item on the queue")
-        session.commands.read(
+            raise NotYet("no listener runs, in whose pod it could be tried")
+        return session.commands.read(
             *kubectl, "exec", "-i", pods[0], "-c", "listener", "--",
-            "python", "-c", _SEND_ONE.read_text(encoding="utf-8"), topic,
-            stdin=payload,
+            "python", "-c", script.read_text(encoding="utf-8"), *arguments,
+            stdin=stdin,
         )  # fmt: skip
     except DeployError as error:
         raise NotYet(str(error)) from None
+
+
+def _kubectl(session: Session, namespace: str) -> tuple[str, ...]:
+    return ("kubectl", "--context", session.environment.cluster_name, "-n", namespace)
 
 
 def _patience(session: Session) -> Patience:

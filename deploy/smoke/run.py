@@ -41,6 +41,7 @@ def smoke_test(
     *,
     workloads: Workloads | None,
     send: SendOne | None,
+    policies: Callable[[], str] | None = None,
     say: Callable[[str], None],
     patience: Patience,
     item_timeout_s: float = 60.0,
@@ -48,7 +49,8 @@ def smoke_test(
 ) -> None:
     """Run every check, one line each.
 
-    `workloads` None: there is no Kubernetes to ask. `send` is needed for a synthetic item.
+    `workloads` None: there is no Kubernetes to ask; `policies` None: none whose network policies
+    could be tried. `send` is needed for a synthetic item.
     `ca_file`: trusted besides the system's authorities.
     Raises Failed at the first check that does not come true in its time.
     """
@@ -64,6 +66,8 @@ def smoke_test(
         *((f"broker {url.partition('://')[0]}", partial(check_broker, url, ca_file=ca_file))
           for url in target.broker_urls),
     ]  # fmt: skip
+    if policies is not None:
+        checks.append(("policies", policies))
     if target.end_to_end != "none":
         item = partial(_check_item, target, web, send, ca_file, item_timeout_s)
         checks.append((f"{target.end_to_end} item", item))

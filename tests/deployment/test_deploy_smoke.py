@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from deploy.smoke.rollouts import KubernetesWorkloads, Workload, check_rollouts,
 from deploy.smoke.run import Target, smoke_test
 from deploy.smoke.waiting import Failed, NotYet, Patience
 from deploy.smoke.web import Web, check_data, check_metrics
-from deploy.smoke_step import send_from_listener, target_of
+from deploy.smoke_step import check_policies, send_from_listener, target_of
 from local.parts.certificates import CertificateAuthority
 from local.parts.mosquitto import CacheBroker
 from local.parts.nginx import Nginx
@@ -69,10 +70,13 @@ def run(target: Target, **options: Any) -> list[str]:
     return lines
 
 
-def session(world: World, tmp_path: Path, *, pods: str = "pod/wis2-listener-a-1\n") -> Session:
+def session(
+    world: World, tmp_path: Path, *, pods: str = "pod/wis2-listener-a-1\n", policies: str = ""
+) -> Session:
     """Return a session whose kubectl runs on this machine what it should run in a pod."""
     programs = StandIns(tmp_path / "programs")
     programs.answer("kubectl", "get", "pod", out=pods)
+    programs.answer("kubectl", "get", "networkpolicy", out=policies)
     (programs.bin / "python").symlink_to(BIN / "python")
     programs.answer("kubectl", "exec", "-i", "--", run={"PATH": f"{BIN}:{programs.bin}"})
     return Session(
@@ -94,9 +98,10 @@ def test_a_cache_that_works_passes_with_an_item_sent_from_a_listeners_pod(
     lines = run(
         target(world, "synthetic"),
         send=lambda topic, payload: send_from_listener(opened, "wis2-gc", topic, payload),
+        policies=lambda: "enforced",
     )
     assert [line.split()[1] for line in lines] == [
-        "rollouts", "metrics", "ready", "data", "broker", "synthetic",
+        "rollouts", "metrics", "ready", "data", "broker", "policies", "synthetic",
     ]  # fmt: skip
     assert all(line.startswith("ok  ") for line in lines)
     assert "bytes fetched" in lines[-1]
@@ -117,6 +122,44 @@ def test_a_queue_that_does_not_answer_is_said(world: World, tmp_path: Path) -> N
     broken = Session(opened.environment, commands, say=lambda _line: None, ask=None)
     with pytest.raises(NotYet, match="exit code 1"):
         send_from_listener(broken, "wis2-gc", "topic", b"{}")
+
+
+def policies(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, port: int
+) -> str:
+    """Look at the policies of a cluster in which a listener's pod is this machine."""
+    monkeypatch.setattr("deploy.smoke_step._CLOSED", (host, str(port)))
+    default = "networkpolicy.networking.k8s.io/wis2-global-cache-default-deny\n"
+    return check_policies(session(world, tmp_path, policies=default), "wis2-gc")
+
+
+def test_policies_that_are_not_enforced_are_told(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The port answers, as it would through policies that a cluster took and ignores."""
+    with pytest.raises(NotYet, match="network policies are not enforced"):
+        policies(world, tmp_path, monkeypatch, "127.0.0.1", world.cache_broker.port)
+
+
+def test_policies_that_are_enforced_shut_a_listener_out(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as bound:
+        # Nobody listens there, and nobody else can.
+        bound.bind(("127.0.0.1", 0))
+        said = policies(world, tmp_path, monkeypatch, "127.0.0.1", bound.getsockname()[1])
+    assert "is shut out" in said
+
+
+def test_policies_that_let_no_name_be_looked_up_are_told(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NotYet, match=r"does not find no-such-host\.invalid:1883: no such name"):
+        policies(world, tmp_path, monkeypatch, "no-such-host.invalid", 1883)
+
+
+def test_without_policies_there_is_nothing_to_try(world: World, tmp_path: Path) -> None:
+    assert "networkPolicy.enabled is false" in check_policies(session(world, tmp_path), "wis2-gc")
 
 
 def test_what_is_sent_is_a_valid_notification_of_a_centre_that_cannot_be(world: World) -> None:
