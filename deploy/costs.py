@@ -82,7 +82,8 @@ def month(assumptions: Mapping[str, Any], name: str, size: Size) -> list[Cost]:
     served_gb = stored_gb * volumes["downloads_per_item"]
     announced_gb = items * volumes["broker_subscribers"] * volumes["bytes_per_notification"] / _GB
     nodes = volumes["nodes"]
-    addresses = size.nat_gateways + size.broker_addresses + 2
+    # The metrics service's load balancer has one in each zone.
+    addresses = size.nat_gateways + size.broker_addresses + 3
     disks_gb = nodes * volumes["node_disk_gb"] + volumes["volumes_gb"]
     node_price = _price_of("ec2", volumes["node_type"])
     auto_mode_usd = nodes * hours * assumptions["prices"][node_price]["usd"]
@@ -168,10 +169,13 @@ def render(assumptions: Mapping[str, Any], sizes: Mapping[str, Size]) -> str:
         prod["items_per_day"] * assumptions["days_per_month"] * prod["bytes_per_notification"]
         / _GB * assumptions["prices"]["internet_out_gb"]["usd"]
     )  # fmt: skip
-    verified = "checked" if assumptions["prices_are_verified"] else "**not checked**"
+    prices, sources = assumptions["prices"], assumptions["sources"]
+    seen = {name: sum(price["source"] == name for price in prices.values()) for name in sources}
     return "\n".join([
         f"Prices in US dollars, {assumptions['region']}, on demand, without tax and support.",
-        f"Assumed {assumptions['prices_as_of']}, {verified} against a price list.",
+        f"Where the {len(prices)} prices are from:",
+        "",
+        *(f"- {seen[name]} *{name}*: {meaning}" for name, meaning in sources.items()),
         "",
         *rows,
         "",
@@ -191,10 +195,10 @@ def render(assumptions: Mapping[str, Any], sizes: Mapping[str, Size]) -> str:
         "",
         "## The prices behind it",
         "",
-        "| price | $ | per |",
-        "|---|---:|---|",
-        *(f"| {name.replace('_', ' ')} | {price['usd']:g} | {price['per']} |"
-          for name, price in assumptions["prices"].items()),
+        "| price | $ | per | from |",
+        "|---|---:|---|---|",
+        *(f"| {name.replace('_', ' ')} | {price['usd']:g} | {price['per']} | {price['source']} |"
+          for name, price in prices.items()),
     ])  # fmt: skip
 
 

@@ -49,6 +49,17 @@ def test_every_price_is_used_or_somebody_elses_and_every_volume_has_a_meaning(na
     assert set(ASSUMPTIONS["environments"][name]) - {"comment"} == set(ASSUMPTIONS["meanings"])
 
 
+def test_every_price_says_where_it_is_from() -> None:
+    sources = {price["source"] for price in ASSUMPTIONS["prices"].values()}
+    assert sources == set(ASSUMPTIONS["sources"])
+    page = costs.current()
+    for name, price in ASSUMPTIONS["prices"].items():
+        row = (
+            f"| {name.replace('_', ' ')} | {price['usd']:g} | {price['per']} | {price['source']} |"
+        )
+        assert row in page
+
+
 def test_sums_are_right_by_hand() -> None:
     lines = {(c.part, c.what): c.usd for c in costs.month(
         ASSUMPTIONS, "prod", costs.read_size(tfvars("prod")))}  # fmt: skip
