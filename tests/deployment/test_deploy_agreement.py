@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +260,37 @@ def test_what_dev_asks_for_needs_no_prometheus_operator() -> None:
 def test_the_namespace_lets_no_privileged_pod_in() -> None:
     labels = namespace_manifest("wis2-gc")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "baseline"
+
+
+_ONLY_LOCKED = """
+import importlib.abc, importlib.metadata, runpy, sys
+locked = set(sys.argv[1].split())
+owners = importlib.metadata.packages_distributions()
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        owned = {owner.lower().replace("_", "-") for owner in owners.get(name, ())}
+        if owned and not owned & locked:
+            raise ModuleNotFoundError(f"{name} is not in requirements/deploy.txt", name=name)
+        return None
+
+sys.meta_path.insert(0, Refuse())
+import images.build  # run by the step `images`
+sys.argv[1:] = ["check", "--env", ""]
+runpy.run_module("deploy", run_name="__main__")
+"""
+
+
+def test_a_deployment_wants_no_package_that_is_not_in_its_lock() -> None:
+    """deploy/run.sh installs that lock alone; here everything is at hand, and would hide it."""
+    lock = re.findall(r"^([a-z0-9.-]+)==", text("requirements/deploy.txt"), re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, "-c", _ONLY_LOCKED, " ".join({*lock, "wis2-gc-common"})],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": ".:services/common/src"},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == "error: say which environment: ENV=dev or ENV=prod\n"
 
 
 DOCS = ("docs/deploy.md", "docs/rollouts.md", "docs/architecture.md", "docs/costs.md")
