@@ -307,6 +307,14 @@ def test_every_target_that_the_docs_name_is_there() -> None:
                 assert set(words.split()) <= targets, (path, words)
 
 
+def test_commands_in_the_guide_name_the_namespace_that_terraform_gives() -> None:
+    variable = text("terraform/main/variables.tf").partition('variable "namespace"')[2]
+    given = re.search(r'default\s*=\s*"([^"]+)"', variable)
+    assert given is not None
+    named = re.findall(r"kubectl -n (\S+) exec deploy/", text("docs/deploy.md"))
+    assert set(named) == {given[1]}
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for path in DOCS:
         for link in re.findall(r"\]\(([^)#:]+)\)", text(path)):
