@@ -147,8 +147,10 @@ module "cluster" {
   node_instance_types = var.node_instance_types
   node_count_min      = var.node_count_min
   node_count_max      = var.node_count_max
-  log_retention_days  = var.log_retention_days
-  key_arn             = module.key.arn
+  # Of the cluster this needs the ARN only, so nothing goes round in a circle.
+  volume_driver_role_arn = try(module.identity.add_ons["ebs-csi-driver"].role_arn, null)
+  log_retention_days     = var.log_retention_days
+  key_arn                = module.key.arn
 }
 
 module "queue" {

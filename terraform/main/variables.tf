@@ -372,7 +372,7 @@ variable "node_instance_types" {
 }
 
 variable "node_count_min" {
-  description = "With node_groups: nodes at least (1 to 100); 3 puts one into each zone."
+  description = "With node_groups: nodes at least (1 to 100), the same number in each zone, rounded up."
   type        = number
   default     = 3
   nullable    = false
@@ -384,7 +384,7 @@ variable "node_count_min" {
 }
 
 variable "node_count_max" {
-  description = "With node_groups: nodes at most (node_count_min to 100)."
+  description = "With node_groups: nodes at most (node_count_min to 100), the same number in each zone, rounded up."
   type        = number
   default     = 9
   nullable    = false

@@ -287,6 +287,11 @@ run "a_role_may_do_its_work_and_no_more" {
     condition     = aws_eks_pod_identity_association.this["manager"].service_account == "wis2-global-cache-manager" && aws_eks_pod_identity_association.this["manager"].namespace == "wis2-global-cache"
     error_message = "The role goes to the service account of the chart"
   }
+
+  assert {
+    condition     = !contains(keys(aws_eks_pod_identity_association.this), "ebs-csi-driver") && contains(keys(output.add_ons), "ebs-csi-driver")
+    error_message = "EKS refuses a second association of the driver of the volumes"
+  }
 }
 
 run "a_bucket_with_a_key_of_its_own_lets_the_manager_use_it" {
@@ -610,21 +615,22 @@ run "a_cluster_of_node_groups_is_closed_and_logged" {
   }
 
   variables {
-    name                = "wis2-gc-test"
-    partition           = "aws"
-    kubernetes_version  = "1.35"
-    service_cidr        = "172.20.0.0/16"
-    compute             = "node_groups"
-    subnet_ids          = ["subnet-0aaaaaaaaaaaaaaa1", "subnet-0aaaaaaaaaaaaaaa2"]
-    public_access_cidrs = []
-    admin_arns          = ["arn:aws:iam::123456789012:role/wis2-gc-deploy"]
-    viewer_arns         = ["arn:aws:iam::123456789012:role/looks"]
-    namespace           = "wis2-global-cache"
-    node_instance_types = ["m7i.large"]
-    node_count_min      = 3
-    node_count_max      = 9
-    log_retention_days  = 90
-    key_arn             = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
+    name                   = "wis2-gc-test"
+    partition              = "aws"
+    kubernetes_version     = "1.35"
+    service_cidr           = "172.20.0.0/16"
+    compute                = "node_groups"
+    subnet_ids             = ["subnet-0aaaaaaaaaaaaaaa1", "subnet-0aaaaaaaaaaaaaaa2"]
+    public_access_cidrs    = []
+    admin_arns             = ["arn:aws:iam::123456789012:role/wis2-gc-deploy"]
+    viewer_arns            = ["arn:aws:iam::123456789012:role/looks"]
+    namespace              = "wis2-global-cache"
+    node_instance_types    = ["m7i.large"]
+    node_count_min         = 3
+    node_count_max         = 9
+    volume_driver_role_arn = "arn:aws:iam::123456789012:role/volumes"
+    log_retention_days     = 90
+    key_arn                = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
   }
 
   assert {
@@ -658,6 +664,18 @@ run "a_cluster_of_node_groups_is_closed_and_logged" {
   }
 
   assert {
+    condition = alltrue([
+      for group in aws_eks_node_group.this : length(group.subnet_ids) == 1 && one(group.scaling_config).min_size == 2 && one(group.scaling_config).max_size == 5
+    ]) && length(aws_eks_node_group.this) == 2
+    error_message = "Volumes stay in their zone: each zone has a group of its own"
+  }
+
+  assert {
+    condition     = one(aws_eks_addon.after_nodes["aws-ebs-csi-driver"].pod_identity_association).role_arn == var.volume_driver_role_arn && length(aws_eks_addon.after_nodes["coredns"].pod_identity_association) == 0
+    error_message = "The driver of the volumes must have its role when it starts"
+  }
+
+  assert {
     condition     = one(aws_launch_template.node[0].metadata_options).http_tokens == "required" && one(aws_launch_template.node[0].metadata_options).http_put_response_hop_limit == 1
     error_message = "Pods must not reach the credentials of the node"
   }
@@ -681,21 +699,22 @@ run "an_auto_mode_cluster_has_no_nodes_of_ours" {
   }
 
   variables {
-    name                = "wis2-gc-test"
-    partition           = "aws"
-    kubernetes_version  = "1.35"
-    service_cidr        = "172.20.0.0/16"
-    compute             = "auto"
-    subnet_ids          = ["subnet-0aaaaaaaaaaaaaaa1", "subnet-0aaaaaaaaaaaaaaa2"]
-    public_access_cidrs = ["192.0.2.0/24"]
-    admin_arns          = ["arn:aws:iam::123456789012:role/wis2-gc-deploy"]
-    viewer_arns         = ["arn:aws:iam::123456789012:role/looks"]
-    namespace           = "wis2-global-cache"
-    node_instance_types = ["m7i.large"]
-    node_count_min      = 3
-    node_count_max      = 9
-    log_retention_days  = 90
-    key_arn             = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
+    name                   = "wis2-gc-test"
+    partition              = "aws"
+    kubernetes_version     = "1.35"
+    service_cidr           = "172.20.0.0/16"
+    compute                = "auto"
+    subnet_ids             = ["subnet-0aaaaaaaaaaaaaaa1", "subnet-0aaaaaaaaaaaaaaa2"]
+    public_access_cidrs    = ["192.0.2.0/24"]
+    admin_arns             = ["arn:aws:iam::123456789012:role/wis2-gc-deploy"]
+    viewer_arns            = ["arn:aws:iam::123456789012:role/looks"]
+    namespace              = "wis2-global-cache"
+    node_instance_types    = ["m7i.large"]
+    node_count_min         = 3
+    node_count_max         = 9
+    volume_driver_role_arn = "arn:aws:iam::123456789012:role/volumes"
+    log_retention_days     = 90
+    key_arn                = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
   }
 
   assert {

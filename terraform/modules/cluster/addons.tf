@@ -32,6 +32,16 @@ resource "aws_eks_addon" "after_nodes" {
   resolve_conflicts_on_create = "OVERWRITE"
   resolve_conflicts_on_update = "OVERWRITE"
 
-  # The driver's credentials come from modules/identity by Pod Identity.
+  # With the add-on, not beside it: a pod is given its role when it starts, or never, and without it
+  # the driver does not become healthy.
+  dynamic "pod_identity_association" {
+    for_each = each.key == "aws-ebs-csi-driver" ? ["ebs-csi-controller-sa"] : []
+
+    content {
+      service_account = pod_identity_association.value
+      role_arn        = var.volume_driver_role_arn
+    }
+  }
+
   depends_on = [aws_eks_node_group.this]
 }

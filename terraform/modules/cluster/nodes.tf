@@ -1,19 +1,24 @@
-# One node group over all zones; only for compute = "node_groups".
+# One node group in each subnet, that is in each zone; only for compute = "node_groups". A volume stays
+# in its zone, and of one group over all zones the autoscaler could not ask for a node there.
+locals {
+  node_subnets = local.is_auto ? {} : { for index, id in var.subnet_ids : "zone-${index + 1}" => id }
+}
+
 resource "aws_eks_node_group" "this" {
-  count = local.is_auto ? 0 : 1
+  for_each = local.node_subnets
 
   cluster_name    = aws_eks_cluster.this.name
-  node_group_name = "default"
+  node_group_name = each.key
   node_role_arn   = aws_iam_role.node.arn
-  subnet_ids      = var.subnet_ids
+  subnet_ids      = [each.value]
   version         = var.kubernetes_version
   ami_type        = "AL2023_x86_64_STANDARD"
   instance_types  = var.node_instance_types
 
   scaling_config {
-    min_size     = var.node_count_min
-    desired_size = var.node_count_min
-    max_size     = var.node_count_max
+    min_size     = ceil(var.node_count_min / length(var.subnet_ids))
+    desired_size = ceil(var.node_count_min / length(var.subnet_ids))
+    max_size     = ceil(var.node_count_max / length(var.subnet_ids))
   }
 
   update_config {

@@ -54,13 +54,18 @@ variable "node_instance_types" {
 }
 
 variable "node_count_min" {
-  description = "Nodes at least, and at first."
+  description = "Nodes at least, and at first; shared out over the subnets, and rounded up in each."
   type        = number
 }
 
 variable "node_count_max" {
-  description = "Nodes at most."
+  description = "Nodes at most; shared out in the same way."
   type        = number
+}
+
+variable "volume_driver_role_arn" {
+  description = "With node groups: IAM role of the EBS CSI driver."
+  type        = string
 }
 
 variable "log_retention_days" {

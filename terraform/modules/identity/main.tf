@@ -47,7 +47,8 @@ resource "aws_iam_role_policy_attachment" "this" {
 }
 
 resource "aws_eks_pod_identity_association" "this" {
-  for_each = local.roles
+  # EKS' own add-on of the volumes is associated where it is made (modules/cluster).
+  for_each = { for name, role in local.roles : name => role if name != "ebs-csi-driver" }
 
   cluster_name    = var.cluster_name
   namespace       = each.value.namespace

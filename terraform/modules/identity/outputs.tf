@@ -17,4 +17,7 @@ output "add_ons" {
       role_arn        = aws_iam_role.this[name].arn
     }
   }
+
+  # Whoever is given a role may use it at once.
+  depends_on = [aws_iam_role_policy.this, aws_iam_role_policy_attachment.this]
 }
