@@ -16,6 +16,8 @@ locals {
   private_subnet_ids = local.makes_vpc ? module.network[0].private_subnet_ids : var.existing_private_subnet_ids
   registry_subnets   = local.makes_vpc ? module.network[0].isolated_subnet_ids : var.existing_private_subnet_ids
   registry_cidrs     = local.makes_vpc ? module.network[0].isolated_cidrs : distinct([for id in var.existing_private_subnet_ids : data.aws_subnet.existing[id].cidr_block])
+  # The network load balancer stands in these zones, and reaches pods in no other.
+  broker_zones = local.makes_vpc ? slice(local.zones, 0, var.broker_address_count) : [for id in slice(var.existing_public_subnet_ids, 0, var.broker_address_count) : data.aws_subnet.existing[id].availability_zone]
   # Behind interface endpoints AWS answers from inside the VPC.
   endpoint_cidrs = local.makes_vpc && length(var.interface_endpoints) > 0 ? module.network[0].private_cidrs : []
 
@@ -47,7 +49,7 @@ data "aws_route53_zone" "this" {
 }
 
 data "aws_subnet" "existing" {
-  for_each = toset(var.existing_private_subnet_ids)
+  for_each = toset(concat(var.existing_private_subnet_ids, var.existing_public_subnet_ids))
 
   id = each.key
 }

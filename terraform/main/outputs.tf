@@ -25,6 +25,7 @@ output "helm_values" {
       eipAllocationIds = module.broker_addresses.allocation_ids
       certificateArn   = module.dns.public_certificate_arn
       subnets          = slice(local.public_subnet_ids, 0, var.broker_address_count)
+      zones            = local.broker_zones
     }
     # What pods must reach though it is private: narrow, because it is let through.
     networkPolicy = {

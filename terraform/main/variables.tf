@@ -277,7 +277,7 @@ variable "existing_private_subnet_ids" {
 }
 
 variable "existing_public_subnet_ids" {
-  description = "Of an existing VPC: public subnets for the load balancers, two or more and at least broker_address_count many, each in a zone of its own."
+  description = "Of an existing VPC: public subnets for the load balancers, two or more and at least broker_address_count many, each in a zone of its own, and together in the zones of the private ones."
   type        = list(string)
   default     = []
   nullable    = false

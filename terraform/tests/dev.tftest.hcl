@@ -39,7 +39,7 @@ run "plan" {
     condition = alltrue([
       for part, keys in {
         aws             = ["region"]
-        broker          = ["certificateArn", "eipAllocationIds", "secretArn", "subnets"]
+        broker          = ["certificateArn", "eipAllocationIds", "secretArn", "subnets", "zones"]
         domain          = ["broker", "data", "metrics"]
         image           = ["registry"]
         networkPolicy   = ["dns", "registry", "store"]
@@ -100,5 +100,10 @@ run "plan" {
   assert {
     condition     = !contains(keys(output.add_ons), "load-balancer-controller")
     error_message = "Auto Mode has a load balancer controller of its own"
+  }
+
+  assert {
+    condition     = output.helm_values.broker.zones == tolist(["eu-west-3a"])
+    error_message = "The broker's pods stand where its load balancer does: of another zone it knows nothing"
   }
 }

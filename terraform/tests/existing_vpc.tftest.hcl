@@ -22,6 +22,16 @@ provider "aws" {
   skip_requesting_account_id  = true
 }
 
+override_data {
+  target = data.aws_subnet.existing["subnet-0bbbbbbbbbbbbbbb1"]
+  values = { availability_zone = "eu-west-3a" }
+}
+
+override_data {
+  target = data.aws_subnet.existing["subnet-0bbbbbbbbbbbbbbb2"]
+  values = { availability_zone = "eu-west-3b" }
+}
+
 run "plan" {
   command = plan
 
@@ -39,7 +49,7 @@ run "plan" {
     condition = alltrue([
       for part, keys in {
         aws             = ["region"]
-        broker          = ["certificateArn", "eipAllocationIds", "secretArn", "subnets"]
+        broker          = ["certificateArn", "eipAllocationIds", "secretArn", "subnets", "zones"]
         domain          = ["broker", "data", "metrics"]
         image           = ["registry"]
         networkPolicy   = ["dns", "registry", "store"]
@@ -95,6 +105,11 @@ run "plan" {
   assert {
     condition     = output.helm_values.broker.subnets == slice(var.existing_public_subnet_ids, 0, 2)
     error_message = "The broker stands in the given subnets"
+  }
+
+  assert {
+    condition     = output.helm_values.broker.zones == tolist(["eu-west-3a", "eu-west-3b"])
+    error_message = "The broker's pods stand where its load balancer does"
   }
 
   assert {

@@ -77,7 +77,7 @@ run "plan" {
     condition = alltrue([
       for part, keys in {
         aws             = ["region"]
-        broker          = ["certificateArn", "eipAllocationIds", "secretArn", "subnets"]
+        broker          = ["certificateArn", "eipAllocationIds", "secretArn", "subnets", "zones"]
         domain          = ["broker", "data", "metrics"]
         image           = ["registry"]
         networkPolicy   = ["dns", "registry", "store"]

@@ -116,6 +116,19 @@ def test_no_autoscaler_moves_a_pod_whose_memory_would_be_missed(name: str) -> No
         assert evictable == ("false" if stays else "true")
 
 
+def test_the_broker_stands_in_the_zones_of_its_load_balancer() -> None:
+    def terms(values: chart.Values) -> Any:
+        broker = chart.by_id(chart.manifests(values))[("StatefulSet", "wis2-broker")]
+        affinity = broker["spec"]["template"]["spec"].get("affinity", {"nodeAffinity": {}})
+        wanted = affinity["nodeAffinity"].get("requiredDuringSchedulingIgnoredDuringExecution", {})
+        return wanted.get("nodeSelectorTerms", [])
+
+    zones = {"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["eu-west-3a"]}
+    dev = chart.merged(CASES["dev"], {"broker": {"zones": ["eu-west-3a"]}})
+    assert terms(dev) == [{"matchExpressions": [zones]}]
+    assert terms(chart.merged(dev, {"broker": {"zones": []}})) == []
+
+
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_the_load_balancer_asks_each_pod_how_it_is_and_not_how_the_registry_is(name: str) -> None:
     objects = chart.by_id(chart.manifests(CASES[name]))

@@ -75,6 +75,7 @@ HELM_VALUES: Values = {
         "eipAllocationIds": ["eipalloc-0a", "eipalloc-0b", "eipalloc-0c"],
         "certificateArn": "arn:aws:acm:eu-central-1:111122223333:certificate/0d",
         "subnets": ["subnet-0a", "subnet-0b", "subnet-0c"],
+        "zones": ["eu-central-1a", "eu-central-1b", "eu-central-1c"],
         "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:wis2-gc/broker",
     },
     "networkPolicy": {

@@ -25,7 +25,10 @@ mock_data "aws_eip" {
 }
 
 mock_data "aws_subnet" {
-  defaults = { cidr_block = "10.20.0.0/20" }
+  defaults = {
+    availability_zone = "eu-west-3c"
+    cidr_block        = "10.20.0.0/20"
+  }
 }
 
 mock_resource "aws_eip" {
