@@ -5,8 +5,8 @@
 ENV ?=
 STEP = @deploy/run.sh
 
-.PHONY: deploy deploy-check deploy-bootstrap deploy-images deploy-infra deploy-kubeconfig \
-	deploy-addons deploy-release deploy-rollout
+.PHONY: deploy deploy-check deploy-bootstrap deploy-images deploy-infra deploy-logins \
+	deploy-kubeconfig deploy-addons deploy-release deploy-rollout
 deploy: ## Everything below, one after the other: make deploy ENV=dev
 	$(STEP) all "$(ENV)"
 
@@ -21,6 +21,9 @@ deploy-images: ## Build the images and push them
 
 deploy-infra: ## Plan terraform/main and apply it (prod asks)
 	$(STEP) infra "$(ENV)"
+
+deploy-logins: ## Ask for the Global Brokers' URLs that are missing (BROKER=name: for that one again)
+	$(STEP) logins "$(ENV)" --broker "$(BROKER)"
 
 deploy-kubeconfig: ## Reach the cluster; your own kubeconfig stays as it is
 	$(STEP) kubeconfig "$(ENV)"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy import cluster, destroy, images, infrastructure, release, smoke_step
+from deploy import cluster, destroy, images, infrastructure, logins, release, smoke_step
 from deploy.checks import ALL_TOOLS, check
 from deploy.commands import Commands
 from deploy.environment import open_environment
@@ -51,6 +52,9 @@ def _steps(
         release.roll_back(session, options.revision)
         rollouts(session)
 
+    def put_logins(session: Session) -> None:
+        logins.put_logins(session, options.broker)
+
     def logs(session: Session) -> None:
         release.logs(
             session, component=options.part, since=options.since, is_following=options.follow
@@ -69,6 +73,9 @@ def _steps(
             images.build_and_push, (*cloud, "docker"), "build and push the images", True
         ),
         "infra": Step(infrastructure.apply, cloud, "plan and apply terraform/main", True),
+        "logins": Step(
+            put_logins, ("aws", "terraform"), "have the Global Brokers' logins in Secrets Manager"
+        ),
         "kubeconfig": Step(cluster.write_kubeconfig, ("aws", "kubectl"), "reach the cluster"),
         "addons": Step(
             cluster.install_add_ons, _CLUSTER_TOOLS, "install what the cache needs around it"
@@ -86,7 +93,7 @@ def _steps(
 
 
 #: `make deploy`, in this order.
-ALL = ("check", "images", "infra", "kubeconfig", "addons", "release", "rollout", "smoke")
+ALL = ("check", "images", "infra", "logins", "kubeconfig", "addons", "release", "rollout", "smoke")
 
 
 def main(
@@ -95,17 +102,19 @@ def main(
     root: Path = ROOT,
     environment: Mapping[str, str] | None = None,
     ask: Callable[[str], str] | None = None,
+    ask_secret: Callable[[str], str] | None = None,
     workloads: Callable[[Session, str], Workloads] = smoke_step.open_workloads,
 ) -> int:
     """Run one step, or all; return the exit code.
 
-    `ask` None: the operator is asked where standard input is a terminal.
+    `ask` and `ask_secret` None: the operator is asked where standard input is a terminal.
     """
     variables = dict(os.environ if environment is None else environment)
     parser = argparse.ArgumentParser(prog="deploy", description=__doc__)
     parser.add_argument("step", metavar="STEP", help="all, or one of its steps")
     parser.add_argument("--env", default="", help="environment: dev, prod")
     parser.add_argument("--revision", default="", help="rollback: which release; default: before")
+    parser.add_argument("--broker", default="", help="logins: whose is asked for again")
     parser.add_argument("--part", default="", help="logs: listener, manager, metrics, broker")
     parser.add_argument("--since", default="10m", help="logs: how far back")
     parser.add_argument("--follow", action="store_true", help="logs: go on")
@@ -115,10 +124,10 @@ def main(
     names = ALL if options.step == "all" else (options.step,)
     if options.step not in (*steps, "all"):
         parser.error(f"no such step: {options.step}")
-    if ask is None and sys.stdin.isatty():
-        ask = input
+    if sys.stdin.isatty():
+        ask, ask_secret = ask or input, ask_secret or getpass.getpass
     try:
-        session = _open_session(root, options.env, variables, ask)
+        session = _open_session(root, options.env, variables, ask, ask_secret)
         # The first of all is the check.
         first = steps[names[0]]
         check(
@@ -144,7 +153,11 @@ def main(
 
 
 def _open_session(
-    root: Path, name: str, variables: dict[str, str], ask: Callable[[str], str] | None
+    root: Path,
+    name: str,
+    variables: dict[str, str],
+    ask: Callable[[str], str] | None,
+    ask_secret: Callable[[str], str] | None,
 ) -> Session:
     found = open_environment(root, name)
     commands = Commands(
@@ -164,6 +177,7 @@ def _open_session(
         commands=commands,
         say=_say,
         ask=ask,
+        ask_secret=ask_secret,
         confirmation=variables.get("CONFIRM", ""),
     )
 

@@ -11,6 +11,7 @@ from deploy.checks import check_context, names_brokers, no_broker
 from deploy.cluster import apply_manifests
 from deploy.environment import CHART, RELEASE, SERVICES
 from deploy.errors import DeployError, Refused
+from deploy.logins import empty_login, empty_logins, login_secrets
 from deploy.terraform import Terraform
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ _TIMEOUT = "15m"
 _LOAD_BALANCER_CLASSES = {"auto": "eks.amazonaws.com/nlb", "node_groups": "service.k8s.aws/nlb"}
 _SELECTOR = f"app.kubernetes.io/instance={RELEASE}"
 COMPONENTS = ("listener", "manager", "metrics", "broker")
-#: How terraform/modules/secrets names the secrets of the Global Brokers' logins.
-_GLOBAL_BROKER = "global-brokers/"
-_EMPTY_CHARS = 2
 _REFRESH_S = 60.0
 _POLL_S = 1.0
 
@@ -63,9 +61,7 @@ def brokers_of(secret_names: Mapping[str, str]) -> list[dict[str, str]]:
     A list `brokers` in values/{environment}.yaml replaces it.
     """
     return [
-        {"name": name.removeprefix(_GLOBAL_BROKER), "secretArn": secret}
-        for name, secret in sorted(secret_names.items())
-        if name.startswith(_GLOBAL_BROKER)
+        {"name": name, "secretArn": secret} for name, secret in login_secrets(secret_names).items()
     ]
 
 
@@ -174,21 +170,10 @@ def _digests(session: Session) -> dict[str, str]:
 
 
 def _check_logins(session: Session, secret_names: Mapping[str, str]) -> None:
-    """Refuse logins that nobody put in yet; a listener would wait for one until Helm gives up.
-
-    Only the length of a secret is printed.
-    """
-    for broker in brokers_of(secret_names):
-        secret = broker["secretArn"]
-        length = session.commands.read(
-            *("aws", "secretsmanager", "get-secret-value", "--region", session.environment.region),
-            *("--secret-id", secret, "--query", "length(SecretString)", "--output", "text"),
-        )
-        if length.isdecimal() and int(length) <= _EMPTY_CHARS:
-            raise DeployError(
-                f"the secret {secret} is still empty; put "
-                '{"url": "mqtts://user:password@host:8883"} into it (docs/deploy.md)'
-            )
+    """Refuse logins that nobody put in; a listener would wait for one until Helm gives up."""
+    secrets = login_secrets(secret_names)
+    for broker in empty_logins(session, secrets):
+        raise DeployError(empty_login(secrets[broker]))
 
 
 def _secrets_revision(session: Session, outputs: Outputs) -> str:

@@ -25,6 +25,8 @@ class Session:
     """Shows one line."""
     ask: Callable[[str], str] | None
     """Shows a question and returns what is typed; None: nobody is there to answer."""
+    ask_secret: Callable[[str], str] | None = None
+    """The same, without showing what is typed."""
     confirmation: str = ""
     """What `CONFIRM=` said: stands for the answer where nobody is there."""
     sleep: Callable[[float], None] = time.sleep

@@ -267,6 +267,53 @@ def test_a_global_broker_without_a_login_is_named_before_helm_runs(deployment: D
     assert "helm upgrade wis2-global-cache" not in deployment.story()
 
 
+LOGIN = "mqtts://member:pass%40word@globalbroker.example:8883"
+METEO_FR = ("aws", "secretsmanager", "get-secret-value", "wis2-gc-dev/global-brokers/meteo-fr")
+
+
+def test_a_login_that_is_missing_is_asked_for_and_no_other(deployment: Deployment) -> None:
+    deployment.programs.answer(*METEO_FR, out="2\n")
+    deployment.programs.answer(*METEO_FR, out="61\n", after=" put-secret-value ")
+    asked: list[str] = []
+
+    def secret(question: str) -> str:
+        asked.append(question)
+        return f" {LOGIN}\n"
+
+    ended = deployment.run("all", secrets=secret)
+    assert ended.code == 0, ended.err
+    assert ["meteo-fr" in question for question in asked] == [True]
+    (put,) = deployment.programs.where("aws", "secretsmanager", "put-secret-value")
+    assert put.option("--secret-id") == ["wis2-gc-dev/global-brokers/meteo-fr"]
+    assert json.loads(put.stdin) == {"url": LOGIN}
+    assert "pass" not in " ".join(put.argv)
+    assert "pass%40word" not in ended.out + ended.err
+    assert "the login of inmet-br is there already" in ended.out
+    assert "the login of meteo-fr is put in: mqtts://globalbroker.example:8883" in ended.out
+
+
+def test_a_login_can_be_put_in_again(deployment: Deployment) -> None:
+    ended = deployment.run("logins", "dev", "--broker", "inmet-br", secrets=lambda _question: LOGIN)
+    assert ended.code == 0, ended.err
+    (put,) = deployment.programs.where("aws", "secretsmanager", "put-secret-value")
+    assert put.option("--secret-id") == ["wis2-gc-dev/global-brokers/inmet-br"]
+    ended = deployment.run("logins", "dev", "--broker", "inmet", secrets=lambda _question: LOGIN)
+    assert (ended.code, "inmet-br, meteo-fr" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "globalbroker.example", "https://a:b@c", "mqtts://a:pass#word@c", "mqtts://a:b@"]
+)
+def test_what_is_no_url_of_a_broker_is_not_put_in(deployment: Deployment, url: str) -> None:
+    """A listener would not start with it, and Helm wait for that for a quarter of an hour."""
+    deployment.programs.answer(*METEO_FR, out="2\n")
+    ended = deployment.run("logins", secrets=lambda _question: url)
+    assert ended.code == 1
+    assert ended.err.startswith("error: the URL of meteo-fr ")
+    assert "pass" not in ended.err
+    assert not deployment.programs.where("aws", "secretsmanager", "put-secret-value")
+
+
 def test_a_release_without_a_global_broker_is_refused_before_helm_runs(
     deployment: Deployment,
 ) -> None:

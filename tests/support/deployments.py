@@ -165,9 +165,10 @@ class Deployment:
         env: str = "dev",
         *options: str,
         answers: Callable[[str], str] | None = None,
+        secrets: Callable[[str], str] | None = None,
         **variables: str,
     ) -> Ended:
-        """Run `python -m deploy STEP`. `answers`: who is asked; None: nobody is there."""
+        """Run `python -m deploy STEP`. `answers`, `secrets`: who is asked; None: nobody."""
 
         def ask(question: str) -> str:
             self.questions.append(question)
@@ -187,6 +188,7 @@ class Deployment:
                 root=self.root,
                 environment=environment,
                 ask=None if answers is None else ask,
+                ask_secret=secrets,
                 workloads=lambda _session, _namespace: FakeWorkloads(),
             )
         return Ended(code, out.getvalue(), err.getvalue())
@@ -197,6 +199,7 @@ class Deployment:
             ("aws", "ecr", "get-login-password"), ("docker", "login"),
             ("docker", "buildx", "build"), ("terraform", "init"), ("terraform", "plan"),
             ("terraform", "apply"), ("terraform", "state", "rm"),
+            ("aws", "secretsmanager", "put-secret-value"),
             ("aws", "eks", "update-kubeconfig"), ("kubectl", "apply"), ("kubectl", "annotate"),
             ("kubectl", "delete"), ("kubectl", "exec"), ("helm", "upgrade"), ("helm", "rollback"),
             ("helm", "uninstall"),
