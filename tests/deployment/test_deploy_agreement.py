@@ -330,6 +330,12 @@ def test_every_step_is_in_the_deployment_guide_and_the_makefile() -> None:
         assert f"$(STEP) {name} " in makefile
 
 
+def test_the_steps_are_drawn_in_their_order() -> None:
+    (drawn,) = re.findall(r"^ *check --> .*$", text("docs/architecture.md"), re.MULTILINE)
+    steps = re.sub(r'\["[^"]*"\]', "", drawn).split("-->")
+    assert tuple(step.strip() for step in steps) == ALL
+
+
 def test_versions_of_tools_in_the_guide_are_those_that_are_checked() -> None:
     guide = text("docs/deploy.md")
     for tool, (least, _) in TOOLS.items():
