@@ -78,9 +78,10 @@ terraform fmt -check -recursive -diff . || fail "terraform fmt -recursive terraf
 
 # In a copy: neither .terraform nor lock files of a check are to lie about for `make deploy`.
 scratch=$(mktemp -d)
-passwords=""
+background=""
 clean() {
-    [ -z "$passwords" ] || kill "$passwords" 2>/dev/null || true
+    # One at a time: of those that have ended, kill would tell and leave the rest.
+    for process in $background; do kill "$process" 2>/dev/null || true; done
     rm -rf "$scratch"
 }
 trap clean EXIT
@@ -115,6 +116,7 @@ python=$root/.venv/bin/python
 [ -x "$python" ] || python=python3
 "$python" "$root/tests/support/terraform_passwords.py" "$scratch/port" &
 passwords=$!
+background=$passwords
 for _ in $(seq 100); do
     [ -f port ] && break
     kill -0 "$passwords" 2>/dev/null || fail "tests/support/terraform_passwords.py did not start"
@@ -126,29 +128,74 @@ export AWS_ENDPOINT_URL_SECRETS_MANAGER
 # name of the test, its variables
 run_test() {
     say "test $1"
-    terraform -chdir=main test -no-color "-filter=tests/$1.tftest.hcl" ${2:+-var-file="$2"} >test.log 2>&1 ||
-        { grep -v '\.\.\. \(pass\|skip\)$' test.log >&2; fail "terraform test: $1"; }
+    terraform -chdir=main test -no-color "-filter=tests/$1.tftest.hcl" ${2:+-var-file="$2"} >"$1.log" 2>&1 ||
+        { grep -v '\.\.\. \(pass\|skip\)$' "$1.log" >&2; fail "terraform test: $1"; }
 }
 # The same, and the rules for every plan.
 run_plan() {
     say "plan $1"
-    if ! terraform -chdir=main test -json -verbose "-filter=tests/$1.tftest.hcl" -var-file="$2" >plan.json 2>test.log
+    if ! terraform -chdir=main test -json -verbose "-filter=tests/$1.tftest.hcl" -var-file="$2" \
+        >"$1.json" 2>"$1.log"
     then
-        cat test.log >&2
-        sed -n '/"@level":"error"/s/.*"@message":"\([^"]*\)".*/\1/p' plan.json >&2
+        cat "$1.log" >&2
+        sed -n '/"@level":"error"/s/.*"@message":"\([^"]*\)".*/\1/p' "$1.json" >&2
         run_test "$1" "$2"
         fail "terraform test: $1"
     fi
-    "$python" "$root/tests/support/terraform_plans.py" "$1" plan.json >&2 || fail "the plan of $1 breaks a rule"
+    "$python" "$root/tests/support/terraform_plans.py" "$1" "$1.json" >&2 ||
+        fail "the plan of $1 breaks a rule"
 }
-run_plan dev ../environments/dev.tfvars
-run_plan prod ../environments/prod.tfvars
-run_plan existing_vpc tests/existing_vpc.tfvars
-run_plan existing_bucket tests/existing_bucket.tfvars
-run_test rejects ../environments/prod.tfvars
-run_test modules
-say "test bootstrap"
-terraform -chdir=bootstrap test -no-color >test.log 2>&1 || { cat test.log >&2; fail "terraform test: bootstrap"; }
+# An apply from nothing, and a plan that must find nothing to change. set-password.sh, which an apply
+# runs, gets a stand-in for the AWS CLI.
+mkdir bin
+cat >bin/aws <<'STAND_IN'
+#!/bin/sh
+case "$*" in
+    *get-secret-value*) echo '{"password": "NoPlanMayContainThis"}' ;;
+    *describe-users*) echo active ;;
+esac
+STAND_IN
+chmod +x bin/aws
+run_twice() {
+    say "apply twice $1"
+    if ! PATH="$PWD/bin:$PATH" terraform -chdir=main test -json -verbose \
+        -filter=tests/twice.tftest.hcl -var-file="$2" ${3:+"$3"} >"twice-$1.json" 2>"twice-$1.log"
+    then
+        cat "twice-$1.log" >&2
+        sed -n '/"@level":"error"/s/.*"detail":"\([^"]*\)".*/\1/p' "twice-$1.json" >&2
+        fail "terraform test: twice, with the variables of $1"
+    fi
+    "$python" "$root/tests/support/terraform_plans.py" --twice "$1" "twice-$1.json" >&2 ||
+        fail "applying $1 twice breaks a rule"
+}
+# Processes to wait for: all of them, then the first failure counts.
+wait_for() {
+    failed=0
+    for process in "$@"; do wait "$process" || failed=1; done
+    [ "$failed" = 0 ] || exit 1
+}
+
+# On two cores: each command mostly waits for the provider to start.
+(
+    run_plan dev ../environments/dev.tfvars
+    run_plan prod ../environments/prod.tfvars
+    # A test takes away what it made, which protected addresses would not let happen.
+    run_twice prod ../environments/prod.tfvars -var=protect_addresses=false
+    run_test modules
+) &
+first=$!
+(
+    run_plan existing_vpc tests/existing_vpc.tfvars
+    run_plan existing_bucket tests/existing_bucket.tfvars
+    run_twice dev ../environments/dev.tfvars
+    run_twice existing_vpc tests/existing_vpc.tfvars
+    run_test rejects ../environments/prod.tfvars
+    say "test bootstrap"
+    terraform -chdir=bootstrap test -no-color >bootstrap.log 2>&1 ||
+        { cat bootstrap.log >&2; fail "terraform test: bootstrap"; }
+) &
+background="$background $first $!"
+wait_for "$first" "$!"
 
 cd "$root"
 [ -x .tools/uv/bin/uv ] || local/bootstrap.sh
@@ -162,8 +209,12 @@ if [ "$(cat .tools/checkov/.installed 2>/dev/null || true)" != "$wanted" ]; then
 fi
 say "checkov"
 # Every exception stands with its reason beside the resource: #checkov:skip=ID:reason
-for module in main bootstrap; do
-    (cd terraform && ../.tools/checkov/bin/checkov --directory "$module" --framework terraform --quiet \
-        --compact --skip-download --download-external-modules false) || fail "checkov: terraform/$module"
-done
+run_checkov() {
+    (cd terraform && ../.tools/checkov/bin/checkov --directory "$1" --framework terraform --quiet \
+        --compact --skip-download --download-external-modules false) || fail "checkov: terraform/$1"
+}
+run_checkov main &
+first=$!
+run_checkov bootstrap &
+wait_for "$first" "$!"
 say "all checks passed"

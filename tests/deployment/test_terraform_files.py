@@ -224,3 +224,33 @@ def test_to_deny_everything_is_no_broken_rule() -> None:
         "aws_sqs_queue_policy.x", policy=_statement(Effect="Deny", Action="sqs:*", Principal="*")
     )
     assert list(terraform_plans.broken_rules(plan, wants_protection=True)) == []
+
+
+def _twice(actions: list[str], *, outputs: list[str] | None = None, state: str = "{}") -> str:
+    """What Terraform prints of an apply and the plan after it."""
+    plan = {
+        "resource_changes": [{"address": "module.a.x.y", "change": {"actions": actions}}],
+        "output_changes": {"helm_values": {"actions": outputs or ["no-op"]}},
+    }
+    said = [{"type": "test_state", "state": state}, {"type": "test_plan", "test_plan": plan}]
+    return "\n".join(json.dumps(each, separators=(",", ":")) for each in said)
+
+
+def test_an_apply_that_leaves_nothing_to_change_breaks_no_rule() -> None:
+    assert list(terraform_plans.broken_twice(_twice(["no-op"]))) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "broken"),
+    [
+        (_twice(["update"]), "module.a.x.y: would change again"),
+        (_twice(["delete", "create"]), "module.a.x.y: would change again"),
+        (_twice(["no-op"], outputs=["update"]), "output helm_values: would change again"),
+        (_twice(["no-op"], state=terraform_plans.PASSWORD_MARK), "a password is in the state"),
+        (_twice(["no-op"]).splitlines()[1], "nothing was applied"),
+        (_twice(["no-op"]).splitlines()[0], "found 0"),
+    ],
+)
+def test_what_a_second_apply_would_change_is_told(said: str, broken: str) -> None:
+    lines = list(terraform_plans.broken_twice(said))
+    assert any(broken in line for line in lines), lines

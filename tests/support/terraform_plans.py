@@ -1,10 +1,13 @@
 """What must hold in every plan, whatever it is a plan of.
 
     python tests/support/terraform_plans.py NAME FILE
+    python tests/support/terraform_plans.py --twice NAME FILE
 
 FILE: what `terraform test -json -verbose` printed of the test NAME.
 Prints what is broken, a line each, and ends with 1. Also compares the output `helm_values` with
 terraform/tests/helm_values/NAME.json, by which the chart is tested; UPDATE=1 writes that file anew.
+
+`--twice`: FILE is of an apply, with the state it left, and of the plan after it.
 """
 
 from __future__ import annotations
@@ -75,6 +78,36 @@ def _broken_in_policy(where: str, policy: dict[str, Any]) -> Iterator[str]:
             yield f"{where}: allows everybody"
 
 
+def broken_twice(text: str) -> Iterator[str]:
+    """Yield a line for each rule that an apply and the plan after it break."""
+    if '"type":"test_state"' not in text:
+        yield "there is no state: nothing was applied"
+    plans = plans_in(text)
+    if len(plans) != 1:
+        yield f"wants one plan after the apply, and found {len(plans)}"
+    for plan in plans:
+        for change in (*plan["resource_changes"], *_outputs(plan)):
+            if change["change"]["actions"] not in (["no-op"], ["read"]):
+                yield f"{change['address']}: would change again: {change['change']['actions']}"
+    if PASSWORD_MARK in text:
+        yield "a password is in the state or the plan"
+
+
+def _outputs(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"address": f"output {name}", "change": change}
+        for name, change in plan.get("output_changes", {}).items()
+    ]
+
+
+def main_twice(name: str, path: str) -> int:
+    """Check an apply and the plan after it; return the exit code."""
+    broken = list(broken_twice(Path(path).read_text(encoding="utf-8")))
+    for line in broken:
+        sys.stdout.write(f"{name}: {line}\n")
+    return 1 if broken else 0
+
+
 def main(name: str, path: str) -> int:
     """Check one test's plans; return the exit code."""
     text = Path(path).read_text(encoding="utf-8")
@@ -102,4 +135,6 @@ def main(name: str, path: str) -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "--twice":
+        sys.exit(main_twice(*sys.argv[2:4]))
     sys.exit(main(*sys.argv[1:3]))
