@@ -107,6 +107,7 @@ def load_add_ons(session: Session, outputs: Outputs) -> AddOns:
             "vpc_id": outputs.vpc_id,
             "metrics_domain": outputs.helm_values["domain"]["metrics"],
             "certificate_arn": outputs.helm_values["broker"]["certificateArn"],
+            "alarm_topic": outputs.alarm_topic,
             "public_subnets": list(outputs.public_subnet_ids),
         },
     )

@@ -28,6 +28,7 @@ class Outputs:
     """`auto` or `node_groups`."""
     vpc_id: str
     public_subnet_ids: tuple[str, ...]
+    alarm_topic: str
     image_repositories: dict[str, str]
     secret_names: dict[str, str]
     """Of each secret its name in Secrets Manager."""
@@ -42,6 +43,7 @@ NAMES = (
     "compute",
     "vpc_id",
     "public_subnet_ids",
+    "alarm_topic",
     "image_repositories",
     "secret_names",
     "egress_addresses",
@@ -131,6 +133,7 @@ class Terraform:
             compute=found["compute"],
             vpc_id=found["vpc_id"],
             public_subnet_ids=tuple(found["public_subnet_ids"]),
+            alarm_topic=found["alarm_topic"],
             image_repositories=found["image_repositories"],
             secret_names=found["secret_names"],
             egress_addresses=tuple(found["egress_addresses"]),

@@ -273,6 +273,8 @@ module "identity" {
   object_prefix          = var.existing_bucket_prefix == "" ? "" : "${var.existing_bucket_prefix}/"
   secret_arns            = values(module.secrets.arns)
   secrets_key_arn        = module.key.arn
+  alarm_topic_arn        = module.alarms.topic_arn
+  alarm_key_arn          = module.key.arn
   hosted_zone_arn        = data.aws_route53_zone.this.arn
   metrics_domain         = var.metrics_domain
 }

@@ -202,6 +202,8 @@ run "a_role_may_do_its_work_and_no_more" {
     object_prefix          = "cache/"
     secret_arns            = ["arn:aws:secretsmanager:eu-west-3:123456789012:secret:registry"]
     secrets_key_arn        = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
+    alarm_topic_arn        = "arn:aws:sns:eu-west-3:123456789012:alarms"
+    alarm_key_arn          = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
     hosted_zone_arn        = "arn:aws:route53:::hostedzone/Z0ZONE"
     metrics_domain         = "metrics.example.org"
   }
@@ -289,6 +291,15 @@ run "a_role_may_do_its_work_and_no_more" {
   }
 
   assert {
+    condition = toset(flatten([
+      for statement in jsondecode(aws_iam_role_policy.this["alertmanager"].policy).Statement : [
+        for resource in statement.Resource : [for action in statement.Action : "${action} ${resource}"]
+      ]
+    ])) == toset(["sns:Publish ${var.alarm_topic_arn}", "kms:Decrypt ${var.alarm_key_arn}", "kms:GenerateDataKey ${var.alarm_key_arn}"])
+    error_message = "Alertmanager may tell the topic of the alarms, and no other"
+  }
+
+  assert {
     condition     = !contains(keys(aws_eks_pod_identity_association.this), "ebs-csi-driver") && contains(keys(output.add_ons), "ebs-csi-driver")
     error_message = "EKS refuses a second association of the driver of the volumes"
   }
@@ -319,6 +330,8 @@ run "a_bucket_with_a_key_of_its_own_lets_the_manager_use_it" {
     object_prefix          = "cache/"
     secret_arns            = ["arn:aws:secretsmanager:eu-west-3:123456789012:secret:registry"]
     secrets_key_arn        = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
+    alarm_topic_arn        = "arn:aws:sns:eu-west-3:123456789012:alarms"
+    alarm_key_arn          = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
     hosted_zone_arn        = "arn:aws:route53:::hostedzone/Z0ZONE"
     metrics_domain         = "metrics.example.org"
   }
@@ -368,12 +381,14 @@ run "auto_mode_needs_fewer_roles" {
     object_prefix          = "cache/"
     secret_arns            = ["arn:aws:secretsmanager:eu-west-3:123456789012:secret:registry"]
     secrets_key_arn        = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
+    alarm_topic_arn        = "arn:aws:sns:eu-west-3:123456789012:alarms"
+    alarm_key_arn          = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
     hosted_zone_arn        = "arn:aws:route53:::hostedzone/Z0ZONE"
     metrics_domain         = "metrics.example.org"
   }
 
   assert {
-    condition     = toset(keys(output.add_ons)) == toset(["external-dns", "external-secrets", "keda"])
+    condition     = toset(keys(output.add_ons)) == toset(["alertmanager", "external-dns", "external-secrets", "keda"])
     error_message = "Auto Mode has load balancers, volumes and nodes built in"
   }
 }

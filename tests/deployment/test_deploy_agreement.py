@@ -32,6 +32,7 @@ NAMES = {
     "metrics_domain": "metrics.example.org",
     "certificate_arn": "arn:aws:acm:eu-west-3:210987654321:certificate/0d",
     "public_subnets": ["subnet-0a", "subnet-0b", "subnet-0c"],
+    "alarm_topic": "arn:aws:sns:eu-west-3:210987654321:wis2-gc-prod-alarms",
 }
 ENVIRONMENT = Environment("prod", ROOT, ACCOUNT, REGION)
 
@@ -146,15 +147,12 @@ def test_add_ons_run_as_the_accounts_that_terraform_gives_roles_to() -> None:
     assert {"external-secrets", "keda", "external-dns", "load-balancer-controller"} <= set(roles)
 
     def account(values: dict[str, Any]) -> str | None:
+        values = values.get("alertmanager", values)
         given = values.get("serviceAccount") or values.get("rbac", {}).get("serviceAccount", {})
         name: str | None = given.get("name") or given.get("operator", {}).get("name")
         return name
 
-    ours = {
-        (each.namespace, account(each.values))
-        for each in add_ons("node_groups").charts
-        if each.name != "monitoring"  # asks AWS for nothing
-    }
+    ours = {(each.namespace, account(each.values)) for each in add_ons("node_groups").charts}
     # The driver of the volumes is EKS's own add-on.
     assert ours == set(roles.values()) - {("kube-system", "ebs-csi-controller-sa")}
 
@@ -197,6 +195,19 @@ def test_the_metrics_service_is_reached_in_the_public_subnets_whatever_their_tag
     for spec in (ours["spec"], controller.values["ingressClassParams"]["spec"]):
         assert spec["scheme"] == "internet-facing"
         assert spec["subnets"] == {"ids": NAMES["public_subnets"]}
+
+
+def test_alerts_reach_the_topic_of_the_alarms() -> None:
+    """As the chart comes, they go to a receiver that does nothing."""
+    (monitoring,) = [each for each in add_ons("auto").charts if each.name == "monitoring"]
+    config = monitoring.values["alertmanager"]["config"]
+    receivers = {each["name"]: each for each in config["receivers"]}
+    (told,) = receivers[config["route"]["receiver"]]["sns_configs"]
+    assert told["topic_arn"] == NAMES["alarm_topic"]
+    assert told["sigv4"] == {"region": REGION}
+    # Those that only say that all is well.
+    (silent,) = config["route"]["routes"]
+    assert list(receivers[silent["receiver"]]) == ["name"]
 
 
 def test_the_load_balancer_controller_asks_for_nothing_that_its_role_may_not() -> None:

@@ -40,6 +40,7 @@ def outputs(environment: str, *, compute: str = "auto") -> dict[str, Any]:
         "compute": compute,
         "vpc_id": "vpc-0a",
         "public_subnet_ids": ["subnet-0a", "subnet-0b", "subnet-0c"],
+        "alarm_topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{name}-alarms",
         "image_repositories": {s: f"{registry}/wis2-gc-{s}" for s in DIGESTS},
         "secret_names": {
             "registry": f"{name}/registry",

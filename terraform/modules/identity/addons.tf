@@ -48,6 +48,32 @@ locals {
       })
     }
 
+    # Alerts of Prometheus go where CloudWatch's alarms go.
+    alertmanager = {
+      namespace       = "monitoring"
+      service_account = "alertmanager"
+      managed_policy  = null
+      in_auto_mode    = true
+      policy = jsonencode({
+        Version = "2012-10-17"
+        Statement = [
+          {
+            Sid      = "Tell"
+            Effect   = "Allow"
+            Action   = ["sns:Publish"]
+            Resource = [var.alarm_topic_arn]
+          },
+          {
+            Sid       = "EncryptForTheTopic"
+            Effect    = "Allow"
+            Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+            Resource  = [var.alarm_key_arn]
+            Condition = { StringEquals = { "kms:ViaService" = "sns.${var.region}.amazonaws.com" } }
+          },
+        ]
+      })
+    }
+
     # Keeps the record of the metrics service, whose load balancer Kubernetes makes, and no other.
     external-dns = {
       namespace       = "external-dns"

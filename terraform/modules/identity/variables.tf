@@ -83,6 +83,16 @@ variable "secrets_key_arn" {
   type        = string
 }
 
+variable "alarm_topic_arn" {
+  description = "SNS topic of all alarms."
+  type        = string
+}
+
+variable "alarm_key_arn" {
+  description = "KMS key of this topic."
+  type        = string
+}
+
 variable "hosted_zone_arn" {
   description = "ARN of the hosted zone."
   type        = string
