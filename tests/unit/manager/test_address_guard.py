@@ -226,6 +226,14 @@ def test_an_odd_spelling_of_an_admitted_address_is_an_invalid_link() -> None:
         assert caught.value.reason is Reason.INVALID_URL
 
 
+def test_the_verdict_on_a_host_is_the_same_each_time_and_is_each_guards_own() -> None:
+    strict, lenient = AddressGuard([]), AddressGuard([ipaddress.ip_network("127.0.0.1/32")])
+    for _ in range(2):
+        lenient.check_host("127.0.0.1")
+        with pytest.raises(Refused):
+            strict.check_host("127.0.0.1")
+
+
 def test_no_socket_is_made_for_a_forbidden_address() -> None:
     guard = AddressGuard([ipaddress.ip_network("127.0.0.1/32")])
     for family, sockaddr in (

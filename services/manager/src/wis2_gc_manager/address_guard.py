@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common.errors import Reason, Refused
@@ -75,6 +76,8 @@ _METADATA = frozenset(
 )
 
 _DIGITS = frozenset("0123456789")
+#: Verdicts on hosts.
+_MAX_REMEMBERED = 4096
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _SIX_TO_FOUR = ipaddress.IPv6Network("2002::/16")
@@ -161,6 +164,9 @@ class AddressGuard:
 
     def __init__(self, allowed_networks: Sequence[Network]) -> None:
         self._allowed = tuple(allowed_networks)
+        # Bounded, because strangers name the hosts; few of them are addresses, asked for again
+        # and again.
+        self._judged = lru_cache(maxsize=_MAX_REMEMBERED)(self._judge)
 
     def admits(self, address: str | Address) -> bool:
         """Whether we may connect to `address`."""
@@ -173,13 +179,19 @@ class AddressGuard:
         parts of a client could understand it differently.
         Raises Refused(FORBIDDEN_ADDRESS or INVALID_URL).
         """
+        refusal = self._judged(host)
+        if refusal is not None:
+            raise Refused(*refusal)
+
+    def _judge(self, host: str) -> tuple[Reason, str] | None:
         address = literal_address(host)
         if address is None:
-            return
+            return None
         if not self.admits(address):
-            raise Refused(Reason.FORBIDDEN_ADDRESS, str(address))
+            return Reason.FORBIDDEN_ADDRESS, str(address)
         if isinstance(address, ipaddress.IPv4Address) and host != str(address):
-            raise Refused(Reason.INVALID_URL, f"odd spelling of {address}")
+            return Reason.INVALID_URL, f"odd spelling of {address}"
+        return None
 
     def open_socket(self, addr_info: Any) -> socket.socket:
         """Return a socket for one entry of getaddrinfo's result, not yet connected.
