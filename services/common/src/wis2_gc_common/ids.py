@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -25,7 +26,7 @@ ANNOUNCED_WITHIN = timedelta(hours=2)
 
 #: Longest file name we keep; longer ones lose their middle. ext4 and S3 allow more.
 MAX_FILE_NAME_CHARS = 120
-_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+=@,")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._+=@,-]")
 
 
 def message_id(centre_id: str, data_id: str, pubtime_ns: int, rel: Rel) -> str:
@@ -75,7 +76,7 @@ def file_name(href: str) -> str:
     last = path.decode("utf-8", "replace")
     # A name may carry encoded slashes: only what follows the last one is a file name.
     last = last.replace("\\", "/").rsplit("/", 1)[-1]
-    name = "".join(char if char in _SAFE else "_" for char in last).lstrip(".")
+    name = _UNSAFE.sub("_", last).lstrip(".")
     if len(name) > MAX_FILE_NAME_CHARS:
         half = (MAX_FILE_NAME_CHARS - 1) // 2
         name = f"{name[:half]}_{name[-half:]}"

@@ -162,7 +162,7 @@ class Acquisition:
         self._retry_after_s: float | None = None
         self._busy_s: float | None = None
         self._busy: HostBusy | None = None
-        self._running: dict[asyncio.Task[Payload], Candidate] = {}
+        self._running: dict[asyncio.Task[Payload], tuple[Candidate, str]] = {}
         self._hedge_at_s = 0.0
         self._has_asked = False
         self._uploads_lost = 0
@@ -247,13 +247,14 @@ class Acquisition:
                 self._broken_inline[notification.id] = error
             else:
                 if payload is not None:
-                    return self._acquired(candidate, payload)
+                    return self._acquired(candidate, self._key(candidate), payload)
         loop = asyncio.get_running_loop()
-        task = loop.create_task(self._downloads.fetch(candidate, self._key(candidate)))
+        key = self._key(candidate)
+        task = loop.create_task(self._downloads.fetch(candidate, key))
         task.add_done_callback(self._wake_up)
         if not self._running:
             self._hedge_at_s = loop.time() + self._downloads.hedge_delay_s
-        self._running[task] = candidate
+        self._running[task] = candidate, key
         return None
 
     async def _advance(self) -> Acquired | TooLarge | None:
@@ -263,7 +264,7 @@ class Acquisition:
         wake = self._wake = loop.create_future()
         done = [task for task in self._running if task.done()]
         for task in done:
-            result = await self._ended(task, self._running.pop(task))
+            result = await self._ended(task, *self._running.pop(task))
             if result is not None:
                 return result
         if done:
@@ -285,12 +286,12 @@ class Acquisition:
         return None
 
     async def _ended(
-        self, task: asyncio.Task[Payload], candidate: Candidate
+        self, task: asyncio.Task[Payload], candidate: Candidate, key: str
     ) -> Acquired | TooLarge | None:
         if task.cancelled():
             raise RuntimeError("a download ended as cancelled, but nobody cancelled it")
         try:
-            return self._acquired(candidate, task.result())
+            return self._acquired(candidate, key, task.result())
         except Overridden as error:
             return self._is_too_large(candidate, error.detail)
         except HostBusy as error:
@@ -357,10 +358,10 @@ class Acquisition:
         self._too_large = self._too_large or verdict
         return None
 
-    def _acquired(self, candidate: Candidate, payload: Payload) -> Acquired:
+    def _acquired(self, candidate: Candidate, key: str, payload: Payload) -> Acquired:
         notification = candidate.notification
         drop = notification.has_broken_content or notification.id in self._broken_inline
-        return Acquired(candidate, payload, self._key(candidate), drop_content=drop)
+        return Acquired(candidate, payload, key, drop_content=drop)
 
     def _key(self, candidate: Candidate) -> str:
         notification = candidate.notification
