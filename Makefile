@@ -67,8 +67,9 @@ format: setup ## Rewrite the code in the project's format
 
 ##@ Measure
 .PHONY: bench
-bench: setup ## Throughput, delay, CPU and memory of each process
-	@$(PY) -m bench.run
+bench: ## Throughput, delay, CPU and memory: make bench QUEUE=sqs STORE=s3 ARGS='--only burst --json FILE'
+	@local/bootstrap.sh $(filter sqs,$(QUEUE))
+	@$(PY) -m bench.run $(ARGS)
 
 ##@ Maintain
 .PHONY: lock

@@ -2,7 +2,8 @@
 
 Everything runs on the same cores: publisher, both Global Brokers, the data server, the cache with
 two managers, its broker, Redis, nginx and the subscriber. The numbers are for comparing one commit
-with another on one machine; `--json FILE` keeps them.
+with another on one machine, in turns; `--json FILE` keeps them. QUEUE=sqs and STORE=s3 measure on
+the local stand-ins for SQS and S3.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import resource
 import statistics
 import tempfile
@@ -18,7 +20,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import psutil  # type: ignore[import-untyped]
@@ -28,14 +30,22 @@ from tests.support.wnm import encoded, inline, unique_data_id, wnm
 from tests.support.world import Client, World, open_world, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 TOPIC = "origin/a/wis2/tt-bench/data/core/weather/surface-based-observations/synop"
 
 
+#: Notifications a second of the steady scenarios: the WMO's performance test (SPEC.md 28), and a
+#: busy Global Broker.
+STEADY_ITEMS_PER_S = 50
+STEADY_NOTIFICATIONS_PER_S = 500
+#: Most of what Global Brokers send is known already: of eight notifications one is new.
+COPIES = 8
+
+
 @dataclass
 class Result:
-    """What one scenario measured."""
+    """What one scenario measured; `items` are what `cpu_ms` is divided by."""
 
     name: str
     items: int
@@ -50,14 +60,37 @@ class Result:
         rate = f"{self.items / self.wall_s:.0f}/s" if self.items > 1 else ""
         yield f"\n{self.name}: {self.items} in {self.wall_s:.2f} s {rate} {self.note}".rstrip()
         if self.delays_ms:
-            p50, p99 = percentile(self.delays_ms, 50), percentile(self.delays_ms, 99)
-            yield f"  delay, publish to announcement: p50 {p50:.0f} ms, p99 {p99:.0f} ms"
+            shown = ", ".join(f"{name} {ms:.0f} ms" for name, ms in self.percentiles().items())
+            yield f"  delay, publish to announcement: {shown}"
         if self.peak_mb:
             yield f"  {'process':<14}{'CPU/item':>12}{'peak RSS':>12}"
             for process, peak in self.peak_mb.items():
                 cpu = self.cpu_ms.get(process)
                 shown = "" if cpu is None else f"{cpu:.3f} ms"
                 yield f"  {process:<14}{shown:>12}{peak:>9.0f} MB"
+
+    def percentiles(self) -> dict[str, float]:
+        """Return the delays' p50, p90, p99 and longest; nothing where none was measured."""
+        if not self.delays_ms:
+            return {}
+        found = {f"p{percent}": percentile(self.delays_ms, percent) for percent in (50, 90, 99)}
+        return {**found, "max": max(self.delays_ms)}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the numbers, rounded to what they are good for."""
+
+        def rounded(values: dict[str, float], digits: int) -> dict[str, float]:
+            return {name: round(value, digits) for name, value in values.items()}
+
+        return {
+            "name": self.name,
+            "items": self.items,
+            "wall_s": round(self.wall_s, 3),
+            "delay_ms": rounded(self.percentiles(), 1),
+            "cpu_ms_per_item": rounded(self.cpu_ms, 4),
+            "peak_mb": rounded(self.peak_mb, 1),
+            "note": self.note,
+        }
 
 
 def percentile(values: list[float], percent: int) -> float:
@@ -90,9 +123,10 @@ class Meter:
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
             peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
             result.peak_mb[name] = int(peak.split()[1]) / 1024
-        managers = [n for n in result.cpu_ms if n.startswith("manager")]
-        result.cpu_ms["managers, sum"] = sum(result.cpu_ms[n] for n in managers)
-        result.peak_mb["managers, sum"] = sum(result.peak_mb[n] for n in managers)
+        for kind in ("listener", "manager"):
+            names = [name for name in self._processes if name.startswith(kind)]
+            result.cpu_ms[f"{kind}s, sum"] = sum(result.cpu_ms[name] for name in names)
+            result.peak_mb[f"{kind}s, sum"] = sum(result.peak_mb[name] for name in names)
         return result
 
 
@@ -122,10 +156,25 @@ class Announcements:
         self._client.close()
 
 
-def burst(
-    world: World, name: str, message_of: Callable[[int, str], bytes], count: int, *, copies: int = 2
+def paced(payloads: Sequence[bytes], per_s: float | None) -> Iterator[bytes]:
+    """Yield at most `per_s` a second; None: all at once."""
+    due = time.monotonic()
+    for payload in payloads:
+        yield payload
+        if per_s is not None:
+            due += 1 / per_s
+            time.sleep(max(0.0, due - time.monotonic()))
+
+
+def over_both(
+    world: World,
+    name: str,
+    message_of: Callable[[int, str], bytes],
+    count: int,
+    *,
+    per_s: float | None = None,
 ) -> Result:
-    """Publish `count` notifications as fast as the brokers take them, each `copies` times."""
+    """Publish `count` notifications on both brokers: as fast as they take them, or `per_s`."""
     seen = Announcements(world)
     ids = [unique_data_id("bench") for _ in range(count)]
     payloads = [message_of(index, data_id) for index, data_id in enumerate(ids)]
@@ -136,16 +185,14 @@ def burst(
     def publish(broker: str) -> None:
         client = world.publishers[broker]
         infos = []
-        for payload in payloads:
+        for payload in paced(payloads, per_s):
             if broker == "a":
                 published.append(time.monotonic())
             infos.append(client.publish(TOPIC, payload))
         for info in infos:
             info.wait_for_publish(120)
 
-    threads = [
-        threading.Thread(target=publish, args=(broker,)) for broker in list(world.brokers)[:copies]
-    ]
+    threads = [threading.Thread(target=publish, args=(broker,)) for broker in world.brokers]
     for thread in threads:
         thread.start()
     seen.wait(ids, timeout=300)
@@ -158,26 +205,40 @@ def burst(
     return meter.stop(Result(name, count, wall, delays))
 
 
-def duplicates(world: World, count: int) -> Result:
-    """One new item and seven copies of it, over and over: the listeners' daily bread."""
-    ids = [unique_data_id("bench") for _ in range(count)]
-    messages = [encoded(wnm(data_id=i, content=inline(b"x" * 500))) for i in ids]
-    for payload in messages:
-        world.publishers["a"].publish(TOPIC, payload)
-    wait_until(lambda: len(world.announcements(ids[-1])) > 0, "the first round")
+def mostly_known(world: World, name: str, count: int, *, per_s: float | None = None) -> Result:
+    """One new item in `COPIES`, the rest known: the listeners' daily bread, over one broker.
+
+    The new items' own announcements come back as well, one in nine of what listener-a receives.
+    """
+    publisher = world.publishers["a"]
+
+    def messages(how_many: int) -> tuple[list[str], list[bytes]]:
+        ids = [unique_data_id("bench") for _ in range(how_many)]
+        return ids, [encoded(wnm(data_id=i, content=inline(b"x" * 500))) for i in ids]
+
+    known_ids, known = messages(count // COPIES)
+    for payload in known:
+        publisher.publish(TOPIC, payload)
+    wait_until(
+        lambda: all(map(world.announcements, known_ids)), "all known items are done", timeout=120
+    )
     world.settle()
+    new_ids, new = messages(count // COPIES)
+    stream = [p for fresh in new for p in (fresh, *random.choices(known, k=COPIES - 1))]
     meter = Meter(world)
     start = time.monotonic()
-    for _ in range(7):
-        infos = [world.publishers["a"].publish(TOPIC, payload) for payload in messages]
-        for info in infos:
-            info.wait_for_publish(120)
+    infos = [publisher.publish(TOPIC, payload) for payload in paced(stream, per_s)]
+    for info in infos:
+        info.wait_for_publish(120)
+    wait_until(
+        lambda: all(map(world.announcements, new_ids)), "all new items are done", timeout=120
+    )
+    result = Result(name, len(stream), time.monotonic() - start)
     world.settle()
-    result = Result("7 duplicates of each", 7 * count, time.monotonic() - start)
     return meter.stop(result)
 
 
-def one_at_a_time(world: World, href: str, count: int) -> Result:
+def one_at_a_time(world: World, name: str, href: str, count: int) -> Result:
     """The delay of an item that comes alone."""
     seen = Announcements(world)
     meter = Meter(world)
@@ -192,21 +253,21 @@ def one_at_a_time(world: World, href: str, count: int) -> Result:
             time.sleep(0.0005)
         delays.append((seen.at[data_id] - at) * 1000)
     seen.close()
-    result = Result("one at a time, 85 kB", count, time.monotonic() - start, delays)
+    result = Result(name, count, time.monotonic() - start, delays)
     return meter.stop(result)
 
 
-def large_object(world: World, href: str, size: int) -> Result:
+def large_object(world: World, name: str, href: str, size: int) -> Result:
     """One object that no process may hold in memory."""
     data_id = unique_data_id("bench")
     meter = Meter(world)
     start = time.monotonic()
     world.publish(TOPIC, wnm(data_id=data_id, href=href, length=size))
     world.announced(data_id, timeout=120)
-    return meter.stop(Result(f"one object of {size // 1_000_000} MB", 1, time.monotonic() - start))
+    return meter.stop(Result(name, 1, time.monotonic() - start))
 
 
-async def simultaneous(href: str, clients: int, size: int) -> Result:
+async def simultaneous(name: str, href: str, clients: int, size: int) -> Result:
     """Download one object by many clients at once; all connections are open before any body."""
     gate = asyncio.Barrier(clients)
 
@@ -226,7 +287,7 @@ async def simultaneous(href: str, clients: int, size: int) -> Result:
     whole = sum(got == size for got in sizes)
     wall = time.monotonic() - start
     note = f"({whole} whole, {size * clients / wall / 1e6:.0f} MB/s)"
-    return Result(f"simultaneous downloads of {size // 1_000_000} MB", clients, wall, note=note)
+    return Result(name, clients, wall, note=note)
 
 
 def serve_files(directory: Path, count: int) -> Nginx:
@@ -244,59 +305,81 @@ def serve_files(directory: Path, count: int) -> Nginx:
     return server
 
 
-def run(count: int, directory: Path) -> list[Result]:
+def measure(count: int, directory: Path, wanted: str, report: Callable[[Result], None]) -> None:
+    """Run the scenarios whose names contain `wanted`, in one world."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 8192), hard), hard))
     origin = serve_files(directory, count)
+    href = f"http://127.0.0.1:{origin.port}/data"
+
+    def linked(index: int, data_id: str) -> bytes:
+        return encoded(wnm(data_id=data_id, href=f"{href}/{index}.bufr", length=85_000))
+
+    def inlined(_index: int, data_id: str) -> bytes:
+        return encoded(wnm(data_id=data_id, content=inline(os.urandom(1000))))
+
+    def by_thousand(world: World, name: str) -> Result:
+        data_id = unique_data_id("bench")
+        world.publish(TOPIC, wnm(data_id=data_id, href=f"{href}/2.grib2"))
+        ours = world.announced(data_id).link()["href"]
+        return asyncio.run(simultaneous(name, ours, 1000, 2_000_000))
+
+    few = min(200, count)
+    scenarios: dict[str, Callable[[World, str], Result]] = {
+        "one at a time, 85 kB": lambda world, name: one_at_a_time(world, name, href, few),
+        "burst of 85 kB": lambda world, name: over_both(world, name, linked, count),
+        "burst of 1 kB inline": lambda world, name: over_both(world, name, inlined, count),
+        f"{STEADY_ITEMS_PER_S}/s of 85 kB": lambda world, name: over_both(
+            world, name, linked, count // 4, per_s=STEADY_ITEMS_PER_S
+        ),
+        "7 of 8 known, burst": lambda world, name: mostly_known(world, name, 4 * count),
+        f"7 of 8 known, {STEADY_NOTIFICATIONS_PER_S}/s": lambda world, name: mostly_known(
+            world, name, 2 * count, per_s=STEADY_NOTIFICATIONS_PER_S
+        ),
+        "one object of 300 MB": lambda world, name: large_object(
+            world, name, f"{href}/300.grib2", 300_000_000
+        ),
+        "simultaneous downloads of 2 MB": by_thousand,
+    }
+    chosen = [name for name in scenarios if wanted in name]
+    if not chosen:
+        raise SystemExit(f"no scenario is named like {wanted!r}; there are: {', '.join(scenarios)}")
+    settings = {"GC_MAX_OBJECT_BYTES": "1000000000", "GC_LOG_LEVEL": "warning"}
+    try:
+        with open_world(directory / "world", **settings) as world:
+            for name in chosen:
+                report(scenarios[name](world, name))
+    finally:
+        origin.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--count", type=int, default=2000, help="items a scenario")
+    parser.add_argument("--only", default="", help="scenarios whose names contain this")
+    parser.add_argument("--json", type=Path, help="write the numbers to this file too")
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        help="where everything is kept meanwhile; steadiest on a file system of its own",
+    )
+    options = parser.parse_args()
     results: list[Result] = []
 
     def report(result: Result) -> None:
         results.append(result)
         print("\n".join(result.lines()), flush=True)
 
-    try:
-        settings = {"GC_MAX_OBJECT_BYTES": "1000000000", "GC_LOG_LEVEL": "warning"}
-        with open_world(directory / "world", **settings) as world:
-            href = f"http://127.0.0.1:{origin.port}/data"
-
-            def linked(index: int, data_id: str) -> bytes:
-                return encoded(wnm(data_id=data_id, href=f"{href}/{index}.bufr", length=85_000))
-
-            def inlined(_index: int, data_id: str) -> bytes:
-                return encoded(wnm(data_id=data_id, content=inline(os.urandom(1000))))
-
-            report(one_at_a_time(world, href, min(200, count)))
-            report(burst(world, "burst of 85 kB, over both brokers", linked, count))
-            report(burst(world, "burst of 1 kB inline, over both brokers", inlined, count))
-            report(duplicates(world, count))
-            report(large_object(world, f"{href}/300.grib2", 300_000_000))
-            data_id = unique_data_id("bench")
-            world.publish(TOPIC, wnm(data_id=data_id, href=f"{href}/2.grib2"))
-            ours = world.announced(data_id).link()["href"]
-            report(asyncio.run(simultaneous(ours, 1000, 2_000_000)))
-    finally:
-        origin.stop()
-    return results
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--count", type=int, default=2000, help="notifications a scenario")
-    parser.add_argument("--json", type=Path, help="write the numbers to this file too")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="wis2-gc-bench-") as directory:
-        results = run(options.count, Path(directory))
+    parts = {
+        "queue": os.environ.get("QUEUE") or "redis-stream",
+        "store": os.environ.get("STORE") or "file",
+    }
+    print(f"queue {parts['queue']}, store {parts['store']}, {os.cpu_count()} cores", flush=True)
+    with tempfile.TemporaryDirectory(prefix="wis2-gc-bench-", dir=options.directory) as directory:
+        measure(options.count, Path(directory), options.only, report)
     if options.json:
-        rows = [
-            {
-                "name": r.name, "items": r.items, "wall_s": r.wall_s, "cpu_ms": r.cpu_ms,
-                "peak_mb": r.peak_mb, "note": r.note,
-                "p50_ms": percentile(r.delays_ms, 50) if r.delays_ms else None,
-                "p99_ms": percentile(r.delays_ms, 99) if r.delays_ms else None,
-            }
-            for r in results
-        ]  # fmt: skip
-        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        document = {**parts, "cores": os.cpu_count(), "scenarios": [r.as_json() for r in results]}
+        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
