@@ -387,11 +387,11 @@ async def test_a_failing_item_is_tried_again_given_up_on_record_and_reported(wor
     async with WebServer() as web:
         world.send(envelope_of(data_id="d", href=web.url("/missing")))
         await until(lambda: any(topic.startswith("monitor/") for topic, _ in world.messages))
+        await until_idle(world)
         assert len(web.requests) == 3
     counters = await world.counters()
     assert counter(counters, "wmo_wis2_gc_downloaded_errors_total", "yy-met") == 1
     assert counter(counters, "wis2_gc_items_given_up_total", "not_found") == 1
-    await until_idle(world)
     letters = open_dead_letters(QUEUE, DEAD, redis_url=world.redis.url)
     assert letters.list(10) == []
     letters.close()
