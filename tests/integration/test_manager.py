@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.redis import RedisServer
+    from tests.support.sqs_server import Queues
     from wis2_gc_common.queue.base import Envelope
 
 pytest_plugins = ("tests.support.redis",)
@@ -47,7 +48,13 @@ VISIBILITY_S = 2.0
 class World:
     """Redis, our broker with a subscriber on it, a store, and managers by name."""
 
-    def __init__(self, directory: Path, redis: RedisServer, broker: Mosquitto) -> None:
+    def __init__(
+        self, directory: Path, redis: RedisServer, broker: Mosquitto, sqs: Queues | None = None
+    ) -> None:
+        """`sqs`: the queue is there, and not in Redis."""
+        self.queue_url = QueueUrl("sqs", sqs.queue_url) if sqs else QUEUE
+        self.dead_url = QueueUrl("sqs", sqs.dead_letter_queue_url) if sqs else DEAD
+        self.queue_settings = dict(sqs.settings) if sqs else {}
         self.redis = redis
         self.broker = broker
         self.store = directory / "store"
@@ -55,7 +62,7 @@ class World:
         self.messages: list[tuple[str, dict]] = []
         self._directory = directory
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._sender = open_sender(QUEUE, redis_url=redis.url, max_length=10_000)
+        self._sender = open_sender(self.queue_url, redis_url=redis.url, max_length=10_000)
         self._subscriber = paho.Client(paho.CallbackAPIVersion.VERSION2)
         self._subscriber.on_connect = lambda client, *_: client.subscribe("#", qos=1)
         self._subscriber.on_message = self._on_message
@@ -92,6 +99,7 @@ class World:
             "GC_HTTP_HOST": "127.0.0.1",
             "GC_HTTP_PORT": str(port),
             "GC_LOG_FORMAT": "json",
+            **self.queue_settings,
             **settings,
         }
         log = (self._directory / f"{name}-{len(self._processes)}.log").open("wb")
@@ -158,9 +166,9 @@ class Manager:
 
 
 @contextmanager
-def new_world(directory: Path, redis: RedisServer) -> Iterator[World]:
+def new_world(directory: Path, redis: RedisServer, sqs: Queues | None = None) -> Iterator[World]:
     with Mosquitto() as broker:
-        world = World(directory, redis, broker)
+        world = World(directory, redis, broker, sqs)
         try:
             yield world
         finally:
@@ -180,8 +188,9 @@ def counter(counters: dict[str, int], name: str, *labels: str) -> int:
 
 async def until_idle(world: World) -> None:
     queue = open_queue(
-        QUEUE, DEAD, redis_url=world.redis.url, consumer="watcher", visibility_s=VISIBILITY_S
-    )
+        world.queue_url, world.dead_url, redis_url=world.redis.url, consumer="watcher",
+        visibility_s=VISIBILITY_S,
+    )  # fmt: skip
     try:
         end = time.monotonic() + 30
         while True:

@@ -65,6 +65,15 @@ class Queues:
     queue_url: str
     dead_letter_queue_url: str
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a service has to be told."""
+        return {
+            **CREDENTIALS,
+            "GC_QUEUE_URL": self.queue_url,
+            "GC_DEAD_LETTER_QUEUE_URL": self.dead_letter_queue_url,
+        }
+
 
 def make_queues(server: SqsServer, *, max_receive_count: int = 1000) -> Queues:
     """Return two new queues; a message goes over after `max_receive_count` deliveries."""

@@ -126,7 +126,7 @@ def test_a_traceback_shows_the_value_of_no_variable(
 
     def act() -> None:
         try:
-            connect("".join(["hunt", "er2"]))
+            connect("2retnuh"[::-1])
         except ConnectionError:
             get_logger("x").exception("failed")
 
