@@ -93,3 +93,42 @@ def test_the_disk_away(world: World, node: Node) -> None:
     ready(world)
     load.wait_for(40)
     assert_all_came_out(world, load)
+
+
+def test_sqs_hanging(world: World, node: Node) -> None:
+    """The listeners acknowledge nothing meanwhile, so the Global Brokers keep what comes."""
+    needs(world, "sqs")
+    load = Load(world, node)
+    load.wait_for(60)
+    freeze(world.sqs)
+    load.wait_for(150)
+    wait_until(lambda: not world.is_ready(), "readiness says that no manager receives", timeout=60)
+    thaw(world.sqs)
+    ready(world)
+    load.wait_for(40)
+    assert_all_came_out(world, load)
+
+
+@pytest.mark.parametrize("how", ["killed", "hanging"])
+def test_s3_away(world: World, node: Node, how: str) -> None:
+    needs(world, "s3")
+    load = Load(world, node)
+    load.wait_for(60)
+    if how == "killed":
+        world.s3.kill()
+    else:
+        freeze(world.s3)
+    load.wait_for(150)
+    wait_until(lambda: not world.is_ready(), "readiness says that no manager receives", timeout=60)
+    if how == "killed":
+        world.s3.start()
+    else:
+        thaw(world.s3)
+    ready(world)
+    load.wait_for(40)
+    assert_all_came_out(world, load)
+
+
+def needs(world: World, part: str) -> None:
+    if not hasattr(world, part):
+        pytest.skip("make test-faults runs it with QUEUE=sqs STORE=s3")

@@ -32,6 +32,10 @@ class LossyProxy:
         """Lose nothing from now on."""
         self._loss = 0.0
 
+    def turn_to(self, port: int) -> None:
+        """Connect whoever comes from now on to another server, as a name does after a failover."""
+        self._target_port = port
+
     def close(self) -> None:
         for connection in (self._server, *self._connections):
             with suppress(OSError):
