@@ -30,6 +30,8 @@ class ScriptedSqs:
     answer: Callable[[str, dict[str, Any]], Answer]
     tls: ssl.SSLContext | None = None
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    identities: list[str] = field(default_factory=list)
+    """The access key that signed each call."""
 
     def __post_init__(self) -> None:
         outer = self
@@ -41,6 +43,8 @@ class ScriptedSqs:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 action = self.headers["X-Amz-Target"].removeprefix("AmazonSQS.")
                 outer.calls.append((action, body))
+                signature = self.headers.get("Authorization", "")
+                outer.identities.append(signature.partition("Credential=")[2].partition("/")[0])
                 status, answer = outer.answer(action, body)
                 data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
