@@ -55,8 +55,9 @@ test-conformance: setup-sqs ## The three commands against a WIS2 world, one test
 	@$(PY) -m pytest $(BOTH_CORES) tests/conformance
 	@QUEUE=sqs STORE=s3 $(PY) -m pytest -q tests/conformance
 
-test-faults: setup ## Processes killed, Redis, broker and disk away: nothing is lost
+test-faults: setup-sqs ## Processes killed; Redis, broker, disk, SQS or S3 away: nothing is lost
 	@$(PY) -m pytest tests/faults
+	@QUEUE=sqs STORE=s3 $(PY) -m pytest tests/faults
 
 tests: setup-sqs ## One file or folder: make tests T=tests/unit/common
 	@$(PY) -m pytest $(T)
