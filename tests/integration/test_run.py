@@ -185,12 +185,22 @@ def test_a_simulated_world_comes_out_whole_and_its_state_survives(start, ports, 
     assert not run.state.exists()
 
 
-def test_the_queue_of_aws_can_be_played(start):
-    run = start(QUEUE="sqs", RATE="20", ITEMS="20")
+def test_queue_and_store_of_aws_can_be_played(start, ports):
+    run = start(QUEUE="sqs", STORE="s3", RATE="20", ITEMS="20")
     run.wait_until(run.is_ready)
-    assert "server.js" in " ".join(processes_of(run.state))
+    names = " ".join(processes_of(run.state))
+    assert "server.js" in names
+    assert "rclone serve s3" in names
     run.wait_until(lambda: run.ledger()["published"] == 20 and run.ledger()["missing"] == 0)
     assert run.ledger()["repeated"] == 0
+    assert run.ledger()["examples"]["wrong"] == []
+    bucket = run.state / "buckets" / "wis2-data"
+    key, *_ = (path for path in bucket.rglob("*.*") if path.is_file())
+    url = f"http://127.0.0.1:{ports['DATA_PORT']}/data/{key.relative_to(bucket)}"
+    answer = httpx.get(url, trust_env=False)
+    assert answer.content == key.read_bytes()
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "immutable" in answer.headers["Cache-Control"]
     assert run.interrupt() == 0, run.output
     assert processes_of(run.state) == []
 
