@@ -28,6 +28,8 @@ TOOLS: dict[str, tuple[Version, tuple[str, ...]]] = {
 }
 ALL_TOOLS = tuple(TOOLS)
 
+#: "EC2-VPC Elastic IPs".
+_ADDRESS_QUOTA = "L-0263D0A3"
 _VERSION = re.compile(r"(\d+(?:\.\d+)+)")
 
 
@@ -52,6 +54,7 @@ def check(
     if is_whole:
         _check_admin(session, principal)
         _check_brokers(session)
+        _check_addresses(session)
     if "terraform" in tools and wants_state:
         _check_state(session)
     if wants_clean_tree and session.environment.is_guarded:
@@ -137,6 +140,31 @@ def no_broker(name: str) -> str:
         f"no Global Broker is named: global_brokers in {name}.tfvars, "
         f"or brokers in {CHART}/values/{name}.yaml (docs/deploy.md)"
     )
+
+
+def _check_addresses(session: Session) -> None:
+    """Refuse a region that has not enough elastic IPs for us: an empty account has five."""
+    environment = session.environment
+    region = ("--region", environment.region)
+    ours = f"Addresses[?Tags[?Key=='Name' && starts_with(Value, '{environment.cluster_name}-')]]"
+    try:
+        quota = float(session.commands.read(
+            "aws", "service-quotas", "get-service-quota", *region, "--service-code", "ec2",
+            "--quota-code", _ADDRESS_QUOTA, "--query", "Quota.Value", "--output", "text",
+        ))  # fmt: skip
+        used, owned = json.loads(session.commands.read(
+            "aws", "ec2", "describe-addresses", *region, "--output", "json",
+            "--query", f"[length(Addresses), length({ours})]",
+        ))  # fmt: skip
+    except (DeployError, ValueError):
+        # Not to be allowed to look at quotas is no reason not to deploy.
+        return
+    wanted = environment.address_count - owned
+    if used + wanted > quota:
+        raise Refused(
+            f"elastic IPs: the quota of {environment.region} is {quota:.0f} and {used} are in use; "
+            f'{environment.name} wants {wanted} more (Service Quotas: "EC2-VPC Elastic IPs")'
+        )
 
 
 def _check_state(session: Session) -> None:

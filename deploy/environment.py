@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from deploy.errors import Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 #: Helm's release; Terraform's variable service_account_prefix must say the same.
@@ -18,6 +19,7 @@ SERVICES = ("listener", "manager", "metrics")
 
 #: What terraform/environments holds until somebody puts in their own.
 _EXAMPLES = ("123456789012", "192.0.2.0/24", "example.org", "xx-example-")
+_ZONES = 3
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,10}[a-z0-9]", re.ASCII)
 _LIST = re.compile(r"^(?P<name>[a-z0-9_]+)[ \t]*=[ \t]*\[(?P<words>[^\]]*)\]", re.MULTILINE)
 _WORD = re.compile(r'"([^"\\\n]*)"')
@@ -41,6 +43,8 @@ class Environment:
     """ARNs of roles and users that the cluster lets in."""
     global_brokers: tuple[str, ...] = ()
     """Those whose login lies in Secrets Manager."""
+    address_count: int = 0
+    """Elastic IPs that Terraform makes for it."""
     is_disposable: bool = False
     """Whether bucket and image repositories may be destroyed with what is in them."""
 
@@ -128,6 +132,7 @@ def open_environment(root: Path, name: str) -> Environment:
         region=tfvars["region"],
         admins=listed.get("cluster_admin_arns", ()),
         global_brokers=listed.get("global_brokers", ()),
+        address_count=_address_count(tfvars, listed),
         is_disposable=tfvars.get("disposable") == "true",
     )
 
@@ -146,6 +151,17 @@ def lists(text: str) -> dict[str, tuple[str, ...]]:
         match["name"]: tuple(_WORD.findall(match["words"]))
         for match in _LIST.finditer(_COMMENT.sub("", text))
     }
+
+
+def _address_count(tfvars: Mapping[str, str], listed: Mapping[str, tuple[str, ...]]) -> int:
+    """Return how many elastic IPs terraform/main makes: for NAT gateways, and for the broker."""
+    makes_vpc = "existing_vpc_id" not in tfvars
+    nat = 1 if tfvars.get("one_nat_gateway") == "true" else _ZONES
+    broker = int(tfvars.get("broker_address_count", _ZONES))
+    return (
+        nat * (makes_vpc and not listed.get("existing_nat_allocation_ids"))
+        + broker * (not listed.get("existing_broker_allocation_ids"))
+    )  # fmt: skip
 
 
 def _tfvars(root: Path, name: str) -> Path:

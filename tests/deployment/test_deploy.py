@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from deploy.environment import open_environment
 from deploy.main import ALL
 from tests.support.deployments import (
     ACCOUNT,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 READS_ONLY = (
     ("git",), ("aws", "--version"), ("aws", "sts"), ("aws", "s3api", "head-bucket"),
+    ("aws", "service-quotas", "get-service-quota"), ("aws", "ec2", "describe-addresses"),
     ("terraform", "version"), ("docker", "version"), ("kubectl", "version"),
     ("kubectl", "config", "view"), ("helm", "version"),
 )  # fmt: skip
@@ -501,6 +503,56 @@ def test_whom_the_cluster_would_shut_out_is_told_before_it_is_made(
         return
     deployment.set("terraform/environments/dev.tfvars", "role/wis2-gc-deploy", entry)
     assert deployment.run("check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("env", "quota", "addresses", "wanted"),
+    [
+        ("prod", "5.0", "[0, 0]", 6),
+        ("prod", "6.0", "[1, 0]", 6),
+        ("prod", "6.0", "[3, 1]", 5),
+        ("dev", "5.0", "[4, 0]", 2),
+        ("prod", "6.0", "[0, 0]", None),
+        ("prod", "6.0", "[6, 6]", None),
+        ("dev", "5.0", "[3, 0]", None),
+        ("prod", "None", "[0, 0]", None),
+    ],
+)
+def test_too_few_elastic_ips_are_told_before_terraform_runs_out_of_them(
+    deployment: Deployment, env: str, quota: str, addresses: str, wanted: int | None
+) -> None:
+    deployment.programs.answer("aws", "service-quotas", "get-service-quota", out=f"{quota}\n")
+    deployment.programs.answer("aws", "ec2", "describe-addresses", out=f"{addresses}\n")
+    if wanted is None:
+        assert deployment.run("check", env).code == 0
+    else:
+        line = _refused(deployment, env, "check")
+        assert f"{env} wants {wanted} more" in line
+        assert "EC2-VPC Elastic IPs" in line
+
+
+def test_whoever_may_not_look_at_quotas_may_deploy(deployment: Deployment) -> None:
+    deployment.programs.answer("aws", "service-quotas", code=254, err="AccessDenied\n")
+    assert deployment.run("check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "addresses"),
+    [
+        ({}, 6),
+        ({"one_nat_gateway      = false": "one_nat_gateway = true"}, 4),
+        ({"broker_address_count = 3": "broker_address_count = 2"}, 5),
+        ({"vpc_cidr ": 'existing_vpc_id = "vpc-0"\nvpc_cidr '}, 3),
+        ({"vpc_cidr ": 'existing_nat_allocation_ids = ["a", "b", "c"]\nvpc_cidr '}, 3),
+        ({"vpc_cidr ": 'existing_broker_allocation_ids = [\n  "a",\n  "b",\n]\nvpc_cidr '}, 3),
+    ],
+)
+def test_elastic_ips_are_counted_as_terraform_makes_them(
+    deployment: Deployment, change: dict[str, str], addresses: int
+) -> None:
+    for old, new in change.items():
+        deployment.set("terraform/environments/prod.tfvars", old, new)
+    assert open_environment(deployment.root, "prod").address_count == addresses
 
 
 @pytest.mark.parametrize("step", ["all", "check"])
