@@ -45,6 +45,10 @@ variable "centre_id" {
     condition     = can(regex("^[a-z]{2,}-[a-z0-9_-]+-global-cache$", var.centre_id))
     error_message = "centre_id wants the form {tld}-{name}-global-cache, in lower case."
   }
+  validation {
+    condition     = length(var.centre_id) <= 64
+    error_message = "centre_id wants at most 64 characters."
+  }
 }
 
 variable "tags" {
@@ -738,8 +742,8 @@ variable "global_brokers" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for name in var.global_brokers : can(regex("^[A-Za-z0-9_-]{1,32}$", name))])
-    error_message = "global_brokers wants names of 1 to 32 letters, digits, '-' or '_'."
+    condition     = alltrue([for name in var.global_brokers : can(regex("^[a-z0-9]([-a-z0-9]{0,22}[a-z0-9])?$", name))])
+    error_message = "global_brokers wants names of 1 to 24 lower-case letters, digits or '-': pods are named after them."
   }
 }
 

@@ -930,6 +930,34 @@ run "reject_global_brokers_a_url" {
   expect_failures = [var.global_brokers]
 }
 
+run "reject_global_brokers_a_name_that_no_pod_can_have" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    global_brokers = ["Meteo_FR"]
+  }
+
+  expect_failures = [var.global_brokers]
+}
+
+run "reject_centre_id_a_long" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    centre_id = "fr-a-name-of-a-centre-that-goes-on-and-on-beyond-all-good-sense-global-cache"
+  }
+
+  expect_failures = [var.centre_id]
+}
+
 run "reject_secret_recovery_days_three" {
   command = plan
 

@@ -13,6 +13,7 @@ import pytest
 
 from deploy.environment import RELEASE
 from tests.support import chart, terraform_plans
+from wis2_gc_common.settings import CENTRE_ID
 
 ROOT = Path(__file__).parents[2]
 TERRAFORM = ROOT / "terraform"
@@ -110,6 +111,43 @@ def test_the_chart_takes_what_terraform_puts_out(name: str) -> None:
     manifests = chart.manifests(chart.merged(told, chart.BROKERS, sizes), release=RELEASE)
     accounts = {m["metadata"]["name"] for m in manifests if m["kind"] == "ServiceAccount"}
     assert {account["name"] for account in told["serviceAccounts"].values()} <= accounts
+
+
+def test_a_broker_that_terraform_takes_is_one_that_the_chart_takes() -> None:
+    """What only the chart refused would show after the infrastructure is there."""
+    body = _blocks(TERRAFORM / "main", "variable")["global_brokers"]
+    schema = json.loads(chart.SCHEMA.read_text("utf-8"))
+    pattern = schema["definitions"]["globalBroker"]["properties"]["name"]["pattern"]
+    assert f'can(regex("{pattern}", name))' in body
+
+
+@pytest.mark.parametrize(
+    ("centre_id", "is_good"),
+    [
+        ("fr-meteofrance-global-cache", True),
+        ("int-a_b-1-global-cache", True),
+        (f"fr-{'a' * 48}-global-cache", True),
+        (f"fr-{'a' * 49}-global-cache", False),
+        ("fr-meteofrance", False),
+        ("FR-meteofrance-global-cache", False),
+    ],
+)
+def test_terraform_chart_and_services_know_the_same_centre_ids(
+    centre_id: str, is_good: bool
+) -> None:
+    body = _blocks(TERRAFORM / "main", "variable")["centre_id"]
+    pattern = re.search(r'regex\("([^"]+)", var\.centre_id\)', body)
+    longest = re.search(r"length\(var\.centre_id\) <= (\d+)", body)
+    assert pattern is not None
+    assert longest is not None
+    by_terraform = re.fullmatch(pattern[1], centre_id) and len(centre_id) <= int(longest[1])
+    schema = json.loads(chart.SCHEMA.read_text("utf-8"))
+    by_chart = re.fullmatch(schema["properties"]["centreId"]["pattern"], centre_id)
+    try:
+        by_services = CENTRE_ID.parse(centre_id)
+    except ValueError:
+        by_services = None
+    assert [bool(by_terraform), bool(by_chart), bool(by_services)] == [is_good] * 3
 
 
 # terraform/check.sh
