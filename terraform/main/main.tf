@@ -48,6 +48,23 @@ data "aws_route53_zone" "this" {
   private_zone = false
 }
 
+data "aws_vpc" "existing" {
+  count = local.makes_vpc ? 0 : 1
+
+  id = var.existing_vpc_id
+
+  lifecycle {
+    # Of a VPC that is made, the variable itself refuses it.
+    postcondition {
+      condition = (
+        cidrhost("${cidrhost(var.service_cidr, 0)}/${min(split("/", var.service_cidr)[1], split("/", self.cidr_block)[1])}", 0) !=
+        cidrhost("${cidrhost(self.cidr_block, 0)}/${min(split("/", var.service_cidr)[1], split("/", self.cidr_block)[1])}", 0)
+      )
+      error_message = "service_cidr ${var.service_cidr} wants a range apart from ${self.cidr_block} of ${self.id}."
+    }
+  }
+}
+
 data "aws_subnet" "existing" {
   for_each = toset(concat(var.existing_private_subnet_ids, var.existing_public_subnet_ids))
 

@@ -1061,3 +1061,18 @@ run "reject_existing_public_subnet_ids_one" {
 
   expect_failures = [var.existing_public_subnet_ids]
 }
+
+# Of the whole, and not of its variables alone: what an existing VPC is like, only AWS knows.
+run "reject_service_cidr_of_an_existing_vpc" {
+  command = plan
+
+  variables {
+    existing_vpc_id             = "vpc-0123456789abcdef0"
+    existing_private_subnet_ids = ["subnet-0aaaaaaaaaaaaaaa1", "subnet-0aaaaaaaaaaaaaaa2"]
+    existing_public_subnet_ids  = ["subnet-0bbbbbbbbbbbbbbb1", "subnet-0bbbbbbbbbbbbbbb2", "subnet-0bbbbbbbbbbbbbbb3"]
+    existing_egress_addresses   = ["198.51.100.7"]
+    service_cidr                = "10.20.128.0/20"
+  }
+
+  expect_failures = [data.aws_vpc.existing]
+}

@@ -24,6 +24,13 @@ mock_data "aws_eip" {
   defaults = { public_ip = "198.51.100.9" }
 }
 
+mock_data "aws_vpc" {
+  defaults = {
+    id         = "vpc-0123456789abcdef0"
+    cidr_block = "10.20.0.0/16"
+  }
+}
+
 mock_data "aws_subnet" {
   defaults = {
     availability_zone = "eu-west-3c"
