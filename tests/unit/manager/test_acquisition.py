@@ -112,6 +112,8 @@ class TestFallingBack:
             parked(SECOND, pubtime="2026-11-23T12:00:01Z"),
             parked(SECOND, rel="deletion"),
             parked(SECOND, cache=False),
+            parked(SECOND, topic="cache/a/wis2/yy-met/data/core/ocean/surface-based-observations"),
+            parked(SECOND, topic=TOPIC.replace("yy-met", "zz-met")),
             envelope_of(topic=TOPIC, payload=b"{"),
             envelope_of(topic="nonsense", data_id="d"),
         ):

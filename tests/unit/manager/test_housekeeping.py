@@ -65,6 +65,15 @@ async def test_centres_are_told_of_what_listeners_refused(bench):
     assert bench.registry.refused == []
 
 
+async def test_a_registry_known_to_be_away_is_not_asked_for_refusals(bench):
+    bench.registry.refused = [Refusal("centre", "origin/a/wis2/x/metadata", 0, "oversize")]
+    bench.traps.before("ping", *[Unavailable("registry")] * 1000)
+    bench.gate.report(Unavailable("registry"))
+    await housekeeping_of(bench).tell()
+    await bench.gate.close()
+    assert len(bench.registry.refused) == 1
+
+
 async def test_it_outlives_outages_and_bugs_and_reports_the_outages(bench):
     bench.traps.before("heartbeat", Unavailable("registry", "away"), ZeroDivisionError())
     bench.traps.before("expire", Unavailable("store"), ZeroDivisionError())
