@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from wis2_gc_common.errors import Poison, Reason, Unavailable
 from wis2_gc_common.settings import StoreUrl
 from wis2_gc_common.store import file_layout, open_store
 from wis2_gc_common.store.file import FileStore
+from wis2_gc_common.store.file_expiry import Expiry
+from wis2_gc_common.store.file_layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -539,6 +542,24 @@ async def test_closing_ends_an_expiry(directory: Path) -> None:
     await store.close()
     assert time.monotonic() - before < 0.5
     await expiring
+
+
+def test_what_another_process_has_thrown_away_already_is_no_outage(tmp_path: Path) -> None:
+    layout = Layout(str(tmp_path / "store"))
+    layout.prepare()
+    for name in ("one", "two"):
+        (Path(layout.trash) / name / "deeper").mkdir(parents=True)
+        (Path(layout.trash) / name / "deeper" / "object").write_bytes(b"x")
+
+    def other_process() -> bool:
+        # Asked before every file and folder: here it deletes all that was listed before.
+        for folder in Path(layout.trash).iterdir():
+            shutil.rmtree(folder)
+        return False
+
+    expiry = Expiry(layout, retention=timedelta(hours=24), must_stop=other_process)
+    assert expiry.run(datetime.now(UTC)) == 0
+    assert list(Path(layout.trash).iterdir()) == []
 
 
 async def test_two_processes_may_expire_the_same_store(directory: Path) -> None:

@@ -6,6 +6,7 @@ are deleted afterwards, one by one, by a thread that can be stopped at any momen
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -79,18 +80,19 @@ class Expiry:
 
     def _delete(self, folder: str) -> None:
         """Delete a folder and all in it, unless we are to stop."""
-        with os.scandir(folder) as entries:
-            found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        try:
+            with os.scandir(folder) as entries:
+                found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        except FileNotFoundError:
+            return  # another process was quicker
         for path, is_folder in found:
             if self._must_stop():
                 return
-            try:
-                if is_folder:
-                    self._delete(path)
-                else:
+            if is_folder:
+                self._delete(path)
+            else:
+                with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)  # noqa: PTH108
-            except FileNotFoundError:
-                continue  # another process is at it too
         _remove_empty(folder)
 
     def _delete_stale_writes(self) -> None:
