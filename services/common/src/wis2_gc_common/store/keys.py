@@ -10,18 +10,23 @@ MAX_PART_BYTES = 200
 INCOMING = ".incoming"
 TRASH = ".trash"
 
+_OURS = (INCOMING.encode(), TRASH.encode())
+_NO_PARTS = frozenset({b"", b".", b".."})
+
 #: Between an object's name and the marker of its type (`media_type.suffix_for`).
 MARKER = ".~"
 
 
 def checked_key(key: str) -> str:
     """Return `key`. Raises ValueError, for a bug of ours: no key made by `ids` looks like that."""
-    parts = key.split("/")
+    encoded = key.encode()
+    parts = encoded.split(b"/")
     if (
-        len(key.encode()) > MAX_KEY_BYTES
-        or "\0" in key
-        or any(part in ("", ".", "..") or len(part.encode()) > MAX_PART_BYTES for part in parts)
-        or parts[0] in (INCOMING, TRASH)
+        len(encoded) > MAX_KEY_BYTES
+        or b"\0" in encoded
+        or not _NO_PARTS.isdisjoint(parts)
+        or len(max(parts, key=len)) > MAX_PART_BYTES
+        or parts[0] in _OURS
         or MARKER in key
     ):
         raise ValueError(f"not a key: {key!r}"[:300])
