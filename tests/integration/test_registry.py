@@ -724,6 +724,18 @@ async def test_a_look_tells_finished_running_failed_and_unknown_items_apart(
     assert await asyncio.to_thread(listener_look, redis_url, []) == []
 
 
+async def test_what_overtakes_a_deletion_that_waits_is_no_repeat_of_what_is_to_be_deleted(
+    registry,
+):
+    running = await granted(registry, FIRST)
+    deletion = another("id-2", pubtime_ns=P1 + 1, rel="deletion")
+    assert (await claim(registry, deletion)).decision is Decision.WAIT
+    await registry.commit(running, CACHED)
+    newer = await granted(registry, another("id-3", pubtime_ns=P1 + 2))
+    await registry.commit(newer, CACHED)
+    assert (await claim(registry, deletion)).decision is Decision.STALE
+
+
 async def test_an_items_history_shows_the_finished_version_beside_the_running_one(registry, reader):
     assert await reader.item(FIRST.data_id) is None
     await registry.commit(await granted(registry, FIRST), CACHED)

@@ -260,6 +260,8 @@ class RegistryMachine(RuleBasedStateMachine):
                 record.parked.pop(notice.pubtime_ns, None)
         if decision is Decision.WAIT:
             assert 0 < claimed.retry_after_s <= 600
+            if notice.rel == "deletion":
+                record.held = replace(record.held, deleting_ns=notice.pubtime_ns)
         if decision is Decision.BUSY:
             assert attempt is not None
             parked = record.parked.setdefault(notice.pubtime_ns, [])

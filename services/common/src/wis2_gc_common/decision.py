@@ -54,7 +54,7 @@ class Held:
     `state`, `pubtime_ns` and `centre_id` (4th topic level) are of the last finished version;
     None, 0 and "" when nothing is finished. `running_pubtime_ns` and `running_centre_id` are of
     the version on which somebody holds a live lease. `deleting_ns` is the pubtime of a deletion
-    that was begun and is not finished, whether or not its lease lives.
+    that has come and is not finished, whether or not anybody works on it.
     """
 
     state: Literal["done", "deleted"] | None

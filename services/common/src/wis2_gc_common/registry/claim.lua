@@ -65,6 +65,8 @@ local is_resend = is_running and is_same_version and record.o == owner and recor
 if is_running and not is_resend then
   -- Another centre's notification is no source of this item; it is decided when this is over.
   if not is_same_version or record.o == owner or record.a ~= centre then
+    -- What waits comes back in any order: a newer notification is measured against it all the same.
+    if rel == 'deletion' then redis.call('HSET', key, 'd', pubtime) end
     return { 'wait', is_foreign, 0, 0, 0, tonumber(record.l) - now, '', '' }
   end
   local parked = redis.call('HLEN', parked_key)

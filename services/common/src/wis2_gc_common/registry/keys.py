@@ -12,7 +12,7 @@ Record, running part (`o`, `w`, `l`, `m` go when the attempt ends; `v`, `t`, `a`
     l  end of the lease, Redis' own clock in milliseconds          m  digest of the message id
     t  when its hour folder was chosen, seconds since 1970         a  centre-id of the topic
 Record, both:
-    d  pubtime of a deletion that was begun and is not finished
+    d  pubtime of a deletion that has come and is not finished
     f  newest fence                   n  attempts at the version   e  last error
 """
 

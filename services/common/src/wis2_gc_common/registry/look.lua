@@ -1,7 +1,7 @@
 -- Read what is held of several items; changes nothing.
 -- KEYS  records
 -- Answers per record six entries: state, pubtime and centre-id of the finished version, pubtime
--- and centre-id of the version under a live lease, pubtime of a deletion that was begun and is not
+-- and centre-id of the version under a live lease, pubtime of a deletion that has come and is not
 -- finished; nil where there is none
 local now, answers = now_ms(), {}
 for i = 1, #KEYS do
