@@ -1,7 +1,8 @@
-"""Replies of Redis that get lost: what was done is not done, or counted, a second time."""
+"""Replies of Redis or SQS that get lost: what was done is not done, or counted, a second time."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +29,26 @@ def test_counters_are_exact_under_lost_replies_and_time_outs(
 
     try:
         with open_world(tmp_path / "world", cache_redis_port=behind_a_proxy) as world:
+            load = Load(world, node)
+            load.wait_for(300)
+            wait_until(lambda: proxies[0].lost >= 30, "30 replies are lost", timeout=60)
+            proxies[0].calm()
+            assert_all_came_out(world, load)
+    finally:
+        for proxy in proxies:
+            proxy.close()
+
+
+@pytest.mark.skipif(os.environ.get("QUEUE") != "sqs", reason="make test-faults runs it on SQS")
+def test_messages_sent_and_received_twice_change_nothing(tmp_path: Path, node: Node) -> None:
+    proxies: list[LossyProxy] = []
+
+    def behind_a_proxy(port: int) -> int:
+        proxies.append(LossyProxy(port, loss=0.04))
+        return proxies[0].port
+
+    try:
+        with open_world(tmp_path / "world", cache_sqs_port=behind_a_proxy) as world:
             load = Load(world, node)
             load.wait_for(300)
             wait_until(lambda: proxies[0].lost >= 30, "30 replies are lost", timeout=60)

@@ -195,12 +195,14 @@ class World:
         directory: Path,
         *,
         cache_redis_port: Callable[[int], int] = lambda port: port,
+        cache_sqs_port: Callable[[int], int] = lambda port: port,
         redis_password: str | None = None,
         broker_password: str = "manager",
         **settings: str,
     ) -> None:
-        """`cache_redis_port`: what listeners and managers take for Redis' port (a proxy's)."""
+        """`cache_…_port`: what the cache takes for the port of Redis, of SQS (a proxy's)."""
         self._cache_redis_port = cache_redis_port
+        self._cache_sqs_port = cache_sqs_port
         self._redis_password = redis_password
         self._broker_password = broker_password
         self._stack = contextlib.ExitStack()
@@ -244,7 +246,11 @@ class World:
         if kind == "sqs":
             self.sqs = start_or_skip(parts.sqs_server(self.directory / "sqs"))
             stack.callback(self.sqs.stop)
-            return self.sqs.environment
+            port = self._cache_sqs_port(self.sqs.port)
+            return {
+                name: text.replace(f":{self.sqs.port}/", f":{port}/")
+                for name, text in self.sqs.environment.items()
+            }
         assert kind == "redis-stream", f"QUEUE is {kind}, and neither sqs nor redis-stream"
         return {
             "GC_QUEUE_URL": "redis-stream:notifications",
