@@ -166,15 +166,16 @@ def paced(payloads: Sequence[bytes], per_s: float | None) -> Iterator[bytes]:
             time.sleep(max(0.0, due - time.monotonic()))
 
 
-def over_both(
+def over_brokers(
     world: World,
     name: str,
     message_of: Callable[[int, str], bytes],
     count: int,
     *,
     per_s: float | None = None,
+    brokers: str = "ab",
 ) -> Result:
-    """Publish `count` notifications on both brokers: as fast as they take them, or `per_s`."""
+    """Publish `count` notifications on all `brokers`: as fast as they take them, or `per_s`."""
     seen = Announcements(world)
     ids = [unique_data_id("bench") for _ in range(count)]
     payloads = [message_of(index, data_id) for index, data_id in enumerate(ids)]
@@ -192,7 +193,7 @@ def over_both(
         for info in infos:
             info.wait_for_publish(120)
 
-    threads = [threading.Thread(target=publish, args=(broker,)) for broker in world.brokers]
+    threads = [threading.Thread(target=publish, args=(broker,)) for broker in brokers]
     for thread in threads:
         thread.start()
     seen.wait(ids, timeout=300)
@@ -327,10 +328,14 @@ def measure(count: int, directory: Path, wanted: str, report: Callable[[Result],
     few = min(200, count)
     scenarios: dict[str, Callable[[World, str], Result]] = {
         "one at a time, 85 kB": lambda world, name: one_at_a_time(world, name, href, few),
-        "burst of 85 kB": lambda world, name: over_both(world, name, linked, count),
-        "burst of 1 kB inline": lambda world, name: over_both(world, name, inlined, count),
-        f"{STEADY_ITEMS_PER_S}/s of 85 kB": lambda world, name: over_both(
+        "burst of 85 kB": lambda world, name: over_brokers(world, name, linked, count),
+        "burst of 1 kB inline": lambda world, name: over_brokers(world, name, inlined, count),
+        f"{STEADY_ITEMS_PER_S}/s of 85 kB": lambda world, name: over_brokers(
             world, name, linked, count // 4, per_s=STEADY_ITEMS_PER_S
+        ),
+        # All of them new, each over one broker: what the queue and the store have to take.
+        f"{STEADY_NOTIFICATIONS_PER_S}/s of 1 kB inline": lambda world, name: over_brokers(
+            world, name, inlined, 2 * count, per_s=STEADY_NOTIFICATIONS_PER_S, brokers="a"
         ),
         "7 of 8 known, burst": lambda world, name: mostly_known(world, name, 4 * count),
         f"7 of 8 known, {STEADY_NOTIFICATIONS_PER_S}/s": lambda world, name: mostly_known(
