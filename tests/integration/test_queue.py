@@ -247,19 +247,15 @@ async def test_every_message_goes_to_one_consumer_only(
 async def test_an_empty_queue_answers_when_the_wait_is_over(queue: Queue) -> None:
     before = time.monotonic()
     assert await queue.receive(5, wait_s=0.3) == []
-    assert 0.25 < time.monotonic() - before < 2
-    before = time.monotonic()
-    assert await queue.receive(5, wait_s=0) == []
-    assert time.monotonic() - before < 0.25
+    assert 0.25 < time.monotonic() - before < 20
+    assert await asyncio.wait_for(queue.receive(5, wait_s=0), 20) == []
 
 
 async def test_a_waiting_consumer_gets_a_message_at_once(sender: Sender, queue: Queue) -> None:
-    waiting = asyncio.create_task(queue.receive(5, wait_s=10))
+    waiting = asyncio.create_task(queue.receive(5, wait_s=60))
     await nothing_but_waiting(waiting)
-    before = time.monotonic()
     send(sender, envelope())
-    assert len(await waiting) == 1
-    assert time.monotonic() - before < 0.5
+    assert len(await asyncio.wait_for(waiting, 20)) == 1
 
 
 async def nothing_but_waiting(task: asyncio.Task[list[Received]]) -> None:
@@ -544,13 +540,14 @@ async def test_closing_hands_over_at_once_what_is_held(
     messages = await receive(leaving, 250)
     await leaving.delete([message.receipt for message in messages[:10]])
 
-    waiting = asyncio.create_task(staying.receive(1, wait_s=10))
+    waiting = asyncio.create_task(staying.receive(1, wait_s=LONG_S))
     await nothing_but_waiting(waiting)
     before = time.monotonic()
     await leaving.close()
     taken = await waiting
     taken += await receive(staying, 239)
-    assert time.monotonic() - before < 2
+    # Long before what is held would come back by itself.
+    assert time.monotonic() - before < LONG_S / 3
     assert {message.envelope.uid for message in taken} == {one.uid for one in sent[10:]}
     assert {message.deliveries for message in taken} == {adapter.deliveries_after_close}
 

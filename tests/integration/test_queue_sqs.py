@@ -201,7 +201,7 @@ async def test_closing_takes_seconds_only_when_nobody_answers(
     os.kill(own_sqs.pid, signal.SIGSTOP)
     before = time.monotonic()
     await queue.close()
-    assert time.monotonic() - before < 3
+    assert time.monotonic() - before < 6  # the answer itself would be waited for longer
     os.kill(own_sqs.pid, signal.SIGCONT)
 
 

@@ -537,11 +537,10 @@ async def test_closing_ends_an_expiry(directory: Path) -> None:
         make(directory, f"2026-08-01/05/t{n % 10}/{n}/f")
     store = FileStore(str(directory), retention_hours=24)
     expiring = asyncio.create_task(store.expire(datetime(2026, 9, 1, tzinfo=UTC)))
-    await asyncio.sleep(0.01)
-    before = time.monotonic()
+    await asyncio.sleep(0)
     await store.close()
-    assert time.monotonic() - before < 0.5
     await expiring
+    assert files(directory)
 
 
 def test_what_another_process_has_thrown_away_already_is_no_outage(tmp_path: Path) -> None:
