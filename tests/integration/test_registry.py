@@ -736,6 +736,26 @@ async def test_what_overtakes_a_deletion_that_waits_is_no_repeat_of_what_is_to_b
     assert (await claim(registry, deletion)).decision is Decision.STALE
 
 
+async def test_of_two_deletions_that_wait_the_newer_counts(registry):
+    running = await granted(registry, FIRST)
+    for message_id, pubtime_ns in (("id-2", P1 + 20), ("id-3", P1 + 10)):
+        deletion = another(message_id, pubtime_ns=pubtime_ns, rel="deletion")
+        assert (await claim(registry, deletion)).decision is Decision.WAIT
+    await registry.commit(running, CACHED)
+    update = another("id-4", pubtime_ns=P1 + 15, rel="update")
+    await registry.commit(await granted(registry, update), CACHED)
+    assert (await claim(registry, another("id-5", pubtime_ns=P1 + 25))).decision is Decision.NEW
+
+
+async def test_the_deletion_of_another_centre_that_waits_makes_no_repeat_new(registry):
+    running = await granted(registry, FIRST)
+    deletion = another("id-2", pubtime_ns=P1 + 1, rel="deletion", centre_id="xx-stranger")
+    assert (await claim(registry, deletion)).decision is Decision.WAIT
+    await registry.commit(running, CACHED)
+    repeat = another("id-3", pubtime_ns=P1 + 2)
+    assert (await claim(registry, repeat)).decision is Decision.REPEAT
+
+
 async def test_an_items_history_shows_the_finished_version_beside_the_running_one(registry, reader):
     assert await reader.item(FIRST.data_id) is None
     await registry.commit(await granted(registry, FIRST), CACHED)

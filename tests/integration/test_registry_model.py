@@ -161,6 +161,11 @@ class Record:
     counted: dict[tuple[int, str, str], int] = field(default_factory=dict)
     """(pubtime, message id, reason) → newest fence."""
 
+    def note_deletion(self, notice: Notice) -> None:
+        if notice.rel == "deletion":
+            newest = max(self.held.deleting_ns or 0, notice.pubtime_ns)
+            self.held = replace(self.held, deleting_ns=newest)
+
     @property
     def seen(self) -> Held | None:
         """What the decision table is asked about, without who is running."""
@@ -260,8 +265,9 @@ class RegistryMachine(RuleBasedStateMachine):
                 record.parked.pop(notice.pubtime_ns, None)
         if decision is Decision.WAIT:
             assert 0 < claimed.retry_after_s <= 600
-            if notice.rel == "deletion":
-                record.held = replace(record.held, deleting_ns=notice.pubtime_ns)
+            assert attempt is not None
+            if attempt.lease.notice.centre_id == notice.centre_id:
+                record.note_deletion(notice)
         if decision is Decision.BUSY:
             assert attempt is not None
             parked = record.parked.setdefault(notice.pubtime_ns, [])
@@ -284,8 +290,7 @@ class RegistryMachine(RuleBasedStateMachine):
             record.is_there = True
             self.leases.append((lease, worker))
         self.ids[notice.message_id] = (name, notice.pubtime_ns)
-        if notice.rel == "deletion":
-            record.held = replace(record.held, deleting_ns=notice.pubtime_ns)
+        record.note_deletion(notice)
         is_replacing = record.held.state == "done"
         assert claimed.object_key == (record.object_key if is_replacing else None)
         assert claimed.object_centre_id == (record.held.centre_id if is_replacing else None)

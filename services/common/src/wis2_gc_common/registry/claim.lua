@@ -49,6 +49,13 @@ end
 local is_running = record.o and tonumber(record.l) > now
 local is_same_version = record.v == pubtime
 
+-- The newest one counts: an older one is stale once that is done.
+local function note_deletion()
+  if rel == 'deletion' and not (record.d and is_later(record.d, pubtime)) then
+    redis.call('HSET', key, 'd', pubtime)
+  end
+end
+
 local decision = against_finished(record.s, record.p, record.c, record.d)
 if decision == 'duplicate' or decision == 'stale' or decision == 'repeat' then
   -- Sources of a version that nobody will process any more.
@@ -66,7 +73,8 @@ if is_running and not is_resend then
   -- Another centre's notification is no source of this item; it is decided when this is over.
   if not is_same_version or record.o == owner or record.a ~= centre then
     -- What waits comes back in any order: a newer notification is measured against it all the same.
-    if rel == 'deletion' then redis.call('HSET', key, 'd', pubtime) end
+    -- Not against another centre's deletion, which will have a record of its own.
+    if record.a == centre then note_deletion() end
     return { 'wait', is_foreign, 0, 0, 0, tonumber(record.l) - now, '', '' }
   end
   local parked = redis.call('HLEN', parked_key)
@@ -93,7 +101,7 @@ else
 end
 redis.call('HSET', key, 'v', pubtime, 'o', owner, 'w', worker, 'l', now + ARGV[10], 'm', message,
            't', since, 'a', centre, 'f', fence, 'n', attempts)
-if rel == 'deletion' then redis.call('HSET', key, 'd', pubtime) end
+note_deletion()
 if record.f and not is_same_version then redis.call('HDEL', key, 'e') end
 redis.call('EXPIRE', key, ARGV[11])
 redis.call('SET', KEYS[1], token, 'EX', ARGV[12])
