@@ -517,14 +517,14 @@ variable "queue_visibility_seconds" {
 }
 
 variable "queue_max_receive_count" {
-  description = "Deliveries after which a message is a dead letter (2 to 100)."
+  description = "Deliveries after which SQS makes a message a dead letter (8 to 100); a manager does so before, and says why."
   type        = number
   default     = 8
   nullable    = false
 
   validation {
-    condition     = var.queue_max_receive_count >= 2 && var.queue_max_receive_count <= 100
-    error_message = "queue_max_receive_count wants 2 to 100: with 1 every restart of a manager makes dead letters."
+    condition     = var.queue_max_receive_count >= 8 && var.queue_max_receive_count <= 100
+    error_message = "queue_max_receive_count wants 8 to 100: with fewer, SQS buries a message before a manager has tried it alone."
   }
 }
 

@@ -674,7 +674,7 @@ run "reject_queue_visibility_seconds_a_second" {
   expect_failures = [var.queue_visibility_seconds]
 }
 
-run "reject_queue_max_receive_count_one" {
+run "reject_queue_max_receive_count_below_the_managers_own" {
   command = plan
 
   module {
@@ -682,7 +682,7 @@ run "reject_queue_max_receive_count_one" {
   }
 
   variables {
-    queue_max_receive_count = 1
+    queue_max_receive_count = 7
   }
 
   expect_failures = [var.queue_max_receive_count]

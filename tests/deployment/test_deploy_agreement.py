@@ -22,6 +22,7 @@ from deploy.release import COMPONENTS, brokers_of, namespace_manifest, own_value
 from images import build
 from tests.support import chart
 from tests.support.deployments import ACCOUNT, DIGESTS, REGION
+from wis2_gc_manager.retry import MAX_DELIVERIES
 
 ROOT = Path(__file__).parents[2]
 MAIN = ROOT / "terraform/main"
@@ -44,6 +45,14 @@ def text(path: str) -> str:
 def add_ons(compute: str, environment: str = "prod") -> AddOns:
     catalogue = json.loads(text("deploy/addons.json"))
     return select_add_ons(catalogue, compute=compute, environment=environment, names=NAMES)
+
+
+def test_sqs_leaves_a_message_to_the_managers_until_they_have_buried_it() -> None:
+    variable = text("terraform/main/variables.tf").split('variable "queue_max_receive_count"')[1]
+    for pattern in (r"default += (\d+)", r"queue_max_receive_count >= (\d+)"):
+        found = re.search(pattern, variable)
+        assert found is not None
+        assert int(found[1]) > MAX_DELIVERIES
 
 
 def test_terraform_has_every_output_that_is_read() -> None:

@@ -12,6 +12,8 @@ from tests.support.waiting import until
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_manager import receiver as receiver_module
 from wis2_gc_manager.in_flight import InFlight, Item
+from wis2_gc_manager.receiver import SUSPECT_S
+from wis2_gc_manager.retry import SUSPECT_DELIVERIES
 
 DATA = b"BUFR" * 100
 
@@ -107,6 +109,45 @@ class TestReceiving:
         assert bench.queue.deleted == [receipt]
         assert len(bench.publisher.announced) == 1
         assert len(bench.registry.commits) == 1
+
+
+class TestSuspects:
+    """What was delivered so often may be what kills its workers."""
+
+    async def test_it_is_worked_on_alone_and_its_like_go_back_as_new(self):
+        bench = Workbench()
+        holds = [bench.downloader.holds(href(number)) for number in range(4)]
+        envelopes = [envelope_of(data_id=f"d{n}", href=href(n)) for n in range(4)]
+        bench.queue.add(envelopes[0], deliveries=SUSPECT_DELIVERIES)
+        bench.queue.add(*envelopes[1:3], deliveries=SUSPECT_DELIVERIES + 1)
+        async with receiving(bench):
+            await asyncio.gather(*(hold.started.wait() for hold in holds[:2]))
+            returned = [(delay_s, e.uid) for delay_s, e in bench.queue.delayed]
+            assert returned == [(SUSPECT_S, envelopes[2].uid)]
+            asked = len(bench.queue.asked)
+            bench.queue.add(envelopes[3])
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert len(bench.queue.asked) == asked
+            assert not holds[3].started.is_set()
+            holds[1].end.set_result(DATA)
+            await holds[3].started.wait()
+            for hold in (holds[0], holds[3]):
+                hold.end.set_result(DATA)
+            await until(lambda: len(bench.registry.commits) == 3)
+
+    async def test_one_that_takes_long_does_not_stop_the_manager(self, monkeypatch):
+        monkeypatch.setattr(receiver_module, "SUSPECT_S", 0.01)
+        bench = Workbench()
+        slow = bench.downloader.holds(href(0))
+        bench.downloader.serves(href(1), DATA)
+        bench.queue.add(envelope_of(data_id="d0", href=href(0)), deliveries=SUSPECT_DELIVERIES + 1)
+        async with receiving(bench):
+            await slow.started.wait()
+            bench.queue.add(envelope_of(data_id="d1", href=href(1)))
+            await until(lambda: bench.registry.commits)
+            slow.end.set_result(DATA)
+            await until(lambda: len(bench.registry.commits) == 2)
 
 
 class TestDraining:

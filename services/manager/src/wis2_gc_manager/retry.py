@@ -17,9 +17,10 @@ UNEXPECTED_DELAYS_S = (5.0, 15.0, 60.0, 120.0, 300.0, 600.0, 1200.0)
 #: So many attempts, or deliveries without an end, and the message is a dead letter.
 MAX_ATTEMPTS = 8
 #: More deliveries than this, and the message may be what kills its workers: it is worked on alone
-#: (`Receiver`). Still more, and it is.
-SUSPECT_DELIVERIES = 8
-MAX_DELIVERIES = 16
+#: (`Receiver`). Still more, and it is. SQS itself moves it after `maxReceiveCount` (8) deliveries,
+#: without a reason and with its innocent neighbours: both come before that.
+SUSPECT_DELIVERIES = 4
+MAX_DELIVERIES = 7
 #: How long an item waits for a host that is only ever busy: it neither fails nor has room.
 BUSY_LIFE_S = 2 * 3600.0
 
