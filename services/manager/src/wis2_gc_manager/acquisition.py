@@ -323,7 +323,6 @@ class Acquisition:
             centre_id=notification.source_centre_id,
             dataserver=candidate.host,
             reason=error.reason,
-            detail=error.detail[:_MAX_ERROR_CHARS],
         )
         is_first = await self._downloads.gate.repeat(
             lambda: self._downloads.registry.fail(self._lease, failure)
@@ -344,7 +343,7 @@ class Acquisition:
             centre_id=failure.centre_id,
             dataserver=candidate.host,
             reason=error.reason,
-            detail=failure.detail,
+            detail=error.detail[:_MAX_ERROR_CHARS],
         )
 
     def _is_too_large(self, candidate: Candidate, detail: str) -> TooLarge | None:

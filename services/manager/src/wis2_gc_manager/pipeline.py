@@ -357,9 +357,11 @@ class Pipeline:
         try:
             await self._publish(notification, announcement, by_ns=announce_by_ns(acquisition.hour))
         except TooLate:
-            # Claimed anew it gets a folder of its own time, and is stored there.
+            # Claimed anew it gets a folder of its own time, and is stored there. Not at once: the
+            # folder's time is Redis', and a clock of ours that is hours off would find every
+            # folder too old.
             log.warning("object_too_old_to_announce", object_key=acquired.key)
-            await self.hand_back(item, delay_s=0.0)
+            await self.hand_back(item, delay_s=REFUSED_BY_PART_S)
             return True
         delay_s = max((self._now_ns() - notification.pubtime_ns) / 1e9, 0.0)
         await self._commit(

@@ -80,7 +80,6 @@ class Failure:
     dataserver: str
     """Host name of the link, "" for a link that has none."""
     reason: str
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
