@@ -19,6 +19,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support import cluster as clusters
 from wis2_gc_common import metrics_catalogue as catalogue
 from wis2_gc_common.metrics_catalogue import field
 from wis2_gc_common.queue import open_queue, open_sender
@@ -30,6 +31,7 @@ from wis2_gc_common.settings import QueueUrl
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.support.cluster import Cluster
     from tests.support.redis import RedisServer
 
 pytest_plugins = ("tests.support.redis",)
@@ -300,10 +302,63 @@ def test_a_stop_is_prompt_and_clean_also_with_open_connections(redis_url, signal
         assert not [line for line in service.lines if "Traceback" in line]
 
 
-def test_memory_stays_below_90_mb(busy_redis):
-    with running(busy_redis) as service:
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with clusters.running(tmp_path) as cluster:
+        yield cluster
+
+
+def of(cluster: Cluster) -> dict[str, str]:
+    return {
+        "GC_KUBERNETES_RELEASE": clusters.RELEASE,
+        "GC_KUBERNETES_API_URL": cluster.url,
+        "GC_KUBERNETES_CREDENTIALS": str(cluster.credentials),
+    }
+
+
+def test_the_rollouts_are_those_of_the_cluster(redis_url, cluster):
+    cluster.deployments = [clusters.workload("wis2-manager")]
+    cluster.stateful_sets = [clusters.workload("wis2-broker", updatedReplicas=1)]
+    with running(redis_url, **of(cluster)) as service:
+        answer = service.client.get("/api/rollouts").json()
+    assert answer["is_in_cluster"] is True
+    found = [(load["kind"], load["name"], load["is_complete"]) for load in answer["workloads"]]
+    assert found == [("StatefulSet", "wis2-broker", False), ("Deployment", "wis2-manager", True)]
+
+
+def test_a_cluster_that_refuses_or_hangs_is_told_and_holds_up_nothing(redis_url, cluster):
+    cluster.status = 403
+    with running(redis_url, **of(cluster)) as service:
+        answer = service.client.get("/api/rollouts")
+        assert answer.status_code == 503
+        assert answer.json() == {"detail": "the Kubernetes API refuses us"}
+        cluster.status = 200
+        cluster.gate.clear()
+        away = "the Kubernetes API does not answer"
+        service.until("/api/rollouts", lambda answer: answer.json() == {"detail": away})
+        assert service.client.get("/metrics").status_code == 200
+        assert service.client.get("/api/summary").status_code == 200
+        cluster.gate.set()
+        service.until("/api/rollouts", lambda answer: answer.status_code == 200)
+        told = [json.loads(line)["event"] for line in service.lines if "rollouts" in line]
+        assert told == ["rollouts_unavailable", "rollouts_available"]
+
+
+def test_a_stop_does_not_wait_for_a_cluster_that_hangs(redis_url, cluster):
+    cluster.gate.clear()
+    with running(redis_url, **of(cluster)) as service:
+        assert service.client.get("/api/rollouts").status_code == 503
+        assert service.stop() == 0
+        assert json.loads(service.lines[-1])["event"] == "metrics_stopped"
+        assert not [line for line in service.lines if "Traceback" in line]
+
+
+def test_memory_stays_below_90_mb(busy_redis, cluster):
+    cluster.deployments = [clusters.workload(f"wis2-{number}") for number in range(200)]
+    with running(busy_redis, **of(cluster)) as service:
+        paths = ("/metrics", "/api/summary", "/api/centres", "/api/rollouts", "/", "/openapi.json")
         for _ in range(20):
-            for path in ("/metrics", "/api/summary", "/api/centres", "/", "/openapi.json"):
+            for path in paths:
                 assert service.client.get(path).status_code == 200
         status = Path(f"/proc/{service.process.pid}/status").read_text(encoding="ascii")
     peak_kb = next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line)
@@ -319,6 +374,7 @@ def test_memory_stays_below_90_mb(busy_redis):
         ("GC_HTTP_HOST", "192.0.2.1"),
         ("GC_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com"),
         ("GC_EXPECTED_BROKERS", "a b"),
+        ("GC_KUBERNETES_RELEASE", "A b"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it_and_exit_code_2(name, value):

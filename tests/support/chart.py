@@ -47,6 +47,8 @@ FOLLOWING: Mapping[str, str] = {
     "GC_LOCAL_BROKER_URL": "broker",
     "GC_GLOBAL_BROKER_URL": "brokers",
     "GC_GLOBAL_BROKER_NAME": "brokers",
+    "GC_KUBERNETES_RELEASE": "metrics.rollouts",
+    "GC_KUBERNETES_CREDENTIALS": "metrics.rollouts",
     "GC_CA_FILE": "certificateAuthorities",
     "GC_INSTANCE": "the pod's name",
     "GC_HTTP_PORT": "8080 in every pod",

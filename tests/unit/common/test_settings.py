@@ -145,6 +145,28 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         [",", "a/#/b", "a#", "#/#", "a/b+/c"],
     ),
     "GC_EXPECTED_BROKERS": ({"fr, br": ("fr", "br")}, ["fr,a b"]),
+    "GC_KUBERNETES_RELEASE": (
+        {"wis2": "wis2", "a-1": "a-1"},
+        ["Wis2", "a_b", "-a", "a-", "a,b=c", "a.b", "x" * 54],
+    ),
+    "GC_KUBERNETES_API_URL": (
+        {
+            "https://kubernetes.default.svc": "https://kubernetes.default.svc",
+            "https://[fd00::1]:6443/": "https://[fd00::1]:6443",
+        },
+        [
+            "kubernetes.default.svc",
+            "http://kubernetes.default.svc",
+            "https://",
+            "https://host/api",
+            "https://host?x=1",
+            "https://user@host",
+        ],
+    ),
+    "GC_KUBERNETES_CREDENTIALS": (
+        {"/var/run/secrets/x": Path("/var/run/secrets/x")},
+        ["secrets", "./secrets"],
+    ),
     "GC_CA_FILE": ({THIS_FILE: Path(THIS_FILE)}, ["/nothing/here.pem", "/"]),
     "GC_ALLOWED_NETWORKS": (
         {

@@ -1,22 +1,28 @@
 from __future__ import annotations
 
+import asyncio
 import re
+from dataclasses import replace
 from importlib.resources import files
 
 import httpx
 import pytest
 
 from tests.support.fake_reader import FakeQueue, FakeReader, listener, manager, snapshot_of
+from tests.support.fake_workloads import COMPLETE, FakeSource
 from wis2_gc_common import metrics_catalogue as catalogue
 from wis2_gc_common.decision import Held
+from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.metrics_catalogue import field
 from wis2_gc_common.pubtime import parse_pubtime
 from wis2_gc_common.queue.base import Depth
 from wis2_gc_common.registry.base import FailureRecord, ItemRecord
 from wis2_gc_metrics.app import create_app
 from wis2_gc_metrics.readings import Readings
+from wis2_gc_metrics.rollouts import Rollouts
 
 CENTRE_ID = "xx-test-global-cache"
+ROLLOUTS = "/api/rollouts"
 API = ["/api/summary", "/api/centres", "/api/brokers", "/api/managers", "/api/queue",
        "/api/failures", "/api/item?data_id=x"]  # fmt: skip
 PAGE = ["/", "/static/status.css", "/static/status.js", "/static/icon.svg"]
@@ -32,8 +38,15 @@ def queue() -> FakeQueue:
     return FakeQueue()
 
 
-def client_of(reader: FakeReader, queue: FakeQueue, *, expected=()) -> httpx.AsyncClient:
-    app = create_app(Readings(reader, queue), centre_id=CENTRE_ID, expected_brokers=expected)
+def client_of(
+    reader: FakeReader, queue: FakeQueue, *, expected=(), rollouts: Rollouts | None = None
+) -> httpx.AsyncClient:
+    app = create_app(
+        Readings(reader, queue),
+        centre_id=CENTRE_ID,
+        expected_brokers=expected,
+        rollouts=rollouts,
+    )
     transport = httpx.ASGITransport(app=app)
     return httpx.AsyncClient(transport=transport, base_url="http://metrics.test")
 
@@ -292,7 +305,74 @@ async def test_an_unknown_item_is_404_and_a_missing_or_endless_data_id_422(clien
     assert (await client.get("/api/item", params={"data_id": "x" * 8193})).status_code == 422
 
 
-@pytest.mark.parametrize("path", [*PAGE, *API, "/metrics", "/healthz", "/readyz", "/nothing"])
+async def test_outside_of_a_cluster_there_are_no_rollouts(client):
+    answer = await client.get(ROLLOUTS)
+    assert answer.status_code == 200
+    assert answer.json() == {"is_in_cluster": False, "workloads": []}
+
+
+async def test_the_rollouts_are_those_of_the_release(reader, queue):
+    source = FakeSource()
+    late = replace(COMPLETE, name="wis2-metrics", updated=1, problem="has timed out progressing")
+    source.content = [late, COMPLETE]
+    async with client_of(reader, queue, rollouts=Rollouts(source)) as client:
+        answer = (await client.get(ROLLOUTS)).json()
+    assert answer["is_in_cluster"] is True
+    manager, metrics = answer["workloads"]
+    assert manager == {
+        "kind": "Deployment",
+        "name": "wis2-manager",
+        "version": "1.0",
+        "desired": 3,
+        "updated": 3,
+        "ready": 3,
+        "available": 3,
+        "is_complete": True,
+        "problem": None,
+    }
+    assert (metrics["name"], metrics["is_complete"]) == ("wis2-metrics", False)
+    assert metrics["problem"] == "has timed out progressing"
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        (Unavailable("Kubernetes API", "10.0.0.1"), "the Kubernetes API does not answer"),
+        (Misconfigured("Kubernetes API", "X", "10.0.0.1"), "the Kubernetes API refuses us"),
+    ],
+)
+async def test_a_cluster_that_does_not_tell_is_one_line_and_touches_nothing_else(
+    reader, queue, error, detail
+):
+    reader.content = snapshot_of(processes=(listener("fr"), manager("m-1")))
+    source = FakeSource()
+    source.error = error
+    async with client_of(reader, queue, rollouts=Rollouts(source)) as client:
+        answer = await client.get(ROLLOUTS)
+        assert answer.status_code == 503
+        assert answer.json() == {"detail": detail}
+        assert answer.headers["retry-after"] == "5"
+        for path in ("/metrics", "/readyz", "/api/summary"):
+            assert (await client.get(path)).status_code == 200
+
+
+async def test_a_cluster_that_hangs_holds_up_nothing_else(reader, queue):
+    reader.content = snapshot_of(processes=(listener("fr"), manager("m-1")))
+    source = FakeSource()
+    source.gate.clear()
+    async with client_of(reader, queue, rollouts=Rollouts(source)) as client:
+        hanging = asyncio.create_task(client.get(ROLLOUTS))
+        await source.is_asked.wait()
+        for path in ("/metrics", "/readyz", "/api/summary"):
+            assert (await client.get(path)).status_code == 200
+        assert not hanging.done()
+        source.gate.set()
+        assert (await hanging).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", [*PAGE, *API, ROLLOUTS, "/metrics", "/healthz", "/readyz", "/nothing"]
+)
 async def test_every_answer_has_the_security_headers(client, path):
     headers = (await client.get(path)).headers
     policy = headers["content-security-policy"]
@@ -324,7 +404,7 @@ async def test_openapi_describes_every_answer(client):
         content = methods["get"]["responses"]["200"]["content"]
         if path != "/metrics":
             assert "$ref" in content["application/json"]["schema"], path
-    assert {path.partition("?")[0] for path in API} <= document["paths"].keys()
+    assert {path.partition("?")[0] for path in [*API, ROLLOUTS]} <= document["paths"].keys()
 
 
 async def test_there_is_no_interactive_page_that_loads_from_elsewhere(client):
@@ -355,8 +435,10 @@ async def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline():
 
 
 async def test_stopping_closes_the_connections(reader, queue):
-    app = create_app(Readings(reader, queue), centre_id=CENTRE_ID)
+    source = FakeSource()
+    app = create_app(Readings(reader, queue), centre_id=CENTRE_ID, rollouts=Rollouts(source))
     async with app.router.lifespan_context(app):
         assert not reader.is_closed
+    assert source.is_closed
     assert reader.is_closed
     assert queue.is_closed

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.fake_reader import EMPTY_QUEUE, FakeQueue, FakeReader
 from tests.support.waiting import until
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_metrics.exposition import Reading
 from wis2_gc_metrics.readings import Readings, SharedRead
 
@@ -60,6 +60,19 @@ async def test_a_failed_read_is_shared_too_and_the_next_one_tries_again():
     assert results[0] is not results[1]
     reader.is_away = False
     await readings.now()
+
+
+async def test_a_refusal_stays_one_for_all_who_share_it():
+    async def read() -> int:
+        raise Misconfigured("queue", "GC_QUEUE_URL", "AccessDenied")
+
+    shared = SharedRead(read)
+    results = await asyncio.gather(
+        *(shared.get(max_age_s=60) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [Misconfigured] * 3
+    assert {result.variable for result in results} == {"GC_QUEUE_URL"}
+    assert len({id(result) for result in results}) == 3
 
 
 async def test_a_registry_that_does_not_answer_in_time_is_away():

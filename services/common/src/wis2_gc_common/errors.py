@@ -75,7 +75,7 @@ class Reason(StrEnum):
     UNEXPECTED = "unexpected"
 
 
-Part = Literal["registry", "queue", "store", "broker"]
+Part = Literal["registry", "queue", "store", "broker", "Kubernetes API"]
 
 
 class CacheError(Exception):

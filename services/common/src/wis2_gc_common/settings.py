@@ -204,6 +204,8 @@ _QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 #: The host name of a pod may be as long as a DNS name.
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,253}", re.ASCII)
+#: What Helm takes as the name of a release.
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,253}", re.ASCII)
 
 
@@ -227,6 +229,19 @@ def _host(text: str) -> str:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(_name(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _https_url(text: str) -> str:
+    parts = _split(text, ("https",))
+    if not parts.hostname or parts.path.strip("/") or parts.query or parts.username is not None:
+        raise ValueError("wants https://host[:port] and no more")
+    return text.rstrip("/")
+
+
+def _release(text: str) -> str:
+    if not _LABEL.fullmatch(text):
+        raise ValueError("wants 1 to 53 lower-case letters, digits and '-'")
+    return text
 
 
 def _filters(text: str) -> tuple[str, ...]:
@@ -289,6 +304,12 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _directory(text: str) -> Path:
+    if not text.startswith("/"):
+        raise ValueError("wants an absolute path")
+    return Path(text)
+
+
 def _readable_file(text: str) -> Path:
     path = Path(text)
     try:
@@ -324,6 +345,13 @@ TOPICS = Setting("GC_TOPICS", ("listener",), _filters, ",".join(DEFAULT_FILTERS)
     "Comma-separated topic filters to subscribe to.")
 EXPECTED_BROKERS = Setting("GC_EXPECTED_BROKERS", ("metrics",), _names, "",
     "Names of the Global Brokers whose listeners `/readyz` waits for; empty: those that have reported.")
+KUBERNETES_RELEASE = Setting("GC_KUBERNETES_RELEASE", ("metrics",), _release, None,
+    "Name of the Helm release whose rollouts are shown; not set: not in a cluster, none are.")
+KUBERNETES_API_URL = Setting("GC_KUBERNETES_API_URL", ("metrics",), _https_url, "https://kubernetes.default.svc",
+    "Address of the Kubernetes API, which is asked for them.")
+KUBERNETES_CREDENTIALS = Setting("GC_KUBERNETES_CREDENTIALS", ("metrics",), _directory,
+    "/var/run/secrets/kubernetes.io/serviceaccount",
+    "Directory with `token`, `ca.crt` and `namespace`, as Kubernetes puts it into a pod.")
 CA_FILE = Setting("GC_CA_FILE", ("listener", "manager"), _readable_file, None,
     "PEM file of certificate authorities trusted besides the system's (brokers, data servers, a private S3 endpoint).")
 ALLOWED_NETWORKS = Setting("GC_ALLOWED_NETWORKS", ("manager",), _networks, "",

@@ -26,10 +26,13 @@ from wis2_gc_metrics.models import (
     ManagersAnswer,
     QueueAnswer,
     RecentAnswer,
+    RolloutsAnswer,
     SummaryAnswer,
     TotalsAnswer,
+    WorkloadAnswer,
 )
 from wis2_gc_metrics.readiness import missing_parts
+from wis2_gc_metrics.rollouts import is_complete
 from wis2_gc_metrics.totals import add_up
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.registry.base import FailureRecord, ItemRecord, ProcessStatus, Snapshot
     from wis2_gc_metrics.delay import Delays
     from wis2_gc_metrics.exposition import Reading
+    from wis2_gc_metrics.rollouts import Workload
     from wis2_gc_metrics.totals import Recent
 
 
@@ -249,4 +253,25 @@ def item(data_id: str, record: ItemRecord) -> ItemAnswer:
         attempts=record.attempts,
         last_error=record.last_error,
         parked=record.parked,
+    )
+
+
+def rollouts(workloads: Sequence[Workload] | None) -> RolloutsAnswer:
+    """Return the workloads in the order they came; None: we are not in a cluster."""
+    return RolloutsAnswer(
+        is_in_cluster=workloads is not None,
+        workloads=[
+            WorkloadAnswer(
+                kind=workload.kind,
+                name=workload.name,
+                version=workload.version,
+                desired=workload.desired,
+                updated=workload.updated,
+                ready=workload.ready,
+                available=workload.available,
+                is_complete=is_complete(workload),
+                problem=workload.problem,
+            )
+            for workload in workloads or ()
+        ],
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_metrics import answers
 from wis2_gc_metrics.exposition import expose
 from wis2_gc_metrics.headers import SecurityHeaders
@@ -23,6 +23,7 @@ from wis2_gc_metrics.models import (
     Problem,
     QueueAnswer,
     ReadyAnswer,
+    RolloutsAnswer,
     SummaryAnswer,
 )
 from wis2_gc_metrics.page import page_routes
@@ -34,10 +35,14 @@ if TYPE_CHECKING:
 
     from wis2_gc_metrics.exposition import Reading
     from wis2_gc_metrics.readings import Readings
+    from wis2_gc_metrics.rollouts import Rollouts
 
 _RETRY_AFTER = {"Retry-After": "5"}
 _AWAY: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem, "description": "Registry or queue does not answer."}
+}
+_NOT_SHOWN: dict[int | str, dict[str, Any]] = {
+    503: {"model": Problem, "description": "The Kubernetes API does not answer, or refuses us."}
 }
 #: A notification has at most 8192 bytes (SPEC.md 1), so no data_id is longer.
 _MAX_DATA_ID_CHARS = 8192
@@ -45,9 +50,16 @@ _MAX_FAILURES = 1000
 
 
 def create_app(
-    readings: Readings, *, centre_id: str, expected_brokers: Sequence[str] = ()
+    readings: Readings,
+    *,
+    centre_id: str,
+    expected_brokers: Sequence[str] = (),
+    rollouts: Rollouts | None = None,
 ) -> FastAPI:
-    """Return the application; it closes `readings` when it stops."""
+    """Return the application; it closes `readings` and `rollouts` when it stops.
+
+    `rollouts`: None where there is no cluster.
+    """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -59,6 +71,8 @@ def create_app(
             with suppress(asyncio.CancelledError):
                 await sampler
             await readings.close()
+            if rollouts is not None:
+                await rollouts.close()
 
     app = FastAPI(
         title="WIS2 Global Cache",
@@ -76,6 +90,7 @@ def create_app(
     _add_probes(app, readings, expected_brokers=expected_brokers)
     _add_overviews(app, readings, centre_id=centre_id, expected_brokers=expected_brokers)
     _add_lookups(app, readings)
+    _add_rollouts(app, rollouts)
     return app
 
 
@@ -86,7 +101,7 @@ async def _unavailable(_request: Request, error: Exception) -> Response:
 def _away(error: Exception) -> str:
     """Return one line that says which part is away, and no address of it."""
     part = error.part if isinstance(error, Unavailable) else "registry"
-    return f"the {part} does not answer"
+    return f"the {part} {'refuses us' if isinstance(error, Misconfigured) else 'does not answer'}"
 
 
 def _add_metrics(
@@ -190,3 +205,10 @@ def _add_lookups(app: FastAPI, readings: Readings) -> None:
         if record is None:
             raise HTTPException(404, "nothing is known of this data_id")
         return answers.item(data_id, record)
+
+
+def _add_rollouts(app: FastAPI, rollouts: Rollouts | None) -> None:
+    @app.get("/api/rollouts", tags=["overview"], responses=_NOT_SHOWN)
+    async def rollouts_of_the_release() -> RolloutsAnswer:
+        """Return the workloads of our release, and whether their rollouts are complete."""
+        return answers.rollouts(None if rollouts is None else await rollouts.now())

@@ -17,10 +17,11 @@ from wis2_gc_common.registry.redis import RedisReader
 from wis2_gc_common.settings import HTTP_PORT, Reader, warn_of_unknown_settings
 from wis2_gc_metrics.app import create_app
 from wis2_gc_metrics.readings import Readings
+from wis2_gc_metrics.rollouts import Rollouts
 from wis2_gc_metrics.settings import read_settings
 
 if TYPE_CHECKING:
-    from wis2_gc_metrics.settings import MetricsSettings
+    from wis2_gc_metrics.settings import KubernetesSettings, MetricsSettings
 
 _log = get_logger(__name__)
 
@@ -68,6 +69,17 @@ def _open(settings: MetricsSettings) -> Readings:
     return Readings(RedisReader.connect(common.redis_url), queue)
 
 
+def _rollouts(settings: KubernetesSettings | None) -> Rollouts | None:
+    if settings is None:
+        return None
+    # Imported only in a cluster: elsewhere nobody needs its HTTP client.
+    from wis2_gc_metrics.kubernetes_api import KubernetesApi  # noqa: PLC0415
+
+    return Rollouts(
+        KubernetesApi(settings.api_url, credentials=settings.credentials, release=settings.release)
+    )
+
+
 def _listen(host: str, port: int) -> socket.socket:
     """Return a listening socket. Raises SettingsError when the address cannot be had."""
     try:
@@ -90,7 +102,10 @@ def _listen(host: str, port: int) -> socket.socket:
 def _serve(settings: MetricsSettings, readings: Readings, listening: socket.socket) -> None:
     common = settings.common
     app = create_app(
-        readings, centre_id=common.centre_id, expected_brokers=settings.expected_brokers
+        readings,
+        centre_id=common.centre_id,
+        expected_brokers=settings.expected_brokers,
+        rollouts=_rollouts(settings.kubernetes),
     )
     server = uvicorn.Server(
         uvicorn.Config(

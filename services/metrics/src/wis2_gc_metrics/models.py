@@ -193,6 +193,31 @@ class ItemAnswer(Answer):
     parked: Annotated[int, Field(description="Fall-back sources that wait with it.")]
 
 
+class WorkloadAnswer(Answer):
+    """One Deployment or StatefulSet of our release; the numbers are pods."""
+
+    kind: Literal["Deployment", "StatefulSet"]
+    name: str
+    version: Annotated[str, Field(description="Tag or digest of its image.")]
+    desired: int
+    updated: Annotated[int, Field(description="Of the newest template.")]
+    ready: int
+    available: int
+    is_complete: Annotated[
+        bool, Field(description="All desired pods are available and new, and no old one is left.")
+    ]
+    problem: Annotated[
+        str | None, Field(description="Why Kubernetes says that the rollout has stopped.")
+    ]
+
+
+class RolloutsAnswer(Answer):
+    """The workloads of our release, by name; none outside of a cluster."""
+
+    is_in_cluster: bool
+    workloads: list[WorkloadAnswer]
+
+
 class HealthAnswer(Answer):
     """The process lives."""
 

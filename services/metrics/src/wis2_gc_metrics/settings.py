@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 from wis2_gc_common import settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wis2_gc_common.settings import CommonSettings, QueueUrl, Reader
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesSettings:
+    """Where the rollouts of our release are looked up."""
+
+    release: str
+    api_url: str
+    credentials: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +30,8 @@ class MetricsSettings:
     dead_letter_queue_url: QueueUrl
     expected_brokers: tuple[str, ...]
     """Names of the Global Brokers `/readyz` waits for; empty: those that have reported."""
+    kubernetes: KubernetesSettings | None
+    """None: not in a cluster."""
 
 
 def read_settings(read: Reader) -> MetricsSettings:
@@ -27,4 +40,16 @@ def read_settings(read: Reader) -> MetricsSettings:
         common=settings.read_common(read),
         dead_letter_queue_url=read(settings.DEAD_LETTER_QUEUE_URL),
         expected_brokers=read(settings.EXPECTED_BROKERS),
+        kubernetes=_read_kubernetes(read),
+    )
+
+
+def _read_kubernetes(read: Reader) -> KubernetesSettings | None:
+    release = read(settings.KUBERNETES_RELEASE, absent=None)
+    if release is None:
+        return None
+    return KubernetesSettings(
+        release=release,
+        api_url=read(settings.KUBERNETES_API_URL),
+        credentials=read(settings.KUBERNETES_CREDENTIALS),
     )

@@ -3,6 +3,7 @@
 "use strict";
 
 const INTERVAL_MS = 2000;
+const ROLLOUTS_INTERVAL_MS = 5000;
 const TIMEOUT_MS = 8000;
 const MAX_CENTRES = 500;
 const whole = new Intl.NumberFormat("en");
@@ -13,7 +14,8 @@ async function ask(path) {
   const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));
-    throw new Error(typeof problem.detail === "string" ? problem.detail : `HTTP ${answer.status}`);
+    const error = new Error(typeof problem.detail === "string" ? problem.detail : `HTTP ${answer.status}`);
+    throw Object.assign(error, { status: answer.status });
   }
   return answer.json();
 }
@@ -188,6 +190,42 @@ function showFailures({ failures }, now) {
   ]), "None");
 }
 
+function rolloutState(workload) {
+  if (workload.is_complete) return cell("complete", "good");
+  if (workload.problem !== null) return cell(workload.problem, "bad long");
+  return cell("in progress", "wait one-line");
+}
+
+function imageVersion(version) {
+  const [kind, digest] = version.split(":");
+  return cell(digest ? `${kind}:${digest.slice(0, 12)}` : version || "–", "one-line", version);
+}
+
+function showRollouts(workloads) {
+  fill(byId("rollouts"), workloads.map((workload) => [
+    cell(workload.name, "name"),
+    cell(workload.kind),
+    rolloutState(workload),
+    ...["desired", "updated", "ready", "available"].map((count) => cell(whole.format(workload[count]), "number")),
+    imageVersion(workload.version),
+  ]), "The release has no workloads");
+}
+
+// Apart from the rest, which is there also while the cluster's API is not.
+async function updateRollouts() {
+  const section = byId("rollouts-section");
+  try {
+    const rollouts = await ask("api/rollouts");
+    section.hidden = !rollouts.is_in_cluster;
+    showRollouts(rollouts.workloads);
+  } catch (error) {
+    // Only an answer says that there is a cluster; nothing at all is what update() shows.
+    if (error.status === undefined) return;
+    section.hidden = false;
+    fill(byId("rollouts"), [], error.message);
+  }
+}
+
 async function update() {
   try {
     const [summary, brokers, managers, centres, failures] = await Promise.all([
@@ -209,12 +247,13 @@ async function update() {
   }
 }
 
-async function run() {
+async function run(step, interval) {
   for (;;) {
     // A page nobody looks at asks nothing.
-    if (!document.hidden) await update();
-    await new Promise((resolve) => setTimeout(resolve, INTERVAL_MS));
+    if (!document.hidden) await step();
+    await new Promise((resolve) => setTimeout(resolve, interval));
   }
 }
 
-run();
+run(update, INTERVAL_MS);
+run(updateRollouts, ROLLOUTS_INTERVAL_MS);
