@@ -16,6 +16,8 @@ locals {
   private_subnet_ids = local.makes_vpc ? module.network[0].private_subnet_ids : var.existing_private_subnet_ids
   registry_subnets   = local.makes_vpc ? module.network[0].isolated_subnet_ids : var.existing_private_subnet_ids
   registry_cidrs     = local.makes_vpc ? module.network[0].isolated_cidrs : distinct([for id in var.existing_private_subnet_ids : data.aws_subnet.existing[id].cidr_block])
+  # EKS puts the Kubernetes API's own addresses into the cluster's subnets.
+  cluster_cidrs = local.makes_vpc ? module.network[0].private_cidrs : local.registry_cidrs
   # The network load balancer stands in these zones, and reaches pods in no other.
   broker_zones = local.makes_vpc ? slice(local.zones, 0, var.broker_address_count) : [for id in slice(var.existing_public_subnet_ids, 0, var.broker_address_count) : data.aws_subnet.existing[id].availability_zone]
   # Behind interface endpoints AWS answers from inside the VPC.

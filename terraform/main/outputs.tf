@@ -32,6 +32,10 @@ output "helm_values" {
       dns      = { addresses = ["${module.cluster.dns_address}/32"] }
       registry = { networks = local.registry_cidrs }
       store    = { networks = local.endpoint_cidrs }
+      kubernetesApi = {
+        networks = concat(local.cluster_cidrs, ["${module.cluster.api_address}/32"])
+        ports    = [443]
+      }
     }
     serviceAccounts = module.identity.service_accounts
     aws             = { region = var.region }

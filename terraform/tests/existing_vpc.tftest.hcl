@@ -52,7 +52,7 @@ run "plan" {
         broker          = ["certificateArn", "eipAllocationIds", "secretArn", "subnets", "zones"]
         domain          = ["broker", "data", "metrics"]
         image           = ["registry"]
-        networkPolicy   = ["dns", "registry", "store"]
+        networkPolicy   = ["dns", "kubernetesApi", "registry", "store"]
         queue           = ["deadLetterUrl", "url"]
         registry        = ["secretArn", "url"]
         serviceAccounts = ["listener", "manager", "metrics"]

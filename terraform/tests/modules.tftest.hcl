@@ -654,7 +654,7 @@ run "a_cluster_of_node_groups_is_closed_and_logged" {
   }
 
   assert {
-    condition     = one(aws_eks_cluster.this.kubernetes_network_config).service_ipv4_cidr == "172.20.0.0/16" && output.dns_address == "172.20.0.10"
+    condition     = one(aws_eks_cluster.this.kubernetes_network_config).service_ipv4_cidr == "172.20.0.0/16" && output.dns_address == "172.20.0.10" && output.api_address == "172.20.0.1"
     error_message = "The network policies must know the address of the cluster's DNS"
   }
 

@@ -80,7 +80,7 @@ run "plan" {
         broker          = ["certificateArn", "eipAllocationIds", "secretArn", "subnets", "zones"]
         domain          = ["broker", "data", "metrics"]
         image           = ["registry"]
-        networkPolicy   = ["dns", "registry", "store"]
+        networkPolicy   = ["dns", "kubernetesApi", "registry", "store"]
         queue           = ["deadLetterUrl", "url"]
         registry        = ["secretArn", "url"]
         serviceAccounts = ["listener", "manager", "metrics"]
@@ -138,6 +138,11 @@ run "plan" {
   assert {
     condition     = output.helm_values.serviceAccounts.manager.name == "wis2-global-cache-manager"
     error_message = "Pod Identity hangs on the names of the service accounts"
+  }
+
+  assert {
+    condition     = output.helm_values.networkPolicy.kubernetesApi == { networks = concat(module.network[0].private_cidrs, ["172.20.0.1/32"]), ports = [443] }
+    error_message = "The metrics service reaches the Kubernetes API as a Service and at its own addresses, and on 443 only"
   }
 
   assert {

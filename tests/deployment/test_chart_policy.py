@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support import chart
+from wis2_gc_common import settings
 
 CASES = chart.cases()
 PODS = [
@@ -50,10 +51,40 @@ def problems_of_privilege(template: chart.Manifest) -> list[str]:
 
 
 @every_pod
-def test_it_has_no_token_of_the_kubernetes_api(
+def test_it_gets_no_token_of_the_kubernetes_api_by_itself(
     item: chart.Manifest, template: chart.Manifest
 ) -> None:
     assert template["spec"]["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_only_the_metrics_service_has_a_token_and_only_where_it_shows_rollouts(name: str) -> None:
+    objects = chart.manifests(CASES[name])
+    with_token = {
+        item["metadata"]["name"]
+        for item, template in chart.pod_specs(objects)
+        if "serviceAccountToken" in json.dumps(template)
+    }
+    assert with_token == ({"wis2-metrics"} if _shows_rollouts(name) else set())
+
+
+def test_the_token_is_where_the_service_looks_for_it_and_is_soon_too_old() -> None:
+    metrics = chart.by_id(chart.manifests(CASES["prod"]))[("Deployment", "wis2-metrics")]
+    pod = metrics["spec"]["template"]["spec"]
+    mounts = {m["name"]: m for m in pod["containers"][0]["volumeMounts"]}
+    mount = mounts["kubernetes-api"]
+    assert mount["mountPath"] == settings.KUBERNETES_CREDENTIALS.default
+    assert mount["readOnly"] is True
+    projected = next(v for v in pod["volumes"] if v["name"] == "kubernetes-api")["projected"]
+    token, authorities, namespace = projected["sources"]
+    assert token == {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}}
+    assert authorities["configMap"]["items"] == [{"key": "ca.crt", "path": "ca.crt"}]
+    (item,) = namespace["downwardAPI"]["items"]
+    assert (item["path"], item["fieldRef"]["fieldPath"]) == ("namespace", "metadata.namespace")
+
+
+def _shows_rollouts(name: str) -> bool:
+    return bool(CASES[name].get("metrics", {}).get("rollouts", True))
 
 
 @every_pod
@@ -255,9 +286,48 @@ def test_there_is_no_password_anywhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-def test_nothing_may_ask_the_kubernetes_api(name: str) -> None:
-    kinds = {m["kind"] for m in chart.manifests(CASES[name])}
-    assert not kinds & {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+def test_the_kubernetes_api_may_be_asked_for_rollouts_and_for_nothing_else(name: str) -> None:
+    objects = chart.manifests(CASES[name])
+    rights = [m for m in objects if m["apiVersion"].startswith("rbac.authorization.k8s.io/")]
+    if not _shows_rollouts(name):
+        assert rights == []
+        return
+    role, binding = rights
+    assert (role["kind"], binding["kind"]) == ("Role", "RoleBinding")
+    assert role["rules"] == [
+        {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets"], "verbs": ["list"]}
+    ]
+    assert binding["roleRef"] == {
+        "apiGroup": "rbac.authorization.k8s.io",
+        "kind": "Role",
+        "name": role["metadata"]["name"],
+    }
+    metrics = chart.by_id(objects)[("Deployment", "wis2-metrics")]
+    account = metrics["spec"]["template"]["spec"]["serviceAccountName"]
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": account, "namespace": chart.NAMESPACE}
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_only_the_metrics_service_is_let_through_to_the_kubernetes_api(name: str) -> None:
+    values = chart.merged(
+        CASES[name],
+        {"networkPolicy": {"kubernetesApi": {"networks": ["192.0.2.7/32"], "ports": [8443]}}},
+    )
+    reaching = {
+        policy["metadata"]["name"]
+        for policy in chart.manifests(values)
+        if policy["kind"] == "NetworkPolicy"
+        for rule in policy["spec"].get("egress", [])
+        if {"protocol": "TCP", "port": 8443} in rule.get("ports", [])
+    }
+    assert reaching == ({"wis2-metrics"} if _shows_rollouts(name) else set())
+
+
+def test_every_workload_bears_the_label_that_rollouts_are_looked_up_by() -> None:
+    for item, _ in chart.pod_specs(chart.manifests(CASES["prod"])):
+        assert item["metadata"]["labels"]["app.kubernetes.io/instance"] == chart.RELEASE
 
 
 def test_no_service_account_carries_the_annotation_that_would_win_over_pod_identity() -> None:

@@ -97,6 +97,15 @@ def test_listeners_have_names_of_their_own_and_managers_their_pods(tmp_path: Pat
     assert [r.instance for s, r in read_back if s == "manager"] == ["wis2-manager-0"]
 
 
+def test_the_metrics_service_is_told_of_the_release_where_it_shows_rollouts(tmp_path: Path) -> None:
+    kubernetes = {
+        name: read("metrics", dict(pod_environments(CASES[name]))["metrics"], tmp_path).kubernetes
+        for name in ("prod", "gateway")
+    }
+    assert kubernetes["gateway"] is None
+    assert kubernetes["prod"].release == chart.RELEASE
+
+
 def test_settings_of_one_listener_win_over_those_of_all(tmp_path: Path) -> None:
     values = chart.merged(
         CASES["on-premises"],

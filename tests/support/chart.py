@@ -84,6 +84,10 @@ HELM_VALUES: Values = {
         "dns": {"addresses": ["172.20.0.10/32"]},
         "registry": {"networks": ["10.64.208.0/24", "10.64.209.0/24", "10.64.210.0/24"]},
         "store": {"networks": []},
+        "kubernetesApi": {
+            "networks": ["10.64.0.0/19", "10.64.32.0/19", "10.64.64.0/19", "172.20.0.1/32"],
+            "ports": [443],
+        },
     },
     "serviceAccounts": {
         service: {
@@ -106,7 +110,8 @@ BROKERS: Values = {
     ]
 }
 
-#: An S3-compatible store, Redis and broker elsewhere, a Gateway: what no values file shows.
+#: An S3-compatible store, Redis and broker elsewhere, a Gateway, no rollouts shown: what no values
+#: file shows.
 GATEWAY: Values = {
     "centreId": "int-example-global-cache",
     "image": {"registry": "registry.example.int/wis2"},
@@ -124,6 +129,7 @@ GATEWAY: Values = {
     "broker": {"enabled": False, "secretName": "wis2-broker"},
     "certificateAuthorities": {"configMapName": "authorities"},
     "web": {"mode": "gateway", "gateway": {"name": "public", "namespace": "gateways"}},
+    "metrics": {"rollouts": False},
     "manager": {
         "autoscaling": {"mode": "keda"},
         "settings": {"GC_ALLOWED_NETWORKS": "10.1.0.0/16, 10.2.0.0/16", "GC_DRAIN_TIMEOUT": 45.5},

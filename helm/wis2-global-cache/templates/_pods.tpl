@@ -71,7 +71,7 @@ metadata:
     # Only shown. eks.amazonaws.com/role-arn would be IRSA, and win over Pod Identity.
     wis2-global-cache/pod-identity-role: {{ . | quote }}
   {{- end }}
-# Nothing here speaks with the Kubernetes API. Pod Identity projects a token of its own.
+# What speaks with the Kubernetes API asks for a token in its pod. Pod Identity projects one of its own.
 automountServiceAccountToken: false
 {{- end }}
 

@@ -13,6 +13,11 @@ output "security_group_id" {
   value       = aws_eks_cluster.this.vpc_config[0].cluster_security_group_id
 }
 
+output "api_address" {
+  description = "Address of the Kubernetes API as a Service: always the first of the Services' range."
+  value       = cidrhost(var.service_cidr, 1)
+}
+
 output "dns_address" {
   description = "Address of the cluster's DNS: EKS takes the tenth of the Services' range."
   value       = cidrhost(var.service_cidr, 10)
