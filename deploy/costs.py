@@ -121,7 +121,7 @@ def month(assumptions: Mapping[str, Any], name: str, size: Size) -> list[Cost]:
         ("Metrics", "its capacity units", volumes["metrics_lcu"] * hours, "alb_lcu_hour"),
         ("Around it", "logs", volumes["log_gb_per_day"] * days, "logs_gb"),
         ("Around it", "alarms", volumes["alarms"], "alarm_month"),
-        ("Around it", "keys", 2, "kms_key_month"),
+        ("Around it", "keys", 3, "kms_key_month"),
         ("Around it", "secrets", volumes["secrets"], "secret_month"),
         ("Around it", "hosted zone", 1, "zone_month"),
         ("Around it", "images", volumes["image_gb"], "ecr_gb_month"),

@@ -7,6 +7,8 @@ locals {
 
   makes_vpc    = var.existing_vpc_id == null
   makes_bucket = var.existing_bucket_name == null
+  # CloudFront's alarm lives there, and an alarm tells no topic but one of its own region.
+  makes_us_east_1_topic = local.makes_bucket && var.region != "us-east-1"
 
   zones     = length(var.availability_zones) > 0 ? var.availability_zones : slice(sort(data.aws_availability_zones.all.names), 0, 3)
   nat_count = local.makes_vpc ? (var.one_nat_gateway ? 1 : 3) : 0
@@ -107,6 +109,38 @@ module "alarms" {
   name       = local.name
   account_id = var.account_id
   key_arn    = module.key.arn
+  emails     = var.alarm_emails
+}
+
+# A key is of one region, as a topic is.
+module "key_us_east_1" {
+  source = "../modules/key"
+  count  = local.makes_us_east_1_topic ? 1 : 0
+
+  providers = { aws = aws.us_east_1 }
+
+  name        = local.name
+  description = "WIS2 Global Cache ${var.environment}: the alarm of CloudFront"
+
+  services = {
+    Alarms = {
+      principal     = "cloudwatch.amazonaws.com"
+      actions       = ["kms:Decrypt", "kms:GenerateDataKey"]
+      condition_key = "aws:SourceArn"
+      condition_arn = "arn:${local.partition}:cloudwatch:us-east-1:${var.account_id}:alarm:${local.name}-*"
+    }
+  }
+}
+
+module "alarms_us_east_1" {
+  source = "../modules/alarms"
+  count  = local.makes_us_east_1_topic ? 1 : 0
+
+  providers = { aws = aws.us_east_1 }
+
+  name       = local.name
+  account_id = var.account_id
+  key_arn    = module.key_us_east_1[0].arn
   emails     = var.alarm_emails
 }
 
@@ -241,6 +275,7 @@ module "store" {
   expiration_days = var.store_expiration_days
   price_class     = var.store_price_class
   force_destroy   = var.disposable
+  alarm_topic_arn = local.makes_us_east_1_topic ? module.alarms_us_east_1[0].topic_arn : module.alarms.topic_arn
 }
 
 module "dns" {

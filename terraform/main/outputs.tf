@@ -103,6 +103,6 @@ output "smoke" {
 }
 
 output "alarm_topic" {
-  description = "SNS topic of all alarms."
+  description = "SNS topic of all alarms but CloudFront's, which has one of its own in us-east-1."
   value       = module.alarms.topic_arn
 }

@@ -116,7 +116,7 @@ run "plan" {
   }
 
   assert {
-    condition     = length(module.store) == 0
+    condition     = length(module.store) == 0 && length(module.alarms_us_east_1) == 0 && length(module.key_us_east_1) == 0
     error_message = "No bucket and no distribution are made"
   }
 

@@ -29,6 +29,12 @@ run "a_store_is_private_short_lived_and_served_over_tls" {
     expiration_days = 1
     price_class     = "PriceClass_100"
     force_destroy   = false
+    alarm_topic_arn = "arn:aws:sns:us-east-1:123456789012:mocked"
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.errors.alarm_actions == toset(["arn:aws:sns:us-east-1:123456789012:mocked"]) && aws_cloudwatch_metric_alarm.errors.ok_actions == aws_cloudwatch_metric_alarm.errors.alarm_actions
+    error_message = "Errors of CloudFront must raise an alarm, and its end be told"
   }
 
   assert {

@@ -141,6 +141,11 @@ run "plan" {
   }
 
   assert {
+    condition     = length(module.alarms_us_east_1) == 1 && length(module.key_us_east_1) == 1
+    error_message = "CloudFront's alarm needs a topic, and the topic a key, in us-east-1"
+  }
+
+  assert {
     condition     = output.helm_values.networkPolicy.kubernetesApi == { networks = concat(module.network[0].private_cidrs, ["172.20.0.1/32"]), ports = [443] }
     error_message = "The metrics service reaches the Kubernetes API as a Service and at its own addresses, and on 443 only"
   }

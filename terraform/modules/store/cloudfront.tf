@@ -118,10 +118,8 @@ resource "aws_cloudfront_response_headers_policy" "this" {
   }
 }
 
-# Metrics of CloudFront live in us-east-1, where the topic of the alarms is not: no action, the
-# console and `aws cloudwatch describe-alarms` show it.
+# Metrics of CloudFront live in us-east-1.
 resource "aws_cloudwatch_metric_alarm" "errors" {
-  #checkov:skip=CKV_AWS_319:An alarm can only notify a topic of its own region; this one is for the console.
   provider = aws.us_east_1
 
   alarm_name          = "${var.name}-data-errors"
@@ -135,4 +133,6 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = 1
   treat_missing_data  = "notBreaching"
+  alarm_actions       = [var.alarm_topic_arn]
+  ok_actions          = [var.alarm_topic_arn]
 }

@@ -32,3 +32,8 @@ variable "force_destroy" {
   description = "Whether destroying the bucket deletes what is in it."
   type        = bool
 }
+
+variable "alarm_topic_arn" {
+  description = "SNS topic in us-east-1 that is told of CloudFront's errors."
+  type        = string
+}
