@@ -66,6 +66,6 @@ def assert_all_came_out(world: World, load: Load) -> None:
         announcements = world.announcements(data_id)
         assert len({a.message["id"] for a in announcements}) == 1, "announced under two ids"
         status, _, got = world.get(announcements[-1].link()["href"])
-        assert status == 200, (status, got[:300], announcements[-1].link()["href"])
+        assert status == 200, (status, got[:300])
         assert got == body
     assert world.counters(CENTRE) == {"downloaded_total": len(load.bodies)}

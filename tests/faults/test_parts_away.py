@@ -120,10 +120,11 @@ def test_s3_away(world: World, node: Node, how: str) -> None:
         freeze(world.s3)
     load.wait_for(150)
     wait_until(lambda: not world.is_ready(), "readiness says that no manager receives", timeout=60)
-    if how == "killed":
-        world.s3.start()
-    else:
-        thaw(world.s3)
+    if how == "hanging":
+        # Not thawed: rclone would then work on requests whose senders have gone beside those that
+        # repeat them, and of two PUTs of one key at a time it sometimes keeps neither. S3 does.
+        world.s3.kill()
+    world.s3.start()
     ready(world)
     load.wait_for(40)
     assert_all_came_out(world, load)
