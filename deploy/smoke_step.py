@@ -24,8 +24,9 @@ _PATIENCE_S = 900.0
 _PUBLIC_ACCOUNT = "everyone"
 _SEND_ONE = Path(__file__).parent / "smoke" / "send_one.py"
 _TRY_TO_REACH = Path(__file__).parent / "smoke" / "try_to_reach.py"
+_BROKER = f"{RELEASE}-broker"
 #: Plain MQTT, which managers alone may use.
-_CLOSED = (f"{RELEASE}-broker", "1883")
+_CLOSED = (_BROKER, "1883")
 _LISTENERS = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=listener"
 
 
@@ -107,22 +108,32 @@ def check_policies(session: Session, namespace: str) -> str:
     A cluster that does not enforce them takes them without a word.
     Raises NotYet.
     """
-    try:
-        found = session.commands.read(
-            *_kubectl(session, namespace), "get", "networkpolicy", f"{RELEASE}-default-deny",
-            "--ignore-not-found", "-o", "name",
-        )  # fmt: skip
-    except DeployError as error:
-        raise NotYet(str(error)) from None
-    if not found:
+    if not _is_there(session, namespace, "networkpolicy", f"{RELEASE}-default-deny"):
         return "there are none: networkPolicy.enabled is false"
+    if not _is_there(session, namespace, "service", _BROKER):
+        return "not tried: no broker of ours to be shut out of, broker.enabled is false"
     outcome = _run_in_listener(session, namespace, _TRY_TO_REACH, *_CLOSED).strip()
     where = ":".join(_CLOSED)
     if outcome == "reached":
         raise NotYet(f"a listener's pod reaches {where}: network policies are not enforced")
+    if outcome == "no such name":
+        raise NotYet(f"a listener's pod does not find {where}: {outcome}")
     if outcome != "shut out":
-        raise NotYet(f"a listener's pod does not find {where}: {outcome or 'no answer'}")
+        raise NotYet(
+            f"cannot tell whether a listener's pod is shut out of {where}: {outcome or 'no answer'}"
+        )
     return f"a listener's pod finds names, and is shut out of {where}"
+
+
+def _is_there(session: Session, namespace: str, kind: str, name: str) -> bool:
+    """Whether the cluster has this object. Raises NotYet."""
+    try:
+        found = session.commands.read(
+            *_kubectl(session, namespace), "get", kind, name, "--ignore-not-found", "-o", "name"
+        )
+    except DeployError as error:
+        raise NotYet(str(error)) from None
+    return bool(found)
 
 
 def _run_in_listener(

@@ -1,7 +1,7 @@
 """Tries to connect from where it runs, and prints what comes of it: `try_to_reach.py HOST PORT`.
 
-`reached`, `shut out`, or `no such name`. Runs inside a listener's pod. Given to Python as text: it
-is no part of the image.
+`reached`, `shut out`, `refused`, `no such name`, or what else went wrong. Runs inside a listener's
+pod. Given to Python as text: it is no part of the image.
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ def main() -> None:
         return
     try:
         socket.create_connection((host, port), timeout=_TIMEOUT_S).close()
-    except OSError:
+    except TimeoutError:
         print("shut out")
+    except ConnectionRefusedError:
+        # Nobody listens there yet: that says nothing about policies.
+        print("refused")
+    except OSError as error:
+        print(error)
     else:
         print("reached")
 

@@ -6,7 +6,7 @@ import http.server
 import json
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from deploy.smoke.run import EndToEnd
 
 IMPATIENT = Patience(0.0, sleep=lambda _seconds: None)
+DEFAULT_DENY = "networkpolicy.networking.k8s.io/wis2-global-cache-default-deny\n"
 REAL_TOPIC = "a/wis2/tt-smoke/data/core/weather/surface-based-observations/synop"
 
 
@@ -71,12 +72,18 @@ def run(target: Target, **options: Any) -> list[str]:
 
 
 def session(
-    world: World, tmp_path: Path, *, pods: str = "pod/wis2-listener-a-1\n", policies: str = ""
+    world: World,
+    tmp_path: Path,
+    *,
+    pods: str = "pod/wis2-listener-a-1\n",
+    policies: str = "",
+    broker: str = "service/wis2-global-cache-broker\n",
 ) -> Session:
     """Return a session whose kubectl runs on this machine what it should run in a pod."""
     programs = StandIns(tmp_path / "programs")
     programs.answer("kubectl", "get", "pod", out=pods)
     programs.answer("kubectl", "get", "networkpolicy", out=policies)
+    programs.answer("kubectl", "get", "service", out=broker)
     (programs.bin / "python").symlink_to(BIN / "python")
     programs.answer("kubectl", "exec", "-i", "--", run={"PATH": f"{BIN}:{programs.bin}"})
     return Session(
@@ -129,8 +136,7 @@ def policies(
 ) -> str:
     """Look at the policies of a cluster in which a listener's pod is this machine."""
     monkeypatch.setattr("deploy.smoke_step._CLOSED", (host, str(port)))
-    default = "networkpolicy.networking.k8s.io/wis2-global-cache-default-deny\n"
-    return check_policies(session(world, tmp_path, policies=default), "wis2-gc")
+    return check_policies(session(world, tmp_path, policies=DEFAULT_DENY), "wis2-gc")
 
 
 def test_policies_that_are_not_enforced_are_told(
@@ -144,11 +150,32 @@ def test_policies_that_are_not_enforced_are_told(
 def test_policies_that_are_enforced_shut_a_listener_out(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A port that drops what comes, as policies do: its queue of connections is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as clients:
+        for _ in range(3):
+            client = clients.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        said = policies(world, tmp_path, monkeypatch, "127.0.0.1", full.getsockname()[1])
+    assert "is shut out" in said
+
+
+def test_a_broker_that_does_not_listen_yet_says_nothing_about_policies(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.socket() as bound:
         # Nobody listens there, and nobody else can.
         bound.bind(("127.0.0.1", 0))
-        said = policies(world, tmp_path, monkeypatch, "127.0.0.1", bound.getsockname()[1])
-    assert "is shut out" in said
+        port = bound.getsockname()[1]
+        with pytest.raises(NotYet, match=f"cannot tell .* 127.0.0.1:{port}: refused"):
+            policies(world, tmp_path, monkeypatch, "127.0.0.1", port)
+
+
+def test_without_a_broker_of_ours_there_is_nothing_to_be_shut_out_of(
+    world: World, tmp_path: Path
+) -> None:
+    opened = session(world, tmp_path, policies=DEFAULT_DENY, broker="")
+    assert "broker.enabled is false" in check_policies(opened, "wis2-gc")
 
 
 def test_policies_that_let_no_name_be_looked_up_are_told(
