@@ -41,6 +41,8 @@ STEADY_ITEMS_PER_S = 50
 STEADY_NOTIFICATIONS_PER_S = 500
 #: Most of what Global Brokers send is known already: of eight notifications one is new.
 COPIES = 8
+#: What the environment's QUEUE and STORE may name, the default first.
+PARTS = {"queue": ("redis-stream", "sqs"), "store": ("file", "s3")}
 
 
 @dataclass
@@ -369,16 +371,18 @@ def main() -> None:
         help="where everything is kept meanwhile; steadiest on a file system of its own",
     )
     options = parser.parse_args()
+    parts: dict[str, str] = {}
     results: list[Result] = []
 
     def report(result: Result) -> None:
         results.append(result)
         print("\n".join(result.lines()), flush=True)
 
-    parts = {
-        "queue": os.environ.get("QUEUE") or "redis-stream",
-        "store": os.environ.get("STORE") or "file",
-    }
+    for name, choices in PARTS.items():
+        parts[name] = os.environ.get(name.upper()) or choices[0]
+        if parts[name] not in choices:
+            wanted = " or ".join(choices)
+            parser.error(f"{name.upper()}={parts[name]} is not known, wants {wanted}")
     print(f"queue {parts['queue']}, store {parts['store']}, {os.cpu_count()} cores", flush=True)
     with tempfile.TemporaryDirectory(prefix="wis2-gc-bench-", dir=options.directory) as directory:
         measure(options.count, Path(directory), options.only, report)
