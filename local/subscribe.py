@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "mqtt://everyone:everyone@127.0.0.1:1883"
 DEFAULT_TOPIC = "cache/a/wis2/#"
+_MAX_FILTER_BYTES = 65_535
 #: A stranger's text must not steer the terminal.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -53,6 +54,17 @@ def whole(topic: str, payload: bytes) -> str:
     return json.dumps({"topic": topic, "message": message})
 
 
+def is_topic_filter(text: str) -> bool:
+    """Whether a broker can be asked for it (MQTT 5.0, 4.7.1)."""
+    levels = text.split("/")
+    return (
+        text.isprintable()
+        and 0 < len(text.encode()) <= _MAX_FILTER_BYTES
+        and "#" not in levels[:-1]
+        and all(level in ("+", "#") or not {"+", "#"} & set(level) for level in levels)
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print until Ctrl-C; return 1 when the broker refuses."""
     parser = argparse.ArgumentParser(prog="python -m local.subscribe", description=__doc__)
@@ -65,9 +77,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         broker = parse_broker_url(options.url)
     except ValueError as error:
         parser.error(f"the URL {error}")
+    if not is_topic_filter(options.topic):
+        parser.error(f"--topic {options.topic!r} is no topic filter: '+' and '#' stand for whole "
+                     "levels, '#' for the last ones")  # fmt: skip
+    try:
+        tls = ssl.create_default_context(cafile=options.ca) if broker.is_tls else None
+    except OSError as error:
+        parser.error(f"--ca {options.ca}: {error.strerror or error}")
     problems: list[str] = []
     show = whole if options.json else describe
-    client = _client(broker, options.ca, options.topic, show, problems)
+    client = _client(broker, tls, options.topic, show, problems)
     try:
         client.connect(broker.host, broker.port, keepalive=30)
         client.loop_forever()
@@ -82,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _client(
     broker: BrokerUrl,
-    ca_file: str | None,
+    tls: ssl.SSLContext | None,
     topic: str,
     show: Callable[[str, bytes], str],
     problems: list[str],
@@ -94,8 +113,8 @@ def _client(
         transport="websockets" if broker.is_websocket else "tcp",
     )
     client.username_pw_set(broker.username, broker.password)
-    if broker.is_tls:
-        client.tls_set_context(ssl.create_default_context(cafile=ca_file))
+    if tls is not None:
+        client.tls_set_context(tls)
 
     def give_up(problem: str) -> None:
         problems.append(problem)

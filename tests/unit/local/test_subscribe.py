@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from local.subscribe import describe, whole
+from local.subscribe import describe, main, whole
 
 
 def test_an_announcement_is_shown_with_its_link():
@@ -35,3 +35,22 @@ def test_what_is_no_json_is_a_text(payload):
     line = whole("cache/a", payload)
     assert json.loads(line)["message"] == payload.decode(errors="replace")
     assert line.isprintable()
+
+
+@pytest.mark.parametrize("topic", ["a/#/b", "", "a/b#", "a+/b", "a\0", "a\udcff"])
+def test_a_filter_that_mqtt_does_not_know_is_refused_before_anything_is_connected(topic, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--topic", topic, "mqtt://127.0.0.1:1"])
+    assert ended.value.code == 2
+    assert f"--topic {topic!r} is no topic filter" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_file_that_holds_no_certificate_is_said_with_its_name(content, tmp_path, capsys):
+    ca = tmp_path / "ca.pem"
+    if content is not None:
+        ca.write_text(content)
+    with pytest.raises(SystemExit) as ended:
+        main(["--ca", str(ca), "mqtts://127.0.0.1:1"])
+    assert ended.value.code == 2
+    assert f"--ca {ca}: " in capsys.readouterr().err
