@@ -138,10 +138,14 @@ def open_environment(root: Path, name: str) -> Environment:
 
 
 def assignments(text: str) -> dict[str, str]:
-    """Return the texts, numbers and truths that a tfvars file assigns, each on one line."""
+    """Return the texts, numbers and truths that a tfvars file assigns, each on one line.
+
+    What is null is as good as not assigned.
+    """
     return {
         match["name"]: match["word"] if match["text"] is None else match["text"]
         for match in _ASSIGNMENT.finditer(text)
+        if match["word"] != "null"
     }
 
 
