@@ -97,7 +97,7 @@ DEFAULT_MIX = Mix(_KINDS, _FAULT_PERCENT)
 def parse_mix(text: str) -> Mix:
     """Return the default mix with the changes in `model=10,deletion=0,faults=20`.
 
-    Raises SettingsError: an unknown kind, no number, or nothing left to publish.
+    Raises SettingsError: an unknown kind, no number, over 100 percent, nothing left to publish.
     """
     kinds = dict(DEFAULT_MIX.kinds)
     fault_percent = DEFAULT_MIX.fault_percent
@@ -110,7 +110,9 @@ def parse_mix(text: str) -> Mix:
         if not 0 <= value <= 1e6:  # noqa: PLR2004 - also refuses NaN
             raise SettingsError("MIX", f"{entry!r}: wants NAME=WEIGHT with a weight of 0 or more")
         if name == "faults":
-            fault_percent = min(value, 100.0)
+            if value > 100:  # noqa: PLR2004
+                raise SettingsError("MIX", f"{entry!r}: wants a percentage, from 0 to 100")
+            fault_percent = value
         elif name in set(Kind):
             kinds[Kind(name)] = value
         else:
