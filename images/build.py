@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,7 @@ BASE = "python:3.11-slim-bookworm"
 BUILD_BASE = "python:3.11-bookworm"
 #: What an image is made of; changes elsewhere do not change it.
 _SOURCES = ("services", "requirements", "images", ".dockerignore")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
@@ -170,12 +172,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("services", nargs="*", metavar="SERVICE", help=", ".join(SERVICES))
     parser.add_argument("--push", action="store_true", help="to REGISTRY")
     parser.add_argument("--platforms", default="", help="with --push: linux/amd64,linux/arm64")
+    parser.add_argument("--check", action="store_true", help="look at what is given, no more")
     parser.add_argument("--digests", type=Path, help="file to write {service: name@digest} into")
     options = parser.parse_args(arguments)
     if unknown := set(options.services) - set(SERVICES):
         parser.error(f"no such service: {', '.join(sorted(unknown))}")
     if options.push and not os.environ.get("REGISTRY"):
         parser.error("REGISTRY says where to push to; it is not set")
+    if (tag := os.environ.get("TAG")) and not _TAG.fullmatch(tag):
+        parser.error(f"TAG={tag!r} is no tag: up to 128 letters, digits, '_', '.' and '-'")
+    if options.check:
+        return 0
     try:
         engine_version()
         made = _build_all(options)

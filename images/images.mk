@@ -3,6 +3,7 @@
 ##@ Images
 .PHONY: images lock-images test-images test-in-containers clean-images typecheck-images
 images: setup ## Build the three images (REGISTRY=, TAG=, BASE=; PUSH=1 pushes them)
+	@$(PY) -m images.build --check $(if $(PUSH),--push)
 	@$(PY) -m images.engine -- $(PY) -m images.build $(if $(PUSH),--push)
 
 lock-images: setup ## Look up the digests of the base images, where a registry can be reached

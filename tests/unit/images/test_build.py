@@ -131,3 +131,25 @@ def test_no_engine_is_one_line(
     monkeypatch.setenv("PATH", "/nonexistent")
     assert main(["listener"]) == 1
     assert capsys.readouterr().err == "error: docker is not installed\n"
+
+
+@pytest.mark.parametrize("tag", ["bad tag", "-x", "a/b", "a:b", "ä", "x" * 129, "x\n"])
+@pytest.mark.parametrize("arguments", [[], ["--check"]])
+def test_a_tag_that_docker_would_refuse_is_said_before_anything_is_built(
+    tag: str,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setenv("TAG", tag)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert f"TAG={tag!r} is no tag" in capsys.readouterr().err
+
+
+def test_a_check_needs_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setenv("TAG", "v1.2.3_x-y")
+    assert main(["--check"]) == 0
