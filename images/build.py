@@ -7,6 +7,7 @@ Environment:
   BUILD_BASE  what they are put together on; default: as BASE
   SOURCE      URL of the repository, for the label; default: the remote `origin`
   NETWORK     network of the build's steps (`host`); default: the engine's own
+  OWN_ENGINE_FILES  where the engine keeps them that images.engine started for this build alone
 Proxies (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) are handed on to the build's steps, and not kept.
 """
 
@@ -193,6 +194,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.digests.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
     for reference in made.values():
         print(reference)
+    if not options.push and (files := os.environ.get("OWN_ENGINE_FILES")):
+        print(
+            f"note: the engine that built them ends now; they lie in {files}, where no other "
+            "engine finds them. Start a Docker engine and repeat, or push them (REGISTRY=… PUSH=1)",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
     return 0
 
 

@@ -4,8 +4,8 @@ The engine that answers is used. Where none does and we are root, one is started
 the command: its files in `.tools/images`, no network of its own and no firewall rule, so that
 nothing of the machine is changed. Where the official base cannot be pulled, one is made with
 debootstrap; but not for an engine that was there, unless with `--try-out`: what goes from there
-to a registry stands on the base that was named. The command gets DOCKER_HOST, BASE, BUILD_BASE
-and NETWORK.
+to a registry stands on the base that was named. The command gets DOCKER_HOST, BASE, BUILD_BASE,
+NETWORK and, with an engine of ours, OWN_ENGINE_FILES.
 
 Where nothing of this is possible the command does not run: one loud line, exit code 0 with
 `--try-out`, else 1.
@@ -90,7 +90,9 @@ def _own_engine() -> Iterator[None]:
             stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True,
             preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - runs C only
         )  # fmt: skip
-        os.environ.update(DOCKER_HOST=address, NETWORK="host")
+        os.environ.update(
+            DOCKER_HOST=address, NETWORK="host", OWN_ENGINE_FILES=str(STATE / "docker")
+        )
         try:
             version = _wait_for(process, log)
             _say(f"started an engine of our own, {version}, its files in {STATE}")

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
 from images import digests
 from images.build import BASE, BUILD_BASE, ROOT, SERVICES, main, plan, public_url
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DIGEST = f"sha256:{'a1' * 32}"
 
@@ -153,3 +158,23 @@ def test_a_check_needs_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setenv("TAG", "v1.2.3_x-y")
     assert main(["--check"]) == 0
+
+
+@pytest.mark.parametrize("files", ["/srv/checkout/.tools/images/docker", ""])
+def test_whoever_has_no_engine_is_told_where_the_images_are(
+    files: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("TAG", "t1")
+    monkeypatch.setenv("OWN_ENGINE_FILES", files)
+    assert main(["listener"]) == 0
+    captured = capfd.readouterr()
+    assert captured.out == "wis2-gc-listener:t1\n"
+    last = captured.err.splitlines()[-1]
+    assert (f"they lie in {files}" in last) == bool(files)
