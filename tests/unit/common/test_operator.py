@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -62,6 +63,13 @@ def test_the_status_shows_processes_totals_and_queue():
     assert report.data["queue"]["dead"] == 4
     assert [p["name"] for p in report.data["listeners"]] == ["fr", "br"]
     assert [p["is_ready"] for p in report.data["managers"]] == [True, False]
+
+
+def test_the_age_of_a_queue_that_does_not_tell_it_is_not_made_up():
+    silent = dataclasses.replace(DEPTH, oldest_s=None)
+    report = operator.report_status("xx-test-global-cache", snapshot_of(), silent)
+    assert report.text.splitlines()[-1] == "oldest waits -"
+    assert report.data["queue"]["oldest_s"] is None
 
 
 def test_the_status_says_when_nobody_reports():

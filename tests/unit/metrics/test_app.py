@@ -167,6 +167,12 @@ async def test_the_summary_tells_the_whole_cache_in_numbers(client, reader, queu
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", summary["at"])
 
 
+async def test_the_age_of_a_queue_that_does_not_tell_it_is_null(client, queue):
+    queue.content = Depth(ready=1, in_flight=2, delayed=3, dead=4, oldest_s=None)
+    summary = (await client.get("/api/summary")).json()
+    assert summary["queue"]["oldest_s"] is None
+
+
 async def test_a_centre_has_its_counters_and_its_data_servers(client, reader):
     reader.content = snapshot_of(
         counters={

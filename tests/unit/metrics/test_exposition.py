@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -150,6 +151,12 @@ def test_the_queue_is_shown_by_state():
               if name == catalogue.QUEUE_MESSAGES.name}  # fmt: skip
     assert states == {"ready": 3, "in_flight": 2, "delayed": 1, "dead": 4}
     assert found[catalogue.QUEUE_OLDEST.name, ()] == 7.5
+
+
+def test_a_queue_that_does_not_tell_an_age_has_no_such_series():
+    found = samples(exposed(snapshot_of(), depth=dataclasses.replace(DEPTH, oldest_s=None)))
+    assert found[catalogue.QUEUE_MESSAGES.name, (("state", "ready"),)] == 3
+    assert not [name for name, _ in found if name == catalogue.QUEUE_OLDEST.name]
 
 
 def test_an_expected_listener_that_is_silent_shows_as_not_ready():

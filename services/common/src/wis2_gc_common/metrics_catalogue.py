@@ -83,7 +83,7 @@ ANNOUNCE_DELAY = Metric("wis2_gc_announce_delay_seconds", "histogram", (),
 QUEUE_MESSAGES = Metric("wis2_gc_queue_messages", "gauge", ("state",),
     "Messages in the queue: ready, in_flight, delayed, dead.")
 QUEUE_OLDEST = Metric("wis2_gc_queue_oldest_seconds", "gauge", (),
-    "Age of the oldest message that is not delayed.")
+    "Age of the oldest message that is not delayed. No series on SQS, which does not tell it.")
 LISTENER_READY = Metric("wis2_gc_listener_ready", "gauge", ("broker",),
     "1 while the listener of that Global Broker is subscribed.")
 LISTENER_LAST_MESSAGE = Metric("wis2_gc_listener_last_message_timestamp_seconds", "gauge", ("broker",),

@@ -259,6 +259,7 @@ def report_status(centre_id: str, snapshot: Snapshot, depth: Depth) -> Report:
         *(_process_row(p, "subscribed", "not subscribed") for p in listeners),
         *(_process_row(p, "receives", "does not receive") for p in managers),
     ]
+    oldest = "-" if depth.oldest_s is None else f"{depth.oldest_s:.1f} s"
     text = "\n\n".join(
         (
             printable(centre_id),
@@ -273,7 +274,7 @@ def report_status(centre_id: str, snapshot: Snapshot, depth: Depth) -> Report:
                 ("QUEUE", "MESSAGES"),
                 [(name.replace("_", " "), getattr(depth, name)) for name in _DEPTHS],
             )
-            + f"\noldest waits {depth.oldest_s:.1f} s",
+            + f"\noldest waits {oldest}",
         )
     )
     data = {

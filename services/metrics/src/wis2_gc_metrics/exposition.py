@@ -113,7 +113,8 @@ def _add_depth(series: Series, depth: Depth) -> None:
         ("delayed",): depth.delayed,
         ("dead",): depth.dead,
     }
-    series[catalogue.QUEUE_OLDEST.name] = {(): depth.oldest_s}
+    if depth.oldest_s is not None:
+        series[catalogue.QUEUE_OLDEST.name] = {(): depth.oldest_s}
 
 
 def _add_processes(
@@ -148,7 +149,7 @@ def _family(metric: Metric, series: Mapping[tuple[str, ...], float], report_by: 
     names = ((REPORT_BY,) if metric.is_wmo else ()) + metric.labels
     kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
     family = kind(metric.name, metric.help, labels=names)
-    if not metric.labels and not series:
+    if metric.type == "counter" and not metric.labels and not series:
         # A total without labels is one series from the beginning: nothing counted is zero.
         series = {(): 0.0}
     for labels in sorted(series):

@@ -71,7 +71,9 @@ class QueueAnswer(Answer):
     in_flight: int
     delayed: int
     dead: int
-    oldest_s: float
+    oldest_s: Annotated[
+        float | None, Field(description="Age of the oldest one; null where the queue tells none.")
+    ]
 
 
 class CountAnswer(Answer):

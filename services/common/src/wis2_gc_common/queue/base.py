@@ -71,10 +71,10 @@ class Depth:
     in_flight: int
     delayed: int
     dead: int
-    oldest_s: float
-    """Age of the oldest ready or in-flight message, in seconds.
+    oldest_s: float | None
+    """Age of the oldest ready or in-flight message, in seconds; 0 when there is none.
 
-    0 when there is none, or where the queue does not tell (SQS: see its alarm in CloudWatch).
+    None where the queue does not tell (SQS: see its alarm in CloudWatch).
     """
 
 

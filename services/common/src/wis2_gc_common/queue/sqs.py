@@ -313,11 +313,11 @@ class SqsQueue:
         await self._replace(received.receipt, self._dead, message)
 
     async def depth(self) -> Depth:
-        """Return how much waits, approximately. SQS does not tell the age: it is always 0."""
+        """Return how much waits, approximately. SQS does not tell the age."""
         # One after the other: what is wrong with both is then told of the queue.
         ready, in_flight, delayed = await self._counts(self._queue)
         dead = await self._counts(self._dead)
-        return Depth(ready, in_flight, delayed, sum(dead), oldest_s=0.0)
+        return Depth(ready, in_flight, delayed, sum(dead), oldest_s=None)
 
     async def _counts(self, place: Place) -> list[int]:
         answer = await self._call("get_queue_attributes", place, AttributeNames=_COUNTS)
