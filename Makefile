@@ -46,7 +46,7 @@ typecheck: setup ## mypy --strict
 	@$(PY) -m mypy services/*/src local bench
 
 test-unit: setup ## Unit and property tests
-	@$(PY) -X dev -m pytest tests/unit
+	@$(PY) -X dev -m pytest $(BOTH_CORES) tests/unit
 
 test-integration: setup-sqs ## Against real redis-server, mosquitto and nginx
 	@$(PY) -m pytest $(BOTH_CORES) tests/integration
