@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 def test_counters_are_exact_under_lost_replies_and_time_outs(
     tmp_path: Path, node: Node, seed: int
 ) -> None:
+    all_comes_out_behind_a_lossy_proxy("cache_redis_port", tmp_path, node, seed)
+
+
+@pytest.mark.skipif(os.environ.get("QUEUE") != "sqs", reason="make test-faults runs it on SQS")
+def test_messages_sent_and_received_twice_change_nothing(tmp_path: Path, node: Node) -> None:
+    all_comes_out_behind_a_lossy_proxy("cache_sqs_port", tmp_path, node)
+
+
+def all_comes_out_behind_a_lossy_proxy(
+    option: str, directory: Path, node: Node, seed: int = 1
+) -> None:
+    """Lose replies of the part that the world's `option` puts behind a proxy, then count."""
     proxies: list[LossyProxy] = []
 
     def behind_a_proxy(port: int) -> int:
@@ -28,27 +40,7 @@ def test_counters_are_exact_under_lost_replies_and_time_outs(
         return proxies[0].port
 
     try:
-        with open_world(tmp_path / "world", cache_redis_port=behind_a_proxy) as world:
-            load = Load(world, node)
-            load.wait_for(300)
-            wait_until(lambda: proxies[0].lost >= 30, "30 replies are lost", timeout=60)
-            proxies[0].calm()
-            assert_all_came_out(world, load)
-    finally:
-        for proxy in proxies:
-            proxy.close()
-
-
-@pytest.mark.skipif(os.environ.get("QUEUE") != "sqs", reason="make test-faults runs it on SQS")
-def test_messages_sent_and_received_twice_change_nothing(tmp_path: Path, node: Node) -> None:
-    proxies: list[LossyProxy] = []
-
-    def behind_a_proxy(port: int) -> int:
-        proxies.append(LossyProxy(port, loss=0.04))
-        return proxies[0].port
-
-    try:
-        with open_world(tmp_path / "world", cache_sqs_port=behind_a_proxy) as world:
+        with open_world(directory / "world", **{option: behind_a_proxy}) as world:
             load = Load(world, node)
             load.wait_for(300)
             wait_until(lambda: proxies[0].lost >= 30, "30 replies are lost", timeout=60)

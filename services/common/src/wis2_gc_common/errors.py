@@ -154,6 +154,10 @@ class Unavailable(CacheError):
         self.part: Part = part
         self.detail = detail
 
+    def anew(self) -> Unavailable:
+        """Return the same error once more: each who waits for a part raises one of its own."""
+        return Unavailable(self.part, self.detail)
+
 
 class Misconfigured(Unavailable):
     """A part is there and refuses us: wrong name, region, credentials or permission.
@@ -165,6 +169,10 @@ class Misconfigured(Unavailable):
     def __init__(self, part: Part, variable: str, detail: str) -> None:
         super().__init__(part, detail)
         self.variable = variable
+
+    def anew(self) -> Misconfigured:
+        """See `Unavailable.anew`."""
+        return Misconfigured(self.part, self.variable, self.detail)
 
 
 @dataclass(eq=False)

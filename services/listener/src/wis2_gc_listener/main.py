@@ -6,11 +6,11 @@ is wrong.
 
 from __future__ import annotations
 
-import gc
 import signal
 import sys
 
 from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
+from wis2_gc_common.garbage import let_collector_rest
 from wis2_gc_common.logs import configure_logging, get_logger
 from wis2_gc_common.queue import open_sender
 from wis2_gc_common.registry.redis import RedisListenerRegistry
@@ -18,9 +18,6 @@ from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader, warn_of_unknown_
 from wis2_gc_common.tls import client_context
 from wis2_gc_listener.service import Listener
 from wis2_gc_listener.settings import ListenerSettings, read_settings
-
-#: Container objects made before the garbage collector looks: a notification leaves no cycles.
-_GC_THRESHOLD = 20_000
 
 _log = get_logger(__name__)
 
@@ -41,8 +38,7 @@ def main() -> int:
         return 2
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: listener.request_stop())
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD)
+    let_collector_rest()
     listener.start()
     _log.info(
         "listener_started",

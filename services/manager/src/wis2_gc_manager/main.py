@@ -6,7 +6,6 @@ Exit codes: 0 stopped by SIGTERM or SIGINT; 1 a bug; 2 a setting is wrong.
 from __future__ import annotations
 
 import asyncio
-import gc
 import resource
 import signal
 import sys
@@ -14,6 +13,7 @@ import sys
 import uvloop
 
 from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.garbage import let_collector_rest
 from wis2_gc_common.logs import configure_logging, get_logger
 from wis2_gc_common.queue import open_queue
 from wis2_gc_common.registry.redis import RedisRegistry
@@ -23,10 +23,6 @@ from wis2_gc_common.tls import client_context
 from wis2_gc_manager.download import open_downloader
 from wis2_gc_manager.service import Manager, Parts
 from wis2_gc_manager.settings import ManagerSettings, read_settings
-
-#: Container objects made before the garbage collector looks: our items hold no cycles, and
-#: looking at all of them ten thousand times a minute finds nothing.
-_GC_THRESHOLD = 20_000
 
 log = get_logger(__name__)
 
@@ -60,8 +56,7 @@ async def _run(settings: ManagerSettings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, manager.request_stop)
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD)
+    let_collector_rest()
     log.info(
         "manager_started",
         instance=settings.instance,

@@ -222,10 +222,7 @@ class Publisher:
             async with asyncio.timeout(3.0):
                 await self._connected.wait()
         except TimeoutError:
-            problem = self._problem
-            if isinstance(problem, Misconfigured):
-                raise Misconfigured("broker", problem.variable, problem.detail) from None
-            raise Unavailable("broker", problem.detail) from None
+            raise self._problem.anew() from None
 
     async def publish(self, topic: str, payload: bytes) -> None:
         """Return when the broker has acknowledged the message (QoS 1, not retained).

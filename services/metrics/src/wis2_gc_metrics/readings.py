@@ -11,7 +11,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from wis2_gc_common.errors import Misconfigured, Unavailable
+from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_metrics.exposition import Reading
 from wis2_gc_metrics.totals import History
@@ -68,7 +68,7 @@ class SharedRead(Generic[T]):
                 self._last = (begun_s, await self._outcome())
             outcome = self._last[1]
         if isinstance(outcome, Unavailable):
-            raise _anew(outcome) from outcome
+            raise outcome.anew() from outcome
         return outcome
 
     async def _outcome(self) -> T | Unavailable:
@@ -76,13 +76,6 @@ class SharedRead(Generic[T]):
             return await self._read()
         except Unavailable as error:
             return error
-
-
-def _anew(error: Unavailable) -> Unavailable:
-    """Return the same error once more: each who waits raises one of its own."""
-    if isinstance(error, Misconfigured):
-        return Misconfigured(error.part, error.variable, error.detail)
-    return Unavailable(error.part, error.detail)
 
 
 class Readings:
