@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.nodes import Answer, Node
 from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
-from tests.support.world import World, wait_until
+from tests.support.world import CENTRE_ID, World, wait_until
 
 DATA = b"BUFR"
 HOST = "127.0.0.1"
@@ -52,6 +52,28 @@ def test_a_download_moves_its_counter_its_timestamps_and_the_flag(
                  f"dataserver_last_download_timestamp_seconds@{HOST}"):  # fmt: skip
         assert before - 1 <= found.pop(name) <= time.time() + 1
     assert found == {"downloaded_total": 1, f"dataserver_status_flag@{HOST}": 1}
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text; version=1.0.0"])
+def test_the_volume_cached_is_counted_in_bytes_for_each_centre(
+    world: World, node: Node, topic: str, centre: str, accept: str
+) -> None:
+    fetched, inlined, failed = (unique_data_id() for _ in range(3))
+    message = wnm(data_id=fetched, href=node.serve("/a", b"x" * 100_000))
+    world.publish(topic, message)
+    world.announced(fetched)
+    world.publish(topic, wnm(data_id=inlined, href=node.serve("/b", DATA), content=inline(DATA)))
+    world.announced(inlined)
+    wrong = wnm(data_id=failed, href=node.serve("/c", DATA), integrity=integrity_of(b"other"))
+    world.publish(topic, wrong)
+    world.publish(topic, message)
+    world.publish(topic, wnm(data_id=unique_data_id(), href=node.serve("/d", DATA), cache=False))
+    wait_until(lambda: world.counters(centre).get("no_cache_total"), "the last is counted")
+    world.settle(including_delayed=True)
+    _, _, body = world.get(f"http://127.0.0.1:{world.metrics_port}/metrics", Accept=accept)
+    name = "wmo_wis2_gc_cached_volume_bytes_total"
+    labels = f'centre_id="{centre}",report_by="{CENTRE_ID}"'
+    assert f"{name}{{{labels}}} {100_004}.0\n" in body.decode()
 
 
 def test_a_failed_download_counts_once_however_often_it_is_tried(

@@ -204,7 +204,7 @@ def test_metrics_show_what_the_registry_counted_and_what_the_queue_holds(busy_re
         assert found["wis2_gc_announce_delay_seconds_count"] == 1
         assert found["wis2_gc_announce_delay_seconds_bucket,0.1"] == 0
         assert found["wis2_gc_announce_delay_seconds_bucket,0.2"] == 1
-        assert found["wis2_gc_stored_bytes_total"] == 85_000
+        assert found["wmo_wis2_gc_cached_volume_bytes_total,xx-a"] == 85_000
         assert found["wis2_gc_listener_ready,fr"] == 1
         assert found["wis2_gc_listener_last_message_timestamp_seconds,fr"] == 1_800_000_000.5
         assert found["wis2_gc_manager_ready,m-1"] == 1

@@ -16,6 +16,7 @@ from wis2_gc_common.decision import Decision, Held
 from wis2_gc_common.ids import hour_folder
 from wis2_gc_common.metrics_catalogue import (
     CACHE_OVERRIDE,
+    CACHED_VOLUME,
     DATASERVER_LAST_DOWNLOAD,
     DATASERVER_STATUS,
     DELAY_BUCKETS_S,
@@ -30,7 +31,6 @@ from wis2_gc_common.metrics_catalogue import (
     NO_CACHE,
     RECEIVED,
     SOURCE_FAILURES,
-    STORED_BYTES,
     field,
 )
 from wis2_gc_common.registry import keys, scripts
@@ -412,7 +412,7 @@ async def test_a_cached_item_moves_what_the_wmo_asks_for(registry, reader):
     assert snapshot.counters == {
         field(DOWNLOADED, CENTRE): 1,
         field(ITEMS, "cached"): 1,
-        field(STORED_BYTES): 85_000,
+        field(CACHED_VOLUME, CENTRE): 85_000,
     }
     assert set(snapshot.gauges) == {
         field(LAST_DOWNLOAD, CENTRE),

@@ -441,7 +441,7 @@ class RegistryMachine(RuleBasedStateMachine):
         centre = commit.centre_id
         if commit.outcome == "cached":
             self.counters[catalogue.field(catalogue.DOWNLOADED, centre)] += 1
-            self.counters[catalogue.field(catalogue.STORED_BYTES)] += commit.size_bytes
+            self.counters[catalogue.field(catalogue.CACHED_VOLUME, centre)] += commit.size_bytes
             self.flags[catalogue.field(catalogue.DATASERVER_STATUS, centre, "host")] = 1
         elif commit.outcome == "uncached":
             self.counters[catalogue.field(catalogue.NO_CACHE, centre)] += 1

@@ -435,7 +435,10 @@ class World:
         return samples
 
     def wmo(self, centre_id: str) -> dict[str, float]:
-        """Return the WMO's samples of one centre by short name, gauges of data servers included."""
+        """Return the WMO's samples of one centre by short name, gauges of data servers included.
+
+        The volume in bytes is left out: it follows `downloaded_total`; see `cached_volume`.
+        """
         result: dict[str, float] = {}
         for (name, labels), value in self.metrics().items():
             as_dict = dict(labels)
@@ -443,7 +446,13 @@ class World:
                 short = name.removeprefix("wmo_wis2_gc_")
                 host = as_dict.get("dataserver")
                 result[f"{short}@{host}" if host is not None else short] = value
+        result.pop("cached_volume_bytes_total", None)
         return result
+
+    def cached_volume(self, centre_id: str) -> float:
+        """Return how many bytes of the items of one centre were cached."""
+        labels = frozenset({("centre_id", centre_id)})
+        return self.metrics().get(("wmo_wis2_gc_cached_volume_bytes_total", labels), 0.0)
 
     def counters(self, centre_id: str) -> dict[str, float]:
         """Return the counters of one centre alone."""

@@ -37,7 +37,8 @@ def test_totals_add_up_over_brokers_centres_and_reasons():
                 field(catalogue.DOWNLOADED_ERRORS, "b"): 1,
                 field(catalogue.INTEGRITY_FAILED, "b"): 1,
                 field(catalogue.GIVEN_UP, "not_found"): 2,
-                field(catalogue.STORED_BYTES): 4096,
+                field(catalogue.CACHED_VOLUME, "xx-a"): 4000,
+                field(catalogue.CACHED_VOLUME, "xx-b"): 96,
             }
         )
     )

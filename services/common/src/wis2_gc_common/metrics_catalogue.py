@@ -57,6 +57,9 @@ CACHE_OVERRIDE = Metric("wmo_wis2_gc_cache_override_total", "counter", ("centre_
     "Notifications this cache decided not to cache.", is_wmo=True)
 LAST_METADATA = Metric("wmo_wis2_gc_last_metadata_timestamp_seconds", "gauge", ("centre_id",),
     "Time of the last processed metadata item.", is_wmo=True)
+# In the WMO's style; its hierarchy of January 2026 has no name for it yet.
+CACHED_VOLUME = Metric("wmo_wis2_gc_cached_volume_bytes_total", "counter", ("centre_id",),
+    "Bytes of the data items cached.", is_wmo=True)
 
 RECEIVED = Metric("wis2_gc_notifications_received_total", "counter", ("broker",),
     "Notifications received from a Global Broker.")
@@ -74,8 +77,6 @@ GIVEN_UP = Metric("wis2_gc_items_given_up_total", "counter", ("reason",),
     "Items dropped after their last retry.")
 DEAD_LETTERS = Metric("wis2_gc_dead_letters_total", "counter", ("reason",),
     "Messages moved to the dead letter queue.")
-STORED_BYTES = Metric("wis2_gc_stored_bytes_total", "counter", (),
-    "Bytes of the items cached.")
 MONITORING_EVENTS = Metric("wis2_gc_monitoring_events_total", "counter", ("subtype",),
     "Monitoring events published.")
 ANNOUNCE_DELAY = Metric("wis2_gc_announce_delay_seconds", "histogram", (),

@@ -72,7 +72,7 @@ def add_up(snapshot: Snapshot) -> Totals:
         announced=sums[catalogue.ITEMS.name],
         failed=sums[catalogue.DOWNLOADED_ERRORS.name] + sums[catalogue.INTEGRITY_FAILED.name],
         given_up=sums[catalogue.GIVEN_UP.name],
-        stored_bytes=sums[catalogue.STORED_BYTES.name],
+        stored_bytes=sums[catalogue.CACHED_VOLUME.name],
     )
 
 

@@ -32,7 +32,7 @@ elseif outcome == 'override' then
 else
   local now = string.format('%.3f', now_ms() / 1000)
   redis.call('HINCRBY', counters, METRIC.DOWNLOADED .. '|' .. centre, 1)
-  redis.call('HINCRBY', counters, METRIC.STORED_BYTES, ARGV[9])
+  redis.call('HINCRBY', counters, METRIC.CACHED_VOLUME .. '|' .. centre, ARGV[9])
   redis.call('HSET', gauges, METRIC.LAST_DOWNLOAD .. '|' .. centre, now)
   local host = bounded_host(KEYS[7], gauges, centre, ARGV[7])
   if host ~= '' then
