@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.wnm import inline, unique_data_id, wnm
 from tests.support.world import CENTRE_ID, World, wait_until
+
+if TYPE_CHECKING:
+    from tests.support.nodes import Node
 
 
 def dropped(world: World, reason: str) -> float:
@@ -44,12 +48,12 @@ def test_spec_02_recommended_data_are_ignored(world: World, centre: str, data_id
     "topic_of",
     [
         "origin/a/wis2/{}/data/core",
-        "origin/a/wis2/{}/data/core/weather",
+        "origin/a/wis2/{}/data/core" + "/x" * 27,
         "origin/a/wis2/{}/data/other/weather/synop",
         "origin/a/wis2/{}/metadata/core",
         "origin/a/wis2/{}/Data/core/weather/synop",
         "origin/a/wis2/{}",
-        "cache/a/wis2/{}/data/core/weather/<b>",
+        "cache/a/wis2/{}/Metadata",
     ],
 )
 def test_spec_03_topics_outside_the_grammar_are_dropped_and_counted(
@@ -60,6 +64,20 @@ def test_spec_03_topics_outside_the_grammar_are_dropped_and_counted(
     wait_until(lambda: dropped(world, "invalid_topic") == before + 1, "the drop is counted")
     world.settle()
     assert not world.announcements(data_id)
+
+
+@pytest.mark.parametrize(
+    "below",
+    ["I/S/A/I/01/SBBR", "S/M/I/N/01/DEMS", "weather", "weather/A b/.é//x", "x/" * 25 + "x"],
+)
+def test_spec_03_levels_from_7_on_are_copied_as_they_came(
+    world: World, node: Node, data_id: str, centre: str, below: str
+) -> None:
+    topic = f"origin/a/wis2/{centre}/data/core/{below}"
+    world.publish(topic, wnm(data_id=data_id, href=node.serve("/A_ISAI01.bufr", b"BUFR")))
+    announced = world.announced(data_id)
+    assert announced.topic == f"cache/a/wis2/{centre}/data/core/{below}"
+    assert world.get(announced.link()["href"])[2] == b"BUFR"
 
 
 def test_spec_04_what_is_published_while_a_listener_is_away_arrives_with_its_session(

@@ -29,6 +29,7 @@ import yaml
 from local.parts.part import current_user
 from tests.support import chart
 from wis2_gc_common import metrics_catalogue
+from wis2_gc_common.topic import MAX_LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -300,6 +301,13 @@ def test_emqx_ends_no_session_for_what_is_allowed_to_wait_in_it(messages: int) -
 
 
 # Prometheus and Grafana
+
+
+def test_emqx_takes_a_topic_of_as_many_levels_as_we_publish() -> None:
+    text = _config("prod", "broker")["emqx.conf"]
+    found = re.search(r"max_topic_levels = (\d+)", text)
+    assert found
+    assert int(found[1]) >= MAX_LEVELS
 
 
 def _known_series() -> set[str]:

@@ -20,6 +20,7 @@ from tests.support.waiting import until
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.settings import parse_broker_url
 from wis2_gc_common.tls import client_context
+from wis2_gc_common.topic import MAX_LEVELS, parse_topic
 from wis2_gc_manager import publisher as publisher_module
 from wis2_gc_manager.publisher import Publisher
 
@@ -101,6 +102,24 @@ async def test_a_message_is_acknowledged_and_there_at_qos_1_not_retained(broker)
     [message] = subscriber.messages
     assert (message.topic, message.payload, message.qos) == (TOPIC, b"hello", 1)
     assert not message.retain
+
+
+@on_uvloop
+async def test_every_topic_of_our_grammar_gets_through(broker):
+    longest = "cache/a/wis2/yy-met/data/core" + "/x" * (MAX_LEVELS - 6)
+    edges = "".join(map(chr, (0x20, 0x7E, 0xA0, 0xD7FF, 0xE000, 0xFDCF, 0xFDF0, 0xFFFD, 0x10000)))
+    topics = [longest, *(f"cache/a/wis2/yy-met/data/core/{x}" for x in (edges, "x//", "$x", "."))]
+    subscriber = Subscriber(broker.port)
+    try:
+        async with publishing(broker.url) as (publisher, lost):
+            await publisher.check()
+            for topic in topics:
+                await publisher.publish(parse_topic(topic).to_cache, b"")
+            await until(lambda: len(subscriber.messages) == len(topics))
+        assert not lost
+    finally:
+        subscriber.close()
+    assert [message.topic for message in subscriber.messages] == topics
 
 
 @on_uvloop

@@ -18,7 +18,7 @@ from wis2_gc_common.ids import (
     object_key,
     object_url,
 )
-from wis2_gc_common.topic import MAX_TOPIC_CHARS, Topic, parse_topic
+from wis2_gc_common.topic import MAX_TOPIC_BYTES, Topic, parse_topic
 
 CENTRE = "xx-test-global-cache"
 TOPIC = parse_topic("origin/a/wis2/de-dwd/data/core/weather/surface-based-observations/synop")
@@ -146,8 +146,9 @@ def test_no_link_leads_out_of_its_folder(href: str, data_id: str, pubtime_ns: in
 
 def test_the_longest_key_fits_a_file_system_and_an_object_store() -> None:
     text = "origin/a/wis2/" + "d" * 64 + "/data/core"
-    while len(text) + 129 <= MAX_TOPIC_CHARS:
+    while len(text) + 129 <= MAX_TOPIC_BYTES:
         text += "/" + "x" * 128
+    text += "/" + "x" * (MAX_TOPIC_BYTES - len(text) - 1)
     made = key(topic=parse_topic(text), href="https://example.org/" + "n" * 999)
     assert len(made) <= 670
     assert max(map(len, made.split("/"))) <= 128

@@ -64,6 +64,12 @@ def test_a_topic_outside_the_grammar_is_dropped(topic: str):
     assert reason(triage().judge(topic, payload())) == Reason.INVALID_TOPIC
 
 
+def test_a_refused_topic_is_told_to_the_centre_it_names() -> None:
+    verdict = triage().judge("origin/a/wis2/ca-eccc-msc/data/core" + "/x" * 40, payload())
+    assert isinstance(verdict, Drop)
+    assert verdict.centre_id == "ca-eccc-msc"
+
+
 def test_an_invalid_notification_is_dropped_with_its_reason() -> None:
     assert reason(triage().judge(TOPIC, b"{")) == Reason.INVALID_JSON
     assert reason(triage().judge(TOPIC, b" " * 8193)) == Reason.OVERSIZE

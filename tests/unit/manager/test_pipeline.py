@@ -405,6 +405,12 @@ class TestDropping:
         assert await bench.counted(ITEMS_DROPPED, "invalid_topic") == 1
         assert bench.publisher.events == []
 
+    async def test_a_centre_is_told_of_its_topic_that_is_outside_the_grammar(self, bench):
+        await bench.handle(envelope_of(topic="origin/a/wis2/xx-met/data/Core/x", data_id="d"))
+        ((topic, payload),) = bench.publisher.events
+        assert topic == "monitor/a/wis2/xx-met"
+        assert "invalid_topic" in payload["data"]["content"]["description"]
+
     async def test_an_event_that_does_not_get_out_is_not_counted_and_fails_nothing(self, bench):
         bench.traps.before("publish_event", Unavailable("broker"))
         await bench.handle(envelope_of(payload=b"{"))

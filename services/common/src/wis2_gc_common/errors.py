@@ -83,12 +83,16 @@ class CacheError(Exception):
 
 
 class Poison(CacheError):
-    """A notification that can never be processed; `detail` is for logs only."""
+    """A notification that can never be processed; `detail` is for logs only.
 
-    def __init__(self, reason: Reason, detail: str = "") -> None:
+    `centre_id`: of its topic, "" where nobody can tell.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "", *, centre_id: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
+        self.centre_id = centre_id
 
 
 class SourceError(CacheError):

@@ -55,13 +55,13 @@ def announce_by_ns(hour: str) -> int:
 
 
 def object_key(*, hour: str, topic: Topic, data_id: str, pubtime_ns: int, href: str) -> str:
-    """Return `{date}/{hour}/{topic after wis2}/{12 hex digits}/{file name}`.
+    """Return `{date}/{hour}/{folder of the topic}/{12 hex digits}/{file name}`.
 
     Made of safe characters only, at most 670 of them, no part longer than 128, never absolute, no
     `.` or `..` parts. Another data item (another `data_id` or pubtime) has another key.
     """
     digest = hashlib.sha256(f"{data_id}\n{pubtime_ns}".encode()).hexdigest()[:12]
-    return f"{hour}/{topic.levels_after_wis2}/{digest}/{file_name(href)}"
+    return f"{hour}/{topic.folder}/{digest}/{file_name(href)}"
 
 
 def file_name(href: str) -> str:

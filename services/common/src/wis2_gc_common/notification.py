@@ -111,8 +111,16 @@ class Cached:
 def parse(topic: Topic, payload: bytes) -> Notification:
     """Return the notification in `payload`.
 
-    Raises Poison with the reason, and nothing else, whatever the bytes are.
+    Raises Poison with the reason and the centre, and nothing else, whatever the bytes are.
     """
+    try:
+        return _parse(topic, payload)
+    except Poison as poison:
+        poison.centre_id = topic.centre_id
+        raise
+
+
+def _parse(topic: Topic, payload: bytes) -> Notification:
     if len(payload) > MAX_NOTIFICATION_BYTES:
         raise Poison(Reason.OVERSIZE, f"{len(payload)} bytes")
     try:

@@ -14,21 +14,37 @@ Channel = Literal["origin", "cache"]
 #: The default subscription of a Global Cache (SPEC.md 1).
 DEFAULT_FILTERS = ("origin/a/wis2/#", "cache/a/wis2/#")
 
-#: Ours; the longest real topics have about 150 characters. Topics name objects: a level becomes a
-#: folder (255 bytes in a file system) and all of it a key (1024 bytes in S3), and a stranger's
-#: topic must not look like a store that is out of order.
-MAX_TOPIC_CHARS = 512
-MAX_LEVEL_CHARS = 128
+#: So that every broker in use passes on what we publish: EMQX ends the connection of who publishes
+#: on more levels than its `max_topic_levels`, 32 in our chart; mosquitto takes 200. The topic
+#: hierarchy has about 12.
+MAX_LEVELS = 32
+#: Ours, in UTF-8; the longest real topics have about 150 bytes. Topics name objects: a level
+#: becomes a folder (255 bytes in a file system) and all of it a key (1024 bytes in S3), and a
+#: stranger's topic must not look like a store that is out of order.
+MAX_TOPIC_BYTES = 512
+MAX_LEVEL_BYTES = 128
 
 _CENTRE_ID = r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?"
-_LEVEL = rf"[a-z0-9][a-z0-9._-]{{0,{MAX_LEVEL_CHARS - 1}}}"
+#: Levels 1 to 6 are checked to the letter, those below for safety only: the GTS gateways write
+#: `.../data/core/I/S/A/I/01/SBBR`.
 _TOPIC = re.compile(
     rf"(?P<channel>origin|cache)/a/wis2/(?P<centre_id>{_CENTRE_ID})/"
-    rf"(?:(?P<metadata>metadata)"
-    rf"|data/(?P<policy>core|recommended)/{_LEVEL}(?:/{_LEVEL})+)",
-    re.ASCII,
+    r"(?:(?P<metadata>metadata)|data/(?P<policy>core|recommended)/.+)",
+    re.ASCII | re.DOTALL,
 )
 _CENTRE_ID_RE = re.compile(_CENTRE_ID, re.ASCII)
+#: Wildcards; control characters, line separators, surrogates and noncharacters, for which brokers
+#: (mosquitto for one) end the connection of who publishes them.
+_UNSAFE = re.compile(
+    "[+#\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(
+        chr(plane + last) for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF)
+    )
+    + "]"
+)
+_POLICY_LEVEL = 6
+#: What a folder's name is not made of.
+_NOT_IN_A_FOLDER = re.compile(r"[^A-Za-z0-9._+=@,/-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +68,15 @@ class Topic:
         return self.text.split("/", 3)[3]
 
     @property
+    def folder(self) -> str:
+        """`levels_after_wis2` as a path that every store takes; two topics may have the same.
+
+        As many levels, each of 1 to 128 characters, all of them safe, the first one not a dot.
+        """
+        levels = _NOT_IN_A_FOLDER.sub("_", self.levels_after_wis2).split("/")
+        return "/".join(level.lstrip(".") or "_" for level in levels)
+
+    @property
     def to_cache(self) -> str:
         """The topic on which our copy is announced: only the first level changes (SPEC.md 21)."""
         return "cache/" + self.text.split("/", 1)[1]
@@ -61,16 +86,44 @@ class Topic:
 def parse_topic(text: str) -> Topic:
     """Return the parts of `text`.
 
-    Raises Poison(INVALID_TOPIC). Source: SPEC.md 3.
+    Raises Poison(INVALID_TOPIC); its `centre_id` is the 4th level where that can be one, so that
+    the centre can be told. Source: SPEC.md 3.
     """
-    match = _TOPIC.fullmatch(text) if len(text) <= MAX_TOPIC_CHARS else None
-    if match is None:
-        raise Poison(Reason.INVALID_TOPIC, text[:200])
+    match = _TOPIC.fullmatch(text)
+    problem = "not in the WIS2 topic hierarchy" if match is None else _problem_below(text)
+    if match is None or problem:
+        raise Poison(
+            Reason.INVALID_TOPIC, f"{problem}: {text[:150]!r}", centre_id=_readable_centre_id(text)
+        )
     channel: Channel = "origin" if match["channel"] == "origin" else "cache"
     policy: Literal["core", "recommended"] | None = None
     if match["metadata"] is None:
         policy = "core" if match["policy"] == "core" else "recommended"
     return Topic(text=text, channel=channel, centre_id=match["centre_id"], policy=policy)
+
+
+def _problem_below(text: str) -> str:
+    """Return why a topic whose first six levels are right is not safe to use, "" if it is."""
+    unsafe = _UNSAFE.search(text)
+    if unsafe is not None:
+        return f"U+{ord(unsafe[0]):04X} in it"
+    levels = text.split("/")
+    if len(levels) > MAX_LEVELS:
+        return f"{len(levels)} levels, {MAX_LEVELS} at most"
+    size = len(text.encode())
+    if size > MAX_TOPIC_BYTES:
+        return f"{size} bytes, {MAX_TOPIC_BYTES} at most"
+    longest = max(len(level.encode()) for level in levels)
+    if longest > MAX_LEVEL_BYTES:
+        return f"a level of {longest} bytes, {MAX_LEVEL_BYTES} at most"
+    if len(levels) > _POLICY_LEVEL and not any(levels[_POLICY_LEVEL:]):
+        return "nothing below the policy"
+    return ""
+
+
+def _readable_centre_id(text: str) -> str:
+    levels = text.split("/", 4)
+    return levels[3] if len(levels) > 3 and is_centre_id(levels[3]) else ""  # noqa: PLR2004 - the fourth
 
 
 def is_centre_id(text: str) -> bool:

@@ -67,17 +67,15 @@ class Triage:
 
         Source: SPEC.md 2, 3, 5, 7.
         """
-        centre_id = ""
         try:
             parsed_topic = parse_topic(topic)
             if self._filters and not self._is_subscribed(topic):
                 return _NOT_SUBSCRIBED
             if parsed_topic.policy == "recommended":
                 return _RECOMMENDED
-            centre_id = parsed_topic.centre_id
             notification = parse(parsed_topic, payload)
         except Poison as poison:
-            return Drop(poison.reason, poison.detail, centre_id)
+            return Drop(poison.reason, poison.detail, poison.centre_id)
         return _OWN if notification.global_cache == self._centre_id else notification
 
     def _matches_a_filter(self, topic: str) -> bool:

@@ -26,7 +26,6 @@ from wis2_gc_common.notification import Cached, republish
 from wis2_gc_common.queue.codec import encode_envelope
 from wis2_gc_common.registry.base import Commit
 from wis2_gc_common.store.base import Checksum
-from wis2_gc_common.topic import parse_topic
 from wis2_gc_manager.acquisition import Acquired, Acquisition, TooLarge
 from wis2_gc_manager.candidate import not_ours, notice_of, read_candidate
 from wis2_gc_manager.retry import (
@@ -474,12 +473,10 @@ class Pipeline:
         self._drop(item, error.reason)
         topic = item.received.envelope.topic
         log.info("poison_dropped", reason=error.reason, topic=topic[:200])
-        try:
-            subject = parse_topic(topic).centre_id
-        except Poison:
+        if not error.centre_id:
             return  # it says of nobody who sent it
         self._events.failure(
-            subject=subject,
+            subject=error.centre_id,
             title="Invalid notification",
             description=str(error),
             channel=topic,

@@ -49,7 +49,7 @@ _log = get_logger(__name__)
 
 #: Envelopes per call of `send`.
 MAX_BATCH = 100
-#: A notification has at most 8192 bytes and a topic 1024; what is far beyond was never checked.
+#: A notification has at most 8192 bytes a topic 512; what is far beyond was never checked.
 MAX_ENTRY_BYTES = 64 * 1024
 #: Dead letters kept, and for how long (SQS keeps them 14 days): the oldest go first. They are no
 #: messages any more, and an outage elsewhere must not fill the memory of the registry.
