@@ -400,6 +400,36 @@ async def test_a_message_put_back_comes_again_at_once_as_a_first_delivery(
     assert again.deliveries == 1
 
 
+async def test_hundreds_put_back_at_once_all_come_again(sender: Sender, queue: Queue) -> None:
+    sent = [envelope(number) for number in range(300)]
+    send(sender, *sent)
+    messages = await receive(queue, 300)
+    depths = [queue.depth() for _ in range(50)]
+    put_backs = [
+        queue.put_back(m, delay_s=0, attempts=m.envelope.arrived_ms % 1000) for m in messages
+    ]
+    await asyncio.gather(*put_backs, *depths)
+    again = await receive(queue, 300)
+    expected = {(one.uid, one.arrived_ms % 1000) for one in sent}
+    assert {(m.envelope.uid, m.envelope.attempts) for m in again} == expected
+    assert {m.deliveries for m in again} == {1}
+
+
+async def test_hundreds_die_at_once_each_with_its_reason(
+    sender: Sender, queue: Queue, dead_letters: DeadLetters
+) -> None:
+    sent = [envelope(number) for number in range(120)]
+    send(sender, *sent)
+    messages = await receive(queue, 120)
+    await asyncio.gather(
+        *(queue.dead_letter(m, reason="unexpected", last_error=m.envelope.uid) for m in messages)
+    )
+    letters = dead_letters.list(200)
+    assert {letter.last_error for letter in letters} == {one.uid for one in sent}
+    assert all(letter.last_error == letter.envelope.uid for letter in letters)
+    assert (await queue.depth()).in_flight == 0
+
+
 async def test_delayed_messages_come_when_they_are_due_in_that_order(
     sender: Sender, queue: Queue, adapter: Adapter
 ) -> None:

@@ -21,6 +21,7 @@ import asyncio
 import contextlib
 import dataclasses
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -37,9 +38,10 @@ from wis2_gc_common.queue import scripts
 from wis2_gc_common.queue.base import DeadLetter, Depth, Received, Sent
 from wis2_gc_common.queue.codec import decode_envelope, encode_envelope
 from wis2_gc_common.queue.keys import GROUP
+from wis2_gc_common.registry.batching import Batcher
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from wis2_gc_common.queue.base import Envelope
     from wis2_gc_common.queue.keys import QueueKeys
@@ -71,6 +73,11 @@ _FORGET_AFTER_VISIBILITIES = 20
 _LOST_AFTER_VISIBILITIES = 2
 #: Receipts in one script call: bounds the time Redis spends in it.
 _RECEIPTS_PER_CALL = 500
+#: Envelopes that go back, or to the dead letters, in one script call.
+_RETURNS_PER_CALL = 100
+#: Calls at once; each has a connection. Whoever comes then waits for one of them to end: too few
+#: connections of our own must not look as if Redis were away.
+_MAX_CALLS = 4
 _MAX_ERROR_CHARS = 1000
 _NO_CURSOR = b"0-0"
 
@@ -171,7 +178,7 @@ class RedisStreamQueue:
     """`base.Queue` on a Redis stream. Used by one event loop.
 
     Two kinds of connections: one on which `receive` asks and waits, and a few for all else, so
-    that a wait holds up nothing.
+    that a wait holds up nothing. However many messages are handed back at once, they go together.
     """
 
     def __init__(
@@ -183,7 +190,15 @@ class RedisStreamQueue:
         self._commands = redis.asyncio.Redis.from_url(
             redis_url,
             retry=AsyncRetry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            max_connections=_MAX_CALLS,
             **_options(),
+        )
+        self._calls = asyncio.Semaphore(_MAX_CALLS)
+        self._returns: Batcher[tuple[str, int, bytes], None] = Batcher(
+            self._put_back, max_batch=_RETURNS_PER_CALL, max_in_flight=1
+        )
+        self._deaths: Batcher[tuple[str, bytes, str, bytes], None] = Batcher(
+            self._dead_letter, max_batch=_RETURNS_PER_CALL, max_in_flight=1
         )
         # Never sends anything twice: a lost reply may have handed out messages (see _recover).
         self._receiver = redis.asyncio.Redis.from_url(
@@ -258,40 +273,51 @@ class RedisStreamQueue:
         for start in range(0, len(receipts), _RECEIPTS_PER_CALL):
             some = receipts[start : start + _RECEIPTS_PER_CALL]
             await self._call(scripts.DELETE, *some)
-            for message_id in map(_id_of, some):
-                self._held.pop(message_id, None)
+            self._let_go(some)
 
     async def put_back(self, received: Received, *, delay_s: float, attempts: int) -> None:
         """Hand the message back; it comes again after `delay_s` (0: now), as a first delivery."""
         envelope = encode_envelope(dataclasses.replace(received.envelope, attempts=attempts))
         delay_ms = max(0, round(delay_s * 1000))
-        await self._call(
-            scripts.PUT_BACK, received.receipt, delay_ms, envelope, other=self._keys.delayed
-        )
-        self._held.pop(_id_of(received.receipt), None)
+        await self._returns.ask((received.receipt, delay_ms, envelope))
 
     async def dead_letter(self, received: Received, *, reason: str, last_error: str) -> None:
         """Move the message to the dead letters, atomically."""
-        _, trimmed = await self._call(
+        envelope = encode_envelope(received.envelope)
+        error = last_error[:_MAX_ERROR_CHARS].encode(errors="replace")
+        await self._deaths.ask((received.receipt, envelope, reason, error))
+
+    async def _put_back(self, returns: list[tuple[str, int, bytes]]) -> list[Exception | None]:
+        await self._call(scripts.PUT_BACK, *chain.from_iterable(returns), other=self._keys.delayed)
+        self._let_go(receipt for receipt, _, _ in returns)
+        return [None] * len(returns)
+
+    async def _dead_letter(
+        self, deaths: list[tuple[str, bytes, str, bytes]]
+    ) -> list[Exception | None]:
+        trimmed = await self._call(
             scripts.DEAD_LETTER,
-            received.receipt,
-            encode_envelope(received.envelope),
-            reason,
-            last_error[:_MAX_ERROR_CHARS].encode(errors="replace"),
             MAX_DEAD_LETTERS,
             DEAD_LETTER_DAYS * 86_400_000,
+            *chain.from_iterable(deaths),
             other=self._keys.dead,
         )
-        self._held.pop(_id_of(received.receipt), None)
         if trimmed:
             _log.warning("dead_letters_expired", count=trimmed)
+        self._let_go(receipt for receipt, _, _, _ in deaths)
+        return [None] * len(deaths)
+
+    def _let_go(self, receipts: Iterable[str]) -> None:
+        for message_id in map(_id_of, receipts):
+            self._held.pop(message_id, None)
 
     async def depth(self) -> Depth:
         """Return how much waits, in one round trip."""
         keys = (self._keys.stream, self._keys.delayed, self._keys.dead)
-        ready, in_flight, delayed, dead, oldest_ms = await _run_async(
-            self._commands, scripts.DEPTH, keys, GROUP
-        )
+        async with self._calls:
+            ready, in_flight, delayed, dead, oldest_ms = await _run_async(
+                self._commands, scripts.DEPTH, keys, GROUP
+            )
         return Depth(
             ready=ready,
             in_flight=in_flight,
@@ -313,13 +339,16 @@ class RedisStreamQueue:
                         await self._withdrawing
                     if self._has_received:
                         await self._call(scripts.HAND_BACK)
+        for batcher in (self._returns, self._deaths):
+            await batcher.close()
         for client in (self._receiver, self._commands):
             with contextlib.suppress(RedisError, OSError):
                 await client.aclose()
 
     async def _call(self, script: Script, *args: object, other: str | None = None) -> Any:
         keys = (self._keys.stream,) if other is None else (self._keys.stream, other)
-        return await _run_async(self._commands, script, keys, GROUP, self._consumer, *args)
+        async with self._calls:
+            return await _run_async(self._commands, script, keys, GROUP, self._consumer, *args)
 
     async def _fetch(self, max_messages: int, wait_s: float) -> list[Received]:
         deadline = time.monotonic() + wait_s
@@ -449,8 +478,9 @@ class RedisStreamQueue:
 
     async def _unblock(self) -> None:
         if self._receiver_id is not None:
-            with _outages_translated(), contextlib.suppress(ResponseError):
-                await _execute(self._commands, "CLIENT UNBLOCK", self._receiver_id)
+            async with self._calls:
+                with _outages_translated(), contextlib.suppress(ResponseError):
+                    await _execute(self._commands, "CLIENT UNBLOCK", self._receiver_id)
 
 
 async def _run_async(
