@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from wis2_gc_common.decision import Decision
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.registry.base import Claimed, Commit, Failure, Lease, Notice, ProcessStatus
 from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
 
@@ -197,7 +197,7 @@ async def test_one_scripts_error_does_not_fail_the_others_of_its_pipeline(client
         return_exceptions=True,
     )
     assert isinstance(claimed, Claimed)
-    assert isinstance(beat, Unavailable)
+    assert isinstance(beat, PartError)
     assert held == [None]
 
 

@@ -7,8 +7,9 @@ CacheError
 │ ├ Refused         the address guard said no
 │ └ HostBusy        not tried now: circuit open, or the host's queue is long
 ├ Overridden        we decide not to cache it  → announce with the origin's link
-└ Unavailable       our store, registry, queue or broker → keep, stop receiving, resume
-  └ Misconfigured   … and it will be until somebody changes a setting → at start: exit code 2
+├ Unavailable       our store, registry, queue or broker → keep, stop receiving, resume
+│ └ Misconfigured   … and it will be until somebody changes a setting → at start: exit code 2
+└ PartError         a part of ours is there, but fails at this → this item later, then dead letter
 
 SettingsError       a wrong setting            → one line, exit code 2
 """
@@ -177,6 +178,18 @@ class Misconfigured(Unavailable):
     def anew(self) -> Misconfigured:
         """See `Unavailable.anew`."""
         return Misconfigured(self.part, self.variable, self.detail)
+
+
+class PartError(CacheError):
+    """A part of ours answers, and its answer is an error: a bug of ours, never an outage.
+
+    Whatever led there, the others' items go on: it must not close the gate.
+    """
+
+    def __init__(self, part: Part, detail: str) -> None:
+        super().__init__(f"{part} failed: {detail}")
+        self.part: Part = part
+        self.detail = detail
 
 
 @dataclass(eq=False)

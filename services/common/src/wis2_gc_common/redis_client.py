@@ -2,20 +2,58 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import TYPE_CHECKING
 
 import redis.asyncio
 import redis.connection
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    DataError,
+    ExecAbortError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
 
-from wis2_gc_common.errors import Misconfigured, Unavailable
+from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.settings import REDIS_URL
 
 if TYPE_CHECKING:
     from wis2_gc_common.errors import Part
 
 _MAX_DETAIL_CHARS = 200
+
+#: What Redis answers while it, or its cluster, cannot serve anybody. A busy or loading server, and
+#: one that has no room for a client, are `ConnectionError` to redis-py.
+_OUTAGES = (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    ExecAbortError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TryAgainError,
+)
+#: The same where redis-py has no class for it, and where an older server wraps it in the error of
+#: the script that met it ("ERR Error running script …: -OOM command not allowed …").
+_OUTAGE_TEXT = re.compile(
+    r"(?:^|[ :]-)(?:MISCONF|NOREPLICAS|BUSY|UNKILLABLE|UNBLOCKED|LOADING|OOM|READONLY|MASTERDOWN"
+    r"|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOAUTH|NOPERM|WRONGPASS) |^unknown command ",
+    re.ASCII,
+)
 
 
 _TLS = (redis.connection.SSLConnection, redis.asyncio.SSLConnection)
@@ -28,6 +66,21 @@ def verify_certificates(pool: redis.ConnectionPool | redis.asyncio.ConnectionPoo
     """
     if issubclass(pool.connection_class, _TLS):
         pool.connection_kwargs.update(ssl_cert_reqs="required", ssl_check_hostname=True)
+
+
+def translate(part: Part, error: BaseException) -> Unavailable | PartError:
+    """Return what an error of redis-py is to who sent the command.
+
+    PartError: Redis is well, and refuses this very command (a script's bug, a value that it
+    cannot take). Everything else is an outage, see `unavailable`.
+    """
+    if isinstance(error, DataError) or (
+        isinstance(error, ResponseError)
+        and not isinstance(error, _OUTAGES)
+        and not _OUTAGE_TEXT.search(str(error))
+    ):
+        return PartError(part, f"{type(error).__name__}: {error}"[:_MAX_DETAIL_CHARS])
+    return unavailable(part, error)
 
 
 def unavailable(part: Part, error: BaseException) -> Unavailable:

@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.metrics_catalogue import DROPPED, QUEUED, RECEIVED, field
 from wis2_gc_common.monitoring_event import EventLimiter
@@ -226,6 +226,9 @@ class Forwarder:
             held = self._registry.look(data_ids)
         except Unavailable as error:
             self._registry_failed(str(error))
+        except PartError as error:
+            # What is in this batch may be why: the next one is looked up again.
+            _log.error("look_failed", detail=error.detail)
         except Exception as error:  # noqa: BLE001 - an adapter's bug is an outage to us
             _log.exception("registry_failed_unexpectedly")
             self._registry_failed(type(error).__name__)

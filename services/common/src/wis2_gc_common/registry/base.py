@@ -126,7 +126,11 @@ class Refusal:
 
 
 class Registry(Protocol):
-    """The manager's side. All methods raise Unavailable("registry") on an outage."""
+    """The manager's side.
+
+    All methods raise Unavailable("registry") on an outage, and PartError("registry") where the
+    registry is there and fails at this very call: a bug of ours.
+    """
 
     async def claim(self, notice: Notice, *, owner: str, worker: str, source: bytes) -> Claimed:
         """Decide on `notice` atomically, and take the item when it is granted.

@@ -2,7 +2,8 @@
 
 The pipelines of redis-py cost two to three times the CPU of its connections alone, so commands
 go over those directly, packed by hiredis: redis-py's asyncio connections would pack a script's
-twenty arguments in Python. Whatever goes wrong is Unavailable("registry"), and nothing else.
+twenty arguments in Python. Whatever goes wrong is Unavailable("registry"), or
+PartError("registry") where Redis is there and refuses one command.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
     from redis.connection import ConnectionInterface
 
-    from wis2_gc_common.errors import Unavailable
+    from wis2_gc_common.errors import PartError, Unavailable
     from wis2_gc_common.registry.scripts import Script
 
 Command = tuple[str | bytes | int, ...]
@@ -37,8 +38,13 @@ _MAX_CONNECTIONS = 8
 
 
 def unavailable(error: BaseException) -> Unavailable:
-    """Return what an error of redis-py is to the registry's users."""
+    """Return what an error of redis-py is to who reads the registry, or cannot reach it."""
     return redis_client.unavailable("registry", error)
+
+
+def translate(error: BaseException) -> Unavailable | PartError:
+    """Return what an error of redis-py is to who sent a script to the registry."""
+    return redis_client.translate("registry", error)
 
 
 class Connections:
@@ -156,7 +162,7 @@ class SyncConnection:
         self._is_used = False
 
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
-        """Return the answer of a script. Raises Unavailable("registry").
+        """Return the answer of a script. Raises Unavailable or PartError, of "registry".
 
         The script may reach Redis twice when the connection breaks.
         """
@@ -173,7 +179,7 @@ class SyncConnection:
             # Whatever it was, a late reply must not be taken for the next one's, and the name
             # may point to another server since a failover.
             self._disconnect()
-            raise unavailable(error) from error
+            raise translate(error) from error
 
     def close(self) -> None:
         """Close the connection. Never raises."""

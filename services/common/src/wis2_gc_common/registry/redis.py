@@ -39,6 +39,7 @@ from wis2_gc_common.registry.connection import (
     Command,
     Connections,
     SyncConnection,
+    translate,
     unavailable,
 )
 
@@ -306,7 +307,7 @@ class RedisRegistry:
     async def _command(self, *command: str | int) -> Any:
         (answer,) = await self._connections.exchange([command])
         if isinstance(answer, RedisError):
-            raise unavailable(answer) from answer
+            raise translate(answer) from answer
         return answer
 
     async def _run(
@@ -327,7 +328,7 @@ class RedisRegistry:
             for at, answer in zip(unknown, late, strict=True):
                 answers[at] = answer
         return [
-            unavailable(answer) if isinstance(answer, RedisError) else answer for answer in answers
+            translate(answer) if isinstance(answer, RedisError) else answer for answer in answers
         ]
 
 

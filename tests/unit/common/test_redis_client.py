@@ -1,0 +1,87 @@
+"""Which answers of Redis are an outage, and which are an error of the command alone."""
+
+from __future__ import annotations
+
+import pytest
+from redis._parsers.base import BaseParser
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import DataError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from wis2_gc_common.errors import CacheError, Misconfigured, PartError, Unavailable
+from wis2_gc_common.redis_client import translate
+
+
+def translated(text: str) -> CacheError:
+    """Return what the answer `text` of a server is to us."""
+    return translate("registry", BaseParser.parse_error(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "OOM command not allowed when used memory > 'maxmemory'. script: f00, on @user_script:9.",
+        "ERR Error running script (call to f_0): @user_script:9: -OOM command not allowed when",
+        "LOADING Redis is loading the dataset in memory",
+        "READONLY You can't write against a read only replica.",
+        "ERR Error running script (call to f_0): @user_script: 1: -READONLY You can't write",
+        "CLUSTERDOWN The cluster is down",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "MOVED 3999 127.0.0.1:6381",
+        "ASK 3999 127.0.0.1:6381",
+        "NOREPLICAS Not enough good replicas to write.",
+        "MISCONF Errors writing to the AOF file: No space left on device",
+        "BUSY Redis is busy running a script. You can only call SCRIPT KILL",
+        "UNKILLABLE Sorry the script already executed write commands",
+        "UNBLOCKED the stream key no longer exists",
+        "EXECABORT Transaction discarded because of previous errors.",
+        "NOSCRIPT No matching script. Please use EVAL.",
+        "ERR max number of clients reached",
+        "ERR unknown command 'EVALSHA', with args beginning with: 'f00'",
+    ],
+)
+def test_a_server_that_cannot_serve_anybody_is_away(text: str) -> None:
+    assert type(translated(text)) is Unavailable
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NOAUTH Authentication required.",
+        "WRONGPASS invalid username-password pair or user is disabled.",
+        "NOPERM this user has no permissions to run the 'evalsha' command",
+    ],
+)
+def test_a_server_that_refuses_our_user_is_away_and_says_which_setting_is_wrong(text: str) -> None:
+    assert isinstance(translated(text), Misconfigured)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ERR increment or decrement would overflow script: f00, on @user_script:50.",
+        "ERR hash value is not an integer script: f00, on @user_script:50.",
+        "ERR user_script:12: attempt to concatenate a boolean value script: f00",
+        "WRONGTYPE Operation against a key holding the wrong kind of value",
+        "CROSSSLOT Keys in request don't hash to the same slot",
+        "ERR value is not an integer or out of range",
+        "ERR a data_id that reads ASKED, OOMPH and BUSYBODY is no outage",
+    ],
+)
+def test_an_error_of_one_command_is_no_outage(text: str) -> None:
+    error = translated(text)
+    assert isinstance(error, PartError)
+    assert error.part == "registry"
+
+
+def test_a_value_that_cannot_be_sent_is_no_outage() -> None:
+    assert isinstance(translate("queue", DataError("Invalid input of type: 'NoneType'")), PartError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RedisConnectionError("reset"), RedisTimeoutError("late"), OSError("refused"), TimeoutError()],
+)
+def test_a_server_that_is_not_reached_is_away(error: Exception) -> None:
+    assert type(translate("registry", error)) is Unavailable
