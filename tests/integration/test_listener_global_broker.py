@@ -30,6 +30,7 @@ from tests.support.scripted_broker import (
     scripted_broker,
 )
 from tests.support.wnm import encoded, unique_data_id, wnm
+from wis2_gc_common.metrics_catalogue import DROPPED, field
 from wis2_gc_common.settings import CommonSettings, QueueUrl, Secret, parse_broker_url
 from wis2_gc_common.tls import client_context
 from wis2_gc_common.topic import DEFAULT_FILTERS
@@ -419,6 +420,9 @@ def test_quality_of_service_0_and_retained_notifications_are_like_others(
             publish(client, plain, qos=0)
             rig.wait_for(2)
             assert rig.sender.payloads == [retained, plain]
+            # Cleared: subscribers get an empty message, which is no notification.
+            client.publish(TOPIC, b"", qos=1, retain=True).wait_for_publish(10)
+            wait_until(lambda: rig.registry.counters.get(field(DROPPED, "fr", "empty")) == 1)
 
 
 def test_odd_packets_are_dropped_and_do_not_hold_up_the_others(broker: Mosquitto) -> None:

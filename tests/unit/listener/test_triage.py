@@ -76,6 +76,12 @@ def test_an_invalid_notification_is_dropped_with_its_reason() -> None:
     assert reason(triage().judge(TOPIC, payload(links=[]))) == Reason.INVALID_LINKS
 
 
+@pytest.mark.parametrize("topic", [TOPIC, "nonsense"])
+def test_an_empty_payload_is_no_invalid_notification_of_anybody(topic: str) -> None:
+    """That is how a retained message is cleared."""
+    assert triage().judge(topic, b"") == Drop(DropReason.EMPTY)
+
+
 def test_a_topic_outside_our_filters_is_dropped_because_an_old_subscription_may_live_on() -> None:
     narrow = triage("cache/a/wis2/+/data/core/weather/#")
     assert reason(narrow.judge(TOPIC, payload())) == DropReason.NOT_SUBSCRIBED

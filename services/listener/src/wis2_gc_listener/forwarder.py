@@ -411,4 +411,6 @@ class Forwarder:
 
 
 #: Expected in great numbers: counted, never logged one by one.
-_QUIET = frozenset({DropReason.RECOMMENDED, DropReason.OWN, DropReason.NOT_SUBSCRIBED})
+_QUIET = frozenset(
+    {DropReason.RECOMMENDED, DropReason.OWN, DropReason.NOT_SUBSCRIBED, DropReason.EMPTY}
+)

@@ -33,6 +33,8 @@ class DropReason(StrEnum):
     """Our own notification, come back over a Global Broker (SPEC.md 5)."""
     NOT_SUBSCRIBED = "not_subscribed"
     """Outside GC_TOPICS: a resumed session still holds an older subscription."""
+    EMPTY = "empty"
+    """No notification: a retained message is cleared by an empty one (SPEC.md section 10)."""
     NOT_QUEUEABLE = "not_queueable"
     """The queue can never take it (`queue.Sent.POISON`)."""
 
@@ -51,6 +53,7 @@ class Drop:
 _RECOMMENDED = Drop(DropReason.RECOMMENDED)
 _OWN = Drop(DropReason.OWN)
 _NOT_SUBSCRIBED = Drop(DropReason.NOT_SUBSCRIBED)
+_EMPTY = Drop(DropReason.EMPTY)
 
 
 class Triage:
@@ -67,6 +70,8 @@ class Triage:
 
         Source: SPEC.md 2, 3, 5, 7.
         """
+        if not payload:
+            return _EMPTY
         try:
             parsed_topic = parse_topic(topic)
             if self._filters and not self._is_subscribed(topic):
