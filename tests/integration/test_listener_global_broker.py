@@ -23,6 +23,8 @@ from tests.support.scripted_broker import (
     CONNECT,
     DISCONNECT_TAKEN_OVER,
     HANG_UP,
+    PINGREQ,
+    PINGRESP,
     SUBACK_V5,
     SUBACK_V5_REFUSED,
     SUBSCRIBE,
@@ -30,15 +32,17 @@ from tests.support.scripted_broker import (
     scripted_broker,
 )
 from tests.support.wnm import encoded, unique_data_id, wnm
-from wis2_gc_common.metrics_catalogue import DROPPED, field
+from wis2_gc_common.metrics_catalogue import DROPPED, SILENCE_RECONNECTS, field
 from wis2_gc_common.settings import CommonSettings, QueueUrl, Secret, parse_broker_url
 from wis2_gc_common.tls import client_context
 from wis2_gc_common.topic import DEFAULT_FILTERS
+from wis2_gc_listener import global_broker
 from wis2_gc_listener.arrivals import Inbox
 from wis2_gc_listener.forwarder import MAX_BATCH, Timing
 from wis2_gc_listener.global_broker import Delays, GlobalBroker
 from wis2_gc_listener.service import Listener
 from wis2_gc_listener.settings import ListenerSettings
+from wis2_gc_listener.silence import Silence
 
 if TYPE_CHECKING:
     import ssl
@@ -71,6 +75,7 @@ def settings(url: str, *, version: str = "5", **changes: Any) -> ListenerSetting
         mqtt_version=version,  # type: ignore[arg-type]
         topics=changes.pop("topics", DEFAULT_FILTERS),
         ca_file=None,
+        silence_timeout_s=300,
         max_queue_length=1000,
     )
 
@@ -83,6 +88,7 @@ class Rig:
         version: str = "5",
         tls: ssl.SSLContext | None = None,
         delays: Delays = IMPATIENT,
+        silence: Silence | None = None,
         **changes: Any,
     ) -> None:
         self.sender = FakeSender(max_batch=10)
@@ -92,6 +98,7 @@ class Rig:
             sender=self.sender,
             registry=self.registry,
             tls=tls,
+            silence=silence,
             delays=delays,
             timing=Timing(report_every_s=0.02, heartbeat_every_s=0.02),
         )
@@ -349,6 +356,86 @@ def test_a_session_taken_over_ends_the_listener_instead_of_a_fight() -> None:
         assert server.connections == 1
 
 
+#: The session present flag is set.
+RESUMED_V5 = b"\x20\x03\x01\x00\x00"
+
+
+def quickly_impatient() -> Silence:
+    """What a busy past has taught, so that a second is a long silence."""
+    silence = Silence(timeout_s=1.0)
+    for look in range(1000):
+        silence.look(look / 10, is_heard=True, is_listening=True)
+    return silence
+
+
+class Recorded(Silence):
+    """Says no, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout_s=0)
+        self.looks: list[tuple[bool, bool]] = []
+
+    def look(self, now_s: float, *, is_heard: bool, is_listening: bool) -> bool:
+        self.looks.append((is_heard, is_listening))
+        return super().look(now_s, is_heard=is_heard, is_listening=is_listening)
+
+
+def test_a_broker_that_is_connected_and_silent_is_connected_anew_with_its_session() -> None:
+    answers = {CONNECT: CONNACK_V5, SUBSCRIBE: SUBACK_V5, PINGREQ: PINGRESP}
+    with (
+        scripted_broker(answers) as server,
+        running(server.url, silence=quickly_impatient()) as rig,
+    ):
+        rig.wait_until_ready()
+        # What was held back comes with the resumed session.
+        kept = notification()
+        server.answers[CONNECT] = RESUMED_V5
+        server.answers[SUBSCRIBE] = SUBACK_V5 + publish_v5(TOPIC, kept, packet_id=1)
+        rig.wait_for(1)
+        assert rig.sender.payloads == [kept]
+        assert server.connections == 2
+        # Byte 9 of CONNECT holds the flags; bit 1 is Clean Start.
+        assert [packet[9] & 2 for packet in server.connect_packets] == [0, 0]
+        rig.wait_for_fact("silence_reconnects", lambda number: number == 1)
+        name = field(SILENCE_RECONNECTS, "fr")
+        wait_until(lambda: rig.registry.counters.get(name) == 1)
+        rig.wait_until_ready()
+
+
+def test_what_holds_the_broker_back_is_no_silence_of_the_broker(broker: Mosquitto) -> None:
+    silence = Recorded()
+    with running(broker.url, silence=silence) as rig, publisher(broker) as client:
+        rig.wait_until_ready()
+        wait_until(lambda: (False, True) in silence.looks)
+        rig.sender.is_away = True
+        publish(client, notification())
+        wait_until(lambda: (True, False) in silence.looks)
+        wait_until(lambda: silence.looks[-1] == (False, False))
+        rig.sender.is_away = False
+        rig.wait_for(1)
+        wait_until(lambda: silence.looks[-1] == (False, True))
+
+
+def test_retained_notifications_say_nothing_of_a_broker_that_is_silent(broker: Mosquitto) -> None:
+    silence = Recorded()
+    with publisher(broker) as client:
+        client.publish(TOPIC, notification(), qos=1, retain=True).wait_for_publish(10)
+        with running(broker.url, silence=silence) as rig:
+            rig.wait_for(1)
+            seen = len(silence.looks)
+            wait_until(lambda: len(silence.looks) >= seen + 2)
+            assert not any(is_heard for is_heard, _ in silence.looks)
+            publish(client, notification())
+            wait_until(lambda: any(is_heard for is_heard, _ in silence.looks))
+
+
+def test_a_broker_that_answers_no_ping_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(global_broker, "KEEPALIVE_S", 1)
+    answers = {CONNECT: CONNACK_V5, SUBSCRIBE: SUBACK_V5}
+    with scripted_broker(answers) as server, running(server.url):
+        wait_until(lambda: server.connections >= 2)
+
+
 def test_an_acknowledgement_for_an_earlier_connection_is_never_sent() -> None:
     """A packet id means another message on the next connection."""
     inbox = Inbox(capacity=100)
@@ -362,6 +449,7 @@ def test_an_acknowledgement_for_an_earlier_connection_is_never_sent() -> None:
             tls=None,
             inbox=inbox,
             on_taken_over=lambda: None,
+            silence=Silence(timeout_s=0),
             delays=IMPATIENT,
         )
         broker.start()

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CONNECT, PUBACK, SUBSCRIBE = 1, 4, 8
+CONNECT, PUBACK, SUBSCRIBE, PINGREQ = 1, 4, 8, 12
 CONNACK_V5 = b"\x20\x03\x00\x00\x00"
 #: `<ID>` stands for the packet id of the request. Two filters: QoS 1 granted.
 SUBACK_V5 = b"\x90\x05<ID>\x00\x01\x01"
 #: The second of two filters: 0x87, not authorized.
 SUBACK_V5_REFUSED = b"\x90\x05<ID>\x00\x01\x87"
+PINGRESP = b"\xd0\x00"
 DISCONNECT_TAKEN_OVER = b"\xe0\x01\x8e"
 HANG_UP = b""
 
@@ -32,6 +33,7 @@ class ScriptedBroker:
     def __init__(self, answers: dict[int, bytes]) -> None:
         self.answers = answers
         self.connections = 0
+        self.connect_packets: list[bytes] = []
         self.subscribes = 0
         self.pubacks: list[tuple[int, int]] = []
         """(number of the connection, packet id), as they came."""
@@ -79,6 +81,8 @@ class ScriptedBroker:
             if not packet:
                 return
             kind = packet[0] >> 4
+            if kind == CONNECT:
+                self.connect_packets.append(packet)
             self.subscribes += kind == SUBSCRIBE
             if kind == PUBACK:
                 # Each is of 4 bytes, or more where it gives a reason.

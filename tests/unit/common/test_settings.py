@@ -196,6 +196,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"manager-1": "manager-1", "p.q:1_2": "p.q:1_2"},
         ["a b", "a|b", "é", "x" * 254],
     ),
+    "GC_SILENCE_TIMEOUT": ({"0": 0.0, "300": 300.0}, ["-1", "86401", "5m"]),
     "GC_MAX_QUEUE_LENGTH": ({"100": 100}, ["99", "many"]),
     "GC_HTTP_HOST": (
         {"127.0.0.1": "127.0.0.1", "::1": "::1", "localhost": "localhost"},

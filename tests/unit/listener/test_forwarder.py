@@ -295,6 +295,7 @@ def test_a_heartbeat_tells_what_an_operator_wants_to_know(rig: Rig):
         "dropped": 1,
         "queued": 1,
         "last_message_s": 1_700_000_000.0,
+        "silence_reconnects": 0,
         "unacknowledged": 0,
         "last_problem": "",
     }

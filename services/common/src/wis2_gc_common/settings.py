@@ -343,6 +343,8 @@ MQTT_VERSION = Setting("GC_MQTT_VERSION", ("listener",), _one_of("5", "3.1.1"), 
     "MQTT version spoken with the Global Broker: `5` or `3.1.1`.")
 TOPICS = Setting("GC_TOPICS", ("listener",), _filters, ",".join(DEFAULT_FILTERS),
     "Comma-separated topic filters to subscribe to.")
+SILENCE_TIMEOUT_S = Setting("GC_SILENCE_TIMEOUT", ("listener",), _seconds(0, 86_400), "300",
+    "Seconds of silence after which a connected broker is connected anew, if that is out of proportion to its past; 0: never.")
 EXPECTED_BROKERS = Setting("GC_EXPECTED_BROKERS", ("metrics",), _names, "",
     "Names of the Global Brokers whose listeners `/readyz` waits for; empty: those that have reported.")
 KUBERNETES_RELEASE = Setting("GC_KUBERNETES_RELEASE", ("metrics",), _release, None,

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.logs import get_logger
-from wis2_gc_common.metrics_catalogue import DROPPED, QUEUED, RECEIVED, field
+from wis2_gc_common.metrics_catalogue import (
+    DROPPED,
+    QUEUED,
+    RECEIVED,
+    SILENCE_RECONNECTS,
+    field,
+)
 from wis2_gc_common.monitoring_event import EventLimiter
 from wis2_gc_common.queue.base import Envelope, Sent
 from wis2_gc_common.registry.base import ProcessStatus, Refusal
@@ -46,6 +52,7 @@ _OUTAGE_LOG_EVERY_S = 30.0
 _MAX_REFUSALS = 100
 #: How many refused notifications are logged in full per second; all are counted.
 _REFUSALS_LOGGED_PER_REPORT = 5
+_UNEXPECTED = "an unexpected error of ours, see the log"
 
 
 class Broker(Protocol):
@@ -110,6 +117,7 @@ class Forwarder:
 
         self._received = self._queued = self._dropped = 0
         self._last_message_ms = 0
+        self._silence_reconnects = 0
         self._in_hand = InOrder([])
         self._queue_problem = ""
         self._queue_logged_at = 0.0
@@ -229,9 +237,9 @@ class Forwarder:
         except PartError as error:
             # What is in this batch may be why: the next one is looked up again.
             _log.error("look_failed", detail=error.detail)
-        except Exception as error:  # noqa: BLE001 - an adapter's bug is an outage to us
+        except Exception:  # noqa: BLE001 - an adapter's bug is an outage to us
             _log.exception("registry_failed_unexpectedly")
-            self._registry_failed(type(error).__name__)
+            self._registry_failed(f"registry: {_UNEXPECTED}")
         else:
             self._registry_answered()
             return held
@@ -258,9 +266,9 @@ class Forwarder:
                 problem = "the queue refuses, it is full or throttled" if refused else ""
             except Unavailable as error:
                 problem = str(error)
-            except Exception as error:  # noqa: BLE001 - an adapter's bug is an outage to us
+            except Exception:  # noqa: BLE001 - an adapter's bug is an outage to us
                 _log.exception("queue_failed_unexpectedly")
-                problem = f"queue: {type(error).__name__}"
+                problem = f"queue: {_UNEXPECTED}"
             self._broker.acknowledge(progress.release())
             left = refused + left[len(chunk) :]
             if not problem:
@@ -343,6 +351,7 @@ class Forwarder:
             return
         self._refusals_to_log = _REFUSALS_LOGGED_PER_REPORT
         self._report_due_at = now + self._timing.report_every_s
+        self._count_silence_reconnects()
         if now < self._registry_again_at:
             return
         try:
@@ -359,11 +368,18 @@ class Forwarder:
                 self._is_reported_ready = status.is_ready
         except Unavailable as error:
             self._registry_failed(str(error))
-        except Exception as error:  # noqa: BLE001 - an adapter's bug is an outage to us
+        except Exception:  # noqa: BLE001 - an adapter's bug is an outage to us
             _log.exception("registry_failed_unexpectedly")
-            self._registry_failed(type(error).__name__)
+            self._registry_failed(f"registry: {_UNEXPECTED}")
         else:
             self._registry_answered()
+
+    def _count_silence_reconnects(self) -> None:
+        made = self._broker.state.silence_reconnects
+        if made > self._silence_reconnects:
+            name = field(SILENCE_RECONNECTS, self._identity.broker_name)
+            self._unreported[name] += made - self._silence_reconnects
+            self._silence_reconnects = made
 
     def _status(self, *, is_last: bool) -> ProcessStatus:
         state = self._broker.state
@@ -379,6 +395,7 @@ class Forwarder:
                 "dropped": self._dropped,
                 "queued": self._queued,
                 "last_message_s": self._last_message_ms / 1000,
+                "silence_reconnects": state.silence_reconnects,
                 "unacknowledged": len(self._inbox) + self._in_hand.unreleased,
                 "last_problem": "stopped" if is_last else state.problem or self.problem,
             },

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.settings import BrokerUrl
     from wis2_gc_listener.arrivals import Inbox
     from wis2_gc_listener.settings import MqttVersion
+    from wis2_gc_listener.silence import Silence
 
 _log = get_logger(__name__)
 
@@ -89,6 +90,8 @@ class BrokerState:
     is_subscribed: bool = False
     problem: str = "not connected yet"
     generation: int = 0
+    silence_reconnects: int = 0
+    """How often it was connected anew because it was silent."""
 
     @property
     def is_ready(self) -> bool:
@@ -113,6 +116,7 @@ class GlobalBroker:
         tls: ssl.SSLContext | None,
         inbox: Inbox,
         on_taken_over: Callable[[], None],
+        silence: Silence,
         delays: Delays | None = None,
     ) -> None:
         self.url = url
@@ -121,6 +125,7 @@ class GlobalBroker:
         self.mqtt_version = mqtt_version
         self.tls = tls
         self.inbox = inbox
+        self.silence = silence
         self.delays = delays or Delays()
         self.acknowledgements: deque[Arrival] = deque()
         self.is_reading = True
@@ -228,11 +233,11 @@ class GlobalBroker:
                 problem = f"TLS: {getattr(error, 'verify_message', '') or error.reason or error}"
             except OSError as error:
                 problem = f"no connection: {error.strerror or error}"
-            except Exception as error:  # noqa: BLE001 - the thread must not die silently
+            except Exception:  # noqa: BLE001 - the thread must not die silently
                 # A bug of ours or of paho must not end this thread: unacknowledged messages come
                 # again with the next connection.
                 _log.exception("broker_connection_failed_unexpectedly")
-                problem = f"unexpected: {type(error).__name__}"
+                problem = "an unexpected error of ours, see the log"
             finally:
                 connection.close()
                 self.change_state(is_connected=False, is_subscribed=False)
@@ -268,6 +273,8 @@ class _Connection:
         self._broker = broker
         self._generation = generation
         self._arrived: list[Arrival] = []
+        self._unacknowledged = 0
+        self._is_heard = False
         self._read_at = 0.0
         self._answer_due_at: float | None = None
         self._resubscribe_at: float | None = None
@@ -313,6 +320,9 @@ class _Connection:
                 misc_due_at = now + 1.0
                 client.loop_misc()
                 self._check_deadlines(now)
+                if self._is_silent_too_long(now, may_read=may_read):
+                    self._leave()
+                    return
 
     def close(self) -> None:
         """Close the socket; the broker keeps the session. No-op when it is closed."""
@@ -386,6 +396,7 @@ class _Connection:
         finally:
             count = len(arrived)
             if count:
+                self._unacknowledged += count
                 self._broker.inbox.put(arrived)
                 arrived.clear()
         return count
@@ -404,6 +415,7 @@ class _Connection:
         while waiting:
             arrival = waiting.popleft()
             if arrival.generation == self._generation:
+                self._unacknowledged -= 1
                 client.ack(arrival.packet_id, arrival.qos)
 
     def _leave(self) -> None:
@@ -434,6 +446,20 @@ class _Connection:
         if self._resubscribe_at is not None and now >= self._resubscribe_at:
             self._resubscribe_at = None
             self._subscribe()
+
+    def _is_silent_too_long(self, now: float, *, may_read: bool) -> bool:
+        """Whether to connect anew: the session keeps what the broker has not delivered."""
+        broker = self._broker
+        is_heard, self._is_heard = self._is_heard, False
+        # With messages unacknowledged, a broker's window may be full: we hold it back.
+        is_listening = may_read and broker.state.is_ready and self._unacknowledged == 0
+        if not broker.silence.look(now, is_heard=is_heard, is_listening=is_listening):
+            return False
+        silent_s = broker.silence.silent_s
+        _log.warning("broker_silent", broker=str(broker.url), silent_s=round(silent_s))
+        broker.change_state(silence_reconnects=broker.state.silence_reconnects + 1)
+        self.problem = f"connected, but silent for {silent_s:.0f} s"
+        return True
 
     def _subscribe(self) -> None:
         self._answer_due_at = time.monotonic() + ANSWER_TIMEOUT_S
@@ -466,6 +492,7 @@ class _Connection:
             self.problem = f"refused by the broker: {reason}"
             return
         self._broker.change_state(is_connected=True, problem="not subscribed yet")
+        self._broker.silence.connected()
         discarded = 0
         if flags.session_present:
             # Nothing of this connection has arrived yet: the session's messages follow the CONNACK.
@@ -516,6 +543,8 @@ class _Connection:
         self._broker.change_state(is_subscribed=False, problem=problem)
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
+        if not message.retain:
+            self._is_heard = True
         payload = message.payload
         if len(payload) > MAX_NOTIFICATION_BYTES:
             # It will be refused for its size; one byte too many says so as well as a megabyte.

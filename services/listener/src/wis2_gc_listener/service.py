@@ -10,6 +10,7 @@ from wis2_gc_common.logs import get_logger
 from wis2_gc_listener.arrivals import Inbox
 from wis2_gc_listener.forwarder import Forwarder, Identity
 from wis2_gc_listener.global_broker import RECEIVE_MAXIMUM, GlobalBroker
+from wis2_gc_listener.silence import Silence
 from wis2_gc_listener.triage import Triage
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Listener:
         sender: Sender,
         registry: ListenerRegistry,
         tls: ssl.SSLContext | None,
+        silence: Silence | None = None,
         delays: Delays | None = None,
         timing: Timing | None = None,
     ) -> None:
@@ -61,6 +63,7 @@ class Listener:
             tls=tls,
             inbox=inbox,
             on_taken_over=lambda: self._fail("another client has taken the session over"),
+            silence=silence or Silence(timeout_s=settings.silence_timeout_s),
             delays=delays,
         )
         self._forwarder = Forwarder(

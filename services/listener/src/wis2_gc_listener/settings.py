@@ -23,6 +23,7 @@ class ListenerSettings:
     mqtt_version: MqttVersion
     topics: tuple[str, ...]
     ca_file: Path | None
+    silence_timeout_s: float
     max_queue_length: int
 
     @property
@@ -44,5 +45,6 @@ def read_settings(read: settings.Reader) -> ListenerSettings:
         mqtt_version=cast("MqttVersion", read(settings.MQTT_VERSION)),
         topics=read(settings.TOPICS),
         ca_file=read(settings.CA_FILE, absent=None),
+        silence_timeout_s=read(settings.SILENCE_TIMEOUT_S),
         max_queue_length=read(settings.MAX_QUEUE_LENGTH),
     )

@@ -126,7 +126,10 @@ function showState(state, text, missing) {
 }
 
 function listenerState(broker) {
-  if (broker.is_ready) return cell("subscribed", "good");
+  if (broker.is_ready) {
+    const times = broker.facts.silence_reconnects;
+    return cell(times ? `subscribed; was silent and connected anew ${times}×` : "subscribed", "good");
+  }
   if (!broker.is_reporting) return cell("silent", "bad");
   const problem = broker.facts.last_problem;
   return cell(problem ? `not subscribed: ${problem}` : "not subscribed", "bad");

@@ -1,0 +1,106 @@
+"""When a broker that is connected and delivers nothing is to be connected anew. Pure.
+
+Seen at Global Brokers (SPEC.md section 10): the connection stands, pings are answered, and nothing
+arrives for minutes, until the client connects again. What is out of proportion depends on the
+broker's past: its longest pause of the last hours.
+"""
+
+from __future__ import annotations
+
+#: A silence is out of proportion when it is so many times the longest pause of the past.
+_OUT_OF_PROPORTION = 3.0
+#: Pauses are remembered for at least this long, and at most twice as long.
+_MEMORY_S = 6 * 3600.0
+#: What arrives this soon after a reconnection was waiting for it: the broker had been deaf.
+_EFFECT_WITHIN_S = 30.0
+#: The longest wait between two reconnections without effect, where the past asks for no longer one.
+_LONGEST_S = 3600.0
+#: Two looks further apart than this were none in between: the process was suspended, or asleep.
+_LONGEST_STEP_S = 5.0
+
+
+def is_due(
+    *, timeout_s: float, past_s: float, longest_pause_s: float, waited_s: float, fruitless: int
+) -> bool:
+    """Return whether to connect anew.
+
+    `timeout_s`: GC_SILENCE_TIMEOUT, 0 for never. `past_s`: from the first message to the last one.
+    `longest_pause_s`: between two messages of the past. `waited_s`: since the last message or the
+    last connection, whichever is later. `fruitless`: reconnections of this silence so far.
+    A past shorter than the silence that would be out of proportion to it says nothing.
+    """
+    limit_s = max(timeout_s, _OUT_OF_PROPORTION * longest_pause_s)
+    if timeout_s <= 0 or past_s < limit_s:
+        return False
+    # 2.0 ** 16 is far beyond any bound, and cannot overflow.
+    return waited_s >= min(limit_s * 2.0 ** min(fruitless, 16), max(limit_s, _LONGEST_S))
+
+
+class Silence:
+    """What is known of a broker's pauses, over all its connections.
+
+    Only the time in which something could have arrived counts: connected, subscribed, reading,
+    and nothing of ours holding the broker back.
+    """
+
+    def __init__(self, *, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._looked_at_s: float | None = None
+        self._has_heard = False
+        self._past_s = 0.0
+        self._silent_s = 0.0
+        self._connected_for_s = 0.0
+        self._fruitless = 0
+        self._longest_s = self._longest_before_s = 0.0
+        self._memory_s = 0.0
+
+    @property
+    def silent_s(self) -> float:
+        """How long nothing has arrived that could have, in seconds."""
+        return self._silent_s
+
+    def connected(self) -> None:
+        """Say that a connection begins."""
+        self._looked_at_s = None
+        self._connected_for_s = 0.0
+
+    def look(self, now_s: float, *, is_heard: bool, is_listening: bool) -> bool:
+        """Return whether to connect anew; to be called about once a second.
+
+        `now_s`: a monotonic clock. `is_heard`: a message has arrived since the last look;
+        retained ones do not count, for they say nothing of what is published now.
+        `is_listening`: messages could have arrived.
+        """
+        step_s = 0.0
+        if is_listening and self._looked_at_s is not None:
+            step_s = min(now_s - self._looked_at_s, _LONGEST_STEP_S)
+        self._looked_at_s = now_s
+        self._silent_s += step_s
+        self._connected_for_s += step_s
+        if is_heard:
+            self._end_silence()
+            return False
+        is_now = is_listening and is_due(
+            timeout_s=self._timeout_s,
+            past_s=self._past_s,
+            longest_pause_s=max(self._longest_s, self._longest_before_s),
+            waited_s=min(self._silent_s, self._connected_for_s),
+            fruitless=self._fruitless,
+        )
+        if is_now:
+            self._fruitless += 1
+        return is_now
+
+    def _end_silence(self) -> None:
+        """Learn from it, unless a new connection has ended it."""
+        is_cured = self._connected_for_s < min(self._silent_s, _EFFECT_WITHIN_S)
+        if self._has_heard and not is_cured:
+            self._past_s += self._silent_s
+            self._memory_s += self._silent_s
+            if self._memory_s > _MEMORY_S:
+                self._longest_before_s, self._longest_s = self._longest_s, 0.0
+                self._memory_s = 0.0
+            self._longest_s = max(self._longest_s, self._silent_s)
+        self._has_heard = True
+        self._fruitless = 0
+        self._silent_s = 0.0
