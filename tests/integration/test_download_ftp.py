@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.memory_upload import MemoryUpload, no_upload
+from tests.support.plain_words import assert_plain
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, Refused, SourceError
 from wis2_gc_common.integrity import Integrity
 from wis2_gc_manager.download import open_downloader
@@ -60,6 +61,7 @@ async def get(downloader: Downloader, href: str, **kwargs: Any) -> Payload:
 async def failure(downloader: Downloader, href: str, **kwargs: Any) -> SourceError:
     with pytest.raises(SourceError) as caught:
         await get(downloader, href, **kwargs)
+    assert_plain(caught.value.detail)
     return caught.value
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_manager.address_guard import literal_address
+from wis2_gc_manager.download.words import os_words
 
 if TYPE_CHECKING:
     from wis2_gc_manager.address_guard import AddressGuard
@@ -93,7 +94,7 @@ class Addresses:
                 return await self.connect_address(address, port)
             except OSError as failure:
                 error = failure
-        raise SourceError(Reason.CONNECT, str(error)[:200]) from error
+        raise SourceError(Reason.CONNECT, os_words(error) if error else "") from error
 
     async def connect_address(self, address: str, port: int) -> socket.socket:
         """Return a socket connected to this very address. Raises OSError."""
@@ -139,8 +140,10 @@ class Addresses:
         async with self._threads:
             try:
                 found = await self._in_thread(host)
-            except (OSError, UnicodeError) as error:
-                raise SourceError(Reason.DNS, str(error)[:200]) from error
+            except OSError as error:
+                raise SourceError(Reason.DNS, os_words(error)) from error
+            except UnicodeError as error:
+                raise SourceError(Reason.DNS, "not a host name") from error
         unique = tuple(dict.fromkeys(found))
         admitted = tuple(address for address in unique if self._guard.admits(address))
         forbidden = next((address for address in unique if address not in admitted), "")

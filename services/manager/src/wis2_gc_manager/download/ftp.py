@@ -13,6 +13,7 @@ import aioftp
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_manager.download.timeouts import Timeouts, sooner
+from wis2_gc_manager.download.words import os_words
 
 if TYPE_CHECKING:
     import socket
@@ -29,6 +30,10 @@ _MAX_PORT = 65_535
 _ANONYMOUS_PASSWORD = "wis2-global-cache@"  # noqa: S105 - the custom of anonymous FTP
 #: What aioftp makes of answers it cannot parse.
 _NONSENSE = (aioftp.AIOFTPException, ValueError, IndexError, OverflowError)
+
+
+class _TooTalkative(ValueError):
+    """More on the control connection than any session needs."""
 
 
 class FtpSource:
@@ -114,7 +119,7 @@ class _Client(aioftp.Client):
             raise ConnectionResetError("control connection closed")
         self._control_bytes += len(line)
         if self._control_bytes > _MAX_CONTROL_BYTES:
-            raise ValueError("too many lines")
+            raise _TooTalkative(f"replies of over {_MAX_CONTROL_BYTES // 1024} kB")
         text = line.decode("utf-8", errors="replace").rstrip()
         return aioftp.Code(text[:3]), text[3:]
 
@@ -147,11 +152,13 @@ def _translated(*, lost: Reason) -> Iterator[None]:
     except aioftp.StatusCodeError as error:
         raise _status_error(str(error.received_codes[-1]), lost) from None
     except TimeoutError:
-        raise SourceError(Reason.TIMEOUT) from None
+        raise SourceError(Reason.TIMEOUT, "nothing was received in time") from None
     except OSError as error:
-        raise SourceError(lost, error.strerror or type(error).__name__) from error
+        raise SourceError(lost, os_words(error)) from error
+    except _TooTalkative as error:
+        raise SourceError(Reason.PROTOCOL, str(error)) from error
     except _NONSENSE as error:
-        raise SourceError(Reason.PROTOCOL, type(error).__name__) from error
+        raise SourceError(Reason.PROTOCOL, "not a valid FTP reply") from error
 
 
 def _status_error(code: str, lost: Reason) -> SourceError:
@@ -167,4 +174,4 @@ def _status_error(code: str, lost: Reason) -> SourceError:
         reason = Reason.NOT_FOUND
     elif code.startswith("4"):
         reason = Reason.SERVER_ERROR
-    return SourceError(reason, f"reply {code[:3]}")
+    return SourceError(reason, f"FTP reply {code[:3]}")

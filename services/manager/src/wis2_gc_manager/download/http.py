@@ -13,12 +13,14 @@ from weakref import WeakSet
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, InvalidHeader, LineTooLong
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_common.tls import client_context
 from wis2_gc_manager.address_guard import ForbiddenAddress
 from wis2_gc_manager.download.target import Target, follow
 from wis2_gc_manager.download.timeouts import Timeouts, sooner
+from wis2_gc_manager.download.words import os_words
 
 if TYPE_CHECKING:
     import socket
@@ -29,6 +31,16 @@ if TYPE_CHECKING:
     from wis2_gc_manager.download.body import Body
 
 USER_AGENT = "wis2-global-cache/1"
+#: 203: the same, by way of something that changes answers (SPEC.md section 10).
+_WITH_DATA = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION})
+#: What else claims to be a success.
+_NO_DATA = {
+    HTTPStatus.ACCEPTED: "the data is not there yet",
+    HTTPStatus.NO_CONTENT: "no data",
+    HTTPStatus.RESET_CONTENT: "no data",
+    HTTPStatus.PARTIAL_CONTENT: "a part of the data, which was not asked for",
+    HTTPStatus.NOT_MODIFIED: "not modified, which was not asked for",
+}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 #: aiohttp reads ahead up to twice this much for each body, plus one read.
@@ -37,8 +49,11 @@ _READ_AHEAD_BYTES = 64 * 1024
 _KEEP_ALIVE_S = 30.0
 #: With more connections than this, working and idle, no further ones are kept.
 MAX_KEPT_CONNECTIONS = 512
-_MAX_HEADER_LINE_BYTES = 8190
-_MAX_HEADERS = 100
+#: SPEC.md section 10 knows headers of 32 kB and 200 header lines. Each connection can take that
+#: much memory.
+_MAX_HEADER_LINE_BYTES = 64 * 1024
+_MAX_HEADER_LINES = 500
+_MAX_HEAD_BYTES = 128 * 1024
 #: Of one answer, what is no data: status lines, headers, chunk sizes, and what is read ahead. A
 #: chunk of one byte takes five bytes more.
 _MAX_FRAMING_BYTES = 512 * 1024
@@ -80,7 +95,7 @@ class HttpSource:
             except _LIBRARY_ERRORS as error:
                 raise _source_error(error, lost=Reason.CONNECT) from error
         try:
-            if response.status != HTTPStatus.OK:
+            if response.status not in _WITH_DATA:
                 return _refusal_or_redirect(target, response)
             _check_page(response, body)
             await self._read(response, body)
@@ -117,7 +132,7 @@ class HttpSource:
             read_bufsize=_READ_AHEAD_BYTES,
             max_line_size=_MAX_HEADER_LINE_BYTES,
             max_field_size=_MAX_HEADER_LINE_BYTES,
-            max_headers=_MAX_HEADERS,
+            max_headers=_MAX_HEADER_LINES,
         )
 
     def _open_socket(self, addr_info: Any) -> socket.socket:
@@ -162,13 +177,15 @@ class _Handler(ResponseHandler):
         """Take what the socket brought."""
         super().data_received(data)
         self._received += len(data)
-        if self._received <= _MAX_FRAMING_BYTES:
+        if self._received <= _MAX_HEAD_BYTES:
             return
         payload = self._payload
-        body_bytes = 0 if payload is None else payload.total_bytes
-        if self._received <= _MAX_FRAMING_BYTES + _MAX_FRAMING_PER_BYTE * body_bytes:
+        if payload is None:
+            error = _TooMuchFraming(f"headers of over {_MAX_HEAD_BYTES // 1024} kB")
+        elif self._received > _MAX_FRAMING_BYTES + _MAX_FRAMING_PER_BYTE * payload.total_bytes:
+            error = _TooMuchFraming("interim answers or chunk headers without end")
+        else:
             return
-        error = _TooMuchFraming("framing without end")
         if payload is not None:
             payload.set_exception(error)
         self.abort()
@@ -226,6 +243,10 @@ def _refusal_or_redirect(target: Target, response: aiohttp.ClientResponse) -> Ta
     if status in _REDIRECTS and location is not None:
         return follow(target, location)
     detail = f"status {status}"
+    if status in _REDIRECTS:
+        detail += ": a redirect without Location"
+    elif status in _NO_DATA:
+        detail += f": {_NO_DATA[HTTPStatus(status)]}"
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise SourceError(Reason.NOT_FOUND, detail)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -248,31 +269,68 @@ def _check_page(response: aiohttp.ClientResponse, body: Body) -> None:
 
 
 def _source_error(error: Exception, *, lost: Reason) -> SourceError:
-    """Translate; `lost` is the reason for a connection that broke off.
-
-    The texts of most errors are left out: they repeat URLs, which can hold passwords.
-    """
+    """Translate; `lost` is the reason for a connection that broke off."""
     if isinstance(error, aiohttp.InvalidURL):
         return Refused(Reason.INVALID_URL)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        if isinstance(error.os_error, ForbiddenAddress):
-            return Refused(Reason.FORBIDDEN_ADDRESS)
-        return SourceError(_connect_reason(error), str(error.os_error)[:200])
+    cause: Exception = error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+    if isinstance(cause, ForbiddenAddress):
+        return Refused(Reason.FORBIDDEN_ADDRESS)
+    return SourceError(_reason(error, lost), _words(cause))
+
+
+def _reason(error: Exception, lost: Reason) -> Reason:
     reason = Reason.PROTOCOL
-    if isinstance(error, _TooMuchFraming):
-        return SourceError(reason, str(error))
-    if isinstance(error, TimeoutError):
-        reason = Reason.TIMEOUT
-    elif isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLError):
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         reason = Reason.TLS
+    elif isinstance(error, aiohttp.ClientConnectorDNSError):
+        reason = Reason.DNS
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        reason = Reason.CONNECT
+    elif isinstance(error, TimeoutError):
+        reason = Reason.TIMEOUT
     elif isinstance(error, aiohttp.ClientPayloadError):
         reason = Reason.TRUNCATED
     elif isinstance(error, aiohttp.ServerDisconnectedError | OSError):
         reason = lost
-    return SourceError(reason, type(error).__name__)
+    return reason
 
 
-def _connect_reason(error: aiohttp.ClientConnectorError) -> Reason:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Reason.DNS
-    return Reason.TLS if isinstance(error, aiohttp.ClientSSLError) else Reason.CONNECT
+def _words(error: Exception) -> str:
+    if isinstance(error, _TooMuchFraming):
+        words = str(error)
+    elif isinstance(error, aiohttp.ConnectionTimeoutError):
+        words = "no connection in time"
+    elif isinstance(error, aiohttp.SocketTimeoutError):
+        words = "nothing was received in time"
+    elif isinstance(error, aiohttp.ClientPayloadError):
+        words = "the connection ended before the body"
+    elif isinstance(error, aiohttp.ServerDisconnectedError):
+        words = "the server closed the connection"
+    elif isinstance(error, OSError):
+        words = os_words(error)
+    else:
+        words = _protocol_words(error)
+    return words
+
+
+def _protocol_words(error: BaseException | None) -> str:
+    """Return what is wrong with an answer; why the parser stopped is a cause of `error`."""
+    while error is not None and not isinstance(error, BadHttpMessage):
+        error = error.__cause__
+    if isinstance(error, LineTooLong):
+        return f"a header line of over {_MAX_HEADER_LINE_BYTES // 1024} kB"
+    if isinstance(error, InvalidHeader):
+        return "an invalid header line"
+    if isinstance(error, BadStatusLine):
+        return "no HTTP status line"
+    if error is None:
+        return "not valid HTTP"
+    if error.message.startswith("Too many headers"):
+        return f"over {_MAX_HEADER_LINES} header lines"
+    # llhttp's own words, then what it stumbled over.
+    words, is_llhttp, _ = error.message.partition(":\n")
+    return f"not valid HTTP: {words[:100]}" if is_llhttp else "not valid HTTP"

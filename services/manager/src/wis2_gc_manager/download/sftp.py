@@ -16,6 +16,7 @@ import asyncssh
 
 from wis2_gc_common.errors import Reason, SourceError
 from wis2_gc_manager.download.timeouts import Timeouts, sooner
+from wis2_gc_manager.download.words import os_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 #: Each read is several requests in flight, so the way there and back is paid once per read; it must
 #: end within the idle time-out, also on a slow line.
 _READ_BYTES = 256 * 1024
-_NOT_FOUND = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPFileIsADirectory)
+_NOT_FOUND = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)
+_LOST = (asyncssh.ConnectionLost, asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection)
 
 # At INFO it writes several lines per connection, with user names.
 logging.getLogger("asyncssh").setLevel(logging.WARNING)
@@ -101,20 +103,26 @@ def _translated(*, lost: Reason) -> Iterator[None]:
     """Translate errors; `lost` is the reason for a connection that broke off."""
     try:
         yield
-    except _NOT_FOUND as error:
-        raise SourceError(Reason.NOT_FOUND, type(error).__name__) from None
-    except (asyncssh.PermissionDenied, asyncssh.SFTPPermissionDenied) as error:
-        raise SourceError(Reason.DENIED, type(error).__name__) from None
+    except asyncssh.SFTPFileIsADirectory:
+        raise SourceError(Reason.NOT_FOUND, "a folder, not a file") from None
+    except _NOT_FOUND:
+        raise SourceError(Reason.NOT_FOUND, "no such file") from None
+    except asyncssh.SFTPPermissionDenied:
+        raise SourceError(Reason.DENIED, "the file may not be read") from None
+    except asyncssh.PermissionDenied:
+        raise SourceError(Reason.DENIED, "the server does not accept the login") from None
     except TimeoutError:
-        raise SourceError(Reason.TIMEOUT) from None
-    except (
-        asyncssh.ConnectionLost,
-        asyncssh.SFTPConnectionLost,
-        asyncssh.SFTPNoConnection,
-        OSError,
-    ) as error:
-        raise SourceError(lost, type(error).__name__) from error
+        raise SourceError(Reason.TIMEOUT, "nothing was received in time") from None
+    except _LOST as error:
+        raise SourceError(lost, "connection lost") from error
+    except OSError as error:
+        raise SourceError(lost, os_words(error)) from error
     except asyncssh.SFTPError as error:
-        raise SourceError(Reason.SERVER_ERROR, type(error).__name__) from error
+        raise SourceError(Reason.SERVER_ERROR, f"SFTP status {error.code}") from error
+    except asyncssh.KeyExchangeFailed as error:
+        text = "no method of encryption or compression in common"
+        raise SourceError(Reason.PROTOCOL, text) from error
+    except (asyncssh.ServiceNotAvailable, asyncssh.ChannelOpenError) as error:
+        raise SourceError(Reason.PROTOCOL, "the server offers no SFTP") from error
     except (asyncssh.Error, ValueError) as error:
-        raise SourceError(Reason.PROTOCOL, type(error).__name__) from error
+        raise SourceError(Reason.PROTOCOL, "not valid SSH or SFTP") from error

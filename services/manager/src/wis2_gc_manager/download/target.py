@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from yarl import URL
 
@@ -13,8 +13,12 @@ from wis2_gc_common.errors import Reason, Refused
 DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22}
 MAX_URL_CHARS = 8192
 
-#: Sent as it is: re-quoting could break a signed query.
-_CLEAN = re.compile(r"(?:[!-$&-~]|%[0-9A-Fa-f]{2})+")
+#: Scheme and authority, and the rest: what may hold a signature.
+_PARTS = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://[^/?#]*)?)(.*)")
+#: What is sent as it is: no re-quoting breaks a signed query.
+_CLEAN = re.compile(r"[!-$&-~]*")
+#: What is quoted: a space among it, which a `+` would mean in forms only (SPEC.md section 10).
+_UNCLEAN = re.compile(r"[^!-$&-~%]+|%(?![0-9A-Fa-f]{2})")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _V6 = re.compile(r"[0-9a-f:]+(?:\d+\.\d+\.\d+\.\d+)?")
@@ -77,10 +81,22 @@ def follow(target: Target, location: str) -> Target:
 def _url(text: str) -> URL:
     if not text or len(text) > MAX_URL_CHARS or not text.isprintable() or "\\" in text:
         raise Refused(Reason.INVALID_URL)
+    parts = _PARTS.fullmatch(text)
+    if parts is None:
+        raise Refused(Reason.INVALID_URL)
     try:
-        return URL(text, encoded=_CLEAN.fullmatch(text) is not None)
+        head = parts[1]
+        if not _CLEAN.fullmatch(head):
+            # yarl knows how host names outside ASCII are written.
+            mended = URL(head)
+            head = f"{mended.scheme}://{mended.raw_authority}"
+        return URL(head + _UNCLEAN.sub(_quoted, parts[2]), encoded=True)
     except (ValueError, TypeError):
         raise Refused(Reason.INVALID_URL) from None
+
+
+def _quoted(unclean: re.Match[str]) -> str:
+    return quote(unclean[0])
 
 
 def _target(url: URL) -> Target:

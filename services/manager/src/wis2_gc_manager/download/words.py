@@ -1,0 +1,55 @@
+"""Causes of failures in plain words, for events, the list of failures and logs. Pure.
+
+Never the text of a library's error: it can repeat URLs, which hold passwords and signatures.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+
+#: Source: openssl-verify(1), diagnostics.
+_CERTIFICATE = {
+    9: "the certificate is not valid yet",
+    10: "the certificate has expired",
+    18: "the certificate is self-signed",
+    19: "the certificate's authority is not one we trust",
+    20: "the server sends an incomplete certificate chain, or its authority is not one we trust",
+    21: "the server sends an incomplete certificate chain",
+    23: "the certificate has been revoked",
+    62: "the certificate is for another host name",
+    64: "the certificate is for another IP address",
+}
+_TLS = {
+    "WRONG_VERSION_NUMBER": "the server does not speak TLS on this port",
+    "UNEXPECTED_EOF_WHILE_READING": "the server ended the TLS handshake",
+}
+
+
+def os_words(error: OSError) -> str:
+    """Return what the operating system says: `connection refused`."""
+    if isinstance(error, ssl.SSLError):
+        return tls_words(error)
+    if isinstance(error, socket.gaierror | socket.herror):
+        text = error.strerror or "name look-up failed"
+    elif isinstance(error, TimeoutError):
+        text = "connection timed out"
+    elif error.errno:
+        text = os.strerror(error.errno)
+    elif isinstance(error, ConnectionRefusedError):
+        text = "connection refused"
+    elif isinstance(error, ConnectionResetError | BrokenPipeError):
+        text = "connection reset"
+    else:
+        text = "connection lost"
+    return text[:1].lower() + text[1:200]
+
+
+def tls_words(error: ssl.SSLError) -> str:
+    """Return why there is no TLS connection."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = _CERTIFICATE.get(error.verify_code)
+        return text or f"the certificate is not accepted: {error.verify_message}"[:200]
+    reason = error.reason or ""
+    return _TLS.get(reason) or reason.lower().replace("_", " ")[:200] or "TLS failed"
