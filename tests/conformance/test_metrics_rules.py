@@ -177,6 +177,30 @@ def test_metadata_set_their_own_timestamp(
     assert world.counters(centre) == {"downloaded_total": 1}
 
 
+def test_the_counters_are_served_while_only_the_queue_is_away(
+    world: World, node: Node, topic: str, centre: str, data_id: str
+) -> None:
+    world.publish(topic, wnm(data_id=data_id, href=node.serve("/a", DATA)))
+    world.announced(data_id)
+    wait_until(lambda: world.wmo(centre), "the metrics")
+    world.settle()
+    before = world.wmo(centre)
+    url = f"http://127.0.0.1:{world.metrics_port}/metrics"
+    if not hasattr(world, "sqs"):
+        # A queue on Redis is away together with the counters: 503, in the test below.
+        assert world.metrics()["wis2_gc_queue_readable", frozenset()] == 1
+        return
+    world.sqs.kill()
+    try:
+        wait_until(lambda: b"\nwis2_gc_queue_readable 0.0\n" in world.get(url)[2], "it is missed")
+        assert world.wmo(centre) == before
+        assert b"\nwis2_gc_queue_messages{" not in world.get(url)[2]
+    finally:
+        world.sqs.start()
+    wait_until(world.is_ready, "the cache is ready again", timeout=60)
+    assert world.metrics()["wis2_gc_queue_readable", frozenset()] == 1
+
+
 def test_counters_survive_the_restart_of_every_process_and_of_redis(
     world: World, node: Node, topic: str, centre: str, data_id: str
 ) -> None:

@@ -88,15 +88,23 @@ class FakeReader:
 
 @dataclass
 class FakeQueue:
-    """As much of a queue as is looked at."""
+    """As much of a queue as is looked at; `gate` makes it wait."""
 
     content: Depth = EMPTY_QUEUE
     is_away: bool = False
+    gate: asyncio.Event | None = None
+    asking: int = 0
     is_closed: bool = False
 
     async def depth(self) -> Depth:
         if self.is_away:
             raise Unavailable("queue", "gone")
+        self.asking += 1
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+        finally:
+            self.asking -= 1
         return self.content
 
     async def close(self) -> None:

@@ -68,15 +68,44 @@ async def test_metrics_are_prometheus_text_unless_openmetrics_is_asked_for(clien
     assert opened.text.endswith("# EOF\n")
 
 
-@pytest.mark.parametrize("part", ["registry", "queue"])
-async def test_metrics_say_503_in_one_line_while_a_part_is_away(client, reader, queue, part):
-    reader.is_away = part == "registry"
-    queue.is_away = part == "queue"
+async def test_metrics_say_503_in_one_line_while_the_registry_is_away(client, reader):
+    reader.is_away = True
     answer = await client.get("/metrics")
     assert answer.status_code == 503
-    assert answer.text == f"the {part} does not answer\n"
+    assert answer.text == "the registry does not answer\n"
     assert answer.headers["retry-after"] == "5"
     assert answer.headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+async def test_metrics_keep_what_was_counted_while_only_the_queue_is_away(
+    client, reader, queue, accept
+):
+    reader.content = snapshot_of(counters={field(catalogue.DOWNLOADED, "ca-eccc-msc"): 7})
+    counted = f'wmo_wis2_gc_downloaded_total{{centre_id="ca-eccc-msc",report_by="{CENTRE_ID}"}} 7.0'
+    before = (await client.get("/metrics", headers={"Accept": accept})).text.splitlines()
+    queue.is_away = True
+    answer = await client.get("/metrics", headers={"Accept": accept})
+    assert answer.status_code == 200
+    now = answer.text.splitlines()
+    assert counted in now
+    assert "wis2_gc_queue_readable 0.0" in now
+    gone = [line for line in before if line not in now]
+    assert gone, "the queue's series"
+    assert all(line.startswith("wis2_gc_queue_") for line in gone), gone
+    assert [line for line in now if line not in before] == ["wis2_gc_queue_readable 0.0"]
+
+
+async def test_the_api_keeps_its_numbers_while_only_the_queue_is_away(client, reader, queue):
+    reader.content = snapshot_of(processes=(listener("fr"), manager("m-1")))
+    queue.is_away = True
+    summary = (await client.get("/api/summary")).json()
+    assert (summary["queue"], summary["is_ready"]) == (None, False)
+    assert summary["missing"] == ["the queue does not answer"]
+    ready = await client.get("/readyz")
+    assert (ready.status_code, ready.json()["missing"]) == (503, ["the queue does not answer"])
+    answer = await client.get("/api/queue")
+    assert (answer.status_code, answer.json()) == (503, {"detail": "the queue does not answer"})
 
 
 async def test_metrics_are_there_again_when_the_registry_is(client, reader):

@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 
 import pytest
 
 from tests.support.fake_reader import EMPTY_QUEUE, FakeQueue, FakeReader
 from tests.support.waiting import until
 from wis2_gc_common.errors import Misconfigured, Unavailable
+from wis2_gc_common.logs import configure_logging
 from wis2_gc_metrics.exposition import Reading
 from wis2_gc_metrics.readings import Readings, SharedRead
 
@@ -82,10 +84,52 @@ async def test_a_registry_that_does_not_answer_in_time_is_away():
         await readings.now()
 
 
-async def test_a_queue_that_is_away_makes_the_reading_unavailable():
-    readings = Readings(FakeReader(), FakeQueue(is_away=True))
-    with pytest.raises(Unavailable, match="queue"):
-        await readings.now()
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_what_was_counted_is_read_also_while_the_queue_is_away(is_slow):
+    queue = FakeQueue(is_away=not is_slow, gate=asyncio.Event() if is_slow else None)
+    readings = Readings(FakeReader(), queue, timeout_s=0.01)
+    reading = await readings.now()
+    assert reading.snapshot == FakeReader().content
+    assert isinstance(reading.depth, Unavailable)
+    assert reading.depth.part == "queue"
+
+
+async def test_nobody_asks_the_queue_any_more_when_the_registry_is_away():
+    queue = FakeQueue(gate=asyncio.Event())
+    with pytest.raises(Unavailable, match="registry"):
+        await Readings(FakeReader(is_away=True), queue).now()
+    await until(lambda: queue.asking == 0)
+
+
+async def test_each_change_of_what_is_away_is_logged_once(capsys):
+    configure_logging(level="info", log_format="json", service="metrics")
+    reader, queue = FakeReader(), FakeQueue()
+    ticks = itertools.count(1000.0, 10.0)
+    readings = Readings(reader, queue, clock=lambda: next(ticks))
+    sampling = asyncio.create_task(readings.sample_for_ever(interval_s=0))
+    logged = []
+
+    def said() -> list[tuple[str, str | None]]:
+        lines = map(json.loads, capsys.readouterr().err.splitlines())
+        logged.extend((line["event"], line.get("part")) for line in lines)
+        return logged
+
+    try:
+        queue.is_away = True
+        await until(lambda: len(said()) == 1)
+        reader.is_away = True
+        await until(lambda: len(said()) == 2)
+        queue.is_away = reader.is_away = False
+        await until(lambda: len(said()) == 3)
+    finally:
+        sampling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sampling
+    assert said() == [
+        ("readings_unavailable", "queue"),
+        ("readings_unavailable", "registry"),
+        ("readings_available", None),
+    ]
 
 
 async def test_the_history_grows_without_visitors_and_survives_an_outage():

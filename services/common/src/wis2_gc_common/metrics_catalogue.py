@@ -81,6 +81,8 @@ MONITORING_EVENTS = Metric("wis2_gc_monitoring_events_total", "counter", ("subty
     "Monitoring events published.")
 ANNOUNCE_DELAY = Metric("wis2_gc_announce_delay_seconds", "histogram", (),
     "From a notification's pubtime to the acknowledged publication of ours.")
+QUEUE_READABLE = Metric("wis2_gc_queue_readable", "gauge", (),
+    "1 while the queue tells how much waits. At 0 the queue's other series are absent.")
 QUEUE_MESSAGES = Metric("wis2_gc_queue_messages", "gauge", ("state",),
     "Messages in the queue: ready, in_flight, delayed, dead.")
 QUEUE_OLDEST = Metric("wis2_gc_queue_oldest_seconds", "gauge", (),

@@ -8,7 +8,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from wis2_gc_common import metrics_catalogue as catalogue
+from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.pubtime import format_pubtime
+from wis2_gc_common.queue.base import Depth
 from wis2_gc_metrics.delay import describe_delays
 from wis2_gc_metrics.exposition import delay_counts, last_message_s
 from wis2_gc_metrics.models import (
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wis2_gc_common.metrics_catalogue import Metric
-    from wis2_gc_common.queue.base import Depth
     from wis2_gc_common.registry.base import FailureRecord, ItemRecord, ProcessStatus, Snapshot
     from wis2_gc_metrics.delay import Delays
     from wis2_gc_metrics.exposition import Reading
@@ -61,7 +62,7 @@ def summary(
 ) -> SummaryAnswer:
     """Return the numbers of the whole cache."""
     snapshot = reading.snapshot
-    missing = missing_parts(snapshot.processes, expected_brokers=expected_brokers)
+    missing = what_is_missing(reading, expected_brokers=expected_brokers)
     delays = describe_delays(catalogue.DELAY_BUCKETS_S, delay_counts(snapshot))
     listeners = _by_name(snapshot, "listener")
     managers = _by_name(snapshot, "manager")
@@ -73,13 +74,27 @@ def summary(
         totals=TotalsAnswer(**asdict(add_up(snapshot))),
         delay=_delay(delays),
         recent=None if recent is None else _recent(recent),
-        queue=queue(reading.depth),
+        queue=queue(reading.depth) if isinstance(reading.depth, Depth) else None,
         listeners=CountAnswer(
             ready=sum(p.is_ready for p in listeners.values()),
             total=len(listeners.keys() | set(expected_brokers)),
         ),
         managers=CountAnswer(ready=sum(p.is_ready for p in managers.values()), total=len(managers)),
     )
+
+
+def what_is_missing(reading: Reading, *, expected_brokers: Sequence[str]) -> list[str]:
+    """Return one line for each part that keeps the whole cache from being ready."""
+    missing = missing_parts(reading.snapshot.processes, expected_brokers=expected_brokers)
+    if isinstance(reading.depth, Unavailable):
+        missing.append(away(reading.depth))
+    return missing
+
+
+def away(error: Unavailable) -> str:
+    """Return one line that says which part is away, and no address of it."""
+    verb = "refuses us" if isinstance(error, Misconfigured) else "does not answer"
+    return f"the {error.part} {verb}"
 
 
 def _delay(delays: Delays) -> DelayAnswer:

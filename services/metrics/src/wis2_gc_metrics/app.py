@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from wis2_gc_common.errors import Misconfigured, Unavailable
+from wis2_gc_common.errors import Unavailable
 from wis2_gc_metrics import answers
 from wis2_gc_metrics.exposition import expose
 from wis2_gc_metrics.headers import SecurityHeaders
@@ -27,7 +27,6 @@ from wis2_gc_metrics.models import (
     SummaryAnswer,
 )
 from wis2_gc_metrics.page import page_routes
-from wis2_gc_metrics.readiness import missing_parts
 from wis2_gc_metrics.readings import API_MAX_AGE_S
 
 if TYPE_CHECKING:
@@ -95,13 +94,9 @@ def create_app(
 
 
 async def _unavailable(_request: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": _away(error)}, 503, headers=_RETRY_AFTER)
-
-
-def _away(error: Exception) -> str:
-    """Return one line that says which part is away, and no address of it."""
-    part = error.part if isinstance(error, Unavailable) else "registry"
-    return f"the {part} {'refuses us' if isinstance(error, Misconfigured) else 'does not answer'}"
+    if not isinstance(error, Unavailable):  # it is registered for no other
+        raise error
+    return JSONResponse({"detail": answers.away(error)}, 503, headers=_RETRY_AFTER)
 
 
 def _add_metrics(
@@ -111,14 +106,17 @@ def _add_metrics(
         "/metrics",
         tags=["metrics"],
         response_class=PlainTextResponse,
-        responses={503: {"description": "Registry or queue does not answer; never zeros."}},
+        responses={503: {"description": "The registry does not answer; never zeros."}},
     )
     async def metrics(accept: Annotated[str, Header()] = "") -> Response:
-        """Return all metrics as Prometheus or OpenMetrics text, whichever is asked for."""
+        """Return all metrics as Prometheus or OpenMetrics text, whichever is asked for.
+
+        While the queue is away its series are absent, and `wis2_gc_queue_readable` is 0.
+        """
         try:
             reading = await readings.now()
         except Unavailable as error:
-            return PlainTextResponse(f"{_away(error)}\n", 503, headers=_RETRY_AFTER)
+            return PlainTextResponse(f"{answers.away(error)}\n", 503, headers=_RETRY_AFTER)
         body, content_type = expose(
             reading, report_by=centre_id, expected_brokers=expected_brokers, accept=accept
         )
@@ -134,13 +132,13 @@ def _add_probes(app: FastAPI, readings: Readings, *, expected_brokers: Sequence[
 
     @app.get("/readyz", tags=["probes"], responses={503: {"model": ReadyAnswer}})
     async def ready(response: Response) -> ReadyAnswer:
-        """Say whether every expected listener is subscribed and a manager receives."""
+        """Say whether listeners are subscribed, a manager receives and the queue answers."""
         try:
             reading = await readings.now(max_age_s=API_MAX_AGE_S)
         except Unavailable as error:
-            missing = [_away(error)]
+            missing = [answers.away(error)]
         else:
-            missing = missing_parts(reading.snapshot.processes, expected_brokers=expected_brokers)
+            missing = answers.what_is_missing(reading, expected_brokers=expected_brokers)
         response.status_code = 503 if missing else 200
         return ReadyAnswer(status="unavailable" if missing else "ok", missing=missing)
 
@@ -181,7 +179,10 @@ def _add_overviews(
     @app.get("/api/queue", tags=["overview"], responses=_AWAY)
     async def queue() -> QueueAnswer:
         """Return how many notifications wait."""
-        return answers.queue((await recent_reading()).depth)
+        depth = (await recent_reading()).depth
+        if isinstance(depth, Unavailable):
+            raise depth.anew()
+        return answers.queue(depth)
 
 
 def _add_lookups(app: FastAPI, readings: Readings) -> None:

@@ -21,14 +21,15 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from wis2_gc_common import metrics_catalogue as catalogue
+from wis2_gc_common.queue.base import Depth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client.core import Metric as Family
 
+    from wis2_gc_common.errors import Unavailable
     from wis2_gc_common.metrics_catalogue import Metric
-    from wis2_gc_common.queue.base import Depth
     from wis2_gc_common.registry.base import ProcessStatus, Snapshot
 
 Series = dict[str, dict[tuple[str, ...], float]]
@@ -46,7 +47,8 @@ class Reading:
     at_s: float
     """When it was read: seconds since 1970."""
     snapshot: Snapshot
-    depth: Depth
+    depth: Depth | Unavailable
+    """How much waits, or why the queue did not tell it: what was counted is true without it."""
 
 
 def expose(
@@ -106,7 +108,10 @@ def _add_fields(
             series[name][labels] = value
 
 
-def _add_depth(series: Series, depth: Depth) -> None:
+def _add_depth(series: Series, depth: Depth | Unavailable) -> None:
+    series[catalogue.QUEUE_READABLE.name] = {(): float(isinstance(depth, Depth))}
+    if not isinstance(depth, Depth):
+        return
     series[catalogue.QUEUE_MESSAGES.name] = {
         ("ready",): depth.ready,
         ("in_flight",): depth.in_flight,

@@ -93,7 +93,7 @@ class SummaryAnswer(Answer):
     totals: TotalsAnswer
     delay: DelayAnswer
     recent: RecentAnswer | None
-    queue: QueueAnswer
+    queue: Annotated[QueueAnswer | None, Field(description="Null while the queue is away.")]
     listeners: CountAnswer
     managers: CountAnswer
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Protocol
 
+    from wis2_gc_common.errors import Part
     from wis2_gc_common.queue.base import Depth
     from wis2_gc_common.registry.base import FailureRecord, ItemRecord, RegistryReader
 
@@ -96,11 +97,14 @@ class Readings:
         self._wall_clock = wall_clock
         self._shared = SharedRead(self._read, clock=clock)
         self._lookups = asyncio.Semaphore(8)
-        self._was_available = True
+        self._away: Part | None = None
         self.history = History()
 
     async def now(self, *, max_age_s: float = 0.0) -> Reading:
-        """Return a reading at most that old. Raises Unavailable("registry" or "queue")."""
+        """Return a reading at most that old, with or without the queue's numbers.
+
+        Raises Unavailable("registry").
+        """
         return await self._shared.get(max_age_s=max_age_s)
 
     async def item(self, data_id: str) -> ItemRecord | None:
@@ -117,16 +121,23 @@ class Readings:
         """Keep the history going, so that the first visitor sees rates at once."""
         while True:
             try:
-                await self.now(max_age_s=API_MAX_AGE_S)
+                depth = (await self.now(max_age_s=API_MAX_AGE_S)).depth
+                problem = depth if isinstance(depth, Unavailable) else None
             except Unavailable as error:
-                if self._was_available:
-                    _log.warning("readings_unavailable", part=error.part, detail=error.detail)
-                self._was_available = False
-            else:
-                if not self._was_available:
-                    _log.info("readings_available")
-                self._was_available = True
+                problem = error
+            self._tell(problem)
             await asyncio.sleep(interval_s)
+
+    def _tell(self, problem: Unavailable | None) -> None:
+        """Log what is away, once for each change."""
+        away = None if problem is None else problem.part
+        if away == self._away:
+            return
+        if problem is None:
+            _log.info("readings_available")
+        else:
+            _log.warning("readings_unavailable", part=problem.part, detail=problem.detail)
+        self._away = away
 
     async def close(self) -> None:
         """Release connections. Never raises."""
@@ -134,17 +145,26 @@ class Readings:
         await self._queue.close()
 
     async def _read(self) -> Reading:
-        async def both() -> Reading:
-            snapshot = await self._registry.snapshot()
-            return Reading(self._wall_clock(), snapshot, await self._queue.depth())
-
-        reading = await self._limited(both())
+        # Side by side: a scrape waits for the slower of the two, not for their sum.
+        depth = asyncio.create_task(self._depth())
+        try:
+            snapshot = await self._limited(self._registry.snapshot())
+        except BaseException:
+            depth.cancel()
+            raise
+        reading = Reading(self._wall_clock(), snapshot, await depth)
         self.history.add(reading)
         return reading
 
-    async def _limited(self, read: Awaitable[T]) -> T:
+    async def _depth(self) -> Depth | Unavailable:
+        try:
+            return await self._limited(self._queue.depth(), part="queue")
+        except Unavailable as error:
+            return error
+
+    async def _limited(self, read: Awaitable[T], *, part: Part = "registry") -> T:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await read
         except TimeoutError:
-            raise Unavailable("registry", f"no answer within {self._timeout_s:g} s") from None
+            raise Unavailable(part, f"no answer within {self._timeout_s:g} s") from None

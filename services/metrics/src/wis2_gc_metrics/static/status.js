@@ -92,9 +92,9 @@ function showSummary(summary) {
     write(element, perSecond(summary.recent?.[element.dataset.rate]));
   }
   for (const element of document.querySelectorAll("[data-queue]")) {
-    write(element, whole.format(summary.queue[element.dataset.queue]));
+    write(element, summary.queue === null ? "–" : whole.format(summary.queue[element.dataset.queue]));
   }
-  write(byId("oldest"), summary.queue.oldest_s > 0 ? `oldest ${seconds(summary.queue.oldest_s)}` : "");
+  write(byId("oldest"), summary.queue?.oldest_s > 0 ? `oldest ${seconds(summary.queue.oldest_s)}` : "");
   const lively = summary.recent !== null && summary.recent.delay.count > 0;
   const delay = lively ? summary.recent.delay : summary.delay;
   const since = lively ? "in the last minute" : "since the beginning";
