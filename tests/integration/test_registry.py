@@ -25,10 +25,12 @@ from wis2_gc_common.metrics_catalogue import (
     DROPPED,
     GIVEN_UP,
     INTEGRITY_FAILED,
+    INVALID,
     ITEMS,
     LAST_DOWNLOAD,
     LAST_METADATA,
     NO_CACHE,
+    OTHER_CENTRES,
     RECEIVED,
     SOURCE_FAILURES,
     field,
@@ -782,6 +784,21 @@ async def test_operational_counters_add_up_from_both_sides(registry, reader, red
 
     await asyncio.to_thread(from_the_listener)
     assert await counters(reader) == {received: 15, dropped: 1}
+
+
+async def test_invalid_notifications_count_for_known_centres_and_together_beyond_5000(
+    registry, reader, raw
+):
+    raw.hset(keys.SERIES, mapping={f"xx-{number}": 0 for number in range(4999)})
+    await registry.count({field(INVALID, "xx-7"): 2, field(INVALID, "new-1"): 3})
+    await registry.count({field(INVALID, "new-2"): 4, field(INVALID, "new-3"): 5})
+    await registry.count({field(INVALID, "new-1"): 1, field(RECEIVED, "fr"): 1})
+    assert await counters(reader) == {
+        field(INVALID, "xx-7"): 2,
+        field(INVALID, "new-1"): 4,
+        field(INVALID, OTHER_CENTRES): 9,
+        field(RECEIVED, "fr"): 1,
+    }
 
 
 async def test_processes_that_reported_lately_are_shown_and_old_ones_forgotten(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.listener_fakes import FakeBroker, FakeListenerRegistry, FakeSender, wait_until
 from tests.support.wnm import encoded, wnm
 from wis2_gc_common.decision import Held
-from wis2_gc_common.metrics_catalogue import DROPPED, QUEUED, RECEIVED, field
+from wis2_gc_common.metrics_catalogue import DROPPED, INVALID, QUEUED, RECEIVED, field
 from wis2_gc_common.notification import parse
 from wis2_gc_common.queue.base import Envelope, Sent
 from wis2_gc_common.topic import DEFAULT_FILTERS, parse_topic
@@ -149,6 +149,38 @@ def test_the_centre_of_an_invalid_notification_is_to_be_told_now_and_then(rig: R
     )
     assert first.problem.startswith("invalid_json: ")
     assert (second.centre_id, second.problem) == ("fr-meteofrance", "oversize: 8193 bytes")
+
+
+def test_each_invalid_notification_counts_for_its_centre(rig: Rig):
+    rig.registry.is_away = True
+    with running(rig):
+        for _ in range(3):
+            rig.put(b"{")
+        rig.put(payload("t"), topic="origin/a/wis2/de-dwd/data/Core/x")
+        # Of nobody in particular, and no notification at all.
+        rig.put(payload("t"), topic="origin/a/wis2/NONSENSE")
+        rig.put(b"")
+        rig.put(payload("own", global_cache=OUR_CENTRE))
+        wait_until(lambda: len(rig.broker.acknowledged) == 7)
+        rig.registry.is_away = False
+        wait_until(lambda: field(RECEIVED, "fr") in rig.registry.counters)
+    invalid = {name: n for name, n in rig.registry.counters.items() if INVALID.name in name}
+    assert invalid == {field(INVALID, "ca-eccc-msc"): 3, field(INVALID, "de-dwd"): 1}
+    assert rig.counter("invalid_json") == 3
+    assert rig.counter("invalid_topic") == 2
+
+
+def test_made_up_centres_take_no_memory_while_the_registry_is_away(rig: Rig):
+    rig.registry.is_away = True
+    with running(rig):
+        for number in range(3000):
+            rig.put(b"{", topic=TOPIC.replace("ca-eccc-msc", f"xx-{number}"))
+        wait_until(lambda: len(rig.broker.acknowledged) == 3000)
+        rig.registry.is_away = False
+        wait_until(lambda: field(RECEIVED, "fr") in rig.registry.counters)
+    invalid = {name: n for name, n in rig.registry.counters.items() if INVALID.name in name}
+    assert len(invalid) <= 1000
+    assert sum(invalid.values()) == 3000
 
 
 def test_one_look_serves_a_whole_batch(rig: Rig):

@@ -33,6 +33,7 @@ from wis2_gc_common.errors import (
 from wis2_gc_common.ids import message_id
 from wis2_gc_common.metrics_catalogue import (
     DEAD_LETTERS,
+    INVALID,
     ITEMS_DROPPED,
     MONITORING_EVENTS,
     SOURCE_FAILURES,
@@ -398,6 +399,7 @@ class TestDropping:
         for _ in range(100):
             await bench.handle(envelope_of(payload=b"{"))
         assert await bench.counted(ITEMS_DROPPED, "invalid_json") == 100
+        assert await bench.counted(INVALID, "yy-met") == 100
         assert len(bench.publisher.events) == 1
 
     async def test_an_invalid_topic_is_counted_and_nobody_told(self, bench):

@@ -67,6 +67,8 @@ QUEUED = Metric("wis2_gc_notifications_queued_total", "counter", ("broker",),
     "Notifications handed to the queue.")
 DROPPED = Metric("wis2_gc_notifications_dropped_total", "counter", ("broker", "reason"),
     "Notifications dropped by the listener before the queue.")
+INVALID = Metric("wis2_gc_notifications_invalid_total", "counter", ("centre_id",),
+    "Invalid notifications on topics of that centre, each time one arrives; `other` beyond 5000 centres.")
 ITEMS = Metric("wis2_gc_items_total", "counter", ("outcome",),
     "Items announced: cached, uncached (cache: false), override, deleted.")
 ITEMS_DROPPED = Metric("wis2_gc_items_dropped_total", "counter", ("reason",),
@@ -96,6 +98,9 @@ LISTENER_LAST_MESSAGE = Metric("wis2_gc_listener_last_message_timestamp_seconds"
 MANAGER_READY = Metric("wis2_gc_manager_ready", "gauge", ("instance",),
     "1 while that manager receives.")
 # fmt: on
+
+#: The label of all centres beyond those that have series of their own (`labels.lua`).
+OTHER_CENTRES = "other"
 
 #: Upper bounds in seconds of the delay histogram; 120, 300 and 600 are the sensor centres' own.
 DELAY_BUCKETS_S = (

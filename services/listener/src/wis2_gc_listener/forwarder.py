@@ -19,6 +19,8 @@ from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.metrics_catalogue import (
     DROPPED,
+    INVALID,
+    OTHER_CENTRES,
     QUEUED,
     RECEIVED,
     SILENCE_RECONNECTS,
@@ -52,6 +54,8 @@ _OUTAGE_LOG_EVERY_S = 30.0
 _MAX_REFUSALS = 100
 #: How many refused notifications are logged in full per second; all are counted.
 _REFUSALS_LOGGED_PER_REPORT = 5
+#: Counts kept until the registry takes them; beyond, strangers' centre-ids are counted together.
+_MAX_UNREPORTED = 1000
 _UNEXPECTED = "an unexpected error of ours, see the log"
 
 
@@ -303,7 +307,9 @@ class Forwarder:
 
     def _drop(self, arrival: Arrival, drop: Drop) -> None:
         self._count_dropped(drop.reason)
-        self._tell(arrival, drop)
+        if drop.centre_id:
+            self._count_invalid(drop.centre_id)
+            self._tell(arrival, drop)
         if drop.reason in _QUIET or self._refusals_to_log <= 0:
             return
         self._refusals_to_log -= 1
@@ -316,10 +322,8 @@ class Forwarder:
 
     def _tell(self, arrival: Arrival, drop: Drop) -> None:
         """Have the centre of an invalid notification told, now and then (SPEC.md section 9)."""
-        if (
-            drop.centre_id
-            and len(self._refusals) < _MAX_REFUSALS
-            and self._told.admit(drop.centre_id, time.monotonic())
+        if len(self._refusals) < _MAX_REFUSALS and self._told.admit(
+            drop.centre_id, time.monotonic()
         ):
             problem = f"{drop.reason}: {drop.detail}" if drop.detail else drop.reason
             self._refusals.append(
@@ -332,6 +336,12 @@ class Forwarder:
         if name is None:
             name = field(DROPPED, self._identity.broker_name, reason)
             self._dropped_fields[reason] = name
+        self._unreported[name] += 1
+
+    def _count_invalid(self, centre_id: str) -> None:
+        name = field(INVALID, centre_id)
+        if name not in self._unreported and len(self._unreported) >= _MAX_UNREPORTED:
+            name = field(INVALID, OTHER_CENTRES)
         self._unreported[name] += 1
 
     def _pause(self, delay_s: float) -> None:

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.metrics_catalogue import field
+from wis2_gc_common.metrics_catalogue import INVALID, OTHER_CENTRES, field
 
 if TYPE_CHECKING:
     from wis2_gc_common.metrics_catalogue import Metric
     from wis2_gc_common.registry.base import Registry
+
+
+#: Kept while the registry is away; beyond, strangers' centre-ids are counted together.
+MAX_NAMES = 1000
 
 
 class Counts:
@@ -25,6 +29,13 @@ class Counts:
     def add(self, metric: Metric, *labels: str) -> None:
         """Count one."""
         self._counts[field(metric, *labels)] += 1
+
+    def add_invalid(self, centre_id: str) -> None:
+        """Count an invalid notification of a centre, whose name comes from a stranger."""
+        name = field(INVALID, centre_id)
+        if name not in self._counts and len(self._counts) >= MAX_NAMES:
+            name = field(INVALID, OTHER_CENTRES)
+        self._counts[name] += 1
 
     async def flush(self, registry: Registry) -> None:
         """Write what has come together. Raises Unavailable("registry"), and then keeps it."""

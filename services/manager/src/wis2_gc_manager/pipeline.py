@@ -475,6 +475,7 @@ class Pipeline:
         log.info("poison_dropped", reason=error.reason, topic=topic[:200])
         if not error.centre_id:
             return  # it says of nobody who sent it
+        self._counts.add_invalid(error.centre_id)
         self._events.failure(
             subject=error.centre_id,
             title="Invalid notification",

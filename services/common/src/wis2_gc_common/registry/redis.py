@@ -499,7 +499,7 @@ def _count(token: str, counts: Mapping[str, int]) -> tuple[list[str], list[str |
     arguments: list[str | int] = [_COUNT_TTL_S]
     for field, amount in counts.items():
         arguments += (field, amount)
-    return [keys.COUNTERS, keys.count_key(token)], arguments
+    return [keys.COUNTERS, keys.count_key(token), keys.SERIES], arguments
 
 
 def _heartbeat(status: ProcessStatus) -> tuple[list[str], list[str | int]]:
