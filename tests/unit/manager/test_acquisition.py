@@ -18,6 +18,7 @@ from wis2_gc_common.errors import (
     Reason,
     SourceError,
 )
+from wis2_gc_manager import acquisition
 
 if TYPE_CHECKING:
     from wis2_gc_common.queue.base import Envelope
@@ -201,6 +202,34 @@ class TestHedging:
         item.hear_parked(1)
         await item.task
         assert [commit.dataserver for commit in bench.registry.commits] == ["cache.zz.test"]
+
+    async def test_a_source_parked_after_the_delay_is_asked_for_again(self, monkeypatch):
+        monkeypatch.setattr(acquisition, "MIN_ASK_S", 0.001)
+        bench = Workbench(hedge_delay_s=0)
+        slow = bench.downloader.holds(OWN)
+        bench.downloader.serves(SECOND, DATA)
+        item = bench.begin(own())
+        await slow.started.wait()
+        await until(lambda: bench.registry.parked_reads >= 3)
+        bench.registry.park("d", parked(SECOND))
+        await item.task
+        assert [commit.dataserver for commit in bench.registry.commits] == ["cache.zz.test"]
+
+    async def test_while_two_run_nobody_asks_for_more(self, monkeypatch):
+        monkeypatch.setattr(acquisition, "MIN_ASK_S", 0.001)
+        bench = Workbench(hedge_delay_s=0)
+        first, second = bench.downloader.holds(OWN), bench.downloader.holds(SECOND)
+        bench.registry.park("d", parked(SECOND))
+        item = bench.begin(own())
+        await second.started.wait()
+        reads = bench.registry.parked_reads
+        loop = asyncio.get_running_loop()
+        later = loop.create_future()
+        loop.call_later(0.02, later.set_result, None)
+        await later
+        assert bench.registry.parked_reads == reads
+        first.end.set_result(DATA)
+        await item.task
 
     async def test_never_more_than_two_run_at_once(self):
         bench = Workbench(hedge_delay_s=0)

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
+import random
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
 from wis2_gc_common.errors import HostBusy, Reason
 from wis2_gc_manager import host_limits
-from wis2_gc_manager.host_limits import FAILURES_TO_OPEN, MAX_HOSTS, HostLimits, Outcome, Ticket
+from wis2_gc_manager.host_limits import (
+    FAILURES_TO_OPEN,
+    MAX_HOSTS,
+    PROMISED_PACE,
+    HostLimits,
+    Outcome,
+    Ticket,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HOST = "data.example:443"
 
@@ -275,7 +291,8 @@ async def test_those_who_wait_are_sent_away_when_the_circuit_opens(
     for ticket in waiting:
         with pytest.raises(HostBusy) as caught:
             await limits.wait(ticket)
-        assert (caught.value.reason, caught.value.retry_after_s) == (Reason.THROTTLED, 20)
+        assert caught.value.reason is Reason.THROTTLED
+        assert caught.value.retry_after_s == pytest.approx(20, abs=0.1)
         limits.leave(ticket, Outcome.NO_VERDICT)
 
 
@@ -286,3 +303,114 @@ def test_strangers_who_name_hosts_fill_no_memory(limits: HostLimits) -> None:
         limits.leave(limits.enter(host), Outcome.FAILED)
     assert len(limits) == MAX_HOSTS
     limits.leave(busy, Outcome.ANSWERED)
+
+
+async def test_those_sent_away_are_promised_one_time_after_the_other(
+    limits: HostLimits, clock: Clock
+) -> None:
+    for _ in range(100):
+        ticket = limits.enter(HOST)
+        clock.now += 2.0
+        limits.leave(ticket, Outcome.ANSWERED)
+    for _ in range(4 + 4):
+        limits.enter(HOST)
+    step_s = PROMISED_PACE * 2.0 / 4
+    promised = [refusal(limits).retry_after_s for _ in range(100)]
+    assert promised == pytest.approx([2.5 + step_s * n for n in range(100)])
+    clock.now += 10 * step_s  # ten of them have come
+    assert refusal(limits).retry_after_s == pytest.approx(promised[0] + 90 * step_s, abs=3.0)
+
+
+async def test_nobody_is_promised_a_time_hours_away(limits: HostLimits, clock: Clock) -> None:
+    for _ in range(4 + 4):
+        limits.enter(HOST)
+    clock.now += 60.0
+    assert max(refusal(limits).retry_after_s or 0 for _ in range(100_000)) <= 30 + 600
+
+
+async def test_those_a_throttling_host_keeps_away_do_not_all_come_at_once(
+    limits: HostLimits, clock: Clock
+) -> None:
+    visit(limits, Outcome.THROTTLED, 10)
+    waits = [refusal(limits).retry_after_s or 0 for _ in range(200)]
+    assert waits[0] == 10
+    assert all(later > earlier for earlier, later in itertools.pairwise(waits))
+    clock.now += 10
+    limits.enter(HOST)
+    assert refusal(limits).detail == "probing"
+
+
+@dataclass
+class Manager:
+    """One manager of the simulation below: what it runs, and its line, at one host."""
+
+    limits: HostLimits
+    line: deque[tuple[int, float, Ticket]] = field(default_factory=deque)
+
+
+@pytest.mark.parametrize("managers", [1, 3])
+@pytest.mark.parametrize("duration_s", [0.01, 0.05, 1.0])
+@pytest.mark.parametrize("in_s", [0.0, 4.0])
+async def test_a_backlog_of_thousands_at_one_host_comes_back_about_once_each(
+    clock: Clock, managers: int, duration_s: float, in_s: float
+) -> None:
+    items = 4000
+    chance = random.Random(1)
+    staff = [Manager(HostLimits(concurrency=16, clock=clock)) for _ in range(managers)]
+    #: Time, order, what to do. An item goes to any manager, first and whenever it comes back.
+    events: list[tuple[float, int, Callable[[], None]]] = []
+    order = itertools.count()
+    put_backs: Counter[int] = Counter()
+    done: set[int] = set()
+
+    def at(delay_s: float, action: Callable[[], None]) -> None:
+        heapq.heappush(events, (clock.now + delay_s, next(order), action))
+
+    def put_back(item: int, delay_s: float) -> None:
+        put_backs[item] += 1
+        # As `after_exhausted` has it.
+        at(delay_s * (1 + 0.25 * chance.random()), lambda: arrive(item))
+
+    def arrive(item: int) -> None:
+        manager = chance.choice(staff)
+        try:
+            ticket = manager.limits.enter(HOST)
+        except HostBusy as error:
+            put_back(item, error.retry_after_s or 0.0)
+            return
+        if ticket.turn is None:
+            start(manager, item, ticket)
+        else:
+            manager.line.append((item, clock.now, ticket))
+
+    def start(manager: Manager, item: int, ticket: Ticket) -> None:
+        at(duration_s * chance.uniform(0.5, 1.5), lambda: end(manager, item, ticket))
+
+    def end(manager: Manager, item: int, ticket: Ticket) -> None:
+        done.add(item)
+        manager.limits.leave(ticket, Outcome.ANSWERED)
+        while manager.line:
+            waiting, since, ticket = manager.line[0]
+            assert ticket.turn is not None
+            if ticket.turn.done():
+                manager.line.popleft()
+                start(manager, waiting, ticket)
+            elif clock.now - since > host_limits.MAX_WAIT_S:
+                manager.line.popleft()
+                manager.limits.leave(ticket, Outcome.NO_VERDICT)
+                put_back(waiting, host_limits.MAX_WAIT_S)
+            else:
+                break
+
+    began = clock.now
+    for item in range(items):
+        at(in_s * item / items, lambda item=item: arrive(item))
+    while events:
+        clock.now, _, action = heapq.heappop(events)
+        action()
+    assert len(done) == items
+    assert sum(put_backs.values()) <= 2.5 * items
+    assert max(put_backs.values(), default=0) <= 20
+    # And the host was hardly ever idle meanwhile.
+    at_best_s = max(in_s, items * duration_s / (16 * managers))
+    assert clock.now - began <= 2.5 * at_best_s + 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -605,12 +606,17 @@ class TestFailing:
         assert release["is_final"]
 
     async def test_a_centre_with_too_many_waiting_items_has_the_next_given_up(self, bench):
-        while bench.delayed.admit("yy-met", 1000.0):
-            pass
+        for number in itertools.count():
+            if not bench.delayed.admit("yy-met", f"u{number}", 1000.0):
+                break
         bench.downloader.serves(HREF, SourceError(Reason.NOT_FOUND))
         await bench.handle(envelope_of(data_id="d", href=HREF))
         assert bench.queue.delayed == []
         assert bench.registry.releases[0]["is_final"]
+        # One that was not tried yet has done nothing to deserve it.
+        bench.downloader.serves(HREF, HostBusy(Reason.HOST_QUEUE, retry_after_s=9.0))
+        await bench.handle(envelope_of(data_id="e", href=HREF))
+        assert len(bench.queue.delayed) == 1
 
     async def test_a_busy_host_costs_no_attempt_and_counts_nothing(self, bench):
         bench.downloader.serves(HREF, HostBusy(Reason.THROTTLED, retry_after_s=9.0))

@@ -79,6 +79,13 @@ def test_failed_and_busy_costs_an_attempt_while_there_are_any():
     assert after(failed(Reason.INVALID_URL, busy_s=7.0)) == Return(7.0, 0)
 
 
+def test_a_host_that_works_is_waited_for_while_the_item_is_of_use():
+    in_line = Exhausted((), None, 7.0, is_in_line=True)
+    assert after(in_line, age_s=80_000.0) == Return(7.0, 0)
+    assert after(in_line, age_s=86_400.0) == GiveUp()
+    assert after(Exhausted((), None, 7.0), age_s=80_000.0) == GiveUp()
+
+
 def test_busy_for_a_day_is_given_up_too():
     assert after(Exhausted((), None, 7.0), age_s=86_400.0) == GiveUp()
 

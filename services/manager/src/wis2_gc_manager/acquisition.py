@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 #: A download and one hedge beside it.
 MAX_PARALLEL = 2
+#: While one download runs, parked sources are asked for after each hedge delay, and at least this.
+MIN_ASK_S = 0.5
 _MAX_ERROR_CHARS = 200
 
 log = get_logger(__name__)
@@ -162,9 +164,10 @@ class Acquisition:
         self._retry_after_s: float | None = None
         self._busy_s: float | None = None
         self._busy: HostBusy | None = None
+        self._is_in_line = False
         self._running: dict[asyncio.Task[Payload], tuple[Candidate, str]] = {}
         self._hedge_at_s = 0.0
-        self._has_asked = False
+        self._ask_at_s = 0.0
         self._uploads_lost = 0
         self._wake: asyncio.Future[None] | None = None
         self.parked_seen = 0
@@ -174,7 +177,7 @@ class Acquisition:
     @property
     def exhausted(self) -> Exhausted:
         """What became of the sources, once all were tried."""
-        return Exhausted(tuple(self._reasons), self._retry_after_s, self._busy_s)
+        return Exhausted(tuple(self._reasons), self._retry_after_s, self._busy_s, self._is_in_line)
 
     async def run(self) -> Acquired | TooLarge | None:
         """Return the first verified data, or None when no known source has it.
@@ -274,10 +277,15 @@ class Acquisition:
             if loop.time() < self._hedge_at_s:
                 timer = loop.call_at(self._hedge_at_s, self._wake_up)
             else:
-                ask, self._has_asked = not self._has_asked, True
+                # Again and again: a source may be parked at any time, and only renewals tell.
+                ask = loop.time() >= self._ask_at_s
+                if ask:
+                    pause_s = max(self._downloads.hedge_delay_s, MIN_ASK_S)
+                    self._ask_at_s = loop.time() + pause_s
                 second = await self._next(ask=ask)
                 if second is not None:
                     return self._begin(second)
+                timer = loop.call_at(self._ask_at_s, self._wake_up)
         try:
             await wake
         finally:
@@ -301,6 +309,7 @@ class Acquisition:
                 await self._failed(candidate, error)
                 return None
             self._busy = error
+            self._is_in_line |= error.reason is Reason.HOST_QUEUE
             busy_s = error.retry_after_s or 0.0
             self._busy_s = busy_s if self._busy_s is None else min(self._busy_s, busy_s)
             self.last_error = str(error)[:_MAX_ERROR_CHARS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,33 +10,58 @@ if TYPE_CHECKING:
 
 #: Items of one centre that wait, put back by one manager.
 MAX_DELAYED_PER_CENTRE = 10_000
-#: Waits are counted in steps of this, so that a centre costs little memory.
+#: The same for items that were not tried yet, because their host was only busy: there is nothing
+#: against them, so only memory bounds them.
+MAX_UNTRIED_PER_CENTRE = 100_000
+#: Waits are known in steps of this, so that those which are over are found without a search.
 _STEP_S = 10.0
 
 
 class DelayedItems:
-    """Counts, per centre, the items this process has put back and whose delay is not over.
+    """Knows, per centre, the items this process has put back and whose delay is not over.
 
-    `monotonic_s`: the clock. What another manager put back is counted there.
+    An item counts once, however often it is put back. `monotonic_s`: the clock. What another
+    manager put back is counted there.
     """
 
     def __init__(
-        self, *, monotonic_s: Callable[[], float], limit: int = MAX_DELAYED_PER_CENTRE
+        self,
+        *,
+        monotonic_s: Callable[[], float],
+        limit: int = MAX_DELAYED_PER_CENTRE,
+        untried_limit: int = MAX_UNTRIED_PER_CENTRE,
     ) -> None:
         self._monotonic_s = monotonic_s
         self._limit = limit
-        self._waiting: dict[str, dict[int, int]] = {}
-        """Per centre: in which step how many become due."""
+        self._untried_limit = untried_limit
+        self._waiting: dict[str, dict[str, int]] = {}
+        """Per centre: the items by uid, and in which step each becomes due."""
+        self._due: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
+        """By step: centre and uid of what was to become due in it."""
+        self._next_step = 0
+        """No earlier step is in `_due`."""
 
-    def admit(self, centre_id: str, delay_s: float) -> bool:
-        """Count one more and return True, or False when the centre has too many waiting."""
+    def admit(self, centre_id: str, uid: str, delay_s: float, *, is_untried: bool = False) -> bool:
+        """Note the item and return True, or False when its centre has too many others waiting."""
         now_s = self._monotonic_s()
-        current = int(now_s / _STEP_S)
-        waiting = self._waiting.get(centre_id, {})
-        waiting = {step: count for step, count in waiting.items() if step >= current}
-        self._waiting[centre_id] = waiting
-        if sum(waiting.values()) >= self._limit:
+        self._forget_due(int(now_s / _STEP_S))
+        waiting = self._waiting.setdefault(centre_id, {})
+        limit = self._untried_limit if is_untried else self._limit
+        if len(waiting) - (uid in waiting) >= limit:
             return False
-        due = int((now_s + delay_s) / _STEP_S)
-        waiting[due] = waiting.get(due, 0) + 1
+        step = int((now_s + delay_s) / _STEP_S)
+        waiting[uid] = step
+        self._due[step].append((centre_id, uid))
         return True
+
+    def _forget_due(self, current: int) -> None:
+        if current <= self._next_step:
+            return
+        self._next_step = current
+        for step in [step for step in self._due if step < current]:
+            for centre_id, uid in self._due.pop(step):
+                waiting = self._waiting.get(centre_id, {})
+                if waiting.get(uid) == step:  # not put back again since
+                    del waiting[uid]
+                    if not waiting:
+                        del self._waiting[centre_id]

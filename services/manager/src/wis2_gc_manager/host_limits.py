@@ -24,6 +24,8 @@ MAX_ESTIMATED_WAIT_S = 2.0
 MAX_WAIT_S = 4.0
 #: What a download is thought to take before the first one has ended.
 _UNKNOWN_DURATION_S = 0.5
+#: The same for those who are promised a later time: who comes too early is told a better one.
+_PROMISED_UNKNOWN_S = 0.03
 #: Weight of the latest download in the running average.
 _AVERAGE_WEIGHT = 0.1
 
@@ -35,8 +37,13 @@ _MAX_OPEN_S = 300.0
 _MIN_THROTTLE_S, _MAX_THROTTLE_S, _DEFAULT_THROTTLE_S = 1.0, 600.0, 10.0
 #: When to come back while a probe is under way.
 _PROBE_RETRY_S = 1.0
-#: What HostBusy names as the time to come back lies in this range.
+#: What is estimated of a line lies in this range when it is told to those who find it too long.
 _MIN_RETRY_S, _MAX_RETRY_S = 0.5, 30.0
+#: Those sent away are promised times at this fraction of the pace at which places come free: the
+#: host must not idle while they are away. Who comes too early for once is sent away again.
+PROMISED_PACE = 0.8
+#: Longest wait behind others who were sent away: averages change.
+_MAX_PROMISE_S = 600.0
 
 #: Hosts remembered; beyond it the longest idle one is forgotten.
 MAX_HOSTS = 4096
@@ -81,6 +88,9 @@ class _Host:
     open_s: float = 0.0
     """How long the circuit was opened for last; grows until a probe succeeds."""
     is_probing: bool = False
+    promised: float = 0.0
+    """How many who were sent away are still to come, as of `promised_at`."""
+    promised_at: float = 0.0
 
     @property
     def is_idle(self) -> bool:
@@ -89,6 +99,11 @@ class _Host:
 
 class HostLimits:
     """Grants places at hosts.
+
+    Who is sent away is told when a place is really expected for him: the line goes on in those
+    who are away. So a backlog of thousands comes back at the pace of the host, each about once,
+    and not all of it every second. Several managers promise each at its own pace; together they
+    ask of the host what they may.
 
     `concurrency`: downloads at once from one host. `clock`: monotonic seconds.
     """
@@ -114,12 +129,13 @@ class HostLimits:
             host = self._remember(name)
         ticket = Ticket(name, limit)
         if host.open_until is not None:
-            self._check_circuit(host, host.open_until)
+            self._check_circuit(host, host.open_until, limit)
             host.is_probing = ticket.is_probe = True
         elif len(host.running) >= limit or host.waiting:
             estimate_s = self._estimated_wait_s(host, limit)
             if estimate_s > MAX_ESTIMATED_WAIT_S:
-                retry_s = min(max(estimate_s, _MIN_RETRY_S), _MAX_RETRY_S)
+                wait_s = min(max(estimate_s, _MIN_RETRY_S), _MAX_RETRY_S)
+                retry_s = self._promise(host, limit, wait_s)
                 raise HostBusy(Reason.HOST_QUEUE, f"{estimate_s:.1f} s", retry_after_s=retry_s)
             ticket.turn = asyncio.get_running_loop().create_future()
             host.waiting.append(ticket)
@@ -139,9 +155,8 @@ class HostLimits:
             async with asyncio.timeout(MAX_WAIT_S):
                 refusal = await ticket.turn
         except TimeoutError:
-            raise HostBusy(
-                Reason.HOST_QUEUE, f"{MAX_WAIT_S:g} s", retry_after_s=MAX_WAIT_S
-            ) from None
+            retry_s = self._promise(self._hosts[ticket.host], ticket.limit, MAX_WAIT_S)
+            raise HostBusy(Reason.HOST_QUEUE, f"{MAX_WAIT_S:g} s", retry_after_s=retry_s) from None
         if refusal is not None:
             raise refusal
 
@@ -171,12 +186,32 @@ class HostLimits:
         host = self._hosts[name] = _Host()
         return host
 
-    def _check_circuit(self, host: _Host, open_until: float) -> None:
+    def _check_circuit(self, host: _Host, open_until: float, limit: int) -> None:
         left_s = open_until - self._clock()
         if left_s > 0:
-            raise HostBusy(host.why_open, retry_after_s=max(left_s, _MIN_RETRY_S))
-        if host.is_probing:
-            raise HostBusy(host.why_open, "probing", retry_after_s=_PROBE_RETRY_S)
+            detail, retry_s = "", max(left_s, _MIN_RETRY_S)
+        elif host.is_probing:
+            detail, retry_s = "probing", _PROBE_RETRY_S
+        else:
+            return
+        if host.why_open is Reason.THROTTLED:
+            # Nobody knows who of the many that wait is asked first; failures have their own delays.
+            retry_s = self._promise(host, limit, retry_s)
+        raise HostBusy(host.why_open, detail, retry_after_s=retry_s)
+
+    def _promise(self, host: _Host, limit: int, wait_s: float) -> float:
+        """Return after how many seconds one more who is sent away should come back.
+
+        `wait_s`: until the line is short enough for those who are here.
+        """
+        now = self._clock()
+        average_s = _PROMISED_UNKNOWN_S if host.average_s is None else host.average_s
+        place_s = PROMISED_PACE * average_s / limit
+        if place_s <= 0:
+            return wait_s
+        ahead = max(0.0, host.promised - (now - host.promised_at) / place_s)
+        host.promised, host.promised_at = ahead + 1, now
+        return wait_s + min(ahead * place_s, _MAX_PROMISE_S)
 
     def _estimated_wait_s(self, host: _Host, limit: int) -> float:
         """Return how long one more would wait for its turn.
@@ -227,9 +262,12 @@ class HostLimits:
         host.open_until = self._clock() + seconds
         host.why_open = why
         while host.waiting:
-            turn = host.waiting.popleft().turn
-            if turn is not None and not turn.done():
-                turn.set_result(HostBusy(why, retry_after_s=seconds))
+            ticket = host.waiting.popleft()
+            if ticket.turn is not None and not ticket.turn.done():
+                retry_s = seconds
+                if why is Reason.THROTTLED:
+                    retry_s = self._promise(host, ticket.limit, seconds)
+                ticket.turn.set_result(HostBusy(why, retry_after_s=retry_s))
 
     def _advance(self, host: _Host) -> None:
         """Let the next in line start, first come, first served."""

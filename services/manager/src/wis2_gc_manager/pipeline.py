@@ -512,7 +512,9 @@ class Pipeline:
             age_s=self._age_s(item),
             draw=self._draw(),
         )
-        if isinstance(verdict, Return) and not self._delayed.admit(item.centre_id, verdict.delay_s):
+        if isinstance(verdict, Return) and not self._delayed.admit(
+            item.centre_id, envelope.uid, verdict.delay_s, is_untried=not exhausted.reasons
+        ):
             verdict = GiveUp()
         is_final = isinstance(verdict, GiveUp)
         if is_final and not exhausted.reasons:

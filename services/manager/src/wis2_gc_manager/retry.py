@@ -21,7 +21,7 @@ MAX_ATTEMPTS = 8
 #: without a reason and with its innocent neighbours: both come before that.
 SUSPECT_DELIVERIES = 4
 MAX_DELIVERIES = 7
-#: How long an item waits for a host that is only ever busy: it neither fails nor has room.
+#: How long an item waits for a host that only ever asks to wait (429).
 BUSY_LIFE_S = 2 * 3600.0
 
 #: The same notification will fail for these for ever. Another source is another notification.
@@ -54,6 +54,8 @@ class Exhausted:
     """The longest wait a failed source asked for."""
     busy_s: float | None
     """When the first of the sources that were not tried (HostBusy) can be; None: all failed."""
+    is_in_line: bool = False
+    """One of those works, and many items wait for it: it will be this one's turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ def after_exhausted(
 
     `attempts`: how often its sources have failed before; `age_s`: since its arrival; `draw`:
     from [0, 1). A busy host costs no attempt, and nothing is given up while a source has not
-    been tried, but for the item's age (BUSY_LIFE_S).
+    been tried, but for the item's age: a host that works is waited for as long as the item is of
+    use, one that sends us away for BUSY_LIFE_S.
     """
     busy_s = exhausted.busy_s
     failed = bool(exhausted.reasons)
@@ -86,7 +89,7 @@ def after_exhausted(
         wait_s = min(exhausted.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
         delay_s = max(policy.delays_s[attempts], wait_s)
         attempts += 1
-    elif busy_s is not None and age_s <= BUSY_LIFE_S:
+    elif busy_s is not None and (exhausted.is_in_line or age_s <= BUSY_LIFE_S):
         delay_s = min(max(busy_s, MIN_BUSY_S), MAX_RETRY_AFTER_S)
     else:
         return GiveUp()
