@@ -43,6 +43,7 @@ class Addresses:
     """What the services have to be told of a queue that is not their default."""
     store_settings: Mapping[str, str] = field(default_factory=dict)
     """The same of a store that is not `store`."""
+    deployment_secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ def common_environment(
         ours[settings.REDIS_URL.name] = addresses.redis_url
     if addresses.manager_broker_url:
         ours[settings.LOCAL_BROKER_URL.name] = addresses.manager_broker_url
+    if addresses.deployment_secret:
+        ours[settings.DEPLOYMENT_SECRET.name] = addresses.deployment_secret
     if run.is_simulated:
         ours[settings.ALLOWED_NETWORKS.name] = _SIMULATED_NETWORKS
     result = ours | dict(run.overrides)

@@ -253,7 +253,13 @@ class Run:
             ca_file=self._trusted_file() if self.settings.is_simulated else None,
             queue_settings={} if self.sqs is None else self.sqs.environment,
             store_settings=self._store_settings(),
+            deployment_secret=self._deployment_secret(),
         )
+
+    def _deployment_secret(self) -> str:
+        if self.settings.is_overridden(settings.DEPLOYMENT_SECRET):
+            return ""
+        return self.state.secret("deployment")
 
     def _store_settings(self) -> dict[str, str]:
         if self.s3 is None:

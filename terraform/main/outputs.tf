@@ -16,6 +16,9 @@ output "helm_values" {
       url       = module.registry.url
       secretArn = module.secrets.arns["registry"]
     }
+    deploymentSecret = {
+      secretArn = module.secrets.arns["deployment"]
+    }
     store = {
       url         = "s3://${local.bucket_name}${var.existing_bucket_prefix == "" ? "" : "/${var.existing_bucket_prefix}"}"
       dataBaseUrl = local.data_base_url
@@ -83,7 +86,7 @@ output "image_repositories" {
 }
 
 output "secret_names" {
-  description = "Names in Secrets Manager: registry, broker, and global-brokers/{name} (for you to fill)."
+  description = "Names in Secrets Manager: registry, broker, deployment, and global-brokers/{name} (for you to fill)."
   value       = module.secrets.names
 }
 

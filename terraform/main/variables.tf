@@ -37,13 +37,13 @@ variable "region" {
 }
 
 variable "centre_id" {
-  description = "Our WIS2 centre-id, `{tld}-{name}-global-cache`, as registered with the WMO Secretariat."
+  description = "Our WIS2 centre-id, `{tld}-{name}-global-cache` (of a test instance with `-test` behind it), as registered with the WMO Secretariat."
   type        = string
   nullable    = false
 
   validation {
-    condition     = can(regex("^[a-z]{2,}-[a-z0-9_-]+-global-cache$", var.centre_id))
-    error_message = "centre_id wants the form {tld}-{name}-global-cache, in lower case."
+    condition     = can(regex("^[a-z]{2,}-[a-z0-9_-]+-global-cache(-test)?$", var.centre_id))
+    error_message = "centre_id requires the form {tld}-{name}-global-cache, or the same and -test, in lower case."
   }
   validation {
     condition     = length(var.centre_id) <= 64

@@ -31,22 +31,23 @@ run "plan" {
   }
 
   assert {
-    condition     = toset(keys(output.helm_values)) == toset(["aws", "broker", "centreId", "domain", "image", "networkPolicy", "queue", "registry", "serviceAccounts", "store"])
+    condition     = toset(keys(output.helm_values)) == toset(["aws", "broker", "centreId", "deploymentSecret", "domain", "image", "networkPolicy", "queue", "registry", "serviceAccounts", "store"])
     error_message = "The chart knows these parts of helm_values, and no other"
   }
 
   assert {
     condition = alltrue([
       for part, keys in {
-        aws             = ["region"]
-        broker          = ["certificateArn", "eipAllocationIds", "secretArn", "subnets", "zones"]
-        domain          = ["broker", "data", "metrics"]
-        image           = ["registry"]
-        networkPolicy   = ["dns", "kubernetesApi", "registry", "store"]
-        queue           = ["deadLetterUrl", "url"]
-        registry        = ["secretArn", "url"]
-        serviceAccounts = ["listener", "manager", "metrics"]
-        store           = ["dataBaseUrl", "url"]
+        aws              = ["region"]
+        broker           = ["certificateArn", "eipAllocationIds", "secretArn", "subnets", "zones"]
+        deploymentSecret = ["secretArn"]
+        domain           = ["broker", "data", "metrics"]
+        image            = ["registry"]
+        networkPolicy    = ["dns", "kubernetesApi", "registry", "store"]
+        queue            = ["deadLetterUrl", "url"]
+        registry         = ["secretArn", "url"]
+        serviceAccounts  = ["listener", "manager", "metrics"]
+        store            = ["dataBaseUrl", "url"]
       } : keys(output.helm_values[part]) == keys
     ])
     error_message = "helm_values has lost or won a key: change the chart with it"

@@ -117,6 +117,7 @@ ALL = LISTENERS | {"wis2-manager", "wis2-metrics"}
         ({"redis": {"maxMemory": "2gb"}}, {"wis2-redis"}),
         ({"registry": {"secretName": "other"}}, {*ALL, "wis2-redis"}),
         ({"broker": {"secretName": "other"}}, {"wis2-broker", "wis2-manager"}),
+        ({"deploymentSecret": {"secretName": "other"}}, {"wis2-manager"}),
         ({"secrets": {"revision": "2"}}, {*ALL, "wis2-redis", "wis2-broker"}),
         ({"monitoring": {"rules": True}}, set()),
         ({"networkPolicy": {"enabled": False}}, set()),

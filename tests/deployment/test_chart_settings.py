@@ -30,6 +30,7 @@ READ: dict[str, Callable[[settings.Reader], Any]] = {
 FILES = {
     "/run/secrets/registry/url": "rediss://:pass@redis.example.int:6379/0",
     "/run/secrets/broker/url": "mqtt://publisher-01234567:pass@wis2-broker:1883",
+    "/run/secrets/deployment/secret": "0123456789abcdef",
     "/run/secrets/global-broker/url": "mqtts://everyone:everyone@gb.example.int:8883",
     "/etc/wis2-gc/ca/ca.pem": "-----BEGIN CERTIFICATE-----",
 }
@@ -83,7 +84,8 @@ def test_every_pod_starts_with_what_it_is_given(name: str, tmp_path: Path) -> No
     assert {service for service, _ in environments} == set(chart.SERVICES)
     for service, environment in environments:
         known = {setting.name for setting in settings.CATALOGUE if service in setting.services}
-        ours = {key.removesuffix("_FILE") if key.endswith("URL_FILE") else key
+        files = {f"{setting.name}_FILE" for setting in settings.CATALOGUE if setting.is_secret}
+        ours = {key.removesuffix("_FILE") if key in files else key
                 for key in environment if key.startswith("GC_")}  # fmt: skip
         assert ours <= known
         result = read(service, environment, tmp_path)

@@ -171,6 +171,14 @@ CONTRADICTIONS = [
     ({"registry": {"secretName": "x"}}, "registry.secretName and registry.secretArn"),
     ({"registry": {"secretArn": ""}}, "registry.secretName or registry.secretArn"),
     ({"registry": {"url": ""}}, "registry.url"),
+    (
+        {"deploymentSecret": {"secretName": "x"}},
+        "deploymentSecret.secretName and deploymentSecret.secretArn",
+    ),
+    (
+        {"deploymentSecret": {"secretArn": ""}},
+        "deploymentSecret.secretName or deploymentSecret.secretArn",
+    ),
     ({"broker": {"secretName": "x"}}, "broker.secretName and broker.secretArn"),
     ({"broker": {"secretArn": ""}}, "broker.secretName or broker.secretArn"),
     ({"broker": {"enabled": False}}, "broker.secretArn"),

@@ -109,7 +109,7 @@ def _terraform(folder: Path, *words: str, codes: tuple[int, ...] = (0,)) -> str:
 def _passwords(aws: Any) -> dict[str, Any]:
     return {
         secret: json.loads(aws.get_secret_value(SecretId=f"test/{secret}")["SecretString"])
-        for secret in ("registry", "broker", "global-brokers/fr")
+        for secret in ("registry", "broker", "deployment", "global-brokers/fr")
     }
 
 
@@ -136,11 +136,16 @@ def test_passwords_are_made_once_renewed_on_demand_and_never_in_plan_or_state(
     second = _passwords(aws)
     assert second["global-brokers/fr"] == {"url": "mqtts://ours"}
 
+    # No login, and message ids are made with it: it stays.
+    assert set(first["deployment"]) == {"secret"}
+    assert second["deployment"] == first["deployment"]
+
     made = [p for held in (first, second) for s in ("registry", "broker") for p in held[s].values()]
+    made += first["deployment"].values()
     assert first.keys() == second.keys()
     assert set(first["broker"]) == {"publisherPassword", "dashboardPassword", "nodeCookie"}
     assert set(first["registry"]) == {"password"}
-    assert len(set(made)) == 8
+    assert len(set(made)) == 9
     assert all(len(password) == 48 and password.isalnum() for password in made)
     shown = _terraform(tmp_path, "show", "-json", "plan")
     states = "".join(path.read_text() for path in tmp_path.glob("terraform.tfstate*"))

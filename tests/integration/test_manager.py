@@ -91,6 +91,7 @@ class World:
             "GC_STORE_URL": self.store.as_uri(),
             "GC_DATA_BASE_URL": BASE_URL,
             "GC_LOCAL_BROKER_URL": self.broker.url,
+            "GC_DEPLOYMENT_SECRET": "0123456789abcdef",
             "GC_ALLOWED_NETWORKS": "127.0.0.0/8",
             "GC_VISIBILITY_TIMEOUT": str(VISIBILITY_S),
             "GC_RETRY_DELAYS": "0.2,0.2",
@@ -443,6 +444,7 @@ def test_a_wrong_setting_is_one_line_that_names_it_and_exit_code_2(tmp_path, nam
         "GC_STORE_URL": tmp_path.as_uri(),
         "GC_DATA_BASE_URL": BASE_URL,
         "GC_LOCAL_BROKER_URL": "mqtt://127.0.0.1:1",
+        "GC_DEPLOYMENT_SECRET": "0123456789abcdef",
         "GC_HTTP_PORT": "0",
         name: value,
     }

@@ -318,6 +318,7 @@ def test_a_wrong_setting_ends_a_command_with_one_line(
         "GC_STORE_URL": tmp_path.as_uri(),
         "GC_DATA_BASE_URL": "http://127.0.0.1/data",
         "GC_LOCAL_BROKER_URL": "mqtt://user:hunter2@127.0.0.1:1",
+        "GC_DEPLOYMENT_SECRET": "0123456789abcdef",
         "GC_GLOBAL_BROKER_URL": "mqtt://user:hunter2@127.0.0.1:1",
         "GC_GLOBAL_BROKER_NAME": "fr",
         "GC_HTTP_HOST": "127.0.0.1",

@@ -66,6 +66,7 @@ class Parts:
             "GC_STORE_URL": f"s3://{BUCKET}",
             "GC_DATA_BASE_URL": "http://127.0.0.1/data",
             "GC_LOCAL_BROKER_URL": f"mqtt://user:{SECRET}@127.0.0.1:{broker_port}",
+            "GC_DEPLOYMENT_SECRET": "0123456789abcdef",
             "GC_GLOBAL_BROKER_URL": f"mqtt://user:{SECRET}@127.0.0.1:{broker_port}",
             "GC_GLOBAL_BROKER_NAME": "fr",
             "GC_CA_FILE": str(self.ca_file),

@@ -45,6 +45,7 @@ FOLLOWING: Mapping[str, str] = {
     "GC_STORE_URL": "store.url",
     "GC_DATA_BASE_URL": "store.dataBaseUrl",
     "GC_LOCAL_BROKER_URL": "broker",
+    "GC_DEPLOYMENT_SECRET": "deploymentSecret",
     "GC_GLOBAL_BROKER_URL": "brokers",
     "GC_GLOBAL_BROKER_NAME": "brokers",
     "GC_KUBERNETES_RELEASE": "metrics.rollouts",
@@ -71,6 +72,9 @@ HELM_VALUES: Values = {
     "registry": {
         "url": "rediss://cache@master.wis2-gc.abcdef.euc1.cache.amazonaws.com:6379",
         "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:wis2-gc/registry",
+    },
+    "deploymentSecret": {
+        "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:wis2-gc/deployment",
     },
     "store": {"url": "s3://wis2-gc-example", "dataBaseUrl": "https://data.wis2.example.int"},
     "broker": {
@@ -117,6 +121,7 @@ GATEWAY: Values = {
     "image": {"registry": "registry.example.int/wis2"},
     "domain": {"metrics": "metrics.wis2.example.int"},
     "registry": {"secretName": "wis2-registry", "url": "redis://keydb.example.int:6380/2"},
+    "deploymentSecret": {"secretName": "wis2-deployment"},
     "store": {
         "url": "s3://wis2/cache",
         "dataBaseUrl": "https://objects.example.int/wis2/cache",
@@ -152,6 +157,7 @@ IN_CLUSTER: Values = {
         "digests": {"manager": "sha256:" + "a" * 64},
     },
     "registry": {"secretName": "wis2-registry", "url": "redis://wis2-redis:6379"},
+    "deploymentSecret": {"secretName": "wis2-deployment"},
     "redis": {"enabled": True},
     "store": {
         "url": "file:///srv/wis2",

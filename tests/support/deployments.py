@@ -45,6 +45,7 @@ def outputs(environment: str, *, compute: str = "auto") -> dict[str, Any]:
         "secret_names": {
             "registry": f"{name}/registry",
             "broker": f"{name}/broker",
+            "deployment": f"{name}/deployment",
             "global-brokers/meteo-fr": f"{name}/global-brokers/meteo-fr",
             "global-brokers/inmet-br": f"{name}/global-brokers/inmet-br",
         },

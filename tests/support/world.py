@@ -301,6 +301,7 @@ class World:
             "GC_DATA_BASE_URL": self.data_base_url,
             "GC_LOCAL_BROKER_URL": f"mqtt://{broker.manager_username}:{broker.manager_password}"
             f"@127.0.0.1:{broker.port}",
+            "GC_DEPLOYMENT_SECRET": "0123456789abcdef0123456789abcdef",
             "GC_ALLOWED_NETWORKS": "127.0.0.1/32",
             "GC_MAX_OBJECT_BYTES": str(MAX_OBJECT_BYTES),
             "GC_RETRY_DELAYS": "0.2,0.4",

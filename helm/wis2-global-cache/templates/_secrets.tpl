@@ -8,6 +8,10 @@
 {{- with .Values.broker }}{{ if .secretArn }}{{ include "wis2.name" $ }}-broker{{ else }}{{ .secretName }}{{ end }}{{ end }}
 {{- end }}
 
+{{- define "wis2.deploymentSecret" -}}
+{{- with .Values.deploymentSecret }}{{ if .secretArn }}{{ include "wis2.name" $ }}-deployment{{ else }}{{ .secretName }}{{ end }}{{ end }}
+{{- end }}
+
 {{- /* Arguments: (list root entry-of-brokers). */ -}}
 {{- define "wis2.globalBrokerSecret" -}}
 {{- $broker := index . 1 -}}

@@ -1,5 +1,5 @@
 # Passwords are made by Secrets Manager during the apply, and handed on as write-only arguments:
-# neither plan nor state holds them. A higher password_version makes new ones.
+# neither plan nor state holds them. A higher password_version makes new ones, but for what is kept.
 
 locals {
   # The keys are those that the chart reads (values.yaml: registry.secretArn, broker.secretArn).
@@ -7,7 +7,11 @@ locals {
     registry = ["password"]
     # The manager's account, the dashboard's, and what EMQX's nodes know each other by.
     broker = ["publisherPassword", "dashboardPassword", "nodeCookie"]
+    # What message ids are made with.
+    deployment = ["secret"]
   }
+  # No login: renewed, it would only let announcements be repeated.
+  kept          = toset(["deployment"])
   each_password = toset(flatten([for secret, keys in local.passwords : [for key in keys : "${secret}/${key}"]]))
   # The operator's to fill with {"url": "mqtts://user:password@host:8883"}.
   given = toset([for broker in var.global_brokers : "global-brokers/${broker}"])
@@ -41,7 +45,7 @@ resource "aws_secretsmanager_secret_version" "generated" {
     for key in each.value :
     key => ephemeral.aws_secretsmanager_random_password.this["${each.key}/${key}"].random_password
   })
-  secret_string_wo_version = var.password_version
+  secret_string_wo_version = contains(local.kept, each.key) ? 1 : var.password_version
 }
 
 # Version 1 for ever: Terraform never writes over what the operator put there.

@@ -28,8 +28,18 @@ THIS_FILE = str(Path(__file__))
 #: For every setting: texts that are right, with their value, and texts that are wrong.
 CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "GC_CENTRE_ID": (
-        {"xx-test-global-cache": "xx-test-global-cache"},
-        ["xx-test", "XX-test-global-cache", "xx test-global-cache", "xx-test-global-cache\n"],
+        {
+            "xx-test-global-cache": "xx-test-global-cache",
+            "xx-name-global-cache-test": "xx-name-global-cache-test",
+        },
+        [
+            "xx-test",
+            "xx-name-global-cache-tests",
+            "xx-name-global-cache-",
+            "XX-test-global-cache",
+            "xx test-global-cache",
+            "xx-test-global-cache\n",
+        ],
     ),
     "GC_REDIS_URL": (
         {
@@ -115,6 +125,10 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "GC_LOCAL_BROKER_URL": (
         {"mqtt://gc:pw@localhost:1883": BrokerUrl("mqtt", "localhost", 1883, "gc", Secret("pw"))},
         ["localhost", "amqp://localhost", "mqtt://", "mqtt://host:no"],
+    ),
+    "GC_DEPLOYMENT_SECRET": (
+        {"sixteen letters.": "sixteen letters."},
+        ["fifteen letters"],
     ),
     "GC_GLOBAL_BROKER_URL": (
         {

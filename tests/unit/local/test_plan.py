@@ -29,6 +29,7 @@ def addresses(ca_file: Path | None = None) -> Addresses:
         status_url="http://127.0.0.1:8080",
         status_port=8080,
         ca_file=ca_file,
+        deployment_secret="0123456789abcdef",
     )
 
 
@@ -50,6 +51,12 @@ def test_one_listener_runs_per_named_broker():
     listeners = [plan for plan in plans if plan.name.startswith("listener")]
     assert [plan.environment["GC_GLOBAL_BROKER_NAME"] for plan in listeners] == ["fr", "br", "jp"]
     assert all(plan.environment["GC_EXPECTED_BROKERS"] == "fr,br,jp" for plan in plans)
+
+
+def test_the_secret_of_the_state_directory_gives_way_to_one_of_the_user():
+    assert planned({})[1].environment["GC_DEPLOYMENT_SECRET"] == "0123456789abcdef"
+    own = planned({"GC_DEPLOYMENT_SECRET": "of the user, long"})[1].environment
+    assert own["GC_DEPLOYMENT_SECRET"] == "of the user, long"
 
 
 def test_the_address_guard_is_widened_for_the_simulated_world_only():

@@ -103,6 +103,22 @@ def test_servers_that_the_user_has_elsewhere_are_named(tmp_path):
     assert greeting.count("not started here") == 2
 
 
+def test_the_deployments_secret_is_made_once_and_not_shown(tmp_path):
+    first, second = a_run(tmp_path), a_run(tmp_path)
+    secret = first.environment["GC_DEPLOYMENT_SECRET"]
+    assert len(secret) >= 16
+    assert second.environment["GC_DEPLOYMENT_SECRET"] == secret
+    assert secret not in first.greeting()
+    assert (tmp_path / "state" / "secrets" / "deployment").stat().st_mode & 0o077 == 0
+
+
+def test_a_deployments_secret_of_the_user_is_not_joined_by_ours(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("of the user, long enough")
+    run = a_run(tmp_path, GC_DEPLOYMENT_SECRET_FILE=str(path))
+    assert "GC_DEPLOYMENT_SECRET" not in run.environment
+
+
 def test_notes_come_before_the_command_to_watch(tmp_path):
     greeting = a_run(tmp_path, GC_RETENTION_HOUR="3").greeting()
     assert "not started here" not in greeting

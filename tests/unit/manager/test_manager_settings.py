@@ -14,6 +14,7 @@ REQUIRED = {
     "GC_STORE_URL": "file:///srv/store",
     "GC_DATA_BASE_URL": "https://cache.test/data/",
     "GC_LOCAL_BROKER_URL": "mqtts://manager:secret@broker.test",
+    "GC_DEPLOYMENT_SECRET": "0123456789abcdef",
 }
 
 
@@ -49,4 +50,6 @@ def test_every_setting_of_the_manager_is_read(name):
 
 
 def test_passwords_do_not_show():
-    assert "secret" not in repr(read_settings(Reader(REQUIRED)))
+    shown = repr(read_settings(Reader(REQUIRED)))
+    assert ":secret" not in shown
+    assert REQUIRED["GC_DEPLOYMENT_SECRET"] not in shown

@@ -105,9 +105,16 @@ class Setting(Generic[T]):
 
 
 def _centre_id(text: str) -> str:
-    if not is_centre_id(text) or not text.endswith("-global-cache"):
-        raise ValueError("is not of the form {tld}-{name}-global-cache")
+    # Test instances are named so in the real WIS2 (SPEC.md 10).
+    if not is_centre_id(text) or not text.endswith(("-global-cache", "-global-cache-test")):
+        raise ValueError("is not of the form {tld}-{name}-global-cache, or the same and -test")
     return text
+
+
+def _deployment_secret(text: str) -> Secret:
+    if len(text) < _MIN_SECRET_LENGTH:
+        raise ValueError(f"has {len(text)} characters; it requires at least {_MIN_SECRET_LENGTH}")
+    return Secret(text)
 
 
 def _redis_url(text: str) -> Secret:
@@ -198,6 +205,7 @@ def _check_login(parts: SplitResult) -> str:
     return parts.hostname
 
 
+_MIN_SECRET_LENGTH = 16
 _REDIS_PATH = re.compile(r"/?[0-9]{0,9}/?", re.ASCII)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}", re.ASCII)
@@ -322,7 +330,7 @@ def _readable_file(text: str) -> Path:
 #: The catalogue. Order is the order of the table in the docs.
 # fmt: off
 CENTRE_ID = Setting("GC_CENTRE_ID", ALL, _centre_id, REQUIRED,
-    "Our centre-id, `{tld}-{name}-global-cache`.")
+    "Our centre-id, `{tld}-{name}-global-cache`; of a test instance `{tld}-{name}-global-cache-test`.")
 REDIS_URL = Setting("GC_REDIS_URL", ALL, _redis_url, REQUIRED,
     "The registry: `redis://` or `rediss://` (certificate verified).", is_secret=True)
 QUEUE_URL = Setting("GC_QUEUE_URL", ("listener", "manager", "metrics", "operator"), _queue_url,
@@ -335,6 +343,9 @@ DATA_BASE_URL = Setting("GC_DATA_BASE_URL", ("manager",), _base_url, REQUIRED,
     "Public URL under which the store is served.")
 LOCAL_BROKER_URL = Setting("GC_LOCAL_BROKER_URL", ("manager",), parse_broker_url, REQUIRED,
     "Our own broker, `mqtt[s]://user:password@host:port`.", is_secret=True)
+DEPLOYMENT_SECRET = Setting("GC_DEPLOYMENT_SECRET", ("manager",), _deployment_secret, REQUIRED,
+    "A secret of this deployment, the same for all managers and at every start; message ids are made with it. "
+    "At least 16 characters, for example from `openssl rand -hex 32`.", is_secret=True)
 GLOBAL_BROKER_URL = Setting("GC_GLOBAL_BROKER_URL", ("listener",), parse_broker_url, REQUIRED,
     "One Global Broker, `mqtt[s]://` or `ws[s]://`.", is_secret=True)
 GLOBAL_BROKER_NAME = Setting("GC_GLOBAL_BROKER_NAME", ("listener",), _name, REQUIRED,

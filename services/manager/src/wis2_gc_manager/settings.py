@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Network,
         QueueUrl,
         Reader,
+        Secret,
         StoreUrl,
     )
 
@@ -30,6 +31,7 @@ class ManagerSettings:
     store_url: StoreUrl
     data_base_url: str
     local_broker_url: BrokerUrl
+    deployment_secret: Secret
     ca_file: Path | None
     allowed_networks: tuple[Network, ...]
     max_object_bytes: int
@@ -54,6 +56,7 @@ def read_settings(read: Reader) -> ManagerSettings:
         store_url=read(catalogue.STORE_URL),
         data_base_url=read(catalogue.DATA_BASE_URL),
         local_broker_url=read(catalogue.LOCAL_BROKER_URL),
+        deployment_secret=read(catalogue.DEPLOYMENT_SECRET),
         ca_file=read(catalogue.CA_FILE, absent=None),
         allowed_networks=read(catalogue.ALLOWED_NETWORKS),
         max_object_bytes=read(catalogue.MAX_OBJECT_BYTES),
