@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import sys
@@ -13,7 +14,7 @@ from local.settings import DEFAULT_CENTRE_ID, LOOPBACK
 from wis2_gc_common import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from local.settings import NamedBroker, RunSettings
 
@@ -24,7 +25,9 @@ _COMMANDS = Path(sys.executable).parent
 _OPERATOR_FILE_BEGIN = """\
 # Written by make run. Use it in a subshell: ( set -a; . THIS_FILE; set +a; wis2-gc status )
 """
-_GIVEN_BEGIN = "# Given by the user:\n"
+#: Stands in the operator's file, and so in the environment of a shell that has read it: which of
+#: its variables a run chose by itself, each with a digest of what it chose.
+CHOSEN = "WIS2_GC_CHOSEN_BY_MAKE_RUN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,26 +152,36 @@ def process_environment(plan: ServicePlan, inherited: Mapping[str, str]) -> dict
 def operator_file(common: Mapping[str, str], overrides: Mapping[str, str]) -> str:
     """Return a shell file with the settings, for the operator's command `wis2-gc`.
 
-    Those that the user gave (`overrides`) come last.
+    It marks those that are not the user's own (`overrides`): see `without_chosen`.
     """
-    lines = {name: f"{name}={shlex.quote(text)}\n" for name, text in sorted(common.items())}
-    ours = "".join(line for name, line in lines.items() if name not in overrides)
-    given = "".join(line for name, line in lines.items() if name in overrides)
-    return f"{_OPERATOR_FILE_BEGIN}{ours}{_GIVEN_BEGIN}{given}"
+    chosen = {name: text for name, text in common.items() if overrides.get(name) != text}
+    marker = " ".join(f"{name}={_digest(text)}" for name, text in sorted(chosen.items()))
+    lines = (f"{name}={shlex.quote(text)}\n" for name, text in sorted(common.items()))
+    return f"{_OPERATOR_FILE_BEGIN}{''.join(lines)}{CHOSEN}={shlex.quote(marker)}\n"
 
 
-def without_ours(environment: Mapping[str, str], earlier_file: str) -> dict[str, str]:
-    """Return the environment less what an earlier run chose and wrote to `operator_file`.
+def without_chosen(
+    environment: Mapping[str, str], given: Sequence[str]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the environment less what an earlier run chose, and the names that are left out.
 
-    Somebody who read that file into the shell has not named a Redis of their own. What the user
-    gave in the earlier run is not taken away: they may have exported it for this one too.
+    Somebody who read that run's operator file into the shell has not named a Redis of their own.
+    Only the file's own mark tells: a value alone is the user's, whatever an earlier run chose. So
+    is what was changed since, and what is `given` on make's command line.
     """
-    ours = earlier_file.partition(_GIVEN_BEGIN)[0]
-    try:
-        chosen = set(shlex.split(ours, comments=True))
-    except ValueError:  # not as we wrote it
-        return dict(environment)
-    return {name: text for name, text in environment.items() if f"{name}={text}" not in chosen}
+    chosen = set(environment.get(CHOSEN, "").split())
+    left_out = {
+        name
+        for name, text in environment.items()
+        if f"{name}={_digest(text)}" in chosen and name not in given
+    }
+    kept = {name: text for name, text in environment.items() if name not in {*left_out, CHOSEN}}
+    return kept, tuple(sorted(left_out))
+
+
+def _digest(text: str) -> str:
+    # Beside the value itself in one file and one environment: it gives nothing away.
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def half_of_memory_mb() -> int:

@@ -32,7 +32,7 @@ from local.plan import (
     operator_file,
     plan_services,
     process_environment,
-    without_ours,
+    without_chosen,
 )
 from local.service import Service
 from local.settings import (
@@ -42,7 +42,6 @@ from local.settings import (
     RunSettings,
     check_given,
     read_settings,
-    state_path,
 )
 from local.state import StateDirectory
 from local.summary import SummaryReader
@@ -144,10 +143,15 @@ class Run:
         state: StateDirectory,
         ports: Ports,
         inherited: Mapping[str, str],
+        left_out: Sequence[str] = (),
     ) -> None:
-        """`inherited`: the environment that the services' own is made from."""
+        """`inherited`: the environment that the services' own is made from.
+
+        `left_out`: variables that an earlier run had chosen, for the greeting.
+        """
         self.settings = run
         self.inherited = inherited
+        self.left_out = tuple(left_out)
         self.state = state
         self.ports = ports
         self.centre_id = centre_id(run, state.secret("name", 4))
@@ -418,6 +422,11 @@ class Run:
 
     def _remarks(self) -> list[str]:
         remarks = list(self.ports.remarks)
+        if self.left_out:
+            remarks.append(
+                "taken from an earlier run's environment file, and so not for your own: "
+                f"{', '.join(self.left_out)}; behind make run (make run NAME=VALUE) each is yours"
+            )
         remarks += [f"{name} is no setting of the services" for name in self.settings.unknown]
         if self.settings.listen == ALL_ADDRESSES and (
             settings.DATA_BASE_URL.name not in self.settings.overrides
@@ -450,7 +459,9 @@ def main(environment: Mapping[str, str] | None = None, given: Sequence[str] = ()
         stop_with_parent(signal.SIGTERM)  # make was killed: nobody could stop us with Ctrl-C
     try:
         check_given(given)
-        inherited = _without_ours(os.environ if environment is None else environment)
+        inherited, left_out = without_chosen(
+            os.environ if environment is None else environment, given
+        )
         run_settings = read_settings(inherited)
         check_address(run_settings)
         state = StateDirectory(run_settings.state)
@@ -458,7 +469,7 @@ def main(environment: Mapping[str, str] | None = None, given: Sequence[str] = ()
         sys.stderr.write(f"error: {error}\n")
         return _WRONG_SETTING
     try:
-        return _run(run_settings, state, inherited)
+        return _run(run_settings, state, inherited, left_out)
     except SettingsError as error:
         sys.stderr.write(f"error: {error}\n")
         return _WRONG_SETTING
@@ -476,16 +487,13 @@ def check_address(run: RunSettings) -> None:
             raise SettingsError("LISTEN", problem) from None
 
 
-def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
-    path = state_path(environment) / _ENVIRONMENT
-    try:
-        return without_ours(environment, path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return dict(environment)
-
-
-def _run(run_settings: RunSettings, state: StateDirectory, inherited: Mapping[str, str]) -> int:
-    run = Run(run_settings, state, choose_ports(run_settings), inherited)
+def _run(
+    run_settings: RunSettings,
+    state: StateDirectory,
+    inherited: Mapping[str, str],
+    left_out: Sequence[str],
+) -> int:
+    run = Run(run_settings, state, choose_ports(run_settings), inherited, left_out)
     write_private(state.path / _ENVIRONMENT, operator_file(run.environment, run_settings.overrides))
     stages = run.stages()
     names = [child.name for stage in stages for child in stage.children]

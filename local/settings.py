@@ -133,7 +133,7 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
     brokers = parse_brokers(environment.get("BROKERS", ""))
     overrides = _overrides(environment)
     result = RunSettings(
-        state=state_path(environment),
+        state=Path(environment.get("STATE") or ".state"),
         # A simulated world is nobody else's business; a real cache is there for others.
         listen=read.address("LISTEN", ALL_ADDRESSES if brokers else LOOPBACK),
         status_port=read.port("STATUS_PORT", 8080),
@@ -155,11 +155,6 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
     )
     _check_ports_differ(result)
     return result
-
-
-def state_path(environment: Mapping[str, str]) -> Path:
-    """Return the state directory."""
-    return Path(environment.get("STATE") or ".state")
 
 
 def parse_brokers(text: str) -> tuple[NamedBroker, ...]:

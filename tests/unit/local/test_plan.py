@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from local.plan import (
+    CHOSEN,
     Addresses,
     centre_id,
     common_environment,
     operator_file,
     plan_services,
     process_environment,
-    without_ours,
+    without_chosen,
 )
 from local.settings import NamedBroker, read_settings
 from wis2_gc_common import settings
@@ -123,19 +125,42 @@ def test_two_caches_at_a_real_broker_have_different_names(environment, expected)
     assert settings.CENTRE_ID.parse(name) == name
 
 
+def sourced(text: str) -> dict[str, str]:
+    """Return the variables of a shell that has read this file."""
+    return dict(word.split("=", 1) for word in shlex.split(text, comments=True))
+
+
 def test_the_operators_file_is_a_shell_script_that_quotes():
     text = operator_file({"GC_B": "a b'c", "GC_A": "1"}, {})
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    lines = [line for line in text.splitlines() if not line.startswith(("#", CHOSEN))]
     assert lines == ["GC_A=1", "GC_B='a b'\"'\"'c'"]
 
 
 def test_what_an_earlier_run_chose_is_not_taken_for_the_users_own():
     earlier = operator_file({"GC_REDIS_URL": "redis://a b'c", "GC_X": "9"}, {"GC_X": "9"})
-    sourced = {"PATH": "/bin", "GC_REDIS_URL": "redis://a b'c", "GC_X": "9"}
-    assert without_ours(sourced, earlier) == {"PATH": "/bin", "GC_X": "9"}
-    elsewhere = {"GC_REDIS_URL": "redis://elsewhere"}
-    assert without_ours(elsewhere, earlier) == elsewhere
-    assert without_ours(sourced, "") == without_ours(sourced, "torn='") == sourced
+    shell = {"PATH": "/bin", **sourced(earlier)}
+    kept, left_out = without_chosen(shell, [])
+    assert kept == {"PATH": "/bin", "GC_X": "9"}
+    assert left_out == ("GC_REDIS_URL",)
+
+
+def test_what_is_said_wins_over_what_an_earlier_run_chose():
+    earlier = operator_file({"GC_REDIS_URL": "redis://a", "GC_ALLOWED_NETWORKS": "127.0.0.0/8"}, {})
+    # In a shell that has not read the file, a value is the user's, though a run chose it too.
+    said = {"GC_ALLOWED_NETWORKS": "127.0.0.0/8"}
+    assert without_chosen(said, []) == (said, ())
+    # In one that has, so is what is given to make, and what was changed since.
+    shell = sourced(earlier)
+    assert without_chosen(shell, ["GC_ALLOWED_NETWORKS"])[0] == said
+    assert without_chosen(shell | {"GC_REDIS_URL": "redis://b"}, [])[0] == {
+        "GC_REDIS_URL": "redis://b"
+    }
+
+
+def test_what_was_made_of_a_setting_of_the_user_is_not_the_users():
+    # Our authorities' file has the user's in it: read again as theirs, it would grow at every run.
+    earlier = operator_file({"GC_CA_FILE": "/state/tls/trusted.pem"}, {"GC_CA_FILE": "/own.pem"})
+    assert without_chosen(sourced(earlier), []) == ({}, ("GC_CA_FILE",))
 
 
 def test_a_queue_that_is_not_the_default_is_told_to_all_and_the_users_wins():

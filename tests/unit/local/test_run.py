@@ -83,13 +83,13 @@ def test_makes_command_line_is_told_by_name_only():
     assert set(words[4:]) == {"BROKER", "RATE"}
 
 
-def a_run(tmp_path, **variables):
+def a_run(tmp_path, *, left_out=(), **variables):
     ports = dict(zip(PORT_VARIABLES, free_ports(len(PORT_VARIABLES)), strict=True))
     environment = {name: str(port) for name, port in ports.items()} | variables
     state = StateDirectory(tmp_path / "state")
     state.close()
     settings = read_settings(environment)
-    return Run(settings, state, choose_ports(settings), environment)
+    return Run(settings, state, choose_ports(settings), environment, left_out)
 
 
 def test_servers_that_the_user_has_elsewhere_are_named(tmp_path):
@@ -124,6 +124,14 @@ def test_notes_come_before_the_command_to_watch(tmp_path):
     assert "not started here" not in greeting
     note = greeting.index("Note: GC_RETENTION_HOUR is no setting of the services")
     assert note < greeting.index("Watch what it announces:")
+
+
+def test_settings_of_an_earlier_run_that_are_left_out_are_named(tmp_path):
+    greeting = a_run(tmp_path, left_out=("GC_A", "GC_B")).greeting()
+    assert (
+        "Note: taken from an earlier run's environment file, and so not for your own: " in greeting
+    )
+    assert "GC_A, GC_B; behind make run (make run NAME=VALUE) each is yours" in greeting
 
 
 def test_a_taken_port_is_one_line_and_exit_code_2(capsys, tmp_path):
