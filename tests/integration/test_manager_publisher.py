@@ -17,7 +17,7 @@ import uvloop
 
 from tests.support.mosquitto import Account, Mosquitto
 from tests.support.waiting import until
-from wis2_gc_common.errors import Misconfigured, Unavailable
+from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.settings import parse_broker_url
 from wis2_gc_common.tls import client_context
 from wis2_gc_common.topic import MAX_LEVELS, parse_topic
@@ -197,16 +197,28 @@ async def test_a_broker_that_freezes_is_given_up(broker, monkeypatch):
 
 
 @on_uvloop
-async def test_a_topic_that_the_broker_refuses_is_ours_to_repair():
-    accounts = {"manager": Account("secret", acl=("write cache/a/wis2/#",))}
+async def test_a_message_that_the_broker_refuses_while_it_takes_others_is_no_outage(monkeypatch):
+    accounts = {"manager": Account("secret", acl=("write cache/a/wis2/yy-met/#",))}
     with Mosquitto(accounts=accounts) as broker:
         url = f"mqtt://manager:secret@127.0.0.1:{broker.port}"
-        async with publishing(url) as (publisher, _):
+        async with publishing(url) as (publisher, lost):
             await publisher.check()
-            await publisher.publish(TOPIC, b"allowed")
+            # Nothing was ever taken: it may be our account that is wrong, and nobody's message.
             with pytest.raises(Unavailable, match=r"(?i)not authorized"):
-                await publisher.publish("forbidden/topic", b"x")
+                await publisher.publish("cache/a/wis2/xx-met/metadata", b"x")
+            await publisher.publish(TOPIC, b"allowed")
+            with pytest.raises(PartError, match=r"(?i)not authorized") as raised:
+                await publisher.publish("cache/a/wis2/xx-met/metadata", b"x")
+            assert raised.value.part == "broker"
             await publisher.publish(TOPIC, b"still allowed")
+            # What is taken on one channel says nothing of another one.
+            with pytest.raises(Unavailable):
+                await publisher.publish("monitor/a/wis2/xx-met", b"x")
+            # Nor does what was taken long ago.
+            monkeypatch.setattr(publisher_module, "WELL_WITHIN_S", 0.0)
+            with pytest.raises(Unavailable):
+                await publisher.publish("cache/a/wis2/xx-met/metadata", b"x")
+            assert lost == []
 
 
 @on_uvloop

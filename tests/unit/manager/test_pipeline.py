@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -25,6 +26,7 @@ from wis2_gc_common.errors import (
     HostBusy,
     IntegrityFailed,
     Overridden,
+    PartError,
     Poison,
     Reason,
     Refused,
@@ -278,9 +280,10 @@ class TestNotCaching:
             await bench.handle(envelope_of(data_id=f"d{number}", href=HREF, length=1001))
         assert len(bench.publisher.events) == 3
 
-    async def test_a_broker_that_refuses_the_event_does_not_stop_the_item(self):
+    @pytest.mark.parametrize("error", [Unavailable("broker", "no"), PartError("broker", "no")])
+    async def test_a_broker_that_refuses_the_event_does_not_stop_the_item(self, error):
         bench = Workbench(max_object_bytes=1000)
-        bench.traps.before("publish_event", *[Unavailable("broker", "no")] * 20)
+        bench.traps.before("publish_event", *[error] * 20)
         await bench.handle(envelope_of(data_id="d", href=HREF, length=1001))
         assert [commit.outcome for commit in bench.registry.commits] == ["override"]
         assert await bench.counted(MONITORING_EVENTS, "gc-alert") == 0
@@ -788,6 +791,24 @@ class TestOutages:
         assert bench.downloader.fetched == [HREF, HREF]
         assert bench.registry.fails == []
         assert len(bench.registry.commits) == 1
+
+    async def test_an_announcement_that_our_broker_refuses_holds_up_nobody_else(self, bench):
+        bench.downloader.serves(HREF, DATA)
+        bench.traps.before("publish", PartError("broker", "it refuses the message: no"))
+        envelope = envelope_of(data_id="d", href=HREF)
+        await bench.handle(envelope)
+        assert bench.gate.is_open
+        [(delay_s, returned)] = bench.queue.delayed
+        assert (delay_s, returned.attempts) == (5.0, 1)
+        assert bench.registry.fails == []
+        # Its last attempt makes it a dead letter, under its reason.
+        bench.traps.before("publish", PartError("broker", "it refuses the message: no"))
+        await bench.handle(dataclasses.replace(returned, attempts=7))
+        [(_, reason, text)] = bench.queue.dead
+        assert (reason, text) == (
+            "unexpected",
+            "unexpected: broker failed: it refuses the message: no",
+        )
 
     @pytest.mark.parametrize("data", [DATA, bytes(2_000_000)], ids=["small", "large"])
     async def test_a_part_that_refuses_just_this_item_does_not_hold_it_for_ever(self, bench, data):

@@ -12,7 +12,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.metrics_catalogue import MONITORING_EVENTS
 from wis2_gc_common.monitoring_event import EventLimiter, monitoring_event
@@ -119,7 +119,7 @@ class Events:
         )
         try:
             await self._gate.repeat(lambda: self._publisher.publish(topic, payload))
-        except Unavailable as error:
+        except (Unavailable, PartError) as error:
             log.error("override_event_failed", subject=subject, detail=error.detail)  # noqa: TRY400
         else:
             self._counts.add(MONITORING_EVENTS, "gc-alert")
@@ -137,7 +137,7 @@ class Events:
             if not await self._registry.admit_event(subject, interval_s=self._limiter.interval_s):
                 return
             await self._publisher.publish(topic, payload)
-        except Unavailable as error:
+        except (Unavailable, PartError) as error:
             log.info("event_not_published", topic=topic, detail=error.detail)
         else:
             self._counts.add(MONITORING_EVENTS, "gc-error")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.decision import Decision
-from wis2_gc_common.errors import Poison, Reason, Unavailable
+from wis2_gc_common.errors import CacheError, PartError, Poison, Reason, Unavailable
 from wis2_gc_common.ids import announce_by_ns, object_url
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.media_type import safe_media_type
@@ -154,6 +154,9 @@ class Pipeline:
                 await self._unexpected(item, error, is_last=True)
             else:
                 await self.hand_back(item, delay_s=REFUSED_BY_PART_S)
+        except PartError as error:
+            log.error("item_refused_by_part", part=error.part, detail=error.detail)  # noqa: TRY400
+            await self._unexpected(item, error)
         except Exception as error:
             log.exception("item_failed_unexpectedly", uid=item.received.envelope.uid)
             await self._unexpected(item, error)
@@ -568,7 +571,9 @@ class Pipeline:
         """Hand an item that met a bug back, later each time; in the end it is a dead letter."""
         envelope = item.received.envelope
         self._counts.add(SOURCE_FAILURES, Reason.UNEXPECTED)
-        text = f"{Reason.UNEXPECTED}: {type(error).__name__}: {error}"[:_MAX_ERROR_CHARS]
+        # Only of a bug does its class say something.
+        what = error if isinstance(error, CacheError) else f"{type(error).__name__}: {error}"
+        text = f"{Reason.UNEXPECTED}: {what}"[:_MAX_ERROR_CHARS]
         verdict = GiveUp() if is_last else after_unexpected(envelope.attempts)
         is_final = isinstance(verdict, GiveUp)
         item.is_settling = True
