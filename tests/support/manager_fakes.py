@@ -21,7 +21,7 @@ from wis2_gc_common.errors import Reason, SourceError
 from wis2_gc_common.ids import hour_folder, item_digest
 from wis2_gc_common.integrity import DEFAULT_METHOD, new_hash
 from wis2_gc_common.metrics_catalogue import field as metric_field
-from wis2_gc_common.monitoring_event import EventLimiter
+from wis2_gc_common.monitoring_event import EventFormat, EventLimiter
 from wis2_gc_common.queue.base import Depth, Envelope, Received
 from wis2_gc_common.registry.base import Claimed, Lease, Renewed
 from wis2_gc_manager.acknowledger import Acknowledger
@@ -517,6 +517,7 @@ class Workbench:
         max_object_bytes: int = 100_000_000,
         slots: int = 16,
         event_interval_s: float = 60.0,
+        event_format: EventFormat | None = None,
     ) -> None:
         self.traps = Traps()
         self.registry = FakeRegistry(self.traps)
@@ -531,6 +532,7 @@ class Workbench:
         self._max_object_bytes = max_object_bytes
         self._slots = slots
         self._event_interval_s = event_interval_s
+        self._event_format = event_format or EventFormat()
         self.new_process()
 
     def new_process(self) -> None:
@@ -552,6 +554,7 @@ class Workbench:
             self.gate,
             self.counts,
             centre_id=CENTRE_ID,
+            event_format=self._event_format,
             limiter=EventLimiter(interval_s=self._event_interval_s),
         )
         self.downloads = Downloads(

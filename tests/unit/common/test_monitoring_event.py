@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wis2_gc_common.monitoring_event import MAX_EVENT_BYTES, EventLimiter, monitoring_event
+from wis2_gc_common.monitoring_event import (
+    DEFAULT_FAILURE_SUBTYPE,
+    DEFAULT_SCHEMA,
+    DEFAULT_TYPE,
+    MAX_EVENT_BYTES,
+    EventLimiter,
+    monitoring_event,
+)
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 
@@ -19,7 +26,9 @@ def event(**changes: Any) -> tuple[str, dict[str, Any]]:
         "at": AT,
         "source": "xx-test-global-cache",
         "subject": "ca-eccc-msc",
-        "subtype": "gc-error",
+        "event_type": DEFAULT_TYPE,
+        "subtype": DEFAULT_FAILURE_SUBTYPE,
+        "dataschema": DEFAULT_SCHEMA,
         "severity": "ERROR",
         "title": "Cannot download",
         "description": "404",
@@ -54,6 +63,17 @@ def test_an_event_says_what_the_standard_asks_for() -> None:
             "content": {"title": "Cannot download", "description": "404"},
         },
     }
+
+
+def test_an_event_names_itself_as_it_is_told_to() -> None:
+    names = {
+        "event_type": "int.wmo.wis.wme.event.item.cache",
+        "subtype": "not-cached",
+        "dataschema": "https://schemas.wmo.int/wme/2/event.json",
+    }
+    _, body = event(**names)
+    found = (body["type"], body["data"]["subtype"], body["dataschema"])
+    assert found == tuple(names.values())
 
 
 def test_channel_and_interval_may_be_left_out() -> None:

@@ -217,6 +217,32 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["http://localhost", "[::1]", "a b"],
     ),
     "GC_HTTP_PORT": ({"0": 0, "65535": 65_535}, ["-1", "65536", "http"]),
+    **dict.fromkeys(
+        (
+            "GC_EVENT_FAILURE_TYPE",
+            "GC_EVENT_FAILURE_SUBTYPE",
+            "GC_EVENT_OVERRIDE_TYPE",
+            "GC_EVENT_OVERRIDE_SUBTYPE",
+        ),
+        (
+            {"int.wmo.wis.wme.event.item.cache": "int.wmo.wis.wme.event.item.cache"},
+            ["int.wmo.wis wme", "a|b", "a/b", "é", "a\n", "x" * 251],
+        ),
+    ),
+    "GC_EVENT_OVERRIDE_TITLE": (
+        {"Data granule not cached": "Data granule not cached", "é": "é"},
+        [" ", "two\nlines", "x" * 251],
+    ),
+    "GC_EVENT_DATASCHEMA": (
+        {"https://schemas.test/a.json?b=c": "https://schemas.test/a.json?b=c"},
+        [
+            "urn:x",
+            "https:///a.json",
+            "https://user:secret@schemas.test/a",
+            "https://schemas.test/a#b",
+            "https://schemas.test/" + "x" * 1000,
+        ],
+    ),
     "GC_LOG_LEVEL": ({"debug": "debug", "WARNING": "warning"}, ["trace"]),
     "GC_LOG_FORMAT": ({"json": "json", "Console": "console"}, ["xml"]),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.monitoring_event import EventFormat
 from wis2_gc_common.settings import CATALOGUE, Reader
 from wis2_gc_manager.settings import read_settings
 
@@ -47,6 +48,13 @@ def test_what_is_required_and_missing_is_named(name):
 def test_every_setting_of_the_manager_is_read(name):
     with pytest.raises(SettingsError, match=name):
         read_settings(Reader({**REQUIRED, name: "\x00 nonsense"}))
+
+
+def test_events_name_themselves_as_the_drafts_main_branch_does_unless_told_otherwise():
+    assert read_settings(Reader(REQUIRED)).event_format == EventFormat()
+    told = {"GC_EVENT_OVERRIDE_TITLE": "Data granule not cached"}
+    settings = read_settings(Reader({**REQUIRED, **told}))
+    assert settings.event_format == EventFormat(override_title="Data granule not cached")
 
 
 def test_passwords_do_not_show():

@@ -41,6 +41,7 @@ from wis2_gc_common.metrics_catalogue import (
     MONITORING_EVENTS,
     SOURCE_FAILURES,
 )
+from wis2_gc_common.monitoring_event import EventFormat
 from wis2_gc_manager.pipeline import REFUSED_BY_PART_S
 from wis2_gc_manager.retry import MAX_DELIVERIES
 
@@ -273,6 +274,32 @@ class TestNotCaching:
         assert [commit.outcome for commit in bench.registry.commits] == ["override"]
         assert bench.registry.fails == []
         assert len(bench.publisher.events) == 1
+
+    async def test_events_name_themselves_as_the_settings_say(self):
+        names = EventFormat(
+            failure_type="int.wmo.wis.wme.event.item",
+            failure_subtype="failed",
+            override_type="int.wmo.wis.wme.event.item.cache",
+            override_subtype="not-cached",
+            override_title="Data granule not cached",
+            dataschema="https://schemas.test/event.json",
+        )
+        bench = Workbench(max_object_bytes=1000, event_format=names)
+        await bench.handle(envelope_of(data_id="d", href=HREF, length=1001))
+        bench.downloader.serves(OTHER, SourceError(Reason.NOT_FOUND, "404", host="other.test"))
+        await bench.handle(envelope_of(data_id="e", href=OTHER))
+        [override, failure] = [event for _, event in bench.publisher.events]
+        assert override["type"] == names.override_type
+        assert override["data"]["subtype"] == names.override_subtype
+        assert override["data"]["content"]["title"] == names.override_title
+        assert override["data"]["content"]["description"].startswith("d: too large: ")
+        assert (failure["type"], failure["data"]["subtype"]) == (
+            names.failure_type,
+            names.failure_subtype,
+        )
+        assert {override["dataschema"], failure["dataschema"]} == {names.dataschema}
+        assert await bench.counted(MONITORING_EVENTS, names.override_subtype) == 1
+        assert await bench.counted(MONITORING_EVENTS, names.failure_subtype) == 1
 
     async def test_every_override_has_an_event_however_many_there_are(self):
         bench = Workbench(max_object_bytes=1000)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -19,14 +20,30 @@ MAX_EVENT_BYTES = 8192
 #: Ours: a title is one line.
 MAX_TITLE_CHARS = 250
 
-Subtype = Literal["gc-error", "gc-alert"]
+#: The format is a draft: these are its main branch's values in 2026, and settings.
+DEFAULT_TYPE = "int.wmo.wis.wme.event"
+DEFAULT_FAILURE_SUBTYPE = "gc-error"
+DEFAULT_OVERRIDE_SUBTYPE = "gc-alert"
+DEFAULT_SCHEMA = "https://schemas.wmo.int/wme/1.0.0/schemas/wis2-event-message-bundled.json"
+DEFAULT_OVERRIDE_TITLE = "Data item not cached"
+
 Severity = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
-_TYPE = "int.wmo.wis.wme.event"
 _CONFORMS_TO = "http://wis.wmo.int/spec/wme/1/conf/monitoring-event-message-core"
-_SCHEMA = "https://schemas.wmo.int/wme/1.0.0/schemas/wis2-event-message-bundled.json"
 _MAX_CHANNEL_CHARS = 1024
 _CUT = "…"
+
+
+@dataclass(frozen=True, slots=True)
+class EventFormat:
+    """How our events name themselves; the fields of CloudEvents and of the WIS2 draft."""
+
+    failure_type: str = DEFAULT_TYPE
+    failure_subtype: str = DEFAULT_FAILURE_SUBTYPE
+    override_type: str = DEFAULT_TYPE
+    override_subtype: str = DEFAULT_OVERRIDE_SUBTYPE
+    override_title: str = DEFAULT_OVERRIDE_TITLE
+    dataschema: str = DEFAULT_SCHEMA
 
 
 def monitoring_event(
@@ -35,7 +52,9 @@ def monitoring_event(
     at: datetime,
     source: str,
     subject: str,
-    subtype: Subtype,
+    event_type: str,
+    subtype: str,
+    dataschema: str,
     severity: Severity,
     title: str,
     description: str,
@@ -45,6 +64,7 @@ def monitoring_event(
     """Return (topic, payload) of one event, the payload at most 8192 bytes.
 
     `event_id`: a UUID. `at` and `interval` (begin and end of what happened): aware times.
+    `event_type`, `subtype` and `dataschema`: as settings have them (`EventFormat`).
     `source`: our centre-id; `subject`: the centre concerned. `channel`: the notification's topic.
     `title` and `description` may quote strangers: control characters become spaces, and what is
     too long is cut, the description as far as it must be.
@@ -63,12 +83,12 @@ def monitoring_event(
     event = {
         "id": event_id,
         "specversion": "1.0",
-        "type": _TYPE,
+        "type": event_type,
         "source": source,
         "subject": subject,
         "time": _rfc3339(at),
         "datacontenttype": "application/json",
-        "dataschema": _SCHEMA,
+        "dataschema": dataschema,
         "data": data,
     }
     room = MAX_EVENT_BYTES - len(msgspec.json.encode(event))

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from wis2_gc_common import monitoring_event
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.logs import get_logger
+from wis2_gc_common.monitoring_event import MAX_TITLE_CHARS
 from wis2_gc_common.topic import DEFAULT_FILTERS, is_centre_id
 
 _log = get_logger(__name__)
@@ -214,6 +216,9 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,253}", re.ASCII)
 #: What Helm takes as the name of a release.
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?", re.ASCII)
+_EVENT_NAME = re.compile(r"[A-Za-z0-9._-]{1,250}", re.ASCII)
+#: An event has 8192 bytes, and more to say than where its schema is.
+_MAX_SCHEMA_URL_CHARS = 1000
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,253}", re.ASCII)
 
 
@@ -312,6 +317,27 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _event_name(text: str) -> str:
+    if not _EVENT_NAME.fullmatch(text):
+        raise ValueError("requires 1 to 250 letters, digits, '.', '-' or '_'")
+    return text
+
+
+def _event_title(text: str) -> str:
+    if len(text) > MAX_TITLE_CHARS or not text.strip() or not text.isprintable():
+        raise ValueError(f"requires one line of at most {MAX_TITLE_CHARS} characters")
+    return text
+
+
+def _schema_url(text: str) -> str:
+    parts = _split(text, ("http", "https"))
+    if not parts.hostname or parts.username is not None:
+        raise ValueError("requires http[s]://host/path, without a login")
+    if len(text) > _MAX_SCHEMA_URL_CHARS:
+        raise ValueError(f"is longer than {_MAX_SCHEMA_URL_CHARS} characters")
+    return text
+
+
 def _directory(text: str) -> Path:
     if not text.startswith("/"):
         raise ValueError("wants an absolute path")
@@ -395,6 +421,18 @@ INSTANCE = Setting("GC_INSTANCE", ("manager",), _instance, socket.gethostname(),
     "Name of this manager, unique among the running ones; default: the host name.")
 MAX_QUEUE_LENGTH = Setting("GC_MAX_QUEUE_LENGTH", ("listener",), _whole(100, 10**9), "200000",
     "Redis-stream queue only: at this many waiting messages the listener stops acknowledging.")
+EVENT_FAILURE_TYPE = Setting("GC_EVENT_FAILURE_TYPE", ("manager",), _event_name, monitoring_event.DEFAULT_TYPE,
+    "`type` of a monitoring event about a failure of a centre.")
+EVENT_FAILURE_SUBTYPE = Setting("GC_EVENT_FAILURE_SUBTYPE", ("manager",), _event_name,
+    monitoring_event.DEFAULT_FAILURE_SUBTYPE, "`data.subtype` of such an event.")
+EVENT_OVERRIDE_TYPE = Setting("GC_EVENT_OVERRIDE_TYPE", ("manager",), _event_name, monitoring_event.DEFAULT_TYPE,
+    "`type` of a monitoring event about an item that this cache decided not to cache.")
+EVENT_OVERRIDE_SUBTYPE = Setting("GC_EVENT_OVERRIDE_SUBTYPE", ("manager",), _event_name,
+    monitoring_event.DEFAULT_OVERRIDE_SUBTYPE, "`data.subtype` of such an event.")
+EVENT_OVERRIDE_TITLE = Setting("GC_EVENT_OVERRIDE_TITLE", ("manager",), _event_title,
+    monitoring_event.DEFAULT_OVERRIDE_TITLE, "`data.content.title` of such an event; the reason is in the description.")
+EVENT_DATASCHEMA = Setting("GC_EVENT_DATASCHEMA", ("manager",), _schema_url, monitoring_event.DEFAULT_SCHEMA,
+    "`dataschema` of all monitoring events: the URL of their JSON schema.")
 HTTP_HOST = Setting("GC_HTTP_HOST", ALL[:3], _host, "0.0.0.0",  # noqa: S104 - pods are probed from outside
     "Address the HTTP port listens on.")
 HTTP_PORT = Setting("GC_HTTP_PORT", ALL[:3], _whole(0, 65_535), "8080",

@@ -20,6 +20,7 @@ from wis2_gc_common.monitoring_event import EventLimiter, monitoring_event
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wis2_gc_common.monitoring_event import EventFormat
     from wis2_gc_common.registry.base import Registry
     from wis2_gc_manager.counts import Counts
     from wis2_gc_manager.gate import Gate
@@ -48,6 +49,7 @@ class Events:
         counts: Counts,
         *,
         centre_id: str,
+        event_format: EventFormat,
         limiter: EventLimiter | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,6 +59,7 @@ class Events:
         self._gate = gate
         self._counts = counts
         self._centre_id = centre_id
+        self._format = event_format
         self._limiter = EventLimiter() if limiter is None else limiter
         self._monotonic_s = monotonic_s
         self._under_way: set[asyncio.Task[None]] = set()
@@ -78,7 +81,9 @@ class Events:
             at=now,
             source=self._centre_id,
             subject=subject,
-            subtype="gc-error",
+            event_type=self._format.failure_type,
+            subtype=self._format.failure_subtype,
+            dataschema=self._format.dataschema,
             severity="ERROR",
             title=title,
             description=description,
@@ -94,7 +99,6 @@ class Events:
         *,
         message_id: str,
         subject: str,
-        title: str,
         description: str,
         channel: str,
         since_ms: int,
@@ -110,9 +114,11 @@ class Events:
             at=now,
             source=self._centre_id,
             subject=subject,
-            subtype="gc-alert",
+            event_type=self._format.override_type,
+            subtype=self._format.override_subtype,
+            dataschema=self._format.dataschema,
             severity="WARNING",
-            title=title,
+            title=self._format.override_title,
             description=description,
             channel=channel,
             interval=_interval(since_ms, now),
@@ -122,7 +128,7 @@ class Events:
         except (Unavailable, PartError) as error:
             log.error("override_event_failed", subject=subject, detail=error.detail)  # noqa: TRY400
         else:
-            self._counts.add(MONITORING_EVENTS, "gc-alert")
+            self._counts.add(MONITORING_EVENTS, self._format.override_subtype)
 
     async def close(self) -> None:
         """Forget what is under way."""
@@ -140,7 +146,7 @@ class Events:
         except (Unavailable, PartError) as error:
             log.info("event_not_published", topic=topic, detail=error.detail)
         else:
-            self._counts.add(MONITORING_EVENTS, "gc-error")
+            self._counts.add(MONITORING_EVENTS, self._format.failure_subtype)
 
 
 def _interval(since_ms: int, now: datetime) -> tuple[datetime, datetime]:

@@ -280,8 +280,7 @@ class Pipeline:
             await self._events.override(
                 message_id=message_id,
                 subject=notification.source_centre_id,
-                title=f"Data item not cached: {override}",
-                description=f"{notification.data_id}: {detail}",
+                description=f"{notification.data_id}: {override}: {detail}",
                 channel=notification.topic.text,
                 since_ms=item.received.envelope.arrived_ms,
             )

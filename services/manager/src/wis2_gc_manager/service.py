@@ -92,6 +92,7 @@ class Manager:
             gate,
             counts,
             centre_id=settings.common.centre_id,
+            event_format=settings.event_format,
         )
         self._downloads = Downloads(
             registry=parts.registry,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_common import settings as catalogue
+from wis2_gc_common.monitoring_event import EventFormat
 from wis2_gc_common.settings import read_common
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class ManagerSettings:
     visibility_s: float
     drain_s: float
     instance: str
+    event_format: EventFormat
 
 
 def read_settings(read: Reader) -> ManagerSettings:
@@ -71,4 +73,12 @@ def read_settings(read: Reader) -> ManagerSettings:
         visibility_s=read(catalogue.VISIBILITY_S),
         drain_s=read(catalogue.DRAIN_S),
         instance=read(catalogue.INSTANCE),
+        event_format=EventFormat(
+            failure_type=read(catalogue.EVENT_FAILURE_TYPE),
+            failure_subtype=read(catalogue.EVENT_FAILURE_SUBTYPE),
+            override_type=read(catalogue.EVENT_OVERRIDE_TYPE),
+            override_subtype=read(catalogue.EVENT_OVERRIDE_SUBTYPE),
+            override_title=read(catalogue.EVENT_OVERRIDE_TITLE),
+            dataschema=read(catalogue.EVENT_DATASCHEMA),
+        ),
     )
