@@ -12,6 +12,7 @@ from tests.support.world import CENTRE_ID, World, wait_until
 
 if TYPE_CHECKING:
     from tests.support.nodes import Node
+    from tests.support.world import Announcement
 
 
 def dropped(world: World, reason: str) -> float:
@@ -78,6 +79,60 @@ def test_spec_03_levels_from_7_on_are_copied_as_they_came(
     announced = world.announced(data_id)
     assert announced.topic == f"cache/a/wis2/{centre}/data/core/{below}"
     assert world.get(announced.link()["href"])[2] == b"BUFR"
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "origin/a/wis2/de-dwd-gts-to-wis2/data/core/I/S/A/I/01/SBBR",
+        "cache/a/wis2/jp-jma-gts-to-wis2/data/core/S/M/I/N/01/DEMS",
+    ],
+)
+def test_spec_03_what_the_gateways_publish_is_cached(
+    world: World, node: Node, data_id: str, topic: str
+) -> None:
+    world.publish(topic, wnm(data_id=data_id, href=node.serve("/bulletin", b"TTAA")), brokers="ab")
+    announced = world.announced(data_id)
+    assert announced.topic == topic.replace("origin", "cache", 1)
+    assert world.get(announced.link()["href"])[2] == b"TTAA"
+
+
+def invalid(world: World, centre: str) -> float:
+    labels = frozenset({("centre_id", centre)})
+    return world.metrics().get(("wis2_gc_notifications_invalid_total", labels), 0)
+
+
+def test_spec_03_a_refused_topic_is_told_to_its_centre_and_counted_by_centre(
+    world: World, centre: str
+) -> None:
+    topic = f"origin/a/wis2/{centre}/data/Core/weather/synop"
+    for _ in range(3):
+        message = wnm(data_id=unique_data_id(), content=inline(b"x"))
+        world.publish(topic, message, brokers="ab")
+    wait_until(lambda: invalid(world, centre) == 6, "each arrival is counted")
+
+    def events() -> list[Announcement]:
+        return [event for event in world.events if event.topic == f"monitor/a/wis2/{centre}"]
+
+    wait_until(events, "the centre is told")
+    world.settle()
+    # Once, however many there are.
+    (event,) = events()
+    assert event.message["data"]["channel"] == topic
+    assert "invalid_topic" in event.message["data"]["content"]["description"]
+    assert not world.wmo(centre)
+
+
+def test_an_empty_message_is_nobodys_invalid_notification(
+    world: World, centre: str, topic: str
+) -> None:
+    """SPEC.md section 10: a retained message is cleared by an empty one."""
+    before = dropped(world, "empty")
+    world.publish(topic, b"", brokers="ab")
+    wait_until(lambda: dropped(world, "empty") == before + 2, "the drop is counted")
+    world.settle()
+    assert invalid(world, centre) == 0
+    assert not [event for event in world.events if event.topic == f"monitor/a/wis2/{centre}"]
 
 
 def test_spec_04_what_is_published_while_a_listener_is_away_arrives_with_its_session(
