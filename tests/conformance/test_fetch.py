@@ -197,6 +197,22 @@ def test_a_throttled_download_is_tried_again_when_the_server_said(
     assert node.requests["/a"] == 2
 
 
+@pytest.mark.parametrize(
+    "at_first",
+    [Answer(status=500), Answer(status=503), Answer(DATA, announced_length=len(DATA) + 1)],
+    ids=["500", "503", "truncated"],
+)
+def test_what_broke_off_is_tried_once_more_at_once_and_counted_once(
+    world: World, node: Node, topic: str, data_id: str, centre: str, at_first: Answer
+) -> None:
+    href = node.serve("/a", at_first, Answer(DATA))
+    world.publish(topic, wnm(data_id=data_id, href=href))
+    assert world.get(world.announced(data_id).link()["href"])[2] == DATA
+    assert node.requests["/a"] == 2
+    expected = {"downloaded_errors_total": 1, "downloaded_total": 1}
+    wait_until(lambda: world.counters(centre) == expected, "both are counted")
+
+
 def test_an_object_of_several_megabytes_comes_through_whole(
     world: World, node: Node, topic: str, data_id: str
 ) -> None:

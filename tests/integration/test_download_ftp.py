@@ -274,7 +274,8 @@ async def test_a_greeting_in_any_character_set_is_fine(downloader: Downloader) -
 
 async def test_a_transfer_that_breaks_off_is_truncated(downloader: Downloader) -> None:
     async with LyingServer({}, DATA, closes_after_data=True).running() as href:
-        assert (await failure(downloader, href)).reason is Reason.TRUNCATED
+        error = await failure(downloader, href)
+        assert (error.reason, error.is_fleeting) == (Reason.TRUNCATED, True)
 
 
 async def test_a_forbidden_address_is_refused(downloader: Downloader) -> None:

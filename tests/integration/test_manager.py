@@ -94,6 +94,7 @@ class World:
             "GC_DEPLOYMENT_SECRET": "0123456789abcdef",
             "GC_ALLOWED_NETWORKS": "127.0.0.0/8",
             "GC_VISIBILITY_TIMEOUT": str(VISIBILITY_S),
+            "GC_QUICK_RETRY_DELAY": "0.2",
             "GC_RETRY_DELAYS": "0.2,0.2",
             "GC_HEDGE_DELAY": "0.2",
             "GC_INSTANCE": name,

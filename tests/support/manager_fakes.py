@@ -424,6 +424,8 @@ class FakeDownloader:
         self._traps = traps
         self._answers: dict[str, list[bytes | Exception | Hold]] = {}
         self.fetched: list[str] = []
+        self.again: list[str] = []
+        """Those that were a quick second try."""
         self.running = 0
         self.most_running = 0
         self.is_closed = False
@@ -440,6 +442,8 @@ class FakeDownloader:
     async def fetch(self, request: Request, open_upload: OpenUpload) -> Payload:
         self._traps.enter("fetch")
         self.fetched.append(request.href)
+        if request.is_again:
+            self.again.append(request.href)
         self.running += 1
         self.most_running = max(self.running, self.most_running)
         try:
@@ -514,6 +518,7 @@ class Workbench:
         *,
         hedge_delay_s: float = NEVER_S,
         retry_delays_s: tuple[float, ...] = (10.0, 30.0),
+        quick_delay_s: float = 1.0,
         max_object_bytes: int = 100_000_000,
         slots: int = 16,
         event_interval_s: float = 60.0,
@@ -529,6 +534,7 @@ class Workbench:
         self.monotonic_s = time.monotonic()
         self._hedge_delay_s = hedge_delay_s
         self._retry_delays_s = retry_delays_s
+        self._quick_delay_s = quick_delay_s
         self._max_object_bytes = max_object_bytes
         self._slots = slots
         self._event_interval_s = event_interval_s
@@ -573,7 +579,7 @@ class Workbench:
             centre_id=CENTRE_ID,
             worker="worker",
             data_base_url=BASE_URL,
-            retry=RetryPolicy(self._retry_delays_s, 24 * 3600.0),
+            retry=RetryPolicy(self._retry_delays_s, 24 * 3600.0, quick_delay_s=self._quick_delay_s),
             registry=self.registry,
             queue=self.queue,
             store=self.store,

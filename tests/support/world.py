@@ -304,6 +304,7 @@ class World:
             "GC_DEPLOYMENT_SECRET": "0123456789abcdef0123456789abcdef",
             "GC_ALLOWED_NETWORKS": "127.0.0.1/32",
             "GC_MAX_OBJECT_BYTES": str(MAX_OBJECT_BYTES),
+            "GC_QUICK_RETRY_DELAY": "0.2",
             "GC_RETRY_DELAYS": "0.2,0.4",
             "GC_HEDGE_DELAY": "0.3",
             "GC_IDLE_TIMEOUT": "3",

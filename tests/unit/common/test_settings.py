@@ -200,6 +200,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "GC_IDLE_TIMEOUT": ({"600": 600.0}, ["0", "601"]),
     "GC_DOWNLOAD_TIMEOUT": ({"1": 1.0}, ["0.5", "7201"]),
     "GC_HEDGE_DELAY": ({"0": 0.0}, ["-1", "301"]),
+    "GC_QUICK_RETRY_DELAY": ({"0": 0.0, "1.5": 1.5}, ["-1", "61"]),
     "GC_RETRY_DELAYS": (
         {"1": (1.0,), "0.5, 2,": (0.5, 2.0), " ": ()},
         ["-1", "1,never", "1;2", "86401"],

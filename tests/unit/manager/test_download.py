@@ -307,6 +307,7 @@ async def test_a_refused_connection_and_an_unknown_name_are_said_in_plain_words(
         (403, Reason.DENIED),
         (500, Reason.SERVER_ERROR),
         (502, Reason.SERVER_ERROR),
+        (503, Reason.SERVER_ERROR),
         (400, Reason.HTTP_STATUS),
         (206, Reason.HTTP_STATUS),
         (204, Reason.HTTP_STATUS),
@@ -319,6 +320,49 @@ async def test_statuses_have_reasons(
 ) -> None:
     error = await failure(open_(), server.serve("/a", status=status))
     assert (error.reason, error.host) == (reason, "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "is_fleeting"),
+    [
+        (500, {}, True),
+        (502, {}, True),
+        (503, {}, True),
+        (503, {"Retry-After": "soon"}, True),
+        (503, {"Retry-After": "5"}, False),
+        (429, {}, False),
+        (504, {}, False),
+        (404, {}, False),
+        (403, {}, False),
+    ],
+)
+async def test_which_statuses_may_be_over_in_a_second(
+    server: WebServer, open_: Open, status: int, headers: dict[str, str], is_fleeting: bool
+) -> None:
+    error = await failure(open_(), server.serve("/a", status=status, headers=headers))
+    assert error.is_fleeting is is_fleeting
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        reset,
+        close_silently,
+        raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
+        raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"),
+    ],
+    ids=["reset", "closed", "cut short", "cut short in chunks"],
+)
+async def test_a_connection_that_breaks_off_may_be_over_in_a_second(
+    server: WebServer, open_: Open, script: Any
+) -> None:
+    assert (await failure(open_(), server.serve("/a", script=script))).is_fleeting
+
+
+async def test_a_port_that_nobody_listens_on_is_not_over_in_a_second(open_: Open) -> None:
+    with silent_listener() as (_, port):
+        pass
+    assert not (await failure(open_(), f"http://127.0.0.1:{port}/")).is_fleeting
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -1021,6 +1065,21 @@ async def test_five_failures_in_a_row_open_the_circuit(server: WebServer, open_:
         assert (await failure(downloader, href)).reason is Reason.SERVER_ERROR
     assert (await failure(downloader, href)).reason is Reason.CIRCUIT_OPEN
     assert len(server.requests) == 5
+
+
+async def test_a_quick_second_try_does_not_count_towards_opening_the_circuit(
+    server: WebServer, open_: Open
+) -> None:
+    downloader = open_()
+    href = server.serve("/a", status=500)
+    again = Request(href, None, None, is_again=True)
+    for _ in range(4):
+        await failure(downloader, href)
+        with pytest.raises(SourceError):
+            await downloader.fetch(again, no_upload)
+    assert (await failure(downloader, href)).reason is Reason.SERVER_ERROR
+    assert (await failure(downloader, href)).reason is Reason.CIRCUIT_OPEN
+    assert len(server.requests) == 9
 
 
 async def test_missing_files_do_not_open_the_circuit(server: WebServer, open_: Open) -> None:

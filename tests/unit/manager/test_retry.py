@@ -15,21 +15,33 @@ from wis2_gc_manager.retry import (
     MIN_BUSY_S,
     Exhausted,
     GiveUp,
+    QuickTries,
     RetryPolicy,
     Return,
     after_exhausted,
     after_unexpected,
 )
 
-POLICY = RetryPolicy(delays_s=(10.0, 30.0, 120.0), useful_life_s=86_400.0)
+POLICY = RetryPolicy((10.0, 30.0, 120.0), useful_life_s=86_400.0, quick_delay_s=1.0)
+WITHOUT_QUICK = RetryPolicy((10.0, 30.0, 120.0), useful_life_s=86_400.0, quick_delay_s=0.0)
 
 
 def failed(*reasons: Reason, retry_after_s: float | None = None, busy_s: float | None = None):
     return Exhausted(reasons or (Reason.NOT_FOUND,), retry_after_s, busy_s)
 
 
-def after(exhausted: Exhausted, *, attempts: int = 0, age_s: float = 0.0, draw: float = 0.0):
-    return after_exhausted(exhausted, POLICY, attempts=attempts, age_s=age_s, draw=draw)
+FLEETING = Exhausted((Reason.SERVER_ERROR,), None, None, is_fleeting=True)
+
+
+def after(
+    exhausted: Exhausted,
+    policy: RetryPolicy = POLICY,
+    *,
+    attempts: int = 0,
+    age_s: float = 0.0,
+    draw: float = 0.0,
+):
+    return after_exhausted(exhausted, policy, attempts=attempts, age_s=age_s, draw=draw)
 
 
 @pytest.mark.parametrize(("attempts", "delay_s"), [(0, 10.0), (1, 30.0), (2, 120.0)])
@@ -43,6 +55,36 @@ def test_after_the_last_delay_it_is_given_up():
 
 def test_jitter_only_lengthens_the_delay():
     assert after(failed(), draw=0.999).delay_s == pytest.approx(10.0 * (1 + JITTER), rel=1e-3)
+
+
+def test_what_may_be_over_at_once_gets_a_quick_try_that_costs_no_attempt():
+    assert after(FLEETING) == Return(1.0, 0, is_quick=True)
+    assert after(FLEETING, attempts=1) == Return(30.0, 2)
+    assert after(FLEETING, WITHOUT_QUICK) == Return(10.0, 1)
+
+
+def test_jitter_only_shortens_the_quick_try_s_delay():
+    assert after(FLEETING, draw=0.999).delay_s == pytest.approx(1 - JITTER, rel=1e-3)
+
+
+def test_the_quick_try_needs_no_further_retries():
+    only_quick = RetryPolicy((), useful_life_s=86_400.0, quick_delay_s=1.0)
+    assert after(FLEETING, only_quick) == Return(1.0, 0, is_quick=True)
+    assert after(failed(Reason.SERVER_ERROR), only_quick) == GiveUp()
+
+
+def test_an_item_handed_back_for_its_quick_try_is_known_once():
+    tries = QuickTries()
+    tries.add("a")
+    assert [tries.take("b"), tries.take("a"), tries.take("a")] == [False, True, False]
+
+
+def test_no_more_quick_tries_are_remembered_than_there_is_room_for():
+    tries = QuickTries()
+    for number in range(20_000):
+        tries.add(str(number))
+    assert not tries.take("0")
+    assert tries.take("19999")
 
 
 def test_a_longer_wait_that_the_server_asked_for_counts():

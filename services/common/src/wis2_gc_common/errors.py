@@ -101,6 +101,7 @@ class SourceError(CacheError):
 
     `host`: host name of the link, without scheme and port ("" when it has none).
     `retry_after_s`: what the server asked for (429, 503), or None.
+    `is_fleeting`: the same source may well give the data a second later.
     """
 
     def __init__(
@@ -110,12 +111,14 @@ class SourceError(CacheError):
         *,
         host: str = "",
         retry_after_s: float | None = None,
+        is_fleeting: bool = False,
     ) -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
         self.host = host
         self.retry_after_s = retry_after_s
+        self.is_fleeting = is_fleeting or reason is Reason.TRUNCATED
 
 
 class IntegrityFailed(SourceError):

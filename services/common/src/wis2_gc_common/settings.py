@@ -411,6 +411,8 @@ DOWNLOAD_TIMEOUT_S = Setting("GC_DOWNLOAD_TIMEOUT", ("manager",), _seconds(1, 72
     "Seconds a whole download may take, redirects included.")
 HEDGE_DELAY_S = Setting("GC_HEDGE_DELAY", ("manager",), _seconds(0, 300), "2",
     "Seconds after which a second source is tried while the first is still slow.")
+QUICK_RETRY_DELAY_S = Setting("GC_QUICK_RETRY_DELAY", ("manager",), _seconds(0, 60), "1",
+    "Seconds after which a source that broke off, or answered 500, 502 or 503, is tried once more before `GC_RETRY_DELAYS` begin; 0: never.")
 RETRY_DELAYS_S = Setting("GC_RETRY_DELAYS", ("manager",), _delays, "10,30,120,600,1800",
     "Seconds before each retry of an item whose sources all failed (jitter is added); then it is dropped, on record.")
 VISIBILITY_S = Setting("GC_VISIBILITY_TIMEOUT", ("manager",), _seconds(0.5, 43_200), "30",

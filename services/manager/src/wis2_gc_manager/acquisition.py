@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common.errors import (
@@ -98,8 +98,14 @@ class Downloads:
         """From how many hosts data is being downloaded now."""
         return len(self._hosts)
 
-    async def fetch(self, candidate: Candidate, key: str) -> Payload:
-        """Return the verified data of one source; raises as `Downloader.fetch` does."""
+    async def fetch(self, candidate: Candidate, key: str, *, is_again: bool = False) -> Payload:
+        """Return the verified data of one source; raises as `Downloader.fetch` does.
+
+        `is_again`: this is the item's quick second try.
+        """
+        request = candidate.request
+        if is_again:
+            request = replace(request, is_again=True)
         media_type = safe_media_type(candidate.notification.link.media_type)
         host = candidate.host
 
@@ -108,9 +114,7 @@ class Downloads:
 
         self._hosts[host] += 1
         try:
-            return await self.gate.repeat(
-                lambda: self._downloader.fetch(candidate.request, open_upload)
-            )
+            return await self.gate.repeat(lambda: self._downloader.fetch(request, open_upload))
         finally:
             self._hosts[host] -= 1
             if not self._hosts[host]:
@@ -147,14 +151,24 @@ class Acquisition:
     """The sources of one item, and what became of them."""
 
     def __init__(
-        self, item: Item, lease: Lease, own: Candidate, *, hour: str, downloads: Downloads
+        self,
+        item: Item,
+        lease: Lease,
+        own: Candidate,
+        *,
+        hour: str,
+        downloads: Downloads,
+        is_again: bool = False,
     ) -> None:
+        """`is_again`: this is the item's quick second try."""
         self._item = item
         self._lease = lease
         self._own = own
         self.hour = hour
         """The hour folder its object goes to."""
         self._downloads = downloads
+        self._is_again = is_again
+        self._is_fleeting = False
         self._untried: deque[Candidate] = deque((own,))
         self._known: set[Offer] = set()
         self._broken_inline: dict[str, SourceError] = {}
@@ -177,7 +191,13 @@ class Acquisition:
     @property
     def exhausted(self) -> Exhausted:
         """What became of the sources, once all were tried."""
-        return Exhausted(tuple(self._reasons), self._retry_after_s, self._busy_s, self._is_in_line)
+        return Exhausted(
+            tuple(self._reasons),
+            self._retry_after_s,
+            self._busy_s,
+            is_in_line=self._is_in_line,
+            is_fleeting=self._is_fleeting,
+        )
 
     async def run(self) -> Acquired | TooLarge | None:
         """Return the first verified data, or None when no known source has it.
@@ -253,7 +273,7 @@ class Acquisition:
                     return self._acquired(candidate, self._key(candidate), payload)
         loop = asyncio.get_running_loop()
         key = self._key(candidate)
-        task = loop.create_task(self._downloads.fetch(candidate, key))
+        task = loop.create_task(self._downloads.fetch(candidate, key, is_again=self._is_again))
         task.add_done_callback(self._wake_up)
         if not self._running:
             self._hedge_at_s = loop.time() + self._downloads.hedge_delay_s
@@ -337,6 +357,7 @@ class Acquisition:
             lambda: self._downloads.registry.fail(self._lease, failure)
         )
         if is_first:
+            self._is_fleeting |= error.is_fleeting
             self._downloads.events.failure(
                 subject=failure.centre_id,
                 title="Integrity check failed" if is_integrity else "Download failed",

@@ -31,6 +31,7 @@ from wis2_gc_manager.candidate import not_ours, notice_of, read_candidate
 from wis2_gc_manager.retry import (
     MAX_DELIVERIES,
     GiveUp,
+    QuickTries,
     RetryPolicy,
     Return,
     after_exhausted,
@@ -114,6 +115,7 @@ class Pipeline:
         self._worker = worker
         self._data_base_url = data_base_url
         self._retry = retry
+        self._quick_tries = QuickTries()
         self._registry = registry
         self._queue = queue
         self._store = store
@@ -233,7 +235,12 @@ class Pipeline:
             await self._announce_untouched(item, lease, own)
         else:
             acquisition = Acquisition(
-                item, lease, own, hour=claimed.hour, downloads=self._downloads
+                item,
+                lease,
+                own,
+                hour=claimed.hour,
+                downloads=self._downloads,
+                is_again=self._quick_tries.take(item.received.envelope.uid),
             )
             await self._cache(item, lease, acquisition, own)
 
@@ -536,6 +543,8 @@ class Pipeline:
             item.parked = max(item.parked, acquisition.parked_seen + 1)
             return False
         if isinstance(verdict, Return):
+            if verdict.is_quick:
+                self._quick_tries.add(envelope.uid)
             await self._put_back(item, verdict)
         else:
             self._given_up(item, own, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from wis2_gc_common.errors import Reason
@@ -42,6 +43,8 @@ class RetryPolicy:
     """Seconds before each retry."""
     useful_life_s: float
     """After its arrival; nobody waits for an item that would expire when it is announced."""
+    quick_delay_s: float = 0.0
+    """Before the one try that comes before these; 0: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Exhausted:
     """When the first of the sources that were not tried (HostBusy) can be; None: all failed."""
     is_in_line: bool = False
     """One of those works, and many items wait for it: it will be this one's turn."""
+    is_fleeting: bool = False
+    """A source failed for the first time, in a way that is often over a second later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ class Return:
 
     delay_s: float
     attempts: int
+    is_quick: bool = False
+    """For the one quick try that costs no attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +86,18 @@ def after_exhausted(
     `attempts`: how often its sources have failed before; `age_s`: since its arrival; `draw`:
     from [0, 1). A busy host costs no attempt, and nothing is given up while a source has not
     been tried, but for the item's age: a host that works is waited for as long as the item is of
-    use, one that sends us away for BUSY_LIFE_S.
+    use, one that sends us away for BUSY_LIFE_S. Nor does the quick try cost one: as only a first
+    failure is fleeting, there is one for each source.
     """
     busy_s = exhausted.busy_s
     failed = bool(exhausted.reasons)
     hopeless = failed and all(reason in HOPELESS for reason in exhausted.reasons)
     can_retry = failed and not hopeless and attempts < len(policy.delays_s)
-    if can_retry:
+    is_quick = exhausted.is_fleeting and attempts == 0 and policy.quick_delay_s > 0
+    if is_quick:
+        # Jitter shortens it: SQS would make two seconds of more than one.
+        delay_s, draw = policy.quick_delay_s, -draw
+    elif can_retry:
         wait_s = min(exhausted.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
         delay_s = max(policy.delays_s[attempts], wait_s)
         attempts += 1
@@ -96,7 +108,26 @@ def after_exhausted(
     delay_s *= 1 + JITTER * draw
     if age_s + delay_s > policy.useful_life_s:
         return GiveUp()
-    return Return(delay_s, attempts)
+    return Return(delay_s, attempts, is_quick)
+
+
+class QuickTries:
+    """The items that this process has handed back for their quick try; a bounded number."""
+
+    _MAX = 10_000
+
+    def __init__(self) -> None:
+        self._uids: OrderedDict[str, None] = OrderedDict()
+
+    def add(self, uid: str) -> None:
+        """Note an item."""
+        self._uids[uid] = None
+        if len(self._uids) > self._MAX:
+            self._uids.popitem(last=False)
+
+    def take(self, uid: str) -> bool:
+        """Return whether the item was noted, and forget it."""
+        return self._uids.pop(uid, self) is None
 
 
 def after_unexpected(attempts: int) -> Return | GiveUp:

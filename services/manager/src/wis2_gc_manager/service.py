@@ -109,7 +109,11 @@ class Manager:
             centre_id=settings.common.centre_id,
             worker=settings.instance,
             data_base_url=settings.data_base_url,
-            retry=RetryPolicy(settings.retry_delays_s, settings.retention_hours * 3600.0),
+            retry=RetryPolicy(
+                settings.retry_delays_s,
+                settings.retention_hours * 3600.0,
+                quick_delay_s=settings.quick_retry_delay_s,
+            ),
             registry=parts.registry,
             queue=parts.queue,
             store=parts.store,

@@ -43,6 +43,7 @@ class ManagerSettings:
     idle_timeout_s: float
     download_timeout_s: float
     hedge_delay_s: float
+    quick_retry_delay_s: float
     retry_delays_s: tuple[float, ...]
     visibility_s: float
     drain_s: float
@@ -69,6 +70,7 @@ def read_settings(read: Reader) -> ManagerSettings:
         idle_timeout_s=read(catalogue.IDLE_TIMEOUT_S),
         download_timeout_s=read(catalogue.DOWNLOAD_TIMEOUT_S),
         hedge_delay_s=read(catalogue.HEDGE_DELAY_S),
+        quick_retry_delay_s=read(catalogue.QUICK_RETRY_DELAY_S),
         retry_delays_s=read(catalogue.RETRY_DELAYS_S),
         visibility_s=read(catalogue.VISIBILITY_S),
         drain_s=read(catalogue.DRAIN_S),

@@ -8,7 +8,7 @@ hedging are the pipeline's.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -31,6 +31,8 @@ class Request:
     """Announced checksum (SPEC.md 18)."""
     media_type: str | None = None
     """Announced type; a page where data is announced is no data (SPEC.md section 10)."""
+    is_again: bool = field(default=False, compare=False)
+    """The quick second try: what fails again says no more about the host than the first did."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

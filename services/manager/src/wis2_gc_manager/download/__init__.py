@@ -167,6 +167,9 @@ class _Downloader:
                 outcome = Outcome.FAILED
             raise
         finally:
+            if outcome is Outcome.FAILED and body.request.is_again and not ticket.is_probe:
+                # Else the circuit would open after half as many items.
+                outcome = Outcome.NO_VERDICT
             self._limits.leave(ticket, outcome, retry_after_s=retry_after_s)
         return following
 

@@ -13,7 +13,7 @@ import aioftp
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_manager.download.timeouts import Timeouts, sooner
-from wis2_gc_manager.download.words import os_words
+from wis2_gc_manager.download.words import RESETS, os_words
 
 if TYPE_CHECKING:
     import socket
@@ -154,7 +154,8 @@ def _translated(*, lost: Reason) -> Iterator[None]:
     except TimeoutError:
         raise SourceError(Reason.TIMEOUT, "nothing was received in time") from None
     except OSError as error:
-        raise SourceError(lost, os_words(error)) from error
+        is_reset = error.errno in RESETS or isinstance(error, ConnectionResetError)
+        raise SourceError(lost, os_words(error), is_fleeting=is_reset) from error
     except _TooTalkative as error:
         raise SourceError(Reason.PROTOCOL, str(error)) from error
     except _NONSENSE as error:

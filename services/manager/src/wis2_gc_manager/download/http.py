@@ -20,7 +20,7 @@ from wis2_gc_common.tls import client_context
 from wis2_gc_manager.address_guard import ForbiddenAddress
 from wis2_gc_manager.download.target import Target, follow
 from wis2_gc_manager.download.timeouts import Timeouts, sooner
-from wis2_gc_manager.download.words import os_words
+from wis2_gc_manager.download.words import RESETS, os_words
 
 if TYPE_CHECKING:
     import socket
@@ -41,6 +41,14 @@ _NO_DATA = {
     HTTPStatus.PARTIAL_CONTENT: "a part of the data, which was not asked for",
     HTTPStatus.NOT_MODIFIED: "not modified, which was not asked for",
 }
+#: Often over a second later, where the server does not say when.
+_FLEETING = frozenset(
+    {
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    }
+)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 #: aiohttp reads ahead up to twice this much for each body, plus one read.
@@ -251,11 +259,13 @@ def _refusal_or_redirect(target: Target, response: aiohttp.ClientResponse) -> Ta
         raise SourceError(Reason.NOT_FOUND, detail)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         raise SourceError(Reason.DENIED, detail)
-    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        wait_s = retry_after_s(response.headers.get("Retry-After"), time.time())
+    wait_s = retry_after_s(response.headers.get("Retry-After"), time.time())
+    if status == HTTPStatus.TOO_MANY_REQUESTS or (
+        status == HTTPStatus.SERVICE_UNAVAILABLE and wait_s is not None
+    ):
         raise SourceError(Reason.THROTTLED, detail, retry_after_s=wait_s)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise SourceError(Reason.SERVER_ERROR, detail)
+        raise SourceError(Reason.SERVER_ERROR, detail, is_fleeting=status in _FLEETING)
     raise SourceError(Reason.HTTP_STATUS, detail)
 
 
@@ -279,7 +289,10 @@ def _source_error(error: Exception, *, lost: Reason) -> SourceError:
         cause = error.os_error
     if isinstance(cause, ForbiddenAddress):
         return Refused(Reason.FORBIDDEN_ADDRESS)
-    return SourceError(_reason(error, lost), _words(cause))
+    is_reset = isinstance(cause, aiohttp.ServerDisconnectedError) or (
+        isinstance(cause, OSError) and cause.errno in RESETS
+    )
+    return SourceError(_reason(error, lost), _words(cause), is_fleeting=is_reset)
 
 
 def _reason(error: Exception, lost: Reason) -> Reason:

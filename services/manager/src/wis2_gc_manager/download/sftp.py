@@ -16,7 +16,7 @@ import asyncssh
 
 from wis2_gc_common.errors import Reason, SourceError
 from wis2_gc_manager.download.timeouts import Timeouts, sooner
-from wis2_gc_manager.download.words import os_words
+from wis2_gc_manager.download.words import RESETS, os_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,9 +114,10 @@ def _translated(*, lost: Reason) -> Iterator[None]:
     except TimeoutError:
         raise SourceError(Reason.TIMEOUT, "nothing was received in time") from None
     except _LOST as error:
-        raise SourceError(lost, "connection lost") from error
+        raise SourceError(lost, "connection lost", is_fleeting=True) from error
     except OSError as error:
-        raise SourceError(lost, os_words(error)) from error
+        is_reset = error.errno in RESETS
+        raise SourceError(lost, os_words(error), is_fleeting=is_reset) from error
     except asyncssh.SFTPError as error:
         raise SourceError(Reason.SERVER_ERROR, f"SFTP status {error.code}") from error
     except asyncssh.KeyExchangeFailed as error:

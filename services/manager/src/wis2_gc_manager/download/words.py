@@ -5,10 +5,13 @@ Never the text of a library's error: it can repeat URLs, which hold passwords an
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
 
+#: What ends a connection that stood.
+RESETS = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
 #: Source: openssl-verify(1), diagnostics.
 _CERTIFICATE = {
     9: "the certificate is not valid yet",
