@@ -120,6 +120,13 @@ def test_while_we_hold_the_broker_back_it_is_not_silent():
     assert broker.reconnections == []
 
 
+def test_a_broker_so_busy_that_something_is_always_unacknowledged_has_a_past():
+    broker = Broker()
+    broker.live(HOUR, message_every_s=1, is_listening=False)
+    broker.live(10 * MINUTE, is_cured_by_reconnecting=True)
+    assert broker.reconnections == [300]
+
+
 def test_the_time_without_a_connection_is_no_silence():
     broker = Broker()
     broker.live(HOUR, message_every_s=1)

@@ -69,10 +69,10 @@ class Silence:
 
         `now_s`: a monotonic clock. `is_heard`: a message has arrived since the last look;
         retained ones do not count, for they say nothing of what is published now.
-        `is_listening`: messages could have arrived.
+        `is_listening`: messages could have arrived; not asked for where one has.
         """
         step_s = 0.0
-        if is_listening and self._looked_at_s is not None:
+        if (is_listening or is_heard) and self._looked_at_s is not None:
             step_s = min(now_s - self._looked_at_s, _LONGEST_STEP_S)
         self._looked_at_s = now_s
         self._silent_s += step_s
