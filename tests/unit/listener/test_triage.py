@@ -49,6 +49,12 @@ def test_recommended_data_is_dropped_unread(channel: str):
     assert reason(triage().judge(topic, b"not even JSON")) == DropReason.RECOMMENDED
 
 
+@pytest.mark.parametrize("below", ["", "/x" * 60, "/a\nb", "/" + "x" * 2000, "/#"])
+def test_recommended_data_is_ignored_also_where_its_topic_is_one_we_would_refuse(below: str):
+    topic = f"origin/a/wis2/ca-eccc-msc/data/recommended{below}"
+    assert triage().judge(topic, payload()) == Drop(DropReason.RECOMMENDED)
+
+
 def test_our_own_notification_is_dropped() -> None:
     verdict = triage().judge(TOPIC.replace("origin", "cache"), payload(global_cache=OUR_CENTRE))
     assert reason(verdict) == DropReason.OWN

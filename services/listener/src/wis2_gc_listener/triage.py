@@ -6,6 +6,7 @@ source (SPEC.md 8).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from paho.mqtt.client import topic_matches_sub
 
 from wis2_gc_common.decision import decide, is_foreign_deletion
-from wis2_gc_common.errors import Poison
+from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.notification import Notification, parse
 from wis2_gc_common.topic import DEFAULT_FILTERS, parse_topic
 
@@ -50,6 +51,8 @@ class Drop:
     does not say."""
 
 
+#: All of it is ignored, also what is below in ways that we would refuse (SPEC.md 2).
+_IGNORED = re.compile(r"(?:origin|cache)/a/wis2/[^/]*/data/recommended(?:/|$)")
 _RECOMMENDED = Drop(DropReason.RECOMMENDED)
 _OWN = Drop(DropReason.OWN)
 _NOT_SUBSCRIBED = Drop(DropReason.NOT_SUBSCRIBED)
@@ -80,6 +83,8 @@ class Triage:
                 return _RECOMMENDED
             notification = parse(parsed_topic, payload)
         except Poison as poison:
+            if poison.reason is Reason.INVALID_TOPIC and _IGNORED.match(topic):
+                return _RECOMMENDED
             return Drop(poison.reason, poison.detail, poison.centre_id)
         return _OWN if notification.global_cache == self._centre_id else notification
 
