@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.support.listener_fakes import FakeBroker, FakeListenerRegistry, FakeSender, wait_until
 from tests.support.wnm import encoded, wnm
 from wis2_gc_common.decision import Held
+from wis2_gc_common.errors import PartError
 from wis2_gc_common.metrics_catalogue import DROPPED, INVALID, QUEUED, RECEIVED, field
 from wis2_gc_common.notification import parse
 from wis2_gc_common.queue.base import Envelope, Sent
@@ -21,7 +22,7 @@ from wis2_gc_listener.global_broker import BrokerState
 from wis2_gc_listener.triage import Triage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 OUR_CENTRE = "fr-meteo-global-cache"
 TOPIC = "origin/a/wis2/ca-eccc-msc/data/core/weather/surface-based-observations/synop"
@@ -181,6 +182,38 @@ def test_made_up_centres_take_no_memory_while_the_registry_is_away(rig: Rig):
     invalid = {name: n for name, n in rig.registry.counters.items() if INVALID.name in name}
     assert len(invalid) <= 1000
     assert sum(invalid.values()) == 3000
+
+
+def test_a_topic_of_64_kilobytes_is_told_in_a_few_words(rig: Rig):
+    with running(rig):
+        rig.put(payload("t"), topic=TOPIC + "/x" * 30_000)
+        wait_until(lambda: rig.registry.refusals)
+    (refusal,) = rig.registry.refusals
+    assert refusal.centre_id == "ca-eccc-msc"
+    assert refusal.topic == (TOPIC + "/x" * 30_000)[:500]
+    assert len(refusal.problem) <= 500
+
+
+def test_counts_that_the_registry_refuses_are_no_outage_and_not_tried_for_ever(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    refused: list[Mapping[str, int]] = []
+
+    def count(registry: FakeListenerRegistry, counts: Mapping[str, int]) -> None:
+        if not refused:
+            refused.append(counts)
+            raise PartError("registry", "increment or decrement would overflow")
+        original(registry, counts)
+
+    original = FakeListenerRegistry.count
+    monkeypatch.setattr(FakeListenerRegistry, "count", count)
+    with running(rig):
+        rig.put(payload("d1"))
+        wait_until(lambda: refused)
+        assert not rig.forwarder.problem
+        rig.put(payload("d2"))
+        wait_until(lambda: rig.registry.counters.get(field(QUEUED, "fr")) == 1)
+        assert rig.registry.looks == [["d1"], ["d2"]]
 
 
 def test_one_look_serves_a_whole_batch(rig: Rig):

@@ -52,6 +52,8 @@ MAX_BATCH = 100
 _OUTAGE_LOG_EVERY_S = 30.0
 #: Invalid notifications of which their centres are to be told, kept while the registry is away.
 _MAX_REFUSALS = 100
+#: A stranger's topic has up to 64 kB; Redis keeps a thousand of these.
+_MAX_TEXT_CHARS = 500
 #: How many refused notifications are logged in full per second; all are counted.
 _REFUSALS_LOGGED_PER_REPORT = 5
 #: Counts kept until the registry takes them; beyond, strangers' centre-ids are counted together.
@@ -327,7 +329,12 @@ class Forwarder:
         ):
             problem = f"{drop.reason}: {drop.detail}" if drop.detail else drop.reason
             self._refusals.append(
-                Refusal(drop.centre_id, arrival.topic, arrival.arrived_ms, problem)
+                Refusal(
+                    drop.centre_id,
+                    arrival.topic[:_MAX_TEXT_CHARS],
+                    arrival.arrived_ms,
+                    problem[:_MAX_TEXT_CHARS],
+                )
             )
 
     def _count_dropped(self, reason: str) -> None:
@@ -378,6 +385,11 @@ class Forwarder:
                 self._is_reported_ready = status.is_ready
         except Unavailable as error:
             self._registry_failed(str(error))
+        except PartError as error:
+            # It would fail for ever, and part of it may be counted already.
+            _log.error("report_refused", detail=error.detail, counts=dict(self._unreported))
+            self._unreported.clear()
+            self._refusals = []
         except Exception:  # noqa: BLE001 - an adapter's bug is an outage to us
             _log.exception("registry_failed_unexpectedly")
             self._registry_failed(f"registry: {_UNEXPECTED}")
