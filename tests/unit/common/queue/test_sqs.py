@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.scripted_sqs import ScriptedSqs, refusal
 from tests.support.sqs_server import set_credentials
-from wis2_gc_common.errors import Misconfigured, Unavailable
+from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender
+from wis2_gc_common.queue import sqs as sqs_module
 from wis2_gc_common.queue.base import Envelope, Sent
 from wis2_gc_common.queue.sqs_message import MAX_BYTES, encode_message
 from wis2_gc_common.settings import QueueUrl
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from tests.support.scripted_sqs import Answer
     from wis2_gc_common.queue.base import DeadLetters, Queue, Received, Sender
@@ -46,6 +48,9 @@ class Sqs:
 
     def of(self, action: str) -> list[dict[str, Any]]:
         return [body for name, body in self.server.calls if name == action]
+
+    def entries(self, action: str) -> list[dict[str, Any]]:
+        return [entry for body in self.of(action) for entry in body["Entries"]]
 
     def _answer(self, action: str, body: dict[str, Any]) -> Answer:
         with self._lock:
@@ -164,6 +169,34 @@ def test_one_entry_does_not_spoil_a_batch(sqs: Sqs, sender: Sender) -> None:
     assert [len(body["Entries"]) for body in sqs.of("SendMessageBatch")] == [3, 1, 1, 1]
 
 
+def test_what_fails_for_all_alike_is_a_wrong_setting_and_no_poison(
+    sqs: Sqs, sender: Sender
+) -> None:
+    for bad in (
+        partly("0", "1", "2", code="InvalidParameterValue", is_senders=True),
+        refusal("InvalidParameterValue"),
+    ):
+        # The batch, each entry alone, and what the queue has taken once.
+        sqs.answers["SendMessageBatch"] = [bad] * 5
+        with pytest.raises(Misconfigured, match="every message is refused") as caught:
+            sender.send([ENVELOPE] * 3)
+        assert caught.value.variable == "GC_QUEUE_URL"
+        sqs.answers.clear()
+        assert sender.send([ENVELOPE]) == [Sent.ACCEPTED]
+
+
+def test_what_fails_alone_is_poison_when_a_message_known_as_good_is_still_taken(
+    sqs: Sqs, sender: Sender
+) -> None:
+    assert sender.send([ENVELOPE]) == [Sent.ACCEPTED]
+    sqs.say("SendMessageBatch", partly("0", code="InvalidMessageContents", is_senders=True))
+    assert sender.send([replace(ENVELOPE, payload=b"bad", uid="bad")]) == [Sent.POISON]
+    _, bad, probe = sqs.entries("SendMessageBatch")
+    assert (bad["MessageBody"], probe["MessageBody"]) == ("bad", "x")
+    # Another message to the managers, or its work would be taken for a resend of the first one's.
+    assert probe["MessageAttributes"]["uid"]["StringValue"] not in {"bad", ENVELOPE.uid}
+
+
 def test_a_batch_is_cut_where_it_has_too_many_bytes(sqs: Sqs, sender: Sender) -> None:
     large = replace(ENVELOPE, payload=b"x" * (MAX_BYTES // 3))
     assert sender.send([large] * 5) == [Sent.ACCEPTED] * 5
@@ -235,7 +268,7 @@ async def test_a_message_that_comes_before_its_time_goes_round_again(
 ) -> None:
     [message] = await take(queue, sqs, 1)
     await queue.put_back(message, delay_s=5000, attempts=2)
-    [sent] = sqs.of("SendMessage")
+    [sent] = sqs.entries("SendMessageBatch")
     assert sent["DelaySeconds"] == 900
     attributes = {"ApproximateReceiveCount": "1"}
     early = {"MessageId": "m", "ReceiptHandle": "early", "Attributes": attributes}
@@ -243,7 +276,7 @@ async def test_a_message_that_comes_before_its_time_goes_round_again(
     sqs.waiting.append(early)
     assert await queue.receive(10, wait_s=1) == []
     await queue.close()
-    again = sqs.of("SendMessage")[1]
+    again = sqs.entries("SendMessageBatch")[1]
     assert again["DelaySeconds"] == 900
     assert again["MessageAttributes"]["attempts"]["StringValue"] == "2"
     before, after = (
@@ -330,13 +363,6 @@ async def test_receipts_that_are_good_no_more_are_ignored(sqs: Sqs, queue: Queue
 
 async def test_a_failed_deletion_may_be_repeated(sqs: Sqs, queue: Queue) -> None:
     receipts = [m.receipt for m in await take(queue, sqs, 3)]
-    partly = {
-        "Successful": [{"Id": "0"}],
-        "Failed": [failed("1", "InternalError", is_senders=False)],
-    }
-    sqs.say("DeleteMessageBatch", (200, partly))
-    with pytest.raises(Unavailable, match="InternalError"):
-        await queue.delete(receipts)
     sqs.say("DeleteMessageBatch", refusal("OverLimit", status=403))
     with pytest.raises(Unavailable, match="OverLimit"):
         await queue.delete(receipts)
@@ -344,6 +370,95 @@ async def test_a_failed_deletion_may_be_repeated(sqs: Sqs, queue: Queue) -> None
     assert [
         entry["ReceiptHandle"] for entry in sqs.of("DeleteMessageBatch")[-1]["Entries"]
     ] == receipts
+
+
+def partly(*bad: str, good: Sequence[str] = (), code: str, is_senders: bool = False) -> Answer:
+    failures = [failed(key, code, is_senders=is_senders) for key in bad]
+    return 200, {"Successful": [{"Id": key} for key in good], "Failed": failures}
+
+
+@pytest.mark.parametrize("action", ["DeleteMessageBatch", "ChangeMessageVisibilityBatch"])
+async def test_single_entries_that_sqs_has_no_time_for_are_tried_again_and_no_outage(
+    sqs: Sqs, queue: Queue, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqs_module, "PAUSES_S", (0.0, 0.0))
+    receipts = [m.receipt for m in await take(queue, sqs, 3)]
+    step = queue.delete if action == "DeleteMessageBatch" else queue.extend
+    throttled = partial(partly, code="RequestThrottled", is_senders=True)
+    sqs.say(action, throttled("1", "2", good="0"), throttled("0", good="1"))
+    await step(receipts)
+    tried = [[entry["ReceiptHandle"] for entry in body["Entries"]] for body in sqs.of(action)]
+    assert tried == [["r0", "r1", "r2"], ["r1", "r2"], ["r1"]]
+    receipts = [m.receipt for m in await take(queue, sqs, 2)]
+    sqs.say(action, throttled("1", good="0"), throttled("0"), throttled("0"))
+    with pytest.raises(PartError, match="RequestThrottled"):
+        await step(receipts)
+    sqs.say(action, throttled("0", "1"), throttled("0", "1"), throttled("0", "1"))
+    receipts = [m.receipt for m in await take(queue, sqs, 2)]
+    with pytest.raises(Unavailable, match="RequestThrottled"):
+        await step(receipts)
+
+
+async def test_an_endpoint_that_finds_fault_with_every_deletion_has_deleted_nothing(
+    sqs: Sqs, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqs_module, "PAUSES_S", ())
+    receipts = [m.receipt for m in await take(queue, sqs, 2)]
+    sqs.say("DeleteMessageBatch", partly("0", "1", code="InvalidParameterValue", is_senders=True))
+    with pytest.raises(Unavailable, match="InvalidParameterValue"):
+        await queue.delete(receipts)
+    await queue.delete(receipts)
+    assert len(sqs.of("DeleteMessageBatch")) == 2
+
+
+async def test_what_is_put_back_at_once_goes_in_few_calls(sqs: Sqs, queue: Queue) -> None:
+    messages = await take(queue, sqs, 300)
+    await asyncio.gather(*(queue.put_back(m, delay_s=1, attempts=1) for m in messages))
+    uids = [e["MessageAttributes"]["uid"]["StringValue"] for e in sqs.entries("SendMessageBatch")]
+    assert sorted(uids) == sorted(m.envelope.uid for m in messages)
+    deleted = {entry["ReceiptHandle"] for entry in sqs.entries("DeleteMessageBatch")}
+    assert deleted == {m.receipt for m in messages}
+    assert len(sqs.of("SendMessageBatch")) <= 40
+    assert len(sqs.of("DeleteMessageBatch")) <= 40
+
+
+async def test_one_put_back_that_is_refused_is_no_outage_to_the_others(
+    sqs: Sqs, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqs_module, "PAUSES_S", (0.0,))
+    messages = await take(queue, sqs, 3)
+    sqs.say(
+        "SendMessageBatch",
+        (
+            200,
+            {
+                "Successful": [{"Id": "0"}],
+                "Failed": [
+                    failed("1", "InvalidMessageContents", is_senders=True),
+                    failed("2", "RequestThrottled", is_senders=True),
+                ],
+            },
+        ),
+        partly("2", code="RequestThrottled", is_senders=True),
+    )
+    outcomes = await asyncio.gather(
+        *(queue.put_back(m, delay_s=1, attempts=1) for m in messages), return_exceptions=True
+    )
+    assert outcomes[0] is None
+    assert [type(outcome) for outcome in outcomes[1:]] == [PartError, PartError]
+    [deleted] = sqs.entries("DeleteMessageBatch")
+    assert deleted["ReceiptHandle"] == messages[0].receipt
+
+
+async def test_a_queue_that_takes_nothing_back_is_set_up_wrongly(sqs: Sqs, queue: Queue) -> None:
+    messages = await take(queue, sqs, 3)
+    bad = partly("0", "1", "2", code="InvalidParameterValue", is_senders=True)
+    sqs.say("SendMessageBatch", bad)
+    outcomes = await asyncio.gather(
+        *(queue.put_back(m, delay_s=1, attempts=1) for m in messages), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [Misconfigured] * 3
+    assert "DeleteMessageBatch" not in sqs.server.actions()
 
 
 async def test_a_message_is_sent_once_though_its_predecessor_cannot_be_deleted(
@@ -355,18 +470,18 @@ async def test_a_message_is_sent_once_though_its_predecessor_cannot_be_deleted(
         await queue.put_back(message, delay_s=1, attempts=1)
     await queue.put_back(message, delay_s=1, attempts=1)
     await queue.put_back(message, delay_s=1, attempts=1)
-    assert sqs.server.actions().count("SendMessage") == 1
+    assert sqs.server.actions().count("SendMessageBatch") == 1
     assert sqs.server.actions().count("DeleteMessageBatch") == 2
 
 
 async def test_nothing_is_deleted_whose_successor_could_not_be_sent(sqs: Sqs, queue: Queue) -> None:
     [message] = await take(queue, sqs, 1)
-    sqs.say("SendMessage", refusal("OverLimit", status=403))
+    sqs.say("SendMessageBatch", refusal("OverLimit", status=403))
     with pytest.raises(Unavailable):
         await queue.dead_letter(message, reason="dns", last_error="x")
     assert "DeleteMessageBatch" not in sqs.server.actions()
     await queue.dead_letter(message, reason="dns", last_error="x")
-    urls = [body["QueueUrl"] for body in sqs.of("SendMessage")]
+    urls = [body["QueueUrl"] for body in sqs.of("SendMessageBatch")]
     assert urls == [sqs.server.dead_letter_queue_url] * 2
 
 
@@ -379,7 +494,7 @@ async def test_a_cancelled_move_comes_to_its_end(sqs: Sqs, queue: Queue) -> None
     # As a manager does that drains: what was cancelled is handed back.
     await queue.put_back(message, delay_s=0, attempts=0)
     await queue.close()
-    assert sqs.server.actions().count("SendMessage") == 1
+    assert sqs.server.actions().count("SendMessageBatch") == 1
     assert sqs.server.actions().count("DeleteMessageBatch") == 1
     assert "ChangeMessageVisibilityBatch" not in sqs.server.actions()
 

@@ -32,7 +32,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseE
 from redis.retry import Retry
 
 from wis2_gc_common import redis_client
-from wis2_gc_common.errors import Poison, Reason, Unavailable
+from wis2_gc_common.errors import PartError, Poison, Reason, Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.queue import scripts
 from wis2_gc_common.queue.base import DeadLetter, Depth, Received, Sent
@@ -87,7 +87,7 @@ def _outages_translated() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise redis_client.unavailable("queue", error) from error
+        raise redis_client.translate("queue", error) from error
 
 
 def _options(*, longest_wait_s: float = 0.0) -> dict[str, Any]:
@@ -435,7 +435,7 @@ class RedisStreamQueue:
                     *("BLOCK", max(1, round(wait_s * 1000))),
                     *("STREAMS", self._keys.stream, ">"),
                 )
-        except Unavailable as error:
+        except (Unavailable, PartError) as error:
             # The stream went away while we waited for it (FLUSHALL): asking makes a new one.
             if isinstance(error.__cause__, ResponseError) and "UNBLOCKED" in error.detail:
                 return []

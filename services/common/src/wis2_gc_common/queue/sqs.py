@@ -14,7 +14,10 @@ Wants of IAM: the listener `sqs:SendMessage` on the queue; the manager `SendMess
   for the others: somebody else has the message.
 - The message group is the centre-id: fair queues keep a flood from one centre off the others.
 
-Who retries: nobody but botocore (see `sqs_client`).
+- What all entries of a call have against them is a wrong setting, and nothing of the messages'.
+
+Who retries: botocore (see `sqs_client`); and this side, a few times, single entries of a batch that
+SQS has no time for.
 """
 
 from __future__ import annotations
@@ -24,18 +27,21 @@ import contextlib
 import dataclasses
 import math
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from wis2_gc_common.errors import Poison, Unavailable
+from wis2_gc_common.errors import PartError, Poison, Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.queue.base import Depth, Sent
 from wis2_gc_common.queue.sqs_batches import (
     BAD_CONTENT,
     MAX_BATCH,
+    all_refused,
     in_batches,
+    is_senders_fault,
     receipt_entries,
     send_batch,
 )
@@ -46,12 +52,15 @@ from wis2_gc_common.queue.sqs_message import (
     encode_dead_letter,
     encode_message,
 )
+from wis2_gc_common.registry.batching import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from wis2_gc_common.queue.base import Envelope, Received
     from wis2_gc_common.queue.sqs_client import Place
+
+T = TypeVar("T")
 
 _log = get_logger(__name__)
 
@@ -62,6 +71,8 @@ THREADS = 10
 LINGER_S = 0.1
 #: So soon after a receive that found less than ten messages the next one waits for more.
 PATIENCE_S = 0.01
+#: Between tries of single entries that SQS refuses while it takes others (throttling).
+PAUSES_S = (0.1, 0.3, 0.9)
 #: Visible, in flight, delayed.
 _COUNTS = (
     "ApproximateNumberOfMessages",
@@ -78,6 +89,8 @@ class SqsSender:
     def __init__(self, queue: Place) -> None:
         self._queue = queue
         self._client = SqsClient(queue, connections=1)
+        self._known_good: Envelope | None = None
+        """One that the queue has taken."""
 
     @property
     def max_batch(self) -> int:
@@ -104,7 +117,7 @@ class SqsSender:
         first = True
         for some in in_batches(entries):
             try:
-                answered = send_batch(self._client, self._queue, some)
+                answered = self._send(some)
             except Unavailable:
                 if first:
                     raise
@@ -113,7 +126,25 @@ class SqsSender:
             first = False
             for key, answer in answered.items():
                 answers[int(key)] = answer
+                if answer is Sent.ACCEPTED:
+                    self._known_good = batch[int(key)]
         return answers
+
+    def _send(self, entries: Sequence[dict[str, Any]]) -> dict[str, Sent]:
+        answers = send_batch(self._client, self._queue, entries)
+        # An endpoint or a setting may spoil all messages alike. Then none is poison: what is
+        # acknowledged to the broker is gone.
+        if answers.is_suspicious and not self._takes_what_it_took():
+            raise all_refused(self._queue, answers.code)
+        return answers.sent
+
+    def _takes_what_it_took(self) -> bool:
+        """Send a message again that was accepted once; to the managers it is a duplicate."""
+        if self._known_good is None:
+            return False
+        again = dataclasses.replace(self._known_good, uid=uuid.uuid4().hex)
+        entry = {"Id": "0", **encode_message(again)}
+        return send_batch(self._client, self._queue, [entry]).has_accepted
 
     def close(self) -> None:
         """Release connections. Never raises."""
@@ -129,6 +160,16 @@ class _Delivery:
     is_replaced: bool = False
     """Its successor is sent; it only remains to delete it."""
     moving: asyncio.Task[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What became of one batch of receipts."""
+
+    settled: list[str]
+    left: int
+    code: str
+    """Of one that is left."""
 
 
 class SqsQueue:
@@ -150,6 +191,16 @@ class SqsQueue:
         self._closing = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._fetch_not_before_s = 0.0
+        #: What goes back, or to the dead letters, goes together, and leaves threads to the others.
+        self._sending: dict[Place, Batcher[dict[str, Any], None]] = {
+            place: Batcher(
+                partial(self._send_together, place), max_batch=MAX_BATCH, max_in_flight=2
+            )
+            for place in (queue, dead_letters)
+        }
+        self._deleting: Batcher[str, None] = Batcher(
+            self._delete_together, max_batch=MAX_BATCH, max_in_flight=2
+        )
 
     @property
     def visibility_s(self) -> float:
@@ -218,7 +269,7 @@ class SqsQueue:
     def _in_background(self, work: Awaitable[None]) -> None:
         async def run() -> None:
             # What fails here comes again when its visibility ends.
-            with contextlib.suppress(Unavailable):
+            with contextlib.suppress(Unavailable, PartError):
                 await work
 
         task = asyncio.create_task(run())
@@ -286,9 +337,12 @@ class SqsQueue:
     async def extend(self, receipts: Sequence[str]) -> None:
         """Restart the visibility of these deliveries now. Unknown ones are ignored."""
         until_s = time.monotonic() + self._visibility_s
-        for receipt in await self._change_visibility(self._live(receipts), self._visibility_s):
+        settled, problem = await self._change_visibility(self._live(receipts), self._visibility_s)
+        for receipt in settled:
             if receipt in self._held:
                 self._held[receipt].until_s = until_s
+        if problem is not None:
+            raise problem
 
     async def delete(self, receipts: Sequence[str]) -> None:
         """Forget these messages for good. Unknown ones are ignored."""
@@ -330,13 +384,16 @@ class SqsQueue:
         """Release connections; messages still held are handed to others at once. Never raises."""
         self._closing.set()
         # SQS being away, what is held comes back when its visibility ends.
-        with contextlib.suppress(Unavailable, TimeoutError):
+        with contextlib.suppress(Unavailable, PartError, TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 while pending := {*self._background, *filter(None, [self._fetching])}:
                     await asyncio.wait(pending)
                     if self._fetching is not None and self._fetching.done():
                         self._fetching = None
                 await self._show(list(self._held))
+        for sending in self._sending.values():
+            await sending.close()
+        await self._deleting.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
@@ -371,68 +428,133 @@ class SqsQueue:
     ) -> None:
         try:
             if not delivery.is_replaced:
-                await self._call("send_message", place, **message)
+                await self._sending[place].ask(message)
                 delivery.is_replaced = True
-            await self._delete([receipt])
+            await self._deleting.ask(receipt)
         finally:
             delivery.moving = None
 
+    async def _send_together(
+        self, place: Place, messages: list[dict[str, Any]]
+    ) -> list[Exception | None]:
+        left = [{"Id": str(index), **message} for index, message in enumerate(messages)]
+        answers: list[Exception | None] = [None] * len(messages)
+        has_accepted, code = False, ""
+        for pause_s in (*PAUSES_S, None):
+            refused = []
+            for batch in in_batches(left):
+                answered = await self._in_thread(partial(send_batch, self._client, place, batch))
+                has_accepted |= answered.has_accepted
+                code = answered.code or code
+                for entry in batch:
+                    sent = answered.sent[entry["Id"]]
+                    if sent is Sent.REFUSED:
+                        refused.append(entry)
+                    elif sent is Sent.POISON:
+                        answers[int(entry["Id"])] = PartError("queue", f"{place}: {answered.code}")
+            left = refused
+            if not left or pause_s is None:
+                break
+            await asyncio.sleep(pause_s)
+        if not has_accepted and (code or left):
+            raise all_refused(place, code) if code else Unavailable("queue", f"{place}: throttled")
+        for entry in left:
+            answers[int(entry["Id"])] = PartError("queue", f"{place}: throttled")
+        return answers
+
+    async def _delete_together(self, receipts: list[str]) -> list[Exception | None]:
+        await self._delete(receipts)
+        return [None] * len(receipts)
+
     async def _delete(self, receipts: Sequence[str]) -> None:
-        for receipt in await self._in_batches("delete_message_batch", receipts):
+        settled, problem = await self._in_batches("delete_message_batch", receipts)
+        for receipt in settled:
             self._held.pop(receipt, None)
+        if problem is not None:
+            raise problem
 
     async def _show(self, receipts: Sequence[str]) -> None:
         """Make messages visible to all, and forget them."""
         live = self._live(receipts)
         for receipt in live:
             del self._held[receipt]
-        await self._change_visibility(live, 0)
+        _, problem = await self._change_visibility(live, 0)
+        if problem is not None:
+            raise problem
 
-    async def _change_visibility(self, receipts: Sequence[str], visibility_s: int) -> list[str]:
+    async def _change_visibility(
+        self, receipts: Sequence[str], visibility_s: int
+    ) -> tuple[list[str], Exception | None]:
         return await self._in_batches(
             "change_message_visibility_batch", receipts, VisibilityTimeout=visibility_s
         )
 
     async def _in_batches(
         self, operation: str, receipts: Sequence[str], **parameters: Any
-    ) -> list[str]:
-        """Do it to all; return those SQS knows no more or has done it to.
+    ) -> tuple[list[str], Exception | None]:
+        """Do it to all; return those SQS knows no more or has done it to, and what failed.
 
-        Raises Unavailable when it failed for one of them, after it was tried for all.
+        Single entries that SQS has no time for are tried again. Where that does not help, it is
+        PartError while others got through, and Unavailable when none did.
         """
         batches = [
             receipts[start : start + MAX_BATCH] for start in range(0, len(receipts), MAX_BATCH)
         ]
-        answers = await asyncio.gather(
-            *(
-                self._call(operation, self._queue, Entries=receipt_entries(batch, parameters))
-                for batch in batches
-            ),
+        results = await asyncio.gather(
+            *(self._in_one_batch(operation, batch, parameters) for batch in batches),
             return_exceptions=True,
         )
-        settled = []
-        problem: BaseException | None = None
-        for batch, answer in zip(batches, answers, strict=True):
-            if isinstance(answer, BaseException):
-                problem = problem or answer
-                continue
-            # A fault of the sender's is a receipt that is good no more.
-            failed = {
-                int(entry["Id"]): entry.get("Code", "")
-                for entry in answer.get("Failed", ())
-                if not entry.get("SenderFault")
-            }
-            settled += [receipt for index, receipt in enumerate(batch) if index not in failed]
-            for code in failed.values():
-                problem = problem or Unavailable("queue", f"{operation} failed for some, {code}")
-        if problem is not None:
-            raise problem
-        return settled
+        settled: list[str] = []
+        problem: Exception | None = None
+        left = 0
+        code = ""
+        for result in results:
+            if isinstance(result, Exception):
+                problem = problem or result
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                settled += result.settled
+                left += result.left
+                code = result.code or code
+        if problem is None and left:
+            text = f"{operation} failed for {left} of {len(receipts)}, {code}"
+            problem = PartError("queue", text) if settled else Unavailable("queue", text)
+        return settled, problem
+
+    async def _in_one_batch(
+        self, operation: str, receipts: Sequence[str], parameters: dict[str, Any]
+    ) -> _Done:
+        settled: list[str] = []
+        code = ""
+        for pause_s in (*PAUSES_S, None):
+            entries = receipt_entries(receipts, parameters)
+            answer = await self._call(operation, self._queue, Entries=entries)
+            failures = answer.get("Failed", ())
+            # A fault of the sender's is a receipt that is good no more: somebody else has the
+            # message, or it is gone. But to delete what is gone is no fault to SQS: where it finds
+            # one with every receipt, the fault is not theirs.
+            is_suspicious = (
+                operation == "delete_message_batch"
+                and len(failures) == len(receipts) > 1
+                and all(entry.get("Code") in BAD_CONTENT for entry in failures)
+            )
+            left = set()
+            for entry in failures:
+                if is_suspicious or not is_senders_fault(entry):
+                    left.add(int(entry["Id"]))
+                    code = entry.get("Code", "")
+            settled += [receipt for index, receipt in enumerate(receipts) if index not in left]
+            receipts = [receipt for index, receipt in enumerate(receipts) if index in left]
+            if not receipts or pause_s is None:
+                break
+            await asyncio.sleep(pause_s)
+        return _Done(settled, len(receipts), code)
 
     async def _call(self, operation: str, place: Place, **parameters: Any) -> dict[str, Any]:
-        call: Callable[[], dict[str, Any]] = partial(
-            self._client.call, operation, place, **parameters
-        )
+        return await self._in_thread(partial(self._client.call, operation, place, **parameters))
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except RuntimeError:  # the threads are gone

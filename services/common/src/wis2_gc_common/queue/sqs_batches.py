@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.queue.base import Sent
 from wis2_gc_common.queue.sqs_client import error_code
@@ -27,8 +28,8 @@ BAD_CONTENT = {
     "InvalidParameterValue",
     "MissingParameter",
 }
-#: SQS blames the sender for these too, but not the message.
-_NOT_THE_MESSAGE = re.compile(r"kms|throttl|denied|security|token|credential", re.IGNORECASE)
+#: SQS blames the sender for these too, but not the message or receipt.
+_NOT_THE_ENTRY = re.compile(r"kms|throttl|denied|security|token|credential", re.IGNORECASE)
 
 
 def in_batches(entries: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -46,29 +47,65 @@ def in_batches(entries: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any
         yield batch
 
 
-def send_batch(
-    client: SqsClient, place: Place, entries: Sequence[dict[str, Any]]
-) -> dict[str, Sent]:
-    """Return what became of each entry, by its id. Raises Unavailable."""
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What became of the entries of a batch."""
+
+    sent: dict[str, Sent]
+    """By the entry's id."""
+    code: str = ""
+    """Of the last entry that SQS blames the sender for."""
+
+    @property
+    def has_accepted(self) -> bool:
+        """Whether SQS took any of them."""
+        return Sent.ACCEPTED in self.sent.values()
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether what is called poison may be a wrong setting, for nothing was taken."""
+        return Sent.POISON in self.sent.values() and not self.has_accepted
+
+
+def send_batch(client: SqsClient, place: Place, entries: Sequence[dict[str, Any]]) -> Answers:
+    """Send up to MAX_BATCH entries. Raises Unavailable."""
     try:
         answer = client.call("send_message_batch", place, Entries=entries)
     except Unavailable as error:
-        if error_code(error) not in BAD_CONTENT:
+        code = error_code(error)
+        if code not in BAD_CONTENT:
             raise
         # One of them spoils the batch; alone it spoils nobody's but its own.
         if len(entries) == 1:
-            return {entries[0]["Id"]: Sent.POISON}
+            return Answers({entries[0]["Id"]: Sent.POISON}, code)
         parts = [send_batch(client, place, [entry]) for entry in entries]
-        return {key: sent for part in parts for key, sent in part.items()}
+        return Answers({key: sent for part in parts for key, sent in part.sent.items()}, code)
     # What SQS does not mention was not accepted.
-    answers = {entry["Id"]: Sent.REFUSED for entry in entries}
+    sent = {entry["Id"]: Sent.REFUSED for entry in entries}
+    code = ""
     for accepted in answer.get("Successful", ()):
-        answers[accepted["Id"]] = Sent.ACCEPTED
+        sent[accepted["Id"]] = Sent.ACCEPTED
     for failed in answer.get("Failed", ()):
-        if failed.get("SenderFault") and not _NOT_THE_MESSAGE.search(failed.get("Code", "")):
-            answers[failed["Id"]] = Sent.POISON
-            _log.warning("queue_refuses_entry", code=failed.get("Code", ""))
-    return answers
+        if is_senders_fault(failed):
+            sent[failed["Id"]] = Sent.POISON
+            code = failed.get("Code", "")
+            _log.warning("queue_refuses_entry", code=code)
+    return Answers(sent, code)
+
+
+def is_senders_fault(failed: dict[str, Any]) -> bool:
+    """Whether SQS blames this entry, and nothing that all entries have in common."""
+    return bool(failed.get("SenderFault")) and not _NOT_THE_ENTRY.search(failed.get("Code", ""))
+
+
+def all_refused(place: Place, code: str) -> Misconfigured:
+    """Return what it means that a queue takes nothing at all."""
+    return Misconfigured(
+        "queue",
+        place.variable,
+        f"{place}: every message is refused ({code or 'no code'}); check the endpoint, and the "
+        "queue's own settings",
+    )
 
 
 def receipt_entries(receipts: Sequence[str], parameters: dict[str, Any]) -> list[dict[str, Any]]:

@@ -125,7 +125,7 @@ class SqsDeadLetters:
                 for key, one in by_id.items()
             ]
             for batch in in_batches(entries):
-                answers = send_batch(self._client, self._queue, batch)
+                answers = send_batch(self._client, self._queue, batch).sent
                 sent = [by_id[key] for key, answer in answers.items() if answer is Sent.ACCEPTED]
                 self._change("delete_message_batch", [one.receipt for one in sent])
                 for one in sent:
