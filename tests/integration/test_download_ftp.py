@@ -37,20 +37,28 @@ def no_lookup(host: str) -> list[str]:
     raise AssertionError(f"{host} is looked up")
 
 
-@pytest_asyncio.fixture
-async def downloader() -> AsyncIterator[Downloader]:
+@contextlib.asynccontextmanager
+async def a_downloader(*, idle_timeout_s: float = 10) -> AsyncIterator[Downloader]:
     running = open_downloader(
         allowed_networks=(ipaddress.ip_network("127.0.0.1/32"),),
         max_object_bytes=len(LARGE),
         concurrency_per_host=4,
         connect_timeout_s=10,
-        idle_timeout_s=10,
+        idle_timeout_s=idle_timeout_s,
         total_timeout_s=30,
         ca_file=None,
         lookup=no_lookup,
     )
-    yield running
-    await running.close()
+    try:
+        yield running
+    finally:
+        await running.close()
+
+
+@pytest_asyncio.fixture
+async def downloader() -> AsyncIterator[Downloader]:
+    async with a_downloader() as running:
+        yield running
 
 
 async def get(downloader: Downloader, href: str, **kwargs: Any) -> Payload:
@@ -146,7 +154,14 @@ async def test_too_large(downloader: Downloader, ftp: str, tmp_path: Path) -> No
 class LyingServer:
     """Answers each command from a table; the data port is its own listener on 127.0.0.1."""
 
-    def __init__(self, replies: Replies, data: bytes, *, closes_after_data: bool = False) -> None:
+    def __init__(
+        self,
+        replies: Replies,
+        data: bytes,
+        *,
+        closes_after_data: bool = False,
+        end: bytes = b"226 done\r\n",
+    ) -> None:
         self.commands: list[str] = []
         self._replies = {
             "USER": "331 password",
@@ -159,7 +174,7 @@ class LyingServer:
         } | replies
         self._greeting = replies.get("", "220 hello")
         self._data = data
-        self._end = b"" if closes_after_data else b"226 done\r\n"
+        self._end = b"" if closes_after_data else end
         self._closes_after_data = closes_after_data
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -250,21 +265,11 @@ async def test_pasv_cannot_lead_to_another_port_of_ours(downloader: Downloader) 
     ],
 )
 async def test_what_servers_say_has_a_reason(replies: Replies, reason: Reason) -> None:
-    quick = open_downloader(
-        allowed_networks=(ipaddress.ip_network("127.0.0.1/32"),),
-        max_object_bytes=len(LARGE),
-        concurrency_per_host=4,
-        connect_timeout_s=10,
-        idle_timeout_s=0.3,
-        total_timeout_s=30,
-        ca_file=None,
-        lookup=no_lookup,
-    )
-    try:
-        async with LyingServer(replies, b"x" * 50).running() as href:
-            assert (await failure(quick, href)).reason is reason
-    finally:
-        await quick.close()
+    async with (
+        a_downloader(idle_timeout_s=0.3) as quick,
+        LyingServer(replies, b"x" * 50).running() as href,
+    ):
+        assert (await failure(quick, href)).reason is reason
 
 
 async def test_a_greeting_in_any_character_set_is_fine(downloader: Downloader) -> None:
@@ -276,6 +281,28 @@ async def test_a_transfer_that_breaks_off_is_truncated(downloader: Downloader) -
     async with LyingServer({}, DATA, closes_after_data=True).running() as href:
         error = await failure(downloader, href)
         assert (error.reason, error.is_fleeting) == (Reason.TRUNCATED, True)
+
+
+async def test_an_empty_file_is_data_only_where_it_is_announced(downloader: Downloader) -> None:
+    async with LyingServer({}, b"").running() as href:
+        assert (await failure(downloader, href)).reason is Reason.EMPTY
+        assert (await get(downloader, href, length=0)).data == b""
+
+
+async def test_a_transfer_that_ends_without_its_final_reply_is_a_failure() -> None:
+    async with (
+        a_downloader(idle_timeout_s=0.3) as impatient,
+        LyingServer({}, DATA, end=b"").running() as href,
+    ):
+        assert (await failure(impatient, href)).reason is Reason.TIMEOUT
+
+
+@pytest.mark.parametrize("end", ["426 aborted", "451 disk", "550 gone"])
+async def test_a_transfer_whose_final_reply_is_bad_is_a_failure(
+    downloader: Downloader, end: str
+) -> None:
+    async with LyingServer({}, DATA, end=f"{end}\r\n".encode()).running() as href:
+        await failure(downloader, href)
 
 
 async def test_a_forbidden_address_is_refused(downloader: Downloader) -> None:

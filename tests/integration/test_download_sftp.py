@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import ipaddress
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,8 @@ async def sftp(tmp_path: Path) -> AsyncIterator[str]:
     (tmp_path / "large").write_bytes(LARGE)
     (tmp_path / "secret").write_bytes(DATA)
     (tmp_path / "folder").mkdir()
+    (tmp_path / "short").write_bytes(DATA)
+    short = (tmp_path / "short").stat()
 
     class Files(asyncssh.SFTPServer):
         def __init__(self, channel: asyncssh.SSHServerChannel[bytes]) -> None:
@@ -92,6 +95,11 @@ async def sftp(tmp_path: Path) -> AsyncIterator[str]:
             if path.endswith(b"secret"):
                 raise asyncssh.SFTPPermissionDenied("no")
             return super().open(path, *rest)
+
+        def fstat(self, file_obj: Any) -> Any:
+            attributes = os.fstat(file_obj.fileno())
+            is_short = os.path.samestat(attributes, short)
+            return asyncssh.SFTPAttrs(size=attributes.st_size + is_short)
 
     async with await asyncssh.listen(
         "127.0.0.1",
@@ -146,6 +154,21 @@ async def test_what_cannot_be_had(
 async def test_another_length_than_announced(downloader: Downloader, sftp: str) -> None:
     error = await failure(downloader, f"sftp://{sftp}/large", length=5)
     assert error.reason is Reason.LENGTH
+
+
+async def test_an_empty_file_is_data_only_where_it_is_announced(
+    downloader: Downloader, sftp: str, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    assert (await failure(downloader, f"sftp://{sftp}/empty")).reason is Reason.EMPTY
+    assert (await get(downloader, f"sftp://{sftp}/empty", length=0)).data == b""
+
+
+async def test_a_file_that_ends_before_its_size_is_cut_short(
+    downloader: Downloader, sftp: str
+) -> None:
+    error = await failure(downloader, f"sftp://{sftp}/short")
+    assert (error.reason, error.is_fleeting) == (Reason.TRUNCATED, True)
 
 
 async def test_too_large(downloader: Downloader, sftp: str, tmp_path: Path) -> None:

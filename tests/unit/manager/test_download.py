@@ -142,9 +142,76 @@ async def test_a_small_body_is_returned_with_its_sha512(server: WebServer, open_
     assert payload == Payload(len(DATA), "sha512", hashlib.sha512(DATA).digest(), data=DATA)
 
 
-async def test_an_empty_body_is_data(server: WebServer, open_: Open) -> None:
-    payload = await get(open_(), server.serve("/a", b""), length=0)
-    assert payload.data == b""
+async def test_an_empty_body_is_data_where_it_is_announced(server: WebServer, open_: Open) -> None:
+    downloader = open_()
+    href = server.serve("/a", b"")
+    assert (await get(downloader, href, length=0)).data == b""
+    digest = Integrity("sha256", hashlib.sha256(b"").digest())
+    assert (await get(downloader, href, integrity=digest)).data == b""
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_an_empty_body_that_nobody_announced_is_a_failure(
+    server: WebServer, open_: Open, chunked: bool
+) -> None:
+    error = await failure(open_(), server.serve("/a", b"", chunked=chunked))
+    assert error.reason is Reason.EMPTY
+
+
+async def test_a_body_without_length_that_a_reset_ends_is_cut_short(
+    server: WebServer, open_: Open
+) -> None:
+    async def script(request: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nabc")
+        await writer.drain()
+        await asyncio.wait_for(received.wait(), 20)
+        await reset(request, writer)
+
+    received = asyncio.Event()
+    downloader = open_()
+    href = server.serve("/a", script=script)
+    error = asyncio.create_task(failure(downloader, href))
+    # The downloader has asked, and has had the time to read what was sent.
+    await until(lambda: server.requests)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    received.set()
+    assert (await error).reason is Reason.TRUNCATED
+
+
+def abrupt(head: bytes) -> Any:
+    """Send `head` and DATA, then end the connection without closing TLS."""
+
+    async def script(_request: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(head + DATA)
+        await writer.drain()
+        writer.transport.abort()
+
+    return script
+
+
+async def test_over_tls_a_body_without_length_ends_where_tls_is_closed(
+    open_: Open, tmp_path: Path
+) -> None:
+    authority, context = tls("127.0.0.1")
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    downloader = open_(ca_file=ca_file)
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    digest = Integrity("sha256", hashlib.sha256(DATA).digest())
+    async with WebServer(tls=context) as server:
+        closed = server.serve("/closed", script=raw(head + DATA))
+        assert (await get(downloader, closed)).data == DATA
+        cut = server.serve("/cut", script=abrupt(head))
+        error = await failure(downloader, cut)
+        assert (error.reason, error.is_fleeting) == (Reason.TRUNCATED, True)
+        # Where length or checksum tell, TLS need not: many servers never close it.
+        assert (await get(downloader, cut, length=len(DATA))).data == DATA
+        assert (await get(downloader, cut, integrity=digest)).data == DATA
+        assert (await failure(downloader, cut, length=9999)).reason is Reason.TRUNCATED
+        with_length = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(DATA)
+        told = server.serve("/told", script=abrupt(with_length))
+        assert (await get(downloader, told)).data == DATA
 
 
 @pytest.mark.parametrize("method", ["sha256", "sha384", "sha512", "sha3-256", "sha3-512"])

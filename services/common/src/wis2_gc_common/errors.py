@@ -60,6 +60,7 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
     PROTOCOL = "protocol"
     TRUNCATED = "truncated"
+    EMPTY = "empty"
     NOT_FOUND = "not_found"
     DENIED = "denied"
     THROTTLED = "throttled"

@@ -93,6 +93,8 @@ class Body:
     ) -> None:
         self.request = request
         self.deadline = deadline
+        self.is_cut_short = False
+        """Whether the connection broke off, so that only length or checksum can tell."""
         self._open_upload = open_upload
         self._max_bytes = max_bytes
         self._budget = budget
@@ -159,17 +161,16 @@ class Body:
     async def finish(self) -> Payload:
         """Return the verified data; the upload is the caller's from now on.
 
-        Raises SourceError(TRUNCATED or LENGTH), IntegrityFailed, Unavailable("store").
+        Raises SourceError(TRUNCATED, LENGTH or EMPTY), IntegrityFailed, Unavailable("store").
         """
         if self._expected is not None and self._size < self._expected:
             raise SourceError(Reason.TRUNCATED, f"{self._size} of {self._expected} bytes")
-        announced = self.request.length
-        if announced is not None and self._size != announced:
-            raise SourceError(Reason.LENGTH, f"{self._size} for {announced} bytes")
         digest = self._hash.digest()
-        integrity = self.request.integrity
-        if integrity is not None and not integrity.matches(digest):
-            raise IntegrityFailed(Reason.INTEGRITY, self._method)
+        error = self._judge(digest)
+        if self.is_cut_short and (error is not None or not self.is_verifiable):
+            raise SourceError(Reason.TRUNCATED, "the connection broke off, the length is not known")
+        if error is not None:
+            raise error
         if self._upload is None:
             chunks = self._chunks
             data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -185,6 +186,18 @@ class Body:
             await self._write()
         upload, self._upload = self._upload, None
         return Payload(self._size, self._method, digest, upload=upload)
+
+    def _judge(self, digest: bytes) -> SourceError | None:
+        """Return what is wrong with the data."""
+        announced, integrity = self.request.length, self.request.integrity
+        if announced is not None and self._size != announced:
+            return SourceError(Reason.LENGTH, f"{self._size} for {announced} bytes")
+        if integrity is not None and not integrity.matches(digest):
+            return IntegrityFailed(Reason.INTEGRITY, self._method)
+        if not self._size and not self.is_verifiable:
+            # A good copy would be a duplicate of it.
+            return SourceError(Reason.EMPTY, "0 bytes, which nobody announced")
+        return None
 
     async def close(self) -> None:
         """Give the memory back; abort an upload that was not finished. Never raises."""

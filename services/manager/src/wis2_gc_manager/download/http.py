@@ -158,8 +158,11 @@ class HttpSource:
             except _LIBRARY_ERRORS as error:
                 raise _source_error(error, lost=Reason.TRUNCATED) from error
             if not chunk:
-                return
+                break
             await body.add(chunk)
+        handler = getattr(content, "_protocol", None)
+        if isinstance(handler, _Handler) and handler.is_cut_short:
+            body.is_cut_short = True
 
 
 class _TooMuchFraming(ValueError):
@@ -169,17 +172,35 @@ class _TooMuchFraming(ValueError):
 class _Handler(ResponseHandler):
     """aiohttp's end of one connection, with a bound on what is no data.
 
+    A body without a length ends with its connection. aiohttp takes any end of that for the end of
+    the body: a reset, and TLS that ends without being closed, which anybody on the way can do.
+
     aiohttp reads interim answers (1xx), and skips the extensions of chunks, for as long as they
     come: no time-out for a silent server ends that, and no check of the body ever sees it.
     """
 
     _received = 0
+    _was_closed = False
+    is_cut_short = False
+    """The connection broke off in the middle of a body."""
 
     def set_response_params(self, **parameters: Any) -> None:
         """Begin the next answer."""
         self._received = 0
         self._payload = None  # that of the answer before
         super().set_response_params(**parameters)
+
+    def eof_received(self) -> None:
+        """Note that the server says it has sent everything; over TLS by closing that."""
+        self._was_closed = True
+        super().eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Note whether anything was on its way."""
+        payload = self._payload
+        if payload is not None and not payload.is_eof() and not self._was_closed:
+            self.is_cut_short = True
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what the socket brought."""
