@@ -227,6 +227,14 @@ def test_allowed_networks_of_the_manager_are_let_through() -> None:
     assert not _reaches(anywhere, "10.3.0.7")
 
 
+def test_managers_reach_a_public_url_in_a_private_network_on_its_port_alone() -> None:
+    networks = {"publicUrl": {"networks": ["10.5.0.0/16"], "port": 4443}}
+    values = chart.merged(CASES["on-premises"], {"networkPolicy": networks})
+    policy = chart.by_id(chart.manifests(values))[("NetworkPolicy", "wis2-manager")]
+    [rule] = [rule for rule in policy["spec"]["egress"] if _reaches(rule, "10.5.0.7")]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 4443}]
+
+
 @pytest.mark.parametrize("name", ["dev", "prod", "on-premises"])
 def test_only_managers_reach_plain_mqtt_and_only_prometheus_the_dashboard(name: str) -> None:
     policy = chart.by_id(chart.manifests(CASES[name]))[("NetworkPolicy", "wis2-broker")]

@@ -90,6 +90,8 @@ class World:
             "GC_REDIS_URL": self.redis.url,
             "GC_STORE_URL": self.store.as_uri(),
             "GC_DATA_BASE_URL": BASE_URL,
+            # Nobody is there.
+            "GC_PUBLIC_CHECK_INTERVAL": "0",
             "GC_LOCAL_BROKER_URL": self.broker.url,
             "GC_DEPLOYMENT_SECRET": "0123456789abcdef",
             "GC_ALLOWED_NETWORKS": "127.0.0.0/8",

@@ -141,6 +141,7 @@ GATEWAY: Values = {
     },
     "networkPolicy": {
         "store": {"networks": ["10.3.0.0/16"], "port": 9000},
+        "publicUrl": {"networks": ["10.5.0.0/16"], "port": 4443},
         "broker": {"networks": ["10.4.0.0/16"]},
     },
     "scheduling": {

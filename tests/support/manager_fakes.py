@@ -33,6 +33,7 @@ from wis2_gc_manager.fairness import Fairness
 from wis2_gc_manager.gate import Gate
 from wis2_gc_manager.in_flight import InFlight, Item
 from wis2_gc_manager.pipeline import Pipeline
+from wis2_gc_manager.public_check import PUBLIC_URL, PublicCheck
 from wis2_gc_manager.receiver import Receiver
 from wis2_gc_manager.retry import RetryPolicy
 from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.metrics_catalogue import Metric
     from wis2_gc_common.registry.base import Commit, Failure, Notice, ProcessStatus, Refusal
     from wis2_gc_common.store.base import Checksum
+    from wis2_gc_manager.public_check import Sample
     from wis2_gc_manager.source import OpenUpload, Request
 
 CENTRE_ID = "xx-test-global-cache"
@@ -406,6 +408,28 @@ class FakeStore:
         self.is_closed = True
 
 
+class FakePublicUrl:
+    """Gives what the store has, unless it is told what is wrong: with all, or by key."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+        self.problem = ""
+        self.problems: dict[str, str | Exception] = {}
+        self.samples: list[Sample] = []
+
+    @property
+    def fetched(self) -> list[str]:
+        return [sample.key for sample in self.samples]
+
+    async def __call__(self, sample: Sample) -> str:
+        self.samples.append(sample)
+        await asyncio.sleep(0)
+        problem = self.problems.get(sample.key, self.problem)
+        if isinstance(problem, Exception):
+            raise problem
+        return problem or ("" if sample.key in self._store.objects else "status 404")
+
+
 @dataclass
 class Hold:
     """A download that goes on until the test says how it ends."""
@@ -542,17 +566,20 @@ class Workbench:
         self.new_process()
 
     def new_process(self) -> None:
+        self.counts = Counts()
+        self.public_url = FakePublicUrl(self.store)
+        self.public_check = PublicCheck(fetch=self.public_url, store=self.store, counts=self.counts)
         self.gate = Gate(
             {
                 "registry": self.registry.ping,
                 "queue": self.queue.depth,
                 "store": self.store.check,
+                PUBLIC_URL: self.public_check.probe,
                 "broker": self.publisher.check,
             },
             sleep=next_turn,
             draw=lambda: 0.5,
         )
-        self.counts = Counts()
         self.acknowledger = Acknowledger(self.queue, self.gate)
         self.events = Events(
             self.publisher,
@@ -591,6 +618,7 @@ class Workbench:
             events=self.events,
             fairness=self.fairness,
             delayed=self.delayed,
+            public_check=self.public_check,
             now_ns=lambda: self.now_ns,
             draw=lambda: 0.0,
         )

@@ -299,6 +299,7 @@ class World:
             **self.queue_settings,
             **self.store_settings,
             "GC_DATA_BASE_URL": self.data_base_url,
+            "GC_PUBLIC_CHECK_INTERVAL": "0.5",
             "GC_LOCAL_BROKER_URL": f"mqtt://{broker.manager_username}:{broker.manager_password}"
             f"@127.0.0.1:{broker.port}",
             "GC_DEPLOYMENT_SECRET": "0123456789abcdef0123456789abcdef",

@@ -199,6 +199,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "GC_CONNECT_TIMEOUT": ({"0.5": 0.5}, ["0", "301", "nan", "inf", "10s"]),
     "GC_IDLE_TIMEOUT": ({"600": 600.0}, ["0", "601"]),
     "GC_DOWNLOAD_TIMEOUT": ({"1": 1.0}, ["0.5", "7201"]),
+    "GC_PUBLIC_CHECK_INTERVAL": ({"0": 0.0, "0.5": 0.5}, ["-1", "3601", "never"]),
     "GC_HEDGE_DELAY": ({"0": 0.0}, ["-1", "301"]),
     "GC_QUICK_RETRY_DELAY": ({"0": 0.0, "1.5": 1.5}, ["-1", "61"]),
     "GC_RETRY_DELAYS": (

@@ -21,7 +21,7 @@ def bench() -> Workbench:
     return Workbench()
 
 
-def housekeeping_of(bench: Workbench, sleep=next_turn) -> Housekeeping:
+def housekeeping_of(bench: Workbench, sleep=next_turn, *, interval_s: float = 0) -> Housekeeping:
     return Housekeeping(
         registry=bench.registry,
         store=bench.store,
@@ -30,6 +30,8 @@ def housekeeping_of(bench: Workbench, sleep=next_turn) -> Housekeeping:
         pulse=Pulse(),
         fairness=bench.fairness,
         events=bench.events,
+        public_check=bench.public_check,
+        public_check_interval_s=interval_s,
         status=lambda: STATUS,
         sleep=sleep,
     )

@@ -7,7 +7,7 @@ CacheError
 │ ├ Refused         the address guard said no
 │ └ HostBusy        not tried now: circuit open, or the host's queue is long
 ├ Overridden        we decide not to cache it  → announce with the origin's link
-├ Unavailable       our store, registry, queue or broker → keep, stop receiving, resume
+├ Unavailable       our store, its public URL, registry, queue or broker → keep, stop, resume
 │ └ Misconfigured   … and it will be until somebody changes a setting → at start: exit code 2
 └ PartError         a part of ours is there, but fails at this → this item later, then dead letter
 
@@ -77,7 +77,7 @@ class Reason(StrEnum):
     UNEXPECTED = "unexpected"
 
 
-Part = Literal["registry", "queue", "store", "broker", "Kubernetes API"]
+Part = Literal["registry", "queue", "store", "public URL", "broker", "Kubernetes API"]
 
 
 class CacheError(Exception):

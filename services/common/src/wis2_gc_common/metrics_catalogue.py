@@ -79,6 +79,8 @@ GIVEN_UP = Metric("wis2_gc_items_given_up_total", "counter", ("reason",),
     "Items dropped after their last retry.")
 DEAD_LETTERS = Metric("wis2_gc_dead_letters_total", "counter", ("reason",),
     "Messages moved to the dead letter queue.")
+PUBLIC_CHECKS = Metric("wis2_gc_public_checks_total", "counter", ("result",),
+    "Objects fetched through their public URL to see that it works: ok, failed.")
 MONITORING_EVENTS = Metric("wis2_gc_monitoring_events_total", "counter", ("subtype",),
     "Monitoring events published.")
 ANNOUNCE_DELAY = Metric("wis2_gc_announce_delay_seconds", "histogram", (),

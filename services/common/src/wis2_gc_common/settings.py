@@ -367,6 +367,8 @@ STORE_URL = Setting("GC_STORE_URL", ("manager",), _store_url, REQUIRED,
     "`s3://bucket[/prefix]` or `file:///directory`.")
 DATA_BASE_URL = Setting("GC_DATA_BASE_URL", ("manager",), _base_url, REQUIRED,
     "Public URL under which the store is served.")
+PUBLIC_CHECK_INTERVAL_S = Setting("GC_PUBLIC_CHECK_INTERVAL", ("manager",), _seconds(0, 3600), "10",
+    "Seconds between two looks of a manager at its objects through `GC_DATA_BASE_URL`; 0: none.")
 LOCAL_BROKER_URL = Setting("GC_LOCAL_BROKER_URL", ("manager",), parse_broker_url, REQUIRED,
     "Our own broker, `mqtt[s]://user:password@host:port`.", is_secret=True)
 DEPLOYMENT_SECRET = Setting("GC_DEPLOYMENT_SECRET", ("manager",), _deployment_secret, REQUIRED,

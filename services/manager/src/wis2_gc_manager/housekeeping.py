@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.logs import get_logger
+from wis2_gc_manager.public_check import PUBLIC_URL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from wis2_gc_manager.events import Events
     from wis2_gc_manager.fairness import Fairness
     from wis2_gc_manager.gate import Gate
+    from wis2_gc_manager.public_check import PublicCheck
 
 HEARTBEAT_S = 3.0
 FLUSH_S = 1.0
@@ -64,11 +66,13 @@ class Housekeeping:
         pulse: Pulse,
         fairness: Fairness,
         events: Events,
+        public_check: PublicCheck,
+        public_check_interval_s: float,
         status: Callable[[], ProcessStatus],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """`status` is asked for every heartbeat."""
+        """`status` is asked for every heartbeat. `public_check_interval_s`: 0 for never."""
         self._registry = registry
         self._store = store
         self._gate = gate
@@ -76,6 +80,8 @@ class Housekeeping:
         self._pulse = pulse
         self._fairness = fairness
         self._events = events
+        self._public_check = public_check
+        self._public_check_interval_s = public_check_interval_s
         self._status = status
         self._sleep = sleep
         self._draw = draw
@@ -88,6 +94,8 @@ class Housekeeping:
             group.create_task(self._every(FLUSH_S, self.flush))
             group.create_task(self._every(FLUSH_S, self.tell))
             group.create_task(self._every(EXPIRE_S, self.expire))
+            if self._public_check_interval_s:
+                group.create_task(self._every(self._public_check_interval_s, self.look_outside))
 
     async def heartbeat(self) -> None:
         """Say that we live; also how an idle manager notices that the registry is away."""
@@ -118,6 +126,11 @@ class Housekeeping:
         folders = await self._store.expire(datetime.now(UTC))
         if folders:
             log.info("objects_expired", hour_folders=folders)
+
+    async def look_outside(self) -> None:
+        """Fetch an object of ours as anybody would, unless the gate's probe does that already."""
+        if not {PUBLIC_URL, "store"} & self._gate.problems.keys():
+            await self._public_check.look()
 
     async def _beat(self) -> None:
         self._pulse.beat()

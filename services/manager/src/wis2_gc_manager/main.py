@@ -21,6 +21,7 @@ from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader, warn_of_unknown_
 from wis2_gc_common.store import open_store
 from wis2_gc_common.tls import client_context
 from wis2_gc_manager.download import open_downloader
+from wis2_gc_manager.public_fetch import PublicFetch
 from wis2_gc_manager.service import Manager, Parts
 from wis2_gc_manager.settings import ManagerSettings, read_settings
 
@@ -93,7 +94,7 @@ async def _put_together(settings: ManagerSettings) -> Manager:
         settings.store_url, retention_hours=settings.retention_hours, ca_file=settings.ca_file
     )
     try:
-        tls = client_context(settings.ca_file) if settings.local_broker_url.is_tls else None
+        tls = client_context(settings.ca_file)
         downloader = open_downloader(
             allowed_networks=settings.allowed_networks,
             max_object_bytes=settings.max_object_bytes,
@@ -106,7 +107,8 @@ async def _put_together(settings: ManagerSettings) -> Manager:
     except OSError as error:
         raise SettingsError(CA_FILE.name, f"holds no certificates: {error}") from None
     try:
-        return Manager(settings, Parts(registry, queue, store, downloader), tls=tls)
+        parts = Parts(registry, queue, store, downloader, PublicFetch(tls))
+        return Manager(settings, parts, tls=tls if settings.local_broker_url.is_tls else None)
     except OSError as error:
         await downloader.close()
         raise SettingsError(HTTP_PORT.name, f"cannot be listened on: {error}") from None

@@ -28,6 +28,7 @@ from wis2_gc_common.registry.base import Commit
 from wis2_gc_common.store.base import Checksum
 from wis2_gc_manager.acquisition import Acquired, Acquisition, TooLarge
 from wis2_gc_manager.candidate import not_ours, notice_of, read_candidate
+from wis2_gc_manager.public_check import PUBLIC_URL, Sample
 from wis2_gc_manager.retry import (
     MAX_DELIVERIES,
     GiveUp,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from wis2_gc_manager.fairness import Fairness
     from wis2_gc_manager.gate import Gate
     from wis2_gc_manager.in_flight import Item
+    from wis2_gc_manager.public_check import PublicCheck
 
 #: An item that a part of ours refuses, though it is there, comes back after this.
 REFUSED_BY_PART_S = 60.0
@@ -107,6 +109,7 @@ class Pipeline:
         events: Events,
         fairness: Fairness,
         delayed: DelayedItems,
+        public_check: PublicCheck,
         now_ns: Callable[[], int] = time.time_ns,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -127,6 +130,7 @@ class Pipeline:
         self._events = events
         self._fairness = fairness
         self._delayed = delayed
+        self._public_check = public_check
         self._now_ns = now_ns
         self._draw = draw
         self.tally = Tally()
@@ -362,6 +366,16 @@ class Pipeline:
             acquisition.retry(acquired.candidate, error)
             await self._gate.wait_open(error.part)
             return False
+        self._public_check.offer(
+            Sample(
+                url,
+                acquired.key,
+                notification.topic.centre_id,
+                payload.size_bytes,
+                payload.method,
+                payload.digest,
+            )
+        )
         try:
             await self._publish(notification, announcement, by_ns=announce_by_ns(acquisition.hour))
         except TooLate:
@@ -435,12 +449,17 @@ class Pipeline:
     async def _publish(
         self, notification: Notification, announcement: bytes, *, by_ns: int | None = None
     ) -> None:
-        """Publish until the PUBACK. Raises TooLate: our broker was away until after `by_ns`."""
+        """Publish until the PUBACK, an object of ours only while objects can be fetched.
+
+        `by_ns`: of an object. Raises TooLate: a part of ours was away until after that.
+        """
         topic = notification.topic.to_cache
 
         async def publish() -> None:
-            if by_ns is not None and self._now_ns() > by_ns:
-                raise TooLate
+            if by_ns is not None:
+                await self._gate.wait_open(PUBLIC_URL)
+                if self._now_ns() > by_ns:
+                    raise TooLate
             await self._publisher.publish(topic, announcement)
 
         await self._gate.repeat(publish)

@@ -23,6 +23,7 @@ from wis2_gc_manager.housekeeping import Housekeeping, Pulse
 from wis2_gc_manager.in_flight import InFlight
 from wis2_gc_manager.lease_keeper import LeaseKeeper
 from wis2_gc_manager.pipeline import Pipeline
+from wis2_gc_manager.public_check import PUBLIC_URL, PublicCheck
 from wis2_gc_manager.publisher import Publisher
 from wis2_gc_manager.receiver import Receiver
 from wis2_gc_manager.retry import RetryPolicy
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.queue.base import Queue
     from wis2_gc_common.registry.base import Registry
     from wis2_gc_common.store.base import ObjectStore
+    from wis2_gc_manager.public_fetch import PublicFetch
     from wis2_gc_manager.settings import ManagerSettings
     from wis2_gc_manager.source import Downloader
 
@@ -54,6 +56,7 @@ class Parts:
     queue: Queue
     store: ObjectStore
     downloader: Downloader
+    public_fetch: PublicFetch
 
 
 class Manager:
@@ -77,14 +80,18 @@ class Manager:
             tls=tls,
             on_lost=self._on_broker_lost,
         )
+        self._counts = counts = Counts()
+        self._public_check = public_check = PublicCheck(
+            fetch=parts.public_fetch, store=parts.store, counts=counts
+        )
         probes: dict[Part, Callable[[], Awaitable[object]]] = {
             "registry": parts.registry.ping,
             "queue": parts.queue.depth,
             "store": parts.store.check,
+            PUBLIC_URL: public_check.probe,
             "broker": self._publisher.check,
         }
         self._gate = gate = Gate(probes)
-        self._counts = counts = Counts()
         self._acknowledger = acknowledger = Acknowledger(parts.queue, gate)
         self._events = Events(
             self._publisher,
@@ -125,6 +132,7 @@ class Manager:
             events=self._events,
             fairness=fairness,
             delayed=DelayedItems(monotonic_s=time.monotonic),
+            public_check=public_check,
         )
         self._receiver = Receiver(parts.queue, self._pipeline, gate, self._in_flight)
         self._keeper = LeaseKeeper(
@@ -143,6 +151,8 @@ class Manager:
             pulse=self._pulse,
             fairness=fairness,
             events=self._events,
+            public_check=public_check,
+            public_check_interval_s=settings.public_check_interval_s,
             status=self._status,
         )
         self._probes = probes
@@ -242,6 +252,7 @@ class Manager:
         await self._gate.close()
         await self._publisher.close()
         await self._parts.downloader.close()
+        await self._parts.public_fetch.close()
         await self._parts.store.close()
         await self._parts.queue.close()
         await self._parts.registry.close()
@@ -275,6 +286,7 @@ class Manager:
                 "slots": self._settings.concurrency,
                 "hosts": self._downloads.hosts,
                 "problems": dict(self._gate.problems),
+                "public_url_problem": self._public_check.last_problem,
                 "cached": tally.cached,
                 "announced": tally.announced,
                 "failed": tally.failed,

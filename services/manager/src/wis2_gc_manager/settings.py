@@ -31,6 +31,7 @@ class ManagerSettings:
     dead_letter_url: QueueUrl
     store_url: StoreUrl
     data_base_url: str
+    public_check_interval_s: float
     local_broker_url: BrokerUrl
     deployment_secret: Secret
     ca_file: Path | None
@@ -58,6 +59,7 @@ def read_settings(read: Reader) -> ManagerSettings:
         dead_letter_url=read(catalogue.DEAD_LETTER_QUEUE_URL),
         store_url=read(catalogue.STORE_URL),
         data_base_url=read(catalogue.DATA_BASE_URL),
+        public_check_interval_s=read(catalogue.PUBLIC_CHECK_INTERVAL_S),
         local_broker_url=read(catalogue.LOCAL_BROKER_URL),
         deployment_secret=read(catalogue.DEPLOYMENT_SECRET),
         ca_file=read(catalogue.CA_FILE, absent=None),
