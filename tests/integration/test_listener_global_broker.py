@@ -432,8 +432,29 @@ def test_retained_notifications_say_nothing_of_a_broker_that_is_silent(broker: M
 def test_a_broker_that_answers_no_ping_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(global_broker, "KEEPALIVE_S", 1)
     answers = {CONNECT: CONNACK_V5, SUBSCRIBE: SUBACK_V5}
-    with scripted_broker(answers) as server, running(server.url):
+    with scripted_broker(answers) as server, running(server.url) as rig:
         wait_until(lambda: server.connections >= 2)
+        wait_until(lambda: "answers no pings" in rig.listener.broker_state.problem)
+
+
+#: Of MQTT 5; paho refuses all of them.
+ODD_PROPERTIES = {
+    "U+FEFF, which MQTT allows": b"\x26\x00\x04a\xef\xbb\xbf\x00\x01b",
+    "no UTF-8": b"\x26\x00\x01a\x00\x02\xff\xfe",
+    "twice what may be there once": b"\x02\x00\x00\x00\x01\x02\x00\x00\x00\x01",
+    "unknown": b"\x7f\x01",
+}
+
+
+@pytest.mark.parametrize("name", ODD_PROPERTIES)
+def test_a_strangers_message_properties_do_not_end_the_connection(name: str) -> None:
+    body = notification()
+    odd = publish_v5(TOPIC, body, packet_id=1, properties=ODD_PROPERTIES[name])
+    answers = {CONNECT: CONNACK_V5, SUBSCRIBE: SUBACK_V5 + odd}
+    with scripted_broker(answers) as server, running(server.url) as rig:
+        rig.wait_for(1)
+        assert rig.sender.payloads == [body]
+        wait_until(lambda: server.pubacks == [(1, 1)])
 
 
 def test_an_acknowledgement_for_an_earlier_connection_is_never_sent() -> None:

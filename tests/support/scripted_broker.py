@@ -21,9 +21,10 @@ DISCONNECT_TAKEN_OVER = b"\xe0\x01\x8e"
 HANG_UP = b""
 
 
-def publish_v5(topic: str, payload: bytes, *, packet_id: int) -> bytes:
-    """Return a PUBLISH of QoS 1; together shorter than 16 kB."""
-    body = len(topic).to_bytes(2) + topic.encode() + packet_id.to_bytes(2) + b"\x00" + payload
+def publish_v5(topic: str, payload: bytes, *, packet_id: int, properties: bytes = b"") -> bytes:
+    """Return a PUBLISH of QoS 1; together shorter than 16 kB, `properties` than 128 bytes."""
+    head = len(topic).to_bytes(2) + topic.encode() + packet_id.to_bytes(2)
+    body = head + bytes([len(properties)]) + properties + payload
     return b"\x32" + bytes([len(body) % 128 | 128, len(body) // 128]) + body
 
 

@@ -21,7 +21,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from paho.mqtt.client import Client, MQTTv5, MQTTv311
+from paho.mqtt.client import MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -32,15 +32,17 @@ from wis2_gc_common.notification import MAX_NOTIFICATION_BYTES
 from wis2_gc_common.topic import DEFAULT_FILTERS
 from wis2_gc_listener.arrivals import Arrival
 from wis2_gc_listener.backoff import Backoff
+from wis2_gc_listener.lenient_client import LenientClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
+    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
     from paho.mqtt.reasoncodes import ReasonCode
 
     from wis2_gc_common.settings import BrokerUrl
     from wis2_gc_listener.arrivals import Inbox
+    from wis2_gc_listener.lenient_client import Delivery
     from wis2_gc_listener.settings import MqttVersion
     from wis2_gc_listener.silence import Silence
 
@@ -70,6 +72,11 @@ _LINGER_S = 0.01
 _QUIET_S = 0.02
 _FAILED = 0x80
 _SESSION_TAKEN_OVER = 0x8E
+#: What paho's reasons mean where it is not the broker that gives them.
+_LOST = {
+    0x82: "the broker sent what is not MQTT",
+    0x8D: "the broker answers no pings",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,10 +337,10 @@ class _Connection:
         if sock is not None:
             sock.close()
 
-    def _make_client(self) -> Client:
+    def _make_client(self) -> LenientClient:
         broker = self._broker
         is_v5 = broker.mqtt_version == "5"
-        client = Client(
+        client = LenientClient(
             CallbackAPIVersion.VERSION2,
             client_id=broker.client_id,
             clean_session=None if is_v5 else False,
@@ -355,7 +362,7 @@ class _Connection:
             client.tls_set_context(broker.tls)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
-        client.on_message = self._on_message
+        client.on_delivery = self._on_delivery
         client.on_disconnect = self._on_disconnect
         # With this set, paho leaves writing to us instead of writing at each acknowledgement.
         client.on_socket_register_write = _leave_it_to_the_loop
@@ -542,23 +549,24 @@ class _Connection:
         _log.error("subscription_refused", refused=refused, retry_in_s=round(delay_s, 1))
         self._broker.change_state(is_subscribed=False, problem=problem)
 
-    def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
-        if not message.retain:
+    def _on_delivery(self, delivery: Delivery) -> None:
+        if not delivery.is_retained:
             self._is_heard = True
-        payload = message.payload
-        if len(payload) > MAX_NOTIFICATION_BYTES:
-            # It will be refused for its size; one byte too many says so as well as a megabyte.
-            payload = payload[: MAX_NOTIFICATION_BYTES + 1]
         try:
-            topic = message.topic
+            topic = delivery.topic.decode()
         except UnicodeDecodeError:
             topic = ""  # an invalid topic, which is what it is
         self._arrived.append(
             Arrival(
-                topic, bytes(payload), time.time_ns() // 1_000_000, self._generation, message.mid,
-                message.qos,
+                topic,
+                # Refused for its size; one byte too many says so as well as a megabyte.
+                delivery.payload[: MAX_NOTIFICATION_BYTES + 1],
+                time.time_ns() // 1_000_000,
+                self._generation,
+                delivery.packet_id,
+                delivery.qos,
             )
-        )  # fmt: skip
+        )
 
     def _on_disconnect(
         self,
@@ -572,7 +580,7 @@ class _Connection:
             self.is_taken_over = reason.value == _SESSION_TAKEN_OVER
             self.problem = f"disconnected by the broker: {reason}"
         elif not self.problem:
-            self.problem = "the connection was lost"
+            self.problem = _LOST.get(reason.value, "the connection was lost")
 
 
 def _leave_it_to_the_loop(*_: object) -> None:

@@ -1,0 +1,81 @@
+"""paho's client, for which the properties of a delivered message are not a reason to hang up.
+
+Who publishes on a Global Broker chooses the user properties of his message, and paho refuses
+some: those that break MQTT, but also U+FEFF, which MQTT allows. The connection would end, the
+session would bring the same message again, and so for ever: one message would stop all of its
+broker. We use no property, so none is read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from paho.mqtt.client import Client, MQTTv5
+from paho.mqtt.enums import MQTTErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Of a length in a packet, in MQTT's variable form.
+_MAX_LENGTH_BYTES = 4
+_QOS_2 = 2
+
+
+class Delivery(NamedTuple):
+    """One PUBLISH as the broker delivered it; a tuple, because there are many."""
+
+    topic: bytes
+    payload: bytes
+    packet_id: int
+    """0 for QoS 0."""
+    qos: int
+    is_retained: bool
+
+
+class LenientClient(Client):
+    """Hands each PUBLISH to `on_delivery`; `on_message` is not called."""
+
+    on_delivery: Callable[[Delivery], None]
+
+    # Private to paho, whose version is pinned; there is no other place to do it.
+    def _handle_publish(self) -> MQTTErrorCode:
+        packet = self._in_packet
+        try:
+            delivery = decode_publish(
+                packet["command"], bytes(packet["packet"]), is_v5=self._protocol == MQTTv5
+            )
+        except ValueError:
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        self.on_delivery(delivery)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+
+def decode_publish(header: int, packet: bytes, *, is_v5: bool) -> Delivery:
+    """Return what a PUBLISH delivers: `header` is its first byte, `packet` what follows its length.
+
+    Raises ValueError: it is shorter than it says, or of a QoS that we never ask for.
+    """
+    qos = header >> 1 & 3
+    if qos >= _QOS_2:
+        raise ValueError("QoS 2 or 3")
+    topic_end = at = 2 + int.from_bytes(packet[:2])
+    packet_id = 0
+    if qos:
+        at += 2
+        packet_id = int.from_bytes(packet[topic_end:at])
+    if is_v5:
+        length, at = _variable_length(packet, at)
+        at += length
+    if at > len(packet):
+        raise ValueError("shorter than it says")
+    return Delivery(packet[2:topic_end], packet[at:], packet_id, qos, bool(header & 1))
+
+
+def _variable_length(packet: bytes, at: int) -> tuple[int, int]:
+    """Return the number at `at`, and where what follows begins. Raises ValueError."""
+    length = 0
+    for index, byte in enumerate(packet[at : at + _MAX_LENGTH_BYTES]):
+        length |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:  # noqa: PLR2004 - the flag that says: one more byte
+            return length, at + index + 1
+    raise ValueError("a length without an end")
