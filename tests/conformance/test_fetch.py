@@ -100,11 +100,110 @@ def test_spec_18_every_checksum_method_is_verified(
     assert not [p for p in world.store.rglob("bad*") if p.is_file()]
 
 
-def test_spec_18_where_the_publisher_gave_no_checksum_we_add_sha512(
+def test_spec_18_where_the_publisher_gave_no_checksum_none_is_announced(
     world: World, node: Node, topic: str, data_id: str
 ) -> None:
+    # For all we know it is an error text with status 200.
     world.publish(topic, wnm(data_id=data_id, href=node.serve("/a", DATA)))
-    assert world.announced(data_id).properties["integrity"] == integrity_of(DATA)
+    assert "integrity" not in world.announced(data_id).properties
+
+
+INLINE: dict[str, Any] = {
+    "none": None,
+    "good": inline(DATA),
+    "size": inline(DATA, size=len(DATA) + 1),
+    "encoding": {"encoding": "base64", "value": "%%%", "size": 3},
+    "other": inline(b"other"),
+}
+LINKS: dict[str, Any] = {
+    "good": Answer(DATA), "wrong": Answer(DATA + b"!"), "gone": Answer(status=404)
+}  # fmt: skip
+GOOD = integrity_of(DATA)
+INTEGRITY: dict[str, Any] = {
+    "absent": None,
+    "right": GOOD,
+    "unknown method": GOOD | {"method": "md5"},
+    "method in capitals": GOOD | {"method": "SHA512"},
+    "malformed value": GOOD | {"value": GOOD["value"][:-9]},
+    "no object": "sha512",
+}
+CACHED = {"downloaded_total": 1}
+ERROR = {"downloaded_errors_total": 1}
+FAILED = {"integrity_failed_total": 1}
+#: What is counted for inline data and link, with the length on the link.
+WITH_LENGTH = {
+    ("none", "good"): CACHED, ("none", "wrong"): ERROR, ("none", "gone"): ERROR,
+    ("good", "good"): CACHED, ("good", "wrong"): CACHED, ("good", "gone"): CACHED,
+    ("size", "good"): CACHED, ("size", "wrong"): ERROR, ("size", "gone"): ERROR,
+    ("encoding", "good"): CACHED, ("encoding", "wrong"): ERROR, ("encoding", "gone"): ERROR,
+    ("other", "good"): CACHED, ("other", "wrong"): ERROR, ("other", "gone"): ERROR,
+}  # fmt: skip
+WITH_CHECKSUM = WITH_LENGTH | {
+    ("none", "wrong"): FAILED,
+    ("size", "wrong"): FAILED,
+    ("encoding", "wrong"): FAILED,
+    # The inline data has failed the check, whatever else the link does.
+    ("other", "wrong"): FAILED,
+    ("other", "gone"): FAILED,
+}
+#: Nothing says what the data is: any answer with status 200 is it.
+WITH_NOTHING = WITH_LENGTH | {
+    ("none", "wrong"): CACHED,
+    ("size", "wrong"): CACHED,
+    ("encoding", "wrong"): CACHED,
+    ("other", "good"): CACHED,
+    ("other", "wrong"): CACHED,
+    ("other", "gone"): CACHED,
+}
+
+
+@pytest.mark.parametrize("has_length", [False, True])
+@pytest.mark.parametrize("integrity", INTEGRITY)
+def test_spec_18_every_mixture_of_inline_data_link_and_checksum_is_counted_exactly(
+    world: World, node: Node, centre: str, integrity: str, has_length: bool
+) -> None:
+    if integrity not in ("absent", "right"):
+        table = dict.fromkeys(WITH_LENGTH, FAILED)
+    elif has_length:  # looked at first
+        table = WITH_LENGTH
+    else:
+        table = WITH_CHECKSUM if integrity == "right" else WITH_NOTHING
+    cases: dict[str, tuple[str, str, dict[str, int]]] = {}
+    for number, ((content, answer), expected) in enumerate(table.items()):
+        of, data_id = f"{centre}-{number}", unique_data_id()
+        cases[data_id] = of, f"/{number}", expected
+        more = {"content": INLINE[content], "integrity": INTEGRITY[integrity]}
+        more = {name: value for name, value in more.items() if value is not None}
+        if has_length:
+            more["length"] = len(DATA)
+        href = node.serve(f"/{number}", LINKS[answer])
+        world.publish(f"origin/a/wis2/{of}/data/core/x", wnm(data_id=data_id, href=href, **more))
+    for of, _, expected in cases.values():
+        wait_until(lambda of=of, expected=expected: world.counters(of) == expected, "the count")
+    world.settle(including_delayed=True)
+    for data_id, (of, path, expected) in cases.items():
+        assert world.counters(of) == expected
+        assert len(world.announcements(data_id)) == (expected is CACHED)
+        flag = world.wmo(of)["dataserver_status_flag@127.0.0.1"]
+        assert flag == (expected is CACHED)
+        if integrity not in ("absent", "right"):
+            assert not node.requests[path], "no data can pass: none is asked for"
+
+
+def test_spec_18_after_a_failed_check_a_valid_copy_of_another_cache_is_processed(
+    world: World, node: Node, topic: str, data_id: str, centre: str
+) -> None:
+    other = f"yy-{data_id[-8:]}-global-cache"
+    pubtime = "2026-11-23T10:00:00Z"
+    href = node.serve("/a", DATA)
+    bad = wnm(data_id=data_id, href=href, pubtime=pubtime, integrity=GOOD | {"method": "md5"})
+    world.publish(topic, bad)
+    wait_until(lambda: world.counters(centre) == FAILED, "the failed check")
+    good = wnm(data_id=data_id, href=href, pubtime=pubtime, integrity=GOOD, global_cache=other)
+    world.publish(topic.replace("origin", "cache", 1), good)
+    assert world.announced(data_id).properties["integrity"] == GOOD
+    wait_until(lambda: world.counters(other) == CACHED, "the count")
+    assert world.counters(centre) == FAILED
 
 
 @pytest.mark.parametrize("as_text", [False, True])

@@ -193,7 +193,7 @@ def test_what_is_sent_is_a_valid_notification_of_a_centre_that_cannot_be(world: 
     made = make_synthetic(datetime(2026, 11, 23, 12, tzinfo=UTC))
     notification = parse(parse_topic(made.topic), made.payload)
     assert notification.content is not None
-    assert not notification.has_broken_content
+    assert not notification.drops_content
     assert notification.integrity is not None
     assert notification.source_centre_id == "xx-smoke-test"
     assert notification.data_id != make_synthetic(datetime.now(UTC)).data_id

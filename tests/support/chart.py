@@ -294,6 +294,8 @@ def _kind(setting: Setting[Any]) -> Manifest:
         kind = "integer" if found[1] == "a whole number" else "number"
         return {"type": kind, "minimum": _number(found[2]), "maximum": _number(found[3])}
     if found := _CHOICE.fullmatch(problem):
+        if found[1] == "true, false":
+            return {"type": "boolean"}
         return {"enum": found[1].split(", ")}
     return {"type": "string", "minLength": 1}
 

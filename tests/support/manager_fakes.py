@@ -22,6 +22,7 @@ from wis2_gc_common.ids import hour_folder, item_digest
 from wis2_gc_common.integrity import DEFAULT_METHOD, new_hash
 from wis2_gc_common.metrics_catalogue import field as metric_field
 from wis2_gc_common.monitoring_event import EventFormat, EventLimiter
+from wis2_gc_common.notification import Announcer
 from wis2_gc_common.queue.base import Depth, Envelope, Received
 from wis2_gc_common.registry.base import Claimed, Lease, Renewed
 from wis2_gc_manager.acknowledger import Acknowledger
@@ -603,7 +604,7 @@ class Workbench:
         self.fairness = Fairness(self.in_flight, monotonic_s=lambda: self.monotonic_s)
         self.delayed = DelayedItems(monotonic_s=lambda: self.monotonic_s)
         self.pipeline = Pipeline(
-            centre_id=CENTRE_ID,
+            announcer=Announcer(CENTRE_ID),
             worker="worker",
             data_base_url=BASE_URL,
             retry=RetryPolicy(self._retry_delays_s, 24 * 3600.0, quick_delay_s=self._quick_delay_s),

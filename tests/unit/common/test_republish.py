@@ -13,21 +13,33 @@ from hypothesis import strategies as st
 from tests.support.sample_notification import ABSENT, TOPIC, sample, sample_bytes
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.ids import message_id
-from wis2_gc_common.notification import MAX_NOTIFICATION_BYTES, Cached, parse, republish
+from wis2_gc_common.notification import (
+    MAX_NOTIFICATION_BYTES,
+    Announcer,
+    Cached,
+    parse,
+    republish,
+)
 
 CENTRE = "xx-test-global-cache"
 DIGEST = hashlib.sha512(b"data").digest()
 CACHED = Cached(href="https://cache.example.org/2026-03-20/04/a/b.bufr4", length=4, digest=DIGEST)
+#: With both settings off.
+OURS_ALONE = Announcer(CENTRE, adds_length=False)
 ADDED_INTEGRITY = {"method": "sha512", "value": base64.b64encode(DIGEST).decode()}
 
 
 def rewritten(
-    payload: bytes, *, cached: Cached | None = CACHED, drop_content: bool = False
+    payload: bytes,
+    *,
+    cached: Cached | None = CACHED,
+    drop_content: bool = False,
+    announcer: Announcer = OURS_ALONE,
 ) -> bytes:
     """Return our notification, after checking what holds for each."""
     notification = parse(TOPIC, payload)
     new_id, result = republish(
-        notification, centre_id=CENTRE, cached=cached, drop_content=drop_content
+        notification, announcer=announcer, cached=cached, drop_content=drop_content
     )
     assert len(result) <= MAX_NOTIFICATION_BYTES
     again = parse(TOPIC, result)
@@ -38,16 +50,16 @@ def rewritten(
     return result
 
 
-def changed_by_republishing(message: dict[str, Any], cached: Cached | None = CACHED) -> Any:
-    return json.loads(rewritten(json.dumps(message).encode(), cached=cached))
+def changed_by_republishing(message: dict[str, Any], **options: Any) -> Any:
+    return json.loads(rewritten(json.dumps(message).encode(), **options))
 
 
-def test_id_href_length_global_cache_and_integrity_change_and_nothing_else() -> None:
+def test_id_href_and_global_cache_change_and_nothing_else() -> None:
     message = sample(
         links=[
             {"href": "https://example.org/portal", "rel": "via", "title": "Portal"},
             {"href": "https://example.org/a", "rel": "canonical", "type": "application/bufr"},
-            {"href": "https://example.org/license", "rel": "license", "length": "9"},
+            {"href": "https://example.org/license", "rel": "license", "length": 9.0},
         ],
         properties={"gts": {"ttaaii": "ISIA21"}, "wigos_station_identifier": "0-20000-0-1"},
         extra={"deep": [{"er": None}]},
@@ -57,10 +69,47 @@ def test_id_href_length_global_cache_and_integrity_change_and_nothing_else() -> 
     expected["id"] = message_id(
         CENTRE, message["properties"]["data_id"], 1_773_982_218_314_854_383, "canonical"
     )
-    expected["links"][1] |= {"href": CACHED.href, "length": 4}
-    expected["properties"] |= {"global-cache": CENTRE, "integrity": ADDED_INTEGRITY}
+    expected["links"][1]["href"] = CACHED.href
+    expected["properties"]["global-cache"] = CENTRE
     assert result == expected
     assert list(result) == list(message), "the order of members stays"
+
+
+def test_a_length_is_added_to_our_link_where_that_is_set() -> None:
+    message = sample(links=[{"href": "a", "rel": "via"}, {"href": "b", "rel": "canonical"}])
+    links = changed_by_republishing(message, announcer=Announcer(CENTRE))["links"]
+    assert [link.get("length") for link in links] == [None, 4]
+
+
+INLINE = {"encoding": "utf-8", "value": "data", "size": 4}
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_added"),
+    [
+        ({}, False),
+        ({"link": {"length": 4}}, True),
+        ({"properties": {"content": INLINE}}, True),
+        ({"properties": {"integrity": ADDED_INTEGRITY | {"value": "QUJD"}}}, False),
+    ],
+)
+def test_a_checksum_is_added_only_where_that_is_set_and_the_publisher_gave_a_size(
+    changes: dict[str, Any], is_added: bool
+) -> None:
+    message = sample(**changes)
+    own = message["properties"].get("integrity")
+    for adds in (False, True):
+        announcer = Announcer(CENTRE, adds_integrity=adds)
+        result = changed_by_republishing(message, announcer=announcer)
+        found = result["properties"].get("integrity")
+        assert found == (ADDED_INTEGRITY if adds and is_added else own)
+
+
+def test_no_checksum_is_added_where_the_inline_data_and_its_size_were_wrong() -> None:
+    message = sample(properties={"content": INLINE})
+    announcer = Announcer(CENTRE, adds_integrity=True)
+    result = changed_by_republishing(message, announcer=announcer, drop_content=True)
+    assert not {"integrity", "content"} & result["properties"].keys()
 
 
 def test_the_id_is_the_same_on_every_attempt_and_from_every_source() -> None:
@@ -88,12 +137,10 @@ def test_update_and_canonical_in_one_message_get_the_same_new_href() -> None:
     links = changed_by_republishing(message)["links"]
     assert [link["rel"] for link in links] == ["canonical", "item", "update"]
     assert [link["href"] for link in links] == [CACHED.href, "https://example.org/i", CACHED.href]
-    assert [link.get("length") for link in links] == [4, None, 4]
+    assert [link.get("length") for link in links] == [None, None, 4]
 
 
-@pytest.mark.parametrize(
-    "envelope", [{"version": "v04", "conformsTo": ABSENT}, {}, {"version": "v04"}]
-)
+@pytest.mark.parametrize("envelope", [{"version": "v04", "conformsTo": ABSENT}, {}])
 def test_version_and_conformance_stay_as_they_came(envelope: dict[str, Any]) -> None:
     message = sample(**envelope)
     result = changed_by_republishing(message)
@@ -101,15 +148,49 @@ def test_version_and_conformance_stay_as_they_came(envelope: dict[str, Any]) -> 
         assert result.get(name, ABSENT) == message.get(name, ABSENT)
 
 
+@pytest.mark.parametrize("version", ["v04", "v05", 7])
+def test_of_both_the_outdated_version_goes_because_the_schema_takes_one(version: object) -> None:
+    result = changed_by_republishing(sample(version=version), cached=None)
+    assert "version" not in result
+    assert "conformsTo" in result
+
+
+@pytest.mark.parametrize("cached", [CACHED, None])
+def test_lengths_become_numbers_on_every_link(cached: Cached | None) -> None:
+    links = [
+        {"href": "https://example.org/c", "rel": "canonical", "length": "4"},
+        {"href": "https://example.org/i", "rel": "item", "length": "007"},
+        {"href": "https://example.org/j", "rel": "item", "length": None},
+        {"href": "https://example.org/k", "rel": "item", "length": -1},
+    ]
+    result = changed_by_republishing(sample(links=links), cached=cached)
+    assert [link.get("length", "none") for link in result["links"]] == [4, 7, "none", -1]
+
+
+@pytest.mark.parametrize("content", [None, "x", INLINE | {"size": "4"}, INLINE | {"size": 4097}])
+@pytest.mark.parametrize("cached", [CACHED, None])
+def test_content_that_the_schema_refuses_is_not_passed_on(
+    content: object, cached: Cached | None
+) -> None:
+    message = sample(properties={"content": content})
+    assert "content" not in changed_by_republishing(message, cached=cached)["properties"]
+
+
+@pytest.mark.parametrize("beside", [[], [{"href": "https://example.org/c", "rel": "canonical"}]])
+def test_an_update_written_as_a_uri_gets_our_href_and_keeps_its_spelling(
+    beside: list[dict[str, str]],
+) -> None:
+    rel = "http://def.wmo.int/def/rel/wnm/-/update"
+    message = sample(links=[*beside, {"href": "https://example.org/u", "rel": rel}])
+    links = changed_by_republishing(message)["links"]
+    assert links[-1]["rel"] == rel
+    assert {link["href"] for link in links} == {CACHED.href}
+
+
 def test_an_announced_checksum_stays_as_it_came_hex_included() -> None:
     integrity = {"method": "sha256", "value": hashlib.sha256(b"data").hexdigest()}
     message = sample(properties={"integrity": integrity})
     assert changed_by_republishing(message)["properties"]["integrity"] == integrity
-
-
-def test_a_checksum_that_is_null_counts_as_absent() -> None:
-    message = sample(properties={"integrity": None})
-    assert changed_by_republishing(message)["properties"]["integrity"] == ADDED_INTEGRITY
 
 
 @pytest.mark.parametrize(
@@ -158,7 +239,7 @@ def test_of_doubled_members_the_one_that_was_judged_is_announced() -> None:
 
 @pytest.mark.parametrize("rel", ["canonical", "update", "deletion"])
 def test_without_a_copy_only_id_and_global_cache_change(rel: str) -> None:
-    message = sample(properties={"cache": False}, link={"rel": rel, "length": "457"})
+    message = sample(properties={"cache": False}, link={"rel": rel, "length": 457})
     result = changed_by_republishing(message, cached=None)
     expected = json.loads(json.dumps(message))
     expected["id"] = message_id(
@@ -196,7 +277,6 @@ def test_content_stays_while_there_is_room() -> None:
 def test_content_goes_when_our_link_would_push_the_message_over_the_limit() -> None:
     result = json.loads(rewritten(filled(8192, properties={"content": CONTENT}), cached=LONG))
     assert "content" not in result["properties"]
-    assert result["properties"]["integrity"] == ADDED_INTEGRITY
     assert result["links"][0]["href"] == LONG.href
 
 
@@ -215,8 +295,9 @@ def test_blanks_go_before_content_does() -> None:
 
 def test_our_own_checksum_goes_when_that_saves_the_message() -> None:
     short = Cached(href="https://c.example/k", length=4, digest=DIGEST)
-    payload = filled(8192 - 60, link={"href": "https://example.org/" + "h" * 40})
-    result = json.loads(rewritten(payload, cached=short))
+    payload = filled(8192 - 60, link={"href": "https://example.org/" + "h" * 40, "length": 4})
+    announcer = Announcer(CENTRE, adds_integrity=True)
+    result = json.loads(rewritten(payload, cached=short, announcer=announcer))
     assert "integrity" not in result["properties"]
 
 
@@ -246,7 +327,8 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 names = st.text(min_size=1, max_size=12)
 OURS = {"id", "properties", "links", "type", "geometry", "conformsTo", "version", "href", "rel"}
 OURS |= {"length", "data_id", "pubtime", "datetime", "integrity", "global-cache", "content"}
-OURS |= {"cache", "start_datetime", "end_datetime"}
+OURS |= {"cache", "start_datetime", "end_datetime", "metadata_id", "producer"}
+OURS |= {"hreflang", "title", "security"}
 extras = st.dictionaries(names.filter(lambda name: name not in OURS), json_values, max_size=3)
 
 
@@ -279,12 +361,12 @@ def test_whatever_we_do_not_know_stays_byte_for_byte(
     inner_before, inner_after = raw_members(before["properties"]), raw_members(after["properties"])
     for name in inner_before:
         assert inner_after[name] == inner_before[name]
-    assert inner_after.keys() - inner_before.keys() == {"global-cache", "integrity"}
+    assert inner_after.keys() - inner_before.keys() == {"global-cache"}
     links_before = msgspec.json.decode(before["links"], type=list[msgspec.Raw])
     links_after = msgspec.json.decode(after["links"], type=list[msgspec.Raw])
     assert len(links_before) == len(links_after)
     for index, (one, two) in enumerate(zip(links_before, links_after, strict=True)):
         old, new = raw_members(one), raw_members(two)
         changed = {name for name in new if new[name] != old.get(name)}
-        assert changed == (set() if index else {"href", "length"})
+        assert changed == (set() if index else {"href"})
         assert old.keys() <= new.keys()

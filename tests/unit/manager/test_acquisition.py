@@ -91,6 +91,32 @@ class TestFallingBack:
         assert message["properties"]["integrity"] == integrity_of(DATA)
         assert list(bench.store.objects.values()) == [DATA]
 
+    @pytest.mark.parametrize(
+        "integrity", [integrity_of(DATA) | {"method": "md5"}, integrity_of(DATA) | {"value": "x"}]
+    )
+    async def test_a_checksum_that_no_data_can_pass_fails_the_check_and_asks_for_no_data(
+        self, integrity
+    ):
+        bench = Workbench()
+        await bench.handle(own(integrity=integrity, content=inline(DATA[:100])))
+        assert bench.downloader.fetched == []
+        assert bench.store.objects == {}
+        [failure] = bench.registry.fails
+        assert (failure.kind, failure.reason) == ("integrity", Reason.INVALID_INTEGRITY)
+        # It will never pass: no retries.
+        assert bench.queue.delayed == []
+        assert len(bench.queue.deleted) == 1
+        [release] = bench.registry.releases
+        assert release["is_final"]
+
+    async def test_a_valid_copy_parked_beside_a_broken_checksum_is_used(self):
+        bench = Workbench()
+        bench.registry.park("d", parked(OWN))
+        bench.downloader.serves(OWN, DATA)
+        await bench.handle(own(integrity=integrity_of(DATA) | {"method": "md5"}))
+        assert [failure.kind for failure in bench.registry.fails] == ["integrity"]
+        assert list(bench.store.objects.values()) == [DATA]
+
     async def test_inline_data_of_a_corrected_notification_is_looked_at(self):
         bench = Workbench()
         bench.registry.park("d", parked(OWN, content=inline(b"small")))

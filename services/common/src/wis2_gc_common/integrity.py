@@ -8,14 +8,12 @@ import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from wis2_gc_common.errors import Poison, Reason
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Method = Literal["sha256", "sha384", "sha512", "sha3-256", "sha3-384", "sha3-512"]
 
-#: The method of the checksum we add where the publisher gave none.
+#: The method of the checksum we make where the publisher gave none.
 DEFAULT_METHOD: Method = "sha512"
 
 
@@ -45,11 +43,10 @@ class Integrity:
 
     method: Method
     digest: bytes
-    """Empty where the announced value is none: it matches nothing."""
 
     def matches(self, digest: bytes) -> bool:
         """Whether `digest`, made with `self.method`, is the announced one."""
-        return bool(self.digest) and hmac.compare_digest(self.digest, digest)
+        return hmac.compare_digest(self.digest, digest)
 
 
 def new_hash(method: Method) -> Hash:
@@ -57,17 +54,32 @@ def new_hash(method: Method) -> Hash:
     return _METHODS[method][1]()
 
 
-def parse_integrity(method: str, value: str) -> Integrity:
-    """Decode an announced checksum, base64 (also URL-safe, also unpadded) or hex.
+class BrokenIntegrity(ValueError):
+    """`properties.integrity` is there, but no data can pass it: a failed check (SPEC.md 18).
 
-    A value that no digest of the method can have is kept as one that never matches: the
-    notification announces a checksum, and the data cannot pass it.
-    Raises Poison(INVALID_INTEGRITY): unknown method. Source: SPEC.md 18.
+    `is_valid_form`: the schema of the WNM takes it all the same.
     """
-    known = _METHODS.get(method.lower().replace("_", "-"))
-    if known is None:
-        raise Poison(Reason.INVALID_INTEGRITY, f"method {method[:32]!r}")
-    name, _, size = known
+
+    def __init__(self, problem: str, *, is_valid_form: bool = False) -> None:
+        super().__init__(problem)
+        self.is_valid_form = is_valid_form
+
+
+def parse_integrity(integrity: object) -> Integrity:
+    """Decode `properties.integrity`; its value is base64 (also URL-safe, also unpadded) or hex.
+
+    Raises BrokenIntegrity: not an object, an unknown method, or a value that no digest of the
+    method can have. Source: SPEC.md 18.
+    """
+    if not isinstance(integrity, dict):
+        raise BrokenIntegrity("not an object")
+    method, value = integrity.get("method"), integrity.get("value")
+    # To the letter: what the others do with `SHA512`, we cannot know.
+    if not isinstance(method, str) or method not in _METHODS:
+        raise BrokenIntegrity(f"unknown method {str(method)[:32]!r}")
+    if not isinstance(value, str):
+        raise BrokenIntegrity("the value is not a text")
+    name, _, size = _METHODS[method]
     text = value.strip()
     for decode in (bytes.fromhex, _decode_base64):
         try:
@@ -76,7 +88,7 @@ def parse_integrity(method: str, value: str) -> Integrity:
             continue
         if len(digest) == size:
             return Integrity(name, digest)
-    return Integrity(name, b"")
+    raise BrokenIntegrity(f"the value is not one of {method}", is_valid_form=True)
 
 
 def _decode_base64(text: str) -> bytes:

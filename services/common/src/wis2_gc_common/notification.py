@@ -10,13 +10,19 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.ids import message_id
-from wis2_gc_common.integrity import DEFAULT_METHOD, Integrity, parse_integrity
+from wis2_gc_common.integrity import (
+    DEFAULT_METHOD,
+    BrokenIntegrity,
+    Integrity,
+    parse_integrity,
+)
+from wis2_gc_common.link_security import is_valid_security
 from wis2_gc_common.pubtime import parse_pubtime
 from wis2_gc_common.topic import Topic, is_centre_id
 
@@ -24,6 +30,8 @@ from wis2_gc_common.topic import Topic, is_centre_id
 MAX_NOTIFICATION_BYTES = 8192
 #: Limit of `properties.content.value` in characters (SPEC.md 16).
 MAX_CONTENT_CHARS = 4096
+#: Limit of `properties.content.size` in the schema; gzip unfolds to more.
+MAX_CONTENT_SIZE = 4096
 #: Ours: no known publisher comes near these.
 MAX_DATA_ID_CHARS = 2048
 MAX_ID_CHARS = 256
@@ -35,7 +43,16 @@ MAX_DEPTH = 64
 Rel = Literal["canonical", "update", "deletion"]
 Encoding = Literal["utf-8", "base64", "gzip"]
 
-_DECISIVE: frozenset[str] = frozenset({"canonical", "update", "deletion"})
+_CORE = "http://wis.wmo.int/spec/wnm/1/conf/core"
+_VERSION = "v04"
+_DECISIVE: dict[str, Rel] = {"canonical": "canonical", "update": "update", "deletion": "deletion"}
+#: As old nodes write them, for example `http://def.wmo.int/def/rel/wnm/-/update` (SPEC.md 7).
+_UPDATE_URI, _DELETION_URI = "/rel/wnm/-/update", "/rel/wnm/-/deletion"
+_Position = Annotated[list[float], msgspec.Meta(min_length=2)]
+_COORDINATES: dict[str, Any] = {
+    "Point": _Position,
+    "Polygon": list[Annotated[list[_Position], msgspec.Meta(min_length=4)]],
+}
 _ENCODINGS: frozenset[str] = frozenset({"utf-8", "base64", "gzip"})
 #: Control characters, line and paragraph separators, lone surrogates: what breaks a log line, a
 #: terminal or UTF-8. Spaces and letters of any script are a publisher's own business.
@@ -82,9 +99,17 @@ class Notification:
     """The other cache whose copy is linked, or None for an origin's notification."""
     metadata_id: str | None
     integrity: Integrity | None
+    integrity_problem: str
+    """Why no data can pass `properties.integrity`; "" where it is absent or can be checked."""
     content: Content | None
-    has_broken_content: bool
-    """`properties.content` is there, but not as the standard wants it: only the link counts."""
+    drops_content: bool
+    """`properties.content` is not as the schema has it: it is not announced."""
+    decisive_hrefs: tuple[str, ...]
+    """Of all links that are ours to rewrite when the data is cached, and of deletions."""
+    other_hrefs: tuple[str, ...]
+    """Of the links that are announced as they came, always."""
+    mends_lengths: bool
+    """A `length` came as a text or as null."""
 
     @property
     def source_centre_id(self) -> str:
@@ -99,13 +124,25 @@ class Notification:
 
 
 @dataclass(frozen=True, slots=True)
+class Announcer:
+    """Who we are, and what our notifications say that the publisher's do not (SPEC.md 22)."""
+
+    centre_id: str
+    adds_length: bool = True
+    """On our link, where the publisher gave none."""
+    adds_integrity: bool = False
+    """Where the publisher gave no checksum, but a size: so that it is never us alone who say what
+    the data is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cached:
     """Our copy, as the republished notification describes it."""
 
     href: str
     length: int
     digest: bytes
-    """sha512 of the data; announced only where the publisher announced no checksum."""
+    """Of the data; with `DEFAULT_METHOD` where the publisher announced no checksum."""
 
 
 def parse(topic: Topic, payload: bytes) -> Notification:
@@ -136,9 +173,12 @@ def _parse(topic: Topic, payload: bytes) -> Notification:
     properties = message.get("properties")
     if not isinstance(properties, dict):
         raise Poison(Reason.INVALID_PROPERTIES)
-    _check_datetime(properties)
-    rel, link = _decisive_link(message.get("links"))
-    content, has_broken_content = _content(properties)
+    _check_properties(properties)
+    links = _links(message.get("links"))
+    rel, link = _decisive_link(links)
+    cache = _cache_flag(properties)
+    integrity, integrity_problem = _integrity(properties, is_checked=cache and rel != "deletion")
+    content, drops_content = _content(properties)
     return Notification(
         topic=topic,
         payload=payload,
@@ -147,19 +187,23 @@ def _parse(topic: Topic, payload: bytes) -> Notification:
         pubtime_ns=_pubtime(properties.get("pubtime")),
         rel=rel,
         link=link,
-        cache=_cache_flag(properties),
+        cache=cache,
         global_cache=_global_cache(properties),
-        metadata_id=_optional_text(properties.get("metadata_id")),
-        integrity=_integrity(properties),
+        metadata_id=properties.get("metadata_id"),
+        integrity=integrity,
+        integrity_problem=integrity_problem,
         content=content,
-        has_broken_content=has_broken_content,
+        drops_content=drops_content,
+        decisive_hrefs=tuple(one["href"] for one in links if _meaning(one["rel"])),
+        other_hrefs=tuple(one["href"] for one in links if not _meaning(one["rel"])),
+        mends_lengths=any(isinstance(one.get("length", 0), str | None) for one in links),
     )
 
 
 def republish(
     notification: Notification,
     *,
-    centre_id: str,
+    announcer: Announcer,
     cached: Cached | None,
     drop_content: bool = False,
 ) -> tuple[str, bytes]:
@@ -167,29 +211,44 @@ def republish(
 
     `cached` None: the links stay as they came (`cache: false`, deletion, override).
     `drop_content`: the inline data failed its check, so nobody shall read it from us.
+    Mended for the schema: a `length` as text, `version` beside `conformsTo`, unusable content.
     Raises Poison(REPUBLISH_OVERSIZE) when no valid notification of 8192 bytes can say it.
     Source: SPEC.md 12, 14, 22 to 24.
     """
-    new_id = message_id(centre_id, notification.data_id, notification.pubtime_ns, notification.rel)
+    new_id = message_id(
+        announcer.centre_id, notification.data_id, notification.pubtime_ns, notification.rel
+    )
     message = _object_decoder.decode(notification.payload)
     properties = _object_decoder.decode(message["properties"])
     message["id"] = _raw(new_id)
-    properties["global-cache"] = _raw(centre_id)
-    if drop_content:
+    if "conformsTo" in message:
+        # The schema takes one of both.
+        message.pop("version", None)
+    properties["global-cache"] = _raw(announcer.centre_id)
+    if drop_content or notification.drops_content:
         properties.pop("content", None)
-    adds_integrity = cached is not None and notification.integrity is None
-    if cached is not None:
-        message["links"] = _rewritten_links(message["links"], cached)
-        if adds_integrity:
-            properties["integrity"] = _raw(
-                {"method": DEFAULT_METHOD, "value": base64.b64encode(cached.digest).decode()}
-            )
+    is_measured = notification.link.length is not None or notification.content is not None
+    puts_integrity = (
+        announcer.adds_integrity
+        and cached is not None
+        and notification.integrity is None
+        and is_measured
+        and not drop_content
+    )
+    if cached is not None or notification.mends_lengths:
+        message["links"] = _rewritten_links(
+            message["links"], cached, adds_length=announcer.adds_length
+        )
+    if cached is not None and puts_integrity:
+        properties["integrity"] = _raw(
+            {"method": DEFAULT_METHOD, "value": base64.b64encode(cached.digest).decode()}
+        )
     payload = _joined(message, properties)
     # Our longer href may push the message over the limit: what costs least goes first, blanks
     # before content, content before the checksum that we added.
     if len(payload) > MAX_NOTIFICATION_BYTES:
         payload = _without_blanks(payload)
-    for name in ("content", "integrity") if adds_integrity else ("content",):
+    for name in ("content", "integrity") if puts_integrity else ("content",):
         if len(payload) > MAX_NOTIFICATION_BYTES and properties.pop(name, None) is not None:
             payload = _without_blanks(_joined(message, properties))
     if len(payload) > MAX_NOTIFICATION_BYTES:
@@ -207,13 +266,22 @@ def _without_blanks(payload: bytes) -> bytes:
     return msgspec.json.format(payload, indent=-1)
 
 
-def _rewritten_links(raw_links: msgspec.Raw, cached: Cached) -> msgspec.Raw:
+def _rewritten_links(
+    raw_links: msgspec.Raw, cached: Cached | None, *, adds_length: bool
+) -> msgspec.Raw:
     links = _links_decoder.decode(raw_links)
     for link in links:
-        if msgspec.json.decode(link["rel"]) in ("canonical", "update"):
+        if cached is not None and _meaning(msgspec.json.decode(link["rel"])):
             link["href"] = _raw(cached.href)
-            # Also where it came as a string: the result is a valid WNM (SPEC.md 23).
-            link["length"] = _raw(cached.length)
+            if adds_length or "length" in link:
+                link["length"] = _raw(cached.length)
+        elif "length" in link:
+            # The result is a valid WNM (SPEC.md 23), also where nothing else of ours is in it.
+            length = msgspec.json.decode(link["length"])
+            if length is None:
+                del link["length"]
+            elif isinstance(length, str):
+                link["length"] = _raw(int(length))
     return _raw(links)
 
 
@@ -238,36 +306,39 @@ def _depth(message: object) -> int:
 
 
 def _check_envelope(message: dict[str, Any]) -> None:
-    conforms_to, version = message.get("conformsTo"), message.get("version")
-    if conforms_to is None and version is None:
-        raise Poison(Reason.INVALID_VERSION, "neither conformsTo nor version")
-    if conforms_to is not None and not (
-        isinstance(conforms_to, list)
-        and conforms_to
-        and all(isinstance(c, str) for c in conforms_to)
-    ):
-        raise Poison(Reason.INVALID_VERSION, "conformsTo")
-    if version is not None and not isinstance(version, str):
-        raise Poison(Reason.INVALID_VERSION, "version")
+    if "conformsTo" in message:
+        conforms_to = message["conformsTo"]
+        if not isinstance(conforms_to, list) or _CORE not in conforms_to:
+            raise Poison(Reason.INVALID_VERSION, f"conformsTo without {_CORE}")
+    elif message.get("version") != _VERSION:
+        raise Poison(Reason.INVALID_VERSION, f"neither conformsTo nor version {_VERSION}")
     geometry = message.get("geometry", msgspec.UNSET)
-    if geometry is not None and not (
-        isinstance(geometry, dict)
-        and isinstance(geometry.get("type"), str)
-        and isinstance(geometry.get("coordinates"), list)
-    ):
-        raise Poison(Reason.INVALID_GEOMETRY)
+    if geometry is None:
+        return
+    if not isinstance(geometry, dict):
+        raise Poison(Reason.INVALID_GEOMETRY, "neither an object nor null")
+    kind = geometry.get("type")
+    if not isinstance(kind, str) or kind not in _COORDINATES:
+        raise Poison(Reason.INVALID_GEOMETRY, f"{str(kind)[:32]!r} is not Point or Polygon")
+    try:
+        msgspec.convert(geometry.get("coordinates"), _COORDINATES[kind])
+    except msgspec.ValidationError as error:
+        raise Poison(Reason.INVALID_GEOMETRY, f"coordinates: {error}"[:200]) from error
 
 
-def _check_datetime(properties: dict[str, Any]) -> None:
-    """Demand `datetime` (a time or null), or both ends of a period."""
-    if "datetime" in properties:
-        if not isinstance(properties["datetime"], str | None):
-            raise Poison(Reason.INVALID_DATETIME)
-    elif not (
-        isinstance(properties.get("start_datetime"), str)
-        and isinstance(properties.get("end_datetime"), str)
-    ):
-        raise Poison(Reason.INVALID_DATETIME, "neither datetime nor start and end")
+def _check_properties(properties: dict[str, Any]) -> None:
+    for name in ("metadata_id", "producer"):
+        if not isinstance(properties.get(name, ""), str):
+            raise Poison(Reason.INVALID_PROPERTIES, f"{name} is not a text")
+    for name in ("start_datetime", "end_datetime"):
+        if not isinstance(properties.get(name, ""), str):
+            raise Poison(Reason.INVALID_DATETIME, f"{name} is not a text")
+    if not isinstance(properties.get("datetime"), str | None):
+        raise Poison(Reason.INVALID_DATETIME, "datetime is neither a text nor null")
+    is_period = "start_datetime" in properties and "end_datetime" in properties
+    if is_period == ("datetime" in properties):
+        both = "both datetime and" if is_period else "neither datetime nor"
+        raise Poison(Reason.INVALID_DATETIME, f"{both} start_datetime and end_datetime")
 
 
 def _text(value: object, limit: int, reason: Reason) -> str:
@@ -276,10 +347,6 @@ def _text(value: object, limit: int, reason: Reason) -> str:
     if not value.isprintable() and _UNSAFE.search(value):
         raise Poison(reason, "control characters")
     return value
-
-
-def _optional_text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _pubtime(value: object) -> int:
@@ -304,20 +371,23 @@ def _global_cache(properties: dict[str, Any]) -> str | None:
     return name
 
 
-def _integrity(properties: dict[str, Any]) -> Integrity | None:
-    integrity = properties.get("integrity")
-    if integrity is None:
-        return None
-    if not isinstance(integrity, dict):
-        raise Poison(Reason.INVALID_INTEGRITY)
-    method, value = integrity.get("method"), integrity.get("value")
-    if not isinstance(method, str) or not isinstance(value, str):
-        raise Poison(Reason.INVALID_INTEGRITY)
-    return parse_integrity(method, value)
+def _integrity(properties: dict[str, Any], *, is_checked: bool) -> tuple[Integrity | None, str]:
+    """Return the announced checksum, and why no data can pass it.
+
+    `is_checked`: the data will be cached. What is only passed on must be valid.
+    """
+    if "integrity" not in properties:
+        return None, ""
+    try:
+        return parse_integrity(properties["integrity"]), ""
+    except BrokenIntegrity as error:
+        if not is_checked and not error.is_valid_form:
+            raise Poison(Reason.INVALID_INTEGRITY, str(error)) from error
+        return None, str(error)
 
 
 def _content(properties: dict[str, Any]) -> tuple[Content | None, bool]:
-    """Return the usable inline content, and whether there is an unusable one."""
+    """Return the usable inline content, and whether there is one that the schema refuses."""
     if "content" not in properties:
         return None, False
     content = properties["content"]
@@ -333,27 +403,63 @@ def _content(properties: dict[str, Any]) -> tuple[Content | None, bool]:
         or size is None
     ):
         return None, True
-    return Content(encoding=cast("Encoding", encoding), value=value, size=size), False
+    drops = size > MAX_CONTENT_SIZE or isinstance(content["size"], str)
+    return Content(encoding=cast("Encoding", encoding), value=value, size=size), drops
 
 
-def _decisive_link(links: object) -> tuple[Rel, Link]:
-    """Return the one link that decides (SPEC.md 7)."""
+def _links(links: object) -> list[dict[str, Any]]:
+    """Return the links; all members that the schema knows are of its types, or can be mended."""
     if not isinstance(links, list) or not links:
-        raise Poison(Reason.INVALID_LINKS)
-    decisive: dict[str, dict[str, Any]] = {}
+        raise Poison(Reason.INVALID_LINKS, "none")
     for link in links:
-        if (
-            not isinstance(link, dict)
-            or not isinstance(link.get("href"), str)
-            or not isinstance(link.get("rel"), str)
-        ):
-            raise Poison(Reason.INVALID_LINKS)
-        if link["rel"] in _DECISIVE:
-            decisive.setdefault(link["rel"], link)
-    if "deletion" in decisive:
+        if not isinstance(link, dict):
+            raise Poison(Reason.INVALID_LINKS, "a link is not an object")
+        for name in ("href", "rel"):
+            if not isinstance(link.get(name), str):
+                raise Poison(Reason.INVALID_LINKS, f"a link without {name}")
+        for name in ("type", "hreflang", "title"):
+            if not isinstance(link.get(name, ""), str):
+                raise Poison(Reason.INVALID_LINKS, f"{name} is not a text")
+        if not _is_length(link.get("length")):
+            raise Poison(Reason.INVALID_LINKS, "length")
+        if "security" in link and not is_valid_security(link["security"]):
+            raise Poison(Reason.INVALID_LINKS, "security")
+    return links
+
+
+def _is_length(value: object) -> bool:
+    """Whether the schema takes it, or we know how to mend it."""
+    if isinstance(value, str):
+        return _whole_number(value) is not None
+    if isinstance(value, float):
+        return value.is_integer()
+    return value is None or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _meaning(rel: str) -> Rel | None:
+    """Return what a link's `rel` decides, None for links that decide nothing (SPEC.md 7)."""
+    if rel in _DECISIVE:
+        return _DECISIVE[rel]
+    if rel.endswith(_UPDATE_URI):
+        return "update"
+    return "deletion" if rel.endswith(_DELETION_URI) else None
+
+
+def _decisive_link(links: list[dict[str, Any]]) -> tuple[Rel, Link]:
+    """Return the one link that decides (SPEC.md 7)."""
+    decisive: dict[Rel, dict[str, Any]] = {}
+    for link in links:
+        meaning = _meaning(link["rel"])
+        if meaning is not None:
+            decisive.setdefault(meaning, link)
+    deletion = decisive.get("deletion")
+    if deletion is not None:
+        # Old nodes, which write URIs, send a canonical with it.
+        if deletion["rel"] != "deletion":
+            decisive.pop("canonical", None)
         if len(decisive) > 1:
             raise Poison(Reason.CONTRADICTORY_LINKS)
-        return "deletion", _link(decisive["deletion"])
+        return "deletion", _link(deletion)
     if "update" in decisive:
         return "update", _link(decisive["update"])
     if "canonical" in decisive:
@@ -367,7 +473,7 @@ def _link(link: dict[str, Any]) -> Link:
         length = _whole_number(link["length"])
         if length is None:
             raise Poison(Reason.INVALID_LINKS, "length")
-    return Link(href=link["href"], media_type=_optional_text(link.get("type")), length=length)
+    return Link(href=link["href"], media_type=link.get("type"), length=length)
 
 
 def _whole_number(value: object) -> int | None:

@@ -338,6 +338,10 @@ def _schema_url(text: str) -> str:
     return text
 
 
+def _switch(text: str) -> bool:
+    return _one_of("true", "false")(text) == "true"
+
+
 def _directory(text: str) -> Path:
     if not text.startswith("/"):
         raise ValueError("wants an absolute path")
@@ -399,6 +403,10 @@ ALLOWED_NETWORKS = Setting("GC_ALLOWED_NETWORKS", ("manager",), _networks, "",
     "CIDRs that the address guard admits although they are private (tests, a centre's intranet).")
 MAX_OBJECT_BYTES = Setting("GC_MAX_OBJECT_BYTES", ("manager",), _whole(1, 2**40), str(1024**3),
     "Larger items are announced with the origin's link instead of being cached.")
+ADD_LENGTH = Setting("GC_ADD_LENGTH", ("manager",), _switch, "true",
+    "Whether our link says how long the data is where the publisher's does not: `true` or `false`.")
+ADD_INTEGRITY = Setting("GC_ADD_INTEGRITY", ("manager",), _switch, "false",
+    "Whether a checksum is added where the publisher gave only a size. Sensor centres and other caches then take ours for another item.")
 RETENTION_HOURS = Setting("GC_RETENTION_HOURS", ("manager",), _whole(1, 24 * 31), "24",
     "How long an item can be fetched, at least.")
 CONCURRENCY = Setting("GC_CONCURRENCY", ("manager",), _whole(1, 10_000), "256",

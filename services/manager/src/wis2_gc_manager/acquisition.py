@@ -214,7 +214,7 @@ class Acquisition:
                     candidate = await self._next()
                     if candidate is None:
                         return self._too_large
-                    result = self._begin(candidate)
+                    result = await self._begin(candidate)
                 if result is not None:
                     return result
         finally:
@@ -257,9 +257,14 @@ class Acquisition:
                     self._untried.append(candidate)
         return self._untried.popleft() if self._untried else None
 
-    def _begin(self, candidate: Candidate) -> Acquired | TooLarge | None:
+    async def _begin(self, candidate: Candidate) -> Acquired | TooLarge | None:
         """Return the inline data, or start the download."""
         notification = candidate.notification
+        if notification.integrity_problem:
+            # No data can pass it, so none is asked for.
+            problem = IntegrityFailed(Reason.INVALID_INTEGRITY, notification.integrity_problem)
+            await self._failed(candidate, problem)
+            return None
         length = notification.link.length
         if length is not None and length > self._downloads.max_object_bytes:
             return self._is_too_large(candidate, f"{length} bytes announced")
@@ -304,7 +309,7 @@ class Acquisition:
                     self._ask_at_s = loop.time() + pause_s
                 second = await self._next(ask=ask)
                 if second is not None:
-                    return self._begin(second)
+                    return await self._begin(second)
                 timer = loop.call_at(self._ask_at_s, self._wake_up)
         try:
             await wake
@@ -389,7 +394,7 @@ class Acquisition:
 
     def _acquired(self, candidate: Candidate, key: str, payload: Payload) -> Acquired:
         notification = candidate.notification
-        drop = notification.has_broken_content or notification.id in self._broken_inline
+        drop = notification.id in self._broken_inline
         return Acquired(candidate, payload, key, drop_content=drop)
 
     def _key(self, candidate: Candidate) -> str:

@@ -24,7 +24,7 @@ OWN = "own"
 RECOMMENDED = "recommended"
 
 
-Offer = tuple[Request, Content | None]
+Offer = tuple[Request, str, Content | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Candidate:
         The same link alone is not enough: the second may correct the first one's checksum,
         length or inline data.
         """
-        return self.request, self.notification.content
+        return self.request, self.notification.integrity_problem, self.notification.content
 
 
 def read_candidate(envelope: Envelope) -> Candidate:

@@ -42,7 +42,7 @@ from wis2_gc_manager.retry import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wis2_gc_common.notification import Notification
+    from wis2_gc_common.notification import Announcer, Notification
     from wis2_gc_common.queue.base import Envelope, Queue
     from wis2_gc_common.registry.base import Claimed, Lease, Registry
     from wis2_gc_common.store.base import ObjectStore, Upload
@@ -94,7 +94,7 @@ class Pipeline:
     def __init__(
         self,
         *,
-        centre_id: str,
+        announcer: Announcer,
         worker: str,
         data_base_url: str,
         retry: RetryPolicy,
@@ -114,7 +114,7 @@ class Pipeline:
         draw: Callable[[], float] = random.random,
     ) -> None:
         """`worker`: unique among the running managers, the same after a restart."""
-        self._centre_id = centre_id
+        self._announcer = announcer
         self._worker = worker
         self._data_base_url = data_base_url
         self._retry = retry
@@ -199,7 +199,7 @@ class Pipeline:
         except Poison as error:
             self._drop_poison(item, error)
             return
-        reason = not_ours(own.notification, self._centre_id)
+        reason = not_ours(own.notification, self._announcer.centre_id)
         if reason is not None:
             self._drop(item, reason)
             return
@@ -335,7 +335,7 @@ class Pipeline:
             # Made before the data is stored: what cannot be announced need not be.
             _, announcement = republish(
                 notification,
-                centre_id=self._centre_id,
+                announcer=self._announcer,
                 cached=Cached(href=url, length=payload.size_bytes, digest=payload.digest),
                 drop_content=acquired.drop_content,
             )
@@ -439,9 +439,8 @@ class Pipeline:
         """Publish `notification` as ours and return its id. Raises Poison where it cannot be."""
         message_id, announcement = republish(
             notification,
-            centre_id=self._centre_id,
+            announcer=self._announcer,
             cached=cached,
-            drop_content=notification.has_broken_content,
         )
         await self._publish(notification, announcement)
         return message_id

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
 from wis2_gc_common.health import Health, HealthServer
 from wis2_gc_common.logs import get_logger
+from wis2_gc_common.notification import Announcer
 from wis2_gc_common.registry.base import ProcessStatus
 from wis2_gc_manager.acknowledger import Acknowledger
 from wis2_gc_manager.acquisition import Downloads
@@ -113,7 +114,11 @@ class Manager:
         self._in_flight = InFlight(settings.concurrency)
         fairness = Fairness(self._in_flight, monotonic_s=time.monotonic)
         self._pipeline = Pipeline(
-            centre_id=settings.common.centre_id,
+            announcer=Announcer(
+                settings.common.centre_id,
+                adds_length=settings.add_length,
+                adds_integrity=settings.add_integrity,
+            ),
             worker=settings.instance,
             data_base_url=settings.data_base_url,
             retry=RetryPolicy(

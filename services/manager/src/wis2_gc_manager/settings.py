@@ -37,6 +37,8 @@ class ManagerSettings:
     ca_file: Path | None
     allowed_networks: tuple[Network, ...]
     max_object_bytes: int
+    add_length: bool
+    add_integrity: bool
     retention_hours: int
     concurrency: int
     concurrency_per_host: int
@@ -65,6 +67,8 @@ def read_settings(read: Reader) -> ManagerSettings:
         ca_file=read(catalogue.CA_FILE, absent=None),
         allowed_networks=read(catalogue.ALLOWED_NETWORKS),
         max_object_bytes=read(catalogue.MAX_OBJECT_BYTES),
+        add_length=read(catalogue.ADD_LENGTH),
+        add_integrity=read(catalogue.ADD_INTEGRITY),
         retention_hours=read(catalogue.RETENTION_HOURS),
         concurrency=read(catalogue.CONCURRENCY),
         concurrency_per_host=read(catalogue.CONCURRENCY_PER_HOST),

@@ -49,7 +49,7 @@ def test_every_notification_is_valid_and_says_what_the_item_is():
         assert notification.global_cache is None
         assert notification.cache == (item.kind is not Kind.UNCACHED)
         assert notification.link.href == f"http://127.0.0.1:1{path_of(item)}"
-        assert not notification.has_broken_content
+        assert not notification.drops_content
         if item.rel == "deletion":
             continue
         data = make_data(item.name)
