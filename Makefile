@@ -9,6 +9,8 @@ UV := .tools/uv/bin/uv
 T ?= tests
 # The suites mostly wait for servers; a file stays on one core.
 BOTH_CORES := -n 2 --dist loadfile -q
+# No suite takes longer, however busy the machine: one that does hangs (tests/conftest.py).
+PYTEST := timeout --foreground --kill-after=30 1h $(PY) -m pytest
 # Names of the variables on the command line.
 GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 
@@ -46,21 +48,21 @@ typecheck: setup ## mypy --strict
 	@$(PY) -m mypy services/*/src local bench
 
 test-unit: setup ## Unit and property tests
-	@$(PY) -X dev -m pytest $(BOTH_CORES) tests/unit
+	@PYTHONDEVMODE=1 $(PYTEST) $(BOTH_CORES) tests/unit
 
 test-integration: setup-sqs ## Against real redis-server, mosquitto and nginx
-	@$(PY) -m pytest $(BOTH_CORES) tests/integration
+	@$(PYTEST) $(BOTH_CORES) tests/integration
 
 test-conformance: setup-sqs ## The three commands against a WIS2 world, one test per SPEC number
-	@$(PY) -m pytest $(BOTH_CORES) tests/conformance
-	@QUEUE=sqs STORE=s3 $(PY) -m pytest -q tests/conformance
+	@$(PYTEST) $(BOTH_CORES) tests/conformance
+	@QUEUE=sqs STORE=s3 $(PYTEST) -q tests/conformance
 
 test-faults: setup-sqs ## Processes killed; Redis, broker, disk, SQS or S3 away: nothing is lost
-	@$(PY) -m pytest tests/faults
-	@QUEUE=sqs STORE=s3 $(PY) -m pytest tests/faults
+	@$(PYTEST) tests/faults
+	@QUEUE=sqs STORE=s3 $(PYTEST) tests/faults
 
 tests: setup-sqs ## One file or folder: make tests T=tests/unit/common
-	@$(PY) -m pytest $(T)
+	@$(PYTEST) $(T)
 
 format: setup ## Rewrite the code in the project's format
 	@$(PY) -m ruff check --fix-only .

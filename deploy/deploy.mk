@@ -57,7 +57,7 @@ destroy: ## Take an environment away; prod wants it typed
 ##@ Check what deploys
 .PHONY: test-deployment costs typecheck-deploy
 test-deployment: setup ## Tests of Terraform, chart, images and `make deploy`
-	@$(PY) -m pytest $(BOTH_CORES) tests/deployment
+	@$(PYTEST) $(BOTH_CORES) tests/deployment
 	@terraform/check.sh
 
 # Terraform's part skips itself, loudly, where Terraform or its provider is not at hand.

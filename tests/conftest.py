@@ -1,8 +1,15 @@
-"""Which servers the tests talk to, said at the start, and which event loop they run on."""
+"""Which servers the tests talk to, said at the start; their event loop; and their last deadline.
+
+pytest-timeout raises an error in the test. An event loop may swallow it, and the end of the test,
+its fixtures' included, has no deadline of its own: so, a while later, the process itself is ended.
+A worker of xdist is replaced by another, and its test has failed.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +18,42 @@ import uvloop
 from tests.support import parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
+
+#: After a test's own time-out: for its traces, and for the fixtures that end with it.
+LAST_DEADLINE_S = 60.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini("last_deadline", "seconds", default=str(LAST_DEADLINE_S))
+
+
+def _end_in(config: pytest.Config, seconds: float) -> None:
+    last_s = float(config.getini("last_deadline"))
+    faulthandler.dump_traceback_later(seconds + last_s, exit=True, file=sys.__stderr__)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    marker = item.get_closest_marker("timeout")
+    given = marker.args[0] if marker is not None and marker.args else item.config.getini("timeout")
+    _end_in(item.config, float(given))
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    # pytest has switched it off here, for who debugs; the end of the test is still to come.
+    if not node.config.getoption("usepdb"):
+        _end_in(node.config, 0.0)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    # What still runs when Python ends (a thread) has this long.
+    _end_in(config, 0.0)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
