@@ -222,6 +222,24 @@ async def test_a_message_that_the_broker_refuses_while_it_takes_others_is_no_out
 
 
 @on_uvloop
+async def test_a_message_larger_than_the_broker_takes_does_not_end_the_connection():
+    options = ["max_packet_size 1000", "max_inflight_messages 1"]
+    with Mosquitto(options=options) as broker:
+        async with publishing(broker.url) as (publisher, lost):
+            await publisher.check()
+            sizes = [100, 2000, 900, 5000, 100]
+            payloads = [b"x" * size for size in sizes]
+            answers = await asyncio.gather(
+                *(publisher.publish(TOPIC, payload) for payload in payloads),
+                return_exceptions=True,
+            )
+            assert [answer is None for answer in answers] == [True, False, True, False, True]
+            assert isinstance(answers[1], PartError)
+            assert "1000 bytes" in str(answers[1])
+            assert lost == []
+
+
+@on_uvloop
 async def test_a_wrong_password_is_said_plainly_and_not_logged():
     accounts = {"manager": Account("secret")}
     with Mosquitto(accounts=accounts) as broker:

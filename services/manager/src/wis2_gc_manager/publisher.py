@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 #: Ours; a broker may allow less (MQTT 5 Receive Maximum; mosquitto: 20).
 MAX_IN_FLIGHT = 500
+#: MQTT's own; a broker may allow less (MQTT 5 Maximum Packet Size).
+MAX_PACKET_BYTES = 2**28
+#: Around topic and payload, at most: fixed header, lengths, packet id, no properties.
+_OVERHEAD_BYTES = 10
 KEEPALIVE_S = 15
 #: For DNS, TCP and TLS, each; and for the broker's CONNACK.
 CONNECT_TIMEOUT_S = 10.0
@@ -58,6 +62,7 @@ class _Connection:
         """Take over a client whose socket is connected and whose CONNECT is sent."""
         self.client = client
         self.limit = 1
+        self.max_packet_bytes = MAX_PACKET_BYTES
         self.accepted_s: dict[str, float] = {}
         """By channel, the first level of the topic: when a message was last accepted on it."""
         self.pending: dict[int, tuple[asyncio.Future[None], float]] = {}
@@ -140,6 +145,7 @@ class _Connection:
             self._note_end(f"refused: {reason}")
             return
         self.limit = min(MAX_IN_FLIGHT, getattr(properties, "ReceiveMaximum", MAX_IN_FLIGHT))
+        self.max_packet_bytes = getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES)
         if not self.connack.done():
             self.connack.set_result(None)
 
@@ -234,9 +240,15 @@ class Publisher:
 
         Raises Unavailable("broker"): not connected, the connection broke before the PUBACK (the
         message may have got through), or the broker refuses whatever comes on this channel.
-        PartError("broker"): it refuses this message, and has lately taken others.
+        PartError("broker"): it refuses this message, and has lately taken others; or the message is
+        too large for it.
         """
         connection = await self._slot()
+        size = len(topic.encode()) + len(payload) + _OVERHEAD_BYTES
+        if size > connection.max_packet_bytes:
+            # Sent all the same, it would end the connection for everybody.
+            self._wake_one()  # the place is not taken
+            raise PartError("broker", f"it takes {connection.max_packet_bytes} bytes, not {size}")
         info = connection.client.publish(topic, payload, qos=1)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise Unavailable("broker", error_string(info.rc))
