@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.wnm import encoded, inline, unique_data_id, wnm
-from tests.support.world import CENTRE_ID, Client, World, wait_until
+from tests.support.world import CENTRE_ID, DEPLOYMENT_SECRET, Client, World, wait_until
+from wis2_gc_common.ids import message_id
 
 if TYPE_CHECKING:
     from tests.support.nodes import Node
@@ -154,6 +155,24 @@ def test_spec_23_a_message_over_8192_bytes_is_not_taken(
     world.publish(topic, wnm(data_id=data_id, content=inline(b"x"), filler="f" * 8192))
     world.settle()
     assert not world.announcements(data_id)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_spec_24_the_id_is_made_of_what_the_item_is_and_the_secret_of_the_deployment(
+    world: World, topic: str, centre: str, data_id: str, cache: bool
+) -> None:
+    world.publish(
+        topic, wnm(data_id=data_id, content=inline(b"x"), pubtime="1970-01-01T00:00:01Z",
+                   href="https://example.org/a", cache=cache)
+    )  # fmt: skip
+    assert world.announced(data_id).message["id"] == message_id(
+        DEPLOYMENT_SECRET.encode(),
+        centre_id=CENTRE_ID,
+        topic_centre_id=centre,
+        data_id=data_id,
+        pubtime_ns=10**9,
+        rel="canonical",
+    )
 
 
 def test_spec_24_the_id_is_the_same_when_a_manager_dies_at_work(

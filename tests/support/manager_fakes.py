@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from wis2_gc_manager.source import OpenUpload, Request
 
 CENTRE_ID = "xx-test-global-cache"
+SECRET = b"a secret of this deployment"
 BASE_URL = "https://cache.test/data"
 HOUR = hour_folder(datetime.now(UTC))
 NEVER_S = 3600.0
@@ -604,7 +605,7 @@ class Workbench:
         self.fairness = Fairness(self.in_flight, monotonic_s=lambda: self.monotonic_s)
         self.delayed = DelayedItems(monotonic_s=lambda: self.monotonic_s)
         self.pipeline = Pipeline(
-            announcer=Announcer(CENTRE_ID),
+            announcer=Announcer(CENTRE_ID, SECRET),
             worker="worker",
             data_base_url=BASE_URL,
             retry=RetryPolicy(self._retry_delays_s, 24 * 3600.0, quick_delay_s=self._quick_delay_s),

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 CENTRE_ID = "xx-test-global-cache"
 MAX_OBJECT_BYTES = 3_000_000
+DEPLOYMENT_SECRET = "0123456789abcdef0123456789abcdef"
 BIN = Path(sys.executable).parent
 Labels = frozenset[tuple[str, str]]
 
@@ -302,7 +303,7 @@ class World:
             "GC_PUBLIC_CHECK_INTERVAL": "0.5",
             "GC_LOCAL_BROKER_URL": f"mqtt://{broker.manager_username}:{broker.manager_password}"
             f"@127.0.0.1:{broker.port}",
-            "GC_DEPLOYMENT_SECRET": "0123456789abcdef0123456789abcdef",
+            "GC_DEPLOYMENT_SECRET": DEPLOYMENT_SECRET,
             "GC_ALLOWED_NETWORKS": "127.0.0.1/32",
             "GC_MAX_OBJECT_BYTES": str(MAX_OBJECT_BYTES),
             "GC_QUICK_RETRY_DELAY": "0.2",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -36,27 +37,50 @@ def key(
     return object_key(hour=hour, topic=topic, data_id=data_id, pubtime_ns=pubtime_ns, href=href)
 
 
+SECRET = b"0123456789abcdef"
+ID_OF: dict[str, Any] = {
+    "secret": SECRET, "centre_id": CENTRE, "topic_centre_id": "de-dwd", "data_id": "item",
+    "pubtime_ns": 1_772_366_400_000_000_001, "rel": "canonical",
+}  # fmt: skip
+
+
+def made_id(**changes: Any) -> str:
+    options = ID_OF | changes
+    return message_id(options.pop("secret"), **options)
+
+
 def test_the_message_id_is_a_uuid_and_never_changes_between_versions_of_this_project() -> None:
-    made = message_id(CENTRE, "item", 1_772_366_400_000_000_001, "canonical")
-    assert made == "b1049a69-2694-5718-add4-9589fc2be1d9"
-    assert uuid.UUID(made).version == 5
+    assert made_id() == "3685c820-9eed-43d5-8453-be81d344f128"
+    assert uuid.UUID(made_id()).version == 4
+    assert uuid.UUID(made_id()).variant == uuid.RFC_4122
 
 
-@given(
-    first=st.tuples(st.text(), st.integers(0), st.sampled_from(["canonical", "update"])),
-    second=st.tuples(st.text(), st.integers(0), st.sampled_from(["canonical", "update"])),
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"secret": b"fedcba9876543210"},
+        {"centre_id": "yy-global-cache"},
+        {"topic_centre_id": "jp-jma"},
+        {"data_id": "item2"},
+        {"pubtime_ns": 1_772_366_400_000_000_002},
+        {"rel": "update"},
+    ],
 )
+def test_each_part_of_an_item_and_the_secret_make_the_message_id(change: dict[str, Any]) -> None:
+    assert made_id(**change) != made_id()
+
+
+names = st.text("abc-", min_size=1)
+versions = st.tuples(names, st.text(), st.integers(0), st.sampled_from(["canonical", "update"]))
+
+
+@given(first=versions, second=versions)
 def test_two_message_ids_are_equal_only_for_the_same_item_version_and_kind(
-    first: tuple[str, int, str], second: tuple[str, int, str]
+    first: tuple[Any, ...], second: tuple[Any, ...]
 ) -> None:
-    one = message_id(CENTRE, first[0], first[1], first[2])  # type: ignore[arg-type]
-    two = message_id(CENTRE, second[0], second[1], second[2])  # type: ignore[arg-type]
+    parts = ("topic_centre_id", "data_id", "pubtime_ns", "rel")
+    one, two = (made_id(**dict(zip(parts, x, strict=True))) for x in (first, second))
     assert (one == two) == (first == second)
-
-
-def test_two_caches_have_different_message_ids() -> None:
-    ids = {message_id(centre, "item", 1, "update") for centre in (CENTRE, "yy-global-cache")}
-    assert len(ids) == 2
 
 
 def test_an_item_digest_is_32_hex_digits_however_long_the_data_id() -> None:

@@ -24,6 +24,7 @@ from wis2_gc_common.notification import (
 )
 from wis2_gc_common.topic import parse_topic
 
+OURSELVES = Announcer("xx-test-global-cache", b"secret")
 WMO = "http://def.wmo.int/def/rel/wnm/-/"
 
 
@@ -437,7 +438,7 @@ def assert_usable(result: Notification | Reason) -> None:
     if isinstance(result, Reason):
         return
     try:
-        _, payload = republish(result, announcer=Announcer("xx-test-global-cache"), cached=None)
+        _, payload = republish(result, announcer=OURSELVES, cached=None)
     except Poison as error:
         reason: Reason | None = error.reason
     else:

@@ -22,10 +22,11 @@ from wis2_gc_common.notification import (
 )
 
 CENTRE = "xx-test-global-cache"
+SECRET = b"a secret of this deployment"
 DIGEST = hashlib.sha512(b"data").digest()
 CACHED = Cached(href="https://cache.example.org/2026-03-20/04/a/b.bufr4", length=4, digest=DIGEST)
 #: With both settings off.
-OURS_ALONE = Announcer(CENTRE, adds_length=False)
+OURS_ALONE = Announcer(CENTRE, SECRET, adds_length=False)
 ADDED_INTEGRITY = {"method": "sha512", "value": base64.b64encode(DIGEST).decode()}
 
 
@@ -50,6 +51,17 @@ def rewritten(
     return result
 
 
+def id_of(message: dict[str, Any], rel: Any) -> str:
+    return message_id(
+        SECRET,
+        centre_id=CENTRE,
+        topic_centre_id="ca-eccc-msc",
+        data_id=message["properties"]["data_id"],
+        pubtime_ns=1_773_982_218_314_854_383,
+        rel=rel,
+    )
+
+
 def changed_by_republishing(message: dict[str, Any], **options: Any) -> Any:
     return json.loads(rewritten(json.dumps(message).encode(), **options))
 
@@ -66,9 +78,7 @@ def test_id_href_and_global_cache_change_and_nothing_else() -> None:
     )
     result = changed_by_republishing(message)
     expected = json.loads(json.dumps(message))
-    expected["id"] = message_id(
-        CENTRE, message["properties"]["data_id"], 1_773_982_218_314_854_383, "canonical"
-    )
+    expected["id"] = id_of(message, "canonical")
     expected["links"][1]["href"] = CACHED.href
     expected["properties"]["global-cache"] = CENTRE
     assert result == expected
@@ -77,7 +87,7 @@ def test_id_href_and_global_cache_change_and_nothing_else() -> None:
 
 def test_a_length_is_added_to_our_link_where_that_is_set() -> None:
     message = sample(links=[{"href": "a", "rel": "via"}, {"href": "b", "rel": "canonical"}])
-    links = changed_by_republishing(message, announcer=Announcer(CENTRE))["links"]
+    links = changed_by_republishing(message, announcer=Announcer(CENTRE, SECRET))["links"]
     assert [link.get("length") for link in links] == [None, 4]
 
 
@@ -99,7 +109,7 @@ def test_a_checksum_is_added_only_where_that_is_set_and_the_publisher_gave_a_siz
     message = sample(**changes)
     own = message["properties"].get("integrity")
     for adds in (False, True):
-        announcer = Announcer(CENTRE, adds_integrity=adds)
+        announcer = Announcer(CENTRE, SECRET, adds_integrity=adds)
         result = changed_by_republishing(message, announcer=announcer)
         found = result["properties"].get("integrity")
         assert found == (ADDED_INTEGRITY if adds and is_added else own)
@@ -107,7 +117,7 @@ def test_a_checksum_is_added_only_where_that_is_set_and_the_publisher_gave_a_siz
 
 def test_no_checksum_is_added_where_the_inline_data_and_its_size_were_wrong() -> None:
     message = sample(properties={"content": INLINE})
-    announcer = Announcer(CENTRE, adds_integrity=True)
+    announcer = Announcer(CENTRE, SECRET, adds_integrity=True)
     result = changed_by_republishing(message, announcer=announcer, drop_content=True)
     assert not {"integrity", "content"} & result["properties"].keys()
 
@@ -119,6 +129,16 @@ def test_the_id_is_the_same_on_every_attempt_and_from_every_source() -> None:
         for href in ("https://example.org/1", "https://example.org/2")
     }
     assert len(ids) == 1
+
+
+def test_another_secret_gives_other_ids_and_shows_nowhere() -> None:
+    other = Announcer(CENTRE, b"another secret")
+    one, two = (
+        json.loads(rewritten(sample_bytes(), announcer=announcer))["id"]
+        for announcer in (OURS_ALONE, other)
+    )
+    assert one != two
+    assert "secret" not in repr(other)
 
 
 def test_another_caches_name_is_replaced_by_ours() -> None:
@@ -242,12 +262,7 @@ def test_without_a_copy_only_id_and_global_cache_change(rel: str) -> None:
     message = sample(properties={"cache": False}, link={"rel": rel, "length": 457})
     result = changed_by_republishing(message, cached=None)
     expected = json.loads(json.dumps(message))
-    expected["id"] = message_id(
-        CENTRE,
-        message["properties"]["data_id"],
-        1_773_982_218_314_854_383,
-        rel,  # type: ignore[arg-type]
-    )
+    expected["id"] = id_of(message, rel)
     expected["properties"]["global-cache"] = CENTRE
     assert result == expected
 
@@ -296,7 +311,7 @@ def test_blanks_go_before_content_does() -> None:
 def test_our_own_checksum_goes_when_that_saves_the_message() -> None:
     short = Cached(href="https://c.example/k", length=4, digest=DIGEST)
     payload = filled(8192 - 60, link={"href": "https://example.org/" + "h" * 40, "length": 4})
-    announcer = Announcer(CENTRE, adds_integrity=True)
+    announcer = Announcer(CENTRE, SECRET, adds_integrity=True)
     result = json.loads(rewritten(payload, cached=short, announcer=announcer))
     assert "integrity" not in result["properties"]
 

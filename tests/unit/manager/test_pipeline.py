@@ -15,6 +15,7 @@ from tests.support.manager_fakes import (
     BASE_URL,
     CENTRE_ID,
     HOUR,
+    SECRET,
     FakeUpload,
     Workbench,
     envelope_of,
@@ -852,7 +853,14 @@ class TestOutages:
     async def test_the_message_id_is_the_deterministic_one(self, bench):
         bench.downloader.serves(HREF, DATA)
         await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
-        wanted = message_id(CENTRE_ID, "d", 1_795_435_200_000_000_000, "canonical")
+        wanted = message_id(
+            SECRET,
+            centre_id=CENTRE_ID,
+            topic_centre_id="yy-met",
+            data_id="d",
+            pubtime_ns=1_795_435_200_000_000_000,
+            rel="canonical",
+        )
         assert [message["id"] for message in bench.publisher.announced] == [wanted]
 
 

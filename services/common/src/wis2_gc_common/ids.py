@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -13,10 +14,6 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 if TYPE_CHECKING:
     from wis2_gc_common.notification import Rel
     from wis2_gc_common.topic import Topic
-
-#: UUID version 5 of ("URL" name space, this project's name for its ids): never to be changed,
-#: or a restart with a new version would announce items a second time.
-_NAMESPACE = uuid.UUID("6b0f3f52-5d1c-5a37-8a6e-4a0b7b9f1c42")
 
 #: From the start of an hour folder's hour to the last announcement of an object in it; the folder
 #: is kept for the retention from then on (SPEC.md 26). An item keeps the folder of an attempt that
@@ -29,9 +26,19 @@ MAX_FILE_NAME_CHARS = 120
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@,-]")
 
 
-def message_id(centre_id: str, data_id: str, pubtime_ns: int, rel: Rel) -> str:
-    """Return the id of our notification: the same after a crash (SPEC.md 24)."""
-    return str(uuid.uuid5(_NAMESPACE, f"{centre_id}\n{data_id}\n{pubtime_ns}\n{rel}"))
+def message_id(
+    secret: bytes, *, centre_id: str, topic_centre_id: str, data_id: str, pubtime_ns: int, rel: Rel
+) -> str:
+    """Return the id of our notification: the same after a crash (SPEC.md 24).
+
+    Without `secret` nobody can tell it beforehand, and use it up at a Global Broker. A UUID of
+    version 4: to all others it is a random one, and every validator knows that version. Never to be
+    changed, or an upgrade would announce what is in work a second time.
+    """
+    # Only the data_id, at the end, could have a line break.
+    parts = f"{centre_id}\n{topic_centre_id}\n{pubtime_ns}\n{rel}\n{data_id}"
+    digest = hmac.digest(secret, parts.encode(), "sha256")
+    return str(uuid.UUID(bytes=digest[:16], version=4))
 
 
 def item_digest(data_id: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -128,6 +128,8 @@ class Announcer:
     """Who we are, and what our notifications say that the publisher's do not (SPEC.md 22)."""
 
     centre_id: str
+    secret: bytes = field(repr=False)
+    """Of this deployment: message ids are made with it (SPEC.md 24)."""
     adds_length: bool = True
     """On our link, where the publisher gave none."""
     adds_integrity: bool = False
@@ -216,7 +218,12 @@ def republish(
     Source: SPEC.md 12, 14, 22 to 24.
     """
     new_id = message_id(
-        announcer.centre_id, notification.data_id, notification.pubtime_ns, notification.rel
+        announcer.secret,
+        centre_id=announcer.centre_id,
+        topic_centre_id=notification.topic.centre_id,
+        data_id=notification.data_id,
+        pubtime_ns=notification.pubtime_ns,
+        rel=notification.rel,
     )
     message = _object_decoder.decode(notification.payload)
     properties = _object_decoder.decode(message["properties"])

@@ -116,6 +116,7 @@ class Manager:
         self._pipeline = Pipeline(
             announcer=Announcer(
                 settings.common.centre_id,
+                settings.deployment_secret.encode(),
                 adds_length=settings.add_length,
                 adds_integrity=settings.add_integrity,
             ),
