@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -24,7 +26,11 @@ from tests.support.scripted_broker import (
     CONNACK_V5,
     CONNECT,
     DISCONNECT_TAKEN_OVER,
+    PINGREQ,
+    PINGRESP,
+    SUBACK_V5,
     SUBSCRIBE,
+    publish_v5,
     scripted_broker,
 )
 from tests.support.wnm import encoded, unique_data_id, wnm
@@ -237,6 +243,26 @@ def test_kills_at_any_moment_lose_nothing(
         # At least once: what was queued but not yet acknowledged comes again.
         received = [e.payload for e in queued(redis_url, 2000)]
         assert set(received) == set(bodies)
+
+
+def test_a_broker_silent_for_longer_than_is_set_is_connected_anew(
+    tmp_path: Path, redis_url: str
+) -> None:
+    answers = {CONNECT: CONNACK_V5, SUBSCRIBE: SUBACK_V5, PINGREQ: PINGRESP}
+    with (
+        scripted_broker(answers) as server,
+        listener(tmp_path, redis_url, server.url, GC_SILENCE_TIMEOUT="1") as command,
+    ):
+        command.wait_until_ready()
+        for _ in range(3):  # a slow machine makes pauses of its own, and learns from them
+            for packet_id in range(1, 31):
+                server.say(publish_v5(TOPIC, b"{}", packet_id=packet_id))
+                time.sleep(0.2)  # five messages a second are what is usual
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda: server.connections == 2)
+                break
+        assert command.event("broker_silent")
+        command.wait_until_ready()
 
 
 def test_a_session_taken_over_ends_it_with_an_error(tmp_path: Path, redis_url: str) -> None:

@@ -51,6 +51,11 @@ class ScriptedBroker:
     def start(self) -> None:
         self._thread.start()
 
+    def say(self, packet: bytes) -> None:
+        """Send something that nobody asked for."""
+        if self._connection is not None:
+            self._connection.sendall(packet)
+
     def hang_up(self) -> None:
         """Break the connection off."""
         if self._connection is not None:
