@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+import contextlib
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paho.mqtt.client import MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion
 
-from wis2_gc_listener.lenient_client import Delivery, decode_publish
+from wis2_gc_common.notification import MAX_NOTIFICATION_BYTES
+from wis2_gc_listener.lenient_client import (
+    MAX_PACKET_BYTES,
+    Delivery,
+    LenientClient,
+    decode_publish,
+)
 
 
 def length_of(data: bytes) -> bytes:
+    """Return the length as MQTT writes it."""
     number, encoded = len(data), b""
     while True:
         number, low = divmod(number, 128)
@@ -59,6 +71,36 @@ def test_whatever_comes_it_is_a_delivery_or_refused(header: int, packet: bytes, 
 def test_what_is_shorter_than_it_says_is_refused(packet: bytes):
     with pytest.raises(ValueError, match=r"shorter|length"):
         decode_publish(0x32, packet, is_v5=True)
+
+
+def test_of_a_huge_message_only_the_beginning_is_kept():
+    """MQTT 3.1.1 knows no Maximum Packet Size."""
+    client = LenientClient(CallbackAPIVersion.VERSION2, protocol=MQTTv311, manual_ack=True)
+    deliveries: list[Delivery] = []
+    client.on_delivery = deliveries.append
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        client._sock = ours
+        last = Delivery(b"a/b", b"{}", 8, 1, False)
+        size = 20_000_000
+        packets = b""
+        for sent in (Delivery(b"a/b", bytes(size), 7, 1, False), last):
+            header, packet = packet_of(sent, None)
+            packets += bytes([header]) + length_of(packet) + packet
+        kept = at = 0
+        while len(deliveries) < 2:
+            with contextlib.suppress(BlockingIOError):
+                at += theirs.send(packets[at : at + 100_000])
+            client.loop_read()
+            kept = max(kept, len(client._in_packet["packet"]))
+        client._sock = None
+    assert kept <= MAX_PACKET_BYTES
+    first, second = deliveries
+    assert (first.topic, first.packet_id) == (b"a/b", 7)
+    assert MAX_NOTIFICATION_BYTES < len(first.payload) < MAX_PACKET_BYTES
+    assert second == last
 
 
 @pytest.mark.parametrize("header", [0x34, 0x36])

@@ -32,7 +32,7 @@ from wis2_gc_common.notification import MAX_NOTIFICATION_BYTES
 from wis2_gc_common.topic import DEFAULT_FILTERS
 from wis2_gc_listener.arrivals import Arrival
 from wis2_gc_listener.backoff import Backoff
-from wis2_gc_listener.lenient_client import LenientClient
+from wis2_gc_listener.lenient_client import MAX_PACKET_BYTES, LenientClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,8 +52,6 @@ _log = get_logger(__name__)
 SESSION_EXPIRY_S = 2 * 3600
 #: How many unacknowledged messages the broker may send: 1000 a second at 0.5 s round trip.
 RECEIVE_MAXIMUM = 500
-#: The broker does not even send what is larger (MQTT 5); 16 times the largest valid notification.
-MAX_PACKET_BYTES = 16 * MAX_NOTIFICATION_BYTES
 KEEPALIVE_S = 60
 CONNECT_TIMEOUT_S = 10.0
 #: How long CONNACK and SUBACK may take.

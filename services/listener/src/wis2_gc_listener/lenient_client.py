@@ -1,9 +1,12 @@
-"""paho's client, for which the properties of a delivered message are not a reason to hang up.
+"""paho's client, for which no message that is delivered is a reason to hang up or to swell.
 
 Who publishes on a Global Broker chooses the user properties of his message, and paho refuses
 some: those that break MQTT, but also U+FEFF, which MQTT allows. The connection would end, the
 session would bring the same message again, and so for ever: one message would stop all of its
 broker. We use no property, so none is read.
+
+With MQTT 3.1.1 we cannot tell the broker what is too large for us, and a message may have 256 MB.
+Only its beginning is kept while it is read.
 """
 
 from __future__ import annotations
@@ -13,9 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import MQTTErrorCode
 
+from wis2_gc_common.notification import MAX_NOTIFICATION_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: The broker does not even send what is larger (MQTT 5); 16 times the largest valid notification.
+MAX_PACKET_BYTES = 16 * MAX_NOTIFICATION_BYTES
 #: Of a length in a packet, in MQTT's variable form.
 _MAX_LENGTH_BYTES = 4
 _QOS_2 = 2
@@ -38,11 +45,20 @@ class LenientClient(Client):
     on_delivery: Callable[[Delivery], None]
 
     # Private to paho, whose version is pinned; there is no other place to do it.
+
+    def _packet_read(self) -> MQTTErrorCode:
+        result = super()._packet_read()
+        # paho counts what is missing by itself, so what is of no use can go.
+        del self._in_packet["packet"][MAX_PACKET_BYTES:]
+        return result
+
     def _handle_publish(self) -> MQTTErrorCode:
         packet = self._in_packet
         try:
             delivery = decode_publish(
-                packet["command"], bytes(packet["packet"]), is_v5=self._protocol == MQTTv5
+                packet["command"],
+                bytes(packet["packet"][:MAX_PACKET_BYTES]),
+                is_v5=self._protocol == MQTTv5,
             )
         except ValueError:
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
