@@ -12,7 +12,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -314,6 +316,27 @@ async def test_killed_in_the_middle_its_work_is_taken_over(world, name):
         await until_idle(world)
     assert len({message["id"] for message in world.announced}) == 10
     assert counter(await world.counters(), "wmo_wis2_gc_downloaded_total", "yy-met") == 10
+
+
+async def test_a_download_that_outlasts_its_lease_stays_with_its_manager(world):
+    # Two managers that would take over; copies of the notification that would be worked on.
+    for name in ("one", "two"):
+        await world.start(name, GC_VISIBILITY_TIMEOUT="3").ready()
+    gate = asyncio.Event()
+    async with WebServer() as web:
+        sent = envelope_of(data_id="d", href=web.serve("/slow.bufr", DATA, gate=gate))
+        world.send(sent)
+        await until(lambda: web.requests)
+        # Longer than twice the lease, so renewed at twice the lease it would have ended.
+        end = time.monotonic() + 2.3 * 3
+        while time.monotonic() < end:
+            world.send(replace(sent, uid=uuid.uuid4().hex))
+            await asyncio.sleep(0.1)
+        gate.set()
+        await until(lambda: world.announced)
+        await until_idle(world)
+        assert len(web.requests) == 1
+    assert len(world.announced) == 1
 
 
 async def test_killed_again_and_again_nothing_is_lost_or_counted_twice(world):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import redis
 
-from wis2_gc_common.errors import SettingsError, Unavailable
+from wis2_gc_common.errors import PartError, SettingsError, Unavailable
 from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender, redis_stream
 from wis2_gc_common.queue.base import Envelope, Received, Sent
 from wis2_gc_common.queue.keys import GROUP, queue_keys
@@ -418,6 +418,25 @@ async def test_redis_away_is_unavailable_at_once_and_works_again_when_it_is_back
     assert sender.send(envelopes(1)) == [Sent.ACCEPTED]
     assert dead_letters.list(1) == []
     dead_letters.close()
+
+
+async def test_what_redis_has_against_one_command_is_no_outage(
+    redis_url: str,
+    raw: redis.Redis,
+    open_: Callable[..., Queue],
+    sending: Callable[..., Sender],
+) -> None:
+    sending(redis_url).send(envelopes(2))
+    queue = open_(redis_url)
+    first, second = await queue.receive(2, wait_s=5)
+    raw.set(KEYS.delayed, "not a sorted set")
+    with pytest.raises(PartError, match="WRONGTYPE"):
+        await queue.put_back(first, delay_s=10, attempts=0)
+    await queue.delete([second.receipt])
+    raw.delete(KEYS.delayed)
+    # It is still what it was.
+    await queue.put_back(first, delay_s=10, attempts=0)
+    assert (await queue.depth()).delayed == 1
 
 
 async def test_a_wait_that_redis_breaks_off_is_unavailable(

@@ -229,6 +229,18 @@ async def test_who_takes_over_a_dead_holders_item_finds_the_parked_sources(regis
     assert await registry.parked(dead) == []
 
 
+async def test_a_repeat_takes_no_source_from_who_works_on_the_same_version(registry):
+    first = await granted(registry, FIRST)
+    assert await registry.commit(first, CACHED)
+    update = await granted(registry, another("id-2", pubtime_ns=P1 + 1, rel="update"))
+    busy = await claim(registry, another("id-3", pubtime_ns=P1 + 1, rel="update"), source=b"second")
+    assert busy.decision is Decision.BUSY
+    # The same version without its update link is a repeat of what is done.
+    repeat = await claim(registry, another("id-4", pubtime_ns=P1 + 1))
+    assert repeat.decision is Decision.REPEAT
+    assert await registry.parked(update) == [b"second"]
+
+
 async def test_sources_of_one_version_are_not_offered_for_another(registry, raw):
     dead = await granted(registry, FIRST)
     await claim(registry, another("id-2"), source=b"second")

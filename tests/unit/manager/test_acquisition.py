@@ -181,6 +181,27 @@ class TestFallingBack:
         assert [commit.outcome for commit in bench.registry.commits] == ["override"]
         assert bench.publisher.announced[0]["links"][0]["href"] == SECOND
 
+    @pytest.mark.parametrize("end", ["lose", "preempt"])
+    async def test_an_item_that_goes_on_with_a_source_parked_meanwhile_can_be_stopped(self, end):
+        bench = Workbench()
+        second = bench.downloader.holds(SECOND)
+        release = bench.registry.release
+
+        async def parked_just_before(lease, **options):
+            bench.registry.release = release
+            bench.registry.park("d", parked(SECOND))
+            return await release(lease, **options)
+
+        bench.registry.release = parked_just_before
+        item = bench.begin(own())
+        await second.started.wait()
+        # It was about to settle; now it is not.
+        getattr(item, end)()
+        assert item.is_lost or item.is_preempted
+        await item.task
+        await bench.settle()
+        assert second.cancelled.is_set()
+
 
 class TestHedging:
     async def test_without_a_second_source_the_first_is_waited_for(self):

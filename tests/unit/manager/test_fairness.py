@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.manager_fakes import Workbench, envelope_of
 from wis2_gc_manager.fairness import SLOW_AFTER_S, crowding
+from wis2_gc_manager.pipeline import CROWDED_S
 
 if TYPE_CHECKING:
     from wis2_gc_manager.in_flight import Item
@@ -73,3 +74,37 @@ async def test_a_preempted_item_goes_back_untouched_and_its_centre_waits() -> No
     await bench.handle(envelope_of(data_id="next", href="http://quick/"))
     assert bench.downloader.fetched.count("http://quick/") == 0
     assert len(bench.queue.delayed) == 2
+
+
+async def test_what_is_being_recorded_is_not_preempted_however_late_that_began() -> None:
+    bench = Workbench()
+    hold = bench.downloader.holds("http://slow/")
+    item = bench.begin(envelope_of(data_id="slow", href="http://slow/"))
+    await hold.started.wait()
+    item.is_settling = True
+    item.preempt()
+    item.lose()
+    assert (item.is_preempted, item.is_lost) == (False, False)
+    assert item.task is not None
+    assert not item.task.cancelling()
+    hold.end.set_result(b"x")
+    await item.task
+    assert len(bench.registry.commits) == 1
+
+
+async def test_the_next_items_of_a_centre_that_crowds_wait_and_others_do_not() -> None:
+    bench = Workbench(slots=4)
+    for _ in range(4):
+        other = bench.item(envelope_of(data_id="slow", href="http://slow/"))
+        other.centre_id, other.since_s = "yy-met", bench.monotonic_s - SLOW_AFTER_S - 1
+        bench.in_flight.add(other)
+    bench.fairness.look()
+    bench.downloader.serves("http://quick/", b"x")
+    await bench.handle(envelope_of(data_id="next", href="http://quick/"))
+    assert bench.downloader.fetched == []
+    assert bench.registry.records == {}
+    [(delay_s, _)] = bench.queue.delayed
+    assert delay_s >= CROWDED_S
+    topic = "origin/a/wis2/zz-met/data/core/weather/surface-based-observations/synop"
+    await bench.handle(envelope_of(data_id="other", href="http://quick/", topic=topic))
+    assert len(bench.registry.commits) == 1
