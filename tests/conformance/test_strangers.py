@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -122,7 +122,7 @@ def test_a_name_that_resolves_to_a_forbidden_address_is_refused(
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
-        (b"", "invalid_json"),
+        (b"", "empty"),
         (b"\x00", "invalid_json"),
         (b"\xff\xfe", "invalid_json"),
         (b"[" * 8000, "invalid_json"),
@@ -154,6 +154,77 @@ def test_hostile_messages_are_counted_and_hold_up_nobody(
     world.publish(topic, wnm(data_id=data_id, content=inline(b"x")))
     world.announced(data_id)
     wait_until(lambda: dropped() == before + 1, f"the drop is counted as {reason}")
+
+
+OLD_VERSION = {**wnm(data_id="a"), "version": "v03"}
+del OLD_VERSION["conformsTo"]
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (OLD_VERSION, "invalid_version"),
+        ({**wnm(data_id="a"), "conformsTo": ["http://example.org/"]}, "invalid_version"),
+        ({**wnm(data_id="a"), "geometry": {"type": "MultiPoint", "coordinates": [[1, 2]]}},
+         "invalid_geometry"),
+        (wnm(data_id="a", start_datetime="2026-01-01T00:00:00Z",
+             end_datetime="2026-01-02T00:00:00Z"), "invalid_datetime"),
+        (wnm(data_id="a", metadata_id=7), "invalid_properties"),
+        (wnm(data_id="a", media_type=7), "invalid_links"),
+        (wnm(data_id="a", cache=False, integrity={"method": "SHA512", "value": "QUJD"}),
+         "invalid_integrity"),
+    ],
+    ids=range(7),
+)  # fmt: skip
+def test_spec_23_what_the_schema_refuses_is_refused_with_its_reason(
+    world: World, topic: str, centre: str, message: dict[str, Any], reason: str
+) -> None:
+    labels = frozenset({("broker", "a"), ("reason", reason)})
+
+    def dropped() -> float:
+        return world.metrics().get(("wis2_gc_notifications_dropped_total", labels), 0)
+
+    before = dropped()
+    world.publish(topic, message)
+    wait_until(lambda: dropped() == before + 1, f"the drop is counted as {reason}")
+    assert not world.wmo(centre)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"href": "file:///etc/shadow", "cache": False}, "unsupported_scheme"),
+        ({"href": "javascript:alert(1)", "cache": False}, "unsupported_scheme"),
+        ({"href": "http://169.254.169.254/latest/", "cache": False}, "forbidden_address"),
+        ({"href": "http://0x7f000002/", "cache": False}, "forbidden_address"),
+        ({"href": "http://10.0.0.1/a", "rel": "deletion"}, "forbidden_address"),
+        ({"links": [{"rel": "canonical", "href": "https://example.org/a"},
+                    {"rel": "via", "href": "javascript:alert(1)"}],
+          "content": inline(b"x")}, "unsupported_scheme"),
+        ({"links": [{"rel": "canonical", "href": "https://example.org/a"},
+                    {"rel": "via", "href": "//169.254.169.254/"}],
+          "content": inline(b"x")}, "forbidden_address"),
+    ],
+    ids=range(7),
+)  # fmt: skip
+def test_spec_12_links_are_not_laundered(
+    world: World, topic: str, centre: str, data_id: str, options: dict[str, Any], reason: str
+) -> None:
+    labels = frozenset({("reason", reason)})
+
+    def dropped() -> float:
+        return world.metrics().get(("wis2_gc_items_dropped_total", labels), 0)
+
+    before = dropped()
+    world.publish(topic, wnm(data_id=data_id, **options))
+    wait_until(lambda: dropped() == before + 1, f"the drop is counted as {reason}")
+    wait_until(
+        lambda: [e for e in world.events if e.topic == f"monitor/a/wis2/{centre}"],
+        "the centre is told",
+    )
+    world.settle()
+    assert not world.announcements(data_id)
+    assert not world.wmo(centre)
 
 
 def test_a_number_of_four_thousand_digits_is_copied_as_it_is(

@@ -27,6 +27,7 @@ from wis2_gc_common.queue.base import Depth, Envelope, Received
 from wis2_gc_common.registry.base import Claimed, Lease, Renewed
 from wis2_gc_manager.acknowledger import Acknowledger
 from wis2_gc_manager.acquisition import Downloads
+from wis2_gc_manager.address_guard import AddressGuard
 from wis2_gc_manager.counts import Counts
 from wis2_gc_manager.delayed import DelayedItems
 from wis2_gc_manager.events import Events
@@ -606,6 +607,7 @@ class Workbench:
         self.delayed = DelayedItems(monotonic_s=lambda: self.monotonic_s)
         self.pipeline = Pipeline(
             announcer=Announcer(CENTRE_ID, SECRET),
+            guard=AddressGuard([]),
             worker="worker",
             data_base_url=BASE_URL,
             retry=RetryPolicy(self._retry_delays_s, 24 * 3600.0, quick_delay_s=self._quick_delay_s),

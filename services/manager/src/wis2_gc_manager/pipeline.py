@@ -28,6 +28,7 @@ from wis2_gc_common.registry.base import Commit
 from wis2_gc_common.store.base import Checksum
 from wis2_gc_manager.acquisition import Acquired, Acquisition, TooLarge
 from wis2_gc_manager.candidate import not_ours, notice_of, read_candidate
+from wis2_gc_manager.passed_on import check_links, check_origins_links
 from wis2_gc_manager.public_check import PUBLIC_URL, Sample
 from wis2_gc_manager.retry import (
     MAX_DELIVERIES,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.store.base import ObjectStore, Upload
     from wis2_gc_manager.acknowledger import Acknowledger
     from wis2_gc_manager.acquisition import Downloads
+    from wis2_gc_manager.address_guard import AddressGuard
     from wis2_gc_manager.candidate import Candidate
     from wis2_gc_manager.counts import Counts
     from wis2_gc_manager.delayed import DelayedItems
@@ -95,6 +97,7 @@ class Pipeline:
         self,
         *,
         announcer: Announcer,
+        guard: AddressGuard,
         worker: str,
         data_base_url: str,
         retry: RetryPolicy,
@@ -115,6 +118,7 @@ class Pipeline:
     ) -> None:
         """`worker`: unique among the running managers, the same after a restart."""
         self._announcer = announcer
+        self._guard = guard
         self._worker = worker
         self._data_base_url = data_base_url
         self._retry = retry
@@ -203,6 +207,11 @@ class Pipeline:
         if reason is not None:
             self._drop(item, reason)
             return
+        try:
+            check_links(own.notification, self._guard)
+        except Poison as error:
+            self._drop_poison(item, error)
+            return
         item.centre_id = own.notification.topic.centre_id
         if self._fairness.is_crowding(item.centre_id):
             await self._put_back(item, Return(self._crowded_s(), envelope.attempts))
@@ -283,6 +292,8 @@ class Pipeline:
         """
         notification = own.notification
         try:
+            if override:
+                check_origins_links(notification, self._guard)
             message_id = await self._announce(notification, None)
         except Poison as error:
             await self._give_up_poison(item, lease, own, error)
@@ -524,6 +535,9 @@ class Pipeline:
         )
         if answer == "lost":
             raise LeaseLost
+        self._counts.add(ITEMS_DROPPED, error.reason)
+        if error.centre_id:
+            self._counts.add_invalid(error.centre_id)
         self._given_up(item, own, text)
 
     async def _release_failed(

@@ -15,6 +15,7 @@ from wis2_gc_common.notification import Announcer
 from wis2_gc_common.registry.base import ProcessStatus
 from wis2_gc_manager.acknowledger import Acknowledger
 from wis2_gc_manager.acquisition import Downloads
+from wis2_gc_manager.address_guard import AddressGuard
 from wis2_gc_manager.counts import Counts
 from wis2_gc_manager.delayed import DelayedItems
 from wis2_gc_manager.events import Events
@@ -120,6 +121,7 @@ class Manager:
                 adds_length=settings.add_length,
                 adds_integrity=settings.add_integrity,
             ),
+            guard=AddressGuard(settings.allowed_networks),
             worker=settings.instance,
             data_base_url=settings.data_base_url,
             retry=RetryPolicy(
