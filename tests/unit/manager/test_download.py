@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import email.utils
-import gzip
 import hashlib
 import ipaddress
 import socket
@@ -236,15 +235,6 @@ async def test_a_body_without_length_or_in_chunks_is_whole(server: WebServer, op
     assert (await get(downloader, server.serve("/a", DATA, chunked=True))).data == DATA
     href = server.serve("/b", script=raw(b"HTTP/1.0 200 OK\r\n\r\n", DATA))
     assert (await get(downloader, href)).data == DATA
-
-
-async def test_the_bytes_are_the_data_whatever_they_are_encoded_as(
-    server: WebServer, open_: Open
-) -> None:
-    packed = gzip.compress(DATA)
-    href = server.serve("/a", packed, headers={"Content-Encoding": "gzip"})
-    assert (await get(open_(), href, length=len(packed))).data == packed
-    assert server.requests[0].headers["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize("announces", [True, False])

@@ -43,7 +43,7 @@ class Reason(StrEnum):
     INVALID_LINKS = "invalid_links"
     NO_DECISIVE_LINK = "no_decisive_link"
     CONTRADICTORY_LINKS = "contradictory_links"
-    # Inline content (SPEC.md 16)
+    # Inline content (SPEC.md 16), and for CONTENT_ENCODING what a server sends
     CONTENT_ENCODING = "content_encoding"
     CONTENT_SIZE = "content_size"
     # The data (SPEC.md 18, 19)

@@ -59,7 +59,8 @@ class Downloader(Protocol):
     async def fetch(self, request: Request, open_upload: OpenUpload) -> Payload:
         """Return the verified data of one link. One attempt; never retries.
 
-        `open_upload` is called at most once, and only for a body over MAX_IN_MEMORY_BYTES.
+        `open_upload` is called only for a body over MAX_IN_MEMORY_BYTES, and a second time only
+        when the first upload has been aborted.
         On any error, cancellation included, an opened upload has been aborted.
 
         Raises

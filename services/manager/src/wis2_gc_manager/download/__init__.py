@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from wis2_gc_common.errors import HostBusy, Overridden, Reason, Refused, SourceError
 from wis2_gc_manager.address_guard import AddressGuard, Network
 from wis2_gc_manager.download.addresses import Addresses, Lookup, system_lookup
-from wis2_gc_manager.download.body import Body, MemoryBudget
+from wis2_gc_manager.download.body import Body, Form, MemoryBudget
 from wis2_gc_manager.download.http import HttpSource
 from wis2_gc_manager.download.target import Target, parse_target
 from wis2_gc_manager.download.timeouts import Timeouts, stopped
@@ -36,6 +36,12 @@ _MAX_SESSIONS = 4
 #: What counts against a host (`HostLimits`). Certificates do not: they fail at once, and the item
 #: should say so rather than wait.
 _FAILURES = frozenset({Reason.CONNECT, Reason.DNS, Reason.TIMEOUT, Reason.SERVER_ERROR})
+
+
+#: What says of a large encoded body that its other form may be the item.
+_NOT_THE_ITEM = frozenset(
+    {Reason.LENGTH, Reason.INTEGRITY, Reason.CONTENT_ENCODING, Reason.TOO_LARGE}
+)
 
 
 class _Source(Protocol):
@@ -117,19 +123,26 @@ class _Downloader:
         deadline = asyncio.timeout(self._timeouts.total_s)
         try:
             async with deadline:
-                body = Body(
-                    request,
-                    open_upload,
-                    max_bytes=self._max_object_bytes,
-                    budget=self._budget,
-                    deadline=deadline,
-                    idle_timeout_s=self._timeouts.idle_s,
-                )
-                try:
-                    await self._fill(target, body)
-                    return await body.finish()
-                finally:
-                    await body.close()
+                form: Form | None = None
+                while True:
+                    body = Body(
+                        request,
+                        open_upload,
+                        max_bytes=self._max_object_bytes,
+                        budget=self._budget,
+                        deadline=deadline,
+                        idle_timeout_s=self._timeouts.idle_s,
+                        form=form,
+                    )
+                    try:
+                        await self._fill(target, body)
+                        return await body.finish()
+                    except (SourceError, Overridden) as error:
+                        if body.other_form is None or error.reason not in _NOT_THE_ITEM:
+                            raise
+                        form = body.other_form
+                    finally:
+                        await body.close()
         except TimeoutError:
             if not deadline.expired():
                 raise

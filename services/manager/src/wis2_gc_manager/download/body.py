@@ -1,7 +1,7 @@
 """One body on its way in: counted, hashed, kept in memory or passed on, and checked at the end.
 
-The same for every scheme. The bytes are the data: whatever a server calls their encoding, nothing
-is decompressed.
+The same for every scheme. What is added are the data; `encoded` comes before it where a server says
+that it sends something else.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, SourceError
 from wis2_gc_common.integrity import DEFAULT_METHOD, new_hash
@@ -17,6 +17,8 @@ from wis2_gc_manager.download.timeouts import stopped
 from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from wis2_gc_common.store.base import Upload
     from wis2_gc_manager.source import OpenUpload, Request
 
@@ -75,10 +77,14 @@ class MemoryBudget:
                 turn.set_result(None)
 
 
+Form = Literal["raw", "decoded"]
+
+
 class Body:
     """Receives one body. Call `begin`, then `add` for each piece, then `finish`; always `close`.
 
     `max_bytes`: larger is Overridden(TOO_LARGE). `deadline` stands still while the store works.
+    `form`: what to take of an encoded body, None where that is not known yet.
     """
 
     def __init__(
@@ -90,8 +96,14 @@ class Body:
         budget: MemoryBudget,
         deadline: asyncio.Timeout,
         idle_timeout_s: float,
+        form: Form | None = None,
     ) -> None:
         self.request = request
+        self.form = form
+        self.other_form: Form | None = None
+        """What to ask for if this is not the item; set while it is a guess."""
+        self.sent_as = ""
+        """For details of errors, where a server encodes what it sends."""
         self.deadline = deadline
         self.is_cut_short = False
         """Whether the connection broke off, so that only length or checksum can tell."""
@@ -109,6 +121,7 @@ class Body:
         self._upload: Upload | None = None
         self._now = asyncio.get_running_loop().time
         self._idle_timeout_s = idle_timeout_s
+        self._arrived = 0
         self._window_start = 0.0
         self._window_size = 0
 
@@ -117,18 +130,30 @@ class Body:
         """Whether the notification says how to recognize the data."""
         return self.request.length is not None or self.request.integrity is not None
 
-    async def begin(self, size: int | None) -> None:
-        """Judge the size the server names, and reserve memory.
+    def would_match(self, chunks: Iterable[bytes]) -> bool:
+        """Whether these bytes have the announced length and checksum."""
+        size, hasher = 0, new_hash(self._method)
+        for chunk in chunks:
+            size += len(chunk)
+            hasher.update(chunk)
+        announced, integrity = self.request.length, self.request.integrity
+        return (announced is None or size == announced) and (
+            integrity is None or integrity.matches(hasher.digest())
+        )
+
+    async def begin(self, size: int | None, *, also_bytes: int = 0) -> None:
+        """Judge the size the server names, and reserve memory; `also_bytes`: for the caller.
 
         Raises SourceError(LENGTH) where it disagrees with the announced one, Overridden.
         """
         announced = self.request.length
         if size is not None:
             if announced is not None and size != announced:
-                raise SourceError(Reason.LENGTH, f"{size} for {announced} bytes")
-            self._check_size(size)
+                raise SourceError(Reason.LENGTH, f"{size} for {announced} bytes{self.sent_as}")
+            self.check_size(size)
         self._expected = size
         need = MAX_IN_MEMORY_BYTES if size is None else min(size, MAX_IN_MEMORY_BYTES)
+        need += also_bytes
         if not self._budget.take_now(need):
             with stopped(self.deadline):
                 await self._budget.take(need)
@@ -141,12 +166,21 @@ class Body:
         Raises SourceError: LENGTH (more than announced), TIMEOUT (too slow to call it progress);
         Overridden; Unavailable("store").
         """
+        self.arrived(len(chunk))
+        await self.keep(chunk)
+
+    def arrived(self, size: int) -> None:
+        """Note that the source has sent so many bytes more. Raises SourceError(TIMEOUT)."""
+        self._arrived += size
+        self._check_progress()
+
+    async def keep(self, chunk: bytes) -> None:
+        """Take the next piece of the data. Raises as `add` does, but for TIMEOUT."""
         self._size += len(chunk)
         announced = self.request.length
         if announced is not None and self._size > announced:
-            raise SourceError(Reason.LENGTH, f"over {announced} bytes")
-        self._check_size(self._size)
-        self._check_progress()
+            raise SourceError(Reason.LENGTH, f"over {announced} bytes{self.sent_as}")
+        self.check_size(self._size)
         self._hash.update(chunk)
         self._chunks.append(chunk)
         self._chunks_bytes += len(chunk)
@@ -191,9 +225,9 @@ class Body:
         """Return what is wrong with the data."""
         announced, integrity = self.request.length, self.request.integrity
         if announced is not None and self._size != announced:
-            return SourceError(Reason.LENGTH, f"{self._size} for {announced} bytes")
+            return SourceError(Reason.LENGTH, f"{self._size} for {announced} bytes{self.sent_as}")
         if integrity is not None and not integrity.matches(digest):
-            return IntegrityFailed(Reason.INTEGRITY, self._method)
+            return IntegrityFailed(Reason.INTEGRITY, f"{self._method}{self.sent_as}")
         if not self._size and not self.is_verifiable:
             # A good copy would be a duplicate of it.
             return SourceError(Reason.EMPTY, "0 bytes, which nobody announced")
@@ -217,9 +251,10 @@ class Body:
             with stopped(self.deadline):
                 await self._upload.write(chunk)
         self._window_start = self._now()
-        self._window_size = self._size
+        self._window_size = self._arrived
 
-    def _check_size(self, size: int) -> None:
+    def check_size(self, size: int) -> None:
+        """Raise Overridden(TOO_LARGE) for what we do not cache."""
         if size > self._max_bytes:
             raise Overridden(Reason.TOO_LARGE, f"over {self._max_bytes} bytes")
 
@@ -227,7 +262,7 @@ class Body:
         now = self._now()
         elapsed_s = now - self._window_start
         if elapsed_s >= self._idle_timeout_s:
-            if self._size - self._window_size < MIN_BYTES_PER_S * elapsed_s:
+            if self._arrived - self._window_size < MIN_BYTES_PER_S * elapsed_s:
                 raise SourceError(Reason.TIMEOUT, f"under {MIN_BYTES_PER_S} bytes a second")
             self._window_start = now
-            self._window_size = self._size
+            self._window_size = self._arrived

@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, InvalidHeader
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_common.tls import client_context
 from wis2_gc_manager.address_guard import ForbiddenAddress
+from wis2_gc_manager.download.encoded import EncodedBody, content_coding
 from wis2_gc_manager.download.target import Target, follow
 from wis2_gc_manager.download.timeouts import Timeouts, sooner
 from wis2_gc_manager.download.words import RESETS, os_words
@@ -151,7 +152,10 @@ class HttpSource:
     @staticmethod
     async def _read(response: aiohttp.ClientResponse, body: Body) -> None:
         content = response.content
-        await body.begin(response.content_length)
+        coding = content_coding(response.headers.getall("Content-Encoding", ()))
+        encoded = EncodedBody(body, coding) if coding else None
+        sink = encoded or body
+        await sink.begin(response.content_length)
         while True:
             try:
                 chunk = await content.readany()
@@ -159,10 +163,13 @@ class HttpSource:
                 raise _source_error(error, lost=Reason.TRUNCATED) from error
             if not chunk:
                 break
-            await body.add(chunk)
+            await sink.add(chunk)
         handler = getattr(content, "_protocol", None)
-        if isinstance(handler, _Handler) and handler.is_cut_short:
-            body.is_cut_short = True
+        is_cut_short = isinstance(handler, _Handler) and handler.is_cut_short
+        if encoded is None:
+            body.is_cut_short = is_cut_short
+        else:
+            await encoded.end(is_cut_short=is_cut_short)
 
 
 class _TooMuchFraming(ValueError):
