@@ -16,6 +16,7 @@ from wis2_gc_common.metrics_catalogue import DROPPED, INVALID, QUEUED, RECEIVED,
 from wis2_gc_common.notification import parse
 from wis2_gc_common.queue.base import Envelope, Sent
 from wis2_gc_common.topic import DEFAULT_FILTERS, parse_topic
+from wis2_gc_listener import forwarder as forwarder_module
 from wis2_gc_listener.arrivals import Arrival, Inbox
 from wis2_gc_listener.forwarder import Forwarder, Identity, Timing
 from wis2_gc_listener.global_broker import BrokerState
@@ -287,6 +288,17 @@ def test_an_unforeseen_error_in_judging_lets_the_notification_pass(
     with running(rig):
         wait_until(lambda: rig.broker.packet_ids == [0])
     assert rig.sender.payloads == [b"anything"]
+    assert not rig.crashed.is_set()
+
+
+def test_an_unforeseen_error_in_the_decision_lets_the_notification_pass(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(forwarder_module, "refusal", lambda *_: 1 / 0)
+    rig.put(payload("d"))
+    with running(rig):
+        wait_until(lambda: rig.broker.packet_ids == [0])
+    assert len(rig.sender.accepted) == 1
     assert not rig.crashed.is_set()
 
 

@@ -212,7 +212,7 @@ class Forwarder:
                 verdict = self._triage.judge(arrival.topic, arrival.payload)
             except Exception:  # noqa: BLE001 - strangers' input must not stop the others
                 # Not certainly useless, so it passes; the manager has dead letters for such.
-                _log.exception("triage_failed", topic=arrival.topic[:200])
+                self._log_bug(arrival)
                 passed.append(index)
                 continue
             if isinstance(verdict, Drop):
@@ -222,7 +222,11 @@ class Forwarder:
                 to_look_up.append((index, verdict))
         held = self._look([notification.data_id for _, notification in to_look_up])
         for (index, notification), record in zip(to_look_up, held, strict=True):
-            decision = refusal(record, notification)
+            try:
+                decision = refusal(record, notification)
+            except Exception:  # noqa: BLE001 - as above
+                self._log_bug(batch[index])
+                decision = None
             if decision is None:
                 passed.append(index)
             else:
@@ -321,6 +325,11 @@ class Forwarder:
             reason=drop.reason,
             detail=drop.detail,
         )
+
+    def _log_bug(self, arrival: Arrival) -> None:
+        if self._refusals_to_log > 0:
+            self._refusals_to_log -= 1
+            _log.exception("triage_failed", topic=arrival.topic[:200])
 
     def _tell(self, arrival: Arrival, drop: Drop) -> None:
         """Have the centre of an invalid notification told, now and then (SPEC.md section 9)."""
