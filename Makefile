@@ -25,9 +25,12 @@ help: ## This list
 setup: ## Install what is missing (Debian packages, uv, .venv); done by the other targets too
 	@local/bootstrap.sh
 
-.PHONY: setup-sqs
+.PHONY: setup-sqs setup-promtool
 setup-sqs:
 	@local/bootstrap.sh sqs
+
+setup-promtool:
+	@local/bootstrap.sh promtool
 
 run: ## Run the cache on this machine, with a simulated WIS2 world, or with BROKERS='fr=mqtts://…'
 	@local/bootstrap.sh $(filter sqs,$(QUEUE))

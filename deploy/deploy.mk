@@ -56,7 +56,7 @@ destroy: ## Take an environment away; prod wants it typed
 
 ##@ Check what deploys
 .PHONY: test-deployment costs typecheck-deploy
-test-deployment: setup ## Tests of Terraform, chart, images and `make deploy`
+test-deployment: setup-promtool ## Tests of Terraform, chart, images and `make deploy`
 	@$(PYTEST) $(BOTH_CORES) tests/deployment
 	@terraform/check.sh
 

@@ -2,6 +2,7 @@
 # Installs what is missing, and nothing that is there: Debian packages with apt, Python packages
 # with uv from the hashed lock. Safe to repeat; silent when there is nothing to do.
 # local/bootstrap.sh sqs: also the server that plays Amazon SQS (Node.js, npm).
+# local/bootstrap.sh promtool: also Prometheus's tool, which runs the alert rules in tests.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -22,10 +23,12 @@ need_server mosquitto mosquitto
 need_server nginx nginx-light
 
 wants_sqs=""
+wants_promtool=""
 for wanted in "$@"; do
     case $wanted in
         sqs) wants_sqs=yes ;;
-        *) echo "error: $0 knows sqs, and not $wanted" >&2; exit 2 ;;
+        promtool) wants_promtool=yes ;;
+        *) echo "error: $0 knows sqs and promtool, and not $wanted" >&2; exit 2 ;;
     esac
 done
 if [ "$wants_sqs" ]; then
@@ -131,4 +134,24 @@ if [ "$wants_sqs" ]; then
         (cd .tools/sqs && npm ci --silent --ignore-scripts --no-audit --no-fund)
         printf '%s\n' "$wanted" >"$stamp"
     fi
+fi
+
+# One program out of the Debian package: the server in it is not wanted here. Only tests of the
+# alert rules need it, so they are skipped, and say so, where it cannot be had.
+if [ "$wants_promtool" ] && ! is_there promtool && [ ! -x .tools/promtool/promtool ]; then
+    say "fetching promtool into .tools/promtool"
+    rm -rf .tools/promtool
+    mkdir -p .tools/promtool
+    (
+        cd .tools/promtool
+        apt-get download -qq prometheus || {
+            if [ "$(id -u)" -eq 0 ]; then apt-get update -qq; else sudo -n apt-get update -qq; fi
+            apt-get download -qq prometheus
+        }
+        dpkg-deb --fsys-tarfile ./*.deb | tar -x --strip-components=3 ./usr/bin/promtool
+        rm ./*.deb
+    ) >.tools/promtool.log 2>&1 || {
+        rm -rf .tools/promtool
+        say "note: no promtool (see .tools/promtool.log): the alert rules will not be run"
+    }
 fi
