@@ -307,6 +307,17 @@ STORIES = {
         "NoManagerWorks",
         silent_at=(5, 30),
     ),
+    "our public URL fails from the beginning": Story(
+        {'wis2_gc_public_checks_total{result="failed"}': "1+1x60"}, "PublicUrlFails", (6,), (5,)
+    ),
+    "our public URL fails now and then": Story(
+        {
+            'wis2_gc_public_checks_total{result="failed"}': "0+1x60",
+            'wis2_gc_public_checks_total{result="ok"}': "0+1x60",
+        },
+        "PublicUrlFails",
+        silent_at=(6, 30),
+    ),
     "the queue is old": Story(
         {"wis2_gc_queue_oldest_seconds": held(301, H)}, "QueueOld", (10,), (9,)
     ),

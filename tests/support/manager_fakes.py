@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from tests.support.wnm import encoded, wnm
 from wis2_gc_common.decision import Decision, Held, decide, is_foreign_deletion
 from wis2_gc_common.errors import Reason, SourceError
+from wis2_gc_common.event_format import EventFormat
 from wis2_gc_common.ids import hour_folder, item_digest
 from wis2_gc_common.integrity import DEFAULT_METHOD, new_hash
 from wis2_gc_common.metrics_catalogue import field as metric_field
-from wis2_gc_common.monitoring_event import EventFormat, EventLimiter
+from wis2_gc_common.monitoring_event import EventLimiter
 from wis2_gc_common.notification import Announcer
 from wis2_gc_common.queue.base import Depth, Envelope, Received
 from wis2_gc_common.registry.base import Claimed, Lease, Renewed

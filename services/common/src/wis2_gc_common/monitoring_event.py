@@ -7,43 +7,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
 
+from wis2_gc_common.event_format import MAX_TITLE_CHARS
 from wis2_gc_common.topic import is_centre_id
 
 #: Limit of a monitoring event in bytes (SPEC.md section 9).
 MAX_EVENT_BYTES = 8192
-#: Ours: a title is one line.
-MAX_TITLE_CHARS = 250
-
-#: The format is a draft: these are its main branch's values in 2026, and settings.
-DEFAULT_TYPE = "int.wmo.wis.wme.event"
-DEFAULT_FAILURE_SUBTYPE = "gc-error"
-DEFAULT_OVERRIDE_SUBTYPE = "gc-alert"
-DEFAULT_SCHEMA = "https://schemas.wmo.int/wme/1.0.0/schemas/wis2-event-message-bundled.json"
-DEFAULT_OVERRIDE_TITLE = "Data item not cached"
 
 Severity = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 _CONFORMS_TO = "http://wis.wmo.int/spec/wme/1/conf/monitoring-event-message-core"
 _MAX_CHANNEL_CHARS = 1024
 _CUT = "…"
-
-
-@dataclass(frozen=True, slots=True)
-class EventFormat:
-    """How our events name themselves; the fields of CloudEvents and of the WIS2 draft."""
-
-    failure_type: str = DEFAULT_TYPE
-    failure_subtype: str = DEFAULT_FAILURE_SUBTYPE
-    override_type: str = DEFAULT_TYPE
-    override_subtype: str = DEFAULT_OVERRIDE_SUBTYPE
-    override_title: str = DEFAULT_OVERRIDE_TITLE
-    dataschema: str = DEFAULT_SCHEMA
 
 
 def monitoring_event(

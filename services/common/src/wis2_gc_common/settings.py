@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from wis2_gc_common import monitoring_event
+from wis2_gc_common import event_format
 from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.event_format import MAX_TITLE_CHARS
 from wis2_gc_common.logs import get_logger
-from wis2_gc_common.monitoring_event import MAX_TITLE_CHARS
 from wis2_gc_common.topic import DEFAULT_FILTERS, is_centre_id
 
 _log = get_logger(__name__)
@@ -433,17 +433,17 @@ INSTANCE = Setting("GC_INSTANCE", ("manager",), _instance, socket.gethostname(),
     "Name of this manager, unique among the running ones; default: the host name.")
 MAX_QUEUE_LENGTH = Setting("GC_MAX_QUEUE_LENGTH", ("listener",), _whole(100, 10**9), "200000",
     "Redis-stream queue only: at this many waiting messages the listener stops acknowledging.")
-EVENT_FAILURE_TYPE = Setting("GC_EVENT_FAILURE_TYPE", ("manager",), _event_name, monitoring_event.DEFAULT_TYPE,
+EVENT_FAILURE_TYPE = Setting("GC_EVENT_FAILURE_TYPE", ("manager",), _event_name, event_format.DEFAULT_TYPE,
     "`type` of a monitoring event about a failure of a centre.")
 EVENT_FAILURE_SUBTYPE = Setting("GC_EVENT_FAILURE_SUBTYPE", ("manager",), _event_name,
-    monitoring_event.DEFAULT_FAILURE_SUBTYPE, "`data.subtype` of such an event.")
-EVENT_OVERRIDE_TYPE = Setting("GC_EVENT_OVERRIDE_TYPE", ("manager",), _event_name, monitoring_event.DEFAULT_TYPE,
+    event_format.DEFAULT_FAILURE_SUBTYPE, "`data.subtype` of such an event.")
+EVENT_OVERRIDE_TYPE = Setting("GC_EVENT_OVERRIDE_TYPE", ("manager",), _event_name, event_format.DEFAULT_TYPE,
     "`type` of a monitoring event about an item that this cache decided not to cache.")
 EVENT_OVERRIDE_SUBTYPE = Setting("GC_EVENT_OVERRIDE_SUBTYPE", ("manager",), _event_name,
-    monitoring_event.DEFAULT_OVERRIDE_SUBTYPE, "`data.subtype` of such an event.")
+    event_format.DEFAULT_OVERRIDE_SUBTYPE, "`data.subtype` of such an event.")
 EVENT_OVERRIDE_TITLE = Setting("GC_EVENT_OVERRIDE_TITLE", ("manager",), _event_title,
-    monitoring_event.DEFAULT_OVERRIDE_TITLE, "`data.content.title` of such an event; the reason is in the description.")
-EVENT_DATASCHEMA = Setting("GC_EVENT_DATASCHEMA", ("manager",), _schema_url, monitoring_event.DEFAULT_SCHEMA,
+    event_format.DEFAULT_OVERRIDE_TITLE, "`data.content.title` of such an event; the reason is in the description.")
+EVENT_DATASCHEMA = Setting("GC_EVENT_DATASCHEMA", ("manager",), _schema_url, event_format.DEFAULT_SCHEMA,
     "`dataschema` of all monitoring events: the URL of their JSON schema.")
 HTTP_HOST = Setting("GC_HTTP_HOST", ALL[:3], _host, "0.0.0.0",  # noqa: S104 - pods are probed from outside
     "Address the HTTP port listens on.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_common import settings as catalogue
-from wis2_gc_common.monitoring_event import EventFormat
+from wis2_gc_common.event_format import EventFormat
 from wis2_gc_common.settings import read_common
 
 if TYPE_CHECKING:

@@ -1,0 +1,30 @@
+"""How our monitoring events name themselves (SPEC.md section 9): a draft, so by setting.
+
+Apart from the events themselves, because what deploys reads the settings without their encoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Ours: a title is one line.
+MAX_TITLE_CHARS = 250
+
+#: The format is a draft: these are its main branch's values in 2026, and settings.
+DEFAULT_TYPE = "int.wmo.wis.wme.event"
+DEFAULT_FAILURE_SUBTYPE = "gc-error"
+DEFAULT_OVERRIDE_SUBTYPE = "gc-alert"
+DEFAULT_SCHEMA = "https://schemas.wmo.int/wme/1.0.0/schemas/wis2-event-message-bundled.json"
+DEFAULT_OVERRIDE_TITLE = "Data item not cached"
+
+
+@dataclass(frozen=True, slots=True)
+class EventFormat:
+    """How our events name themselves; the fields of CloudEvents and of the WIS2 draft."""
+
+    failure_type: str = DEFAULT_TYPE
+    failure_subtype: str = DEFAULT_FAILURE_SUBTYPE
+    override_type: str = DEFAULT_TYPE
+    override_subtype: str = DEFAULT_OVERRIDE_SUBTYPE
+    override_title: str = DEFAULT_OVERRIDE_TITLE
+    dataschema: str = DEFAULT_SCHEMA
