@@ -268,7 +268,13 @@ class Run:
     def _store_settings(self) -> dict[str, str]:
         if self.s3 is None:
             return {}
-        return {settings.STORE_URL.name: self.s3.store_url, **self.s3.environment}
+        retention = settings.Reader(self.settings.overrides)(settings.RETENTION_HOURS)
+        return {
+            settings.STORE_URL.name: self.s3.store_url,
+            # As many as the retention needs: the rule of this bucket is ours.
+            settings.STORE_EXPIRATION_DAYS.name: str(-(-retention // 24)),
+            **self.s3.environment,
+        }
 
     def _trusted_file(self) -> Path:
         """Return our authority's file, joined with the one the user gave."""
@@ -314,8 +320,8 @@ class Run:
 
     def _lifecycle(self, s3: S3Server) -> ServicePlan:
         """Return what the rule of a real bucket does: objects expire."""
-        retention = settings.Reader(self.environment)(settings.RETENTION_HOURS)
-        command = (sys.executable, "-m", "local.s3_lifecycle", str(s3.objects), str(retention))
+        days = settings.Reader(self.environment)(settings.STORE_EXPIRATION_DAYS)
+        command = (sys.executable, "-m", "local.s3_lifecycle", str(s3.objects), str(days))
         return ServicePlan("s3-lifecycle", command, {})
 
     def _world(self) -> ServicePlan:

@@ -1,52 +1,60 @@
 """What a bucket's lifecycle rule does on AWS, for a bucket on this machine: objects expire.
 
-`python -m local.s3_lifecycle DIRECTORY RETENTION_HOURS`, until it is stopped.
+`python -m local.s3_lifecycle DIRECTORY DAYS`, until it is stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
-from datetime import UTC, datetime, timedelta
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.store.file_expiry import Expiry
-from wis2_gc_common.store.file_layout import Layout
+from wis2_gc_common.store.s3_expiry import removed_at_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _EVERY_S = 300.0
+#: A younger folder may be one that an object is just being put into.
+_FOLDER_AGE_NS = 3600 * 1_000_000_000
 
 
-def expire_until(
-    stopping: threading.Event, objects: Path, *, retention_hours: float, every_s: float
-) -> None:
-    """Remove hour folders past the retention, at once and every `every_s` seconds."""
-    expiry = Expiry(
-        Layout(str(objects)),
-        retention=timedelta(hours=retention_hours),
-        must_stop=stopping.is_set,
-    )
-    while True:
-        # A full disk, or a directory that was taken away: the next round may find it better.
+def expire(objects: Path, *, days: int, now_ns: int) -> None:
+    """Remove what is past its days; the time of a file is when its object was stored."""
+    for folder, _, names in os.walk(objects, topdown=False):
+        for name in names:
+            path = Path(folder, name)
+            # Deleted meanwhile, or the disk was taken away: the next round may find it better.
+            with contextlib.suppress(OSError):
+                if removed_at_ns(path.stat().st_mtime_ns, days=days) <= now_ns:
+                    path.unlink()
         with contextlib.suppress(OSError):
-            expiry.run(datetime.now(UTC))
+            is_old = Path(folder).stat().st_mtime_ns < now_ns - _FOLDER_AGE_NS
+            if is_old and Path(folder) != objects:
+                Path(folder).rmdir()
+
+
+def expire_until(stopping: threading.Event, objects: Path, *, days: int, every_s: float) -> None:
+    """Remove objects past their days, at once and every `every_s` seconds."""
+    while True:
+        expire(objects, days=days, now_ns=time.time_ns())
         if stopping.wait(every_s):
             return
 
 
 @contextlib.contextmanager
-def running(objects: Path, *, retention_hours: float, every_s: float) -> Iterator[None]:
+def running(objects: Path, *, days: int, every_s: float) -> Iterator[None]:
     """Have objects expire, in a thread, until the end of the `with` block."""
     stopping = threading.Event()
     thread = threading.Thread(
         target=expire_until,
         args=(stopping, objects),
-        kwargs={"retention_hours": retention_hours, "every_s": every_s},
+        kwargs={"days": days, "every_s": every_s},
         name="s3-lifecycle",
     )
     thread.start()
@@ -62,8 +70,8 @@ def main() -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    directory, hours = sys.argv[1:]
-    expire_until(stopping, Path(directory), retention_hours=float(hours), every_s=_EVERY_S)
+    directory, days = sys.argv[1:]
+    expire_until(stopping, Path(directory), days=int(days), every_s=_EVERY_S)
     return 0
 
 

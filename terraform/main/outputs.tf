@@ -22,6 +22,8 @@ output "helm_values" {
     store = {
       url         = "s3://${local.bucket_name}${var.existing_bucket_prefix == "" ? "" : "/${var.existing_bucket_prefix}"}"
       dataBaseUrl = local.data_base_url
+      # Of the bucket's lifecycle rule: nothing is announced that it would remove too early.
+      expirationDays = var.store_expiration_days
     }
     broker = {
       secretArn        = module.secrets.arns["broker"]

@@ -641,7 +641,7 @@ variable "alarm_registry_lag_seconds" {
 # Store
 
 variable "store_expiration_days" {
-  description = "Days (1 to 31) after which an object is deleted at the next midnight UTC: 1 means 24 to 48 hours."
+  description = "Days (1 to 31) after which an object is deleted at the next midnight UTC: 1 means 24 to 48 hours. The owner's, with an existing bucket."
   type        = number
   default     = 1
   nullable    = false

@@ -57,7 +57,7 @@ run "plan" {
         queue            = ["deadLetterUrl", "url"]
         registry         = ["secretArn", "url"]
         serviceAccounts  = ["listener", "manager", "metrics"]
-        store            = ["dataBaseUrl", "url"]
+        store            = ["dataBaseUrl", "expirationDays", "url"]
       } : keys(output.helm_values[part]) == keys
     ])
     error_message = "helm_values has lost or won a key: change the chart with it"

@@ -238,7 +238,7 @@ async def keep(store: ObjectStore) -> set[str]:
     await store.delete("small")
     await store.expire(datetime.now(UTC))
     await store.close()
-    return {"check", "put", "open_upload", "size", "delete", "expire", "close"}
+    return {"check", "put", "open_upload", "size", "announce_by_ns", "delete", "expire", "close"}
 
 
 def methods(protocol: type) -> set[str]:

@@ -788,7 +788,7 @@ async def test_moto_stores_what_the_sdk_then_finds(moto: str) -> None:
         "s3", endpoint_url=moto, region_name="us-east-1"
     )
     client.create_bucket(Bucket=BUCKET)
-    store = open_store(StoreUrl("s3", BUCKET, "a prefix"), retention_hours=48)
+    store = open_store(StoreUrl("s3", BUCKET, "a prefix"), retention_hours=48, expiration_days=2)
     await store.check()
     await store.put(KEY, DATA, media_type=BUFR, checksum=SHA512)
     found = client.get_object(Bucket=BUCKET, Key=f"a prefix/{KEY}")

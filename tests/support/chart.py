@@ -44,6 +44,7 @@ FOLLOWING: Mapping[str, str] = {
     "GC_DEAD_LETTER_QUEUE_URL": "queue.deadLetterUrl",
     "GC_STORE_URL": "store.url",
     "GC_DATA_BASE_URL": "store.dataBaseUrl",
+    "GC_STORE_EXPIRATION_DAYS": "store.expirationDays",
     "GC_LOCAL_BROKER_URL": "broker",
     "GC_DEPLOYMENT_SECRET": "deploymentSecret",
     "GC_GLOBAL_BROKER_URL": "brokers",
@@ -76,7 +77,11 @@ HELM_VALUES: Values = {
     "deploymentSecret": {
         "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:wis2-gc/deployment",
     },
-    "store": {"url": "s3://wis2-gc-example", "dataBaseUrl": "https://data.wis2.example.int"},
+    "store": {
+        "url": "s3://wis2-gc-example",
+        "dataBaseUrl": "https://data.wis2.example.int",
+        "expirationDays": 1,
+    },
     "broker": {
         "eipAllocationIds": ["eipalloc-0a", "eipalloc-0b", "eipalloc-0c"],
         "certificateArn": "arn:aws:acm:eu-central-1:111122223333:certificate/0d",

@@ -19,13 +19,14 @@ from tests.support.wnm import encoded, wnm
 from wis2_gc_common.decision import Decision, Held, decide, is_foreign_deletion
 from wis2_gc_common.errors import Reason, SourceError
 from wis2_gc_common.event_format import EventFormat
-from wis2_gc_common.ids import hour_folder, item_digest
+from wis2_gc_common.ids import HOUR_FOLDER_CHARS, announce_by_ns, hour_folder, item_digest
 from wis2_gc_common.integrity import DEFAULT_METHOD, new_hash
 from wis2_gc_common.metrics_catalogue import field as metric_field
 from wis2_gc_common.monitoring_event import EventLimiter
 from wis2_gc_common.notification import Announcer
 from wis2_gc_common.queue.base import Depth, Envelope, Received
 from wis2_gc_common.registry.base import Claimed, Lease, Renewed
+from wis2_gc_common.store.s3_expiry import removed_at_ns
 from wis2_gc_manager.acknowledger import Acknowledger
 from wis2_gc_manager.acquisition import Downloads
 from wis2_gc_manager.address_guard import AddressGuard
@@ -366,6 +367,8 @@ class FakeStore:
         self.sizes: list[int | None] = []
         """What `size` says instead of the truth, one after the other."""
         self.expirations: list[datetime] = []
+        self.expiration_days = 0
+        """Of a bucket; 0: folders expire, as those of files."""
         self.is_closed = False
 
     def keep(self, key: str, data: bytes, media_type: str, checksum: Checksum | None) -> None:
@@ -393,6 +396,11 @@ class FakeStore:
         data = self.objects.get(key)
         self.traps.leave("size")
         return None if data is None else len(data)
+
+    def announce_by_ns(self, key: str, *, stored_ns: int) -> int:
+        if self.expiration_days:
+            return removed_at_ns(stored_ns, days=self.expiration_days) - 24 * 3600 * 10**9
+        return announce_by_ns(key[:HOUR_FOLDER_CHARS])
 
     async def delete(self, key: str) -> None:
         self.traps.enter("delete_object")

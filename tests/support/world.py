@@ -266,7 +266,7 @@ class World:
             self.s3.start()
             stack.callback(self.s3.stop)
             self.store = self.s3.objects
-            stack.enter_context(s3_lifecycle.running(self.store, retention_hours=24, every_s=5))
+            stack.enter_context(s3_lifecycle.running(self.store, days=1, every_s=5))
             self.nginx = Nginx(self.directory / "nginx", bucket_url=self.s3.bucket_url)
             return {"GC_STORE_URL": self.s3.store_url, **self.s3.environment}
         assert kind == "file", f"STORE is {kind}, and neither s3 nor file"

@@ -195,6 +195,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "GC_MAX_OBJECT_BYTES": ({"1": 1, "1000000": 1_000_000}, ["0", "-1", "1GB", "1.5", "9" * 30]),
     "GC_ADD_LENGTH": ({"true": True, "False": False}, ["on", "1"]),
     "GC_ADD_INTEGRITY": ({"true": True, "false": False}, ["yes", "0"]),
+    "GC_STORE_EXPIRATION_DAYS": ({"1": 1, "31": 31}, ["0", "32", "1.5"]),
     "GC_RETENTION_HOURS": ({"24": 24, "48": 48}, ["0", "745", "a day"]),
     "GC_CONCURRENCY": ({"1": 1}, ["0", "10001"]),
     "GC_CONCURRENCY_PER_HOST": ({"1000": 1000}, ["0", "1001"]),

@@ -43,6 +43,7 @@ from wis2_gc_common.metrics_catalogue import (
     MONITORING_EVENTS,
     SOURCE_FAILURES,
 )
+from wis2_gc_manager.in_flight import Item
 from wis2_gc_manager.pipeline import REFUSED_BY_PART_S
 from wis2_gc_manager.retry import MAX_DELIVERIES
 
@@ -182,7 +183,21 @@ class TestCaching:
         assert len(bench.publisher.announced) == 1
         assert len(bench.registry.commits) == 1
 
-    async def test_an_object_that_would_expire_too_soon_is_not_announced_but_stored_anew(
+    async def announce_late(self, bench, monkeypatch, *, stored_ns: int, later_ns: int) -> None:
+        """Have our broker be away from when the object is stored until it is `later_ns`."""
+        bench.now_ns = stored_ns
+        bench.traps.before("publish", Unavailable("broker"))
+        publish = bench.publisher.publish
+
+        async def late(topic, payload):
+            bench.now_ns = later_ns
+            await publish(topic, payload)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(bench.publisher, "publish", late)
+            await bench.handle(envelope_of(data_id="late", href=HREF))
+
+    async def test_an_object_that_would_expire_too_soon_is_not_announced_but_stored_again(
         self, bench, monkeypatch
     ):
         bench.downloader.serves(HREF, DATA)
@@ -191,22 +206,57 @@ class TestCaching:
         bench.now_ns = two_hours
         await bench.handle(envelope_of(data_id="in time", href=HREF))
         assert len(bench.publisher.announced) == 1
-        bench.traps.before("publish", Unavailable("broker"))
-        broker_was_away = bench.publisher.publish
-
-        async def later(topic, payload):
-            bench.now_ns = two_hours + 1
-            await broker_was_away(topic, payload)
-
-        monkeypatch.setattr(bench.publisher, "publish", later)
-        bench.now_ns = two_hours
-        await bench.handle(envelope_of(data_id="late", href=HREF))
+        await self.announce_late(bench, monkeypatch, stored_ns=two_hours, later_ns=two_hours + 1)
         assert len(bench.publisher.announced) == 1
         assert len(bench.registry.commits) == 1
         assert bench.registry.releases == [{"error": "", "is_final": False}]
         [(delay_s, envelope)] = bench.queue.delayed
-        # Not at once: where our clock is what is wrong, it would go round and round.
+        assert (delay_s, envelope.attempts) == (0.0, 0)
+
+    async def test_where_our_clock_finds_every_folder_too_old_it_does_not_go_round_and_round(
+        self, bench
+    ):
+        bench.downloader.serves(HREF, DATA)
+        began = datetime.strptime(HOUR, "%Y-%m-%d/%H").replace(tzinfo=UTC)
+        bench.now_ns = int((began + timedelta(hours=3)).timestamp()) * 10**9
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert bench.publisher.announced == []
+        [(delay_s, envelope)] = bench.queue.delayed
         assert (delay_s, envelope.attempts) == (REFUSED_BY_PART_S, 0)
+
+    @pytest.mark.parametrize("size", [4000, 2_000_000], ids=["small", "large"])
+    async def test_in_a_bucket_nothing_is_announced_that_midnight_would_take_too_early(
+        self, bench, monkeypatch, size
+    ):
+        bench.downloader.serves(HREF, bytes(size))
+        bench.store.expiration_days = 1
+        midnight = datetime(2026, 11, 28, tzinfo=UTC)
+        at = lambda **delta: int((midnight + timedelta(**delta)).timestamp()) * 10**9  # noqa: E731
+        # 23:05 stored, 00:59 announced, gone at the next midnight: 23 hours.
+        await self.announce_late(
+            bench, monkeypatch, stored_ns=at(minutes=-55), later_ns=at(minutes=59)
+        )
+        assert bench.publisher.announced == []
+        assert [delay_s for delay_s, _ in bench.queue.delayed] == [0.0]
+        # Stored again, it stays for two midnights, and may be announced for all of the day.
+        bench.queue.return_delayed()
+        [received] = await bench.queue.receive(1, wait_s=0)
+        await bench.pipeline.handle(Item(received))
+        await bench.settle()
+        assert len(bench.publisher.announced) == 1
+        assert len(bench.store.checksums) == 2
+        assert len(bench.registry.commits) == 1
+
+    async def test_in_a_bucket_what_stays_long_enough_is_announced_however_late(
+        self, bench, monkeypatch
+    ):
+        bench.downloader.serves(HREF, DATA)
+        bench.store.expiration_days = 1
+        midnight = int(datetime(2026, 11, 28, tzinfo=UTC).timestamp()) * 10**9
+        await self.announce_late(
+            bench, monkeypatch, stored_ns=midnight - 5 * 3600 * 10**9, later_ns=midnight
+        )
+        assert len(bench.publisher.announced) == 1
 
     async def test_what_no_notification_can_announce_is_given_up_and_not_stored(self, bench):
         href = "https://a.test/b"

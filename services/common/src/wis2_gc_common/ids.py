@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: by one of our own parts comes later.
 ANNOUNCED_WITHIN = timedelta(hours=2)
 
+#: `YYYY-MM-DD/HH`.
+HOUR_FOLDER_CHARS = 13
+
 #: Longest file name we keep; longer ones lose their middle. ext4 and S3 allow more.
 MAX_FILE_NAME_CHARS = 120
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@,-]")

@@ -409,6 +409,8 @@ ADD_INTEGRITY = Setting("GC_ADD_INTEGRITY", ("manager",), _switch, "false",
     "Whether a checksum is added where the publisher gave only a size. Sensor centres and other caches then take ours for another item.")
 RETENTION_HOURS = Setting("GC_RETENTION_HOURS", ("manager",), _whole(1, 24 * 31), "24",
     "How long an item can be fetched, at least.")
+STORE_EXPIRATION_DAYS = Setting("GC_STORE_EXPIRATION_DAYS", ("manager",), _whole(1, 31), "1",
+    "`s3://` only: days of the bucket's lifecycle rule, at least `GC_RETENTION_HOURS`.")
 CONCURRENCY = Setting("GC_CONCURRENCY", ("manager",), _whole(1, 10_000), "256",
     "Notifications a manager works on at once.")
 CONCURRENCY_PER_HOST = Setting("GC_CONCURRENCY_PER_HOST", ("manager",), _whole(1, 1000), "16",

@@ -91,7 +91,10 @@ async def _put_together(settings: ManagerSettings) -> Manager:
         visibility_s=settings.visibility_s,
     )
     store = open_store(
-        settings.store_url, retention_hours=settings.retention_hours, ca_file=settings.ca_file
+        settings.store_url,
+        retention_hours=settings.retention_hours,
+        expiration_days=settings.store_expiration_days,
+        ca_file=settings.ca_file,
     )
     try:
         tls = client_context(settings.ca_file)

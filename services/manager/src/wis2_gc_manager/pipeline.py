@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.decision import Decision
 from wis2_gc_common.errors import CacheError, PartError, Poison, Reason, Unavailable
-from wis2_gc_common.ids import announce_by_ns, object_url
+from wis2_gc_common.ids import object_url
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.media_type import safe_media_type
 from wis2_gc_common.metrics_catalogue import DEAD_LETTERS, ITEMS_DROPPED, SOURCE_FAILURES
@@ -87,7 +87,7 @@ class LeaseLost(Exception):
 
 
 class TooLate(Exception):
-    """The object would expire too soon after its announcement (`ids.ANNOUNCED_WITHIN`)."""
+    """The object would expire too soon after its announcement (`ObjectStore.announce_by_ns`)."""
 
 
 class Pipeline:
@@ -322,6 +322,7 @@ class Pipeline:
         self, item: Item, lease: Lease, acquisition: Acquisition, own: Candidate
     ) -> None:
         while True:
+            began_ns = self._now_ns()
             result = await acquisition.run()
             if isinstance(result, TooLarge):
                 await self._announce_untouched(
@@ -332,13 +333,21 @@ class Pipeline:
                 if await self._release_failed(item, lease, acquisition, own):
                     return
                 continue  # more sources were parked meanwhile
-            if await self._keep(item, lease, acquisition, result):
+            if await self._keep(item, lease, acquisition, result, began_ns):
                 return
 
     async def _keep(
-        self, item: Item, lease: Lease, acquisition: Acquisition, acquired: Acquired
+        self,
+        item: Item,
+        lease: Lease,
+        acquisition: Acquisition,
+        acquired: Acquired,
+        began_ns: int,
     ) -> bool:
-        """Store, announce and record the data; False when other data is needed."""
+        """Store, announce and record the data; False when other data is needed.
+
+        `began_ns`: before any of it was stored.
+        """
         notification = acquired.candidate.notification
         payload = acquired.payload
         url = object_url(self._data_base_url, acquired.key)
@@ -364,9 +373,11 @@ class Pipeline:
             return True
         try:
             if payload.upload is None:
-                await self._gate.repeat(lambda: self._put(acquired))
+                stored_ns = await self._gate.repeat(lambda: self._put(acquired))
             else:
                 await self._complete(acquired, payload.upload)
+                # A store may count from the beginning of an upload.
+                stored_ns = began_ns
         except Poison as error:
             acquisition.refuse(error)
             return False
@@ -387,14 +398,15 @@ class Pipeline:
                 payload.digest,
             )
         )
+        by_ns = self._store.announce_by_ns(acquired.key, stored_ns=stored_ns)
         try:
-            await self._publish(notification, announcement, by_ns=announce_by_ns(acquisition.hour))
+            await self._publish(notification, announcement, by_ns=by_ns)
         except TooLate:
-            # Claimed anew it gets a folder of its own time, and is stored there. Not at once: the
-            # folder's time is Redis', and a clock of ours that is hours off would find every
-            # folder too old.
+            # Claimed again it gets a folder of its own time, and is stored again. Not at once where
+            # it was too late from the beginning: the folder's time is Redis', and a clock of ours
+            # that is hours off would find every folder too old.
             log.warning("object_too_old_to_announce", object_key=acquired.key)
-            await self.hand_back(item, delay_s=REFUSED_BY_PART_S)
+            await self.hand_back(item, delay_s=0.0 if began_ns <= by_ns else REFUSED_BY_PART_S)
             return True
         delay_s = max((self._now_ns() - notification.pubtime_ns) / 1e9, 0.0)
         await self._commit(
@@ -419,8 +431,10 @@ class Pipeline:
         )
         return True
 
-    async def _put(self, acquired: Acquired) -> None:
+    async def _put(self, acquired: Acquired) -> int:
+        """Return a time, in ns since 1970, after which the object was stored."""
         payload = acquired.payload
+        began_ns = self._now_ns()
         await self._store.put(
             acquired.key,
             payload.data or b"",
@@ -428,6 +442,7 @@ class Pipeline:
             checksum=Checksum(payload.method, payload.digest),
         )
         await self._check_visible(acquired)
+        return began_ns
 
     async def _complete(self, acquired: Acquired, upload: Upload) -> None:
         payload = acquired.payload

@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 
 
 def open_store(
-    store_url: StoreUrl, *, retention_hours: float, ca_file: Path | None = None
+    store_url: StoreUrl,
+    *,
+    retention_hours: float,
+    expiration_days: int = 1,
+    ca_file: Path | None = None,
 ) -> ObjectStore:
     """Return the store that `store_url` names; touches no disk and no network yet.
 
+    `expiration_days`: of the lifecycle rule, where it is a bucket.
     `ca_file`: PEM file of authorities trusted besides the system's, for a private S3 endpoint.
     Raises SettingsError.
     """
@@ -25,5 +30,10 @@ def open_store(
         # The AWS SDK takes 20 MB and a third of a second: for those only who use it.
         from wis2_gc_common.store.s3 import open_s3_store  # noqa: PLC0415
 
-        return open_s3_store(store_url, retention_hours=retention_hours, ca_file=ca_file)
+        return open_s3_store(
+            store_url,
+            retention_hours=retention_hours,
+            expiration_days=expiration_days,
+            ca_file=ca_file,
+        )
     return FileStore(store_url.place, retention_hours=retention_hours)

@@ -53,6 +53,12 @@ class ObjectStore(Protocol):
     async def size(self, key: str) -> int | None:
         """Return the size in bytes of a visible object, None where there is none."""
 
+    def announce_by_ns(self, key: str, *, stored_ns: int) -> int:
+        """Return until when an object stored then may be announced, both in ns since 1970.
+
+        Announced later it would be gone before the retention is over (SPEC.md 26).
+        """
+
     async def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
 

@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.ids import HOUR_FOLDER_CHARS, announce_by_ns
 from wis2_gc_common.store.file_commit import CommitThread, Put
 from wis2_gc_common.store.file_expiry import Expiry
 from wis2_gc_common.store.file_layout import Layout, unlink_quietly, write_all
@@ -114,6 +115,10 @@ class FileStore:
             except OSError:
                 pass  # replaced under another name, or away: look properly
         return await self.in_thread(_size, self._layout, key)
+
+    def announce_by_ns(self, key: str, *, stored_ns: int) -> int:  # noqa: ARG002 - folders expire
+        """Return until when an object may be announced: its hour folder expires as a whole."""
+        return announce_by_ns(key[:HOUR_FOLDER_CHARS])
 
     async def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""

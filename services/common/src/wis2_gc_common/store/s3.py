@@ -15,11 +15,13 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.errors import Poison, Reason, Unavailable
+from wis2_gc_common.errors import Poison, Reason, SettingsError, Unavailable
 from wis2_gc_common.logs import get_logger
+from wis2_gc_common.settings import RETENTION_HOURS, STORE_EXPIRATION_DAYS
 from wis2_gc_common.store import s3_checksum
 from wis2_gc_common.store.keys import INCOMING, MAX_KEY_BYTES, checked_key
 from wis2_gc_common.store.s3_credentials import CredentialChain, new_session
+from wis2_gc_common.store.s3_expiry import removed_at_ns
 from wis2_gc_common.store.s3_part_memory import PartMemory
 from wis2_gc_common.store.s3_place import find_place, read_authorities, tls_context
 from wis2_gc_common.store.s3_requests import ATTEMPTS, Requests
@@ -51,10 +53,20 @@ _log = get_logger(__name__)
 class S3Store:
     """`base.ObjectStore` in one bucket. Used by one event loop."""
 
-    def __init__(self, requests: Requests, small: SmallObjects, *, retention_hours: float) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        small: SmallObjects,
+        *,
+        retention_hours: float,
+        expiration_days: int = 1,
+    ) -> None:
+        """`expiration_days`: of the bucket's lifecycle rule."""
         self._requests = requests
         self._small = small
         self._place = requests.place
+        self._retention_ns = int(retention_hours * 3600) * 1_000_000_000
+        self._expiration_days = expiration_days
         self._cache_control = f"public, max-age={round(retention_hours * 3600)}, immutable"
         self._memory = PartMemory(PART_MEMORY_BYTES)
         self._knows_sha = self._place.is_aws
@@ -93,6 +105,10 @@ class S3Store:
         with self._requests.busy():
             size = await self._small.size(key)
             return await self._size(key) if size is None else size
+
+    def announce_by_ns(self, key: str, *, stored_ns: int) -> int:  # noqa: ARG002 - of all alike
+        """Return until when an object may be announced: the bucket counts from its storing."""
+        return removed_at_ns(stored_ns, days=self._expiration_days) - self._retention_ns
 
     async def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
@@ -195,12 +211,23 @@ class S3Store:
 
 
 def open_s3_store(
-    store_url: StoreUrl, *, retention_hours: float, ca_file: Path | None = None
+    store_url: StoreUrl,
+    *,
+    retention_hours: float,
+    expiration_days: int = 1,
+    ca_file: Path | None = None,
 ) -> S3Store:
     """Return the store that `s3://bucket[/prefix]` names; connects to nothing yet.
 
     Raises SettingsError.
     """
+    if retention_hours > 24 * expiration_days:
+        raise SettingsError(
+            STORE_EXPIRATION_DAYS.name,
+            f"the bucket keeps objects for {expiration_days} d, which is less than the "
+            f"{retention_hours:g} h of {RETENTION_HOURS.name}; raise the days of the bucket's "
+            "lifecycle rule, and say so here",
+        )
     session = new_session()
     place = find_place(store_url, session)
     authorities = read_authorities(session, ca_file)
@@ -210,4 +237,5 @@ def open_s3_store(
         Requests(place, credentials, tls=tls),
         SmallObjects(place, credentials, authorities=authorities),
         retention_hours=retention_hours,
+        expiration_days=expiration_days,
     )
