@@ -62,6 +62,8 @@ class World:
         self.store = directory / "store"
         self.store.mkdir()
         self.messages: list[tuple[str, dict]] = []
+        self.received_at: list[float] = []
+        """When each of `messages` came, by the monotonic clock."""
         self._directory = directory
         self._processes: list[subprocess.Popen[bytes]] = []
         self._sender = open_sender(self.queue_url, redis_url=redis.url, max_length=10_000)
@@ -74,6 +76,7 @@ class World:
 
     def _on_message(self, _client, _data, message) -> None:
         self.messages.append((message.topic, json.loads(message.payload)))
+        self.received_at.append(time.monotonic())
 
     @property
     def announced(self) -> list[dict]:
