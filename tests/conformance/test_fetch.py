@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import threading
 from typing import Any
 
@@ -310,6 +311,80 @@ def test_what_broke_off_is_tried_once_more_at_once_and_counted_once(
     assert node.requests["/a"] == 2
     expected = {"downloaded_errors_total": 1, "downloaded_total": 1}
     wait_until(lambda: world.counters(centre) == expected, "both are counted")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(DATA, headers={"X-Policy": "p" * 12_000}),
+        Answer(DATA, headers={"X-Policy": "p" * 32_000}),
+        Answer(DATA, headers={f"X-{number}": "v" * 100 for number in range(200)}),
+        Answer(DATA, status=203),
+    ],
+    ids=["12 kB of headers", "32 kB of headers", "200 header lines", "status 203"],
+)
+def test_spec_section_10_odd_answers_are_taken(
+    world: World, node: Node, topic: str, data_id: str, centre: str, answer: Answer
+) -> None:
+    world.publish(topic, wnm(data_id=data_id, href=node.serve("/a", answer)))
+    assert world.get(world.announced(data_id).link()["href"])[2] == DATA
+    wait_until(lambda: world.counters(centre) == {"downloaded_total": 1}, "the count")
+
+
+def test_spec_section_10_a_space_in_a_query_is_sent_quoted(
+    world: World, node: Node, topic: str, data_id: str
+) -> None:
+    node.serve("/get?file=a%20b.bufr&sig=%2Fab%3d+c", DATA)
+    href = f"http://{node.host}:{node.port}/get?file=a b.bufr&sig=%2Fab%3d+c"
+    world.publish(topic, wnm(data_id=data_id, href=href))
+    assert world.get(world.announced(data_id).link()["href"])[2] == DATA
+
+
+def test_spec_section_10_the_only_link_may_be_an_update_with_an_address_as_host(
+    world: World, node: Node, topic: str, data_id: str, centre: str
+) -> None:
+    href = node.serve("/a", DATA)
+    assert "//127.0.0.1:" in href
+    world.publish(topic, wnm(data_id=data_id, href=href, rel="update"))
+    announced = world.announced(data_id)
+    assert [link["rel"] for link in announced.message["links"]] == ["update"]
+    assert world.get(announced.link("update")["href"])[2] == DATA
+    wait_until(lambda: world.counters(centre) == {"downloaded_total": 1}, "the count")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(b""),
+        Answer(gzip.compress(DATA)[:-9], headers={"Content-Encoding": "gzip"}),
+    ],
+    ids=["empty", "cut short"],
+)
+def test_what_is_no_data_is_not_announced_and_a_good_copy_is_no_duplicate_of_it(
+    world: World, node: Node, topic: str, data_id: str, centre: str, answer: Answer
+) -> None:
+    pubtime = "2026-11-23T10:00:00Z"
+    message = wnm(data_id=data_id, href=node.serve("/bad", answer), pubtime=pubtime)
+    world.publish(topic, message)
+    wait_until(lambda: world.counters(centre) == {"downloaded_errors_total": 1}, "the error")
+    assert not world.announcements(data_id)
+    good = wnm(
+        data_id=data_id, href=node.serve("/good", DATA), pubtime=pubtime,
+        global_cache="yy-other-global-cache",
+    )  # fmt: skip
+    world.publish(topic.replace("origin", "cache", 1), good)
+    assert world.get(world.announced(data_id).link()["href"])[2] == DATA
+
+
+@pytest.mark.parametrize("is_item_packed", [False, True])
+def test_of_a_compressed_answer_the_form_with_the_announced_checksum_is_the_item(
+    world: World, node: Node, topic: str, data_id: str, is_item_packed: bool
+) -> None:
+    packed = gzip.compress(DATA)
+    item = packed if is_item_packed else DATA
+    href = node.serve("/a", Answer(packed, headers={"Content-Encoding": "gzip"}))
+    world.publish(topic, wnm(data_id=data_id, href=href, integrity=integrity_of(item)))
+    assert world.get(world.announced(data_id).link()["href"])[2] == item
 
 
 def test_an_object_of_several_megabytes_comes_through_whole(
