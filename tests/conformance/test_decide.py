@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from urllib.parse import quote
+import time
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
 
 import pytest
 import redis
@@ -42,6 +44,92 @@ def test_spec_06_times_are_compared_as_times(
     is_later = later != "2026-11-23T10:00:00.10Z"
     assert len(world.announcements(data_id)) == (2 if is_later else 1)
     assert world.announcements(data_id)[-1].properties["pubtime"] == (later if is_later else first)
+
+
+def test_spec_06_two_centres_with_one_data_id_and_pubtime_are_both_cached(
+    world: World, topic: str, data_id: str, centre: str
+) -> None:
+    other = f"{centre}-b"
+    shared_id = "one-id-of-both-" + centre
+    for name, data in ((centre, b"of one"), (other, b"of the other")):
+        message = wnm(
+            data_id=data_id,
+            pubtime="2026-11-23T10:00:00Z",
+            message_id=shared_id,
+            content=inline(data),
+        )
+        world.publish(topic.replace(centre, name), message, brokers="ab")
+    world.announced(data_id, count=2)
+    world.settle()
+    announcements = {each.topic.split("/")[3]: each for each in world.announcements(data_id)}
+    assert len(world.announcements(data_id)) == 2
+    assert len({each.message["id"] for each in announcements.values()}) == 2
+    assert world.get(announcements[centre].link()["href"])[2] == b"of one"
+    assert world.get(announcements[other].link()["href"])[2] == b"of the other"
+    for name in (centre, other):
+        assert world.counters(name) == {"downloaded_total": 1}
+
+
+@pytest.mark.parametrize("pubtime", ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_spec_06_a_centre_cannot_silence_another_by_announcing_its_item_first(
+    world: World, topic: str, data_id: str, centre: str, pubtime: str
+) -> None:
+    rogue = topic.replace(centre, f"{centre}-rogue")
+    world.publish(rogue, wnm(data_id=data_id, pubtime=pubtime, cache=False), brokers="ab")
+    world.announced(data_id)
+    put(world, topic, data_id, "2026-11-23T10:00:00Z")
+    assert world.announced(data_id, count=2).topic == topic.replace("origin", "cache", 1)
+    world.settle()
+    assert world.counters(centre) == {"downloaded_total": 1}
+
+
+def in_seconds(seconds: int) -> str:
+    """Return a pubtime that many seconds from now."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def of_the_future(world: World, centre: str) -> float:
+    """Return how many items with a pubtime of the future were counted for a centre."""
+    name = ("wis2_gc_future_pubtimes_total", frozenset({("centre_id", centre)}))
+    return world.metrics().get(name, 0.0)
+
+
+def test_spec_06_a_pubtime_of_the_future_locks_nothing(
+    world: World, topic: str, data_id: str, centre: str
+) -> None:
+    wrong = "9999-12-31T23:59:59Z"
+    put(world, topic, data_id, wrong)
+    world.announced(data_id)
+    put(world, topic, data_id, wrong)
+    put(world, topic, data_id, in_seconds(90), "update")
+    assert world.announced(data_id, count=2).properties["pubtime"] != wrong
+    world.settle()
+    assert len(world.announcements(data_id)) == 2
+    assert of_the_future(world, centre) == 1
+    assert world.counters(centre) == {"downloaded_total": 2}
+
+
+def test_spec_06_a_deletion_of_the_future_locks_nothing(
+    world: World, topic: str, data_id: str
+) -> None:
+    put(world, topic, data_id, "9999-12-31T23:59:59Z", "deletion")
+    world.announced(data_id)
+    put(world, topic, data_id, in_seconds(90))
+    assert world.announced(data_id, count=2).link("canonical")
+
+
+def test_spec_06_a_publisher_whose_clock_is_hours_ahead_is_cached_in_its_own_order(
+    world: World, topic: str, data_id: str
+) -> None:
+    first, second = in_seconds(5 * 3600), in_seconds(5 * 3600 + 1)
+    put(world, topic, data_id, first)
+    world.announced(data_id)
+    put(world, topic, data_id, second, "update")
+    world.announced(data_id, count=2)
+    # A late copy of the version that was replaced.
+    put(world, topic, data_id, first, "update")
+    world.settle()
+    assert [each.properties["pubtime"] for each in world.announcements(data_id)] == [first, second]
 
 
 def test_spec_07_an_update_with_a_canonical_link_is_an_update_and_both_links_are_ours(
@@ -114,6 +202,71 @@ def test_spec_08_done_and_newer_without_update_is_dropped_and_counted_on_its_own
     assert world.counters(centre) == {"downloaded_total": 1}
 
 
+def test_spec_08_what_is_announced_again_the_next_day_without_update_is_cached_again(
+    world: World, node: Node, topic: str, data_id: str, centre: str
+) -> None:
+    def done_hours_ago(hours: float) -> None:
+        key = record_key(item_record(centre, data_id))
+        with redis.Redis.from_url(world.redis.url) as client:
+            client.hset(key, "z", round((time.time() - hours * 3600) * 1000))
+
+    def publish(pubtime: str, path: str) -> None:
+        world.publish(topic, wnm(data_id=data_id, pubtime=pubtime, href=node.serve(path, b"x")))
+
+    publish("2026-11-22T10:00:00Z", "/day-1")
+    first = world.announced(data_id)
+    world.settle()
+    done_hours_ago(11.9)
+    publish("2026-11-22T22:00:00Z", "/same-day")
+    world.settle()
+    assert len(world.announcements(data_id)) == 1
+    done_hours_ago(12.1)
+    publish("2026-11-23T10:00:00Z", "/day-2")
+    second = world.announced(data_id, count=2)
+    assert second.message["id"] != first.message["id"]
+    assert world.get(second.link()["href"])[0] == 200
+    world.settle()
+    assert node.requests == {"/day-1": 1, "/day-2": 1}
+    assert world.counters(centre) == {"downloaded_total": 2}
+
+
+def test_spec_08_what_is_published_again_after_a_deletion_that_still_waits_is_processed(
+    world: World, topic: str, data_id: str
+) -> None:
+    def in_queue() -> float:
+        metrics = world.metrics()
+        states = (frozenset({("state", state)}) for state in ("ready", "in_flight"))
+        return sum(metrics["wis2_gc_queue_messages", state] for state in states)
+
+    put(world, topic, data_id, "2026-11-23T10:00:00Z")
+    world.announced(data_id)
+    world.settle()
+    managers = [part for name, part in world.processes.items() if name.startswith("manager")]
+    for manager in managers:
+        manager.pause()
+    try:
+        put(world, topic, data_id, "2026-11-23T11:00:00Z", "deletion")
+        put(world, topic, data_id, "2026-11-23T12:00:00Z")
+        wait_until(lambda: in_queue() == 2, "both wait in the queue")
+    finally:
+        for manager in managers:
+            manager.go_on()
+    wait_until(
+        lambda: any(
+            each.properties["pubtime"] == "2026-11-23T12:00:00Z"
+            for each in world.announcements(data_id)
+        ),
+        "what was published again is announced",
+    )
+    world.settle()
+    (again,) = (
+        each
+        for each in world.announcements(data_id)
+        if each.properties["pubtime"] == "2026-11-23T12:00:00Z"
+    )
+    assert world.get(again.link()["href"])[0] == 200
+
+
 def test_spec_08_what_is_in_progress_is_not_done_twice(
     world: World, node: Node, topic: str, data_id: str, centre: str
 ) -> None:
@@ -123,7 +276,8 @@ def test_spec_08_what_is_in_progress_is_not_done_twice(
         return sum(metrics["wis2_gc_queue_messages", state] for state in states)
 
     def parked() -> int:
-        url = f"http://127.0.0.1:{world.metrics_port}/api/item?data_id={quote(data_id, safe='')}"
+        query = urlencode({"centre_id": centre, "data_id": data_id})
+        url = f"http://127.0.0.1:{world.metrics_port}/api/item?{query}"
         answer = json.loads(world.get(url)[2])
         assert answer["state"] == "running"
         return int(answer["parked"])
@@ -211,13 +365,13 @@ def test_spec_08_deleted_and_newer_is_processed_as_new(
 
 
 def test_spec_09_the_memory_of_done_items_outlives_the_retention(
-    world: World, topic: str, data_id: str
+    world: World, topic: str, data_id: str, centre: str
 ) -> None:
     put(world, topic, data_id, "2026-11-23T10:00:00Z")
     world.announced(data_id)
     world.settle()
     with redis.Redis.from_url(world.redis.url) as client:
-        life_s = client.ttl(record_key(item_record(data_id)))
+        life_s = client.ttl(record_key(item_record(centre, data_id)))
     # An hour on top, for an item keeps its folder's hour for so long.
     assert life_s > (24 + 1) * 3600
 

@@ -124,6 +124,15 @@ def test_settings_of_one_listener_win_over_those_of_all(tmp_path: Path) -> None:
     assert [r.max_queue_length for r in listeners] == [500, 500]
 
 
+def test_listeners_know_what_managers_do_of_the_memory_of_items(tmp_path: Path) -> None:
+    settings_given = {"GC_RETENTION_HOURS": 48, "GC_REPEAT_WINDOW_HOURS": 6}
+    values = chart.merged(CASES["prod"], {"manager": {"settings": settings_given}})
+    for service, environment in pod_environments(values):
+        if service in {"listener", "manager"}:
+            result = read(service, environment, tmp_path)
+            assert (result.retention_hours, result.repeat_window_hours) == (48, 6)
+
+
 def test_large_numbers_do_not_become_floats(tmp_path: Path) -> None:
     # Helm reads all numbers of YAML as floats, and would write 1.073741824e+09.
     values = chart.merged(

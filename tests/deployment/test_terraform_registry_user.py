@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from wis2_gc_common.decision import Held
 from wis2_gc_common.metrics_catalogue import DROPPED, field
-from wis2_gc_common.registry.base import Commit, Failure, Notice, ProcessStatus, Refusal
+from wis2_gc_common.registry.base import (
+    Commit,
+    Failure,
+    ItemKey,
+    Notice,
+    ProcessStatus,
+    Refusal,
+)
 from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
 
 if TYPE_CHECKING:
@@ -43,10 +51,10 @@ def user_url(redis_server: Any, redis_url: str) -> Iterator[str]:
 async def test_the_registrys_user_may_do_all_that_a_manager_does(user_url: str) -> None:
     registry = RedisRegistry.connect(user_url, retention_hours=24, lease_s=30)
     await registry.ping()
-    claimed = await registry.claim(NOTICE, owner="o", worker="w", source=b"s")
+    claimed = await registry.claim(NOTICE, owner="o", worker="w", attempt=1, source=b"s")
     assert claimed.lease is not None
     from_another = replace(NOTICE, message_id="id-2")
-    await registry.claim(from_another, owner="p", worker="w", source=b"t")
+    await registry.claim(from_another, owner="p", worker="w", attempt=2, source=b"t")
     assert (await registry.renew([claimed.lease]))[0].is_held
     await registry.parked(claimed.lease)
     failure = Failure("download", "id-1", NOTICE.centre_id, "host", "timeout")
@@ -54,12 +62,14 @@ async def test_the_registrys_user_may_do_all_that_a_manager_does(user_url: str) 
     assert await registry.commit(
         claimed.lease, Commit("cached", NOTICE.centre_id, is_metadata=False, dataserver="host")
     )
-    assert (await registry.look(["wis2/item"]))[0] is not None
+    key = ItemKey(NOTICE.centre_id, NOTICE.data_id)
+    assert (await registry.look([key])).held[0] is not None
     await registry.count({field(DROPPED, "fr", "duplicate"): 1})
     other = await registry.claim(
         Notice("wis2/other", NOTICE.pubtime_ns, "canonical", "b", "id-2"),
         owner="o",
         worker="w",
+        attempt=3,
         source=b"s",
     )
     assert other.lease is not None
@@ -72,8 +82,10 @@ async def test_the_registrys_user_may_do_all_that_a_manager_does(user_url: str) 
 
 
 def test_the_registrys_user_may_do_all_that_a_listener_does(user_url: str) -> None:
-    registry = RedisListenerRegistry.connect(user_url)
-    assert registry.look(["wis2/item"]) == [None]
+    registry = RedisListenerRegistry.connect(user_url, retention_hours=24)
+    key = ItemKey("ca-eccc-msc", "wis2/item")
+    assert registry.look([key], deletions={}).held == [None]
+    assert registry.look([key], deletions={key: 1}).held == [Held(None, deleting_ns=1)]
     registry.count({field(DROPPED, "fr", "duplicate"): 1})
     registry.refuse([Refusal("ca-eccc-msc", "origin/a/wis2/ca-eccc-msc/metadata", 0, "oversize")])
     registry.heartbeat(STATUS)
@@ -85,7 +97,7 @@ async def test_the_registrys_user_may_read_all_that_the_metrics_service_shows(
 ) -> None:
     reader = RedisReader.connect(user_url)
     await reader.snapshot()
-    await reader.item("wis2/item")
+    await reader.item(ItemKey("ca-eccc-msc", "wis2/item"))
     await reader.failures(10)
     await reader.close()
 

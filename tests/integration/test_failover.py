@@ -101,12 +101,14 @@ async def test_the_registry_goes_where_the_name_points(pair: Pair, how: str) -> 
     registry = RedisRegistry.connect(
         pair.url, retention_hours=24, lease_s=30, answer_timeout_s=ANSWER_S
     )
-    listener = RedisListenerRegistry.connect(pair.url, answer_timeout_s=ANSWER_S)
+    listener = RedisListenerRegistry.connect(
+        pair.url, retention_hours=24, answer_timeout_s=ANSWER_S
+    )
     reader = RedisReader.connect(pair.url, answer_timeout_s=ANSWER_S)
     notice = Notice("wis2/item", 1_764_000_000_123_456_789, "canonical", "ca-eccc-msc", "id-1")
 
     async def claim() -> Any:
-        return await registry.claim(notice, owner="o", worker="w", source=b"s")
+        return await registry.claim(notice, owner="o", worker="w", attempt=7, source=b"s")
 
     lease = (await claim()).lease
     await asyncio.to_thread(listener.count, {"a": 1})

@@ -150,12 +150,12 @@ async def a_morning(redis_url: str) -> None:
     sender = open_sender(QUEUE, redis_url=redis_url, max_length=1000)
     try:
         done = Notice(DATA_ID, PUBTIME_NS, "canonical", "xx-a", "id-1")
-        lease = (await registry.claim(done, owner="o-1", worker="w", source=b"x")).lease
+        lease = (await registry.claim(done, owner="o-1", worker="w", attempt=1, source=b"x")).lease
         assert lease is not None
         cached = Commit("cached", "xx-a", False, "data.xx-a.test", "2027/k", 85_000, 0.15)
         assert await registry.commit(lease, cached)
         lost = Notice("wis2/xx-b/lost", PUBTIME_NS, "canonical", "xx-b", "id-2")
-        lease = (await registry.claim(lost, owner="o-2", worker="w", source=b"x")).lease
+        lease = (await registry.claim(lost, owner="o-2", worker="w", attempt=2, source=b"x")).lease
         assert lease is not None
         failure = Failure("download", "id-2", "xx-b", "data.xx-b.test", "not_found")
         assert await registry.fail(lease, failure)
@@ -226,7 +226,8 @@ def test_asking_for_the_depth_consumes_nothing(busy_redis):
 
 def test_the_api_tells_an_items_history(busy_redis):
     with running(busy_redis) as service:
-        item = service.client.get("/api/item", params={"data_id": DATA_ID}).json()
+        asked = {"centre_id": "xx-a", "data_id": DATA_ID}
+        item = service.client.get("/api/item", params=asked).json()
         assert item["state"] == "done"
         assert item["pubtime"] == "2027-01-15T08:00:00.123456789Z"
         assert item["object_key"] == "2027/k"
@@ -419,10 +420,10 @@ def test_the_operators_command_tells_the_same(busy_redis):
     assert found["totals"]["cached"] == 1
     assert found["queue"]["ready"] == 1
     assert [process["name"] for process in found["listeners"]] == ["fr"]
-    item = operate(busy_redis, "item", DATA_ID)
+    item = operate(busy_redis, "item", "xx-a", DATA_ID)
     assert item.returncode == 0
     assert "2027-01-15T08:00:00.123456789Z" in item.stdout
-    assert operate(busy_redis, "item", "nobody").returncode == 1
+    assert operate(busy_redis, "item", "xx-b", DATA_ID).returncode == 1
     failures = json.loads(operate(busy_redis, "failures", "--json").stdout)
     assert [failure["data_id"] for failure in failures] == ["wis2/xx-b/lost"]
     assert operate(busy_redis, "check").returncode == 0

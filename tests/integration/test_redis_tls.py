@@ -66,14 +66,14 @@ async def calls(url: str) -> dict[str, BaseException | None]:
     """Make one call of everything that speaks with Redis; return how each failed, if it did."""
     registry = RedisRegistry.connect(url, retention_hours=24, lease_s=30)
     reader = RedisReader.connect(url)
-    listener = RedisListenerRegistry.connect(url)
+    listener = RedisListenerRegistry.connect(url, retention_hours=24)
     sender = open_sender(QUEUE, redis_url=url, max_length=1)
     queue = open_queue(QUEUE, DEAD, redis_url=url, consumer="one", visibility_s=60)
     letters = open_dead_letters(QUEUE, DEAD, redis_url=url)
     steps: dict[str, Callable[[], Awaitable[Any]]] = {
         "registry": registry.ping,
         "reader": reader.snapshot,
-        "listener": lambda: asyncio.to_thread(listener.look, ["a"]),
+        "listener": lambda: asyncio.to_thread(listener.look, [], deletions={}),
         "sender": lambda: asyncio.to_thread(sender.check),
         "queue, receiving": lambda: queue.receive(1, wait_s=0),
         "queue, all else": queue.depth,

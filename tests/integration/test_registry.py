@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from wis2_gc_common.metrics_catalogue import (
     DOWNLOADED,
     DOWNLOADED_ERRORS,
     DROPPED,
+    FUTURE_PUBTIMES,
     GIVEN_UP,
     INTEGRITY_FAILED,
     INVALID,
@@ -40,7 +42,9 @@ from wis2_gc_common.registry.base import (
     Claimed,
     Commit,
     Failure,
+    ItemKey,
     Lease,
+    Looked,
     Notice,
     ProcessStatus,
     Refusal,
@@ -55,7 +59,7 @@ from wis2_gc_common.registry.redis import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 pytest_plugins = ("tests.support.redis",)
 
@@ -63,6 +67,9 @@ CENTRE = "ca-eccc-msc"
 HOST = "dd.weather.gc.ca"
 P1 = 1_764_000_000_123_456_789
 KEY = "2026-11-23/22/ca-eccc-msc/data/core/weather/0123456789ab/" + "f" * 93
+FAR = 253_402_300_799 * 10**9
+"""The end of the year 9999."""
+ITEM = ItemKey(CENTRE, "wis2/item")
 FIRST = Notice("wis2/item", P1, "canonical", CENTRE, "id-1")
 CACHED = Commit("cached", CENTRE, False, HOST, KEY, 85_000, 1.5)
 
@@ -94,10 +101,15 @@ async def claim(
     *,
     owner: str = "",
     worker: str = "worker-1",
+    attempt: int | None = None,
     source: bytes = b"source",
 ) -> Claimed:
     return await registry.claim(
-        notice, owner=owner or f"owner of {notice.message_id}", worker=worker, source=source
+        notice,
+        owner=owner or f"owner of {notice.message_id}",
+        worker=worker,
+        attempt=random.getrandbits(63) if attempt is None else attempt,
+        source=source,
     )
 
 
@@ -142,7 +154,7 @@ async def test_of_all_managers_one_may_send_an_event_about_a_centre(registry, re
 async def test_each_refusal_reaches_one_manager_and_what_nobody_takes_is_bounded(
     registry, redis_url, raw
 ):
-    listener = RedisListenerRegistry.connect(redis_url)
+    listener = RedisListenerRegistry.connect(redis_url, retention_hours=24)
     refusals = [Refusal(CENTRE, f"topic {n}", n, 'é "\x00') for n in range(1002)]
     try:
         listener.refuse([])
@@ -161,12 +173,22 @@ async def test_a_new_item_is_granted_with_the_hour_it_goes_to(registry):
     assert claimed.decision is Decision.NEW
     assert claimed.hour in {before, hour_now()}
     assert claimed.lease is not None
-    assert (claimed.lease.notice, claimed.lease.owner) == (FIRST, "owner of id-1")
-    assert (claimed.object_key, claimed.object_centre_id, claimed.parked) == (None, None, 0)
+    assert claimed.lease.notice == FIRST
+    assert (claimed.object_key, claimed.parked) == (None, 0)
 
 
-async def test_the_same_owner_and_worker_get_the_same_lease_again(registry):
-    assert await claim(registry, FIRST) == await claim(registry, FIRST)
+async def test_a_claim_that_is_sent_again_gets_the_same_lease(registry, reader):
+    assert await claim(registry, FIRST, attempt=7) == await claim(registry, FIRST, attempt=7)
+    item = await reader.item(ITEM)
+    assert item is not None
+    assert item.attempts == 1
+
+
+async def test_a_worker_that_was_started_again_takes_its_own_item_over_at_once(registry):
+    dead = await granted(registry, FIRST)
+    lease = await granted(registry, FIRST)
+    assert not await registry.commit(dead, CACHED)
+    assert await registry.commit(lease, CACHED)
 
 
 async def test_a_redelivery_to_another_worker_waits_for_the_rest_of_the_lease(registry):
@@ -195,11 +217,31 @@ async def test_the_same_version_from_elsewhere_is_parked_once_per_notification(r
     assert await registry.parked(lease) == [b"second", b"third"]
 
 
-async def test_another_centres_notification_waits_and_is_no_source(registry):
+async def test_two_centres_with_one_data_id_have_nothing_to_do_with_each_other(
+    registry, reader, raw
+):
+    other = replace(FIRST, centre_id="xx-other")  # with the same message id, too
     lease = await granted(registry, FIRST)
-    answer = await claim(registry, another("id-2", centre_id="xx-other"))
-    assert answer.decision is Decision.WAIT
-    assert await registry.parked(lease) == []
+    theirs = await granted(registry, other)
+    assert await registry.commit(lease, CACHED)
+    assert await registry.commit(theirs, replace(CACHED, centre_id="xx-other", object_key="x"))
+    deletion = replace(other, message_id="id-2", pubtime_ns=P1 + 1, rel="deletion")
+    claimed = await claim(registry, deletion)
+    assert (claimed.decision, claimed.object_key) == (Decision.DELETE, "x")
+    assert claimed.lease is not None
+    assert await registry.commit(claimed.lease, Commit("deleted", "xx-other", False))
+    item = await reader.item(ITEM)
+    assert item is not None
+    assert (item.state, item.object_key) == ("done", KEY)
+
+
+@pytest.mark.parametrize("pubtime_ns", [0, FAR])
+async def test_a_centre_cannot_silence_another_by_announcing_its_item_first(registry, pubtime_ns):
+    notice = another("id-2", pubtime_ns=pubtime_ns, centre_id="xx-rogue")
+    assert await registry.commit(
+        await granted(registry, notice), Commit("uncached", "xx-rogue", False)
+    )
+    assert (await claim(registry, FIRST)).decision is Decision.NEW
 
 
 async def test_a_copy_of_the_holders_own_notification_is_not_parked(registry):
@@ -224,7 +266,6 @@ async def test_who_takes_over_a_dead_holders_item_finds_the_parked_sources(regis
     claimed = await claim(registry, FIRST, worker="worker-2")
     assert (claimed.decision, claimed.parked) == (Decision.NEW, 1)
     assert claimed.lease is not None
-    assert claimed.lease.fence > dead.fence
     assert await registry.parked(claimed.lease) == [b"second"]
     assert await registry.parked(dead) == []
 
@@ -286,13 +327,13 @@ async def test_an_update_names_the_object_it_replaces(registry):
     assert await registry.commit(lease, replace(CACHED, object_key=long_key))
     update = await claim(registry, another("id-2", pubtime_ns=P1 + 1, rel="update"))
     assert update.decision is Decision.UPDATE
-    assert (update.object_key, update.object_centre_id) == (long_key, CENTRE)
+    assert update.object_key == long_key
     # A shorter key leaves nothing of the longer one behind.
     assert update.lease is not None
     assert await registry.commit(update.lease, replace(CACHED, object_key="short"))
     deletion = await claim(registry, another("id-3", pubtime_ns=P1 + 2, rel="deletion"))
     assert deletion.decision is Decision.DELETE
-    assert (deletion.object_key, deletion.object_centre_id) == ("short", CENTRE)
+    assert deletion.object_key == "short"
 
 
 async def test_what_was_deleted_can_be_published_anew_but_only_later(registry):
@@ -309,24 +350,6 @@ async def test_what_was_deleted_can_be_published_anew_but_only_later(registry):
     assert anew.object_key is None
 
 
-async def test_a_foreign_deletion_is_claimed_once_and_touches_neither_object_nor_record(
-    registry, reader
-):
-    lease = await granted(registry, FIRST)
-    assert await registry.commit(lease, CACHED)
-    deletion = another("id-2", pubtime_ns=P1 + 1, rel="deletion", centre_id="fr-other")
-    claimed = await claim(registry, deletion)
-    assert claimed.decision is Decision.DELETE
-    assert claimed.object_key is None
-    assert claimed.lease is not None
-    assert claimed.lease.record != lease.record
-    assert await registry.commit(claimed.lease, Commit("deleted", "fr-other", False))
-    assert (await claim(registry, deletion)).decision is Decision.DUPLICATE
-    item = await reader.item(FIRST.data_id)
-    assert item is not None
-    assert (item.state, item.object_key) == ("done", KEY)
-
-
 async def test_pubtimes_are_compared_to_the_last_nanosecond_and_beyond_64_bits(registry):
     lease = await granted(registry, FIRST)
     assert await registry.commit(lease, CACHED)
@@ -336,6 +359,137 @@ async def test_pubtimes_are_compared_to_the_last_nanosecond_and_beyond_64_bits(r
     assert await registry.commit(update, CACHED)
     far = await claim(registry, another("c", pubtime_ns=9 * 10**20, rel="update"))
     assert far.decision is Decision.UPDATE
+
+
+# Time
+
+
+async def test_a_pubtime_of_the_future_locks_nothing_and_is_counted_for_its_centre(
+    registry, reader
+):
+    wrong = another("id-1", pubtime_ns=FAR)
+    assert await registry.commit(await granted(registry, wrong), CACHED)
+    assert (await claim(registry, replace(wrong, message_id="copy"))).decision is Decision.DUPLICATE
+    assert (await claim(registry, another("old"))).decision is Decision.STALE
+    right = another("id-2", pubtime_ns=time.time_ns() + 60 * 10**9, rel="update")
+    assert await registry.commit(await granted(registry, right), CACHED)
+    assert (await counters(reader))[field(FUTURE_PUBTIMES, CENTRE)] == 1
+
+
+async def test_a_deletion_of_the_future_locks_nothing(registry):
+    deletion = another("id-1", pubtime_ns=FAR, rel="deletion")
+    assert await registry.commit(
+        await granted(registry, deletion), Commit("deleted", CENTRE, False)
+    )
+    right = another("id-2", pubtime_ns=time.time_ns() + 60 * 10**9)
+    assert (await claim(registry, right)).decision is Decision.NEW
+
+
+async def test_a_deletion_of_the_future_that_waits_makes_no_repeats_of_later_items(registry):
+    running = await granted(registry, FIRST)
+    deletion = another("id-2", pubtime_ns=FAR, rel="deletion")
+    assert (await claim(registry, deletion)).decision is Decision.WAIT
+    assert await registry.commit(running, CACHED)
+    right = another("id-3", pubtime_ns=time.time_ns() + 60 * 10**9)
+    assert (await claim(registry, right)).decision is Decision.NEW
+
+
+async def test_a_daily_announcement_is_new_again_after_half_a_day(registry, redis_url, raw):
+    lease = await granted(registry, FIRST)
+    assert await registry.commit(lease, CACHED)
+    tomorrow = another("id-2", pubtime_ns=P1 + 1)
+    assert (await claim(registry, tomorrow)).decision is Decision.REPEAT
+    record = keys.record_key(lease.record)
+    done_ms = int(raw.hget(record, "z"))
+    assert abs(done_ms - time.time() * 1000) < 60_000
+    raw.hset(record, "z", done_ms - 12 * 3_600_000 + 60_000)
+    assert (await claim(registry, tomorrow)).decision is Decision.REPEAT
+    raw.hset(record, "z", done_ms - 12 * 3_600_000)
+    again = await claim(registry, tomorrow)
+    assert again.decision is Decision.NEW
+    assert again.lease is not None
+    assert await registry.commit(again.lease, CACHED)
+    assert (await claim(registry, another("id-3", pubtime_ns=P1 + 2))).decision is Decision.REPEAT
+
+
+@pytest.mark.parametrize("rel", ["canonical", "deletion"])
+async def test_what_is_finished_is_forgotten_though_failing_attempts_keep_its_record(
+    registry, redis_url, raw, rel
+):
+    lease = await granted(registry, replace(FIRST, rel=rel))
+    outcome = CACHED if rel == "canonical" else Commit("deleted", CENTRE, False)
+    assert await registry.commit(lease, outcome)
+    newer = await granted(registry, another("id-2", pubtime_ns=P1 + 1, rel="update"))
+    await registry.release(newer, error="timeout: x", parked_seen=0, is_final=True)
+    record = keys.record_key(lease.record)
+    done_ms = int(raw.hget(record, "z"))
+    raw.hset(record, "z", done_ms - 26 * 3_600_000 + 60_000)
+    assert (await registry.look([ITEM])).held[0].state is not None
+    assert (await claim(registry, another("id-3"))).decision is Decision.DUPLICATE
+    raw.hset(record, "z", done_ms - 26 * 3_600_000 - 1)
+    assert (await registry.look([ITEM])).held == [Held(None)]
+    assert (await asyncio.to_thread(listener_look, redis_url, [ITEM])).held == [Held(None)]
+    again = await claim(registry, another("id-3"))
+    # Its object has expired: there is none to name.
+    assert (again.decision, again.object_key) == (Decision.NEW, None)
+
+
+async def test_sums_that_are_full_fail_no_commit(registry, reader, raw):
+    biggest = 2**63 - 1
+    for key, name in ((keys.DELAYS, "sum_us"), (keys.COUNTERS, field(CACHED_VOLUME, CENTRE))):
+        raw.hset(key, name, biggest - 1)
+    raw.hset(keys.COUNTERS, field(ITEMS, "cached"), biggest)
+    lease = await granted(registry, FIRST)
+    assert await registry.commit(lease, CACHED)
+    assert await registry.commit(lease, CACHED)
+    found = await counters(reader)
+    assert found[field(CACHED_VOLUME, CENTRE)] == found[field(ITEMS, "cached")] == biggest
+    assert found[field(DOWNLOADED, CENTRE)] == 1
+    assert raw.hget(keys.DELAYS, "sum_us") == str(biggest)
+
+
+async def test_counters_that_are_full_fail_no_other(registry, reader, raw):
+    biggest = 2**63 - 1
+    raw.hset(keys.COUNTERS, mapping={"a": biggest, field(SOURCE_FAILURES, "timeout"): biggest})
+    raw.hset(keys.COUNTERS, mapping={field(GIVEN_UP, "timeout"): biggest, "odd": "text"})
+    raw.hset(keys.SERIES, mapping={"": biggest, CENTRE: 0})
+    await registry.count({"a": 1, "odd": 1, "b": 2})
+    lease = await granted(registry, FIRST)
+    assert await registry.fail(lease, Failure("download", "id-1", CENTRE, HOST, "timeout"))
+    assert (
+        await registry.release(lease, error="timeout: x", parked_seen=0, is_final=True)
+        == "released"
+    )
+    assert raw.hget(keys.COUNTERS, "b") == "2"
+    assert raw.hget(keys.COUNTERS, field(DOWNLOADED_ERRORS, CENTRE)) == "1"
+    assert len(await reader.failures(10)) == 1
+
+
+async def test_no_pubtime_however_old_weighs_more_than_a_day_in_the_delays(registry, reader):
+    lease = await granted(registry, another("id-1", pubtime_ns=0))
+    assert await registry.commit(lease, replace(CACHED, delay_s=1.8e9))
+    assert (await reader.snapshot()).delay_sum_s == 86_400
+
+
+@pytest.mark.parametrize("pubtime_ns", [0, 1, P1, FAR, 9 * 10**20])
+@pytest.mark.parametrize("data_id", ["x", "a\nb", "{gc}|%s", "é" * 2000, "\u202e\x7f"])
+async def test_nothing_a_stranger_says_puts_a_key_into_a_state_that_it_cannot_leave(
+    registry, reader, redis_url, pubtime_ns, data_id
+):
+    key = ItemKey(CENTRE, data_id)
+    for number, rel in enumerate(("canonical", "deletion", "update", "canonical")):
+        notice = Notice(data_id, pubtime_ns + number, rel, CENTRE, f"id-{number} {data_id}")
+        await asyncio.to_thread(listener_look, redis_url, [key], {key: pubtime_ns + number})
+        claimed = await claim(registry, notice)
+        if claimed.lease is None:
+            continue
+        await registry.fail(claimed.lease, Failure("download", "x", CENTRE, data_id, data_id))
+        outcome = Commit("deleted", CENTRE, False) if rel == "deletion" else CACHED
+        assert await registry.commit(claimed.lease, outcome)
+        assert await reader.item(key) is not None
+    right = replace(FIRST, data_id=data_id, message_id="right", rel="update")
+    now = replace(right, pubtime_ns=time.time_ns() + 60 * 10**9)
+    assert (await claim(registry, now)).decision.is_granted
 
 
 # Message ids
@@ -367,7 +521,7 @@ async def test_message_ids_are_remembered_for_a_day_and_items_for_retention_and_
     await claim(registry, another("id-2"))
     await registry.fail(lease, Failure("download", "id-1", CENTRE, HOST, "timeout"))
     record = keys.record_key(lease.record)
-    message = keys.message_key(keys.message_digest("id-1"))
+    message = keys.message_key(keys.message_digest(CENTRE, "id-1"))
     assert 26 * 3600 - 60 < raw.ttl(message) <= 26 * 3600
     for key in (record, keys.parked_key(lease.record, P1), keys.failed_key(lease.record, P1)):
         assert 50 * 3600 - 60 < raw.ttl(key) <= 50 * 3600
@@ -479,7 +633,13 @@ async def test_what_is_not_cached_moves_its_own_counter_only(registry, reader, o
 
 @pytest.mark.parametrize(
     ("delay_s", "bucket", "total"),
-    [(-5.0, 0, 0.0), (0.01, 0, 0.01), (0.0101, 1, 0.0101), (600.0, 14, 600.0), (1e12, 16, 1e9)],
+    [
+        (-5.0, 0, 0.0),
+        (0.01, 0, 0.01),
+        (0.0101, 1, 0.0101),
+        (600.0, 14, 600.0),
+        (1e12, 16, 86_400.0),
+    ],
 )
 async def test_delays_fall_into_the_bucket_whose_bound_they_do_not_exceed(
     registry, reader, delay_s, bucket, total
@@ -519,13 +679,22 @@ async def test_a_commit_resent_after_the_next_version_was_claimed_is_still_true(
     assert (await counters(reader))[field(DOWNLOADED, CENTRE)] == 1
 
 
-async def test_a_fence_handed_out_twice_by_a_failover_does_not_let_two_owners_commit(registry, raw):
-    lost = await granted(registry, FIRST)
-    raw.delete(keys.record_key(lost.record))
-    newest = await granted(registry, another("id-2"))
-    assert newest.fence == lost.fence
+async def test_after_a_failover_that_loses_claims_a_stale_commit_hides_no_newer_item(
+    registry, reader, raw
+):
+    await registry.commit(await granted(registry, FIRST), CACHED)
+    record = keys.record_key(keys.item_record(*ITEM))
+    before = raw.hgetall(record)
+    update = {"pubtime_ns": P1 + 1, "rel": "update"}
+    lost = await granted(registry, another("id-2", **update))
+    raw.delete(record)
+    raw.hset(record, mapping=before)  # what the replica has
+    newest = await granted(registry, another("id-3", **update))
     assert not await registry.commit(lost, CACHED)
     assert await registry.commit(newest, CACHED)
+    assert (await counters(reader))[field(DOWNLOADED, CENTRE)] == 2
+    assert not await registry.commit(lost, CACHED)
+    assert await registry.release(lost, error="", parked_seen=0, is_final=False) == "lost"
 
 
 # Failures
@@ -630,11 +799,11 @@ async def test_after_a_failed_attempt_the_same_notification_may_try_again(regist
             await registry.release(lease, error="timeout: 5 s", parked_seen=0, is_final=False)
             == "released"
         )
-    item = await reader.item(FIRST.data_id)
+    item = await reader.item(ITEM)
     assert item is not None
     assert (item.state, item.attempts, item.last_error) == ("failed", 1, "timeout: 5 s")
     assert (await claim(registry, FIRST)).decision is Decision.NEW
-    item = await reader.item(FIRST.data_id)
+    item = await reader.item(ITEM)
     assert item is not None
     assert (item.state, item.attempts) == ("running", 2)
 
@@ -671,6 +840,20 @@ async def test_an_item_given_up_is_on_record_once(registry, reader, raw):
     assert (await claim(registry, another("id-9"))).decision is Decision.NEW
 
 
+async def test_a_version_is_given_up_once_of_however_many_notifications(registry, reader):
+    for number in range(3):
+        notice = another(f"id-{number}")
+        lease = await granted(registry, notice)
+        answer = await registry.release(lease, error="not_found: 404", parked_seen=0, is_final=True)
+        assert answer == "released"
+    assert (await counters(reader)) == {field(GIVEN_UP, "not_found"): 1}
+    assert len(await reader.failures(10)) == 1
+    newer = await granted(registry, another("id-9", pubtime_ns=P1 + 1))
+    await registry.release(newer, error="timeout: x", parked_seen=0, is_final=True)
+    assert (await counters(reader))[field(GIVEN_UP, "timeout")] == 1
+    assert len(await reader.failures(10)) == 2
+
+
 async def test_only_the_newest_1000_failures_are_kept(registry, reader, raw):
     old = json.dumps({"data_id": "old", "centre_id": "c", "pubtime_ns": 1, "error": ""})
     raw.rpush(keys.FAILURES, *[f"{n} 1 {old}" for n in range(1000)])
@@ -691,13 +874,22 @@ async def test_after_a_commit_a_release_says_lost(registry):
     assert answer == "lost"
 
 
+async def test_a_commit_after_the_release_of_its_lease_is_refused(registry, reader):
+    lease = await granted(registry, FIRST)
+    assert await registry.release(lease, error="", parked_seen=0, is_final=False) == "released"
+    assert not await registry.commit(lease, CACHED)
+    assert await counters(reader) == {}
+
+
 # Looking and reading
 
 
-def listener_look(url: str, data_ids: Sequence[str]) -> list[Held | None]:
-    listener = RedisListenerRegistry.connect(url)
+def listener_look(
+    url: str, items: Sequence[ItemKey], deletions: Mapping[ItemKey, int] | None = None
+) -> Looked:
+    listener = RedisListenerRegistry.connect(url, retention_hours=24)
     try:
-        return listener.look(data_ids)
+        return listener.look(items, deletions=deletions or {})
     finally:
         listener.close()
 
@@ -723,19 +915,69 @@ async def test_a_look_tells_finished_running_failed_and_unknown_items_apart(
     failed = await granted(registry, item("failed"))
     await registry.release(failed, error="timeout: x", parked_seen=0, is_final=True)
     names = ["done", "deleted", "updating", "running", "dead", "failed", "unknown"]
+    done_ms = {
+        name: int(raw.hget(keys.record_key(keys.item_record(CENTRE, name)), "z") or 0)
+        for name in names
+    }
+    assert all(abs(done_ms[name] - time.time() * 1000) < 60_000 for name in names[:3])
     expected = [
-        Held("done", P1, CENTRE),
-        Held("deleted", P1, CENTRE),
-        Held("done", P1, CENTRE, running_pubtime_ns=P1 + 1, running_centre_id=CENTRE),
-        Held(None, running_pubtime_ns=P1, running_centre_id=CENTRE),
+        Held("done", P1, done_ms["done"]),
+        Held("deleted", P1, done_ms["deleted"]),
+        Held("done", P1, done_ms["updating"], running_pubtime_ns=P1 + 1),
+        Held(None, running_pubtime_ns=P1),
         Held(None),
         Held(None),
         None,
     ]
-    assert await registry.look(names) == expected
-    assert await asyncio.to_thread(listener_look, redis_url, names) == expected
-    assert await registry.look([]) == []
-    assert await asyncio.to_thread(listener_look, redis_url, []) == []
+    items = [ItemKey(CENTRE, name) for name in names]
+    looked = await registry.look(items)
+    assert looked.held == expected
+    assert abs(looked.now_ms - time.time() * 1000) < 60_000
+    assert (await asyncio.to_thread(listener_look, redis_url, items)).held == expected
+    assert (await asyncio.to_thread(listener_look, redis_url, [])).held == []
+
+
+async def test_what_overtakes_a_deletion_in_the_queue_is_no_repeat(registry, redis_url):
+    await registry.commit(await granted(registry, FIRST), CACHED)
+    # The listener has seen the deletion; the queue hands out what came after it first.
+    looked = await asyncio.to_thread(listener_look, redis_url, [ITEM], {ITEM: P1 + 1})
+    assert looked.held[0].deleting_ns == P1 + 1
+    newer = await claim(registry, another("id-3", pubtime_ns=P1 + 2))
+    assert newer.decision is Decision.NEW
+    assert newer.lease is not None
+    await registry.commit(newer.lease, CACHED)
+    deletion = another("id-2", pubtime_ns=P1 + 1, rel="deletion")
+    assert (await claim(registry, deletion)).decision is Decision.STALE
+    assert (await claim(registry, another("id-4", pubtime_ns=P1 + 3))).decision is Decision.REPEAT
+
+
+async def test_a_deletion_is_noted_also_where_nothing_is_held_yet(registry, reader, redis_url, raw):
+    looked = await asyncio.to_thread(listener_look, redis_url, [ITEM], {ITEM: P1 + 1})
+    assert looked.held == [Held(None, deleting_ns=P1 + 1)]
+    (key,) = raw.scan_iter()
+    assert 26 * 3600 - 60 < raw.ttl(key) <= 26 * 3600
+    assert await reader.item(ITEM) is None
+    await registry.commit(await granted(registry, FIRST), CACHED)
+    newer = another("id-3", pubtime_ns=P1 + 2)
+    assert (await claim(registry, newer)).decision is Decision.NEW
+
+
+async def test_a_deletion_that_is_of_no_effect_is_not_noted(registry, redis_url, raw):
+    lease = await granted(registry, another("id-1", pubtime_ns=P1 + 5))
+    await registry.commit(lease, CACHED)
+    for pubtime_ns in (P1 + 4, P1 + 5):
+        await asyncio.to_thread(listener_look, redis_url, [ITEM], {ITEM: pubtime_ns})
+    assert not raw.hexists(keys.record_key(lease.record), "d")
+    await asyncio.to_thread(listener_look, redis_url, [ITEM], {ITEM: P1 + 7})
+    await asyncio.to_thread(listener_look, redis_url, [ITEM], {ITEM: P1 + 6})
+    assert raw.hget(keys.record_key(lease.record), "d") == str(P1 + 7)
+
+
+async def test_a_deletion_of_another_centre_makes_no_repeat_new(registry, redis_url):
+    await registry.commit(await granted(registry, FIRST), CACHED)
+    stranger = ItemKey("xx-stranger", FIRST.data_id)
+    await asyncio.to_thread(listener_look, redis_url, [stranger], {stranger: P1 + 1})
+    assert (await claim(registry, another("id-3", pubtime_ns=P1 + 2))).decision is Decision.REPEAT
 
 
 async def test_what_overtakes_a_deletion_that_waits_is_no_repeat_of_what_is_to_be_deleted(
@@ -761,24 +1003,17 @@ async def test_of_two_deletions_that_wait_the_newer_counts(registry):
     assert (await claim(registry, another("id-5", pubtime_ns=P1 + 25))).decision is Decision.NEW
 
 
-async def test_the_deletion_of_another_centre_that_waits_makes_no_repeat_new(registry):
-    running = await granted(registry, FIRST)
-    deletion = another("id-2", pubtime_ns=P1 + 1, rel="deletion", centre_id="xx-stranger")
-    assert (await claim(registry, deletion)).decision is Decision.WAIT
-    await registry.commit(running, CACHED)
-    repeat = another("id-3", pubtime_ns=P1 + 2)
-    assert (await claim(registry, repeat)).decision is Decision.REPEAT
-
-
 async def test_an_items_history_shows_the_finished_version_beside_the_running_one(registry, reader):
-    assert await reader.item(FIRST.data_id) is None
+    assert await reader.item(ITEM) is None
     await registry.commit(await granted(registry, FIRST), CACHED)
-    await granted(registry, another("id-2", pubtime_ns=P1 + 1, rel="update", centre_id="b"))
-    await claim(registry, another("id-3", pubtime_ns=P1 + 1, rel="update", centre_id="b"))
-    item = await reader.item(FIRST.data_id)
+    await granted(registry, another("id-2", pubtime_ns=P1 + 1, rel="update"))
+    await claim(registry, another("id-3", pubtime_ns=P1 + 1, rel="update"))
+    item = await reader.item(ITEM)
     assert item is not None
-    assert (item.state, item.centre_id, item.object_key) == ("running", "b", KEY)
-    assert item.held == Held("done", P1, CENTRE, running_pubtime_ns=P1 + 1, running_centre_id="b")
+    assert (item.state, item.object_key) == ("running", KEY)
+    assert (item.held.state, item.held.pubtime_ns) == ("done", P1)
+    assert item.held.running_pubtime_ns == P1 + 1
+    assert abs(item.held.finished_ms - time.time() * 1000) < 60_000
     assert (item.attempts, item.parked) == (1, 1)
 
 
@@ -789,7 +1024,7 @@ async def test_operational_counters_add_up_from_both_sides(registry, reader, red
     await registry.count({})
 
     def from_the_listener() -> None:
-        listener = RedisListenerRegistry.connect(redis_url)
+        listener = RedisListenerRegistry.connect(redis_url, retention_hours=24)
         listener.count({received: 10})
         listener.count({})
         listener.close()
@@ -820,7 +1055,7 @@ async def test_processes_that_reported_lately_are_shown_and_old_ones_forgotten(
     await registry.heartbeat(manager)
 
     def from_the_listener() -> None:
-        listener = RedisListenerRegistry.connect(redis_url)
+        listener = RedisListenerRegistry.connect(redis_url, retention_hours=24)
         listener.heartbeat(ProcessStatus("listener", "fr/1", False))
         listener.close()
 
@@ -886,4 +1121,4 @@ async def test_a_finished_item_takes_no_more_than_about_300_bytes(registry, raw)
     assert raw.object("encoding", record) == "listpack"
     # In cluster mode, as here, each key costs 16 bytes more: the list of what is in its slot.
     assert raw.memory_usage(record) <= 300 + 16
-    assert raw.memory_usage(keys.message_key(keys.message_digest("id-1"))) <= 72 + 16
+    assert raw.memory_usage(keys.message_key(keys.message_digest(CENTRE, "id-1"))) <= 72 + 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -16,21 +17,41 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from wis2_gc_common import metrics_catalogue as catalogue
-from wis2_gc_common.decision import Decision, Held, decide, is_foreign_deletion
+from wis2_gc_common.decision import (
+    FUTURE_TOLERANCE_MS,
+    WRONG_CLOCK_MS,
+    Decision,
+    Held,
+    decide,
+    is_in_future,
+    trusted_ns,
+)
+from wis2_gc_common.pubtime import NS_PER_MS
 from wis2_gc_common.registry import keys
-from wis2_gc_common.registry.base import Claimed, Commit, Failure, Lease, Notice, Renewed
-from wis2_gc_common.registry.redis import RedisReader, RedisRegistry
+from wis2_gc_common.registry.base import (
+    Claimed,
+    Commit,
+    Failure,
+    ItemKey,
+    Lease,
+    Looked,
+    Notice,
+    Renewed,
+)
+from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
 pytest_plugins = ("tests.support.redis",)
 
-#: Neighbours that a double cannot tell apart, lengths that a text would order wrongly, and one
-#: beyond 64 bits.
+#: Neighbours that a double cannot tell apart, lengths that a text would order wrongly, and one of a
+#: future beyond 64 bits.
 PUBTIMES = (9, 10, 1_764_000_000_123_456_788, 1_764_000_000_123_456_789, 9 * 10**20)
 CENTRES = ("ca-eccc-msc", "de-dwd")
 RELS = ("canonical", "update", "deletion")
+
+ITEM = ItemKey(CENTRES[0], "item")
 
 pubtimes = st.sampled_from(PUBTIMES)
 centres = st.sampled_from(CENTRES)
@@ -44,6 +65,7 @@ class Service:
         self._runner = asyncio.Runner()
         self.registry = RedisRegistry.connect(url, retention_hours=24, lease_s=600)
         self.reader = RedisReader.connect(url)
+        self.listener = RedisListenerRegistry.connect(url, retention_hours=24)
         self.raw = redis.Redis.from_url(url)
 
     def __call__(self, call: Coroutine[Any, Any, Any]) -> Any:
@@ -53,85 +75,152 @@ class Service:
         self(self.registry.close())
         self(self.reader.close())
         self._runner.close()
+        self.listener.close()
         self.raw.close()
 
 
 # One decision
 
+HOUR_MS = 3_600_000
+WINDOW_MS = 12 * HOUR_MS
+MEMORY_MS = 26 * HOUR_MS
+#: Before now: moments far from any edge, for the two clocks differ by what the test takes.
+AGES_MS = (60_000, 2 * FUTURE_TOLERANCE_MS, 11 * HOUR_MS, 13 * HOUR_MS, 25 * HOUR_MS, 27 * HOUR_MS)
+#: After now, or after what was finished.
+LEADS_MS = (
+    -HOUR_MS,
+    0,
+    FUTURE_TOLERANCE_MS // 2,
+    2 * FUTURE_TOLERANCE_MS,
+    5 * HOUR_MS,
+    WRONG_CLOCK_MS - HOUR_MS,
+    WRONG_CLOCK_MS + HOUR_MS,
+    10**13,
+)
 
-@st.composite
-def held_records(draw: st.DrawFn) -> Held | None:
-    state = draw(st.sampled_from(["done", "deleted", None]))
-    running = draw(st.none() | pubtimes)
-    if state is None:
-        return (
-            draw(st.sampled_from([None, Held(None)]))
-            if running is None
-            else Held(None, running_pubtime_ns=running, running_centre_id=draw(centres))
+
+@dataclass(frozen=True)
+class Moment:
+    """A pubtime in numbers, or by the clock."""
+
+    lead_ms: int | None = None
+    ns: int = 0
+
+    def pubtime_ns(self, now_ms: int) -> int:
+        return self.ns if self.lead_ms is None else (now_ms + self.lead_ms) * NS_PER_MS + self.ns
+
+
+points = st.builds(Moment, st.just(None), pubtimes) | st.builds(
+    Moment,
+    st.builds(int.__sub__, st.sampled_from(LEADS_MS), st.sampled_from(AGES_MS)),
+    st.integers(-1, 1),
+)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A `Held` whose times are still to be filled in."""
+
+    state: str | None
+    pubtime: Moment
+    age_ms: int
+    running: Moment | None
+    deleting: Moment | None
+
+    def at(self, now_ms: int) -> Held:
+        finished = self.state is not None
+        return Held(
+            self.state,  # type: ignore[arg-type]
+            self.pubtime.pubtime_ns(now_ms) if finished else 0,
+            now_ms - self.age_ms if finished else 0,
+            self.running and self.running.pubtime_ns(now_ms),
+            self.deleting and self.deleting.pubtime_ns(now_ms),
         )
-    return Held(
-        state,
-        draw(pubtimes),
-        draw(centres),
-        running,
-        "" if running is None else draw(centres),
-        draw(st.none() | pubtimes),
-    )
 
 
-def write_record(raw: redis.Redis, record: str, held: Held | None, *, now_ms: int) -> None:
-    if held is None:
-        return
-    fields: dict[str, Any] = {"f": 1, "n": 1}
-    if held.state is not None:
+holdings = st.none() | st.builds(
+    Holding,
+    st.sampled_from(["done", "deleted", None]),
+    points,
+    st.sampled_from(AGES_MS),
+    st.none() | points,
+    st.none() | points,
+)
+
+
+def write_record(raw: redis.Redis, record: str, held: Held, *, now_ms: int) -> None:
+    fields: dict[str, Any] = {"n": 1}
+    if held.state is None:
+        fields |= {"f": 1, "v": 7}
+    else:
         fields |= {"s": held.state[0] if held.state == "done" else "x", "p": held.pubtime_ns}
-        fields |= {"c": held.centre_id, "g": 1}
+        fields |= {"z": held.finished_ms, "g": 1}
     if held.running_pubtime_ns is not None:
         fields |= {"v": held.running_pubtime_ns, "o": "holder", "w": "w", "l": now_ms + 60_000}
-        fields |= {"m": "x", "t": now_ms // 1000, "a": held.running_centre_id, "f": 2}
+        fields |= {"m": "x", "t": now_ms // 1000, "f": 2}
     if held.deleting_ns is not None:
         fields |= {"d": held.deleting_ns}
     raw.hset(keys.record_key(record), mapping=fields)
 
 
-@given(
-    own=held_records(),
-    foreign=held_records(),
-    rel=rels,
-    pubtime_ns=pubtimes,
-    centre_id=centres,
-)
+def remembered(held: Held | None, now_ms: int) -> Held | None:
+    """Return what is left when what was finished long ago is forgotten."""
+    if held is None or held.state is None or now_ms - held.finished_ms <= MEMORY_MS:
+        return held
+    left = replace(held, state=None, pubtime_ns=0, finished_ms=0)
+    # Nothing else in the record: nothing is held.
+    return None if left == Held(None) else left
+
+
+@given(holding=holdings, rel=rels, moment=points)
 @settings(
-    max_examples=400,
+    max_examples=600,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_lua_decides_as_the_decision_table_does(
-    redis_url, own, foreign, rel, pubtime_ns, centre_id
-):
-    service = Service(redis_url)
-    try:
-        service.raw.flushall()
-        seconds, microseconds = service.raw.time()
-        now_ms = seconds * 1000 + microseconds // 1000
-        record = keys.item_record("item")
-        foreign_record = keys.foreign_deletion_record("item", centre_id)
-        write_record(service.raw, record, own, now_ms=now_ms)
-        write_record(service.raw, foreign_record, foreign, now_ms=now_ms)
-        # What the listener sees is what the manager decides on.
-        assert service(service.registry.look(["item"])) == [own]
+def test_lua_decides_as_the_decision_table_does(shared_service, holding, rel, moment):
+    service = shared_service
+    service.raw.flushall()
+    seconds, microseconds = service.raw.time()
+    now_ms = seconds * 1000 + microseconds // 1000
+    record = keys.item_record(*ITEM)
+    held = None
+    if holding is not None:
+        held = holding.at(now_ms)
+        write_record(service.raw, record, held, now_ms=now_ms)
+        held = remembered(held, now_ms)
+    pubtime_ns = moment.pubtime_ns(now_ms)
+    # What the listener sees is what the manager decides on.
+    looked = service.listener.look([ITEM], deletions={})
+    assert looked.held == [held]
+    assert 0 <= looked.now_ms - now_ms < 60_000
 
-        is_foreign = is_foreign_deletion(own, rel=rel, centre_id=centre_id)
-        held = foreign if is_foreign else own
-        notice = Notice("item", pubtime_ns, rel, centre_id, "id")
-        claimed = service(service.registry.claim(notice, owner="o", worker="w", source=b"s"))
-        expected = decide(held, rel=rel, pubtime_ns=pubtime_ns, centre_id=centre_id)
-        assert claimed.decision is expected
-        assert (claimed.lease is not None) == expected.is_granted
-        if claimed.lease is not None:
-            assert claimed.lease.record == (foreign_record if is_foreign else record)
-    finally:
-        service.close()
+    about = {"pubtime_ns": pubtime_ns, "now_ms": now_ms, "repeat_window_ms": WINDOW_MS}
+    notice = Notice(ITEM.data_id, pubtime_ns, rel, ITEM.centre_id, "id")
+    expected = decide(held, rel=rel, **about)
+    if rel == "deletion":
+        # Noted by the listener unless it is of no effect.
+        noted = service.listener.look([ITEM], deletions={ITEM: pubtime_ns}).held[0]
+        before = None if held is None else held.deleting_ns
+        idle = None if held is None else replace(held, running_pubtime_ns=None)
+        if decide(idle, rel=rel, **about) is Decision.DELETE:
+            assert noted is not None
+            assert noted.deleting_ns is not None
+            # The clock goes on between the two.
+            newest = max(trusted_ns(pubtime_ns, now_ms), before or 0)
+            assert 0 <= noted.deleting_ns - newest < 60_000 * NS_PER_MS
+        else:
+            assert noted == held
+    claimed = service(service.registry.claim(notice, owner="o", worker="w", attempt=3, source=b"s"))
+    assert claimed.decision is expected
+    assert (claimed.lease is not None) == expected.is_granted
+
+
+@pytest.fixture
+def shared_service(redis_url: str) -> Iterator[Service]:
+    service = Service(redis_url)
+    yield service
+    service.close()
 
 
 # Histories
@@ -142,6 +231,7 @@ class Attempt:
     """Who holds a lease, as the model sees it."""
 
     lease: Lease
+    owner: str
     worker: str
     is_live: bool = True
 
@@ -157,14 +247,20 @@ class Record:
     parked: dict[int, list[str]] = field(default_factory=dict)
     """Message ids by pubtime."""
     failed: dict[tuple[int, str], tuple[int, str]] = field(default_factory=dict)
-    """(pubtime, message id) → fence and reason of the first failure."""
+    """(pubtime, message id) → attempt and reason of the first failure."""
     counted: dict[tuple[int, str, str], int] = field(default_factory=dict)
-    """(pubtime, message id, reason) → newest fence."""
+    """(pubtime, message id, reason) → newest attempt."""
+    given_up: set[int] = field(default_factory=set)
+    """Pubtimes."""
+    last_commit: int | None = None
+    """The attempt that did it."""
+    last_released: int | None = None
+    """The newest attempt, while it is one that was released."""
 
-    def note_deletion(self, notice: Notice) -> None:
-        if notice.rel == "deletion":
-            newest = max(self.held.deleting_ns or 0, notice.pubtime_ns)
-            self.held = replace(self.held, deleting_ns=newest)
+    def note_deletion(self, pubtime_ns: int, now_ms: int) -> None:
+        newest = max(self.held.deleting_ns or 0, trusted_ns(pubtime_ns, now_ms))
+        self.held = replace(self.held, deleting_ns=newest)
+        self.is_there = True
 
     @property
     def seen(self) -> Held | None:
@@ -172,25 +268,36 @@ class Record:
         return self.held if self.is_there else None
 
 
+@dataclass
+class World:
+    """All that the model knows of what Redis holds: what a failover takes back."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    ids: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    """Centre and message id → (record, pubtime) it is processed for."""
+    counters: Counter[str] = field(default_factory=Counter)
+    flags: dict[str, float] = field(default_factory=dict)
+    given_up: int = 0
+
+
 class RegistryMachine(RuleBasedStateMachine):
-    """Random claims, crashes, commits and failures; the model says what each must answer."""
+    """Random claims, crashes, commits and failures; the model says what each must answer.
+
+    Also of a failover that loses the last writes: what Redis holds is then as it was, what the
+    managers believe is not.
+    """
 
     def __init__(self, url: str) -> None:
         super().__init__()
         self.service = Service(url)
         self.service.raw.flushall()
         self.registry = self.service.registry
-        self.records: dict[str, Record] = {}
-        self.ids: dict[str, tuple[str, int]] = {}
-        """Message id → (record, pubtime) it is processed for."""
-        self.leases: list[tuple[Lease, str]] = []
-        """All that were ever granted, with their workers."""
-        self.committed: list[tuple[str, int]] = []
-        """(record, fence) of each commit that counted."""
-        self.counters: Counter[str] = Counter()
-        self.flags: dict[str, float] = {}
-        self.given_up = 0
+        self.world = World()
+        self.leases: list[tuple[Lease, str, str]] = []
+        """All that were ever granted, with their owners and workers."""
         self.numbers = itertools.count()
+        self.past: list[tuple[World, dict[bytes, tuple[bytes, int]]]] = []
+        """What the model and Redis held after each of the last steps."""
 
     def teardown(self) -> None:
         try:
@@ -198,46 +305,64 @@ class RegistryMachine(RuleBasedStateMachine):
         finally:
             self.service.close()
 
+    def now_ms(self) -> int:
+        seconds, microseconds = self.service.raw.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def remember(self) -> None:
+        raw = self.service.raw
+        names = list(raw.scan_iter())
+        pipeline = raw.pipeline(transaction=False)
+        for name in names:
+            pipeline.dump(name)
+            pipeline.pttl(name)
+        answers = pipeline.execute()
+        kept = dict(zip(names, zip(answers[::2], answers[1::2], strict=True), strict=True))
+        self.past = [*self.past[-3:], (copy.deepcopy(self.world), kept)]
+
+    @rule(steps=st.integers(1, 3))
+    def a_failover_loses_the_last_writes(self, steps):
+        if len(self.past) <= steps:
+            return
+        self.world, kept = self.past[-1 - steps]
+        self.past = self.past[: -1 - steps]
+        self.service.raw.flushall()
+        for name, (value, ttl_ms) in kept.items():
+            self.service.raw.restore(name, max(ttl_ms, 0), value)
+
     # What the model expects
 
     def record(self, name: str) -> Record:
-        return self.records.setdefault(name, Record())
+        return self.world.records.setdefault(name, Record())
 
     def expected(
         self, notice: Notice, owner: str, worker: str
     ) -> tuple[Decision, str, Attempt | None]:
-        """Return the decision, the record's name, and the attempt that a resend asks for."""
-        name = keys.item_record(notice.data_id)
-        if is_foreign_deletion(self.record(name).seen, rel=notice.rel, centre_id=notice.centre_id):
-            name = keys.foreign_deletion_record(notice.data_id, notice.centre_id)
+        """Return the decision, the record's name, and the attempt whose owner asks again."""
+        name = keys.item_record(notice.centre_id, notice.data_id)
         record = self.record(name)
-        about = {
+        about: dict[str, Any] = {
             "rel": notice.rel,
             "pubtime_ns": notice.pubtime_ns,
-            "centre_id": notice.centre_id,
+            "now_ms": self.now_ms(),
+            "repeat_window_ms": WINDOW_MS,
         }
-        idle: Decision = decide(record.seen, **about)  # type: ignore[arg-type]
+        idle = decide(record.seen, **about)
         if idle.is_dropped:
             return idle, name, None
-        if self.ids.get(notice.message_id, (name, notice.pubtime_ns)) != (
-            name,
-            notice.pubtime_ns,
-        ):
+        version = name, notice.pubtime_ns
+        if self.world.ids.get((notice.centre_id, notice.message_id), version) != version:
             return Decision.DUPLICATE_ID, name, None
         attempt = record.attempt
         if attempt is None or not attempt.is_live:
             return idle, name, None
         running = attempt.lease.notice.pubtime_ns
-        if attempt.lease.owner == owner:
+        if attempt.owner == owner:
             if running == notice.pubtime_ns and attempt.worker == worker:
                 return idle, name, attempt
             return Decision.WAIT, name, None
-        live = replace(
-            record.held,
-            running_pubtime_ns=running,
-            running_centre_id=attempt.lease.notice.centre_id,
-        )
-        return decide(live, **about), name, None  # type: ignore[arg-type]
+        live = replace(record.held, running_pubtime_ns=running)
+        return decide(live, **about), name, None
 
     def is_holder(self, lease: Lease) -> bool:
         attempt = self.record(lease.record).attempt
@@ -245,12 +370,21 @@ class RegistryMachine(RuleBasedStateMachine):
 
     # Steps
 
-    def do_claim(self, notice: Notice, owner: str, worker: str) -> Claimed:
-        decision, name, resend = self.expected(notice, owner, worker)
+    def do_claim(
+        self, notice: Notice, owner: str, worker: str, number: int | None = None
+    ) -> Claimed:
+        """`number`: that of an attempt whose claim is sent again."""
+        decision, name, own = self.expected(notice, owner, worker)
         record = self.record(name)
+        number = 1000 + next(self.numbers) if number is None else number
+        before_ms = self.now_ms()
         claimed: Claimed = self.service(
             self.registry.claim(
-                notice, owner=owner, worker=worker, source=notice.message_id.encode()
+                notice,
+                owner=owner,
+                worker=worker,
+                attempt=number,
+                source=notice.message_id.encode(),
             )
         )
         assert claimed.decision is decision
@@ -265,9 +399,8 @@ class RegistryMachine(RuleBasedStateMachine):
                 record.parked.pop(notice.pubtime_ns, None)
         if decision is Decision.WAIT:
             assert 0 < claimed.retry_after_s <= 600
-            assert attempt is not None
-            if attempt.lease.notice.centre_id == notice.centre_id:
-                record.note_deletion(notice)
+            if notice.rel == "deletion":
+                self.note(record, notice, before_ms)
         if decision is Decision.BUSY:
             assert attempt is not None
             parked = record.parked.setdefault(notice.pubtime_ns, [])
@@ -281,24 +414,36 @@ class RegistryMachine(RuleBasedStateMachine):
             return claimed
         lease = claimed.lease
         assert lease is not None
-        assert (lease.record, lease.owner, lease.notice) == (name, owner, notice)
-        if resend is not None:
-            assert lease == resend.lease
-        else:
-            assert all(lease.fence > old.fence for old, _ in self.leases if old.record == name)
-            record.attempt = Attempt(lease, worker)
+        assert (lease.record, lease.attempt, lease.notice) == (name, number, notice)
+        if own is None or own.lease != lease:
+            record.attempt = Attempt(lease, owner, worker)
             record.is_there = True
-            self.leases.append((lease, worker))
-        self.ids[notice.message_id] = (name, notice.pubtime_ns)
-        record.note_deletion(notice)
+            if (lease, owner, worker) not in self.leases:
+                self.leases.append((lease, owner, worker))
+        record.last_released = None
+        self.world.ids[notice.centre_id, notice.message_id] = (name, notice.pubtime_ns)
+        if notice.rel == "deletion":
+            self.note(record, notice, before_ms)
         is_replacing = record.held.state == "done"
         assert claimed.object_key == (record.object_key if is_replacing else None)
-        assert claimed.object_centre_id == (record.held.centre_id if is_replacing else None)
         assert claimed.parked == len(record.parked.get(notice.pubtime_ns, ()))
         return claimed
 
-    def pick(self, data: st.DataObject) -> tuple[Lease, str]:
+    def note(self, record: Record, notice: Notice, before_ms: int) -> None:
+        record.note_deletion(notice.pubtime_ns, before_ms)
+        if is_in_future(notice.pubtime_ns, before_ms):
+            # What the clock said in between is known to Redis alone.
+            key = keys.record_key(keys.item_record(notice.centre_id, notice.data_id))
+            found = int(self.service.raw.hget(key, "d"))
+            assert record.held.deleting_ns is not None
+            assert 0 <= found - record.held.deleting_ns < 60_000 * NS_PER_MS
+            record.held = replace(record.held, deleting_ns=found)
+
+    def pick(self, data: st.DataObject) -> Lease:
         # Newest first, so that histories shrink to, and mostly deal with, the last attempt.
+        return self.pick_all(data)[0]
+
+    def pick_all(self, data: st.DataObject) -> tuple[Lease, str, str]:
         return data.draw(st.sampled_from(self.leases[::-1]))
 
     @rule(
@@ -317,7 +462,7 @@ class RegistryMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), worker=st.sampled_from(["w1", "w2"]))
     def a_copy_arrives_over_another_broker(self, data, worker):
-        lease, _ = self.pick(data)
+        lease = self.pick(data)
         self.do_claim(
             replace(lease.notice, message_id=f"copy {next(self.numbers) % 20}"),
             f"owner {next(self.numbers)}",
@@ -327,13 +472,37 @@ class RegistryMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), is_resent=st.booleans())
     def a_claim_is_resent_or_its_message_redelivered(self, data, is_resent):
-        lease, worker = self.pick(data)
-        self.do_claim(lease.notice, lease.owner, worker if is_resent else "another worker")
+        lease, owner, worker = self.pick_all(data)
+        self.do_claim(lease.notice, owner, worker if is_resent else "another worker")
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def a_claim_is_sent_again(self, data):
+        lease, owner, worker = self.pick_all(data)
+        if self.is_holder(lease):
+            self.do_claim(lease.notice, owner, worker, lease.attempt)
+
+    @rule(data_id=st.sampled_from(["item", "other"]), pubtime_ns=pubtimes, centre_id=centres)
+    def a_listener_sees_a_deletion(self, data_id, pubtime_ns, centre_id):
+        key = ItemKey(centre_id, data_id)
+        notice = Notice(data_id, pubtime_ns, "deletion", centre_id, "")
+        record = self.record(keys.item_record(*key))
+        before_ms = self.now_ms()
+        idle = decide(
+            record.seen,
+            rel="deletion",
+            pubtime_ns=pubtime_ns,
+            now_ms=before_ms,
+            repeat_window_ms=WINDOW_MS,
+        )
+        self.service.listener.look([], deletions={key: pubtime_ns})
+        if idle is Decision.DELETE:
+            self.note(record, notice, before_ms)
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def a_lease_ends(self, data):
-        lease, _ = self.pick(data)
+        lease = self.pick(data)
         self.end_lease(lease.record)
 
     def end_lease(self, name: str) -> None:
@@ -345,7 +514,7 @@ class RegistryMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def leases_are_renewed(self, data):
-        leases = data.draw(st.lists(st.sampled_from([lease for lease, _ in self.leases])))
+        leases = data.draw(st.lists(st.sampled_from([lease for lease, *_ in self.leases])))
         expected = []
         for lease in leases:
             record = self.record(lease.record)
@@ -360,7 +529,7 @@ class RegistryMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def parked_sources_are_read(self, data):
-        lease, _ = self.pick(data)
+        lease = self.pick(data)
         parked = self.record(lease.record).parked.get(lease.notice.pubtime_ns, [])
         expected = [message.encode() for message in parked] if self.is_holder(lease) else []
         assert self.service(self.registry.parked(lease)) == expected
@@ -368,7 +537,7 @@ class RegistryMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), kind=st.sampled_from(["download", "integrity"]), own=st.booleans())
     def a_source_fails(self, data, kind, own):
-        lease, _ = self.pick(data)
+        lease = self.pick(data)
         message = lease.notice.message_id if own else "id of a parked one"
         reason = "timeout" if kind == "download" else "integrity"
         centre = lease.notice.centre_id
@@ -377,21 +546,21 @@ class RegistryMachine(RuleBasedStateMachine):
         pubtime = lease.notice.pubtime_ns
         expected = False
         if self.is_holder(lease):
-            if record.counted.get((pubtime, message, reason)) != lease.fence:
-                self.counters[catalogue.field(catalogue.SOURCE_FAILURES, reason)] += 1
-                self.flags[catalogue.field(catalogue.DATASERVER_STATUS, centre, "host")] = 0
+            if record.counted.get((pubtime, message, reason)) != lease.attempt:
+                self.world.counters[catalogue.field(catalogue.SOURCE_FAILURES, reason)] += 1
+                self.world.flags[catalogue.field(catalogue.DATASERVER_STATUS, centre, "host")] = 0
                 if (pubtime, message) not in record.failed:
                     metric = (
                         catalogue.DOWNLOADED_ERRORS
                         if kind == "download"
                         else catalogue.INTEGRITY_FAILED
                     )
-                    self.counters[catalogue.field(metric, centre)] += 1
-                    record.failed[pubtime, message] = (lease.fence, reason)
+                    self.world.counters[catalogue.field(metric, centre)] += 1
+                    record.failed[pubtime, message] = (lease.attempt, reason)
                     expected = True
             else:
-                expected = record.failed[pubtime, message] == (lease.fence, reason)
-            record.counted[pubtime, message, reason] = lease.fence
+                expected = record.failed[pubtime, message] == (lease.attempt, reason)
+            record.counted[pubtime, message, reason] = lease.attempt
         for _ in range(2):
             assert self.service(self.registry.fail(lease, failure)) == expected
 
@@ -403,50 +572,60 @@ class RegistryMachine(RuleBasedStateMachine):
         repeats=st.integers(1, 2),
     )
     def an_item_is_committed(self, data, cached, key_length, repeats):
-        lease, _ = self.pick(data)
+        lease = self.pick(data)
         notice = lease.notice
         outcome = "deleted" if notice.rel == "deletion" else cached
         number = next(self.numbers)
         key = f"{number:0{key_length}d}" if outcome == "cached" else None
         commit = Commit(outcome, notice.centre_id, False, "host", key, 100, 0.5)
-        was_committed = self.last_commit(lease.record) == lease.fence
+        was_committed = self.record(lease.record).last_commit == lease.attempt
         is_holder = self.is_holder(lease)
-        if is_holder:
-            self.finish(lease, commit)
-        for _ in range(repeats):
+        for number in range(repeats):
             answer = self.service(self.registry.commit(lease, commit))
             assert answer == (is_holder or was_committed)
+            if is_holder and not number:
+                self.finish(lease, commit)
 
-    def last_commit(self, name: str) -> int | None:
-        return next((fence for other, fence in self.committed[::-1] if other == name), None)
+    def finished_ms(self, lease: Lease) -> int:
+        """Return what Redis' clock said at the commit."""
+        found = int(self.service.raw.hget(keys.record_key(lease.record), "z"))
+        assert 0 <= self.now_ms() - found < 60_000
+        return found
 
     def finish(self, lease: Lease, commit: Commit) -> None:
         notice, record = lease.notice, self.record(lease.record)
-        self.committed.append((lease.record, lease.fence))
+        record.last_commit = lease.attempt
         record.attempt = None
         record.object_key = commit.object_key
         deleting_ns = record.held.deleting_ns
-        is_over = deleting_ns is not None and deleting_ns <= notice.pubtime_ns
+        now_ms = self.finished_ms(lease)
+        trusted = trusted_ns(notice.pubtime_ns, now_ms)
+        is_over = deleting_ns is not None and deleting_ns <= trusted
         record.held = Held(
             "deleted" if commit.outcome == "deleted" else "done",
             notice.pubtime_ns,
-            notice.centre_id,
+            now_ms,
             deleting_ns=None if is_over else deleting_ns,
         )
+        if is_in_future(notice.pubtime_ns, now_ms):
+            self.world.counters[catalogue.field(catalogue.FUTURE_PUBTIMES, notice.centre_id)] += 1
         record.parked.pop(notice.pubtime_ns, None)
+        record.given_up.discard(notice.pubtime_ns)
         for table in (record.failed, record.counted):
             for entry in [entry for entry in table if entry[0] == notice.pubtime_ns]:
                 del table[entry]  # type: ignore[attr-defined]
-        self.counters[catalogue.field(catalogue.ITEMS, commit.outcome)] += 1
+        self.world.counters[catalogue.field(catalogue.ITEMS, commit.outcome)] += 1
         centre = commit.centre_id
         if commit.outcome == "cached":
-            self.counters[catalogue.field(catalogue.DOWNLOADED, centre)] += 1
-            self.counters[catalogue.field(catalogue.CACHED_VOLUME, centre)] += commit.size_bytes
-            self.flags[catalogue.field(catalogue.DATASERVER_STATUS, centre, "host")] = 1
+            self.world.counters[catalogue.field(catalogue.DOWNLOADED, centre)] += 1
+            self.world.counters[catalogue.field(catalogue.CACHED_VOLUME, centre)] += (
+                commit.size_bytes
+            )
+            self.world.flags[catalogue.field(catalogue.DATASERVER_STATUS, centre, "host")] = 1
         elif commit.outcome == "uncached":
-            self.counters[catalogue.field(catalogue.NO_CACHE, centre)] += 1
+            self.world.counters[catalogue.field(catalogue.NO_CACHE, centre)] += 1
         elif commit.outcome == "override":
-            self.counters[catalogue.field(catalogue.CACHE_OVERRIDE, centre)] += 1
+            self.world.counters[catalogue.field(catalogue.CACHE_OVERRIDE, centre)] += 1
 
     @precondition(lambda self: self.leases)
     @rule(
@@ -457,7 +636,7 @@ class RegistryMachine(RuleBasedStateMachine):
         repeats=st.integers(1, 2),
     )
     def an_item_is_released(self, data, is_final, is_drain, has_seen_all, repeats):
-        lease, _ = self.pick(data)
+        lease = self.pick(data)
         is_final = is_final and not is_drain
         record, pubtime = self.record(lease.record), lease.notice.pubtime_ns
         parked = len(record.parked.get(pubtime, ()))
@@ -475,24 +654,23 @@ class RegistryMachine(RuleBasedStateMachine):
             assert answer == expected
 
     def release_in_model(self, lease: Lease, *, is_final: bool, is_drain: bool, seen: int) -> str:
-        record, pubtime = self.record(lease.record), lease.notice.pubtime_ns
+        record, notice = self.record(lease.record), lease.notice
+        pubtime = notice.pubtime_ns
         if not self.is_holder(lease):
-            newest = max(old.fence for old, _ in self.leases if old.record == lease.record)
-            is_repeat = (
-                lease.fence == newest
-                and record.attempt is None
-                and self.last_commit(lease.record) != lease.fence
-            )
-            return "released" if is_repeat else "lost"
+            return "released" if record.last_released == lease.attempt else "lost"
         if not is_drain and len(record.parked.get(pubtime, ())) > seen:
             return "more"
         record.attempt = None
-        if self.ids.get(lease.notice.message_id) == (lease.record, pubtime):
-            del self.ids[lease.notice.message_id]
+        record.last_released = lease.attempt
+        message = notice.centre_id, notice.message_id
+        if self.world.ids.get(message) == (lease.record, pubtime):
+            del self.world.ids[message]
         if is_final:
             record.parked.pop(pubtime, None)
-            self.counters[catalogue.field(catalogue.GIVEN_UP, "timeout")] += 1
-            self.given_up += 1
+            if pubtime not in record.given_up:
+                record.given_up.add(pubtime)
+                self.world.counters[catalogue.field(catalogue.GIVEN_UP, "timeout")] += 1
+                self.world.given_up += 1
         return "released"
 
     # What always holds
@@ -500,20 +678,22 @@ class RegistryMachine(RuleBasedStateMachine):
     @invariant()
     def counters_equal_the_transitions(self):
         snapshot = self.service(self.service.reader.snapshot())
-        assert snapshot.counters == dict(self.counters)
+        assert snapshot.counters == dict(self.world.counters)
         flags = {
             name: value
             for name, value in snapshot.gauges.items()
             if name.startswith(catalogue.DATASERVER_STATUS.name)
         }
-        assert flags == self.flags
-        cached = self.counters[catalogue.field(catalogue.ITEMS, "cached")]
+        assert flags == self.world.flags
+        cached = self.world.counters.get(catalogue.field(catalogue.ITEMS, "cached"), 0)
         assert sum(snapshot.delay_buckets) == cached
+        self.remember()
 
     @invariant()
     def an_item_has_at_most_one_owner(self):
-        leases = [lease for lease, _ in self.leases]
-        live = {name for name, r in self.records.items() if r.attempt and r.attempt.is_live}
+        leases = [lease for lease, *_ in self.leases]
+        records = self.world.records.items()
+        live = {name for name, r in records if r.attempt and r.attempt.is_live}
         for name in {lease.record for lease in leases} & live:
             # A renewal is what only the owner gets, and changes nothing of a live lease.
             renewed = self.service(
@@ -523,34 +703,37 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_looked_at_is_what_was_done(self):
-        ids = ["item", "other", "never seen"]
+        items = [
+            ItemKey(centre_id, data_id)
+            for centre_id in CENTRES
+            for data_id in ("item", "other", "never seen")
+        ]
         expected = []
-        for data_id in ids:
-            record = self.records.get(keys.item_record(data_id), Record())
+        for item in items:
+            record = self.world.records.get(keys.item_record(*item), Record())
             attempt = record.attempt
             seen = record.seen
             if seen is not None and attempt is not None and attempt.is_live:
-                notice = attempt.lease.notice
-                seen = replace(
-                    seen,
-                    running_pubtime_ns=notice.pubtime_ns,
-                    running_centre_id=notice.centre_id,
-                )
+                seen = replace(seen, running_pubtime_ns=attempt.lease.notice.pubtime_ns)
             expected.append(seen)
-        assert self.service(self.registry.look(ids)) == expected
+        looked: Looked = self.service(self.registry.look(items))
+        assert looked.held == expected
 
     def nothing_is_stuck_once_leases_have_ended(self) -> None:
-        """Every item takes a new version, whatever became of its holders."""
-        for name in list(self.records):
+        """Every item takes a right version that is newer, whatever became of its holders."""
+        for name in list(self.world.records):
             self.end_lease(name)
-        for data_id in ("item", "other"):
-            newest = Notice(data_id, 10**21 - 1, "update", CENTRES[0], f"last of {data_id}")
-            claimed = self.do_claim(newest, f"last owner of {data_id}", "w1")
-            assert claimed.lease is not None
-            commit = Commit("cached", CENTRES[0], False, "host", "key", 1, 0.1)
-            assert self.service(self.registry.commit(claimed.lease, commit))
+        pubtime_ns = (self.now_ms() + FUTURE_TOLERANCE_MS // 2) * NS_PER_MS
+        for centre_id in CENTRES:
+            for data_id in ("item", "other"):
+                name = f"last of {data_id}"
+                newest = Notice(data_id, pubtime_ns, "update", centre_id, name)
+                claimed = self.do_claim(newest, f"last owner of {data_id} {centre_id}", "w1")
+                assert claimed.lease is not None
+                commit = Commit("cached", centre_id, False, "host", "key", 1, 0.1)
+                assert self.service(self.registry.commit(claimed.lease, commit))
         failures = self.service(self.service.reader.failures(1000))
-        assert len(failures) == self.given_up
+        assert len(failures) == self.world.given_up
 
 
 @pytest.mark.timeout(600)  # takes a few seconds; shrinking a failure takes minutes

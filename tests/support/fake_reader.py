@@ -10,6 +10,7 @@ from wis2_gc_common.metrics_catalogue import DELAY_BUCKETS_S
 from wis2_gc_common.queue.base import Depth
 from wis2_gc_common.registry.base import (
     FailureRecord,
+    ItemKey,
     ItemRecord,
     ProcessStatus,
     Snapshot,
@@ -54,7 +55,7 @@ class FakeReader:
     """`RegistryReader`; `is_away` makes every method raise, `gate` makes a snapshot wait."""
 
     content: Snapshot = field(default_factory=snapshot_of)
-    items: dict[str, ItemRecord] = field(default_factory=dict)
+    items: dict[ItemKey, ItemRecord] = field(default_factory=dict)
     failure_records: list[FailureRecord] = field(default_factory=list)
     is_away: bool = False
     gate: asyncio.Event | None = None
@@ -69,9 +70,9 @@ class FakeReader:
             await self.gate.wait()
         return self.content
 
-    async def item(self, data_id: str) -> ItemRecord | None:
+    async def item(self, key: ItemKey) -> ItemRecord | None:
         self._check()
-        return self.items.get(data_id)
+        return self.items.get(key)
 
     async def failures(self, limit: int) -> list[FailureRecord]:
         self._check()

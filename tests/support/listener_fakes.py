@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.queue.base import Sent
+from wis2_gc_common.registry.base import Looked
 from wis2_gc_listener.global_broker import BrokerState
 
 if TYPE_CHECKING:
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.decision import Held
     from wis2_gc_common.queue.base import Envelope
-    from wis2_gc_common.registry.base import ProcessStatus, Refusal
+    from wis2_gc_common.registry.base import ItemKey, ProcessStatus, Refusal
     from wis2_gc_listener.arrivals import Arrival
+
+
+NOW_MS = 1_772_366_400_000
+"""The registry's clock."""
 
 
 def wait_until(condition: Callable[[], object], *, timeout_s: float = 10.0, what: str = "") -> None:
@@ -69,18 +74,25 @@ class FakeListenerRegistry:
     """A registry in memory; `held` says what `look` finds."""
 
     def __init__(self) -> None:
-        self.held: dict[str, Held] = {}
+        self.held: dict[ItemKey, Held] = {}
         self.counters: dict[str, int] = {}
         self.statuses: list[ProcessStatus] = []
         self.refusals: list[Refusal] = []
-        self.looks: list[list[str]] = []
+        self.looks: list[list[ItemKey]] = []
+        self.deletions: list[dict[ItemKey, int]] = []
+        """Those noted with each look."""
+        self.fault: Exception | None = None
+        """Raised by each look."""
         self.is_away = False
         self.is_closed = False
 
-    def look(self, data_ids: Sequence[str]) -> list[Held | None]:
-        self.looks.append(list(data_ids))
+    def look(self, items: Sequence[ItemKey], *, deletions: Mapping[ItemKey, int]) -> Looked:
+        self.looks.append(list(items))
         self._refuse_when_away()
-        return [self.held.get(data_id) for data_id in data_ids]
+        if self.fault is not None:
+            raise self.fault
+        self.deletions.append(dict(deletions))
+        return Looked(NOW_MS, [self.held.get(item) for item in items])
 
     def count(self, counts: Mapping[str, int]) -> None:
         self._refuse_when_away()

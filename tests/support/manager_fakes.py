@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tests.support.wnm import encoded, wnm
-from wis2_gc_common.decision import Decision, Held, decide, is_foreign_deletion
+from wis2_gc_common.decision import Decision, Held, decide
 from wis2_gc_common.errors import Reason, SourceError
 from wis2_gc_common.event_format import EventFormat
 from wis2_gc_common.ids import HOUR_FOLDER_CHARS, announce_by_ns, hour_folder, item_digest
@@ -89,9 +89,10 @@ class Record:
     held: Held | None = None
     object_key: str | None = None
     lease: Lease | None = None
+    owner: str = ""
     is_live: bool = False
-    fence: int = 0
-    committed_fence: int = 0
+    committed: int | None = None
+    """The attempt that did it."""
     parked: list[bytes] = field(default_factory=list)
     failed_ids: set[str] = field(default_factory=set)
     last_error: str = ""
@@ -113,57 +114,59 @@ class FakeRegistry:
         self.told: set[str] = set()
         """Centres that another manager has just sent an event about."""
         self.event_interval_s = 0.0
+        self.claim_gate: asyncio.Event | None = None
+        """A claim that has taken effect answers when this is set."""
         self.is_closed = False
 
     def expire_leases(self) -> None:
         for record in self.records.values():
             record.is_live = False
 
-    def park(self, data_id: str, envelope: Envelope) -> None:
+    def park(self, data_id: str, envelope: Envelope, *, centre_id: str = "yy-met") -> None:
         from wis2_gc_common.queue.codec import encode_envelope
 
-        self.records.setdefault(item_digest(data_id), Record()).parked.append(
+        self.records.setdefault(item_digest(centre_id, data_id), Record()).parked.append(
             encode_envelope(envelope)
         )
 
-    async def claim(self, notice: Notice, *, owner: str, worker: str, source: bytes) -> Claimed:
+    async def claim(
+        self, notice: Notice, *, owner: str, worker: str, attempt: int, source: bytes
+    ) -> Claimed:
         self._traps.enter("claim")
-        claimed = self._claim(notice, owner, source)
+        claimed = self._claim(notice, owner, attempt, source)
+        if self.claim_gate is not None:
+            await self.claim_gate.wait()
         self._traps.leave("claim")
         return claimed
 
-    def _claim(self, notice: Notice, owner: str, source: bytes) -> Claimed:
-        name = item_digest(notice.data_id)
+    def _claim(self, notice: Notice, owner: str, attempt: int, source: bytes) -> Claimed:
+        name = item_digest(notice.centre_id, notice.data_id)
         record = self.records.setdefault(name, Record())
-        if is_foreign_deletion(record.held, rel=notice.rel, centre_id=notice.centre_id):
-            name += ":foreign"
-            record = self.records.setdefault(name, Record())
         running = record.lease if record.is_live else None
-        is_resend = running is not None and running.owner == owner
+        is_own = running is not None and record.owner == owner
         held = record.held or (Held(None) if running is not None else None)
         if held is not None:
-            pubtime = None if running is None or is_resend else running.notice.pubtime_ns
-            centre_id = "" if running is None else running.notice.centre_id
-            held = dataclasses.replace(
-                held, running_pubtime_ns=pubtime, running_centre_id=centre_id
-            )
+            pubtime = None if running is None or is_own else running.notice.pubtime_ns
+            held = dataclasses.replace(held, running_pubtime_ns=pubtime)
         decision = decide(
-            held, rel=notice.rel, pubtime_ns=notice.pubtime_ns, centre_id=notice.centre_id
+            held,
+            rel=notice.rel,
+            pubtime_ns=notice.pubtime_ns,
+            now_ms=time.time_ns() // 1_000_000,
+            repeat_window_ms=12 * 3_600_000,
         )
         if decision is Decision.BUSY:
             record.parked.append(source)
         if not decision.is_granted:
             return Claimed(decision, retry_after_s=7.0 if decision is Decision.WAIT else 0.0)
-        if not is_resend:
-            record.fence += 1
         record.is_live = True
-        record.lease = Lease(notice, owner, record.fence, name)
+        record.owner = owner
+        record.lease = Lease(notice, attempt, name)
         return Claimed(
             decision,
             lease=record.lease,
             hour=HOUR,
             object_key=record.object_key,
-            object_centre_id=None if record.held is None else record.held.centre_id,
             parked=len(record.parked),
         )
 
@@ -199,15 +202,15 @@ class FakeRegistry:
         self._traps.enter("commit")
         record = self.records[lease.record]
         is_mine = record.lease == lease
-        if is_mine and record.committed_fence != lease.fence:
-            record.committed_fence = lease.fence
+        if is_mine and record.committed != lease.attempt:
+            record.committed = lease.attempt
             record.is_live = False
             record.parked.clear()
             record.object_key = commit.object_key
             record.held = Held(
                 "deleted" if commit.outcome == "deleted" else "done",
                 lease.notice.pubtime_ns,
-                lease.notice.centre_id,
+                time.time_ns() // 1_000_000,
             )
             self.commits.append(commit)
         self._traps.leave("commit")
@@ -227,9 +230,6 @@ class FakeRegistry:
         self.releases.append({"error": error, "is_final": is_final})
         self._traps.leave("release")
         return "released"
-
-    async def look(self, data_ids: Sequence[str]) -> list[Held | None]:
-        return [self.records.get(item_digest(name), Record()).held for name in data_ids]
 
     async def count(self, counts: Mapping[str, int]) -> None:
         self._traps.enter("count")

@@ -84,8 +84,9 @@ def test_two_message_ids_are_equal_only_for_the_same_item_version_and_kind(
 
 
 def test_an_item_digest_is_32_hex_digits_however_long_the_data_id() -> None:
-    digests = {item_digest(data_id) for data_id in ("", "a", "b", "é" * 5000)}
-    assert len(digests) == 4
+    digests = {item_digest("de-dwd", data_id) for data_id in ("", "a", "b", "é" * 5000)}
+    digests.add(item_digest("ca-eccc-msc", "a"))
+    assert len(digests) == 5
     assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in digests)
 
 
@@ -108,6 +109,11 @@ def test_items_with_the_same_file_name_on_one_topic_do_not_collide() -> None:
         for pubtime_ns in (0, 1, 10)
     }
     assert len(keys) == 9
+
+
+def test_two_centres_items_of_one_data_id_do_not_share_a_digest() -> None:
+    other = parse_topic(TOPIC.text.replace("de-dwd", "ca-eccc-msc"))
+    assert key().split("/")[-2] != key(topic=other).split("/")[-2]
 
 
 def test_a_second_attempt_has_the_same_key() -> None:

@@ -17,7 +17,7 @@ from wis2_gc_common.decision import Held
 from wis2_gc_common.metrics_catalogue import field
 from wis2_gc_common.pubtime import parse_pubtime
 from wis2_gc_common.queue.base import DeadLetter, Depth, Envelope
-from wis2_gc_common.registry.base import FailureRecord, ItemRecord
+from wis2_gc_common.registry.base import FailureRecord, ItemKey, ItemRecord
 
 DEPTH = Depth(ready=1, in_flight=2, delayed=3, dead=4, oldest_s=5.25)
 PUBTIME_NS = parse_pubtime("2026-01-02T03:04:05.123456789Z")
@@ -78,10 +78,12 @@ def test_the_status_says_when_nobody_reports():
 
 
 def test_an_item_is_shown_with_its_times_as_text():
-    held = Held("done", PUBTIME_NS, "fr-a", running_pubtime_ns=PUBTIME_NS + 1)
-    record = ItemRecord("running", held, "fr-a", "2026-01-02/03/x", 2, "timeout", 3)
-    report = operator.report_item("d", record)
+    held = Held("done", PUBTIME_NS, 1_800_000_000_250, running_pubtime_ns=PUBTIME_NS + 1)
+    record = ItemRecord("running", held, "2026-01-02/03/x", 2, "timeout", 3)
+    report = operator.report_item(ItemKey("fr-a", "d"), record)
     assert report.exit_code == 0
+    assert report.data["centre_id"] == "fr-a"
+    assert report.data["finished_at"] == "2027-01-15T08:00:00.25Z"
     assert report.data["pubtime"] == "2026-01-02T03:04:05.123456789Z"
     assert report.data["running_pubtime"] == "2026-01-02T03:04:05.12345679Z"
     lines = [line.split() for line in report.text.splitlines()]
@@ -91,17 +93,17 @@ def test_an_item_is_shown_with_its_times_as_text():
 
 
 def test_an_item_that_never_finished_has_no_pubtime():
-    record = ItemRecord("failed", Held(None), "fr-a", None, 1, "dns", 0)
-    report = operator.report_item("d", record)
+    record = ItemRecord("failed", Held(None), None, 1, "dns", 0)
+    report = operator.report_item(ItemKey("fr-a", "d"), record)
     assert report.data["pubtime"] is None
     assert ["pubtime", "-"] in [line.split() for line in report.text.splitlines()]
 
 
 def test_an_unknown_item_is_said_to_be_unknown_with_exit_code_1():
-    report = operator.report_item("d", None)
+    report = operator.report_item(ItemKey("fr-a", "d"), None)
     assert report.exit_code == 1
     assert report.text.startswith("nothing is known")
-    assert report.data == {"data_id": "d", "state": None}
+    assert report.data == {"centre_id": "fr-a", "data_id": "d", "state": None}
 
 
 def test_failures_are_listed_in_their_order():
@@ -173,7 +175,7 @@ def test_a_table_has_one_line_per_row(rows):
     "command",
     [
         ["status"],
-        ["item", "x"],
+        ["item", "fr-a", "x"],
         ["failures"],
         ["dead-letters", "list"],
         ["dead-letters", "redrive"],
@@ -211,6 +213,7 @@ def test_a_missing_setting_is_one_line_that_names_it_and_exit_code_2(environment
         [],
         ["nothing"],
         ["item"],
+        ["item", "x"],
         ["dead-letters"],
         ["failures", "--limit", "0"],
         ["failures", "--limit", "1001"],

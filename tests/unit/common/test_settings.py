@@ -197,6 +197,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "GC_ADD_INTEGRITY": ({"true": True, "false": False}, ["yes", "0"]),
     "GC_STORE_EXPIRATION_DAYS": ({"1": 1, "31": 31}, ["0", "32", "1.5"]),
     "GC_RETENTION_HOURS": ({"24": 24, "48": 48}, ["0", "745", "a day"]),
+    "GC_REPEAT_WINDOW_HOURS": ({"0": 0, "12": 12}, ["-1", "745", "half a day"]),
     "GC_CONCURRENCY": ({"1": 1}, ["0", "10001"]),
     "GC_CONCURRENCY_PER_HOST": ({"1000": 1000}, ["0", "1001"]),
     "GC_CONNECT_TIMEOUT": ({"0.5": 0.5}, ["0", "301", "nan", "inf", "10s"]),

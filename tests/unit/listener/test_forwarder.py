@@ -8,13 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.listener_fakes import FakeBroker, FakeListenerRegistry, FakeSender, wait_until
+from tests.support.listener_fakes import (
+    NOW_MS,
+    FakeBroker,
+    FakeListenerRegistry,
+    FakeSender,
+    wait_until,
+)
 from tests.support.wnm import encoded, wnm
 from wis2_gc_common.decision import Held
 from wis2_gc_common.errors import PartError
 from wis2_gc_common.metrics_catalogue import DROPPED, INVALID, QUEUED, RECEIVED, field
 from wis2_gc_common.notification import parse
 from wis2_gc_common.queue.base import Envelope, Sent
+from wis2_gc_common.registry.base import ItemKey
 from wis2_gc_common.topic import DEFAULT_FILTERS, parse_topic
 from wis2_gc_listener import forwarder as forwarder_module
 from wis2_gc_listener.arrivals import Arrival, Inbox
@@ -43,7 +50,11 @@ def payload(data_id: str, **changes: object) -> bytes:
 
 
 PUBTIME_NS = parse(parse_topic(TOPIC), payload("x")).pubtime_ns
-DONE = Held("done", PUBTIME_NS, "ca-eccc-msc")
+DONE = Held("done", PUBTIME_NS, NOW_MS)
+
+
+def key(data_id: str) -> ItemKey:
+    return ItemKey("ca-eccc-msc", data_id)
 
 
 class Rig:
@@ -63,6 +74,7 @@ class Rig:
             registry=self.registry,
             broker=self.broker,
             on_crash=self.crashed.set,
+            repeat_window_hours=12,
             timing=FAST,
         )
         self.put_count = 0
@@ -115,7 +127,7 @@ def test_the_envelope_carries_the_notification_untouched(rig: Rig):
 
 
 def test_dropped_notifications_are_counted_by_reason_and_acknowledged(rig: Rig):
-    rig.registry.held = {"done": DONE}
+    rig.registry.held = {key("done"): DONE}
     rig.put(payload("done"))
     rig.put(b"{")
     rig.put(payload("own", global_cache=OUR_CENTRE))
@@ -214,7 +226,7 @@ def test_counts_that_the_registry_refuses_are_no_outage_and_not_tried_for_ever(
         assert not rig.forwarder.problem
         rig.put(payload("d2"))
         wait_until(lambda: rig.registry.counters.get(field(QUEUED, "fr")) == 1)
-        assert rig.registry.looks == [["d1"], ["d2"]]
+        assert rig.registry.looks == [[key("d1")], [key("d2")]]
 
 
 def test_one_look_serves_a_whole_batch(rig: Rig):
@@ -294,7 +306,7 @@ def test_an_unforeseen_error_in_judging_lets_the_notification_pass(
 def test_an_unforeseen_error_in_the_decision_lets_the_notification_pass(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(forwarder_module, "refusal", lambda *_: 1 / 0)
+    monkeypatch.setattr(forwarder_module, "refusal", lambda *_, **__: 1 / 0)
     rig.put(payload("d"))
     with running(rig):
         wait_until(lambda: rig.broker.packet_ids == [0])
@@ -302,9 +314,53 @@ def test_an_unforeseen_error_in_the_decision_lets_the_notification_pass(
     assert not rig.crashed.is_set()
 
 
+def test_an_item_is_looked_up_under_the_centre_of_its_topic(rig: Rig):
+    rig.registry.held = {key("d"): DONE}
+    rig.put(payload("d"))
+    rig.put(payload("d"), topic=TOPIC.replace("ca-eccc-msc", "de-dwd"))
+    with running(rig):
+        wait_until(lambda: len(rig.broker.acknowledged) == 2)
+    assert [envelope.topic.split("/")[3] for envelope in rig.sender.accepted] == ["de-dwd"]
+    assert rig.registry.looks == [[key("d"), ItemKey("de-dwd", "d")]]
+
+
+def test_deletions_are_noted_with_the_look_and_go_to_the_queue(rig: Rig):
+    rig.put(payload("a", rel="deletion"))
+    rig.put(payload("b", rel="deletion"))
+    rig.put(payload("b", rel="deletion", message_id="id-2"))
+    rig.put(payload("c"))
+    with running(rig):
+        wait_until(lambda: len(rig.broker.acknowledged) == 4)
+    assert rig.registry.deletions == [{key("a"): PUBTIME_NS, key("b"): PUBTIME_NS}]
+    assert len(rig.sender.accepted) == 4
+
+
+@pytest.mark.parametrize(("hours", "is_dropped"), [(11, True), (12, False)])
+def test_what_is_announced_again_after_half_a_day_goes_to_the_queue(
+    rig: Rig, hours: int, is_dropped: bool
+):
+    rig.registry.held = {key("d"): Held("done", PUBTIME_NS - 1, NOW_MS - hours * 3_600_000)}
+    rig.put(payload("d"))
+    with running(rig):
+        wait_until(lambda: rig.broker.acknowledged)
+    assert rig.counter("repeat") == is_dropped
+    assert len(rig.sender.accepted) == (not is_dropped)
+
+
+def test_a_look_that_fails_for_what_is_in_it_is_no_outage(rig: Rig):
+    rig.registry.fault = PartError("registry", "ResponseError: ERR user_script:9")
+    with running(rig):
+        for i in range(3):
+            rig.put(payload(f"d{i}"))
+            wait_until(lambda i=i: len(rig.broker.acknowledged) == i + 1)  # type: ignore[misc]
+        assert len(rig.registry.looks) == 3
+        assert not rig.forwarder.problem
+    assert len(rig.sender.accepted) == 3
+
+
 def test_while_the_registry_is_away_everything_passes_and_it_is_not_hammered(rig: Rig):
     rig.registry.is_away = True
-    rig.registry.held = {"done": DONE}
+    rig.registry.held = {key("done"): DONE}
     with running(rig):
         for i in range(50):
             rig.put(payload("done"))
@@ -405,7 +461,7 @@ def test_acknowledgements_are_the_arrivals_in_order_and_follow_the_queues_answer
     kinds: list[str], weather: list[str], max_batch: int
 ):
     rig = Rig(max_batch=max_batch)
-    rig.registry.held = {f"d{i}": DONE for i, kind in enumerate(kinds) if kind == "done"}
+    rig.registry.held = {key(f"d{i}"): DONE for i, kind in enumerate(kinds) if kind == "done"}
     bodies = [b"{" if kind == "broken" else payload(f"d{i}") for i, kind in enumerate(kinds)]
     poison = {bodies[i] for i, kind in enumerate(kinds) if kind == "poison"}
     forecast = iter(weather)

@@ -103,36 +103,37 @@ def test_whatever_arrives_the_answer_is_a_verdict(topic: str, anything: bytes):
 PUBTIME_NS = notification().pubtime_ns
 
 
+NOW_MS = PUBTIME_NS // 1_000_000 + 60_000
+WINDOW_MS = 12 * 3_600_000
+
+
+def done(pubtime_ns: int, **more: int) -> Held:
+    return Held("done", pubtime_ns, NOW_MS - 1, **more)
+
+
 @pytest.mark.parametrize(
     ("held", "rel", "expected"),
     [
         (None, "canonical", None),
-        (Held("done", PUBTIME_NS, "ca-eccc-msc"), "canonical", Decision.DUPLICATE),
-        (Held("done", PUBTIME_NS, "ca-eccc-msc"), "update", Decision.DUPLICATE),
-        (Held("done", PUBTIME_NS + 1, "ca-eccc-msc"), "canonical", Decision.STALE),
-        (Held("done", PUBTIME_NS - 1, "ca-eccc-msc"), "canonical", Decision.REPEAT),
-        (
-            Held("done", PUBTIME_NS - 2, "ca-eccc-msc", deleting_ns=PUBTIME_NS - 1),
-            "canonical",
-            None,
-        ),
-        (Held("done", PUBTIME_NS - 1, "ca-eccc-msc"), "update", None),
-        (Held("done", PUBTIME_NS - 1, "ca-eccc-msc"), "deletion", None),
-        (Held("deleted", PUBTIME_NS, "ca-eccc-msc"), "canonical", Decision.DUPLICATE),
-        (Held("deleted", PUBTIME_NS - 1, "ca-eccc-msc"), "canonical", None),
+        (done(PUBTIME_NS), "canonical", Decision.DUPLICATE),
+        (done(PUBTIME_NS), "update", Decision.DUPLICATE),
+        (done(PUBTIME_NS + 1), "canonical", Decision.STALE),
+        (done(PUBTIME_NS + 1), "deletion", Decision.STALE),
+        (done(PUBTIME_NS - 1), "canonical", Decision.REPEAT),
+        (Held("done", PUBTIME_NS - 1, NOW_MS - WINDOW_MS), "canonical", None),
+        (done(PUBTIME_NS - 2, deleting_ns=PUBTIME_NS - 1), "canonical", None),
+        (done(PUBTIME_NS - 1), "update", None),
+        (done(PUBTIME_NS - 1), "deletion", None),
+        (Held("deleted", PUBTIME_NS, NOW_MS), "canonical", Decision.DUPLICATE),
+        (Held("deleted", PUBTIME_NS - 1, NOW_MS), "canonical", None),
         # In progress elsewhere: a fall-back source.
         (Held(None, running_pubtime_ns=PUBTIME_NS), "canonical", None),
         (Held(None, running_pubtime_ns=PUBTIME_NS + 5), "canonical", None),
-        (
-            Held("done", PUBTIME_NS, "ca-eccc-msc", running_pubtime_ns=PUBTIME_NS + 5),
-            "canonical",
-            Decision.DUPLICATE,
-        ),
-        # A deletion by another centre is decided on a record that was not looked at.
-        (Held("done", PUBTIME_NS + 1, "de-dwd"), "deletion", None),
+        (done(PUBTIME_NS, running_pubtime_ns=PUBTIME_NS + 5), "canonical", Decision.DUPLICATE),
     ],
 )
 def test_only_what_is_done_for_certain_is_refused(
     held: Held | None, rel: str, expected: Decision | None
 ):
-    assert refusal(held, notification(rel)) is expected
+    verdict = refusal(held, notification(rel), now_ms=NOW_MS, repeat_window_ms=WINDOW_MS)
+    assert verdict is expected

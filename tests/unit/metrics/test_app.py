@@ -16,7 +16,7 @@ from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.metrics_catalogue import field
 from wis2_gc_common.pubtime import parse_pubtime
 from wis2_gc_common.queue.base import Depth
-from wis2_gc_common.registry.base import FailureRecord, ItemRecord
+from wis2_gc_common.registry.base import FailureRecord, ItemKey, ItemRecord
 from wis2_gc_metrics.app import create_app
 from wis2_gc_metrics.readings import Readings
 from wis2_gc_metrics.rollouts import Rollouts
@@ -24,7 +24,7 @@ from wis2_gc_metrics.rollouts import Rollouts
 CENTRE_ID = "xx-test-global-cache"
 ROLLOUTS = "/api/rollouts"
 API = ["/api/summary", "/api/centres", "/api/brokers", "/api/managers", "/api/queue",
-       "/api/failures", "/api/item?data_id=x"]  # fmt: skip
+       "/api/failures", "/api/item?centre_id=fr-a&data_id=x"]  # fmt: skip
 PAGE = ["/", "/static/status.css", "/static/status.js", "/static/icon.svg"]
 
 
@@ -295,49 +295,58 @@ async def test_a_limit_out_of_bounds_is_refused(client, limit):
     assert (await client.get("/api/failures", params={"limit": limit})).status_code == 422
 
 
-async def test_an_item_is_found_by_its_data_id(client, reader):
+async def test_an_item_is_found_by_its_centre_and_data_id(client, reader):
     data_id = "wis2/fr-a/data core%20ä"
-    reader.items[data_id] = ItemRecord(
+    reader.items[ItemKey("fr-a", data_id)] = ItemRecord(
         state="running",
         held=Held(
             "done",
             parse_pubtime("2026-01-02T03:04:05.123456789Z"),
-            "fr-a",
+            1_800_000_000_250,
             running_pubtime_ns=parse_pubtime("2026-01-02T04:00:00Z"),
         ),
-        centre_id="fr-a",
         object_key="2026-01-02/03/x",
         attempts=2,
         last_error="timeout",
         parked=3,
     )
-    answer = await client.get("/api/item", params={"data_id": data_id})
+    answer = await client.get("/api/item", params={"centre_id": "fr-a", "data_id": data_id})
     assert answer.status_code == 200
     assert answer.json() == {
+        "centre_id": "fr-a",
         "data_id": data_id,
         "state": "running",
         "finished_state": "done",
+        "finished_at": "2027-01-15T08:00:00.25Z",
         "pubtime": "2026-01-02T03:04:05.123456789Z",
         "running_pubtime": "2026-01-02T04:00:00Z",
-        "centre_id": "fr-a",
         "object_key": "2026-01-02/03/x",
         "attempts": 2,
         "last_error": "timeout",
         "parked": 3,
     }
+    other = await client.get("/api/item", params={"centre_id": "fr-b", "data_id": data_id})
+    assert other.status_code == 404
 
 
 async def test_an_item_that_failed_at_once_has_no_pubtime(client, reader):
-    reader.items["x"] = ItemRecord("failed", Held(None), "fr-a", None, 1, "dns", 0)
-    item = (await client.get("/api/item?data_id=x")).json()
+    reader.items[ItemKey("fr-a", "x")] = ItemRecord("failed", Held(None), None, 1, "dns", 0)
+    item = (await client.get("/api/item?centre_id=fr-a&data_id=x")).json()
     assert (item["state"], item["pubtime"], item["finished_state"]) == ("failed", None, None)
 
 
 async def test_an_unknown_item_is_404_and_a_missing_or_endless_data_id_422(client):
-    assert (await client.get("/api/item?data_id=nobody")).status_code == 404
-    assert (await client.get("/api/item")).status_code == 422
-    assert (await client.get("/api/item?data_id=")).status_code == 422
-    assert (await client.get("/api/item", params={"data_id": "x" * 8193})).status_code == 422
+    assert (await client.get("/api/item?centre_id=fr-a&data_id=nobody")).status_code == 404
+    for query in (
+        "",
+        "data_id=x",
+        "centre_id=fr-a",
+        "centre_id=fr-a&data_id=",
+        "centre_id=&data_id=x",
+    ):
+        assert (await client.get(f"/api/item?{query}")).status_code == 422
+    endless = {"centre_id": "fr-a", "data_id": "x" * 8193}
+    assert (await client.get("/api/item", params=endless)).status_code == 422
 
 
 async def test_outside_of_a_cluster_there_are_no_rollouts(client):
@@ -423,7 +432,7 @@ async def test_every_answer_has_the_security_headers(client, path):
 async def test_text_of_strangers_is_never_served_as_html(client, reader, path):
     hostile = "<script>alert(1)</script>"
     reader.failure_records = [FailureRecord(1.0, hostile, "xx-a", 0, hostile, 1)]
-    reader.items["x"] = ItemRecord("failed", Held(None), "xx-a", None, 1, hostile, 0)
+    reader.items[ItemKey("fr-a", "x")] = ItemRecord("failed", Held(None), None, 1, hostile, 0)
     assert (await client.get(path)).headers["content-type"] == "application/json"
 
 

@@ -1,6 +1,9 @@
 """What to do with a notification, given what we hold (the table of SPEC.md 8).
 
-Pure. `registry/claim.lua` takes the same decision atomically; a property test compares the two.
+Pure. `registry/order.lua` takes the same decision atomically; a property test compares the two.
+
+Everything here is about one key, (centre-id of the topic, data_id): what another centre announces
+under the same data_id is another item (SPEC.md 6).
 """
 
 from __future__ import annotations
@@ -8,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
+
+from wis2_gc_common.pubtime import NS_PER_MS
 
 if TYPE_CHECKING:
     from wis2_gc_common.notification import Rel
@@ -24,11 +29,11 @@ class Decision(StrEnum):
     STALE = "stale"
     """Older than what is done or deleted."""
     REPEAT = "repeat"
-    """Newer than what is done, but without an update link (GST)."""
+    """Newer than what was done a short while ago, but without an update link (GST)."""
     BUSY = "busy"
-    """In progress elsewhere, same pubtime and centre: a fall-back source."""
+    """In progress elsewhere, same pubtime: a fall-back source."""
     WAIT = "wait"
-    """In progress elsewhere at another pubtime, or for another centre: decided after that."""
+    """In progress elsewhere at another pubtime: decided after that."""
     DUPLICATE_ID = "duplicate_id"
     """Another data item was processed under this message id (SPEC.md 10)."""
 
@@ -47,66 +52,86 @@ _GRANTED = frozenset({Decision.NEW, Decision.UPDATE, Decision.DELETE})
 _DROPPED = frozenset({Decision.DUPLICATE, Decision.STALE, Decision.REPEAT, Decision.DUPLICATE_ID})
 
 
+#: A pubtime this far ahead of our clock, in milliseconds, is no order to trust (SPEC.md 6).
+FUTURE_TOLERANCE_MS = 5 * 60 * 1000
+#: Two pubtimes of the future, of which the first was ahead by less than this, are taken for those
+#: of one publisher whose clock, or time zone, is wrong: they are in order among themselves.
+WRONG_CLOCK_MS = 24 * 3600 * 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the registry holds for a data_id.
+    """What the registry holds for a key.
 
-    `state`, `pubtime_ns` and `centre_id` (4th topic level) are of the last finished version;
-    None, 0 and "" when nothing is finished. `running_pubtime_ns` and `running_centre_id` are of
-    the version on which somebody holds a live lease. `deleting_ns` is the pubtime of a deletion
-    that has come and is not finished, whether or not anybody works on it.
+    `state` and `pubtime_ns` are of the last finished version, `finished_ms` is when that was, by
+    the registry's clock; None, 0 and 0 when nothing is finished, or it is forgotten.
+    `running_pubtime_ns` is of the version on which somebody holds a live lease. `deleting_ns` is
+    the pubtime, as far as it is to be trusted, of a deletion that has come and is not finished,
+    whether or not anybody works on it.
     """
 
     state: Literal["done", "deleted"] | None
     pubtime_ns: int = 0
-    centre_id: str = ""
+    finished_ms: int = 0
     running_pubtime_ns: int | None = None
-    running_centre_id: str = ""
     deleting_ns: int | None = None
 
 
-def is_foreign_deletion(held: Held | None, *, rel: Rel, centre_id: str) -> bool:
-    """Whether a centre announces the deletion of what another centre published.
-
-    Such a deletion is announced (SPEC.md 14), but touches neither the object nor the record: it
-    is decided and remembered on a record of its own.
-    """
-    return (
-        rel == "deletion"
-        and held is not None
-        and held.state == "done"
-        and held.centre_id != centre_id
-    )
+def is_in_future(pubtime_ns: int, at_ms: int) -> bool:
+    """Return whether a pubtime says more than a few minutes after `at_ms`. Source: SPEC.md 6."""
+    return pubtime_ns > (at_ms + FUTURE_TOLERANCE_MS) * NS_PER_MS
 
 
-def decide(held: Held | None, *, rel: Rel, pubtime_ns: int, centre_id: str) -> Decision:
-    """Return what to do with a notification of `centre_id`. Source: SPEC.md 8 and 14.
+def trusted_ns(pubtime_ns: int, at_ms: int) -> int:
+    """Return a pubtime, or `at_ms` in nanoseconds in place of one of the future."""
+    return at_ms * NS_PER_MS if is_in_future(pubtime_ns, at_ms) else pubtime_ns
 
-    `held` is the record that `is_foreign_deletion` points to. What one centre deleted does not
-    stand in the way of what another centre publishes.
+
+def decide(
+    held: Held | None, *, rel: Rel, pubtime_ns: int, now_ms: int, repeat_window_ms: int
+) -> Decision:
+    """Return what to do with a notification. Source: SPEC.md 6, 8 and 14.
+
+    `now_ms`: the registry's clock, milliseconds since 1970. `repeat_window_ms`: how long after a
+    version is done a newer one without an update link is a repeat of it.
     """
     if held is None:
         return Decision.DELETE if rel == "deletion" else Decision.NEW
-    finished = _against_finished(held, rel, pubtime_ns, centre_id)
+    finished = _against_finished(held, rel, pubtime_ns, now_ms, repeat_window_ms)
     if finished.is_dropped or held.running_pubtime_ns is None:
         return finished
-    # What another centre announces under the same data_id is no other source of the same item.
-    is_same = held.running_pubtime_ns == pubtime_ns and held.running_centre_id == centre_id
-    return Decision.BUSY if is_same else Decision.WAIT
+    return Decision.BUSY if held.running_pubtime_ns == pubtime_ns else Decision.WAIT
 
 
-def _against_finished(held: Held, rel: Rel, pubtime_ns: int, centre_id: str) -> Decision:
-    state = held.state
-    if state == "deleted" and held.centre_id != centre_id:
-        state = None
-    if state is not None and pubtime_ns <= held.pubtime_ns:
-        return Decision.DUPLICATE if pubtime_ns == held.pubtime_ns else Decision.STALE
+def _against_finished(
+    held: Held, rel: Rel, pubtime_ns: int, now_ms: int, repeat_window_ms: int
+) -> Decision:
+    if held.state is not None:
+        if pubtime_ns == held.pubtime_ns:
+            return Decision.DUPLICATE
+        if not _is_later(pubtime_ns, now_ms, held):
+            return Decision.STALE
     if rel == "deletion":
         return Decision.DELETE
-    if state != "done":
+    if held.state != "done":
         return Decision.NEW
     if rel == "update":
         return Decision.UPDATE
-    # What is done is as good as deleted: this is no repeat of it.
-    is_being_deleted = held.deleting_ns is not None and held.deleting_ns < pubtime_ns
-    return Decision.NEW if is_being_deleted else Decision.REPEAT
+    is_repeat = (
+        now_ms - held.finished_ms < repeat_window_ms
+        # What is being deleted is as good as deleted: nothing repeats it.
+        and not (held.deleting_ns is not None and held.deleting_ns < trusted_ns(pubtime_ns, now_ms))
+    )
+    return Decision.REPEAT if is_repeat else Decision.NEW
+
+
+def _is_later(pubtime_ns: int, now_ms: int, held: Held) -> bool:
+    """Return whether a pubtime that is not the finished version's comes after it."""
+    if (
+        is_in_future(pubtime_ns, now_ms)
+        and is_in_future(held.pubtime_ns, held.finished_ms)
+        and held.pubtime_ns <= (held.finished_ms + WRONG_CLOCK_MS) * NS_PER_MS
+    ):
+        # Otherwise a late copy of the version before would come after what replaced it.
+        return pubtime_ns > held.pubtime_ns
+    return trusted_ns(pubtime_ns, now_ms) > trusted_ns(held.pubtime_ns, held.finished_ms)

@@ -44,9 +44,12 @@ def message_id(
     return str(uuid.UUID(bytes=digest[:16], version=4))
 
 
-def item_digest(data_id: str) -> str:
-    """Return 32 hex digits that stand for `data_id` in the registry's fixed-size keys."""
-    return hashlib.sha256(data_id.encode()).hexdigest()[:32]
+def item_digest(centre_id: str, data_id: str) -> str:
+    """Return 32 hex digits that stand for an item in the registry's fixed-size keys.
+
+    `centre_id`: that of the topic (SPEC.md 6); no centre-id holds a line feed.
+    """
+    return hashlib.sha256(f"{centre_id}\n{data_id}".encode()).hexdigest()[:32]
 
 
 def hour_folder(moment: datetime) -> str:
@@ -68,9 +71,10 @@ def object_key(*, hour: str, topic: Topic, data_id: str, pubtime_ns: int, href: 
     """Return `{date}/{hour}/{folder of the topic}/{12 hex digits}/{file name}`.
 
     Made of safe characters only, at most 670 of them, no part longer than 128, never absolute, no
-    `.` or `..` parts. Another data item (another `data_id` or pubtime) has another key.
+    `.` or `..` parts. Another data item (another centre, `data_id` or pubtime) has another key.
     """
-    digest = hashlib.sha256(f"{data_id}\n{pubtime_ns}".encode()).hexdigest()[:12]
+    item = f"{topic.centre_id}\n{data_id}\n{pubtime_ns}"
+    digest = hashlib.sha256(item.encode()).hexdigest()[:12]
     return f"{hour}/{topic.folder}/{digest}/{file_name(href)}"
 
 

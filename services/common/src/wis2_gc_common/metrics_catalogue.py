@@ -61,6 +61,8 @@ LAST_METADATA = Metric("wmo_wis2_gc_last_metadata_timestamp_seconds", "gauge", (
 CACHED_VOLUME = Metric("wmo_wis2_gc_cached_volume_bytes_total", "counter", ("centre_id",),
     "Bytes of the data items cached.", is_wmo=True)
 
+FUTURE_PUBTIMES = Metric("wis2_gc_future_pubtimes_total", "counter", ("centre_id",),
+    "Items announced whose pubtime was more than 5 minutes ahead of our clock.")
 RECEIVED = Metric("wis2_gc_notifications_received_total", "counter", ("broker",),
     "Notifications received from a Global Broker.")
 QUEUED = Metric("wis2_gc_notifications_queued_total", "counter", ("broker",),

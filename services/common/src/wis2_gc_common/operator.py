@@ -22,6 +22,7 @@ from wis2_gc_common.errors import SettingsError, Unavailable
 from wis2_gc_common.logs import configure_logging
 from wis2_gc_common.pubtime import format_pubtime
 from wis2_gc_common.queue import open_dead_letters, open_queue
+from wis2_gc_common.registry.base import ItemKey
 from wis2_gc_common.registry.redis import RedisReader
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
 
     add("status", _status, "Listeners, managers, totals and the queue.")
     add("check", _check, "Whether the settings are right and registry and queue answer.")
-    item = add("item", _item, "What is known of one data_id.")
+    item = add("item", _item, "What is known of one data item.")
+    item.add_argument("centre_id", metavar="CENTRE_ID", help="4th level of its topic")
     item.add_argument("data_id", metavar="DATA_ID")
     failures = add("failures", _failures, "The newest given-up items, newest first.")
     failures.add_argument("--limit", type=_whole_up_to(MAX_FAILURES), default=20, metavar="N")
@@ -194,7 +196,8 @@ async def _problem_of(question: Awaitable[object]) -> str:
 def _item(read: OperatorSettings, arguments: argparse.Namespace) -> Report:
     async def look() -> Report:
         async with _registry(read) as registry:
-            return report_item(arguments.data_id, await registry.item(arguments.data_id))
+            key = ItemKey(arguments.centre_id, arguments.data_id)
+            return report_item(key, await registry.item(key))
 
     return asyncio.run(look())
 
@@ -341,24 +344,24 @@ def report_check(problems: Mapping[str, str]) -> Report:
     )
 
 
-def report_item(data_id: str, record: ItemRecord | None) -> Report:
-    """Return what is known of one data_id; exit code 1 where that is nothing."""
+def report_item(key: ItemKey, record: ItemRecord | None) -> Report:
+    """Return what is known of one item; exit code 1 where that is nothing."""
     if record is None:
         return Report(
-            "nothing is known of this data_id: no notification of it has come to a manager "
-            "since its record expired",
-            {"data_id": data_id, "state": None},
+            "nothing is known of this data_id of this centre: no notification of it has come to a "
+            "manager since its record expired",
+            {**key._asdict(), "state": None},
             exit_code=1,
         )
     held = record.held
     running_ns = held.running_pubtime_ns
     data = {
-        "data_id": data_id,
+        **key._asdict(),
         "state": record.state,
         "finished_state": held.state,
+        "finished_at": None if held.state is None else _time(held.finished_ms / 1000),
         "pubtime": None if held.state is None else format_pubtime(held.pubtime_ns),
         "running_pubtime": None if running_ns is None else format_pubtime(running_ns),
-        "centre_id": record.centre_id,
         "object_key": record.object_key,
         "attempts": record.attempts,
         "last_error": record.last_error,

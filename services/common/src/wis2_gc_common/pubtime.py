@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from wis2_gc_common.errors import Poison, Reason
 
 _NS = 1_000_000_000
+NS_PER_MS = 1_000_000
 #: In the wild: `+00:00` for `Z`, other offsets, a `:` before the fraction (SPEC.md section 10).
 _RFC3339 = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})"

@@ -407,8 +407,11 @@ ADD_LENGTH = Setting("GC_ADD_LENGTH", ("manager",), _switch, "true",
     "Whether our link says how long the data is where the publisher's does not: `true` or `false`.")
 ADD_INTEGRITY = Setting("GC_ADD_INTEGRITY", ("manager",), _switch, "false",
     "Whether a checksum is added where the publisher gave only a size. Sensor centres and other caches then take ours for another item.")
-RETENTION_HOURS = Setting("GC_RETENTION_HOURS", ("manager",), _whole(1, 24 * 31), "24",
-    "How long an item can be fetched, at least.")
+RETENTION_HOURS = Setting("GC_RETENTION_HOURS", ("listener", "manager"), _whole(1, 24 * 31), "24",
+    "How long an item can be fetched, at least; listeners and managers need the same value.")
+REPEAT_WINDOW_HOURS = Setting("GC_REPEAT_WINDOW_HOURS", ("listener", "manager"), _whole(0, 24 * 31), "12",
+    "So long after an item is done, a newer one without an update link is dropped as a repeat; later it is "
+    "cached as new. Listeners and managers need the same value.")
 STORE_EXPIRATION_DAYS = Setting("GC_STORE_EXPIRATION_DAYS", ("manager",), _whole(1, 31), "1",
     "`s3://` only: days of the bucket's lifecycle rule, at least `GC_RETENTION_HOURS`.")
 CONCURRENCY = Setting("GC_CONCURRENCY", ("manager",), _whole(1, 10_000), "256",

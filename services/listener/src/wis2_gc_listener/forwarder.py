@@ -28,7 +28,7 @@ from wis2_gc_common.metrics_catalogue import (
 )
 from wis2_gc_common.monitoring_event import EventLimiter
 from wis2_gc_common.queue.base import Envelope, Sent
-from wis2_gc_common.registry.base import ProcessStatus, Refusal
+from wis2_gc_common.registry.base import ItemKey, Looked, ProcessStatus, Refusal
 from wis2_gc_listener.backoff import Backoff
 from wis2_gc_listener.in_order import InOrder
 from wis2_gc_listener.triage import Drop, DropReason, refusal
@@ -36,7 +36,6 @@ from wis2_gc_listener.triage import Drop, DropReason, refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wis2_gc_common.decision import Held
     from wis2_gc_common.notification import Notification
     from wis2_gc_common.queue.base import Sender
     from wis2_gc_common.registry.base import ListenerRegistry
@@ -107,6 +106,7 @@ class Forwarder:
         registry: ListenerRegistry,
         broker: Broker,
         on_crash: Callable[[], None],
+        repeat_window_hours: int,
         timing: Timing | None = None,
     ) -> None:
         self._identity = identity
@@ -116,6 +116,7 @@ class Forwarder:
         self._registry = registry
         self._broker = broker
         self._on_crash = on_crash
+        self._repeat_window_ms = repeat_window_hours * 3_600_000
         self._timing = timing or Timing()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="forwarder", daemon=True)
@@ -220,10 +221,15 @@ class Forwarder:
                 progress.settle(index)
             else:
                 to_look_up.append((index, verdict))
-        held = self._look([notification.data_id for _, notification in to_look_up])
-        for (index, notification), record in zip(to_look_up, held, strict=True):
+        looked = self._look([notification for _, notification in to_look_up])
+        for (index, notification), record in zip(to_look_up, looked.held, strict=True):
             try:
-                decision = refusal(record, notification)
+                decision = refusal(
+                    record,
+                    notification,
+                    now_ms=looked.now_ms,
+                    repeat_window_ms=self._repeat_window_ms,
+                )
             except Exception:  # noqa: BLE001 - as above
                 self._log_bug(batch[index])
                 decision = None
@@ -235,13 +241,18 @@ class Forwarder:
         passed.sort()
         return passed
 
-    def _look(self, data_ids: list[str]) -> Sequence[Held | None]:
+    def _look(self, notifications: list[Notification]) -> Looked:
         """Ask the registry; while it is away everything passes, as if nothing were held."""
-        nothing: list[Held | None] = [None] * len(data_ids)
-        if not data_ids or time.monotonic() < self._registry_again_at:
+        nothing = Looked(0, [None] * len(notifications))
+        if not notifications or time.monotonic() < self._registry_again_at:
             return nothing
+        items = [ItemKey(each.topic.centre_id, each.data_id) for each in notifications]
+        deletions: dict[ItemKey, int] = {}
+        for item, notification in zip(items, notifications, strict=True):
+            if notification.rel == "deletion":
+                deletions[item] = max(notification.pubtime_ns, deletions.get(item, 0))
         try:
-            held = self._registry.look(data_ids)
+            looked = self._registry.look(items, deletions=deletions)
         except Unavailable as error:
             self._registry_failed(str(error))
         except PartError as error:
@@ -252,7 +263,7 @@ class Forwarder:
             self._registry_failed(f"registry: {_UNEXPECTED}")
         else:
             self._registry_answered()
-            return held
+            return looked
         return nothing
 
     def _send(self, batch: Sequence[Arrival], passed: list[int], progress: InOrder) -> bool:

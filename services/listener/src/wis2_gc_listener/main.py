@@ -75,7 +75,9 @@ def _put_together(settings: ListenerSettings) -> Listener:
     except Unavailable as error:
         # It may come back: the broker keeps what we do not acknowledge meanwhile.
         _log.warning("queue_not_reached_yet", problem=str(error))
-    registry = RedisListenerRegistry.connect(settings.common.redis_url)
+    registry = RedisListenerRegistry.connect(
+        settings.common.redis_url, retention_hours=settings.retention_hours
+    )
     try:
         return Listener(settings, sender=sender, registry=registry, tls=tls)
     except OSError as error:

@@ -78,6 +78,7 @@ class Listener:
             registry=registry,
             broker=self._broker,
             on_crash=lambda: self._fail("the forwarder crashed"),
+            repeat_window_hours=settings.repeat_window_hours,
             timing=timing,
         )
         self._health = HealthServer(

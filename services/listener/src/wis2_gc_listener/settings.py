@@ -25,6 +25,8 @@ class ListenerSettings:
     ca_file: Path | None
     silence_timeout_s: float
     max_queue_length: int
+    retention_hours: int
+    repeat_window_hours: int
 
     @property
     def client_id(self) -> str:
@@ -47,4 +49,6 @@ def read_settings(read: settings.Reader) -> ListenerSettings:
         ca_file=read(settings.CA_FILE, absent=None),
         silence_timeout_s=read(settings.SILENCE_TIMEOUT_S),
         max_queue_length=read(settings.MAX_QUEUE_LENGTH),
+        retention_hours=read(settings.RETENTION_HOURS),
+        repeat_window_hours=read(settings.REPEAT_WINDOW_HOURS),
     )

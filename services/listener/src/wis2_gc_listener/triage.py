@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from paho.mqtt.client import topic_matches_sub
 
-from wis2_gc_common.decision import decide, is_foreign_deletion
+from wis2_gc_common.decision import decide
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.notification import Notification, parse
 from wis2_gc_common.topic import DEFAULT_FILTERS, parse_topic
@@ -92,14 +92,20 @@ class Triage:
         return any(topic_matches_sub(topic_filter, topic) for topic_filter in self._filters)
 
 
-def refusal(held: Held | None, notification: Notification) -> Decision | None:
+def refusal(
+    held: Held | None, notification: Notification, *, now_ms: int, repeat_window_ms: int
+) -> Decision | None:
     """Return the decision that drops `notification` for good, or None: it passes.
 
-    `held`: what the registry holds for its data_id. Source: SPEC.md 8, 9.
+    `held`: what the registry holds of the item; `now_ms`: its clock. Source: SPEC.md 6, 8, 9.
     """
-    rel, centre_id = notification.rel, notification.topic.centre_id
-    # Such a deletion is decided on a record that was not looked at.
-    if held is None or is_foreign_deletion(held, rel=rel, centre_id=centre_id):
+    if held is None:
         return None
-    decision = decide(held, rel=rel, pubtime_ns=notification.pubtime_ns, centre_id=centre_id)
+    decision = decide(
+        held,
+        rel=notification.rel,
+        pubtime_ns=notification.pubtime_ns,
+        now_ms=now_ms,
+        repeat_window_ms=repeat_window_ms,
+    )
     return decision if decision.is_dropped else None

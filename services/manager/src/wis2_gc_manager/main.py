@@ -82,6 +82,7 @@ async def _put_together(settings: ManagerSettings) -> Manager:
         settings.common.redis_url,
         retention_hours=settings.retention_hours,
         lease_s=settings.visibility_s,
+        repeat_window_hours=settings.repeat_window_hours,
     )
     queue = open_queue(
         settings.common.queue_url,

@@ -11,6 +11,7 @@ back with a delay, given up on record, dead letter.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from dataclasses import dataclass
@@ -41,10 +42,10 @@ from wis2_gc_manager.retry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from wis2_gc_common.notification import Announcer, Notification
-    from wis2_gc_common.queue.base import Envelope, Queue
+    from wis2_gc_common.queue.base import Queue
     from wis2_gc_common.registry.base import Claimed, Lease, Registry
     from wis2_gc_common.store.base import ObjectStore, Upload
     from wis2_gc_manager.acknowledger import Acknowledger
@@ -66,6 +67,8 @@ REFUSED_BY_PART_S = 60.0
 MIN_WAIT_S, MAX_WAIT_S = 0.05, 1.0
 #: An item whose centre holds too many slots comes back after this, and up to half as much more.
 CROWDED_S = 20.0
+#: How long a claim that was cancelled on its way is asked what became of it.
+CLAIM_ANSWER_S = 2.0
 #: More sources than can be parked: a release that asks for none of them.
 _ALL_PARKED = 1 << 30
 _MAX_ERROR_CHARS = 200
@@ -216,7 +219,7 @@ class Pipeline:
         if self._fairness.is_crowding(item.centre_id):
             await self._put_back(item, Return(self._crowded_s(), envelope.attempts))
             return
-        claimed = await self._claim(own, envelope)
+        claimed = await self._claim(item, own)
         decision = claimed.decision
         if claimed.lease is not None:
             item.lease = claimed.lease
@@ -231,14 +234,26 @@ class Pipeline:
         else:
             self._drop(item, decision.value)
 
-    async def _claim(self, own: Candidate, envelope: Envelope) -> Claimed:
+    async def _claim(self, item: Item, own: Candidate) -> Claimed:
+        envelope = item.received.envelope
         notice = notice_of(own.notification)
         source = encode_envelope(envelope)
-        return await self._gate.repeat(
-            lambda: self._registry.claim(
-                notice, owner=envelope.uid, worker=self._worker, source=source
+        attempt = random.getrandbits(63)
+
+        def claim() -> Awaitable[Claimed]:
+            return self._registry.claim(
+                notice, owner=envelope.uid, worker=self._worker, attempt=attempt, source=source
             )
-        )
+
+        try:
+            return await self._gate.repeat(claim)
+        except asyncio.CancelledError:
+            # Whether the item is ours is on its way: asked again, the registry says it once more,
+            # and whoever hands the item back releases it.
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLAIM_ANSWER_S):
+                    item.lease = (await claim()).lease
+            raise
 
     async def _process(self, item: Item, lease: Lease, claimed: Claimed, own: Candidate) -> None:
         notification = own.notification

@@ -40,6 +40,7 @@ class ManagerSettings:
     add_length: bool
     add_integrity: bool
     retention_hours: int
+    repeat_window_hours: int
     store_expiration_days: int
     concurrency: int
     concurrency_per_host: int
@@ -71,6 +72,7 @@ def read_settings(read: Reader) -> ManagerSettings:
         add_length=read(catalogue.ADD_LENGTH),
         add_integrity=read(catalogue.ADD_INTEGRITY),
         retention_hours=read(catalogue.RETENTION_HOURS),
+        repeat_window_hours=read(catalogue.REPEAT_WINDOW_HOURS),
         store_expiration_days=read(catalogue.STORE_EXPIRATION_DAYS),
         concurrency=read(catalogue.CONCURRENCY),
         concurrency_per_host=read(catalogue.CONCURRENCY_PER_HOST),

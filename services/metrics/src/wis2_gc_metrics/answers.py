@@ -41,7 +41,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wis2_gc_common.metrics_catalogue import Metric
-    from wis2_gc_common.registry.base import FailureRecord, ItemRecord, ProcessStatus, Snapshot
+    from wis2_gc_common.registry.base import (
+        FailureRecord,
+        ItemKey,
+        ItemRecord,
+        ProcessStatus,
+        Snapshot,
+    )
     from wis2_gc_metrics.delay import Delays
     from wis2_gc_metrics.exposition import Reading
     from wis2_gc_metrics.rollouts import Workload
@@ -252,18 +258,19 @@ def failures(records: Sequence[FailureRecord]) -> FailuresAnswer:
     )
 
 
-def item(data_id: str, record: ItemRecord) -> ItemAnswer:
-    """Return the history of one data_id."""
+def item(key: ItemKey, record: ItemRecord) -> ItemAnswer:
+    """Return the history of one item."""
     held = record.held
     return ItemAnswer(
-        data_id=data_id,
+        centre_id=key.centre_id,
+        data_id=key.data_id,
         state=record.state,
         finished_state=held.state,
+        finished_at=None if held.state is None else time_text(held.finished_ms / 1000),
         pubtime=None if held.state is None else format_pubtime(held.pubtime_ns),
         running_pubtime=None
         if held.running_pubtime_ns is None
         else format_pubtime(held.running_pubtime_ns),
-        centre_id=record.centre_id,
         object_key=record.object_key,
         attempts=record.attempts,
         last_error=record.last_error,

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.registry.base import ItemKey
 from wis2_gc_metrics import answers
 from wis2_gc_metrics.exposition import expose
 from wis2_gc_metrics.headers import SecurityHeaders
@@ -44,6 +45,7 @@ _NOT_SHOWN: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem, "description": "The Kubernetes API does not answer, or refuses us."}
 }
 #: A notification has at most 8192 bytes (SPEC.md 1), so no data_id is longer.
+_MAX_CENTRE_ID_CHARS = 64
 _MAX_DATA_ID_CHARS = 8192
 _MAX_FAILURES = 1000
 
@@ -199,13 +201,18 @@ def _add_lookups(app: FastAPI, readings: Readings) -> None:
         responses={404: {"model": Problem, "description": "Nothing is known of it."}, **_AWAY},
     )
     async def item(
+        centre_id: Annotated[str, Query(min_length=1, max_length=_MAX_CENTRE_ID_CHARS)],
         data_id: Annotated[str, Query(min_length=1, max_length=_MAX_DATA_ID_CHARS)],
     ) -> ItemAnswer:
-        """Return what is known of one data_id: why it is there, or is not."""
-        record = await readings.item(data_id)
+        """Return what is known of one item of a centre: why it is there, or is not.
+
+        `centre_id` is the 4th level of its topic.
+        """
+        key = ItemKey(centre_id, data_id)
+        record = await readings.item(key)
         if record is None:
-            raise HTTPException(404, "nothing is known of this data_id")
-        return answers.item(data_id, record)
+            raise HTTPException(404, "nothing is known of this data_id of this centre")
+        return answers.item(key, record)
 
 
 def _add_rollouts(app: FastAPI, rollouts: Rollouts | None) -> None:

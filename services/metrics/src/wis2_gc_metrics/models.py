@@ -179,14 +179,15 @@ class FailuresAnswer(Answer):
 
 
 class ItemAnswer(Answer):
-    """What is known of one data_id."""
+    """What is known of one data item."""
 
+    centre_id: str
     data_id: str
     state: Literal["done", "deleted", "running", "failed"]
     finished_state: Literal["done", "deleted"] | None
+    finished_at: str | None
     pubtime: Annotated[str | None, Field(description="Of the last finished version.")]
     running_pubtime: str | None
-    centre_id: str
     object_key: Annotated[
         str | None, Field(description="Where the object lies under the data server's base URL.")
     ]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.errors import Part
     from wis2_gc_common.queue.base import Depth
-    from wis2_gc_common.registry.base import FailureRecord, ItemRecord, RegistryReader
+    from wis2_gc_common.registry.base import FailureRecord, ItemKey, ItemRecord, RegistryReader
 
     class DepthSource(Protocol):
         """As much of a queue as is read here."""
@@ -107,10 +107,10 @@ class Readings:
         """
         return await self._shared.get(max_age_s=max_age_s)
 
-    async def item(self, data_id: str) -> ItemRecord | None:
-        """Return what is known of one data_id. Raises Unavailable("registry")."""
+    async def item(self, key: ItemKey) -> ItemRecord | None:
+        """Return what is known of one item. Raises Unavailable("registry")."""
         async with self._lookups:
-            return await self._limited(self._registry.item(data_id))
+            return await self._limited(self._registry.item(key))
 
     async def failures(self, limit: int) -> list[FailureRecord]:
         """Return the newest given-up items, newest first. Raises Unavailable("registry")."""

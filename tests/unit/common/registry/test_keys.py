@@ -12,8 +12,7 @@ LONG = "wis2/de-dwd/" + "x" * 2000
 
 
 def _all_keys(data_id: str, centre_id: str, message_id: str, pubtime_ns: int) -> list[str]:
-    record = keys.item_record(data_id)
-    foreign = keys.foreign_deletion_record(data_id, centre_id)
+    record = keys.item_record(centre_id, data_id)
     return [
         keys.COUNTERS,
         keys.GAUGES,
@@ -23,12 +22,9 @@ def _all_keys(data_id: str, centre_id: str, message_id: str, pubtime_ns: int) ->
         keys.FAILURES,
         keys.PING,
         keys.record_key(record),
-        keys.record_key(foreign),
         keys.parked_key(record, pubtime_ns),
-        keys.parked_key(foreign, pubtime_ns),
         keys.failed_key(record, pubtime_ns),
-        keys.failed_key(foreign, pubtime_ns),
-        keys.message_key(keys.message_digest(message_id)),
+        keys.message_key(keys.message_digest(centre_id, message_id)),
         keys.count_key("token"),
     ]
 
@@ -46,34 +42,29 @@ def test_all_keys_share_one_hash_tag_and_none_is_another(data_id, centre_id, mes
 
 def test_keys_of_items_and_message_ids_have_a_fixed_size():
     for text in ("", "a", LONG, "ÄÖÜ\n\0|{x}"):
-        assert len(keys.record_key(keys.item_record(text))) == 28
-        assert len(keys.record_key(keys.foreign_deletion_record(text, "de-dwd"))) == 28
-        assert len(keys.message_key(keys.message_digest(text))) == 22
+        assert len(keys.record_key(keys.item_record("de-dwd", text))) == 28
+        assert len(keys.message_key(keys.message_digest("de-dwd", text))) == 22
 
 
-def test_a_data_id_cannot_be_made_up_to_name_the_deletion_record_of_another():
-    victim = keys.foreign_deletion_record("item", "de-dwd")
-    assert keys.item_record("de-dwd\nitem") != victim
-    assert keys.foreign_deletion_record("b\nitem", "a") == keys.foreign_deletion_record(
-        "b\nitem", "a"
-    )
-    assert keys.foreign_deletion_record("item", "de-dwd2") != victim
+def test_what_one_centre_says_never_names_what_is_anothers():
+    assert keys.item_record("de-dwd", "item") != keys.item_record("ca-eccc-msc", "item")
+    assert keys.message_digest("de-dwd", "id") != keys.message_digest("ca-eccc-msc", "id")
+    # A data_id may hold anything; a centre-id holds no line feed.
+    assert keys.item_record("a", "b\nitem") != keys.item_record("b", "item")
 
 
 @pytest.mark.parametrize("pubtime", [0, 1764000000123456789, 10**21])
 def test_an_item_token_is_an_integer_that_redis_keeps_in_its_pointer(pubtime):
-    token = keys.item_token(keys.item_record("item"), pubtime)
+    token = keys.item_token(keys.item_record("de-dwd", "item"), pubtime)
     assert 0 <= int(token) < 2**63
-    assert token == keys.item_token(keys.item_record("item"), pubtime)
-    assert token != keys.item_token(keys.item_record("item"), pubtime + 1)
-    assert token != keys.item_token(keys.item_record("other"), pubtime)
+    assert token == keys.item_token(keys.item_record("de-dwd", "item"), pubtime)
+    assert token != keys.item_token(keys.item_record("de-dwd", "item"), pubtime + 1)
+    assert token != keys.item_token(keys.item_record("de-dwd", "other"), pubtime)
 
 
 def test_the_names_of_keys_never_change():
     # A new version must find what the old one wrote.
-    assert keys.record_key(keys.item_record("item")) == "{gc}i:SjPqzV-mXysuKHHNExKGtQ"
-    deletions = keys.foreign_deletion_record("item", "de-dwd")
-    assert keys.record_key(deletions) == "{gc}d:A2WR1WDOsbPtVGmKQjGQiw"
-    assert keys.message_key(keys.message_digest("id")) == "{gc}m:pWFFJwzms769HdAS"
+    assert keys.record_key(keys.item_record("de-dwd", "item")) == "{gc}i:A2WR1WDOsbPtVGmKQjGQiw"
+    assert keys.message_key(keys.message_digest("de-dwd", "id")) == "{gc}m:t7qh3khLGKnzCba0"
     assert keys.parked_key("i:abc", 7) == "{gc}pi:abc:7"
     assert keys.failed_key("i:abc", 7) == "{gc}fi:abc:7"

@@ -1,21 +1,29 @@
-"""The contract of the registry (DESIGN.md 5, SPEC.md 8 to 10, 14 and section 8).
+"""The contract of the registry (DESIGN.md 5, SPEC.md 6 to 10, 14 and section 8).
 
-Per data_id one record: the last finished version, and the attempt that is running. A claim gives
-an owner a lease and a fence; only the newest fence may commit or release. Counters move inside
-the very script that makes the transition, so they are exact under crashes, resends and
+Per (centre-id of the topic, data_id) one record: the last finished version, and the attempt that is
+running. A claim gives an attempt a lease; only the newest attempt may commit or release. Counters
+move inside the very script that makes the transition, so they are exact under crashes, resends and
 redelivery: every mutating call may be repeated with the same arguments and counts once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wis2_gc_common.decision import Decision, Held
     from wis2_gc_common.notification import Rel
+
+
+class ItemKey(NamedTuple):
+    """What a record is about (SPEC.md 6)."""
+
+    centre_id: str
+    """4th level of the topic."""
+    data_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +44,10 @@ class Lease:
     """The right to finish one attempt."""
 
     notice: Notice
-    owner: str
-    """`Envelope.uid`."""
-    fence: int
+    attempt: int
+    """What its claim was given."""
     record: str
-    """Which record is claimed: the data_id's digest, or that of a foreign deletion
-    (`decision.is_foreign_deletion`)."""
+    """Name of the record that is claimed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +56,27 @@ class Claimed:
 
     `lease` is there when `decision.is_granted`. `hour` (`YYYY-MM-DD/HH`) is where the object
     goes: an item whose first attempt began less than an hour ago keeps its own, so that its
-    object is overwritten rather than doubled. `object_key` and `object_centre_id` describe the
-    finished version that is about to be replaced or deleted. `retry_after_s` goes with WAIT.
-    `parked` says how many fall-back sources wait with the item.
+    object is overwritten rather than doubled. `object_key` is that of the finished version which is
+    about to be replaced or deleted. `retry_after_s` goes with WAIT. `parked` says how many
+    fall-back sources wait with the item.
     """
 
     decision: Decision
     lease: Lease | None = None
     hour: str = ""
     object_key: str | None = None
-    object_centre_id: str | None = None
     retry_after_s: float = 0.0
     parked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The answer to `look`."""
+
+    now_ms: int
+    """The registry's clock."""
+    held: Sequence[Held | None]
+    """One for each item, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +116,7 @@ class Commit:
     object_key: str | None = None
     size_bytes: int = 0
     delay_s: float = 0.0
-    """From pubtime to the PUBACK of our notification."""
+    """From pubtime to the PUBACK of our notification; more than a day counts as a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +147,14 @@ class Registry(Protocol):
     registry is there and fails at this very call: a bug of ours.
     """
 
-    async def claim(self, notice: Notice, *, owner: str, worker: str, source: bytes) -> Claimed:
+    async def claim(
+        self, notice: Notice, *, owner: str, worker: str, attempt: int, source: bytes
+    ) -> Claimed:
         """Decide on `notice` atomically, and take the item when it is granted.
 
-        The same owner and worker asking again gets the same lease (a resend). The same owner
+        `owner`: `Envelope.uid`. `attempt`: drawn at random from [0, 2**63), the same for each
+        repeat of a call whose answer was lost: it gets the same lease. The same owner and worker
+        with another attempt takes the item over from itself, as after a restart. The same owner
         from another worker while the lease lives gets WAIT: it never parks with itself.
         BUSY has parked `source` (an encoded Envelope; at most 16 different links an item) for
         the holder, and the queue message may be deleted.
@@ -166,11 +185,12 @@ class Registry(Protocol):
 
         "more": further sources were parked than the `parked_seen` the holder has tried; the item
         stays claimed and the holder tries them. Not asked for when `error` is "".
-        `is_final`: no retry follows; parked sources are forgotten and the failure is on record.
+        `is_final`: no retry follows; parked sources are forgotten and the failure is on record,
+        once per version of the item.
         """
 
-    async def look(self, data_ids: Sequence[str]) -> list[Held | None]:
-        """Return what is held for each data_id, in one round trip. Changes nothing."""
+    async def look(self, items: Sequence[ItemKey]) -> Looked:
+        """Return what is held of each item, in one round trip. Changes nothing."""
 
     async def count(self, counts: Mapping[str, int]) -> None:
         """Add to operational counters; made with `metrics_catalogue.field`."""
@@ -198,10 +218,15 @@ class Registry(Protocol):
 
 
 class ListenerRegistry(Protocol):
-    """The listener's side; blocking, used by one thread. Raises Unavailable("registry")."""
+    """The listener's side; blocking, used by one thread. Raises as `Registry` does."""
 
-    def look(self, data_ids: Sequence[str]) -> list[Held | None]:
-        """Return what is held for each data_id, in one round trip. Changes nothing."""
+    def look(self, items: Sequence[ItemKey], *, deletions: Mapping[ItemKey, int]) -> Looked:
+        """Return what is held of each item, in one round trip.
+
+        `deletions`: pubtimes of deletions that go to the queue. They are noted with their items
+        before the look, so that what is published again after a deletion is not taken for a
+        repeat of what is being deleted, although it may overtake the deletion in the queue.
+        """
 
     def count(self, counts: Mapping[str, int]) -> None:
         """Add to operational counters; made with `metrics_catalogue.field`."""
@@ -246,12 +271,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class ItemRecord:
-    """The history of one data_id, for the operator."""
+    """The history of one item, for the operator."""
 
     state: Literal["done", "deleted", "running", "failed"]
     """Of the last attempt."""
     held: Held
-    centre_id: str
     object_key: str | None
     attempts: int
     last_error: str
@@ -277,8 +301,8 @@ class RegistryReader(Protocol):
     async def snapshot(self) -> Snapshot:
         """Return all counters, gauges and live processes, in one round trip."""
 
-    async def item(self, data_id: str) -> ItemRecord | None:
-        """Return what is known of one data_id."""
+    async def item(self, key: ItemKey) -> ItemRecord | None:
+        """Return what managers know of one item."""
 
     async def failures(self, limit: int) -> list[FailureRecord]:
         """Return the newest given-up items, newest first."""

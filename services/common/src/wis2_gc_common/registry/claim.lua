@@ -1,28 +1,15 @@
--- Decide on a notification and take the item when it is granted (decision.py, SPEC.md 8 to 10, 14).
+-- Decide on a notification and take the item when it is granted (decision.py, SPEC.md 6 to 10, 14).
 -- KEYS  1 message id  2 record  3 its parked sources of this version
---       only for rel "deletion": 4 record of foreign deletions  5 its parked sources
--- ARGV  1 rel  2 pubtime  3 centre-id of the topic  4 digest of the message id
---       5 item token  6 item token of the foreign deletion  7 owner  8 worker  9 source
---       10 lease in ms  11 TTL of records in s  12 TTL of message ids in s  13 most parked sources
--- Answers {decision, 1 when on the foreign record, fence, hour's second, parked,
---          ms to wait, centre-id and object key of the finished version}
-local rel, pubtime, centre, message = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local token, owner, worker = ARGV[5], ARGV[7], ARGV[8]
+-- ARGV  1 rel  2 pubtime  3 digest of the message id  4 item token  5 owner  6 worker  7 attempt
+--       8 source  9 lease in ms  10 TTL of records in s  11 TTL of message ids in s
+--       12 most parked sources  13 window of repeats in ms
+-- Answers {decision, hour's second, parked, ms to wait, object key of the finished version}
+local rel, pubtime, message, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local owner, worker, attempt = ARGV[5], ARGV[6], ARGV[7]
+local key, parked_key = KEYS[2], KEYS[3]
 local KEEP_HOUR_S = 3600
 
-local function against_finished(state, finished, finished_centre, deleting)
-  if state == 'x' and finished_centre ~= centre then state = false end
-  if state then
-    if pubtime == finished then return 'duplicate' end
-    if is_later(finished, pubtime) then return 'stale' end
-  end
-  if rel == 'deletion' then return 'delete' end
-  if state ~= 'd' then return 'new' end
-  if rel == 'update' then return 'update' end
-  return deleting and is_later(pubtime, deleting) and 'new' or 'repeat'
-end
-
-local function object_key(key)
+local function object_key()
   local pieces = {}
   while true do
     local piece = redis.call('HGET', key, #pieces)
@@ -31,83 +18,56 @@ local function object_key(key)
   end
 end
 
-local function read(key)
-  local r = redis.call('HMGET', key, 's', 'p', 'c', 'v', 'o', 'w', 'l', 'f', 't', 'm', 'n', 'a',
-                       'd')
-  return { s = r[1], p = r[2], c = r[3], v = r[4], o = r[5], w = r[6], l = r[7], f = r[8],
-           t = r[9], m = r[10], n = r[11], a = r[12],
-           d = r[13] }
-end
-
 local now = now_ms()
-local key, parked_key, is_foreign = KEYS[2], KEYS[3], 0
-local record = read(key)
-if rel == 'deletion' and record.s == 'd' and record.c ~= centre then
-  key, parked_key, is_foreign, token = KEYS[4], KEYS[5], 1, ARGV[6]
-  record = read(key)
-end
-local is_running = record.o and tonumber(record.l) > now
-local is_same_version = record.v == pubtime
+local r = redis.call('HMGET', key, 's', 'p', 'z', 'd', 'v', 'o', 'w', 'l', 'f', 't', 'm', 'n')
+local s, p, z, d, v, o, w, l, f, t, m, n = unpack(r, 1, 12)
+if s and is_forgotten(z, now, ARGV[10]) then s = false end
+local is_running = o and tonumber(l or 0) > now
+local is_same_version = v == pubtime
 
--- The newest one counts: an older one is stale once that is done.
-local function note_deletion()
-  if rel == 'deletion' and not (record.d and is_later(record.d, pubtime)) then
-    redis.call('HSET', key, 'd', pubtime)
-  end
-end
-
-local decision = against_finished(record.s, record.p, record.c, record.d)
+local decision = against_finished(rel, pubtime, now, tonumber(ARGV[13]), s, p, tonumber(z or 0), d)
 if decision == 'duplicate' or decision == 'stale' or decision == 'repeat' then
   -- Sources of a version that nobody will process any more.
   if not (is_running and is_same_version) then redis.call('DEL', parked_key) end
-  return { decision, is_foreign, 0, 0, 0, 0, '', '' }
+  return { decision, 0, 0, 0, '' }
 end
 
 local processed = redis.call('GET', KEYS[1])
-if processed and processed ~= token then
-  return { 'duplicate_id', is_foreign, 0, 0, 0, 0, '', '' }
-end
+if processed and processed ~= token then return { 'duplicate_id', 0, 0, 0, '' } end
 
-local is_resend = is_running and is_same_version and record.o == owner and record.w == worker
-if is_running and not is_resend then
-  -- Another centre's notification is no source of this item; it is decided when this is over.
-  if not is_same_version or record.o == owner or record.a ~= centre then
+-- The same worker comes again after a lost answer, or after its own death.
+local is_own = is_running and is_same_version and o == owner and w == worker
+if is_running and not is_own then
+  if not is_same_version or o == owner then
     -- What waits comes back in any order: a newer notification is measured against it all the same.
-    -- Not against another centre's deletion, which will have a record of its own.
-    if record.a == centre then note_deletion() end
-    return { 'wait', is_foreign, 0, 0, 0, tonumber(record.l) - now, '', '' }
+    if rel == 'deletion' then note_deletion(key, d, pubtime, now) end
+    return { 'wait', 0, 0, tonumber(l) - now, '' }
   end
   local parked = redis.call('HLEN', parked_key)
   -- A copy of the holder's own notification has no other source to offer.
-  if record.m ~= message and parked < tonumber(ARGV[13])
-      and redis.call('HSETNX', parked_key, message, string.format('%02d', parked) .. ARGV[9]) == 1
+  if m ~= message and parked < tonumber(ARGV[12])
+      and redis.call('HSETNX', parked_key, message, string.format('%02d', parked) .. ARGV[8]) == 1
   then
     parked = parked + 1
-    redis.call('EXPIRE', parked_key, ARGV[11])
+    redis.call('EXPIRE', parked_key, ARGV[10])
   end
-  return { 'busy', is_foreign, 0, 0, parked, 0, '', '' }
+  return { 'busy', 0, parked, 0, '' }
 end
 
-local fence, since, attempts = tonumber(record.f or 0), tonumber(record.t or 0), 1
-if is_same_version then attempts = tonumber(record.n or 0) + 1 end
-if is_resend then
-  attempts = tonumber(record.n)
-else
-  fence = fence + 1
+local since, attempts = tonumber(t or 0), 1
+if is_same_version then attempts = tonumber(n or 0) + 1 end
+if is_own and f == attempt then
+  attempts = tonumber(n or 1)
+elseif not (is_same_version and math.floor(now / 1000) - since < KEEP_HOUR_S) then
   -- An attempt that began less than an hour ago keeps its folder: its object is overwritten.
-  if not (is_same_version and math.floor(now / 1000) - since < KEEP_HOUR_S) then
-    since = math.floor(now / 1000)
-  end
+  since = math.floor(now / 1000)
 end
-redis.call('HSET', key, 'v', pubtime, 'o', owner, 'w', worker, 'l', now + ARGV[10], 'm', message,
-           't', since, 'a', centre, 'f', fence, 'n', attempts)
-note_deletion()
-if record.f and not is_same_version then redis.call('HDEL', key, 'e') end
-redis.call('EXPIRE', key, ARGV[11])
-redis.call('SET', KEYS[1], token, 'EX', ARGV[12])
+redis.call('HSET', key, 'v', pubtime, 'o', owner, 'w', worker, 'l', now + ARGV[9], 'm', message,
+           't', since, 'f', attempt, 'n', attempts)
+if rel == 'deletion' then note_deletion(key, d, pubtime, now) end
+if (v or p) and not is_same_version then redis.call('HDEL', key, 'e') end
+redis.call('EXPIRE', key, ARGV[10])
+redis.call('SET', KEYS[1], token, 'EX', ARGV[11])
 local parked = redis.call('HLEN', parked_key)
-if parked > 0 then redis.call('EXPIRE', parked_key, ARGV[11]) end
-
-local old_centre, old_key = '', ''
-if record.s == 'd' then old_centre, old_key = record.c, object_key(key) end
-return { decision, is_foreign, fence, since, parked, 0, old_centre, old_key }
+if parked > 0 then redis.call('EXPIRE', parked_key, ARGV[10]) end
+return { decision, since, parked, 0, s == 'd' and object_key() or '' }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import hiredis
@@ -21,8 +22,6 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseE
 from wis2_gc_common import redis_client
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from redis.asyncio.connection import AbstractConnection
     from redis.connection import ConnectionInterface
 
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
     from wis2_gc_common.registry.scripts import Script
 
 Command = tuple[str | bytes | int, ...]
+#: A script, its keys and its arguments.
+Call = tuple["Script", Sequence[str], Sequence[str | int]]
 
 CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 5.0
@@ -161,44 +162,58 @@ class SyncConnection:
         self._connection: ConnectionInterface = pool.make_connection()
         self._is_used = False
 
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
-        """Return the answer of a script. Raises Unavailable or PartError, of "registry".
+    def run(self, *calls: Call) -> list[Any]:
+        """Send scripts in one write; return one answer, or one error of ours, for each, in order.
 
-        The script may reach Redis twice when the connection breaks.
+        Raises Unavailable("registry") where there are no answers. The scripts may reach Redis
+        twice when the connection breaks.
         """
         try:
             try:
-                return self._run(script, keys, arguments)
+                answers = self._run(calls)
             except RedisConnectionError:
                 if not self._is_used:
                     raise
                 # It may have broken long ago; a new one shows.
                 self._disconnect()
-                return self._run(script, keys, arguments)
+                answers = self._run(calls)
         except (RedisError, OSError) as error:
-            # Whatever it was, a late reply must not be taken for the next one's, and the name
-            # may point to another server since a failover.
+            # Whatever it was, a late reply must not be taken for the next one's.
             self._disconnect()
-            raise translate(error) from error
+            raise unavailable(error) from error
+        if any(isinstance(answer, RedisError) for answer in answers):
+            # The name may point to another server since a failover.
+            self._disconnect()
+        return [translate(a) if isinstance(a, RedisError) else a for a in answers]
 
     def close(self) -> None:
         """Close the connection. Never raises."""
         self._disconnect()
 
-    def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
-        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        try:
-            return self._answer(command)
-        except NoScriptError:
-            self._answer(("SCRIPT", "LOAD", script.source))
-            return self._answer(command)
+    def _run(self, calls: Sequence[Call]) -> list[Any]:
+        commands = [
+            ("EVALSHA", script.sha, len(keys), *keys, *args) for script, keys, args in calls
+        ]
+        answers = self._exchange(commands)
+        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            # A script unknown to Redis has done nothing yet; those behind it may build on it.
+            first = unknown[0]
+            loads: list[Command] = [("SCRIPT", "LOAD", calls[at][0].source) for at in unknown]
+            answers[first:] = self._exchange([*loads, *commands[first:]])[len(loads) :]
+        return answers
 
-    def _answer(self, command: Command) -> Any:
+    def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         self._connection.connect()  # type: ignore[no-untyped-call]
-        self._connection.send_command(*command)  # type: ignore[no-untyped-call]
-        answer = self._connection.read_response()
+        self._connection.send_packed_command([_packed(commands)])  # type: ignore[no-untyped-call]
+        answers: list[Any] = []
+        for _ in commands:
+            try:
+                answers.append(self._connection.read_response())
+            except ResponseError as error:
+                answers.append(error)
         self._is_used = True
-        return answer
+        return answers
 
     def _disconnect(self) -> None:
         self._is_used = False

@@ -9,6 +9,6 @@ for i = 2, #ARGV, 2 do
   if string.sub(field, 1, #PER_CENTRE) == PER_CENTRE then
     field = PER_CENTRE .. bounded_centre(KEYS[3], string.sub(field, #PER_CENTRE + 1))
   end
-  redis.call('HINCRBY', KEYS[1], field, ARGV[i + 1])
+  add(KEYS[1], field, ARGV[i + 1])
 end
 return 1

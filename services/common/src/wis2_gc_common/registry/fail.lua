@@ -1,33 +1,33 @@
 -- Count a failed source; the item stays claimed.
 -- KEYS  1 record  2 what has failed of this version  3 counters  4 gauges  5 series
--- ARGV  1 fence  2 owner  3 digest of the message id  4 kind  5 centre-id label
---       6 data server label, or ""  7 reason  8 TTL of records in s
+-- ARGV  1 attempt  2 digest of the message id  3 kind  4 centre-id label
+--       5 data server label, or ""  6 reason  7 TTL of records in s
 -- Answers 1 when it is the first failure of its notification, 0 when not or the lease is lost
 --
--- Hash 2: digest → fence and reason of the first failure; digest:reason → newest fence it was
--- counted under.
+-- Hash 2: digest → attempt and reason of the first failure; digest:reason → newest attempt it was
+-- counted in.
 -- So a resend counts nothing, and a notification counts once however often it is tried.
 local MAX_FIELDS = 1000
-local fence, message, kind, reason = ARGV[1], ARGV[3], ARGV[4], ARGV[7]
-if not is_holder(KEYS[1], fence, ARGV[2]) then return 0 end
+local attempt, message, kind, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[6]
+if not is_holder(KEYS[1], attempt) then return 0 end
 
 local source = message .. ':' .. reason
 local counted = redis.call('HMGET', KEYS[2], message, source)
-local first, this = counted[1], fence .. ' ' .. reason
-if counted[2] == fence then return first == this and 1 or 0 end
+local first, this = counted[1], attempt .. ' ' .. reason
+if counted[2] == attempt then return first == this and 1 or 0 end
 
-redis.call('HINCRBY', KEYS[3], METRIC.SOURCE_FAILURES .. '|' .. reason, 1)
-local centre = bounded_centre(KEYS[5], ARGV[5])
-local host = bounded_host(KEYS[5], KEYS[4], centre, ARGV[6])
+add(KEYS[3], METRIC.SOURCE_FAILURES .. '|' .. reason, 1)
+local centre = bounded_centre(KEYS[5], ARGV[4])
+local host = bounded_host(KEYS[5], KEYS[4], centre, ARGV[5])
 if host ~= '' then
   redis.call('HSET', KEYS[4], METRIC.DATASERVER_STATUS .. '|' .. centre .. '|' .. host, 0)
 end
 if redis.call('HLEN', KEYS[2]) >= MAX_FIELDS then return 0 end
-redis.call('HSET', KEYS[2], source, fence)
-redis.call('EXPIRE', KEYS[2], ARGV[8])
+redis.call('HSET', KEYS[2], source, attempt)
+redis.call('EXPIRE', KEYS[2], ARGV[7])
 if first then return 0 end
 
 redis.call('HSET', KEYS[2], message, this)
 local metric = kind == 'integrity' and METRIC.INTEGRITY_FAILED or METRIC.DOWNLOADED_ERRORS
-redis.call('HINCRBY', KEYS[3], metric .. '|' .. centre, 1)
+add(KEYS[3], metric .. '|' .. centre, 1)
 return 1

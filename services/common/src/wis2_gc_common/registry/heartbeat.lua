@@ -6,7 +6,7 @@ local now = now_ms()
 redis.call('HSET', KEYS[1], ARGV[1], now .. ' ' .. ARGV[2])
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
-  if now - tonumber(string.match(all[i + 1], '^%d+')) > tonumber(ARGV[3]) then
+  if now - tonumber(string.match(all[i + 1], '^%d+') or 0) > tonumber(ARGV[3]) then
     redis.call('HDEL', KEYS[1], all[i])
   end
 end

@@ -5,15 +5,19 @@ Millions of records are held, so names are short and digests are 22 characters f
 a record stays a listpack (small integers as integers, no value above 64 bytes).
 
 Record (hash), finished part:
-    s  "d" done or "x" deleted        p  pubtime in nanoseconds    c  centre-id of the topic
-    0, 1, 2, …  the object key in pieces                           g  fence that committed it
-Record, running part (`o`, `w`, `l`, `m` go when the attempt ends; `v`, `t`, `a` on commit):
+    s  "d" done or "x" deleted        p  pubtime in nanoseconds
+    z  when it was finished, Redis' own clock in milliseconds      g  attempt that committed it
+    0, 1, 2, …  the object key in pieces
+Record, running part (`o`, `w`, `l`, `m` go when the attempt ends; `v`, `t`, `f` on commit):
     v  pubtime in nanoseconds         o  owner                     w  worker
     l  end of the lease, Redis' own clock in milliseconds          m  digest of the message id
-    t  when its hour folder was chosen, seconds since 1970         a  centre-id of the topic
+    t  when its hour folder was chosen, seconds since 1970         f  attempt
 Record, both:
-    d  pubtime of a deletion that has come and is not finished
-    f  newest fence                   n  attempts at the version   e  last error
+    d  pubtime, as far as it is trusted, of a deletion that has come and is not finished
+    n  attempts at the version        e  last error
+
+An attempt is a number that its claim drew at random: unlike one that is counted up, it cannot be
+handed out a second time after a failover that loses the last claims.
 """
 
 from __future__ import annotations
@@ -45,14 +49,9 @@ PING = f"{_TAG}ping"
 DELAY_SUM = "sum_us"
 
 
-def item_record(data_id: str) -> str:
-    """Return the name of a data_id's record (`Lease.record`)."""
-    return "i:" + _short(bytes.fromhex(item_digest(data_id)))
-
-
-def foreign_deletion_record(data_id: str, centre_id: str) -> str:
-    """Return the name of the record of `centre_id`'s deletions of what another centre published."""
-    return "d:" + _short(hashlib.sha256(f"{centre_id}\n{data_id}".encode()).digest()[:16])
+def item_record(centre_id: str, data_id: str) -> str:
+    """Return the name of an item's record (`Lease.record`)."""
+    return "i:" + _short(bytes.fromhex(item_digest(centre_id, data_id)))
 
 
 def record_key(record: str) -> str:
@@ -70,9 +69,12 @@ def failed_key(record: str, pubtime_ns: int) -> str:
     return f"{_TAG}f{record}:{pubtime_ns}"
 
 
-def message_digest(message_id: str) -> str:
-    """Return 16 characters that stand for a message id."""
-    return _short(hashlib.sha256(message_id.encode()).digest()[:12])
+def message_digest(centre_id: str, message_id: str) -> str:
+    """Return 16 characters that stand for a message id on the topics of a centre.
+
+    Nobody uses up the ids of another centre by sending them first.
+    """
+    return _short(hashlib.sha256(f"{centre_id}\n{message_id}".encode()).digest()[:12])
 
 
 def message_key(digest: str) -> str:

@@ -1,4 +1,4 @@
--- Shared by the scripts that count per centre and data server; the loader puts it in front.
+-- Shared by the scripts that count per centre and data server; the loader puts it behind record.lua.
 -- Names come from strangers: beyond these numbers a label reads "other".
 local MAX_CENTRES = 5000
 local MAX_HOSTS = 20000
@@ -21,7 +21,7 @@ local function bounded_host(series, gauges, centre, host)
       or tonumber(counts[2] or 0) >= MAX_HOSTS_OF_A_CENTRE then
     return 'other'
   end
-  redis.call('HINCRBY', series, '', 1)
-  redis.call('HINCRBY', series, centre, 1)
+  add(series, '', 1)
+  add(series, centre, 1)
   return host
 end

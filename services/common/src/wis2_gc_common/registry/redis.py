@@ -28,6 +28,7 @@ from wis2_gc_common.registry.base import (
     FailureRecord,
     ItemRecord,
     Lease,
+    Looked,
     ProcessStatus,
     Refusal,
     Renewed,
@@ -44,14 +45,16 @@ from wis2_gc_common.registry.connection import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from wis2_gc_common.registry.base import Commit, Failure, Notice
+    from wis2_gc_common.registry.base import Commit, Failure, ItemKey, Notice
+    from wis2_gc_common.registry.connection import Call
     from wis2_gc_common.registry.scripts import Script
 
 MAX_PARKED = 16
 #: The memory outlives the retention (SPEC.md 9), so that a late duplicate is still known as one.
 _MARGIN_S = 2 * 3600
+DEFAULT_REPEAT_WINDOW_HOURS = 12
 #: A message id is remembered for a day, whatever the retention is (SPEC.md 10).
 _MESSAGE_TTL_S = 24 * 3600 + _MARGIN_S
 _COUNT_TTL_S = 60
@@ -63,7 +66,8 @@ _MAX_ERROR_BYTES = 200
 #: What waits for a manager, should there be none.
 _MAX_REFUSALS = 1000
 _MAX_LABEL_CHARS = 253
-_MAX_DELAY_S = 1e9
+#: So that no pubtime, however old, weighs more in the sum of the delays than a day.
+_MAX_DELAY_S = 86_400.0
 #: Redis keeps a small hash compact as long as no value is longer than 64 bytes.
 _PIECE_BYTES = 60
 
@@ -81,10 +85,18 @@ class RedisRegistry:
     time-out (5 s, of which 3 s for connecting) is not tried again. After that the caller does.
     """
 
-    def __init__(self, connections: Connections, *, retention_hours: int, lease_s: float) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        *,
+        retention_hours: int,
+        lease_s: float,
+        repeat_window_hours: int = DEFAULT_REPEAT_WINDOW_HOURS,
+    ) -> None:
         self._connections = connections
         self._batcher: Batcher[_Question, Any] = Batcher(self._send)
-        self._item_ttl_s = retention_hours * 3600 + _MARGIN_S
+        self._item_ttl_s = _memory_s(retention_hours)
+        self._repeat_window_ms = repeat_window_hours * 3_600_000
         self._lease_ms = max(1, round(lease_s * 1000))
         self._count_token = _count_tokens()
 
@@ -95,17 +107,25 @@ class RedisRegistry:
         *,
         retention_hours: int,
         lease_s: float,
+        repeat_window_hours: int = DEFAULT_REPEAT_WINDOW_HOURS,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> RedisRegistry:
         """Return a registry on `url`; the first call connects.
 
         `retention_hours`: GC_RETENTION_HOURS; records live two hours longer than that after
         their last change. `lease_s`: how long a claim holds unless it is renewed.
+        `repeat_window_hours`: GC_REPEAT_WINDOW_HOURS.
         """
-        connections = Connections(url, answer_timeout_s=answer_timeout_s)
-        return cls(connections, retention_hours=retention_hours, lease_s=lease_s)
+        return cls(
+            Connections(url, answer_timeout_s=answer_timeout_s),
+            retention_hours=retention_hours,
+            lease_s=lease_s,
+            repeat_window_hours=repeat_window_hours,
+        )
 
-    async def claim(self, notice: Notice, *, owner: str, worker: str, source: bytes) -> Claimed:
+    async def claim(
+        self, notice: Notice, *, owner: str, worker: str, attempt: int, source: bytes
+    ) -> Claimed:
         """See `base.Registry`. Sources are told apart by the id of their notification.
 
         A message id counts as processed once an item is granted under it, and is free again when
@@ -113,47 +133,40 @@ class RedisRegistry:
         counted as one.
         """
         pubtime = notice.pubtime_ns
-        record = keys.item_record(notice.data_id)
-        digest = keys.message_digest(notice.message_id)
-        names = [
-            keys.message_key(digest),
-            keys.record_key(record),
-            keys.parked_key(record, pubtime),
-        ]
-        foreign = foreign_token = ""
-        if notice.rel == "deletion":
-            foreign = keys.foreign_deletion_record(notice.data_id, notice.centre_id)
-            foreign_token = keys.item_token(foreign, pubtime)
-            names += [keys.record_key(foreign), keys.parked_key(foreign, pubtime)]
-        answer = await self._run(
+        record = keys.item_record(notice.centre_id, notice.data_id)
+        digest = keys.message_digest(notice.centre_id, notice.message_id)
+        decision, since, parked, wait_ms, object_key = await self._run(
             scripts.CLAIM,
-            names,
+            (
+                keys.message_key(digest),
+                keys.record_key(record),
+                keys.parked_key(record, pubtime),
+            ),
             (
                 notice.rel,
                 pubtime,
-                notice.centre_id,
                 digest,
                 keys.item_token(record, pubtime),
-                foreign_token,
                 owner,
                 worker,
+                attempt,
                 source,
                 self._lease_ms,
                 self._item_ttl_s,
                 _MESSAGE_TTL_S,
                 MAX_PARKED,
+                self._repeat_window_ms,
             ),
         )
-        decision = _DECISIONS[answer[0]]
+        decision = _DECISIONS[decision]
         if not decision.is_granted:
-            return Claimed(decision, retry_after_s=answer[5] / 1000, parked=answer[4])
+            return Claimed(decision, retry_after_s=wait_ms / 1000, parked=parked)
         return Claimed(
             decision,
-            lease=Lease(notice, owner, answer[2], foreign if answer[1] else record),
-            hour=_hour(int(answer[3])),
-            object_key=answer[7].decode() or None,
-            object_centre_id=answer[6].decode() or None,
-            parked=answer[4],
+            lease=Lease(notice, attempt, record),
+            hour=_hour(since),
+            object_key=object_key.decode() or None,
+            parked=parked,
         )
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed]:
@@ -170,14 +183,14 @@ class RedisRegistry:
         arguments: list[_Argument] = [self._lease_ms, self._item_ttl_s]
         for lease in leases:
             names += (keys.record_key(lease.record), _parked_key(lease))
-            arguments += (lease.fence, lease.owner)
+            arguments.append(lease.attempt)
         answers = await self._run(scripts.RENEW, names, arguments)
         return [Renewed(is_held=parked >= 0, parked=max(parked, 0)) for parked in answers]
 
     async def parked(self, lease: Lease) -> list[bytes]:
         """See `base.Registry`. In the order of their arrival; none when the lease is lost."""
         names = [keys.record_key(lease.record), _parked_key(lease)]
-        answer: list[bytes] = await self._run(scripts.PARKED, names, (lease.fence, lease.owner))
+        answer: list[bytes] = await self._run(scripts.PARKED, names, (lease.attempt,))
         return [source[2:] for source in sorted(answer, key=lambda source: source[:2])]
 
     async def fail(self, lease: Lease, failure: Failure) -> bool:
@@ -193,9 +206,8 @@ class RedisRegistry:
             keys.SERIES,
         ]
         arguments = (
-            lease.fence,
-            lease.owner,
-            keys.message_digest(failure.message_id),
+            lease.attempt,
+            keys.message_digest(lease.notice.centre_id, failure.message_id),
             failure.kind,
             _label(failure.centre_id),
             _label(failure.dataserver),
@@ -217,10 +229,9 @@ class RedisRegistry:
         ]
         delay_s = min(max(commit.delay_s, 0.0), _MAX_DELAY_S)
         arguments = (
-            lease.fence,
-            lease.owner,
+            lease.attempt,
             lease.notice.pubtime_ns,
-            lease.notice.centre_id,
+            _label(lease.notice.centre_id),
             commit.outcome,
             _label(commit.centre_id),
             _label(commit.dataserver),
@@ -245,9 +256,10 @@ class RedisRegistry:
         names = [
             keys.record_key(lease.record),
             _parked_key(lease),
-            keys.message_key(keys.message_digest(notice.message_id)),
+            keys.message_key(keys.message_digest(notice.centre_id, notice.message_id)),
             keys.COUNTERS,
             keys.FAILURES,
+            keys.failed_key(lease.record, notice.pubtime_ns),
         ]
         text = _cut(error)
         item = {
@@ -257,8 +269,7 @@ class RedisRegistry:
             "error": text,
         }
         arguments = (
-            lease.fence,
-            lease.owner,
+            lease.attempt,
             keys.item_token(lease.record, notice.pubtime_ns),
             text,
             parked_seen,
@@ -270,11 +281,9 @@ class RedisRegistry:
         answer = (await self._run(scripts.RELEASE, names, arguments)).decode()
         return cast("Literal['released', 'more', 'lost']", answer)
 
-    async def look(self, data_ids: Sequence[str]) -> list[Held | None]:
+    async def look(self, items: Sequence[ItemKey]) -> Looked:
         """See `base.Registry`."""
-        if not data_ids:
-            return []
-        return _held_list(await self._run(scripts.LOOK, _record_keys(data_ids), ()))
+        return _looked(await self._run(*_look(items, self._item_ttl_s)))
 
     async def count(self, counts: Mapping[str, int]) -> None:
         """See `base.Registry`. Exact, but for a call that is repeated after Unavailable."""
@@ -335,37 +344,53 @@ class RedisRegistry:
 class RedisListenerRegistry:
     """The listener's side (`base.ListenerRegistry`). Made by `connect`; used by one thread."""
 
-    def __init__(self, connection: SyncConnection) -> None:
+    def __init__(self, connection: SyncConnection, *, retention_hours: int) -> None:
         self._connection = connection
+        self._item_ttl_s = _memory_s(retention_hours)
         self._count_token = _count_tokens()
 
     @classmethod
     def connect(
-        cls, url: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S
+        cls, url: str, *, retention_hours: int, answer_timeout_s: float = ANSWER_TIMEOUT_S
     ) -> RedisListenerRegistry:
-        """Return a registry on `url`; the first call connects."""
-        return cls(SyncConnection(url, answer_timeout_s=answer_timeout_s))
+        """Return a registry on `url`; the first call connects.
 
-    def look(self, data_ids: Sequence[str]) -> list[Held | None]:
-        """See `base.ListenerRegistry`."""
-        if not data_ids:
-            return []
-        return _held_list(self._connection.run(scripts.LOOK, _record_keys(data_ids), ()))
+        `retention_hours`: GC_RETENTION_HOURS, as the managers have it.
+        """
+        connection = SyncConnection(url, answer_timeout_s=answer_timeout_s)
+        return cls(connection, retention_hours=retention_hours)
+
+    def look(self, items: Sequence[ItemKey], *, deletions: Mapping[ItemKey, int]) -> Looked:
+        """See `base.ListenerRegistry`. Redis may refuse to note a deletion, and still be read."""
+        calls: list[Call] = []
+        if deletions:
+            arguments = (self._item_ttl_s, *deletions.values())
+            calls.append((scripts.NOTE, _record_keys(deletions), arguments))
+        calls.append(_look(items, self._item_ttl_s))
+        *_, answer = self._connection.run(*calls)
+        if isinstance(answer, Exception):
+            raise answer
+        return _looked(answer)
 
     def count(self, counts: Mapping[str, int]) -> None:
         """See `base.ListenerRegistry`. Exact, but for a call repeated after Unavailable."""
         if counts:
-            self._connection.run(scripts.COUNT, *_count(self._count_token(), counts))
+            self._run(scripts.COUNT, *_count(self._count_token(), counts))
 
     def refuse(self, refusals: Sequence[Refusal]) -> None:
         """See `base.ListenerRegistry`. A refusal may come twice when the connection breaks."""
         texts = [json.dumps(asdict(refusal)) for refusal in refusals]
         if texts:
-            self._connection.run(scripts.REFUSE, [keys.REFUSALS], (_MAX_REFUSALS, *texts))
+            self._run(scripts.REFUSE, [keys.REFUSALS], (_MAX_REFUSALS, *texts))
 
     def heartbeat(self, status: ProcessStatus) -> None:
         """See `base.ListenerRegistry`."""
-        self._connection.run(scripts.HEARTBEAT, *_heartbeat(status))
+        self._run(scripts.HEARTBEAT, *_heartbeat(status))
+
+    def _run(self, script: Script, names: Sequence[str], arguments: Sequence[str | int]) -> None:
+        (answer,) = self._connection.run((script, names, arguments))
+        if isinstance(answer, Exception):
+            raise answer
 
     def close(self) -> None:
         """See `base.ListenerRegistry`."""
@@ -405,16 +430,16 @@ class RedisReader:
             processes=[status for status in statuses if now_s - status.at_s <= _PROCESS_IS_GONE_S],
         )
 
-    async def item(self, data_id: str) -> ItemRecord | None:
+    async def item(self, key: ItemKey) -> ItemRecord | None:
         """See `base.RegistryReader`. "failed" is also what a dead or drained worker left."""
-        record = keys.item_record(data_id)
+        record = keys.item_record(*key)
         answer, time = await self._read(("HGETALL", keys.record_key(record)), ("TIME",))
         fields = _mapping(answer)
-        if not fields:
-            return None
         version = fields.get("v")
-        is_running = int(fields.get("l", 0)) > _seconds(time) * 1000
         finished = _STATES.get(fields.get("s", b""))
+        if version is None and finished is None:
+            return None  # at most a listener has seen a deletion of it
+        is_running = int(fields.get("l", 0)) > _seconds(time) * 1000
         parked = 0
         if version is not None:
             (parked,) = await self._read(("HLEN", keys.parked_key(record, int(version))))
@@ -426,19 +451,17 @@ class RedisReader:
         held = Held(
             state=finished,
             pubtime_ns=int(fields.get("p", 0)),
-            centre_id=fields.get("c", b"").decode(),
+            finished_ms=int(fields.get("z", 0)),
             running_pubtime_ns=int(version) if version is not None and is_running else None,
-            running_centre_id=fields.get("a", b"").decode() if is_running else "",
             deleting_ns=int(fields["d"]) if "d" in fields else None,
         )
-        key = b"".join(
+        object_key = b"".join(
             fields[name] for name in sorted((n for n in fields if n.isdecimal()), key=int)
         )
         return ItemRecord(
             state=state,
             held=held,
-            centre_id=fields.get("c" if version is None else "a", b"").decode(),
-            object_key=key.decode() or None,
+            object_key=object_key.decode() or None,
             attempts=int(fields.get("n", 0)),
             last_error=fields.get("e", b"").decode("utf-8", "replace"),
             parked=parked,
@@ -467,24 +490,31 @@ def _parked_key(lease: Lease) -> str:
     return keys.parked_key(lease.record, lease.notice.pubtime_ns)
 
 
-def _record_keys(data_ids: Sequence[str]) -> list[str]:
-    return [keys.record_key(keys.item_record(data_id)) for data_id in data_ids]
+def _memory_s(retention_hours: int) -> int:
+    return retention_hours * 3600 + _MARGIN_S
 
 
-def _held_list(answer: Sequence[bytes | None]) -> list[Held | None]:
-    return [_held(answer[at : at + 6]) for at in range(0, len(answer), 6)]
+def _record_keys(items: Iterable[ItemKey]) -> list[str]:
+    return [keys.record_key(keys.item_record(*item)) for item in items]
+
+
+def _look(items: Sequence[ItemKey], memory_s: int) -> tuple[Script, list[str], tuple[int]]:
+    return scripts.LOOK, _record_keys(items), (memory_s,)
+
+
+def _looked(answer: Sequence[Any]) -> Looked:
+    return Looked(answer[0], [_held(answer[at : at + 5]) for at in range(1, len(answer), 5)])
 
 
 def _held(entries: Sequence[bytes | None]) -> Held | None:
-    state, pubtime, centre, running, running_centre, deleting = entries
+    state, pubtime, finished_ms, running, deleting = entries
     if state is None:
         return None
     return Held(
         state=_STATES.get(state),
         pubtime_ns=int(pubtime or 0),
-        centre_id=(centre or b"").decode(),
+        finished_ms=int(finished_ms or 0),
         running_pubtime_ns=None if running is None else int(running),
-        running_centre_id=(running_centre or b"").decode(),
         deleting_ns=None if deleting is None else int(deleting),
     )
 

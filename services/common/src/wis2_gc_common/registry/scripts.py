@@ -42,13 +42,14 @@ def _metric_name(match: re.Match[str]) -> str:
     return f"'{metric.name}'"
 
 
-CLAIM = load("claim", "record")
+CLAIM = load("claim", "record", "order")
 RENEW = load("renew", "record")
 PARKED = load("parked", "record")
 FAIL = load("fail", "record", "labels")
-COMMIT = load("commit", "record", "labels")
+COMMIT = load("commit", "record", "order", "labels")
 RELEASE = load("release", "record")
+NOTE = load("note", "record", "order")
 LOOK = load("look", "record")
-COUNT = load("count", "labels")
+COUNT = load("count", "record", "labels")
 REFUSE = load("refuse")
 HEARTBEAT = load("heartbeat", "record")
