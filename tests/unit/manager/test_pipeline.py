@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import itertools
@@ -928,6 +929,45 @@ class TestStopping:
         assert bench.registry.releases == [{"error": "", "is_final": False}]
         [(delay_s, envelope)] = bench.queue.delayed
         assert (delay_s, envelope.attempts) == (0.0, 1)
+
+    async def test_a_claim_cancelled_on_its_way_leaves_no_lease_behind(self, bench):
+        bench.registry.claim_gate = asyncio.Event()
+        item = bench.begin(envelope_of(data_id="d", href=HREF))
+        await until(lambda: bench.registry.records)  # granted, and not answered yet
+        item.task.cancel()
+        await next_turn()
+        assert not item.task.done()
+        bench.registry.claim_gate.set()
+        await until(item.task.done)
+        assert item.task.cancelled()
+        await bench.pipeline.hand_back(item, delay_s=0.0)
+        [record] = bench.registry.records.values()
+        assert not record.is_live
+        assert bench.registry.releases == [{"error": "", "is_final": False}]
+        assert [delay_s for delay_s, _ in bench.queue.delayed] == [0.0]
+
+    async def test_an_item_preempted_within_its_claim_leaves_no_lease_behind(self, bench):
+        bench.registry.claim_gate = asyncio.Event()
+        item = bench.begin(envelope_of(data_id="d", href=HREF))
+        await until(lambda: bench.registry.records)
+        item.preempt()
+        bench.registry.claim_gate.set()
+        await until(item.task.done)
+        [record] = bench.registry.records.values()
+        assert not record.is_live
+        assert len(bench.queue.delayed) == 1
+
+    async def test_a_registry_that_is_silent_about_a_cancelled_claim_holds_nobody_up(
+        self, bench, monkeypatch
+    ):
+        monkeypatch.setattr("wis2_gc_manager.pipeline.CLAIM_ANSWER_S", 0.0)
+        bench.registry.claim_gate = asyncio.Event()
+        item = bench.begin(envelope_of(data_id="d", href=HREF))
+        await until(lambda: bench.registry.records)
+        item.task.cancel()
+        await until(item.task.done)
+        assert item.task.cancelled()
+        assert item.lease is None
 
     async def test_handing_back_never_raises(self, bench):
         for error in (Unavailable("registry"), ZeroDivisionError()):

@@ -83,7 +83,7 @@ async def test_killed_within_a_deletion_the_object_goes_and_one_id_is_announced(
     getattr(bench.traps, when)(step, Killed())
     await handle_until_killed(
         bench,
-        envelope_of(data_id="d", rel="deletion", pubtime="2026-11-23T13:00:00Z"),
+        envelope_of(data_id="d", rel="deletion", href=HREF, pubtime="2026-11-23T13:00:00Z"),
     )
     await bench.redeliver()
     assert bench.store.objects == {}
