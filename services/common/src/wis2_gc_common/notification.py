@@ -48,11 +48,19 @@ _VERSION = "v04"
 _DECISIVE: dict[str, Rel] = {"canonical": "canonical", "update": "update", "deletion": "deletion"}
 #: As old nodes write them, for example `http://def.wmo.int/def/rel/wnm/-/update` (SPEC.md 7).
 _UPDATE_URI, _DELETION_URI = "/rel/wnm/-/update", "/rel/wnm/-/deletion"
+_LINK_TEXTS = frozenset({"href", "rel", "type", "hreflang", "title"})
 _Position = Annotated[list[float], msgspec.Meta(min_length=2)]
-_COORDINATES: dict[str, Any] = {
-    "Point": _Position,
-    "Polygon": list[Annotated[list[_Position], msgspec.Meta(min_length=4)]],
-}
+
+
+class _Point(msgspec.Struct):
+    coordinates: _Position
+
+
+class _Polygon(msgspec.Struct):
+    coordinates: list[Annotated[list[_Position], msgspec.Meta(min_length=4)]]
+
+
+_GEOMETRIES: dict[str, type[_Point | _Polygon]] = {"Point": _Point, "Polygon": _Polygon}
 _ENCODINGS: frozenset[str] = frozenset({"utf-8", "base64", "gzip"})
 #: Control characters, line and paragraph separators, lone surrogates: what breaks a log line, a
 #: terminal or UTF-8. Spaces and letters of any script are a publisher's own business.
@@ -176,8 +184,7 @@ def _parse(topic: Topic, payload: bytes) -> Notification:
     if not isinstance(properties, dict):
         raise Poison(Reason.INVALID_PROPERTIES)
     _check_properties(properties)
-    links = _links(message.get("links"))
-    rel, link = _decisive_link(links)
+    rel, link, decisive_hrefs, other_hrefs, mends_lengths = _links(message.get("links"))
     cache = _cache_flag(properties)
     integrity, integrity_problem = _integrity(properties, is_checked=cache and rel != "deletion")
     content, drops_content = _content(properties)
@@ -188,7 +195,7 @@ def _parse(topic: Topic, payload: bytes) -> Notification:
         data_id=_text(properties.get("data_id"), MAX_DATA_ID_CHARS, Reason.INVALID_DATA_ID),
         pubtime_ns=_pubtime(properties.get("pubtime")),
         rel=rel,
-        link=link,
+        link=_link(link),
         cache=cache,
         global_cache=_global_cache(properties),
         metadata_id=properties.get("metadata_id"),
@@ -196,9 +203,9 @@ def _parse(topic: Topic, payload: bytes) -> Notification:
         integrity_problem=integrity_problem,
         content=content,
         drops_content=drops_content,
-        decisive_hrefs=tuple(one["href"] for one in links if _meaning(one["rel"])),
-        other_hrefs=tuple(one["href"] for one in links if not _meaning(one["rel"])),
-        mends_lengths=any(isinstance(one.get("length", 0), str | None) for one in links),
+        decisive_hrefs=tuple(decisive_hrefs),
+        other_hrefs=tuple(other_hrefs),
+        mends_lengths=mends_lengths,
     )
 
 
@@ -325,12 +332,12 @@ def _check_envelope(message: dict[str, Any]) -> None:
     if not isinstance(geometry, dict):
         raise Poison(Reason.INVALID_GEOMETRY, "neither an object nor null")
     kind = geometry.get("type")
-    if not isinstance(kind, str) or kind not in _COORDINATES:
+    if not isinstance(kind, str) or kind not in _GEOMETRIES:
         raise Poison(Reason.INVALID_GEOMETRY, f"{str(kind)[:32]!r} is not Point or Polygon")
     try:
-        msgspec.convert(geometry.get("coordinates"), _COORDINATES[kind])
+        msgspec.convert(geometry, _GEOMETRIES[kind])
     except msgspec.ValidationError as error:
-        raise Poison(Reason.INVALID_GEOMETRY, f"coordinates: {error}"[:200]) from error
+        raise Poison(Reason.INVALID_GEOMETRY, str(error)[:200]) from error
 
 
 def _check_properties(properties: dict[str, Any]) -> None:
@@ -340,7 +347,8 @@ def _check_properties(properties: dict[str, Any]) -> None:
     for name in ("start_datetime", "end_datetime"):
         if not isinstance(properties.get(name, ""), str):
             raise Poison(Reason.INVALID_DATETIME, f"{name} is not a text")
-    if not isinstance(properties.get("datetime"), str | None):
+    moment = properties.get("datetime")
+    if moment is not None and not isinstance(moment, str):
         raise Poison(Reason.INVALID_DATETIME, "datetime is neither a text nor null")
     is_period = "start_datetime" in properties and "end_datetime" in properties
     if is_period == ("datetime" in properties):
@@ -414,24 +422,47 @@ def _content(properties: dict[str, Any]) -> tuple[Content | None, bool]:
     return Content(encoding=cast("Encoding", encoding), value=value, size=size), drops
 
 
-def _links(links: object) -> list[dict[str, Any]]:
-    """Return the links; all members that the schema knows are of its types, or can be mended."""
+def _links(links: object) -> tuple[Rel, dict[str, Any], list[str], list[str], bool]:
+    """Check each link, and find the one that decides (SPEC.md 7).
+
+    Returns what it decides, itself, the hrefs of all decisive links and of all others, and whether
+    a `length` is to be mended.
+    """
     if not isinstance(links, list) or not links:
         raise Poison(Reason.INVALID_LINKS, "none")
+    first: dict[Rel, dict[str, Any]] = {}
+    decisive_hrefs, other_hrefs = [], []
+    mends_lengths = False
     for link in links:
-        if not isinstance(link, dict):
-            raise Poison(Reason.INVALID_LINKS, "a link is not an object")
-        for name in ("href", "rel"):
-            if not isinstance(link.get(name), str):
-                raise Poison(Reason.INVALID_LINKS, f"a link without {name}")
-        for name in ("type", "hreflang", "title"):
-            if not isinstance(link.get(name, ""), str):
+        _check_link(link)
+        if "length" in link:
+            length = link["length"]
+            mends_lengths = mends_lengths or length is None or isinstance(length, str)
+        meaning = _meaning(link["rel"])
+        if meaning is None:
+            other_hrefs.append(link["href"])
+        else:
+            decisive_hrefs.append(link["href"])
+            first.setdefault(meaning, link)
+    rel = _decision(first)
+    return rel, first[rel], decisive_hrefs, other_hrefs, mends_lengths
+
+
+def _check_link(link: object) -> None:
+    """Demand that all members that the schema knows are of its types, or can be mended."""
+    if not isinstance(link, dict):
+        raise Poison(Reason.INVALID_LINKS, "a link is not an object")
+    if not isinstance(link.get("href"), str) or not isinstance(link.get("rel"), str):
+        raise Poison(Reason.INVALID_LINKS, "a link without href or rel")
+    for name, value in link.items():
+        if name in _LINK_TEXTS:
+            if not isinstance(value, str):
                 raise Poison(Reason.INVALID_LINKS, f"{name} is not a text")
-        if not _is_length(link.get("length")):
-            raise Poison(Reason.INVALID_LINKS, "length")
-        if "security" in link and not is_valid_security(link["security"]):
+        elif name == "length":
+            if not _is_length(value):
+                raise Poison(Reason.INVALID_LINKS, "length")
+        elif name == "security" and not is_valid_security(value):
             raise Poison(Reason.INVALID_LINKS, "security")
-    return links
 
 
 def _is_length(value: object) -> bool:
@@ -445,32 +476,28 @@ def _is_length(value: object) -> bool:
 
 def _meaning(rel: str) -> Rel | None:
     """Return what a link's `rel` decides, None for links that decide nothing (SPEC.md 7)."""
-    if rel in _DECISIVE:
-        return _DECISIVE[rel]
+    known = _DECISIVE.get(rel)
+    if known is not None or "/" not in rel:
+        return known
     if rel.endswith(_UPDATE_URI):
         return "update"
     return "deletion" if rel.endswith(_DELETION_URI) else None
 
 
-def _decisive_link(links: list[dict[str, Any]]) -> tuple[Rel, Link]:
-    """Return the one link that decides (SPEC.md 7)."""
-    decisive: dict[Rel, dict[str, Any]] = {}
-    for link in links:
-        meaning = _meaning(link["rel"])
-        if meaning is not None:
-            decisive.setdefault(meaning, link)
-    deletion = decisive.get("deletion")
-    if deletion is not None:
+def _decision(first: dict[Rel, dict[str, Any]]) -> Rel:
+    """Return which of the decisive links counts; `first`: the first one of each kind."""
+    if "deletion" in first:
+        others = first.keys() - {"deletion"}
         # Old nodes, which write URIs, send a canonical with it.
-        if deletion["rel"] != "deletion":
-            decisive.pop("canonical", None)
-        if len(decisive) > 1:
+        if others == {"canonical"} and first["deletion"]["rel"] != "deletion":
+            others = set()
+        if others:
             raise Poison(Reason.CONTRADICTORY_LINKS)
-        return "deletion", _link(deletion)
-    if "update" in decisive:
-        return "update", _link(decisive["update"])
-    if "canonical" in decisive:
-        return "canonical", _link(decisive["canonical"])
+        return "deletion"
+    if "update" in first:
+        return "update"
+    if "canonical" in first:
+        return "canonical"
     raise Poison(Reason.NO_DECISIVE_LINK)
 
 

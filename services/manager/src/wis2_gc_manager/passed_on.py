@@ -26,6 +26,8 @@ _DANGEROUS = frozenset(
 )  # fmt: skip
 #: Browsers find a host in these however many slashes there are, and whichever way they lean.
 _WITH_HOST = frozenset({"http", "https", "ftp", "sftp", "ws", "wss"})
+#: What most links are: nothing in it is read in two ways.
+_PLAIN = re.compile(r"https?://([a-z0-9.-]+)(?:[/?#][!-\[\]-~]*)?")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _HOST = re.compile(r"[/\\]*(?:[^/\\?#]*@)?(\[[^\]/\\?#]*\]|[^/\\?#:]*)")
 #: What browsers leave out: at the ends, and everywhere.
@@ -69,6 +71,9 @@ def _host_read_by_others(href: str) -> str:
 
     Raises Refused(UNSUPPORTED_SCHEME).
     """
+    plain = _PLAIN.fullmatch(href)
+    if plain:
+        return plain[1]
     text = href.strip(_ENDS).translate(_LEFT_OUT)
     found = _SCHEME.match(text)
     scheme = found[1].lower() if found else ""
