@@ -201,6 +201,41 @@ def test_the_counters_are_served_while_only_the_queue_is_away(
     assert world.metrics()["wis2_gc_queue_readable", frozenset()] == 1
 
 
+def test_metrics_are_at_most_60_s_old_and_nothing_on_the_way_may_keep_them(
+    world: World, node: Node, topic: str, centre: str, data_id: str
+) -> None:
+    world.publish(topic, wnm(data_id=data_id, href=node.serve("/a", DATA)))
+    announced = world.announced(data_id)
+    wait_until(lambda: world.counters(centre) == {"downloaded_total": 1}, "the count", timeout=60)
+    assert announced
+    url = f"http://127.0.0.1:{world.metrics_port}/metrics"
+    assert world.get(url)[1]["cache-control"] == "no-store"
+
+
+def test_keys_in_links_are_followed_and_shown_nowhere(
+    world: World, node: Node, topic: str, centre: str, data_id: str
+) -> None:
+    query = "X-Amz-Credential=k3y%2Fx&X-Amz-Signature=k3y"
+    href = node.serve(f"/a?{query}", DATA)
+    world.publish(topic, wnm(data_id=data_id, href=href))
+    world.announced(data_id)
+    missing = f"http://user:k3y@127.0.0.1:{node.port}/b?{query}"
+    world.publish(topic, wnm(data_id=unique_data_id(), href=missing))
+    wait_until(lambda: world.counters(centre).get("downloaded_errors_total"), "the failure")
+    wait_until(
+        lambda: any(event.topic == f"monitor/a/wis2/{centre}" for event in world.events),
+        "the monitoring event",
+    )
+    world.settle(including_delayed=True)
+    origin = f"http://127.0.0.1:{world.metrics_port}"
+    said = {path: world.get(f"{origin}/{path}")[2].decode()
+            for path in ("metrics", "api/centres", "api/failures", "api/managers")}  # fmt: skip
+    said["events"] = "".join(event.payload.decode() for event in world.events)
+    said |= {name: process.log for name, process in world.processes.items()}
+    assert [where for where, text in said.items() if "k3y" in text] == []
+    assert f"dataserver_status_flag@{HOST}" in world.wmo(centre)
+
+
 def test_counters_survive_the_restart_of_every_process_and_of_redis(
     world: World, node: Node, topic: str, centre: str, data_id: str
 ) -> None:

@@ -146,7 +146,8 @@ function showBrokers({ brokers }, now) {
 }
 
 function managerState(manager) {
-  if (manager.is_ready) return cell("receives", "good");
+  const unseen = manager.facts.public_url_problem;
+  if (manager.is_ready) return cell(unseen ? `receives; our public URL: ${unseen}` : "receives", unseen ? "wait long" : "good");
   const problems = Object.entries(manager.facts.problems ?? {}).map((entry) => entry.join(": "));
   return cell(["does not receive", ...problems].join("; "), "bad long");
 }
