@@ -821,3 +821,20 @@ async def test_moto_stores_what_the_sdk_then_finds(moto: str) -> None:
 
 async def _goes_on(_server: object, _request: object) -> None:
     """No fault."""
+
+
+async def test_who_waits_for_a_connection_of_ours_does_not_take_s3_for_away(
+    server: ScriptedS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_requests, "_CONNECTIONS", 1)
+    monkeypatch.setattr(s3_requests, "_SHORT", aiohttp.ClientTimeout(total=2.0))
+
+    async def slowly(_server: ScriptedS3, _request: object) -> None:
+        await asyncio.sleep(0.4)
+
+    server.always = slowly
+    store = store_at(server.url)
+    # Each is answered well within its time; the last one's turn comes after it.
+    await asyncio.gather(*(store.delete(f"{KEY}-{number}") for number in range(12)))
+    assert len(server.seen) == 12
+    await store.close()

@@ -6,8 +6,10 @@ import asyncio
 import base64
 import contextlib
 import email.utils
+import errno
 import hashlib
 import ipaddress
+import os
 import socket
 import ssl
 import threading
@@ -45,6 +47,7 @@ from wis2_gc_common.integrity import Integrity
 from wis2_gc_manager import download
 from wis2_gc_manager.download import MAX_REDIRECTS, http, open_downloader
 from wis2_gc_manager.download.http import retry_after_s
+from wis2_gc_manager.host_limits import FAILURES_TO_OPEN
 from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
 
 if TYPE_CHECKING:
@@ -1168,3 +1171,22 @@ async def test_memory_of_a_body_is_free_when_nobody_holds_it_any_more(
     assert not waiting.done()
     held.clear()
     assert (await waiting).size_bytes == MAX_IN_MEMORY_BYTES
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EADDRNOTAVAIL])
+async def test_what_this_machine_is_short_of_is_held_against_no_host(
+    server: WebServer, open_: Open, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    href = server.serve("/data", DATA)
+    downloader = open_()
+    with monkeypatch.context() as short:
+
+        def no_socket(*_args: object) -> socket.socket:
+            raise OSError(code, os.strerror(code))
+
+        short.setattr("wis2_gc_manager.address_guard.socket.socket", no_socket)
+        for _ in range(FAILURES_TO_OPEN + 1):
+            busy = await failure(downloader, href)
+            assert isinstance(busy, HostBusy)
+            assert busy.reason is Reason.HOST_QUEUE
+    assert (await get(downloader, href)).data == DATA
