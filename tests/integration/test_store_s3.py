@@ -21,6 +21,7 @@ from tests.support import parts
 from tests.support.scripted_s3 import (
     BUCKET,
     ScriptedS3,
+    Stored,
     answers,
     answers_half,
     damages,
@@ -42,6 +43,8 @@ from wis2_gc_common.store.s3_small import SmallObjects
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from aiohttp import web
 
     from tests.support.scripted_s3 import Fault
 
@@ -321,6 +324,26 @@ async def test_an_upload_that_expired_meanwhile_is_an_outage_not_a_success(
     upload = await store.open_upload(KEY, media_type=BUFR)
     await upload.write(b"x" * PART)
     server.uploads.clear()
+    with pytest.raises(Unavailable, match="the upload is gone"):
+        await upload.complete()
+    await upload.abort()
+
+
+@pytest.mark.parametrize("there", [None, b"x" * (PART - 1), b"another item"])
+async def test_a_lost_answer_to_a_completion_is_no_success_unless_the_whole_object_is_there(
+    server: ScriptedS3, store: S3Store, there: bytes | None
+) -> None:
+    async def loses_the_upload(server: ScriptedS3, request: web.Request) -> None:
+        await request.read()
+        server.uploads.clear()
+        if there is not None:
+            server.objects[KEY] = Stored(there, {})
+        assert request.transport is not None
+        request.transport.abort()
+
+    upload = await store.open_upload(KEY, media_type=BUFR)
+    await upload.write(b"x" * PART)
+    server.script.append(loses_the_upload)
     with pytest.raises(Unavailable, match="the upload is gone"):
         await upload.complete()
     await upload.abort()

@@ -184,6 +184,33 @@ class TestCaching:
         assert len(bench.publisher.announced) == 1
         assert len(bench.registry.commits) == 1
 
+    @pytest.mark.parametrize("visible", [None, 7], ids=["not there", "in part"])
+    async def test_a_large_object_that_is_not_visible_in_full_is_not_announced(
+        self, bench, monkeypatch, visible
+    ):
+        data = bytes(2_000_000)
+        bench.downloader.serves(HREF, data)
+        bench.store.sizes = [visible]
+        bench.traps.before("check", *[Unavailable("store", "away")] * 3)
+        open_upload, is_open = bench.store.open_upload, []
+
+        async def note(key, *, media_type):
+            is_open.append(bench.gate.is_open)
+            return await open_upload(key, media_type=media_type)
+
+        monkeypatch.setattr(bench.store, "open_upload", note)
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        first, second = bench.store.uploads
+        assert first.is_aborted
+        assert second.is_completed
+        assert not second.is_aborted
+        # Downloaded again, and only once the store was back.
+        assert bench.downloader.fetched == [HREF, HREF]
+        assert is_open == [True, True]
+        await bench.store.check()  # has failed three times by now, so the store was asked
+        assert len(bench.publisher.announced) == 1
+        assert len(bench.registry.commits) == 1
+
     async def announce_late(self, bench, monkeypatch, *, stored_ns: int, later_ns: int) -> None:
         """Have our broker be away from when the object is stored until it is `later_ns`."""
         bench.now_ns = stored_ns

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import aiohttp
 import pytest
 
 from wis2_gc_common.errors import Misconfigured, Poison, Unavailable
-from wis2_gc_common.store.s3_errors import Refusal, read_refusal, refused
+from wis2_gc_common.store.s3_errors import Refusal, not_answered, read_refusal, refused
 from wis2_gc_common.store.s3_place import Place
 
 AWS = Place("bucket", "", "eu-west-1", "https://bucket.s3.eu-west-1.amazonaws.com", "", "")
@@ -74,3 +75,19 @@ def test_the_rest_is_an_outage(code):
 
 def test_a_key_that_s3_cannot_hold_is_poison():
     assert isinstance(refused(Refusal(400, "KeyTooLongError"), AWS, "PUT"), Poison)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (aiohttp.ServerDisconnectedError(), "no answer (the connection was closed)"),
+        (aiohttp.ClientPayloadError("x"), "no answer (the answer ends too early, or never)"),
+        (aiohttp.ClientOSError(104, "Connection reset by peer"), "Connection reset by peer"),
+        (TimeoutError(), "no answer in time"),
+        (aiohttp.ClientError(), "no answer (the answer is not HTTP)"),
+    ],
+)
+def test_the_detail_of_an_outage_says_why_and_names_no_class(error, cause):
+    detail = not_answered(error, AWS).detail
+    assert cause in detail
+    assert type(error).__name__ not in detail

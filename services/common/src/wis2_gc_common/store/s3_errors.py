@@ -196,5 +196,12 @@ def is_worth_repeating(error: Exception) -> bool:
 
 
 def _kind(error: Exception) -> str:
-    strerror = getattr(error, "strerror", None)
-    return f"{type(error).__name__}, {strerror}" if strerror else type(error).__name__
+    """Return the cause in words, for whoever knows no Python."""
+    strerror: str | None = getattr(error, "strerror", None)
+    if strerror:
+        return strerror
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the connection was closed"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the answer ends too early, or never"
+    return "the answer is not HTTP"

@@ -46,9 +46,8 @@ class PartMemory:
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.done() or turn.cancelled():
-                self._waiting = deque(entry for entry in self._waiting if entry[2] is not turn)
-                self._advance()
+            # One that was cancelled in time is left out of the line.
+            self._advance()
             raise
 
     def give_back(self, holder: Hashable) -> None:
