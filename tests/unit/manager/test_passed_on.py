@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from typing import Any
 
 import pytest
 
 from tests.support.manager_fakes import Workbench, envelope_of
+from tests.support.real_shapes import real_messages
 from tests.support.sample_notification import TOPIC, sample_bytes
 from wis2_gc_common.errors import Overridden, Poison, Reason
 from wis2_gc_common.metrics_catalogue import INVALID, ITEMS_DROPPED
 from wis2_gc_common.notification import Notification, parse
+from wis2_gc_common.topic import parse_topic
 from wis2_gc_manager.address_guard import AddressGuard
 from wis2_gc_manager.passed_on import check_links, check_origins_links
 
@@ -98,6 +101,13 @@ def test_ordinary_links_are_passed_on(href: str) -> None:
     check_links(notification(href, cache=False), GUARD)
     check_links(notification(href, rel="deletion"), GUARD)
     check_links(notification(href, rel="via"), GUARD)
+
+
+def test_no_link_of_a_real_notification_is_refused() -> None:
+    for topic, message in real_messages():
+        real = parse(parse_topic(topic), json.dumps(message).encode())
+        check_links(real, AddressGuard([]))
+        check_origins_links(real, AddressGuard([]))
 
 
 @pytest.mark.parametrize("href", ONLY_BESIDE)
