@@ -103,6 +103,8 @@ class Requests:
         self._tls = tls
         self._sleep = sleep
         self._draw = draw
+        # Who waits for a connection of ours waits without a time-out: S3 is not to blame.
+        self._slots = asyncio.Semaphore(_CONNECTIONS)
         self._session: aiohttp.ClientSession | None = None
         self._underway = 0
         self._is_idle = asyncio.Event()
@@ -161,7 +163,8 @@ class Requests:
             credentials = await self._credentials.current()
             problem: Refusal | Exception
             try:
-                status, headers, content = await self._exchange(request, credentials)
+                async with self._slots:
+                    status, headers, content = await self._exchange(request, credentials)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 if attempt >= attempts or not is_worth_repeating(error):
                     raise not_answered(error, self.place) from None
@@ -220,7 +223,7 @@ class Requests:
     def _open_session(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=_CONNECTIONS,
+                limit=0,  # there are slots for that
                 keepalive_timeout=KEEP_ALIVE_S,
                 ssl=True if self._tls is None else self._tls,
             ),

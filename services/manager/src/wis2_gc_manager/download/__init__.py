@@ -7,6 +7,7 @@ the bounds of memory and time are here, the protocols in `http`, `ftp` and `sftp
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import TYPE_CHECKING, Protocol
 
 from wis2_gc_common.errors import HostBusy, Overridden, Reason, Refused, SourceError
@@ -32,6 +33,12 @@ MAX_REDIRECTS = 5
 MEMORY_BUDGET_BYTES = 64 * 1024 * 1024
 #: FTP and SFTP servers commonly admit only a handful of sessions from one address.
 _MAX_SESSIONS = 4
+
+#: What this machine says when it runs out of something, and when it may have it again.
+_SHORTAGES = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
+_SHORTAGE_S = 1.0
 
 #: What counts against a host (`HostLimits`). Certificates do not: they fail at once, and the item
 #: should say so rather than wait.
@@ -170,6 +177,10 @@ class _Downloader:
             following = await source.get(target, body)
             outcome = Outcome.ANSWERED
         except SourceError as error:
+            if _is_our_shortage(error):
+                raise HostBusy(
+                    Reason.HOST_QUEUE, "no connection of ours is free", retry_after_s=_SHORTAGE_S
+                ) from error
             outcome, retry_after_s = _verdict(error), error.retry_after_s
             raise
         except Overridden:
@@ -201,6 +212,11 @@ class _Downloader:
         from wis2_gc_manager.download.sftp import SftpSource  # noqa: PLC0415
 
         return SftpSource(self._addresses, timeouts=self._timeouts)
+
+
+def _is_our_shortage(error: SourceError) -> bool:
+    """Whether this machine had no file, port or memory for a connection: no host is to blame."""
+    return getattr(error.__cause__, "errno", None) in _SHORTAGES
 
 
 def _verdict(error: SourceError) -> Outcome:
