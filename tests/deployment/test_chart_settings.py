@@ -137,11 +137,22 @@ def test_large_numbers_do_not_become_floats(tmp_path: Path) -> None:
     # Helm reads all numbers of YAML as floats, and would write 1.073741824e+09.
     values = chart.merged(
         CASES["prod"],
-        {"manager": {"settings": {"GC_MAX_OBJECT_BYTES": 2**40, "GC_HEDGE_DELAY": 0.5}}},
+        {
+            "manager": {
+                "settings": {
+                    "GC_MAX_OBJECT_BYTES": 2**40,
+                    "GC_HEDGE_DELAY": 0.5,
+                    "GC_ADD_LENGTH": False,
+                    "GC_ADD_INTEGRITY": True,
+                }
+            }
+        },
     )
     environment = dict(pod_environments(values))["manager"]
     assert environment["GC_MAX_OBJECT_BYTES"] == str(2**40)
     assert environment["GC_HEDGE_DELAY"] == "0.5"
+    assert environment["GC_ADD_LENGTH"] == "false"
+    assert environment["GC_ADD_INTEGRITY"] == "true"
     read("manager", environment, tmp_path)
 
 
