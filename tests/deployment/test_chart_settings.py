@@ -126,7 +126,10 @@ def test_settings_of_one_listener_win_over_those_of_all(tmp_path: Path) -> None:
 
 def test_listeners_know_what_managers_do_of_the_memory_of_items(tmp_path: Path) -> None:
     settings_given = {"GC_RETENTION_HOURS": 48, "GC_REPEAT_WINDOW_HOURS": 6}
-    values = chart.merged(CASES["prod"], {"manager": {"settings": settings_given}})
+    values = chart.merged(
+        CASES["prod"],
+        {"manager": {"settings": settings_given}, "store": {"expirationDays": 2}},
+    )
     for service, environment in pod_environments(values):
         if service in {"listener", "manager"}:
             result = read(service, environment, tmp_path)
