@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.support.redis", "tests.support.sqs_server")
 
 EARLY, LATE = "2026-11-23T12:00:00Z", "2026-11-23T12:00:01Z"
+CACHED_ONCE = {
+    "wmo_wis2_gc_downloaded_total|yy-met": 1,
+    "wmo_wis2_gc_cached_volume_bytes_total|yy-met": len(DATA),
+}
 
 
 @pytest.fixture(params=["redis-stream", "sqs"])
@@ -89,7 +93,7 @@ async def test_a_message_that_is_there_twice_is_worked_on_once(world: World) -> 
         await until(lambda: world.announced, deadline_s=30)
         await until_idle(world)
         assert len(world.announced) == 1
-        assert await wmo(world) == {"wmo_wis2_gc_downloaded_total|yy-met": 1}
+        assert await wmo(world) == CACHED_ONCE
 
 
 async def test_an_older_version_that_comes_after_the_newer_one_changes_nothing(
@@ -127,7 +131,7 @@ async def test_a_dead_letter_that_is_redriven_is_processed_as_new(world: World) 
         assert await asyncio.to_thread(letters.redrive) == 1
         await until(lambda: world.announced, deadline_s=30)
         await until_idle(world)
-        assert await wmo(world) == {"wmo_wis2_gc_downloaded_total|yy-met": 1}
+        assert await wmo(world) == CACHED_ONCE
         assert await asyncio.to_thread(letters.list, 10) == []
         letters.close()
 
