@@ -20,6 +20,7 @@ import pytest
 
 from wis2_gc_common.errors import Poison, Reason, Unavailable
 from wis2_gc_common.settings import StoreUrl
+from wis2_gc_common.store import file as file_store
 from wis2_gc_common.store import file_layout, open_store
 from wis2_gc_common.store.file import FileStore
 from wis2_gc_common.store.file_expiry import Expiry
@@ -600,3 +601,55 @@ async def test_puts_go_on_while_their_folders_are_expired_under_them(
 def test_opening_touches_no_disk(directory: Path) -> None:
     open_store(StoreUrl("file", str(directory)), retention_hours=24)
     assert not directory.exists()
+
+
+# Shortages of our own
+
+
+class Shortage:
+    """No file can be opened in the store for so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+        self.create = Layout.create
+
+    def __call__(self, layout: Layout) -> tuple[int, str]:
+        if self.left:
+            self.left -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self.create(layout)
+
+
+async def test_a_process_without_open_files_waits_and_calls_it_no_outage(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(str(directory), retention_hours=24)
+    monkeypatch.setattr(file_store, "PAUSE_S", 0.0)
+    for number in range(2):
+        shortage = Shortage(3)
+        monkeypatch.setattr(Layout, "create", lambda layout, s=shortage: s(layout))
+        key = f"2026-08-01/05/a/{number}/x"
+        if number:
+            upload = await store.open_upload(key, media_type="application/bufr")
+            await upload.write(b"BUFR")
+            await upload.complete()
+        else:
+            await store.put(key, b"BUFR", media_type="application/bufr")
+        monkeypatch.setattr(Layout, "create", shortage.create)
+        assert shortage.left == 0
+        assert await store.size(key) == 4
+    await store.close()
+
+
+async def test_a_shortage_that_does_not_end_is_told_to_the_operator(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(str(directory), retention_hours=24)
+    monkeypatch.setattr(file_store, "PAUSE_S", 0.0)
+    shortage = Shortage(10**6)
+    monkeypatch.setattr(Layout, "create", lambda layout, s=shortage: s(layout))
+    with pytest.raises(Unavailable, match="Too many open files"):
+        await store.put("2026-08-01/05/a/b/x", b"BUFR", media_type="application/bufr")
+    with pytest.raises(Unavailable, match="Too many open files"):
+        await store.open_upload("2026-08-01/05/a/b/y", media_type="application/bufr")
+    await store.close()

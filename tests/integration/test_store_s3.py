@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
 import random
 import ssl
@@ -861,3 +862,24 @@ async def test_who_waits_for_a_connection_of_ours_does_not_take_s3_for_away(
     await asyncio.gather(*(store.delete(f"{KEY}-{number}") for number in range(12)))
     assert len(server.seen) == 12
     await store.close()
+
+
+async def test_no_more_open_files_is_none_of_the_attempts_and_no_outage(
+    server: ScriptedS3, store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = Requests._exchange
+    left = 2 * s3_requests.ATTEMPTS
+
+    async def short(self: Requests, *args: object) -> object:
+        nonlocal left
+        if left:
+            left -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await exchange(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Requests, "_exchange", short)
+    await store.delete(KEY)
+    assert server.methods() == ["DELETE"]
+    left = 10**6
+    with pytest.raises(Unavailable, match="Too many open files"):
+        await store.delete(KEY)

@@ -275,6 +275,25 @@ class TestCaching:
         assert len(bench.store.checksums) == 2
         assert len(bench.registry.commits) == 1
 
+    async def test_in_a_bucket_a_large_object_is_as_old_as_the_beginning_of_its_upload(
+        self, bench, monkeypatch
+    ):
+        bench.downloader.serves(HREF, bytes(2_000_000))
+        bench.store.expiration_days = 1
+        midnight = int(datetime(2026, 11, 28, tzinfo=UTC).timestamp()) * 10**9
+        bench.now_ns = midnight - 10 * 10**9
+        fetch = bench.downloader.fetch
+
+        async def slowly(request, open_upload):
+            payload = await fetch(request, open_upload)
+            bench.now_ns = midnight + 10 * 10**9
+            return payload
+
+        monkeypatch.setattr(bench.downloader, "fetch", slowly)
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert bench.publisher.announced == []
+        assert [delay_s for delay_s, _ in bench.queue.delayed] == [0.0]
+
     async def test_in_a_bucket_what_stays_long_enough_is_announced_however_late(
         self, bench, monkeypatch
     ):

@@ -22,6 +22,7 @@ from wis2_gc_common.store.file_commit import CommitThread, Put
 from wis2_gc_common.store.file_expiry import Expiry
 from wis2_gc_common.store.file_layout import Layout, unlink_quietly, write_all
 from wis2_gc_common.store.keys import checked_key
+from wis2_gc_common.store.shortage import PAUSE_S, TRIES, is_shortage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,12 +71,21 @@ class FileStore:
         Cancelled, it may be stored or not, but never in part.
         Raises Unavailable("store"), Poison (no file can have this key), ValueError (no key).
         """
-        put = Put(checked_key(key), data, media_type)
+        checked_key(key)
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        future = self._futures[put] = self._loop.create_future()
-        self._commits.submit(put)
-        await future
+        tries = TRIES
+        while True:
+            tries -= 1
+            put = Put(key, data, media_type)
+            future = self._futures[put] = self._loop.create_future()
+            self._commits.submit(put)
+            await future
+            if put.error is None:
+                return
+            if tries <= 0 or not is_shortage(put.error):
+                raise _translated(put.error)
+            await asyncio.sleep(PAUSE_S)
 
     def _on_commits(self, puts: list[Put]) -> None:
         """Tell the loop: once for a whole batch."""
@@ -87,12 +97,8 @@ class FileStore:
             future = self._futures.pop(put)
             if put.error is None and put.placed is not None:
                 self._remember(put.key, put.placed.path)
-            if future.done():  # cancelled
-                continue
-            if put.error is None:
+            if not future.done():  # cancelled
                 future.set_result(None)
-            else:
-                future.set_exception(_translated(put.error))
 
     def _remember(self, key: str, path: str) -> None:
         self._recent[key] = path
@@ -122,8 +128,7 @@ class FileStore:
 
     async def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
-        self._recent.pop(checked_key(key), None)
-        await self.in_thread(self._layout.remove, key)
+        await self.in_thread(self._layout.remove, checked_key(key))
 
     async def expire(self, now: datetime) -> int:
         """Remove hour folders past the retention; return how many went.
@@ -157,14 +162,25 @@ class FileStore:
         self._cleaner.shutdown()
 
     async def in_thread(
-        self, call: Callable[..., T], *args: object, threads: ThreadPoolExecutor | None = None
+        self,
+        call: Callable[..., T],
+        *args: object,
+        threads: ThreadPoolExecutor | None = None,
+        tries: int = TRIES,
     ) -> T:
-        """Return what a blocking call returns. Raises Unavailable for its OSError."""
+        """Return what a blocking call returns. Raises Unavailable for its OSError.
+
+        `tries`: how often, where we have no more open files.
+        """
         loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(threads or self._threads, call, *args)
-        except OSError as error:
-            raise _translated(error) from error
+        while True:
+            tries -= 1
+            try:
+                return await loop.run_in_executor(threads or self._threads, call, *args)
+            except OSError as error:
+                if tries <= 0 or not is_shortage(error):
+                    raise _translated(error) from error
+            await asyncio.sleep(PAUSE_S)
 
     @property
     def layout(self) -> Layout:
@@ -212,7 +228,8 @@ class _FileUpload:
 
     async def complete(self, checksum: Checksum | None = None) -> None:  # noqa: ARG002
         """Make the object visible and durable under its key."""
-        path = await self._store.in_thread(self._complete, self._take())
+        # It ends the upload, however it goes: so it is tried once.
+        path = await self._store.in_thread(self._complete, self._take(), tries=1)
         self._store.remember(self._key, path)
 
     async def abort(self) -> None:
@@ -298,6 +315,6 @@ def _probe(layout: Layout) -> None:
 def _translated(error: Exception) -> Exception:
     if isinstance(error, OSError):
         # Without the path: it says where we keep things.
-        detail = os.strerror(error.errno) if error.errno else type(error).__name__
+        detail = os.strerror(error.errno) if error.errno else "the disk refuses, and says not why"
         return Unavailable("store", detail)
     return error

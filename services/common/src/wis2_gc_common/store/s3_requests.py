@@ -28,6 +28,7 @@ from wis2_gc_common.store.s3_errors import (
     read_refusal,
     refused,
 )
+from wis2_gc_common.store.shortage import PAUSE_S, TRIES, is_shortage
 
 if TYPE_CHECKING:
     import ssl
@@ -156,6 +157,7 @@ class Requests:
         self, request: _Request, accept: frozenset[str], attempts: int, attempt: int
     ) -> Answer:
         has_renewed = False
+        shortages = 0
         if attempt:
             await self._sleep(self._pause_s(attempt))
         while True:
@@ -166,6 +168,12 @@ class Requests:
                 async with self._slots:
                     status, headers, content = await self._exchange(request, credentials)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                if is_shortage(error) and shortages < TRIES:
+                    # Says nothing of the store, so it is none of the attempts.
+                    shortages += 1
+                    attempt -= 1
+                    await self._sleep(PAUSE_S)
+                    continue
                 if attempt >= attempts or not is_worth_repeating(error):
                     raise not_answered(error, self.place) from None
                 problem = error
