@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wis2_gc_common.errors import Poison
 from wis2_gc_common.ids import (
     MAX_FILE_NAME_CHARS,
     file_name,
@@ -19,6 +20,7 @@ from wis2_gc_common.ids import (
     object_key,
     object_url,
 )
+from wis2_gc_common.store.keys import checked_key
 from wis2_gc_common.topic import MAX_TOPIC_BYTES, Topic, parse_topic
 
 CENTRE = "xx-test-global-cache"
@@ -172,6 +174,22 @@ def test_no_link_leads_out_of_its_folder(href: str, data_id: str, pubtime_ns: in
     assert folder.rpartition("/")[0] == "2026-03-01/12/" + TOPIC.levels_after_wis2
     assert SAFE_NAME.fullmatch(name)
     assert len(name) <= MAX_FILE_NAME_CHARS
+
+
+@given(below=st.lists(st.text(max_size=8) | st.sampled_from([".", "..", "...", "a b", "é"])))
+def test_a_key_is_safe_whatever_the_topic_is(below: list[str]) -> None:
+    try:
+        topic = parse_topic("/".join(["origin/a/wis2/de-dwd/data/core", *below]))
+    except Poison:
+        return
+    made = key(topic=topic)
+    assert checked_key(made) == made
+    assert all(SAFE_NAME.fullmatch(part) for part in made.split("/"))
+
+
+def test_a_topic_of_dots_leads_out_of_no_folder() -> None:
+    made = key(topic=parse_topic("origin/a/wis2/de-dwd/data/core/../.x//a b/"))
+    assert made.startswith("2026-03-01/12/de-dwd/data/core/_/x/_/a_b/_/")
 
 
 def test_the_longest_key_fits_a_file_system_and_an_object_store() -> None:

@@ -107,13 +107,13 @@ def _problem_below(text: str) -> str:
     unsafe = _UNSAFE.search(text)
     if unsafe is not None:
         return f"U+{ord(unsafe[0]):04X} in it"
-    levels = text.split("/")
+    encoded = text.encode()
+    levels = encoded.split(b"/")
     if len(levels) > MAX_LEVELS:
         return f"{len(levels)} levels, {MAX_LEVELS} at most"
-    size = len(text.encode())
-    if size > MAX_TOPIC_BYTES:
-        return f"{size} bytes, {MAX_TOPIC_BYTES} at most"
-    longest = max(len(level.encode()) for level in levels)
+    if len(encoded) > MAX_TOPIC_BYTES:
+        return f"{len(encoded)} bytes, {MAX_TOPIC_BYTES} at most"
+    longest = max(map(len, levels))
     if longest > MAX_LEVEL_BYTES:
         return f"a level of {longest} bytes, {MAX_LEVEL_BYTES} at most"
     if len(levels) > _POLICY_LEVEL and not any(levels[_POLICY_LEVEL:]):
