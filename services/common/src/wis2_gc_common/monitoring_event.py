@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from wis2_gc_common.event_format import MAX_TITLE_CHARS
-from wis2_gc_common.topic import is_centre_id
+from wis2_gc_common.topic import BASE, is_centre_id
 
 #: Limit of a monitoring event in bytes (SPEC.md section 9).
 MAX_EVENT_BYTES = 8192
@@ -72,7 +72,7 @@ def monitoring_event(
     }
     room = MAX_EVENT_BYTES - len(msgspec.json.encode(event))
     content["description"] = _fitting(_printable(description), room)
-    return f"monitor/a/wis2/{subject}", msgspec.json.encode(event)
+    return f"monitor/{BASE}/{subject}", msgspec.json.encode(event)
 
 
 class EventLimiter:

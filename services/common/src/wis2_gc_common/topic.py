@@ -11,8 +11,10 @@ from wis2_gc_common.errors import Poison, Reason
 
 Channel = Literal["origin", "cache"]
 
+#: Levels 2 and 3, version and system: a later notification standard may bring `b` (SPEC.md 3).
+BASE = "a/wis2"
 #: The default subscription of a Global Cache (SPEC.md 1).
-DEFAULT_FILTERS = ("origin/a/wis2/#", "cache/a/wis2/#")
+DEFAULT_FILTERS = (f"origin/{BASE}/#", f"cache/{BASE}/#")
 
 #: So that every broker in use passes on what we publish: EMQX ends the connection of who publishes
 #: on more levels than its `max_topic_levels`, 32 in our chart; mosquitto takes 200. The topic
@@ -28,7 +30,7 @@ _CENTRE_ID = r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?"
 #: Levels 1 to 6 are checked to the letter, those below for safety only: the GTS gateways write
 #: `.../data/core/I/S/A/I/01/SBBR`.
 _TOPIC = re.compile(
-    rf"(?P<channel>origin|cache)/a/wis2/(?P<centre_id>{_CENTRE_ID})/"
+    rf"(?P<channel>origin|cache)/{BASE}/(?P<centre_id>{_CENTRE_ID})/"
     r"(?:(?P<metadata>metadata)|data/(?P<policy>core|recommended)/.+)",
     re.ASCII | re.DOTALL,
 )

@@ -17,7 +17,7 @@ from paho.mqtt.client import topic_matches_sub
 from wis2_gc_common.decision import decide
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.notification import Notification, parse
-from wis2_gc_common.topic import DEFAULT_FILTERS, parse_topic
+from wis2_gc_common.topic import BASE, DEFAULT_FILTERS, parse_topic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Drop:
 
 
 #: All of it is ignored, also what is below in ways that we would refuse (SPEC.md 2).
-_IGNORED = re.compile(r"(?:origin|cache)/a/wis2/[^/]*/data/recommended(?:/|$)")
+_IGNORED = re.compile(rf"(?:origin|cache)/{BASE}/[^/]*/data/recommended(?:/|$)")
 _RECOMMENDED = Drop(DropReason.RECOMMENDED)
 _OWN = Drop(DropReason.OWN)
 _NOT_SUBSCRIBED = Drop(DropReason.NOT_SUBSCRIBED)
