@@ -13,23 +13,23 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from local.world.centres import CENTRES, OTHER_CACHE_ADDRESS, OTHER_CACHE_ID
+from local.world.centres import CENTRES, OTHER_CACHES
 from local.world.items import (
+    ORIGIN,
     Author,
-    Outcome,
     cache_topic,
-    copy_notification,
-    origin_notification,
+    can_change,
+    notification,
     publications,
 )
 from local.world.ledger import Ledger
-from local.world.mix import Fault
 from local.world.settings import from_environment
 from local.world.web import DataServer
 from wis2_gc_common.settings import parse_broker_url
@@ -44,7 +44,7 @@ _READY_EVERY_S = 0.3
 _BRIDGED_IDS = 10_000
 #: Earlier items that updates and deletions choose from.
 _MAX_ANNOUNCED = 500
-#: The other Global Cache needs some time, like any.
+#: The other Global Caches need some time, like any.
 _COPY_DELAY_S = (0.02, 1.5)
 _MAX_WAITING = 65_535
 
@@ -139,7 +139,8 @@ class World:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(self._settings.tls_chain_file, self._settings.tls_key_file)
         places = [(centre.centre_id, centre.address, centre.is_https) for centre in CENTRES]
-        for name, address, is_https in (*places, (OTHER_CACHE_ID, OTHER_CACHE_ADDRESS, False)):
+        places += [(name, address, False) for name, address in OTHER_CACHES.items()]
+        for name, address, is_https in places:
             server = DataServer(address, ports.get(name, 0), tls=tls if is_https else None)
             try:
                 await server.start()
@@ -186,11 +187,12 @@ class World:
         if not topic.startswith("cache/"):
             return
         item = self._ledger.announce(
+            topic,
             payload,
             centre_id=self._settings.centre_id,
             data_base_url=self._settings.data_base_url,
         )
-        if item is not None and item.outcome is Outcome.CACHED and item.fault is Fault.NONE:
+        if item is not None and can_change(item):
             self._author.announced.append(item)
             del self._author.announced[:-_MAX_ANNOUNCED]
 
@@ -202,7 +204,8 @@ class World:
             if self._settings.items and self._ledger.published >= self._settings.items:
                 say(f"published {self._ledger.published} items; silent from now on")
                 await asyncio.Event().wait()
-            next_at += self._chance.expovariate(self._settings.rate)
+            factor = self._author.rate_factor(datetime.now(tz=UTC))
+            next_at += self._chance.expovariate(self._settings.rate * factor)
             delay_s = next_at - time.monotonic()
             if delay_s > 0:
                 await asyncio.sleep(delay_s)
@@ -218,24 +221,26 @@ class World:
 
     def _publish(self, item: Item) -> None:
         self._ledger.publish(item)
-        plan = publications(item, list(self._publishers), self._chance)
-        base_url = self._servers[item.centre.centre_id].base_url
-        origin = origin_notification(item, base_url)
-        for source, broker in plan:
-            if source == "origin":
-                self._publishers[broker].publish(item.topic, origin)
-        brokers = [broker for source, broker in plan if source == "copy"]
-        if brokers:
-            task = asyncio.create_task(self._publish_copy(item, brokers))
+        brokers: defaultdict[str, list[str]] = defaultdict(list)
+        for source, broker in publications(item, list(self._publishers), self._chance):
+            brokers[source].append(broker)
+        if ORIGIN in brokers:
+            self._announce(item, ORIGIN, brokers.pop(ORIGIN))
+        for source, names in brokers.items():
+            task = asyncio.create_task(self._announce_later(item, source, names))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _publish_copy(self, item: Item, brokers: list[str]) -> None:
+    async def _announce_later(self, item: Item, source: str, brokers: list[str]) -> None:
         await asyncio.sleep(self._chance.uniform(*_COPY_DELAY_S))
-        base_url = self._servers[OTHER_CACHE_ID].base_url
-        copy = copy_notification(item, base_url)
+        self._announce(item, source, brokers)
+
+    def _announce(self, item: Item, source: str, brokers: list[str]) -> None:
+        server = self._servers[item.centre.centre_id if source == ORIGIN else source]
+        topic = item.topic if source == ORIGIN else cache_topic(item.topic)
+        payload = notification(item, server.base_url, source=source)
         for broker in brokers:
-            self._publishers[broker].publish(cache_topic(item.topic), copy)
+            self._publishers[broker].publish(topic, payload)
 
     async def _keep_ledger(self) -> None:
         next_report = time.monotonic() + _REPORT_EVERY_S

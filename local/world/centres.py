@@ -23,6 +23,8 @@ class Centre:
     """Its data server has most of the faults."""
     is_old: bool = False
     """Writes notifications as older software does."""
+    is_odd: bool = False
+    """Its ids, data_ids and links are right, and unusual (SPEC.md section 10)."""
 
 
 _OBSERVATIONS = (Kind.INLINE, Kind.LINKED)
@@ -30,11 +32,11 @@ _OBSERVATIONS = (Kind.INLINE, Kind.LINKED)
 CENTRES = (
     Centre(
         "xa-simland-met", "Simland", "127.0.11.1", 12.5, 47.1,
-        (*_OBSERVATIONS, Kind.WARNING, Kind.METADATA, Kind.UNCACHED),
+        (*_OBSERVATIONS, Kind.WARNING, Kind.METADATA, Kind.DAILY, Kind.UNCACHED),
     ),
     Centre(
         "xb-northsea-weather", "Northsea", "127.0.11.2", 3.2, 55.4,
-        (*_OBSERVATIONS, Kind.MODEL, Kind.METADATA, Kind.RECOMMENDED), is_https=True,
+        (*_OBSERVATIONS, Kind.MODEL, Kind.METADATA, Kind.DAILY, Kind.RECOMMENDED), is_https=True,
     ),
     Centre(
         "xc-highplateau-nms", "High Plateau", "127.0.11.3", 88.0, 31.7,
@@ -48,11 +50,22 @@ CENTRES = (
         "xe-rickety-met", "Rickety Coast", "127.0.11.5", -9.4, 5.3,
         (*_OBSERVATIONS, Kind.WARNING), is_flaky=True,
     ),
+    Centre(
+        "xf-oddbits-met", "Odd Bits", "127.0.11.6", 40.0, -3.5,
+        (*_OBSERVATIONS, Kind.METADATA, Kind.DAILY), is_odd=True,
+    ),
+    Centre("xg-gts-to-wis2", "Gateway", "127.0.11.7", 8.7, 50.1, (Kind.GATEWAY,)),
+    Centre("xh-border-north", "Border North", "127.0.11.8", 20.0, 41.0, (Kind.SHARED,)),
+    Centre(
+        "xi-border-south", "Border South", "127.0.11.9", 20.0, 40.0, (Kind.SHARED,), is_old=True
+    ),
 )  # fmt: skip
 
-#: The other Global Cache.
-OTHER_CACHE_ID = "xz-other-global-cache"
-OTHER_CACHE_ADDRESS = "127.0.11.9"
+#: The other Global Caches, and the addresses of their data servers.
+OTHER_CACHES = {
+    f"{country}-other-global-cache": f"127.0.12.{number}"
+    for number, country in enumerate(("xu", "xv", "xw", "xx", "xy", "xz"), 1)
+}
 
 
 def centre(centre_id: str) -> Centre:

@@ -12,12 +12,13 @@ _END = b"7777"
 #: A stranger's request must not make us compute for long.
 MAX_SIZE_BYTES = 64 * 1024 * 1024
 
-FORMATS = ("bufr", "grib2", "xml", "json")
+FORMATS = ("bufr", "grib2", "xml", "json", "txt")
 MEDIA_TYPES = {
     "bufr": "application/bufr",
     "grib2": "application/grib",
     "xml": "application/cap+xml",
     "json": "application/geo+json",
+    "txt": "text/plain",
 }
 
 
@@ -46,7 +47,7 @@ def parse_data_name(text: str) -> DataName:
 
 def make_data(name: DataName) -> bytes:
     """Return the `size_bytes` bytes of this name, always the same."""
-    if name.format in ("xml", "json"):
+    if name.format in ("xml", "json", "txt"):
         return _document(name)
     chance = random.Random(name.seed)
     if name.format == "grib2":
@@ -71,7 +72,9 @@ def other_data(name: DataName) -> bytes:
 def _document(name: DataName) -> bytes:
     """Return a text document, filled up with blanks to its size."""
     number = f"{name.seed:08x}"
-    if name.format == "xml":
+    if name.format == "txt":
+        text = f"\x01\r\r\n001\r\r\nMETAR SBBR 271200Z AUTO 09008KT RMK {number}=\r\r\n\x03"
+    elif name.format == "xml":
         text = (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             '<alert xmlns="urn:oasis:names:tc:emergency:cap:1.2">'

@@ -12,14 +12,16 @@ import gzip
 import hashlib
 import json
 import uuid
+from collections import deque
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
-from local.world.centres import CENTRES, OTHER_CACHE_ID, Centre
+from local.world.centres import CENTRES, OTHER_CACHES, Centre
 from local.world.data import MEDIA_TYPES, DataName, make_data
 from local.world.mix import Fault, Kind
+from wis2_gc_common.pubtime import parse_pubtime
 
 if TYPE_CHECKING:
     import random
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from local.world.mix import Mix
 
+#: A source of notifications: the centre itself. The others are Global Caches, by their centre-ids.
+ORIGIN = "origin"
 _CONFORMS_TO = ["http://wis.wmo.int/spec/wnm/1/conf/core"]
 _WEATHER = "data/core/weather"
 _TOPICS = {
@@ -37,8 +41,20 @@ _TOPICS = {
     Kind.METADATA: "metadata",
     Kind.UNCACHED: f"{_WEATHER}/surface-based-observations/synop",
     Kind.RECOMMENDED: "data/recommended/weather/surface-based-observations/synop",
+    Kind.DAILY: "metadata",
+    Kind.SHARED: f"{_WEATHER}/surface-based-observations/synop",
 }
-_FORMATS = {Kind.MODEL: "grib2", Kind.WARNING: "xml", Kind.METADATA: "json"}
+#: T1 T2 A1 A2 ii CCCC of bulletins (WMO-No. 386, attachment II-5).
+_BULLETINS = (
+    ("ISAI01", "SBBR"), ("SMIN01", "DEMS"), ("SAUS31", "KWBC"), ("SIBX21", "EBBR"),
+    ("FTPA32", "KWBC"), ("IUAD02", "ANFF"), ("WSRA31", "RUPK"), ("SMVA10", "FMEE"),
+)  # fmt: skip
+_FORMATS = {
+    Kind.MODEL: "grib2",
+    Kind.WARNING: "xml",
+    Kind.METADATA: "json",
+    Kind.DAILY: "json",
+}
 _SIZES = {
     Kind.INLINE: (180, 1200),
     Kind.LINKED: (2_000, 60_000),
@@ -47,12 +63,26 @@ _SIZES = {
     Kind.METADATA: (1_200, 4_000),
     Kind.UNCACHED: (2_000, 200_000),
     Kind.RECOMMENDED: (200, 2_000),
+    Kind.GATEWAY: (90, 3_500),
+    Kind.DAILY: (1_200, 4_000),
+    Kind.SHARED: (180, 1_200),
 }
 _MAX_INLINE_CHARS = 4096
-_SUFFIX = {"bufr": "bufr4", "grib2": "grib2", "xml": "xml", "json": "json"}
+_SUFFIX = {"bufr": "bufr4", "grib2": "grib2", "xml": "xml", "json": "json", "txt": "txt"}
 _FAULTS = tuple(fault for fault in Fault if fault is not Fault.NONE)
 #: A flaky server has its share of the other servers' faults too.
 _FLAKY_FACTOR = 5.0
+#: Observations of the whole world go out when the hour strikes.
+BURST_MINUTES = 2
+BURST_FACTOR = 4.0
+#: Records of a centre that are announced again and again.
+_DAILY_RECORDS = 5
+#: After this a canonical with a later pubtime is new (SPEC.md 8).
+_REPEAT_WINDOW = timedelta(hours=12)
+#: When an item is done is not known to the minute; which of two comes first is not, in a moment.
+_UNSURE = timedelta(minutes=10)
+_A_MOMENT = timedelta(seconds=30)
+_OLD_REL = "http://def.wmo.int/def/rel/wnm/-/"
 
 
 class Outcome(StrEnum):
@@ -83,16 +113,23 @@ class Item:
     fault: Fault = Fault.NONE
     is_inline: bool = False
     has_integrity: bool = True
-    has_copy: bool = True
-    """The other Global Cache holds it and announces it."""
+    copies: tuple[str, ...] = ()
+    """The other Global Caches that hold it and announce it."""
+    gts: tuple[str, str] | None = None
+    """TTAAii and CCCC of a bulletin of the gateway."""
     has_origin: bool = True
     """The origin's own notification reaches the Global Brokers."""
     outcome: Outcome = Outcome.CACHED
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, str, str, str]:
         """What our announcement of it is known by."""
-        return self.data_id, self.pubtime, self.rel
+        return self.centre.centre_id, self.data_id, self.pubtime, self.rel
+
+    @property
+    def has_copy(self) -> bool:
+        """Whether another Global Cache has it."""
+        return bool(self.copies)
 
 
 @dataclass(slots=True)
@@ -106,16 +143,33 @@ class Author:
     chance: random.Random
     announced: list[Item] = field(default_factory=list)
     _count: int = 0
+    _waiting: deque[Item] = field(default_factory=deque)
+    """What goes with the item before: the other centre's, the one after a deletion."""
+    _daily_at: dict[str, datetime] = field(default_factory=dict)
+    """When the records announced daily were last new."""
+
+    def rate_factor(self, now: datetime) -> float:
+        """Return how many times as many items are published at `now`: gateways have bursts."""
+        is_burst = now.minute < BURST_MINUTES and self.mix.kinds[Kind.GATEWAY] > 0
+        return BURST_FACTOR if is_burst else 1.0
 
     def next_item(self, now: datetime) -> Item:
         """Return a new item, published `now` (UTC)."""
-        kinds = [*self.mix.kinds]
-        kind = self.chance.choices(kinds, [self.mix.kinds[kind] for kind in kinds])[0]
+        if self._waiting:
+            return self._waiting.popleft()
+        weights = dict(self.mix.kinds)
+        # All that a burst has more is the gateway's.
+        weights[Kind.GATEWAY] += (self.rate_factor(now) - 1) * sum(weights.values())
+        kind = self.chance.choices([*weights], [*weights.values()])[0]
         self._count += 1
         if kind in (Kind.UPDATE, Kind.DELETION):
             if self.announced:
                 return self._changed(kind, now)
             kind = Kind.INLINE
+        if kind is Kind.DAILY:
+            return self._daily(now)
+        if kind is Kind.SHARED:
+            return self._shared(now)
         return self._new(kind, now)
 
     def _new(self, kind: Kind, now: datetime) -> Item:
@@ -124,53 +178,109 @@ class Author:
         fault = self._fault(kind, centre)
         data_format = _FORMATS.get(kind, "bufr")
         station = f"0-{self.chance.randint(900, 999)}-0-{self.chance.randint(10000, 99999)}"
-        observed = f"{now:%Y-%m-%dT%H:%M:00Z}"
         file_name = f"WIGOS_{station}_{now:%Y%m%dT%H%M%S}.{_SUFFIX[data_format]}"
-        topic = f"origin/a/wis2/{centre.centre_id}/{_TOPICS[kind]}"
-        data_id = f"{centre.centre_id}/{_TOPICS[kind]}/{station}_{now:%Y%m%dT%H%M%S}_{self._count}"
-        has_copy = kind not in (Kind.UNCACHED, Kind.RECOMMENDED) and self.chance.random() < 0.7  # noqa: PLR2004
-        is_inline = kind is Kind.INLINE or (kind is Kind.WARNING and self.chance.random() < 0.5)  # noqa: PLR2004
+        gts = None
+        below = _TOPICS.get(kind, "")
+        data_id = f"{centre.centre_id}/{below}/{station}_{now:%Y%m%dT%H%M%S}_{self._count}"
+        if kind is Kind.GATEWAY:
+            gts = self.chance.choice(_BULLETINS)
+            data_format = self.chance.choice(("bufr", "txt"))
+            below = "data/core/" + "/".join((*gts[0][:4], gts[0][4:], gts[1]))
+            # Gateways give every bulletin of one heading and time the same file name.
+            file_name = f"A_{gts[0]}{gts[1]}{now:%d%H%M}_C_XGTS_{now:%Y%m%d%H%M%S}.bin"
+            data_id = f"{centre.centre_id}/{below}/{file_name}.{self._count}"
+        if centre.is_odd:
+            # With blanks, percent signs, and as long as data_ids get.
+            data_id = f"{data_id} 100%25 of it%20".ljust(180, "-")
+        copies = self._copies(kind)
+        is_inline = kind in (Kind.INLINE, Kind.SHARED) or (
+            kind in (Kind.WARNING, Kind.GATEWAY) and self.chance.random() < 0.5  # noqa: PLR2004
+        )
         return Item(
             kind=kind,
             centre=centre,
-            topic=topic,
+            topic=f"origin/a/wis2/{centre.centre_id}/{below}",
             data_id=data_id,
             pubtime=_pubtime(now, centre),
             rel="canonical",
             name=DataName(data_format, self.chance.getrandbits(32), self._size(kind)),
             file_name=file_name,
-            observed=observed,
+            observed=f"{now:%Y-%m-%dT%H:%M:00Z}",
             fault=fault,
             is_inline=is_inline,
             # A page with status 200 is only seen through by a checksum.
             has_integrity=fault.is_lasting or self.chance.random() < 0.9,  # noqa: PLR2004
-            has_copy=has_copy,
-            has_origin=not has_copy or fault.is_lasting or self.chance.random() < 0.95,  # noqa: PLR2004
-            outcome=_outcome(kind, fault, has_copy=has_copy),
+            copies=copies,
+            has_origin=not copies or fault.is_lasting or self.chance.random() < 0.95,  # noqa: PLR2004
+            gts=gts,
+            outcome=_outcome(kind, fault, has_copy=bool(copies)),
         )
+
+    def _copies(self, kind: Kind) -> tuple[str, ...]:
+        if kind in (Kind.UNCACHED, Kind.RECOMMENDED) or self.chance.random() < 0.3:  # noqa: PLR2004
+            return ()
+        # Fewer than all of them in the end: this world shall run on a laptop.
+        return tuple(self.chance.sample([*OTHER_CACHES], self.chance.choice((1, 1, 2, 3, 6))))
+
+    def _daily(self, now: datetime) -> Item:
+        """Return one of the records that are announced again and again under one data_id."""
+        item = self._new(Kind.DAILY, now)
+        data_id = f"{item.centre.centre_id}/metadata/{self.chance.randrange(_DAILY_RECORDS)}"
+        last = self._daily_at.get(data_id)
+        # Of a world begun later on the same state, the cache would know the records already.
+        began = self._daily_at.setdefault("", now)
+        item = replace(item, data_id=f"{data_id}/{began:%Y%m%dT%H%M%S}", has_origin=True)
+        if last is None or now - last > _REPEAT_WINDOW + _UNSURE:
+            self._daily_at[data_id] = now
+            return item
+        if _A_MOMENT < now - last < _REPEAT_WINDOW - _UNSURE:
+            return replace(item, outcome=Outcome.NEVER)
+        return self._new(Kind.METADATA, now)
+
+    def _shared(self, now: datetime) -> Item:
+        """Return an item of one centre; the next one has the same data_id in another centre."""
+        item = self._new(Kind.SHARED, now)
+        data_id = f"shared/{item.file_name}_{self._count}"
+        one, other = (
+            replace(
+                item,
+                centre=centre,
+                topic=f"origin/a/wis2/{centre.centre_id}/{_TOPICS[Kind.SHARED]}",
+                data_id=data_id,
+                pubtime=_pubtime(now, centre),
+                name=replace(item.name, seed=self.chance.getrandbits(32)),
+            )
+            for centre in CENTRES
+            if Kind.SHARED in centre.kinds
+        )
+        self._waiting.append(other)
+        return one
 
     def _changed(self, kind: Kind, now: datetime) -> Item:
         earlier = self.announced.pop(self.chance.randrange(len(self.announced)))
-        if kind is Kind.DELETION:
-            return replace(
-                earlier,
-                kind=kind,
-                pubtime=_pubtime(now, earlier.centre),
-                rel="deletion",
-                fault=Fault.NONE,
-                is_inline=False,
-                has_copy=False,
-                has_origin=True,
-                outcome=Outcome.DELETED,
-            )
+        again = replace(
+            earlier,
+            name=replace(earlier.name, seed=self.chance.getrandbits(32)),
+            fault=Fault.NONE,
+            has_origin=True,
+        )
+        if parse_pubtime(_pubtime(now, earlier.centre)) <= parse_pubtime(earlier.pubtime):
+            now += timedelta(seconds=1)  # the gateway writes whole seconds
+        if kind is Kind.UPDATE:
+            return replace(again, kind=kind, pubtime=_pubtime(now, earlier.centre), rel="update")
+        if self.chance.random() < 0.5:  # noqa: PLR2004 - published again, a moment later
+            later = _pubtime(now + timedelta(seconds=1), earlier.centre)
+            self._waiting.append(replace(again, pubtime=later, rel="canonical", copies=()))
         return replace(
             earlier,
             kind=kind,
             pubtime=_pubtime(now, earlier.centre),
-            rel="update",
-            name=replace(earlier.name, seed=self.chance.getrandbits(32)),
+            rel="deletion",
             fault=Fault.NONE,
+            is_inline=False,
+            copies=(),
             has_origin=True,
+            outcome=Outcome.DELETED,
         )
 
     def _fault(self, kind: Kind, centre: Centre) -> Fault:
@@ -197,32 +307,28 @@ def _outcome(kind: Kind, fault: Fault, *, has_copy: bool) -> Outcome:
 
 def _pubtime(now: datetime, centre: Centre) -> str:
     """Return a time as this centre's software writes it."""
+    utc = now.astimezone(UTC)
     if centre.is_old:
-        return f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{now.microsecond:06d}000+00:00"
-    return f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
+        return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond:06d}000+00:00"
+    if Kind.GATEWAY in centre.kinds:
+        return f"{utc:%Y-%m-%dT%H:%M:%SZ}"
+    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
 
 
-def path_of(item: Item) -> str:
-    """Return where the item is on its data server."""
-    return f"/{item.fault}/{item.name.text}/{item.file_name}"
+def path_of(item: Item, *, source: str = ORIGIN) -> str:
+    """Return where the item is on its centre's data server, or on a Global Cache's, all well."""
+    fault = item.fault if source == ORIGIN else Fault.NONE
+    # As content management systems write links, whose path ends in a query.
+    query = f"get?file={item.file_name}" if item.centre.is_odd else item.file_name
+    return f"/{fault}/{item.name.text}/{query}"
 
 
-def copy_path_of(item: Item) -> str:
-    """Return where the item is on the other Global Cache: well served."""
-    return f"/{Fault.NONE}/{item.name.text}/{item.file_name}"
+def notification(item: Item, base_url: str, *, source: str = ORIGIN) -> bytes:
+    """Return a new WNM of the item: its centre's, or the copy of the Global Cache `source`.
 
-
-def origin_notification(item: Item, base_url: str) -> bytes:
-    """Return the WNM of the item's own centre, whose data server is `base_url`."""
-    return _notification(item, base_url + path_of(item), global_cache=None)
-
-
-def copy_notification(item: Item, base_url: str) -> bytes:
-    """Return the WNM of the other Global Cache, whose data server is `base_url`."""
-    return _notification(item, base_url + copy_path_of(item), global_cache=OTHER_CACHE_ID)
-
-
-def _notification(item: Item, href: str, *, global_cache: str | None) -> bytes:
+    `base_url` is of the data server of whom announces it.
+    """
+    href = base_url + path_of(item, source=source)
     data = b"" if item.rel == "deletion" else make_data(item.name)
     properties: dict[str, Any] = {
         "data_id": item.data_id,
@@ -249,22 +355,26 @@ def _notification(item: Item, href: str, *, global_cache: str | None) -> bytes:
                 properties["content"] = content
         if item.kind is Kind.UNCACHED:
             properties["cache"] = False
-    if global_cache is not None:
-        properties["global-cache"] = global_cache
+    if source != ORIGIN:
+        properties["global-cache"] = source
+    if item.gts is not None:
+        properties["gts"] = {"ttaaii": item.gts[0], "cccc": item.gts[1]}
     if item.centre.is_old:
         properties["wigos_station_identifier"] = item.file_name.split("_")[1]
+    links = [link, {"rel": "via", "href": "https://example.org/simulated", "type": "text/html"}]
+    if item.centre.is_old and item.rel != "canonical":
+        # Old nodes name what happened by a URI, in a link beside a canonical one (SPEC.md 7).
+        links = [{**link, "rel": "canonical"}, *links[1:], {**link, "rel": _OLD_REL + item.rel}]
+    message_id = str(uuid.uuid4())
     message: dict[str, Any] = {
-        "id": str(uuid.uuid4()),
+        "id": f"odd:{message_id}" if item.centre.is_odd else message_id,
         "type": "Feature",
         "geometry": {
             "type": "Point",
             "coordinates": [item.centre.longitude, item.centre.latitude],
         },
         "properties": properties,
-        "links": [
-            link,
-            {"rel": "via", "href": "https://example.org/simulated", "type": "text/html"},
-        ],
+        "links": links,
     }
     message |= {"version": "v04"} if item.centre.is_old else {"conformsTo": _CONFORMS_TO}
     return json.dumps(message, separators=(",", ":")).encode()
@@ -282,6 +392,15 @@ def _content(data: bytes, item: Item) -> Mapping[str, object] | None:
     return {"encoding": encoding, "value": value, "size": len(data)}
 
 
+def can_change(item: Item) -> bool:
+    """Whether an item that came out may be updated or deleted.
+
+    Not one that is announced daily: whether its next announcement is a repeat depends on its last.
+    """
+    is_sound = item.outcome is Outcome.CACHED and item.fault is Fault.NONE
+    return is_sound and item.kind is not Kind.DAILY
+
+
 def cache_topic(topic: str) -> str:
     """Return where a Global Cache announces what came on `topic`."""
     return "cache/" + topic.partition("/")[2]
@@ -289,17 +408,14 @@ def cache_topic(topic: str) -> str:
 
 def publications(
     item: Item, brokers: Sequence[str], chance: random.Random
-) -> list[tuple[Literal["origin", "copy"], str]]:
-    """Return which notification goes to which Global Broker, in order, repeats included.
+) -> list[tuple[str, str]]:
+    """Return (source, broker): what goes to which Global Broker, in order, repeats included.
 
-    At least one of them reaches a broker, so that the item must come out.
+    A source is ORIGIN, or a Global Cache that has a copy. At least one notification of each reaches
+    a broker, so that the item must come out.
     """
-    result: list[tuple[Literal["origin", "copy"], str]] = []
-    sources: list[Literal["origin", "copy"]] = []
-    if item.has_origin:
-        sources.append("origin")
-    if item.has_copy:
-        sources.append("copy")
+    result: list[tuple[str, str]] = []
+    sources = (*((ORIGIN,) if item.has_origin else ()), *item.copies)
     for source in sources:
         for broker in brokers:
             result.append((source, broker))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from local.world.items import Outcome
+from wis2_gc_common.pubtime import parse_pubtime
 
 if TYPE_CHECKING:
     from local.world.items import Item
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
 _SHOWN = 20
 #: Of announcements seen, to find repeats among them.
 _MAX_REMEMBERED = 200_000
+#: Which link says what happened, the strongest first; old nodes write URIs (SPEC.md 7).
+_RELS = ("deletion", "update", "canonical")
 
-Key = tuple[str, str, str]
+#: Centre-id of the topic, data_id, pubtime, rel.
+Key = tuple[str, str, str, str]
 
 
 @dataclass(slots=True)
@@ -27,16 +31,24 @@ class Ledger:
     expected: int = 0
     announced: int = 0
     """Expected items that came out."""
+    overtaken: int = 0
+    """Expected items before whose announcement a newer version came out: the rules have them
+    dropped as stale."""
     unexpected: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    """Came out, but not as they must: an own link where there must be none, or the reverse."""
+    """Came out, but not as they must: on another topic, an own link where there must be none, …"""
     by_outcome: Counter[str] = field(default_factory=Counter)
     _open: dict[Key, Item] = field(default_factory=dict)
+    _versions: defaultdict[tuple[str, str], list[Key]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """The open keys of one item."""
     _never: dict[Key, str] = field(default_factory=dict)
     _seen: dict[Key, str] = field(default_factory=dict)
     _unexpected: int = 0
     _repeated: int = 0
+    _wrong: int = 0
 
     def publish(self, item: Item) -> None:
         """Book an item about to be published."""
@@ -47,28 +59,48 @@ class Ledger:
         else:
             self.expected += 1
             self._open[item.key] = item
+            self._versions[item.key[:2]].append(item.key)
 
-    def announce(self, payload: bytes, *, centre_id: str, data_base_url: str) -> Item | None:
+    def announce(
+        self, topic: str, payload: bytes, *, centre_id: str, data_base_url: str
+    ) -> Item | None:
         """Book an announcement of the cache `centre_id`; return the item it was waited for as."""
-        key, message_id, problem = _read(payload, centre_id)
+        message = json.loads(payload)
+        key = _key(topic, message)
         if key in self._seen:
             # The same id again is the same announcement (SPEC.md 24); another one is not.
-            if self._seen[key] != message_id:
+            if self._seen[key] != message["id"]:
                 self._repeated += 1
-                _show(self.repeated, key[0])
+                _show(self.repeated, key[1])
             return None
         item = self._open.pop(key, None)
-        _remember(self._seen, key, message_id)
+        _remember(self._seen, key, message["id"])
         if item is None:
             if key in self._never:
                 self._unexpected += 1
-                _show(self.unexpected, key[0])
+                _show(self.unexpected, key[1])
             return None  # else: of an earlier run
         self.announced += 1
-        is_ours = any(href.startswith(f"{data_base_url}/") for href in _decisive_hrefs(payload))
-        if problem or is_ours != (item.outcome is Outcome.CACHED):
-            _show(self.wrong, f"{key[0]}: {problem or 'link'}")
+        self._close(key)
+        problem = _problem(topic, message, item, centre_id=centre_id, data_base_url=data_base_url)
+        if problem:
+            self._wrong += 1
+            _show(self.wrong, f"{key[1]}: {problem}")
         return item
+
+    def _close(self, key: Key) -> None:
+        """Take the key, and the older ones of the same item, from what is waited for."""
+        left = []
+        for other in self._versions.pop(key[:2]):
+            if other == key:
+                continue
+            if parse_pubtime(other[2]) < parse_pubtime(key[2]):
+                del self._open[other]
+                self.overtaken += 1
+            else:
+                left.append(other)
+        if left:
+            self._versions[key[:2]] = left
 
     def report(self) -> dict[str, Any]:
         """Return the state of the books, as JSON values."""
@@ -76,9 +108,11 @@ class Ledger:
             "published": self.published,
             "expected": self.expected,
             "announced": self.announced,
+            "overtaken": self.overtaken,
             "missing": len(self._open),
             "unexpected": self._unexpected,
             "repeated": self._repeated,
+            "wrong": self._wrong,
             "outcomes": dict(self.by_outcome),
             "examples": {
                 "missing": [
@@ -92,21 +126,24 @@ class Ledger:
         }
 
 
-def _read(payload: bytes, centre_id: str) -> tuple[Key, str, str]:
-    message = json.loads(payload)
+def _key(topic: str, message: dict[str, Any]) -> Key:
     properties = message["properties"]
-    rel = next(
-        link["rel"]
-        for link in message["links"]
-        if link["rel"] in ("canonical", "update", "deletion")
-    )
-    problem = "" if properties.get("global-cache") == centre_id else "global-cache"
-    return (properties["data_id"], properties["pubtime"], rel), message["id"], problem
+    rels = {link["rel"].rpartition("/")[2] for link in message["links"]}
+    rel = next(rel for rel in _RELS if rel in rels)
+    return topic.split("/")[3], properties["data_id"], properties["pubtime"], rel
 
 
-def _decisive_hrefs(payload: bytes) -> list[str]:
-    links = json.loads(payload)["links"]
-    return [link["href"] for link in links if link["rel"] in ("canonical", "update", "deletion")]
+def _problem(
+    topic: str, message: dict[str, Any], item: Item, *, centre_id: str, data_base_url: str
+) -> str:
+    """Return what is wrong with the announcement of `item`, "" for nothing."""
+    if message["properties"].get("global-cache") != centre_id:
+        return "global-cache"
+    if topic.partition("/")[2] != item.topic.partition("/")[2]:
+        return "topic"
+    hrefs = [link["href"] for link in message["links"] if link["rel"].rpartition("/")[2] in _RELS]
+    are_ours = {href.startswith(f"{data_base_url}/") for href in hrefs}
+    return "" if are_ours == {item.outcome is Outcome.CACHED} else "link"
 
 
 def _show(examples: list[str], text: str) -> None:

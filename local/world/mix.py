@@ -26,6 +26,13 @@ class Kind(StrEnum):
     """A model field of several megabytes."""
     METADATA = "metadata"
     """A discovery metadata record."""
+    GATEWAY = "gateway"
+    """A small bulletin of the GTS-to-WIS2 gateway."""
+    DAILY = "daily"
+    """A metadata record that its centre announces again and again, as canonical. New when half a
+    day has passed since; a repeat, which must not come out, when not."""
+    SHARED = "shared"
+    """One data_id of two centres, which is two items."""
     UPDATE = "update"
     DELETION = "deletion"
     UNCACHED = "uncached"
@@ -70,6 +77,9 @@ _KINDS: Mapping[Kind, float] = MappingProxyType(
         Kind.WARNING: 4,
         Kind.MODEL: 0.5,
         Kind.METADATA: 3,
+        Kind.GATEWAY: 30,
+        Kind.DAILY: 3,
+        Kind.SHARED: 3,
         Kind.UPDATE: 5,
         Kind.DELETION: 1,
         Kind.UNCACHED: 5,

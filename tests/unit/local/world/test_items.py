@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 from collections import Counter
@@ -8,21 +9,23 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from local.world.centres import CENTRES, OTHER_CACHE_ID
+from local.world.centres import CENTRES, OTHER_CACHES
 from local.world.data import make_data
 from local.world.items import (
+    BURST_FACTOR,
+    ORIGIN,
     Author,
     Outcome,
     cache_topic,
-    copy_notification,
-    copy_path_of,
-    origin_notification,
+    can_change,
+    notification,
     path_of,
     publications,
 )
 from local.world.mix import DEFAULT_MIX, Fault, Kind, parse_mix
 from wis2_gc_common.content import decode_content
 from wis2_gc_common.notification import parse
+from wis2_gc_common.pubtime import parse_pubtime
 from wis2_gc_common.topic import parse_topic
 
 START = datetime(2026, 11, 23, 21, 59, 59, 123_456, tzinfo=UTC)
@@ -34,7 +37,7 @@ def invented(count=600, mix=DEFAULT_MIX, seed=1):
     for number in range(count):
         item = author.next_item(START + timedelta(seconds=number))
         items.append(item)
-        if item.outcome is Outcome.CACHED and item.fault is Fault.NONE:
+        if can_change(item):
             author.announced.append(item)
     return items
 
@@ -43,34 +46,121 @@ def test_every_notification_is_valid_and_says_what_the_item_is():
     for item in invented():
         topic = parse_topic(item.topic)
         assert topic.channel == "origin"
-        notification = parse(topic, origin_notification(item, "http://127.0.0.1:1"))
-        assert notification.data_id == item.data_id
-        assert notification.rel == item.rel
-        assert notification.global_cache is None
-        assert notification.cache == (item.kind is not Kind.UNCACHED)
-        assert notification.link.href == f"http://127.0.0.1:1{path_of(item)}"
-        assert not notification.drops_content
+        parsed = parse(topic, notification(item, "http://127.0.0.1:1"))
+        assert parsed.data_id == item.data_id
+        assert parsed.rel == item.rel
+        assert parsed.global_cache is None
+        assert parsed.cache == (item.kind is not Kind.UNCACHED)
+        assert parsed.link.href == f"http://127.0.0.1:1{path_of(item)}"
+        assert not parsed.drops_content
         if item.rel == "deletion":
             continue
         data = make_data(item.name)
-        assert notification.link.length == len(data)
-        if notification.integrity is not None:
-            digest = hashlib.new(notification.integrity.method, data).digest()
-            assert notification.integrity.matches(digest)
-        if notification.content is not None:
-            assert decode_content(notification.content) == data
+        assert parsed.link.length == len(data)
+        if parsed.integrity is not None:
+            digest = hashlib.new(parsed.integrity.method, data).digest()
+            assert parsed.integrity.matches(digest)
+        if parsed.content is not None:
+            assert decode_content(parsed.content) == data
 
 
-def test_the_other_cache_announces_the_same_item_with_its_own_link():
-    copied = [item for item in invented() if item.has_copy]
-    assert copied
-    for item in copied:
+def test_the_other_caches_announce_the_same_item_with_their_own_links():
+    copied = [(item, cache) for item in invented() for cache in item.copies]
+    assert {cache for _, cache in copied} == set(OTHER_CACHES)
+    for item, cache in copied:
         topic = parse_topic(cache_topic(item.topic))
         assert topic.channel == "cache"
-        notification = parse(topic, copy_notification(item, "http://127.0.0.1:2"))
-        assert notification.global_cache == OTHER_CACHE_ID
-        assert (notification.data_id, notification.rel) == (item.data_id, item.rel)
-        assert notification.link.href == f"http://127.0.0.1:2{copy_path_of(item)}"
+        parsed = parse(topic, notification(item, "http://127.0.0.1:2", source=cache))
+        assert parsed.global_cache == cache
+        assert (parsed.data_id, parsed.rel) == (item.data_id, item.rel)
+        assert parsed.link.href == f"http://127.0.0.1:2{path_of(item, source=cache)}"
+
+
+def test_the_gateway_announces_bulletins_below_their_abbreviated_heading():
+    bulletins = [item for item in invented() if item.kind is Kind.GATEWAY]
+    assert len(bulletins) > 20
+    for item in bulletins:
+        ttaaii, cccc = item.gts
+        heading = "/".join((*ttaaii[:4], ttaaii[4:], cccc))
+        assert item.topic == f"origin/a/wis2/xg-gts-to-wis2/data/core/{heading}"
+        message = json.loads(notification(item, "http://h"))
+        assert message["properties"]["gts"] == {"ttaaii": ttaaii, "cccc": cccc}
+    assert {"content" in json.loads(notification(item, "http://h"))["properties"]
+            for item in bulletins} == {True, False}  # fmt: skip
+
+
+def test_all_that_a_burst_at_the_full_hour_has_more_is_the_gateways():
+    def at(minute):
+        author = Author(DEFAULT_MIX, random.Random(3))
+        now = START.replace(minute=minute)
+        kinds = Counter(author.next_item(now).kind for _ in range(4000))
+        return author.rate_factor(now), kinds[Kind.GATEWAY], 4000 - kinds[Kind.GATEWAY]
+
+    factor, gateway, others = at(0)
+    usual, _, usual_others = at(30)
+    assert (factor, usual) == (BURST_FACTOR, 1)
+    assert factor * others == pytest.approx(usual_others, rel=0.1)
+    assert gateway > others
+    quiet = Author(parse_mix("gateway=0"), random.Random(3))
+    assert quiet.rate_factor(START.replace(minute=0)) == 1
+
+
+def test_a_data_id_of_two_centres_is_two_items():
+    shared = [item for item in invented(1000) if item.data_id.startswith("shared/")]
+    by_data_id = {}
+    for item in shared:
+        by_data_id.setdefault(item.data_id, []).append(item)
+    assert len(by_data_id) > 10
+    for one, other, *_ in by_data_id.values():
+        assert one.centre != other.centre
+        assert make_data(one.name) != make_data(other.name)
+        assert one.key != other.key
+
+
+def test_what_is_announced_daily_is_new_once_in_half_a_day_and_else_a_repeat():
+    author = Author(parse_mix("daily=1000000"), random.Random(4))
+    new: dict[str, datetime] = {}
+    repeats = days = 0
+    for minutes in range(0, 3 * 24 * 60, 7):
+        now = START + timedelta(minutes=minutes)
+        item = author.next_item(now)
+        if item.kind is not Kind.DAILY:
+            continue
+        assert item.rel == "canonical"
+        since = now - new[item.data_id] if item.data_id in new else None
+        if item.outcome is Outcome.NEVER:
+            assert since < timedelta(hours=12)
+            repeats += 1
+        else:
+            assert since is None or since > timedelta(hours=12)
+            days += since is not None
+            new[item.data_id] = now
+    assert repeats > 50
+    assert days > 50
+
+
+def test_old_nodes_say_by_a_uri_beside_a_canonical_link_what_has_changed():
+    items = invented(3000, parse_mix("deletion=10"))
+    changed = [item for item in items if item.centre.is_old and item.rel != "canonical"]
+    assert {item.rel for item in changed} == {"update", "deletion"}
+    for item in changed:
+        links = json.loads(notification(item, "http://h"))["links"]
+        rels = [link["rel"] for link in links]
+        assert rels == ["canonical", "via", f"http://def.wmo.int/def/rel/wnm/-/{item.rel}"]
+
+
+def test_a_deleted_item_may_come_back_a_moment_later():
+    items = invented(4000)
+    pairs = itertools.pairwise(items)
+    back = [
+        (one, other)
+        for one, other in pairs
+        if one.rel == "deletion" and other.key[:2] == one.key[:2] and other.rel == "canonical"
+    ]
+    assert back
+    for one, other in back:
+        assert parse_pubtime(other.pubtime) > parse_pubtime(one.pubtime)
+        assert other.outcome is Outcome.CACHED
 
 
 def test_all_kinds_faults_and_outcomes_occur():
@@ -89,12 +179,12 @@ def test_the_same_seed_gives_the_same_world():
 def test_two_worlds_of_one_seed_give_no_id_twice():
     # As two runs on one state do; the cache drops an id that it has seen for another item.
     ids = [
-        json.loads(make(item, "http://h"))["id"]
+        json.loads(notification(item, "http://h", source=source))["id"]
         for items in (invented(50), invented(50))
         for item in items
-        for make in (origin_notification, copy_notification)
+        for source in (ORIGIN, *OTHER_CACHES)
     ]
-    assert len(set(ids)) == len(ids) == 200
+    assert len(set(ids)) == len(ids) == 700
 
 
 def test_weights_are_proportions():
@@ -104,24 +194,24 @@ def test_weights_are_proportions():
 
 
 def test_what_changes_came_out_before_and_has_a_later_pubtime():
-    earlier: dict[str, int] = {}
+    earlier: dict[tuple[str, str], int] = {}
     changed = 0
     for item in invented(2000):
         topic = parse_topic(item.topic)
-        pubtime = parse(topic, origin_notification(item, "http://h")).pubtime_ns
+        pubtime = parse(topic, notification(item, "http://h")).pubtime_ns
         if item.rel != "canonical":
             changed += 1
-            assert pubtime > earlier[item.data_id]
-        earlier[item.data_id] = pubtime
+            assert pubtime > earlier[item.key[:2]]
+        earlier[item.key[:2]] = pubtime
     assert changed > 20
 
 
 def test_what_nobody_gives_never_comes_out():
     for item in invented(3000, parse_mix("faults=30")):
         expects_nothing = item.outcome is Outcome.NEVER
-        assert expects_nothing == (
-            item.kind is Kind.RECOMMENDED or (item.fault.is_lasting and not item.has_copy)
-        )
+        is_given = not item.fault.is_lasting or item.has_copy
+        if item.kind is not Kind.DAILY:
+            assert expects_nothing == (item.kind is Kind.RECOMMENDED or not is_given)
 
 
 def test_every_item_reaches_a_broker_from_every_source_it_has():
@@ -132,9 +222,8 @@ def test_every_item_reaches_a_broker_from_every_source_it_has():
         plan = publications(item, brokers, chance)
         wanted = set()
         if item.has_origin:
-            wanted.add("origin")
-        if item.has_copy:
-            wanted.add("copy")
+            wanted.add(ORIGIN)
+        wanted.update(item.copies)
         assert {source for source, _ in plan} == wanted
         assert wanted
         repeats += len(plan) - len(set(plan))

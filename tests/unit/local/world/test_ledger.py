@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from local.world.items import Author, Outcome, origin_notification
+from local.world.centres import CENTRES
+from local.world.items import Author, Outcome, cache_topic, notification
 from local.world.ledger import Ledger
 from local.world.mix import parse_mix
 
@@ -22,21 +23,23 @@ def item():
 
 
 def announcement(item, *, message_id="1", base_url=BASE_URL, centre_id=CENTRE_ID) -> bytes:
-    message = json.loads(origin_notification(item, base_url))
+    message = json.loads(notification(item, base_url))
     message["id"] = message_id
     message["properties"]["global-cache"] = centre_id
     return json.dumps(message).encode()
 
 
-def announce(ledger, payload):
-    return ledger.announce(payload, centre_id=CENTRE_ID, data_base_url=BASE_URL)
+def announce(ledger, item, **changes):
+    topic = cache_topic(item.topic)
+    payload = announcement(item, **changes)
+    return ledger.announce(topic, payload, centre_id=CENTRE_ID, data_base_url=BASE_URL)
 
 
 def test_an_item_is_missing_until_it_comes_out(item):
     ledger = Ledger()
     ledger.publish(item)
     assert ledger.report()["missing"] == 1
-    assert announce(ledger, announcement(item)) == item
+    assert announce(ledger, item) == item
     report = ledger.report()
     assert (report["missing"], report["announced"], report["repeated"]) == (0, 1, 0)
     assert report["examples"]["wrong"] == []
@@ -45,10 +48,10 @@ def test_an_item_is_missing_until_it_comes_out(item):
 def test_the_same_id_again_is_no_repeat_but_another_id_is(item):
     ledger = Ledger()
     ledger.publish(item)
-    announce(ledger, announcement(item))
-    announce(ledger, announcement(item))
+    announce(ledger, item)
+    announce(ledger, item)
     assert ledger.report()["repeated"] == 0
-    announce(ledger, announcement(item, message_id="2"))
+    announce(ledger, item, message_id="2")
     assert ledger.report()["repeated"] == 1
 
 
@@ -56,13 +59,13 @@ def test_what_must_not_come_out_is_noticed(item):
     ledger = Ledger()
     ledger.publish(replace(item, outcome=Outcome.NEVER))
     assert ledger.report()["expected"] == 0
-    announce(ledger, announcement(item))
+    announce(ledger, item)
     assert ledger.report()["unexpected"] == 1
 
 
 def test_what_an_earlier_run_published_is_not_judged(item):
     ledger = Ledger()
-    assert announce(ledger, announcement(item)) is None
+    assert announce(ledger, item) is None
     report = ledger.report()
     assert (report["unexpected"], report["announced"]) == (0, 0)
 
@@ -78,5 +81,38 @@ def test_what_an_earlier_run_published_is_not_judged(item):
 def test_a_wrong_link_or_cache_name_is_noticed(item, outcome, changes):
     ledger = Ledger()
     ledger.publish(replace(item, outcome=outcome))
-    announce(ledger, announcement(item, **changes))
+    announce(ledger, item, **changes)
     assert len(ledger.report()["examples"]["wrong"]) == 1
+
+
+def test_one_data_id_of_two_centres_is_two_items(item):
+    ledger = Ledger()
+    centre = next(centre for centre in CENTRES if centre != item.centre)
+    topic = item.topic.replace(item.centre.centre_id, centre.centre_id)
+    other = replace(item, centre=centre, topic=topic)
+    ledger.publish(item)
+    ledger.publish(other)
+    announce(ledger, item)
+    assert ledger.report()["missing"] == 1
+    announce(ledger, other, message_id="2")
+    report = ledger.report()
+    assert (report["missing"], report["repeated"], report["wrong"]) == (0, 0, 0)
+
+
+def test_what_a_newer_version_has_overtaken_is_not_missing(item):
+    ledger = Ledger()
+    newer = replace(item, pubtime=item.pubtime.replace("2026", "2027"))
+    ledger.publish(item)
+    ledger.publish(newer)
+    announce(ledger, newer)
+    report = ledger.report()
+    assert (report["missing"], report["announced"], report["overtaken"]) == (0, 1, 1)
+
+
+def test_an_announcement_on_another_topic_is_noticed(item):
+    ledger = Ledger()
+    ledger.publish(item)
+    payload = announcement(item)
+    topic = f"{cache_topic(item.topic)}/below"
+    ledger.announce(topic, payload, centre_id=CENTRE_ID, data_base_url=BASE_URL)
+    assert ledger.report()["wrong"] == 1
