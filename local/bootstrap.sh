@@ -3,6 +3,7 @@
 # with uv from the hashed lock. Safe to repeat; silent when there is nothing to do.
 # local/bootstrap.sh sqs: also the server that plays Amazon SQS (Node.js, npm).
 # local/bootstrap.sh promtool: also Prometheus's tool, which runs the alert rules in tests.
+# local/bootstrap.sh faketime: also the library that gives processes another clock.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -28,7 +29,10 @@ for wanted in "$@"; do
     case $wanted in
         sqs) wants_sqs=yes ;;
         promtool) wants_promtool=yes ;;
-        *) echo "error: $0 knows sqs and promtool, and not $wanted" >&2; exit 2 ;;
+        faketime)
+            ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 ||
+                packages="$packages libfaketime" ;;
+        *) echo "error: $0 knows sqs, promtool and faketime, and not $wanted" >&2; exit 2 ;;
     esac
 done
 if [ "$wants_sqs" ]; then

@@ -16,7 +16,7 @@ from local.parts.ports import free_port, is_free, listening_ports
 from local.parts.process import die_with_parent, kill_group, signal_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _POLL_S = 0.01
@@ -55,6 +55,8 @@ class Part(ABC):
         self.log_file = log_file or self.directory / f"{self.name}.log"
         #: File descriptors the server inherits.
         self.inherited: Sequence[int] = ()
+        #: Environment variables the server gets besides those it inherits.
+        self.variables: Mapping[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._picked = {role for role, port in ports.items() if port is None}
         self._ports = {role: port or 0 for role, port in ports.items()}
@@ -131,6 +133,7 @@ class Part(ABC):
                     stdout=log,
                     stderr=log,
                     cwd=self.directory,
+                    env={**os.environ, **self.variables},
                     # A Ctrl-C at the terminal is for the supervisor, which stops it in its turn.
                     start_new_session=True,
                     pass_fds=tuple(self.inherited),

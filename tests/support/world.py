@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local.parts.part import Part
+    from local.parts.redis_server import RedisServer
 
 CENTRE_ID = "xx-test-global-cache"
 MAX_OBJECT_BYTES = 3_000_000
@@ -221,7 +222,7 @@ class World:
 
     def _start_parts(self, stack: contextlib.ExitStack) -> None:
         self.store.mkdir(parents=True)
-        self.redis = parts.redis_server(self.directory / "redis", password=self._redis_password)
+        self.redis = self._redis_server()
         self.redis.start()
         stack.callback(self.redis.stop)
         self.brokers = {
@@ -240,6 +241,9 @@ class World:
         stack.callback(self.nginx.stop)
         self.queue_settings = self._start_queue(stack)
         self.data_base_url = f"http://127.0.0.1:{self.nginx.port}/data"
+
+    def _redis_server(self) -> RedisServer:
+        return parts.redis_server(self.directory / "redis", password=self._redis_password)
 
     def _start_queue(self, stack: contextlib.ExitStack) -> dict[str, str]:
         """Return the settings of the queue that the environment's QUEUE names."""
