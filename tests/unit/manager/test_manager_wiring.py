@@ -30,6 +30,7 @@ GIVEN = {
     "GC_CONNECT_TIMEOUT": "11",
     "GC_IDLE_TIMEOUT": "13",
     "GC_DOWNLOAD_TIMEOUT": "1700",
+    "GC_REPEAT_WINDOW_HOURS": "17",
     "GC_INSTANCE": "manager-19",
 }
 
@@ -61,6 +62,7 @@ async def test_each_part_is_told_what_the_settings_say(monkeypatch: pytest.Monke
         "positional": (settings.common.redis_url,),
         "retention_hours": 37,
         "lease_s": 41.0,
+        "repeat_window_hours": 17,
     }
     assert told["open_store"] == {
         "positional": (settings.store_url,),
