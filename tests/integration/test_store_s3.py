@@ -325,6 +325,8 @@ async def test_an_upload_that_expired_meanwhile_is_an_outage_not_a_success(
     upload = await store.open_upload(KEY, media_type=BUFR)
     await upload.write(b"x" * PART)
     server.uploads.clear()
+    # Of an earlier attempt: other bytes of the same size.
+    server.objects[KEY] = Stored(b"y" * PART, {})
     with pytest.raises(Unavailable, match="the upload is gone"):
         await upload.complete()
     await upload.abort()
