@@ -305,6 +305,31 @@ def test_spec_08_what_is_in_progress_is_not_done_twice(
     assert max(node.requests.values()) == 1
 
 
+def test_spec_08_who_works_on_an_item_holds_it_without_a_gap(
+    world: World, node: Node, topic: str, data_id: str, centre: str
+) -> None:
+    """A lease lasts as long as GC_VISIBILITY_TIMEOUT, and is renewed well before its end."""
+    lease_ms = 3000  # of the world
+    gate = threading.Event()
+    href = node.serve("/slow", Answer(b"data", gate=gate))
+    key = record_key(item_record(centre, data_id))
+    with redis.Redis.from_url(world.redis.url, decode_responses=True) as client:
+        world.publish(topic, wnm(data_id=data_id, href=href))
+        first = int(wait_until(lambda: client.hget(key, "l"), "the item is claimed"))
+        renewed = int(
+            wait_until(lambda: (end := client.hget(key, "l")) != str(first) and end, "the renewal")
+        )
+        seconds, microseconds = client.time()
+    gate.set()
+    # By the registry's clock: the time of the renewal, and the end of the lease before.
+    assert renewed - lease_ms < first
+    left_ms = renewed - seconds * 1000 - microseconds // 1000
+    assert left_ms > lease_ms / 3
+    world.announced(data_id)
+    world.settle()
+    assert node.requests == {"/slow": 1}
+
+
 def test_spec_08_what_came_meanwhile_is_the_fall_back_of_a_failing_source(
     world: World, node: Node, topic: str, data_id: str, centre: str
 ) -> None:
