@@ -328,6 +328,27 @@ async def test_nobody_is_promised_a_time_hours_away(limits: HostLimits, clock: C
     assert max(refusal(limits).retry_after_s or 0 for _ in range(100_000)) <= 30 + 600
 
 
+async def test_a_backlog_that_is_gone_is_forgotten_however_long_it_was(
+    limits: HostLimits, clock: Clock
+) -> None:
+    for _ in range(100):
+        ticket = limits.enter(HOST)
+        clock.now += 2.0
+        limits.leave(ticket, Outcome.ANSWERED)
+    line = [limits.enter(HOST) for _ in range(4 + 4)]
+    longest_s = 0.0
+    for _ in range(3):
+        # Nobody is promised a time hours away: so most of these come again and again.
+        longest_s = max(refusal(limits).retry_after_s or 0 for _ in range(10_000))
+        clock.now += longest_s
+    for ticket in line:
+        limits.leave(ticket, Outcome.NO_VERDICT)
+    for _ in range(4 + 4):
+        limits.enter(HOST)
+    assert refusal(limits).retry_after_s == pytest.approx(2.5)
+    assert longest_s < 700
+
+
 async def test_those_a_throttling_host_keeps_away_do_not_all_come_at_once(
     limits: HostLimits, clock: Clock
 ) -> None:

@@ -210,8 +210,11 @@ class HostLimits:
         if place_s <= 0:
             return wait_s
         ahead = max(0.0, host.promised - (now - host.promised_at) / place_s)
+        # Whoever is beyond the longest promise comes again too early, and is one more then: counted
+        # each time, a long backlog would keep others away for hours after its end.
+        ahead = min(ahead, _MAX_PROMISE_S / place_s)
         host.promised, host.promised_at = ahead + 1, now
-        return wait_s + min(ahead * place_s, _MAX_PROMISE_S)
+        return wait_s + ahead * place_s
 
     def _estimated_wait_s(self, host: _Host, limit: int) -> float:
         """Return how long one more would wait for its turn.
