@@ -108,3 +108,20 @@ async def test_the_next_items_of_a_centre_that_crowds_wait_and_others_do_not() -
     topic = "origin/a/wis2/zz-met/data/core/weather/surface-based-observations/synop"
     await bench.handle(envelope_of(data_id="other", href="http://quick/", topic=topic))
     assert len(bench.registry.commits) == 1
+
+
+async def test_an_item_on_its_way_back_is_not_stopped_a_second_time() -> None:
+    bench = Workbench()
+    bench.registry.claim_gate = asyncio.Event()
+    item = bench.begin(envelope_of(data_id="d", href="http://slow/"))
+    assert item.task is not None
+    await asyncio.sleep(0)
+    item.preempt()
+    await asyncio.sleep(0)
+    item.preempt()
+    item.lose()
+    bench.registry.claim_gate.set()
+    await asyncio.wait({item.task})
+    assert not item.task.cancelled()
+    assert len(bench.queue.delayed) == 1
+    assert not any(record.is_live for record in bench.registry.records.values())

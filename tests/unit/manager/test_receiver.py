@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.manager_fakes import Workbench, envelope_of
 from tests.support.waiting import until
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.errors import Reason, SourceError, Unavailable
 from wis2_gc_manager import receiver as receiver_module
 from wis2_gc_manager.in_flight import InFlight, Item
 from wis2_gc_manager.receiver import SUSPECT_S
@@ -109,6 +109,50 @@ class TestReceiving:
         assert bench.queue.deleted == [receipt]
         assert len(bench.publisher.announced) == 1
         assert len(bench.registry.commits) == 1
+
+
+    async def test_what_comes_back_before_its_return_is_answered_is_worked_on(self):
+        bench = Workbench()
+        put_back = bench.queue.put_back
+
+        async def slow_put_back(received, **options):
+            # As on SQS: the message is sent again, and the old one is still to be deleted.
+            await put_back(received, **options)
+            bench.queue.return_delayed()
+            await until(lambda: bench.queue.held)
+            await asyncio.sleep(0)
+
+        bench.queue.put_back = slow_put_back
+        bench.downloader.serves(href(1), SourceError(Reason.NOT_FOUND, "404"), DATA)
+        bench.queue.add(envelope_of(data_id="d", href=href(1)))
+        async with receiving(bench):
+            await until(lambda: bench.registry.commits)
+            await until(lambda: bench.queue.deleted)
+        assert len(bench.in_flight) == 0
+
+    async def test_what_comes_back_while_we_stop_goes_back_too(self):
+        bench = Workbench()
+        put_back = bench.queue.put_back
+        returning, answered = asyncio.Event(), asyncio.Event()
+
+        async def slow_put_back(received, **options):
+            await put_back(received, **options)
+            if not returning.is_set():
+                bench.queue.return_delayed()
+                await until(lambda: bench.queue.held)
+                returning.set()
+                await answered.wait()
+
+        bench.queue.put_back = slow_put_back
+        bench.queue.add(envelope_of(data_id="d", href=href(1)))
+        async with receiving(bench):
+            await returning.wait()
+        draining = asyncio.create_task(bench.receiver.drain(0.0, hurry=asyncio.Event()))
+        await asyncio.sleep(0)
+        answered.set()
+        assert await draining == 1
+        assert not bench.queue.held
+        assert len(bench.queue.delayed) == 1
 
 
 class TestSuspects:

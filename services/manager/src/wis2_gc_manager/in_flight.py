@@ -39,18 +39,25 @@ class Item:
     """The lease went to another; the work was cancelled."""
     is_preempted: bool = False
     """The work was cancelled because its centre holds too many slots."""
+    returned: Received | None = None
+    """The delivery that was handed back, or is about to be."""
 
     def lose(self) -> None:
         """Stop the work: somebody else does it."""
-        if not self.is_lost and not self.is_settling and self.task is not None:
+        if self._can_be_stopped and self.task is not None:
             self.is_lost = True
             self.task.cancel()
 
     def preempt(self) -> None:
         """Stop the work and hand the item back: others need the slot."""
-        if not self.is_settling and not self.is_lost and self.task is not None:
+        if self._can_be_stopped and self.task is not None:
             self.is_preempted = True
             self.task.cancel()
+
+    @property
+    def _can_be_stopped(self) -> bool:
+        # Once is enough: a second time would hit the hand-back of the first.
+        return not self.is_settling and not self.is_lost and not self.is_preempted
 
     def hear_parked(self, parked: int) -> None:
         """Note how many sources wait; wakes whoever waits for another source."""
@@ -88,7 +95,8 @@ class InFlight:
     def adopt(self, received: Received) -> bool:
         """Whether this is a redelivery of an item in work, which then goes on with its receipt.
 
-        Happens when a visibility ran out during an outage: the old receipt is worth nothing.
+        Happens when a visibility ran out during an outage: the old receipt is worth nothing. And
+        when an item that was handed back is here again before that was answered (`Item.returned`).
         """
         item = self._items.get(received.envelope.uid)
         if item is None:

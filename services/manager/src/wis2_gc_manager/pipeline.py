@@ -179,16 +179,14 @@ class Pipeline:
 
         Where that does not work out, the lease and the message's visibility end by themselves.
         """
-        received = item.received
         try:
             if item.lease is not None:
                 item.is_settling = True
                 await self._registry.release(
                     item.lease, error="", parked_seen=_ALL_PARKED, is_final=False
                 )
-            await self._queue.put_back(
-                received, delay_s=delay_s, attempts=received.envelope.attempts
-            )
+            attempts = item.received.envelope.attempts
+            await self._return(item, delay_s=delay_s, attempts=attempts)
         except Unavailable as error:
             log.warning("hand_back_failed", part=error.part, detail=error.detail)
         except Exception:
@@ -515,10 +513,12 @@ class Pipeline:
 
     async def _put_back(self, item: Item, verdict: Return) -> None:
         await self._gate.repeat(
-            lambda: self._queue.put_back(
-                item.received, delay_s=verdict.delay_s, attempts=verdict.attempts
-            )
+            lambda: self._return(item, delay_s=verdict.delay_s, attempts=verdict.attempts)
         )
+
+    async def _return(self, item: Item, *, delay_s: float, attempts: int) -> None:
+        item.returned = item.received
+        await self._queue.put_back(item.received, delay_s=delay_s, attempts=attempts)
 
     async def _bury(self, item: Item, last_error: str) -> None:
         """Move the message to the dead letters."""

@@ -40,6 +40,7 @@ class Receiver:
         self._gate = gate
         self._in_flight = in_flight
         self._leftovers: list[Item] = []
+        self._is_draining = False
         self.is_receiving = False
         """Whether the last look at queue and gate said that all is well."""
 
@@ -80,6 +81,7 @@ class Receiver:
 
         Returns how many items were handed back. Call it when `run` has ended.
         """
+        self._is_draining = True
         empty = asyncio.ensure_future(self._in_flight.wait_empty())
         hurried = asyncio.ensure_future(hurry.wait())
         await asyncio.wait({empty, hurried}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -122,5 +124,13 @@ class Receiver:
         self._in_flight.remove(item)
         if task.cancelled():
             self._leftovers.append(item)
-        elif (error := task.exception()) is not None:
+            return
+        if (error := task.exception()) is not None:
             log.error("item_task_failed", error=repr(error))
+        if item.returned is None or item.received is item.returned:
+            return
+        # It has come back before its return was answered, and nobody works on that delivery.
+        if self._is_draining:
+            self._leftovers.append(Item(item.received))
+        else:
+            self._begin(item.received)
