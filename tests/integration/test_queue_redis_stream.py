@@ -295,6 +295,17 @@ async def test_a_closed_queue_leaves_no_consumer_behind(redis_url: str, raw: red
     assert raw.xinfo_consumers(KEYS.stream, GROUP) == []
 
 
+async def test_closing_never_raises(
+    redis_url: str, raw: redis.Redis, sending: Callable[..., Sender]
+) -> None:
+    sending(redis_url).send(envelopes(1))
+    queue = new_queue(redis_url, "a")
+    assert len(await queue.receive(1, wait_s=0)) == 1
+    # From here on Redis refuses to add to the stream: nothing can be handed over.
+    raw.execute_command("XSETID", KEYS.stream, f"{2**64 - 1}-{2**64 - 1}")
+    await queue.close()
+
+
 async def test_an_entry_of_strangers_is_dropped_and_holds_up_nothing(
     redis_url: str,
     raw: redis.Redis,

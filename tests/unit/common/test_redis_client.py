@@ -38,6 +38,9 @@ def translated(text: str) -> CacheError:
         "EXECABORT Transaction discarded because of previous errors.",
         "NOSCRIPT No matching script. Please use EVAL.",
         "ERR max number of clients reached",
+        "DENIED Redis is running in protected mode because protected mode is enabled",
+        "REDIRECT 127.0.0.1:6381",
+        "NEWCODE that a later server may know",
         "ERR unknown command 'EVALSHA', with args beginning with: 'f00'",
     ],
 )

@@ -110,7 +110,6 @@ class TestReceiving:
         assert len(bench.publisher.announced) == 1
         assert len(bench.registry.commits) == 1
 
-
     async def test_what_comes_back_before_its_return_is_answered_is_worked_on(self):
         bench = Workbench()
         put_back = bench.queue.put_back

@@ -16,7 +16,8 @@ from tests.support.manager_fakes import (
 )
 from tests.support.waiting import until
 from tests.unit.manager.test_manager_settings import REQUIRED
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.errors import PartError, Unavailable
+from wis2_gc_common.metrics_catalogue import DEAD_LETTERS
 from wis2_gc_common.settings import Reader
 from wis2_gc_manager import gate
 from wis2_gc_manager.public_fetch import PublicFetch
@@ -61,6 +62,25 @@ async def test_whether_a_part_is_back_is_asked_of_that_very_part(
     await until(lambda: part not in problems_of(manager))
     manager.request_stop()
     await running
+
+
+async def test_counts_that_the_registry_refuses_keep_nobody_from_stopping() -> None:
+    traps = Traps()
+    traps.before("count", *[PartError("registry", "a bug")] * 50)
+    queue = FakeQueue(traps)
+    parts = Parts(
+        FakeRegistry(traps),
+        queue,
+        FakeStore(traps),
+        FakeDownloader(traps),
+        PublicFetch(ssl.create_default_context()),
+    )
+    manager = Manager(read_settings(Reader(ENVIRONMENT)), parts, tls=None)
+    running = asyncio.create_task(manager.run())
+    manager._counts.add(DEAD_LETTERS, "unexpected")
+    manager.request_stop()
+    await running
+    assert queue.is_closed
 
 
 def problems_of(manager: Manager) -> dict[str, str]:

@@ -48,10 +48,13 @@ _OUTAGES = (
     TryAgainError,
 )
 #: The same where redis-py has no class for it, and where an older server wraps it in the error of
-#: the script that met it ("ERR Error running script …: -OOM command not allowed …").
+#: the script that met it ("ERR Error running script …: -OOM command not allowed …"). A code that we
+#: do not know is a state of the server: those of commands are few, and mostly "ERR", which redis-py
+#: takes away.
 _OUTAGE_TEXT = re.compile(
-    r"(?:^|[ :]-)(?:MISCONF|NOREPLICAS|BUSY|UNKILLABLE|UNBLOCKED|LOADING|OOM|READONLY|MASTERDOWN"
-    r"|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOAUTH|NOPERM|WRONGPASS) |^unknown command ",
+    r"^(?!(?:WRONGTYPE|CROSSSLOT|NOGROUP|BUSYGROUP) )[A-Z]{3,} "
+    r"|[ :]-(?:MISCONF|NOREPLICAS|BUSY|UNKILLABLE|LOADING|OOM|READONLY|MASTERDOWN|CLUSTERDOWN"
+    r"|TRYAGAIN|MOVED|ASK|NOAUTH|NOPERM|WRONGPASS) |^unknown command ",
     re.ASCII,
 )
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
+from wis2_gc_common.errors import Misconfigured, PartError, SettingsError, Unavailable
 from wis2_gc_common.health import Health, HealthServer
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.notification import Announcer
@@ -268,7 +268,7 @@ class Manager:
         log.info("drained", handed_back=handed_back)
 
     async def _in_time(self, last_words: Awaitable[object]) -> None:
-        with suppress(TimeoutError, Unavailable):
+        with suppress(TimeoutError, Unavailable, PartError):
             await asyncio.wait_for(last_words, _LAST_WORDS_S)
 
     def _on_broker_lost(self, error: Unavailable) -> None:

@@ -330,7 +330,7 @@ class RedisStreamQueue:
         """Release connections; messages still held are handed to others at once. Never raises."""
         self._closing.set()
         # Redis being away, what is held comes back when its visibility ends.
-        with contextlib.suppress(Unavailable, TimeoutError):
+        with contextlib.suppress(Unavailable, PartError, TimeoutError):
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 if self._fetching is not None:
                     await self._unblock()
@@ -471,7 +471,7 @@ class RedisStreamQueue:
 
     async def _withdraw(self, fetching: asyncio.Task[list[Received]]) -> None:
         """End a wait that nobody waits for any more, and hand back what it has got."""
-        with contextlib.suppress(Unavailable):
+        with contextlib.suppress(Unavailable, PartError):
             await self._unblock()
             for message in await fetching:
                 await self.put_back(message, delay_s=0, attempts=message.envelope.attempts)
