@@ -77,6 +77,8 @@ def settings(url: str, *, version: str = "5", **changes: Any) -> ListenerSetting
         ca_file=None,
         silence_timeout_s=300,
         max_queue_length=1000,
+        retention_hours=24,
+        repeat_window_hours=12,
     )
 
 
