@@ -51,9 +51,9 @@ class SummaryReader:
             except urllib.error.HTTPError as error:
                 with error:
                     self._text = f"no numbers: the metrics service answers {error.code}"
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError):
                 if self._text:
-                    self._text = f"no numbers: {type(error).__name__}"
+                    self._text = "no numbers: the metrics service does not answer"
 
 
 def summary_line(summary: dict[str, Any], columns: int | None = None) -> str:

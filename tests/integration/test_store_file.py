@@ -616,7 +616,7 @@ class Shortage:
     def __call__(self, layout: Layout) -> tuple[int, str]:
         if self.left:
             self.left -= 1
-            raise OSError(errno.EMFILE, "Too many open files")
+            raise OSError(errno.EMFILE, "too many open files")
         return self.create(layout)
 
 
@@ -648,8 +648,8 @@ async def test_a_shortage_that_does_not_end_is_told_to_the_operator(
     monkeypatch.setattr(file_store, "PAUSE_S", 0.0)
     shortage = Shortage(10**6)
     monkeypatch.setattr(Layout, "create", lambda layout, s=shortage: s(layout))
-    with pytest.raises(Unavailable, match="Too many open files"):
+    with pytest.raises(Unavailable, match="too many open files"):
         await store.put("2026-08-01/05/a/b/x", b"BUFR", media_type="application/bufr")
-    with pytest.raises(Unavailable, match="Too many open files"):
+    with pytest.raises(Unavailable, match="too many open files"):
         await store.open_upload("2026-08-01/05/a/b/y", media_type="application/bufr")
     await store.close()

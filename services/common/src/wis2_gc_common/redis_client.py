@@ -26,6 +26,7 @@ from redis.exceptions import (
 
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.settings import REDIS_URL
+from wis2_gc_common.words import os_words
 
 if TYPE_CHECKING:
     from wis2_gc_common.errors import Part
@@ -82,13 +83,19 @@ def translate(part: Part, error: BaseException) -> Unavailable | PartError:
         and not isinstance(error, _OUTAGES)
         and not _OUTAGE_TEXT.search(str(error))
     ):
-        return PartError(part, f"{type(error).__name__}: {error}"[:_MAX_DETAIL_CHARS])
+        return PartError(part, str(error)[:_MAX_DETAIL_CHARS])
     return unavailable(part, error)
 
 
 def unavailable(part: Part, error: BaseException) -> Unavailable:
     """Return what an error of redis-py is to us. Its text names host and port, never a password."""
-    text = str(error) or "no answer in time"
+    cause = _os_error(error)
+    if cause is not None:
+        text = os_words(cause)
+    elif isinstance(error, AskError | MovedError):
+        text = "another node of its cluster has this key"
+    else:
+        text = str(error) or "no answer in time"
     problem = ""
     if (verdict := _verdict(error)) is not None:
         problem = (
@@ -101,7 +108,16 @@ def unavailable(part: Part, error: BaseException) -> Unavailable:
         problem = f"Redis forbids it to our user; check its access rules ({text[:100]})"
     if problem:
         return Misconfigured(part, REDIS_URL.name, problem)
-    return Unavailable(part, f"{type(error).__name__}: {text}"[:_MAX_DETAIL_CHARS])
+    return Unavailable(part, text[:_MAX_DETAIL_CHARS])
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """Return what the operating system says, if that is what it was."""
+    while error is not None:
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _verdict(error: BaseException | None) -> str | None:

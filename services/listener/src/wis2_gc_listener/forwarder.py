@@ -29,6 +29,7 @@ from wis2_gc_common.metrics_catalogue import (
 from wis2_gc_common.monitoring_event import EventLimiter
 from wis2_gc_common.queue.base import Envelope, Sent
 from wis2_gc_common.registry.base import ItemKey, Looked, ProcessStatus, Refusal
+from wis2_gc_common.words import BUG
 from wis2_gc_listener.backoff import Backoff
 from wis2_gc_listener.in_order import InOrder
 from wis2_gc_listener.triage import Drop, DropReason, refusal
@@ -57,7 +58,6 @@ _MAX_TEXT_CHARS = 500
 _REFUSALS_LOGGED_PER_REPORT = 5
 #: Counts kept until the registry takes them; beyond, strangers' centre-ids are counted together.
 _MAX_UNREPORTED = 1000
-_UNEXPECTED = "an unexpected error of ours, see the log"
 
 
 class Broker(Protocol):
@@ -260,7 +260,7 @@ class Forwarder:
             _log.error("look_failed", detail=error.detail)
         except Exception:  # noqa: BLE001 - an adapter's bug is an outage to us
             _log.exception("registry_failed_unexpectedly")
-            self._registry_failed(f"registry: {_UNEXPECTED}")
+            self._registry_failed(f"registry: {BUG}")
         else:
             self._registry_answered()
             return looked
@@ -289,7 +289,7 @@ class Forwarder:
                 problem = str(error)
             except Exception:  # noqa: BLE001 - an adapter's bug is an outage to us
                 _log.exception("queue_failed_unexpectedly")
-                problem = f"queue: {_UNEXPECTED}"
+                problem = f"queue: {BUG}"
             self._broker.acknowledge(progress.release())
             left = refused + left[len(chunk) :]
             if not problem:
@@ -412,7 +412,7 @@ class Forwarder:
             self._refusals = []
         except Exception:  # noqa: BLE001 - an adapter's bug is an outage to us
             _log.exception("registry_failed_unexpectedly")
-            self._registry_failed(f"registry: {_UNEXPECTED}")
+            self._registry_failed(f"registry: {BUG}")
         else:
             self._registry_answered()
 

@@ -30,6 +30,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.notification import MAX_NOTIFICATION_BYTES
 from wis2_gc_common.topic import DEFAULT_FILTERS
+from wis2_gc_common.words import BUG, os_words, tls_words
 from wis2_gc_listener.arrivals import Arrival
 from wis2_gc_listener.backoff import Backoff
 from wis2_gc_listener.lenient_client import MAX_PACKET_BYTES, LenientClient
@@ -235,14 +236,14 @@ class GlobalBroker:
                 connection.run()
                 problem = connection.problem or "the connection was lost"
             except ssl.SSLError as error:
-                problem = f"TLS: {getattr(error, 'verify_message', '') or error.reason or error}"
+                problem = f"TLS: {tls_words(error)}"
             except OSError as error:
-                problem = f"no connection: {error.strerror or error}"
+                problem = f"no connection: {_words(error)}"
             except Exception:  # noqa: BLE001 - the thread must not die silently
                 # A bug of ours or of paho must not end this thread: unacknowledged messages come
                 # again with the next connection.
                 _log.exception("broker_connection_failed_unexpectedly")
-                problem = "an unexpected error of ours, see the log"
+                problem = BUG
             finally:
                 connection.close()
                 self.change_state(is_connected=False, is_subscribed=False)
@@ -579,6 +580,11 @@ class _Connection:
             self.problem = f"disconnected by the broker: {reason}"
         elif not self.problem:
             self.problem = _LOST.get(reason.value, "the connection was lost")
+
+
+def _words(error: OSError) -> str:
+    """Return why there is no connection; what paho and we say ourselves has no number."""
+    return os_words(error) if error.errno or not error.args else str(error)
 
 
 def _leave_it_to_the_loop(*_: object) -> None:

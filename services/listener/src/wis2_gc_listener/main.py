@@ -16,6 +16,7 @@ from wis2_gc_common.queue import open_sender
 from wis2_gc_common.registry.redis import RedisListenerRegistry
 from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader, warn_of_unknown_settings
 from wis2_gc_common.tls import client_context
+from wis2_gc_common.words import os_words
 from wis2_gc_listener.service import Listener
 from wis2_gc_listener.settings import ListenerSettings, read_settings
 
@@ -62,7 +63,7 @@ def _put_together(settings: ListenerSettings) -> Listener:
     try:
         tls = client_context(settings.ca_file) if settings.broker_url.is_tls else None
     except OSError as error:
-        raise SettingsError(CA_FILE.name, f"holds no certificates: {error}") from None
+        raise SettingsError(CA_FILE.name, f"holds no certificates: {os_words(error)}") from None
     sender = open_sender(
         settings.common.queue_url,
         redis_url=settings.common.redis_url,
@@ -81,4 +82,4 @@ def _put_together(settings: ListenerSettings) -> Listener:
     try:
         return Listener(settings, sender=sender, registry=registry, tls=tls)
     except OSError as error:
-        raise SettingsError(HTTP_PORT.name, f"cannot be listened on: {error}") from None
+        raise SettingsError(HTTP_PORT.name, f"cannot be listened on: {os_words(error)}") from None

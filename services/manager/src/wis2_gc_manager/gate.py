@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.logs import get_logger
+from wis2_gc_common.words import BUG
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -150,8 +151,8 @@ class Gate:
             return error.detail
         except TimeoutError:
             return f"no answer within {PROBE_TIMEOUT_S:g} s"
-        except Exception as error:
+        except Exception:
             # A probe with a bug must not leave the gate closed without a word, for ever.
             log.exception("probe_failed", part=part)
-            return f"{type(error).__name__} in its probe"
+            return BUG
         return None

@@ -20,6 +20,7 @@ from wis2_gc_common.registry.redis import RedisRegistry
 from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader, warn_of_unknown_settings
 from wis2_gc_common.store import open_store
 from wis2_gc_common.tls import client_context
+from wis2_gc_common.words import os_words
 from wis2_gc_manager.download import open_downloader
 from wis2_gc_manager.public_fetch import PublicFetch
 from wis2_gc_manager.service import Manager, Parts
@@ -109,10 +110,10 @@ async def _put_together(settings: ManagerSettings) -> Manager:
             ca_file=settings.ca_file,
         )
     except OSError as error:
-        raise SettingsError(CA_FILE.name, f"holds no certificates: {error}") from None
+        raise SettingsError(CA_FILE.name, f"holds no certificates: {os_words(error)}") from None
     try:
         parts = Parts(registry, queue, store, downloader, PublicFetch(tls))
         return Manager(settings, parts, tls=tls if settings.local_broker_url.is_tls else None)
     except OSError as error:
         await downloader.close()
-        raise SettingsError(HTTP_PORT.name, f"cannot be listened on: {error}") from None
+        raise SettingsError(HTTP_PORT.name, f"cannot be listened on: {os_words(error)}") from None

@@ -27,6 +27,7 @@ from wis2_gc_common.notification import Cached, republish
 from wis2_gc_common.queue.codec import encode_envelope
 from wis2_gc_common.registry.base import Commit
 from wis2_gc_common.store.base import Checksum
+from wis2_gc_common.words import BUG
 from wis2_gc_manager.acquisition import Acquired, Acquisition, TooLarge
 from wis2_gc_manager.candidate import not_ours, notice_of, read_candidate
 from wis2_gc_manager.passed_on import check_links, check_origins_links
@@ -641,8 +642,7 @@ class Pipeline:
         """Hand an item that met a bug back, later each time; in the end it is a dead letter."""
         envelope = item.received.envelope
         self._counts.add(SOURCE_FAILURES, Reason.UNEXPECTED)
-        # Only of a bug does its class say something.
-        what = error if isinstance(error, CacheError) else f"{type(error).__name__}: {error}"
+        what = error if isinstance(error, CacheError) else BUG
         text = f"{Reason.UNEXPECTED}: {what}"[:_MAX_ERROR_CHARS]
         verdict = GiveUp() if is_last else after_unexpected(envelope.attempts)
         is_final = isinstance(verdict, GiveUp)

@@ -10,6 +10,7 @@ import aiohttp
 from yarl import URL
 
 from wis2_gc_common.integrity import new_hash
+from wis2_gc_common.words import os_words
 from wis2_gc_manager.download.http import USER_AGENT
 from wis2_gc_manager.public_check import Shortage
 
@@ -40,7 +41,10 @@ _TEXTS: tuple[tuple[type[Exception], Callable[[Any], str]], ...] = (
         ),
     ),
     (aiohttp.ClientSSLError, lambda _: "the TLS handshake fails"),
-    (aiohttp.ClientConnectorError, lambda error: f"cannot be connected to: {error.strerror}"),
+    (
+        aiohttp.ClientConnectorError,
+        lambda error: f"cannot be connected to: {os_words(error.os_error)}",
+    ),
     (aiohttp.TooManyRedirects, lambda _: f"more than {MAX_REDIRECTS} redirects"),
     (aiohttp.NonHttpUrlClientError, lambda _: "it redirects to another scheme than http or https"),
     (ValueError, lambda _: "it redirects to what is not a URL"),

@@ -22,6 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.settings import CA_FILE, LOCAL_BROKER_URL
+from wis2_gc_common.words import os_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -382,5 +383,5 @@ def _not_connected(error: OSError | ValueError) -> Unavailable:
             f"the broker's TLS certificate is not valid for us ({error.verify_message[:100]}); "
             f"check the host in the URL, and {CA_FILE.name}",
         )
-    problem = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    problem = os_words(error) if isinstance(error, OSError) else str(error)
     return Unavailable("broker", f"no connection: {problem or 'timed out'}"[:200])

@@ -15,6 +15,7 @@ from wis2_gc_common.logs import configure_logging, get_logger
 from wis2_gc_common.queue import open_queue
 from wis2_gc_common.registry.redis import RedisReader
 from wis2_gc_common.settings import HTTP_PORT, Reader, warn_of_unknown_settings
+from wis2_gc_common.words import os_words
 from wis2_gc_metrics.app import create_app
 from wis2_gc_metrics.readings import Readings
 from wis2_gc_metrics.rollouts import Rollouts
@@ -95,7 +96,9 @@ def _listen(host: str, port: int) -> socket.socket:
             listening.close()
             raise
     except OSError as error:
-        raise SettingsError(HTTP_PORT.name, f"cannot listen on {host}:{port}: {error}") from None
+        raise SettingsError(
+            HTTP_PORT.name, f"cannot listen on {host}:{port}: {os_words(error)}"
+        ) from None
     return listening
 
 

@@ -82,7 +82,7 @@ def test_a_key_that_s3_cannot_hold_is_poison():
     [
         (aiohttp.ServerDisconnectedError(), "no answer (the connection was closed)"),
         (aiohttp.ClientPayloadError("x"), "no answer (the answer ends too early, or never)"),
-        (aiohttp.ClientOSError(104, "Connection reset by peer"), "Connection reset by peer"),
+        (aiohttp.ClientOSError(104, "connection reset by peer"), "connection reset by peer"),
         (TimeoutError(), "no answer in time"),
         (aiohttp.ClientError(), "no answer (the answer is not HTTP)"),
     ],

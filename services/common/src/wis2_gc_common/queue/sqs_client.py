@@ -22,6 +22,7 @@ from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
+from wis2_gc_common.aws_words import no_answer, settings_problem
 from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
 
 if TYPE_CHECKING:
@@ -261,7 +262,6 @@ def _refusal(error: boto.ClientError, operation: str, place: Place) -> Unavailab
 
 def _failure(error: Exception, place: Place) -> Unavailable:
     """Return what it means that there was no answer."""
-    kind = type(error).__name__
     problem = ""
     if isinstance(error, boto.NoCredentialsError):
         problem = (
@@ -269,7 +269,7 @@ def _failure(error: Exception, place: Place) -> Unavailable:
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     elif isinstance(error, _LOCAL_PROBLEMS):
-        problem = f"the AWS SDK's own settings are wrong ({kind}); check AWS_… and ~/.aws"
+        problem = settings_problem(error)
     elif isinstance(error, ResponseParserError):
         problem = "the server does not answer as SQS does; check the URL's host and port"
     elif isinstance(error, boto.SSLError) and any(map(str(error).__contains__, _CERTIFICATE)):
@@ -277,7 +277,7 @@ def _failure(error: Exception, place: Place) -> Unavailable:
     translated = (
         Misconfigured("queue", place.variable, f"{place}: {problem}")
         if problem
-        else Unavailable("queue", f"{place}: no answer, {kind}")
+        else Unavailable("queue", f"{place}: no answer, {no_answer(error)}")
     )
     translated.__cause__ = error
     return translated

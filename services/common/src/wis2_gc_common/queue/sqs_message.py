@@ -120,8 +120,8 @@ def decode_message(message: Mapping[str, Any], *, now_ms: int) -> Arrived:
             message["ReceiptHandle"],
             max(1, int(message["Attributes"]["ApproximateReceiveCount"])),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Poison(Reason.UNEXPECTED, f"message: {type(error).__name__}") from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise Poison(Reason.UNEXPECTED, "the message is not one of ours") from None
     return Arrived(received, early_ms / 1000 if early_ms > _DUE_TOLERANCE_MS else 0.0)
 
 
@@ -143,8 +143,8 @@ def decode_dead_letter(message: Mapping[str, Any]) -> DeadLetter:
             last_error=last_error,
             died_ms=int(attributes["died_ms"] if is_ours else system["SentTimestamp"]),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Poison(Reason.UNEXPECTED, f"message: {type(error).__name__}") from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise Poison(Reason.UNEXPECTED, "the message is not one of ours") from None
 
 
 def size_bytes(message: Mapping[str, Any]) -> int:

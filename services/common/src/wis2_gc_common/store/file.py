@@ -23,6 +23,7 @@ from wis2_gc_common.store.file_expiry import Expiry
 from wis2_gc_common.store.file_layout import Layout, unlink_quietly, write_all
 from wis2_gc_common.store.keys import checked_key
 from wis2_gc_common.store.shortage import PAUSE_S, TRIES, is_shortage
+from wis2_gc_common.words import os_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -315,6 +316,6 @@ def _probe(layout: Layout) -> None:
 def _translated(error: Exception) -> Exception:
     if isinstance(error, OSError):
         # Without the path: it says where we keep things.
-        detail = os.strerror(error.errno) if error.errno else "the disk refuses, and says not why"
+        detail = os_words(error) if error.errno else "the disk refuses, and says not why"
         return Unavailable("store", detail)
     return error

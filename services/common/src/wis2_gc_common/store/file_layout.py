@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.media_type import suffix_for
 from wis2_gc_common.store.keys import INCOMING, MARKER, TRASH
+from wis2_gc_common.words import os_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -169,7 +170,7 @@ class Layout:
                 self._remove_variants(parent, name, but=path)
         except OSError as error:
             if error.errno in _KEY_ERRORS:
-                raise Poison(Reason.UNEXPECTED, f"key: {os.strerror(error.errno or 0)}") from error
+                raise Poison(Reason.UNEXPECTED, f"key: {os_words(error)}") from error
             raise
         # A directory is there for good once the one above it has been synced. That one which was
         # there before us is so is only known where we have seen to it ourselves.

@@ -15,9 +15,10 @@ import botocore.session
 from botocore import exceptions as boto
 from botocore.credentials import Credentials
 
+from wis2_gc_common.aws_words import no_answer, settings_problem
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.logs import get_logger
-from wis2_gc_common.store.s3_place import sdk_settings_problem
+from wis2_gc_common.words import BUG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,14 +129,14 @@ class CredentialChain:
                 self._chain = self._open_session().get_credentials()
             frozen = self._chain and self._chain.get_frozen_credentials()
         except _SETTINGS_ERRORS as error:
-            problem = sdk_settings_problem(error)
+            problem = settings_problem(error)
             raise Misconfigured("store", "AWS_PROFILE", problem) from None
         except boto.ClientError as error:
             raise _refused_by_sts(error) from None
         except Exception as error:  # noqa: BLE001 - so many links, each with errors of its own
             # Not its text: that may hold what a credential server answered.
-            kind = type(error).__name__
-            raise Unavailable("store", f"the AWS credentials cannot be had now ({kind})") from None
+            problem = f"the AWS credentials cannot be had now ({no_answer(error)})"
+            raise Unavailable("store", problem) from None
         if not frozen or not frozen.access_key or not frozen.secret_key:
             self._chain = None
             raise Misconfigured("store", "AWS_ACCESS_KEY_ID", _NONE_FOUND)
@@ -170,5 +171,7 @@ def _collect(task: asyncio.Task[Credentials]) -> None:
 
 def _report(task: asyncio.Task[Credentials]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        detail = error.detail if isinstance(error, Unavailable) else type(error).__name__
-        _log.warning("credentials_not_renewed", detail=detail)
+        if isinstance(error, Unavailable):
+            _log.warning("credentials_not_renewed", detail=error.detail)
+        else:
+            _log.error("credentials_not_renewed", detail=BUG, exc_info=error)

@@ -14,6 +14,7 @@ import aiohttp
 
 from wis2_gc_common.errors import CacheError, Misconfigured, Poison, Reason, Unavailable
 from wis2_gc_common.settings import CA_FILE, STORE_URL
+from wis2_gc_common.words import os_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -186,8 +187,8 @@ def not_answered(error: Exception, place: Place) -> Unavailable:
     if isinstance(error, TimeoutError):
         return Unavailable("store", f"{place}: no answer in time")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return Unavailable("store", f"{place}: cannot be connected to ({_kind(error)})")
-    return Unavailable("store", f"{place}: no answer ({_kind(error)})")
+        return Unavailable("store", f"{place}: cannot be connected to ({no_answer_words(error)})")
+    return Unavailable("store", f"{place}: no answer ({no_answer_words(error)})")
 
 
 def is_worth_repeating(error: Exception) -> bool:
@@ -195,13 +196,14 @@ def is_worth_repeating(error: Exception) -> bool:
     return not isinstance(error, aiohttp.ClientConnectorCertificateError)
 
 
-def _kind(error: Exception) -> str:
-    """Return the cause in words, for whoever knows no Python."""
-    strerror: str | None = getattr(error, "strerror", None)
-    if strerror:
-        return strerror
+def no_answer_words(error: Exception) -> str:
+    """Return why there was no answer."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return os_words(error.os_error)
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the connection was closed"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the answer ends too early, or never"
+    if isinstance(error, OSError):
+        return os_words(error)
     return "the answer is not HTTP"

@@ -14,10 +14,12 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
+from wis2_gc_common.aws_words import settings_problem
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.settings import CA_FILE, STORE_URL
 from wis2_gc_common.store.keys import checked_key
 from wis2_gc_common.tls import client_context
+from wis2_gc_common.words import os_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +105,7 @@ def find_place(
             raise SettingsError("AWS_REGION", f"is not set; it is the region of bucket {bucket}")
         host = _aws_host(session, _checked_region(region))
     except BotoCoreError as error:
-        raise SettingsError("AWS_PROFILE", sdk_settings_problem(error)) from None
+        raise SettingsError("AWS_PROFILE", settings_problem(error)) from None
     if "." in bucket:
         return Place(bucket, prefix, region, f"https://{host}", f"/{bucket}", "")
     return Place(bucket, prefix, region, f"https://{bucket}.{host}", "", "")
@@ -122,7 +124,7 @@ def read_authorities(session: botocore.session.Session, ca_file: Path | None) ->
                 ssl.create_default_context(cafile=path)
                 texts.append(Path(path).read_bytes())
             except OSError as error:
-                raise SettingsError(variable, f"holds no certificates: {error}") from None
+                raise SettingsError(variable, f"holds no certificates: {os_words(error)}") from None
     return b"\n".join(texts) or None
 
 
@@ -132,11 +134,6 @@ def tls_context(authorities: bytes | None) -> ssl.SSLContext:
     if authorities is not None:
         context.load_verify_locations(cadata=authorities.decode("ascii", "ignore"))
     return context
-
-
-def sdk_settings_problem(error: Exception) -> str:
-    """Return what to tell of settings that the SDK cannot use; its own text may quote them."""
-    return f"the AWS SDK's own settings are wrong ({type(error).__name__}); check AWS_… and ~/.aws"
 
 
 def _endpoint(variables: Mapping[str, str], profile: Mapping[str, Any]) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from wis2_gc_common.logs import get_logger
 from wis2_gc_common.store.s3_errors import (
     Refusal,
     is_worth_repeating,
+    no_answer_words,
     not_answered,
     read_refusal,
     refused,
@@ -194,7 +195,7 @@ class Requests:
                 "s3_request_repeated",
                 method=request.method,
                 attempt=attempt,
-                problem=str(problem) if isinstance(problem, Refusal) else type(problem).__name__,
+                problem=str(problem) if isinstance(problem, Refusal) else no_answer_words(problem),
             )
             await self._sleep(self._pause_s(attempt))
 

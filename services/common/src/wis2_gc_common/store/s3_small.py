@@ -69,8 +69,8 @@ class SmallObjects:
                 attributes={"Content-Type": media_type, "Cache-Control": cache_control},
                 use_multipart=False,
             )
-        except Exception as error:  # noqa: BLE001 - who asks again gets to know what was wrong
-            _log.debug("s3_small_failed", method="PUT", problem=type(error).__name__)
+        except Exception:  # noqa: BLE001 - who asks again gets to know what was wrong
+            _log.debug("s3_small_failed", method="PUT")
             return False
         return True
 
@@ -78,8 +78,8 @@ class SmallObjects:
         """Return the size of an object in bytes; None where it is not there, or did not succeed."""
         try:
             return (await obstore.head_async(self._store, self._prefix + key))["size"]
-        except Exception as error:  # noqa: BLE001 - as above
-            _log.debug("s3_small_failed", method="HEAD", problem=type(error).__name__)
+        except Exception:  # noqa: BLE001 - as above
+            _log.debug("s3_small_failed", method="HEAD")
             return None
 
     async def _provide(self) -> S3Credential:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
+from wis2_gc_common.words import os_words
 from wis2_gc_manager.address_guard import literal_address
-from wis2_gc_manager.download.words import os_words
 
 if TYPE_CHECKING:
     from wis2_gc_manager.address_guard import AddressGuard

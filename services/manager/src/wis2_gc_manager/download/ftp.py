@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import aioftp
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
+from wis2_gc_common.words import RESETS, os_words
 from wis2_gc_manager.download.timeouts import Timeouts, sooner
-from wis2_gc_manager.download.words import RESETS, os_words
 
 if TYPE_CHECKING:
     import socket

@@ -17,11 +17,11 @@ from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, InvalidHeader
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_common.tls import client_context
+from wis2_gc_common.words import RESETS, os_words
 from wis2_gc_manager.address_guard import ForbiddenAddress
 from wis2_gc_manager.download.encoded import EncodedBody, content_coding
 from wis2_gc_manager.download.target import Target, follow
 from wis2_gc_manager.download.timeouts import Timeouts, sooner
-from wis2_gc_manager.download.words import RESETS, os_words
 
 if TYPE_CHECKING:
     import socket

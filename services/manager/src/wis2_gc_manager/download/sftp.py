@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, cast
 import asyncssh
 
 from wis2_gc_common.errors import Reason, SourceError
+from wis2_gc_common.words import RESETS, os_words
 from wis2_gc_manager.download.timeouts import Timeouts, sooner
-from wis2_gc_manager.download.words import RESETS, os_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import ssl
 
+#: Of a bug: what it is like is in the log, with the way there.
+BUG = "an error of ours, see the log"
 #: What ends a connection that stood.
 RESETS = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
 #: Source: openssl-verify(1), diagnostics.
@@ -27,7 +30,10 @@ _CERTIFICATE = {
 _TLS = {
     "WRONG_VERSION_NUMBER": "the server does not speak TLS on this port",
     "UNEXPECTED_EOF_WHILE_READING": "the server ended the TLS handshake",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "there is no certificate in it",
 }
+#: How asyncio writes of several addresses that all fail: with no number of its own.
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
 def os_words(error: OSError) -> str:
@@ -38,8 +44,8 @@ def os_words(error: OSError) -> str:
         text = error.strerror or "name look-up failed"
     elif isinstance(error, TimeoutError):
         text = "connection timed out"
-    elif error.errno:
-        text = os.strerror(error.errno)
+    elif number := error.errno or _first_errno(error):
+        text = os.strerror(number)
     elif isinstance(error, ConnectionRefusedError):
         text = "connection refused"
     elif isinstance(error, ConnectionResetError | BrokenPipeError):
@@ -47,6 +53,11 @@ def os_words(error: OSError) -> str:
     else:
         text = "connection lost"
     return text[:1].lower() + text[1:200]
+
+
+def _first_errno(error: OSError) -> int:
+    found = _ERRNO.search(str(error))
+    return int(found[1]) if found else 0
 
 
 def tls_words(error: ssl.SSLError) -> str:

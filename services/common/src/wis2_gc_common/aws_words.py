@@ -1,0 +1,50 @@
+"""What errors of the AWS SDK mean, in plain words. Pure.
+
+Never its own texts: they can quote settings, and what a credential server answered.
+"""
+
+from __future__ import annotations
+
+from botocore import exceptions as boto
+
+from wis2_gc_common.words import os_words
+
+_SETTINGS: tuple[tuple[type[Exception], str], ...] = (
+    (boto.ConfigNotFound, "a file that they name is not there"),
+    (boto.ConfigParseError, "a file of theirs cannot be read"),
+    (boto.ProfileNotFound, "there is no such profile"),
+    (boto.PartialCredentialsError, "half of the credentials is missing"),
+    (boto.UnknownCredentialError, "they name an unknown source of credentials"),
+    (boto.SSOError, "the single sign-on is not set up, or has ended"),
+    (boto.NoRegionError, "they name no region"),
+)
+_NO_ANSWER: tuple[tuple[type[Exception], str], ...] = (
+    (boto.ConnectTimeoutError, "no connection in time"),
+    (boto.ReadTimeoutError, "nothing was received in time"),
+    (boto.SSLError, "the TLS handshake fails"),
+    (boto.ProxyConnectionError, "the proxy cannot be connected to"),
+    (boto.ConnectionClosedError, "the server closed the connection"),
+)
+
+
+def settings_problem(error: Exception) -> str:
+    """Return what to tell of settings that the SDK cannot use."""
+    why = next(
+        (text for kind, text in _SETTINGS if isinstance(error, kind)), "a value is not valid"
+    )
+    return f"the AWS SDK's own settings are wrong: {why}; check AWS_… and ~/.aws"
+
+
+def no_answer(error: BaseException) -> str:
+    """Return why a server did not answer the SDK."""
+    text = next((text for kind, text in _NO_ANSWER if isinstance(error, kind)), "")
+    if text:
+        return text
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return os_words(cause)
+        inner = getattr(cause, "kwargs", {}).get("error")
+        inner = inner if isinstance(inner, BaseException) else None
+        cause = inner or cause.__cause__ or cause.__context__
+    return "the server does not answer as it should"
