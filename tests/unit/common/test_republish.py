@@ -257,6 +257,13 @@ def test_of_doubled_members_the_one_that_was_judged_is_announced() -> None:
 # cache: false, overrides and deletions (SPEC 12 to 14)
 
 
+def test_of_doubled_links_the_one_that_was_judged_is_announced_without_a_copy_too() -> None:
+    payload = sample_bytes(properties={"cache": False})
+    payload = payload.replace(b'"href"', b'"href": "file:///etc/shadow", "href"')
+    assert b"shadow" in payload
+    assert b"shadow" not in rewritten(payload, cached=None)
+
+
 @pytest.mark.parametrize("rel", ["canonical", "update", "deletion"])
 def test_without_a_copy_only_id_and_global_cache_change(rel: str) -> None:
     message = sample(properties={"cache": False}, link={"rel": rel, "length": 457})

@@ -116,8 +116,6 @@ class Notification:
     """Of all links that are ours to rewrite when the data is cached, and of deletions."""
     other_hrefs: tuple[str, ...]
     """Of the links that are announced as they came, always."""
-    mends_lengths: bool
-    """A `length` came as a text or as null."""
 
     @property
     def source_centre_id(self) -> str:
@@ -184,7 +182,7 @@ def _parse(topic: Topic, payload: bytes) -> Notification:
     if not isinstance(properties, dict):
         raise Poison(Reason.INVALID_PROPERTIES)
     _check_properties(properties)
-    rel, link, decisive_hrefs, other_hrefs, mends_lengths = _links(message.get("links"))
+    rel, link, decisive_hrefs, other_hrefs = _links(message.get("links"))
     cache = _cache_flag(properties)
     integrity, integrity_problem = _integrity(properties, is_checked=cache and rel != "deletion")
     content, drops_content = _content(properties)
@@ -205,7 +203,6 @@ def _parse(topic: Topic, payload: bytes) -> Notification:
         drops_content=drops_content,
         decisive_hrefs=tuple(decisive_hrefs),
         other_hrefs=tuple(other_hrefs),
-        mends_lengths=mends_lengths,
     )
 
 
@@ -249,10 +246,8 @@ def republish(
         and is_measured
         and not drop_content
     )
-    if cached is not None or notification.mends_lengths:
-        message["links"] = _rewritten_links(
-            message["links"], cached, adds_length=announcer.adds_length
-        )
+    # Also where nothing changes: of a name that is there twice, only the one that was judged stays.
+    message["links"] = _rewritten_links(message["links"], cached, adds_length=announcer.adds_length)
     if cached is not None and puts_integrity:
         properties["integrity"] = _raw(
             {"method": DEFAULT_METHOD, "value": base64.b64encode(cached.digest).decode()}
@@ -422,22 +417,17 @@ def _content(properties: dict[str, Any]) -> tuple[Content | None, bool]:
     return Content(encoding=cast("Encoding", encoding), value=value, size=size), drops
 
 
-def _links(links: object) -> tuple[Rel, dict[str, Any], list[str], list[str], bool]:
+def _links(links: object) -> tuple[Rel, dict[str, Any], list[str], list[str]]:
     """Check each link, and find the one that decides (SPEC.md 7).
 
-    Returns what it decides, itself, the hrefs of all decisive links and of all others, and whether
-    a `length` is to be mended.
+    Returns what it decides, itself, and the hrefs of all decisive links and of all others.
     """
     if not isinstance(links, list) or not links:
         raise Poison(Reason.INVALID_LINKS, "none")
     first: dict[Rel, dict[str, Any]] = {}
     decisive_hrefs, other_hrefs = [], []
-    mends_lengths = False
     for link in links:
         _check_link(link)
-        if "length" in link:
-            length = link["length"]
-            mends_lengths = mends_lengths or length is None or isinstance(length, str)
         meaning = _meaning(link["rel"])
         if meaning is None:
             other_hrefs.append(link["href"])
@@ -445,7 +435,7 @@ def _links(links: object) -> tuple[Rel, dict[str, Any], list[str], list[str], bo
             decisive_hrefs.append(link["href"])
             first.setdefault(meaning, link)
     rel = _decision(first)
-    return rel, first[rel], decisive_hrefs, other_hrefs, mends_lengths
+    return rel, first[rel], decisive_hrefs, other_hrefs
 
 
 def _check_link(link: object) -> None:
