@@ -9,7 +9,7 @@ public URL does not give, are an outage of ours: announcements wait until a fetc
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from wis2_gc_common.errors import Unavailable
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 PUBLIC_URL: Part = "public URL"
 #: So many different objects have to fail before it is the URL, and not an object.
 OBJECTS = 3
-#: How many of the objects stored last are known here.
-_REMEMBERED = 32
+#: Of so many centres, those of the objects stored last, this many objects are known here. A burst
+#: of one centre, whose file names something in front of the store may refuse, leaves the others'.
+_CENTRES = 32
+_OBJECTS_OF_CENTRE = 8
 
 log = get_logger(__name__)
 
@@ -62,13 +64,21 @@ class PublicCheck:
         self._fetch = fetch
         self._store = store
         self._counts = counts
-        self._samples: deque[Sample] = deque(maxlen=_REMEMBERED)
+        # By centre and key; of both the newest come last.
+        self._samples: dict[str, dict[str, Sample]] = {}
         self.last_problem = ""
         """Of the last round: what is wrong with at least one object."""
 
     def offer(self, sample: Sample) -> None:
         """Know an object that is in the store, and about to be announced."""
-        self._samples.append(sample)
+        of_centre = self._samples.pop(sample.centre_id, {})
+        self._samples[sample.centre_id] = of_centre
+        of_centre.pop(sample.key, None)
+        of_centre[sample.key] = sample
+        if len(of_centre) > _OBJECTS_OF_CENTRE:
+            del of_centre[next(iter(of_centre))]
+        if len(self._samples) > _CENTRES:
+            del self._samples[next(iter(self._samples))]
 
     async def look(self) -> None:
         """Fetch one object; where that fails, others too.
@@ -86,7 +96,7 @@ class PublicCheck:
         await self._look(enough=1)
 
     async def _look(self, *, enough: int) -> None:
-        chosen = choose(self._samples)
+        chosen = choose(chain.from_iterable(map(dict.values, self._samples.values())))
         answers = [await self._ask(sample) for sample in chosen[:1]]
         if answers != [""]:
             # At once: the others wait with their announcements for this.
@@ -105,9 +115,10 @@ class PublicCheck:
             return None
         if problem and await self._store.size(sample.key) != sample.size_bytes:
             # Deleted, expired or replaced meanwhile: as it should be.
-            self._samples = deque(
-                (other for other in self._samples if other.key != sample.key), _REMEMBERED
-            )
+            of_centre = self._samples.get(sample.centre_id, {})
+            of_centre.pop(sample.key, None)
+            if not of_centre:
+                self._samples.pop(sample.centre_id, None)
             return None
         self._counts.add(PUBLIC_CHECKS, "failed" if problem else "ok")
         if problem:
