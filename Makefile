@@ -40,8 +40,8 @@ clean: ## Remove the state that `make run` keeps (.state, or STATE=…)
 	@local/clean.sh "$${STATE:-.state}"
 
 ##@ Test
-.PHONY: test lint typecheck test-unit test-integration test-conformance test-faults test-day tests format
-test: setup lint typecheck test-unit test-integration test-conformance ## Checks and tests; test-faults, test-day and test-images are their own
+.PHONY: test lint typecheck test-unit test-integration test-conformance test-faults test-security test-day tests format
+test: setup lint typecheck test-unit test-integration test-conformance ## Checks and tests; test-faults, test-security, test-day and test-images are their own
 
 lint: setup ## ruff: rules and formatting
 	@$(PY) -m ruff check .
@@ -63,6 +63,9 @@ test-conformance: setup-sqs ## The three commands against a WIS2 world, one test
 test-faults: setup-sqs ## Processes killed; Redis, broker, disk, SQS or S3 away: nothing is lost
 	@$(PYTEST) tests/faults
 	@QUEUE=sqs STORE=s3 $(PYTEST) tests/faults
+
+test-security: setup-sqs ## Strangers attack the real components, other centres' items beside them
+	@$(PYTEST) tests/security
 
 test-day: ## A day of simulated WIS2, its clock in our hands: nothing missing, repeated, unexpected
 	@local/bootstrap.sh faketime

@@ -205,8 +205,9 @@ class Publisher:
         `name` goes into the client id, for the broker's log. `tls` is used for `mqtts` and `wss`.
         """
         self._url = url
-        # Two processes with one client id would throw each other out for ever.
-        self._client_id = f"wis2-gc-manager-{name}-{uuid.uuid4().hex[:8]}"
+        # Two processes with one client id would throw each other out for ever, and so would a
+        # stranger who can guess it.
+        self._client_id = f"wis2-gc-manager-{name}-{uuid.uuid4().hex}"
         self._tls = tls if url.is_tls else None
         self._on_lost = on_lost
         self._connection: _Connection | None = None
