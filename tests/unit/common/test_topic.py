@@ -70,6 +70,12 @@ def test_levels_from_7_on_are_copied_as_they_came(text: str) -> None:
     assert topic.levels_after_wis2 == text.split("/", 3)[3]
 
 
+def test_a_huge_topic_is_refused_before_it_is_taken_apart() -> None:
+    with pytest.raises(Poison, match="^invalid_topic: over 512 bytes") as caught:
+        parse_topic("origin/a/wis2/de-dwd/data/core/" + "/" * 65_000)
+    assert caught.value.centre_id == "de-dwd"
+
+
 def test_a_topic_may_have_as_many_levels_as_every_broker_takes() -> None:
     text = "origin/a/wis2/de-dwd/data/core" + "/x" * (MAX_LEVELS - 6)
     assert parse_topic(text)

@@ -106,6 +106,8 @@ def parse_topic(text: str) -> Topic:
 
 def _problem_below(text: str) -> str:
     """Return why a topic whose first six levels are right is not safe to use, "" if it is."""
+    if len(text) > MAX_TOPIC_BYTES:
+        return f"over {MAX_TOPIC_BYTES} bytes"
     unsafe = _UNSAFE.search(text)
     if unsafe is not None:
         return f"U+{ord(unsafe[0]):04X} in it"

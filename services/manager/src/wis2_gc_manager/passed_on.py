@@ -33,6 +33,10 @@ _HOST = re.compile(r"[/\\]*(?:[^/\\?#]*@)?(\[[^\]/\\?#]*\]|[^/\\?#:]*)")
 #: What browsers leave out: at the ends, and everywhere.
 _ENDS = "".join(map(chr, range(0x21)))
 _LEFT_OUT = str.maketrans("", "", "\t\r\n")
+#: And in host names. Source: the code points that UTS #46 ignores.
+_UNSEEN = re.compile(
+    "[\xad\u034f\u180b-\u180f\u200b\u2060\u2064\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef]"
+)
 
 
 def check_links(notification: Notification, guard: AddressGuard) -> None:
@@ -84,4 +88,5 @@ def _host_read_by_others(href: str) -> str:
         return ""
     host = _HOST.match(rest)
     name = unicodedata.normalize("NFKC", unquote(host[1] if host else ""))
-    return name.replace("\N{IDEOGRAPHIC FULL STOP}", ".").strip("[]").lower()
+    name = _UNSEEN.sub("", name.replace("\N{IDEOGRAPHIC FULL STOP}", "."))
+    return name.strip("[]").lower()
