@@ -382,7 +382,7 @@ def main() -> None:
         parts[name] = os.environ.get(name.upper()) or choices[0]
         if parts[name] not in choices:
             wanted = " or ".join(choices)
-            parser.error(f"{name.upper()}={parts[name]} is not known, wants {wanted}")
+            parser.error(f"{name.upper()}={parts[name]} is not known, requires {wanted}")
     print(f"queue {parts['queue']}, store {parts['store']}, {os.cpu_count()} cores", flush=True)
     with tempfile.TemporaryDirectory(prefix="wis2-gc-bench-", dir=options.directory) as directory:
         measure(options.count, Path(directory), options.only, report)

@@ -433,7 +433,7 @@ class Run:
                 "taken from an earlier run's environment file, and so not for your own: "
                 f"{', '.join(self.left_out)}; behind make run (make run NAME=VALUE) each is yours"
             )
-        remarks += [f"{name} is no setting of the services" for name in self.settings.unknown]
+        remarks += [f"{name} is not a setting of the services" for name in self.settings.unknown]
         if self.settings.listen == ALL_ADDRESSES and (
             settings.DATA_BASE_URL.name not in self.settings.overrides
         ):

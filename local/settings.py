@@ -166,7 +166,7 @@ def parse_brokers(text: str) -> tuple[NamedBroker, ...]:
     for entry in text.split():
         name, equals, url = entry.partition("=")
         if not equals:
-            raise SettingsError("BROKERS", "wants NAME=URL, as in fr=mqtts://user:password@host")
+            raise SettingsError("BROKERS", "requires NAME=URL, as in fr=mqtts://user:password@host")
         try:
             settings.GLOBAL_BROKER_NAME.parse(name)
             settings.GLOBAL_BROKER_URL.parse(url)
@@ -222,7 +222,7 @@ class _Reader:
         except ValueError:
             value = math.nan
         if not minimum <= value <= maximum:
-            raise SettingsError(name, f"{text!r} wants a number from {minimum} to {maximum}")
+            raise SettingsError(name, f"{text!r}: requires a number from {minimum} to {maximum}")
         return value
 
     def address(self, name: str, default: str) -> str:
@@ -230,14 +230,14 @@ class _Reader:
         try:
             return str(ipaddress.IPv4Address(text))
         except ValueError:
-            problem = f"{text!r} wants an IPv4 address, such as {LOOPBACK} or {ALL_ADDRESSES}"
+            problem = f"{text!r}: requires an IPv4 address, such as {LOOPBACK} or {ALL_ADDRESSES}"
             raise SettingsError(name, problem) from None
 
     def one_of(self, name: str, *choices: str) -> str:
         """Return the choice; the first is the default."""
         text = self._environment.get(name) or choices[0]
         if text not in choices:
-            raise SettingsError(name, f"{text!r} wants one of {', '.join(choices)}")
+            raise SettingsError(name, f"{text!r}: requires one of {', '.join(choices)}")
         return text
 
     def port(self, name: str, default: int) -> PortSetting:

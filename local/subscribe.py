@@ -78,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(f"the URL {error}")
     if not is_topic_filter(options.topic):
-        parser.error(f"--topic {options.topic!r} is no topic filter: '+' and '#' stand for whole "
-                     "levels, '#' for the last ones")  # fmt: skip
+        parser.error(f"--topic {options.topic!r} is not a topic filter: '+' and '#' stand for "
+                     "whole levels, '#' for the last ones")  # fmt: skip
     try:
         tls = ssl.create_default_context(cafile=options.ca) if broker.is_tls else None
     except OSError as error:

@@ -175,7 +175,7 @@ class World:
         try:
             message_id = json.loads(payload)["id"]
         except (ValueError, KeyError, TypeError):
-            say(f"the cache announced something that is no notification on {topic}")
+            say(f"the cache announced something that is not a notification on {topic}")
             return
         # A Global Broker passes every id once.
         if message_id not in self._bridged:

@@ -118,10 +118,12 @@ def parse_mix(text: str) -> Mix:
         except ValueError:
             value = -1.0
         if not 0 <= value <= 1e6:  # noqa: PLR2004 - also refuses NaN
-            raise SettingsError("MIX", f"{entry!r}: wants NAME=WEIGHT with a weight of 0 or more")
+            raise SettingsError(
+                "MIX", f"{entry!r}: requires NAME=WEIGHT with a weight of 0 or more"
+            )
         if name == "faults":
             if value > 100:  # noqa: PLR2004
-                raise SettingsError("MIX", f"{entry!r}: wants a percentage, from 0 to 100")
+                raise SettingsError("MIX", f"{entry!r}: requires a percentage, from 0 to 100")
             fault_percent = value
         elif name in set(Kind):
             kinds[Kind(name)] = value

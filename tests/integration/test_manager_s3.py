@@ -59,10 +59,13 @@ def settings(server: ScriptedS3, **others: str) -> dict[str, str]:
         ({"GC_STORE_URL": "s3://another-bucket"}, "GC_STORE_URL: bucket another-bucket at "),
         ({"AWS_ACCESS_KEY_ID": ""}, "AWS_ACCESS_KEY_ID: no AWS credentials are found"),
         ({"AWS_PROFILE": "none"}, "AWS_PROFILE: the AWS SDK's own settings are wrong"),
-        ({"AWS_ENDPOINT_URL_S3": "https://a:b@host"}, "AWS_ENDPOINT_URL_S3: wants http[s]://host"),
+        (
+            {"AWS_ENDPOINT_URL_S3": "https://a:b@host"},
+            "AWS_ENDPOINT_URL_S3: requires http[s]://host",
+        ),
         (
             {"AWS_ENDPOINT_URL_S3": "", "AWS_REGION": "nowhere"},
-            "AWS_REGION: 'nowhere' is no region",
+            "AWS_REGION: 'nowhere' is not a region",
         ),
     ],
 )

@@ -282,8 +282,8 @@ def settings_schema(service: str) -> Manifest:
     }
 
 
-_RANGE = re.compile(r"wants (a whole number|seconds) from ([0-9.e+-]+) to ([0-9.e+-]+)")
-_CHOICE = re.compile(r"wants one of (.+)")
+_RANGE = re.compile(r"requires (a whole number|seconds) from ([0-9.e+-]+) to ([0-9.e+-]+)")
+_CHOICE = re.compile(r"requires one of (.+)")
 
 
 def _kind(setting: Setting[Any]) -> Manifest:

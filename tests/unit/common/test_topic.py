@@ -71,7 +71,7 @@ def test_levels_from_7_on_are_copied_as_they_came(text: str) -> None:
 
 
 def test_a_huge_topic_is_refused_before_it_is_taken_apart() -> None:
-    with pytest.raises(Poison, match="^invalid_topic: over 512 bytes") as caught:
+    with pytest.raises(Poison, match="over 512 bytes") as caught:
         parse_topic("origin/a/wis2/de-dwd/data/core/" + "/" * 65_000)
     assert caught.value.centre_id == "de-dwd"
 

@@ -47,7 +47,7 @@ def test_all_ports_of_a_run_differ(monkeypatch):
 
 def test_a_wrong_setting_is_one_line_and_exit_code_2(capsys, tmp_path):
     assert main({"RATE": "fast", "STATE": str(tmp_path / "state")}) == 2
-    assert capsys.readouterr().err == "error: RATE: 'fast' wants a number from 0.01 to 5000\n"
+    assert capsys.readouterr().err == "error: RATE: 'fast': requires a number from 0.01 to 5000\n"
     assert not (tmp_path / "state").exists()
 
 
@@ -122,7 +122,7 @@ def test_a_deployments_secret_of_the_user_is_not_joined_by_ours(tmp_path):
 def test_notes_come_before_the_command_to_watch(tmp_path):
     greeting = a_run(tmp_path, GC_RETENTION_HOUR="3").greeting()
     assert "not started here" not in greeting
-    note = greeting.index("Note: GC_RETENTION_HOUR is no setting of the services")
+    note = greeting.index("Note: GC_RETENTION_HOUR is not a setting of the services")
     assert note < greeting.index("Watch what it announces:")
 
 

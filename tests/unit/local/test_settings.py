@@ -95,7 +95,7 @@ def test_what_make_run_knows_and_what_it_passes_on_may_be_given():
 
 @pytest.mark.parametrize("text", ["foo", "localhost", "127.0.0.256", "::1", "127.0.0.1:80"])
 def test_the_address_to_listen_on_is_one_of_ipv4(text):
-    with pytest.raises(SettingsError, match=f"LISTEN: '{text}' wants an IPv4 address"):
+    with pytest.raises(SettingsError, match=f"LISTEN: '{text}': requires an IPv4 address"):
         read_settings({"LISTEN": text})
 
 
@@ -164,12 +164,12 @@ def test_every_kind_of_the_mix_is_in_the_docs():
 def test_the_queue_is_a_redis_stream_or_a_server_that_plays_sqs():
     assert read_settings({}).queue == "redis-stream"
     assert read_settings({"QUEUE": "sqs"}).queue == "sqs"
-    with pytest.raises(SettingsError, match=r"QUEUE: 'rabbit' wants one of redis-stream, sqs"):
+    with pytest.raises(SettingsError, match=r"QUEUE: 'rabbit': requires one of redis-stream, sqs"):
         read_settings({"QUEUE": "rabbit"})
 
 
 def test_the_store_is_a_directory_or_a_server_that_plays_s3():
     assert read_settings({}).store == "file"
     assert read_settings({"STORE": "s3"}).store == "s3"
-    with pytest.raises(SettingsError, match=r"STORE: 'tape' wants one of file, s3"):
+    with pytest.raises(SettingsError, match=r"STORE: 'tape': requires one of file, s3"):
         read_settings({"STORE": "tape"})

@@ -42,7 +42,7 @@ def test_a_filter_that_mqtt_does_not_know_is_refused_before_anything_is_connecte
     with pytest.raises(SystemExit) as ended:
         main(["--topic", topic, "mqtt://127.0.0.1:1"])
     assert ended.value.code == 2
-    assert f"--topic {topic!r} is no topic filter" in capsys.readouterr().err
+    assert f"--topic {topic!r} is not a topic filter" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])

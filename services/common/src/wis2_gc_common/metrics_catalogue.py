@@ -96,7 +96,7 @@ QUEUE_OLDEST = Metric("wis2_gc_queue_oldest_seconds", "gauge", (),
 LISTENER_READY = Metric("wis2_gc_listener_ready", "gauge", ("broker",),
     "1 while the listener of that Global Broker is subscribed.")
 SILENCE_RECONNECTS = Metric("wis2_gc_listener_silence_reconnects_total", "counter", ("broker",),
-    "Connections to that Global Broker made anew because it was connected and silent.")
+    "Connections to that Global Broker made again because it was connected and silent.")
 LISTENER_LAST_MESSAGE = Metric("wis2_gc_listener_last_message_timestamp_seconds", "gauge", ("broker",),
     "Time of the last notification from that Global Broker.")
 MANAGER_READY = Metric("wis2_gc_manager_ready", "gauge", ("instance",),

@@ -155,7 +155,7 @@ def _whole_up_to(maximum: int) -> Callable[[str], int]:
         except ValueError:
             value = 0
         if not 1 <= value <= maximum:
-            raise argparse.ArgumentTypeError(f"wants a whole number from 1 to {maximum}")
+            raise argparse.ArgumentTypeError(f"requires a whole number from 1 to {maximum}")
         return value
 
     return parse

@@ -125,7 +125,7 @@ def _redis_url(text: str) -> Secret:
         _check_login(parts)
         # redis-py would take database 0 for anything else, and another cache may live there.
         if not _REDIS_PATH.fullmatch(parts.path):
-            raise ValueError("wants a database's number, or nothing, behind the host: /0")
+            raise ValueError("requires a database's number, or nothing, behind the host: /0")
     return Secret(text)
 
 
@@ -133,7 +133,9 @@ def _queue_url(text: str) -> QueueUrl:
     if text.startswith("redis-stream:"):
         name = text.removeprefix("redis-stream:")
         if not _QUEUE_NAME.fullmatch(name):
-            raise ValueError("wants a name of letters, digits, '-', '_', '.' after redis-stream:")
+            raise ValueError(
+                "requires a name of letters, digits, '-', '_', '.' after redis-stream:"
+            )
         return QueueUrl("redis-stream", name)
     parts = _split(text, ("http", "https"), hint="redis-stream:NAME or an SQS queue URL")
     if not parts.hostname or not parts.path.strip("/"):
@@ -150,14 +152,14 @@ def _store_url(text: str) -> StoreUrl:
             raise ValueError("names no bucket (3 to 63 lower-case letters, digits, '-', '.')")
         return StoreUrl("s3", parts.netloc, parts.path.strip("/"))
     if parts.netloc or not parts.path.startswith("/"):
-        raise ValueError("wants an absolute path: file:///directory")
+        raise ValueError("requires an absolute path: file:///directory")
     return StoreUrl("file", unquote(parts.path))
 
 
 def _base_url(text: str) -> str:
     parts = _split(text, ("http", "https"))
     if not parts.hostname or parts.query or parts.username is not None:
-        raise ValueError("wants http[s]://host[:port][/path] and no more")
+        raise ValueError("requires http[s]://host[:port][/path] and no more")
     return text.rstrip("/")
 
 
@@ -189,9 +191,9 @@ def _split(text: str, schemes: tuple[str, ...], hint: str = "") -> SplitResult:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
-        raise ValueError(f"is no URL; wants {wanted}") from None
+        raise ValueError(f"is not a URL; requires {wanted}") from None
     if parts.scheme not in schemes:
-        raise ValueError(f"wants {wanted}")
+        raise ValueError(f"requires {wanted}")
     # A password cut short at its '#' would send us to a wrong host.
     if parts.fragment:
         raise ValueError("has a '#'; write %23 where a password or a name has one")
@@ -224,19 +226,19 @@ _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,253}", re.ASCII)
 
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
-        raise ValueError("wants 1 to 32 letters, digits, '-' or '_'")
+        raise ValueError("requires 1 to 32 letters, digits, '-' or '_'")
     return text
 
 
 def _instance(text: str) -> str:
     if not _INSTANCE_NAME.fullmatch(text):
-        raise ValueError("wants 1 to 253 letters, digits, '-', '_', '.' or ':'")
+        raise ValueError("requires 1 to 253 letters, digits, '-', '_', '.' or ':'")
     return text
 
 
 def _host(text: str) -> str:
     if not _HOST.fullmatch(text):
-        raise ValueError("wants an address or a host name, without brackets and port")
+        raise ValueError("requires an address or a host name, without brackets and port")
     return text
 
 
@@ -247,13 +249,13 @@ def _names(text: str) -> tuple[str, ...]:
 def _https_url(text: str) -> str:
     parts = _split(text, ("https",))
     if not parts.hostname or parts.path.strip("/") or parts.query or parts.username is not None:
-        raise ValueError("wants https://host[:port] and no more")
+        raise ValueError("requires https://host[:port] and no more")
     return text.rstrip("/")
 
 
 def _release(text: str) -> str:
     if not _LABEL.fullmatch(text):
-        raise ValueError("wants 1 to 53 lower-case letters, digits and '-'")
+        raise ValueError("requires 1 to 53 lower-case letters, digits and '-'")
     return text
 
 
@@ -274,7 +276,7 @@ def _networks(text: str) -> tuple[Network, ...]:
     try:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
-        raise ValueError(f"wants comma-separated CIDRs: {error}") from None
+        raise ValueError(f"requires comma-separated CIDRs: {error}") from None
 
 
 def _whole(minimum: int, maximum: int) -> Callable[[str], int]:
@@ -284,7 +286,7 @@ def _whole(minimum: int, maximum: int) -> Callable[[str], int]:
         except ValueError:
             value = minimum - 1
         if not minimum <= value <= maximum:
-            raise ValueError(f"wants a whole number from {minimum} to {maximum}")
+            raise ValueError(f"requires a whole number from {minimum} to {maximum}")
         return value
 
     return parse
@@ -297,7 +299,7 @@ def _seconds(minimum: float, maximum: float) -> Callable[[str], float]:
         except ValueError:
             value = minimum - 1
         if not minimum <= value <= maximum:  # also refuses NaN
-            raise ValueError(f"wants seconds from {minimum:g} to {maximum:g}")
+            raise ValueError(f"requires seconds from {minimum:g} to {maximum:g}")
         return value
 
     return parse
@@ -311,7 +313,7 @@ def _delays(text: str) -> tuple[float, ...]:
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in choices:
-            raise ValueError(f"wants one of {', '.join(filter(None, choices))}")
+            raise ValueError(f"requires one of {', '.join(filter(None, choices))}")
         return text.lower()
 
     return parse
@@ -344,7 +346,7 @@ def _switch(text: str) -> bool:
 
 def _directory(text: str) -> Path:
     if not text.startswith("/"):
-        raise ValueError("wants an absolute path")
+        raise ValueError("requires an absolute path")
     return Path(text)
 
 
@@ -387,7 +389,7 @@ MQTT_VERSION = Setting("GC_MQTT_VERSION", ("listener",), _one_of("5", "3.1.1"), 
 TOPICS = Setting("GC_TOPICS", ("listener",), _filters, ",".join(DEFAULT_FILTERS),
     "Comma-separated topic filters to subscribe to.")
 SILENCE_TIMEOUT_S = Setting("GC_SILENCE_TIMEOUT", ("listener",), _seconds(0, 86_400), "300",
-    "Seconds of silence after which a connected broker is connected anew, if that is out of proportion to its past; 0: never.")
+    "Seconds of silence after which a connected broker is connected to again, if that is out of proportion to its past; 0: never.")
 EXPECTED_BROKERS = Setting("GC_EXPECTED_BROKERS", ("metrics",), _names, "",
     "Names of the Global Brokers whose listeners `/readyz` waits for; empty: those that have reported.")
 KUBERNETES_RELEASE = Setting("GC_KUBERNETES_RELEASE", ("metrics",), _release, None,

@@ -120,9 +120,8 @@ def _problem_below(text: str) -> str:
     longest = max(map(len, levels))
     if longest > MAX_LEVEL_BYTES:
         return f"a level of {longest} bytes, {MAX_LEVEL_BYTES} at most"
-    if len(levels) > _POLICY_LEVEL and not any(levels[_POLICY_LEVEL:]):
-        return "nothing below the policy"
-    return ""
+    is_empty = len(levels) > _POLICY_LEVEL and not any(levels[_POLICY_LEVEL:])
+    return "nothing below the policy" if is_empty else ""
 
 
 def _readable_centre_id(text: str) -> str:

@@ -97,7 +97,7 @@ class BrokerState:
     problem: str = "not connected yet"
     generation: int = 0
     silence_reconnects: int = 0
-    """How often it was connected anew because it was silent."""
+    """How often it was connected again because it was silent."""
 
     @property
     def is_ready(self) -> bool:

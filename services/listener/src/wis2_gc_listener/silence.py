@@ -1,4 +1,4 @@
-"""When a broker that is connected and delivers nothing is to be connected anew. Pure.
+"""When a broker that is connected and delivers nothing is to be connected again. Pure.
 
 Seen at Global Brokers (SPEC.md section 10): the connection stands, pings are answered, and nothing
 arrives for minutes, until the client connects again. What is out of proportion depends on the

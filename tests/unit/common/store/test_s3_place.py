@@ -112,7 +112,9 @@ def test_a_missing_or_wrong_region_is_told():
     with pytest.raises(SettingsError, match="AWS_REGION: is not set"):
         place()
     for region in ("nowhere", "eu west", "eu-west-1/.."):
-        with pytest.raises(SettingsError, match=r"AWS_REGION: .* is no region|AWS_REGION: is no"):
+        with pytest.raises(
+            SettingsError, match=r"AWS_REGION: .* is not a region|AWS_REGION: is not"
+        ):
             place(AWS_REGION=region)
 
 

@@ -76,7 +76,7 @@ def open_dead_letters(
 def _keys(queue_url: QueueUrl, dead_letter_url: QueueUrl) -> QueueKeys:
     if dead_letter_url.kind != queue_url.kind:
         raise SettingsError(
-            DEAD_LETTER_QUEUE_URL.name, f"wants redis-stream:NAME, as {QUEUE_URL.name} has"
+            DEAD_LETTER_QUEUE_URL.name, f"requires redis-stream:NAME, as {QUEUE_URL.name} has"
         )
     return queue_keys(queue_url.name, dead_letter_url.name)
 

@@ -116,10 +116,10 @@ class Place:
 def parse_place(setting: Setting[QueueUrl], url: QueueUrl) -> Place:
     """Return where the queue is. Raises SettingsError: this URL names no queue we can use."""
     if url.kind != "sqs":
-        raise SettingsError(setting.name, "wants an SQS queue URL, as the other queue has")
+        raise SettingsError(setting.name, "requires an SQS queue URL, as the other queue has")
     parts = urlsplit(url.name)
     if parts.username is not None or parts.query:
-        raise SettingsError(setting.name, "wants an SQS queue URL without '@' and '?'")
+        raise SettingsError(setting.name, "requires an SQS queue URL without '@' and '?'")
     host = parts.hostname or ""
     name = parts.path.rstrip("/").rpartition("/")[2]
     if name.endswith(".fifo"):

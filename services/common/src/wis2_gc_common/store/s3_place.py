@@ -150,7 +150,7 @@ def _endpoint(variables: Mapping[str, str], profile: Mapping[str, Any]) -> tuple
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise SettingsError(variable, "is no URL; wants http[s]://host[:port]") from None
+        raise SettingsError(variable, "is not a URL; requires http[s]://host[:port]") from None
     if (
         parts.scheme not in ("http", "https")
         or not parts.hostname
@@ -159,7 +159,7 @@ def _endpoint(variables: Mapping[str, str], profile: Mapping[str, Any]) -> tuple
         or parts.query
         or parts.fragment
     ):
-        raise SettingsError(variable, "wants http[s]://host[:port] and no more")
+        raise SettingsError(variable, "requires http[s]://host[:port] and no more")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     own_port = 443 if parts.scheme == "https" else 80
     return variable, f"{parts.scheme}://{host}" + (
@@ -169,7 +169,7 @@ def _endpoint(variables: Mapping[str, str], profile: Mapping[str, Any]) -> tuple
 
 def _checked_region(region: str) -> str:
     if not _REGION.fullmatch(region):
-        raise SettingsError("AWS_REGION", "is no region of AWS; wants one such as eu-west-1")
+        raise SettingsError("AWS_REGION", "is not a region of AWS; requires one such as eu-west-1")
     return region
 
 
@@ -178,7 +178,7 @@ def _aws_host(session: botocore.session.Session, region: str) -> str:
         session.get_partition_for_region(region)
     except BotoCoreError:
         raise SettingsError(
-            "AWS_REGION", f"{region!r} is no region of AWS; wants one such as eu-west-1"
+            "AWS_REGION", f"{region!r} is not a region of AWS; requires one such as eu-west-1"
         ) from None
     # A client knows the hosts of all partitions, of FIPS and dual stack; it is asked for no more.
     config = Config(

@@ -128,7 +128,7 @@ function showState(state, text, missing) {
 function listenerState(broker) {
   if (broker.is_ready) {
     const times = broker.facts.silence_reconnects;
-    return cell(times ? `subscribed; was silent and connected anew ${times}×` : "subscribed", "good");
+    return cell(times ? `subscribed; was silent and connected again ${times}×` : "subscribed", "good");
   }
   if (!broker.is_reporting) return cell("silent", "bad");
   const problem = broker.facts.last_problem;
