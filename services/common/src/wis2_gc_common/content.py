@@ -12,8 +12,9 @@ from wis2_gc_common.errors import Reason, SourceError
 if TYPE_CHECKING:
     from wis2_gc_common.notification import Content
 
-#: 4096 characters of gzip can unfold to about 3 MB; beyond this it is a bomb, not data.
-MAX_DECODED_BYTES = 4 * 1024 * 1024
+#: 4096 characters of gzip can unfold to 3 MB, and texts and reports do so to 100 kB at most: beyond
+#: this it is a bomb, which takes 10 ms of everybody's time and a thousand times its size of store.
+MAX_DECODED_BYTES = 256 * 1024
 
 
 def decode_content(content: Content) -> bytes:

@@ -78,6 +78,8 @@ _METADATA = frozenset(
 _DIGITS = frozenset("0123456789")
 #: Verdicts on hosts.
 _MAX_REMEMBERED = 4096
+#: The longest spelling of an address there is use for: more digits are no number to `inet_aton`.
+_MAX_LITERAL_CHARS = 253
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _SIX_TO_FOUR = ipaddress.IPv6Network("2002::/16")
@@ -141,7 +143,9 @@ def literal_address(host: str) -> Address | None:
 
     `127.1`, `0x7f.1`, `0177.0.0.1`, `2130706433` and `127.0.0.1.` are all 127.0.0.1. None: a name.
     """
-    text = host.rstrip(".")
+    text = host[: _MAX_LITERAL_CHARS + 1].rstrip(".")
+    if len(text) > _MAX_LITERAL_CHARS:
+        return None
     if ":" not in text and text[:1] not in _DIGITS:
         # No spelling of an IPv4 address begins otherwise; says so quickly for most names.
         return None

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from wis2_gc_common.errors import Poison, Reason, Refused
 from wis2_gc_manager.download.target import parse_target
+from wis2_gc_manager.source import MAX_HOST_CHARS, MAX_URL_CHARS
 
 if TYPE_CHECKING:
     from wis2_gc_common.notification import Notification
@@ -73,8 +74,10 @@ def _check(
 def _host_read_by_others(href: str) -> str:
     """Return the host that a browser would ask, "" where there is none.
 
-    Raises Refused(UNSUPPORTED_SCHEME).
+    Raises Refused: UNSUPPORTED_SCHEME, INVALID_URL where it is longer than any that can be asked.
     """
+    if len(href) > MAX_URL_CHARS:
+        raise Refused(Reason.INVALID_URL, "too long")
     plain = _PLAIN.fullmatch(href)
     if plain:
         return plain[1]
@@ -86,7 +89,12 @@ def _host_read_by_others(href: str) -> str:
     rest = text[found.end() :] if found else text
     if scheme not in _WITH_HOST and not rest.startswith(("//", "\\\\", "/\\", "\\/")):
         return ""
-    host = _HOST.match(rest)
-    name = unicodedata.normalize("NFKC", unquote(host[1] if host else ""))
-    name = _UNSEEN.sub("", name.replace("\N{IDEOGRAPHIC FULL STOP}", "."))
-    return name.strip("[]").lower()
+    found = _HOST.match(rest)
+    host = unquote(found[1]) if found else ""
+    if len(host) <= MAX_HOST_CHARS:
+        # Grows up to 18 times.
+        host = unicodedata.normalize("NFKC", host)
+    if len(host) > MAX_HOST_CHARS + host.endswith("."):
+        raise Refused(Reason.INVALID_URL, "host")
+    host = _UNSEEN.sub("", host.replace("\N{IDEOGRAPHIC FULL STOP}", "."))
+    return host.strip("[]").lower()

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from wis2_gc_common.integrity import Integrity, Method
     from wis2_gc_common.store.base import Upload
 
+#: Of a URL as it is sent. Presigned ones of object stores have up to about 2500, with their token.
+MAX_URL_CHARS = 4096
+#: The rule of DNS. What takes host names apart (NFKC, IDNA, `ipaddress`) can take time that grows
+#: with the square of the text, and U+FDFA alone becomes 18 letters: nothing longer gets there.
+MAX_HOST_CHARS = 253
+
 #: Bodies up to this many bytes are kept in memory; larger ones stream into an upload.
 MAX_IN_MEMORY_BYTES = 1024 * 1024
 
@@ -78,8 +84,14 @@ class Downloader(Protocol):
 
 
 def host_of(href: str) -> str:
-    """Return the `dataserver` label of a link: its host name, lower case, "" where it has none."""
+    """Return the `dataserver` label of a link: its host name, lower case, "" where it has none.
+
+    Or where it is longer than DNS allows, or the link too long to be followed.
+    """
+    if len(href) > MAX_URL_CHARS:
+        return ""
     try:
-        return (urlsplit(href).hostname or "").rstrip(".")
+        host = urlsplit(href).hostname or ""
     except ValueError:
         return ""
+    return host.rstrip(".") if len(host) <= MAX_HOST_CHARS else ""

@@ -28,11 +28,14 @@ _PIECE_BYTES = 256 * 1024
 #: Members of a gzip file: so many, and one for each so many bytes; each costs its set-up.
 _MAX_MEMBERS, _BYTES_PER_MEMBER = 64, 256
 _ARCHIVES = (".gz", ".tgz", ".z")
+#: Of Content-Encoding headers: what names more is none that we know.
+_MAX_CODING_CHARS = 255
 
 
 def content_coding(values: Iterable[str]) -> str:
     """Return the encoding that Content-Encoding headers name, "" for none."""
-    names = (name.strip().lower() for value in values for name in value.split(","))
+    text = ",".join(values)[:_MAX_CODING_CHARS]
+    names = (name.strip().lower() for name in text.split(","))
     return ", ".join(_SAME.get(name, name) for name in names if name not in _NONE)
 
 

@@ -67,6 +67,10 @@ _MAX_HEAD_BYTES = 128 * 1024
 #: chunk of one byte takes five bytes more.
 _MAX_FRAMING_BYTES = 512 * 1024
 _MAX_FRAMING_PER_BYTE = 16
+#: Of a Retry-After header.
+_MAX_DATE_CHARS = 64
+#: Of a Content-Type header; `application/vnd.…` has at most 127 + 1 + 127 (RFC 6838).
+_MAX_TYPE_CHARS = 255
 _LIBRARY_ERRORS = (aiohttp.ClientError, OSError, ValueError)
 
 
@@ -264,7 +268,7 @@ def retry_after_s(text: str | None, now: float) -> float | None:
     """
     if text is None:
         return None
-    text = text.strip()
+    text = text[:_MAX_DATE_CHARS].strip()
     if text.isascii() and text.isdecimal():
         return float(text[:9])
     try:
@@ -301,9 +305,14 @@ def _check_page(response: aiohttp.ClientResponse, body: Body) -> None:
     """Refuse a page where data is announced and nothing could tell the two apart."""
     if body.is_verifiable:
         return
-    announced = (body.request.media_type or "").partition(";")[0].strip().lower()
-    if response.content_type in _PAGES and announced not in _PAGES:
+    announced = _media_type(body.request.media_type or "")
+    # Not `response.content_type`: for parameters without end, aiohttp takes minutes.
+    if _media_type(response.headers.get("Content-Type", "")) in _PAGES and announced not in _PAGES:
         raise SourceError(Reason.HTML_INSTEAD_OF_DATA)
+
+
+def _media_type(header: str) -> str:
+    return header[:_MAX_TYPE_CHARS].partition(";")[0].strip().lower()
 
 
 def _source_error(error: Exception, *, lost: Reason) -> SourceError:

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from yarl import URL
 
 from wis2_gc_common.errors import Reason, Refused
+from wis2_gc_manager.source import MAX_HOST_CHARS, MAX_URL_CHARS
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22}
-MAX_URL_CHARS = 8192
+_MAX_LABEL_CHARS = 63
+#: Host, port, and credentials, which may be a token.
+_MAX_AUTHORITY_CHARS = 1024
 
 #: Scheme and authority, and the rest: what may hold a signature.
 _PARTS = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://[^/?#]*)?)(.*)")
 #: What is sent as it is: no re-quoting breaks a signed query.
 _CLEAN = re.compile(r"[!-$&-~]*")
 #: What is quoted: a space among it, which a `+` would mean in forms only (SPEC.md section 10).
-_UNCLEAN = re.compile(r"[^!-$&-~%]+|%(?![0-9A-Fa-f]{2})")
+_UNCLEAN = re.compile(r"(?:[^!-$&-~%]|%(?![0-9A-Fa-f]{2}))+")
+_QUICKLY_QUOTED = {" ": "%20", "%": "%25"}
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _V6 = re.compile(r"[0-9a-f:]+(?:\d+\.\d+\.\d+\.\d+)?")
-_MAX_NAME_CHARS = 254
+#: What IDNA takes for a dot.
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +64,9 @@ def parse_target(href: str) -> Target:
     """Return the parts of a link.
 
     Raises Refused: UNSUPPORTED_SCHEME (SPEC.md 15), or INVALID_URL, also for what browsers would
-    silently mend: control characters, backslashes, percent-encoded hosts.
+    silently mend: control characters, backslashes, percent-encoded hosts. At most a millisecond.
     """
-    return _target(_url(href.strip(" ")))
+    return _target(_url(href))
 
 
 def follow(target: Target, location: str) -> Target:
@@ -69,34 +75,65 @@ def follow(target: Target, location: str) -> Target:
     Raises Refused like `parse_target`; only http and https are followed.
     """
     try:
-        url = target.url.join(_url(location.strip(" ")))
+        url = target.url.join(_url(location))
     except ValueError:
         raise Refused(Reason.INVALID_URL, "redirect") from None
     result = _target(url)
+    if len(str(url)) > MAX_URL_CHARS:
+        # A relative one is added to what was there.
+        raise Refused(Reason.INVALID_URL, "too long")
     if result.scheme not in ("http", "https"):
         raise Refused(Reason.UNSUPPORTED_SCHEME, f"redirect to {result.scheme}")
     return result
 
 
 def _url(text: str) -> URL:
-    if not text or len(text) > MAX_URL_CHARS or not text.isprintable() or "\\" in text:
+    if len(text) > MAX_URL_CHARS:
+        raise Refused(Reason.INVALID_URL, "too long")
+    text = text.strip(" ")
+    if not text or not text.isprintable() or "\\" in text:
         raise Refused(Reason.INVALID_URL)
     parts = _PARTS.fullmatch(text)
     if parts is None:
         raise Refused(Reason.INVALID_URL)
+    head, rest = parts[1], parts[2]
+    if len(head) > _MAX_AUTHORITY_CHARS:
+        raise Refused(Reason.INVALID_URL, "host")
+    if not _CLEAN.fullmatch(rest):
+        rest = _UNCLEAN.sub(_quoted, rest)
+    if len(head) + len(rest) > MAX_URL_CHARS:
+        raise Refused(Reason.INVALID_URL, "too long")
     try:
-        head = parts[1]
         if not _CLEAN.fullmatch(head):
+            _check_lengths(head)
             # yarl knows how host names outside ASCII are written.
             mended = URL(head)
             head = f"{mended.scheme}://{mended.raw_authority}"
-        return URL(head + _UNCLEAN.sub(_quoted, parts[2]), encoded=True)
+        return URL(head + rest, encoded=True)
     except (ValueError, TypeError):
         raise Refused(Reason.INVALID_URL) from None
 
 
+def _check_lengths(head: str) -> None:
+    """Refuse a host outside ASCII that DNS has no room for. Raises Refused(INVALID_URL).
+
+    Its ASCII form has at least as many characters, so nothing that could be asked for is refused.
+    """
+    place = head.partition("//")[2].rpartition("@")[2]
+    if _CLEAN.fullmatch(place):
+        return
+    if place.startswith("["):
+        raise Refused(Reason.INVALID_URL, "host")
+    name = place.partition(":")[0]
+    if len(name) <= MAX_HOST_CHARS:
+        name = unicodedata.normalize("NFKC", name)
+    if len(name) > MAX_HOST_CHARS + 1 or max(map(len, _DOTS.split(name))) > _MAX_LABEL_CHARS:
+        raise Refused(Reason.INVALID_URL, "host")
+
+
 def _quoted(unclean: re.Match[str]) -> str:
-    return quote(unclean[0])
+    text = unclean[0]
+    return _QUICKLY_QUOTED.get(text) or quote(text)
 
 
 def _target(url: URL) -> Target:
@@ -110,7 +147,7 @@ def _target(url: URL) -> Target:
         raise Refused(Reason.UNSUPPORTED_SCHEME, scheme[:20])
     host = (host or "").lower()
     pattern = _V6 if ":" in host else _NAME
-    if len(host) > _MAX_NAME_CHARS or not pattern.fullmatch(host):
+    if len(host) > MAX_HOST_CHARS + host.endswith(".") or not pattern.fullmatch(host):
         raise Refused(Reason.INVALID_URL, "host")
     if port is None:
         port = DEFAULT_PORTS[scheme]
