@@ -23,7 +23,8 @@ from tests.support.redis import RedisServer, require_redis
 from tests.support.waiting import until
 from tests.support.web_server import WebServer
 from tests.support.wnm import integrity_of
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.queue import open_sender
+from wis2_gc_common.queue.base import Sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,7 +187,7 @@ async def test_thousands_of_one_healthy_host_are_all_announced_and_hardly_go_rou
     assert '"item_given_up"' not in manager.log.read_text()
 
 
-async def test_with_redis_full_nothing_is_lost_and_all_goes_on_when_there_is_room_again(
+async def test_with_redis_full_what_waits_is_worked_off_and_nothing_is_lost(
     tmp_path: Path,
 ) -> None:
     require_redis()
@@ -208,18 +209,53 @@ async def while_redis_is_full(cache: World, raw: redis.Redis) -> None:
             cache.send(envelope_of(data_id=f"held-{number}", href=held))
         await until(lambda: len(web.requests) == 15)
         # Queue and registry together: what is in work ends, what waits begins, what failed goes
-        # back, all of it without memory.
+        # back or to the dead letters, all of it without memory.
         cache.send(*(envelope_of(data_id=f"waits-{number}", href=held) for number in range(50)))
         cache.send(*(envelope_of(data_id=f"fails-{number}", href=missing) for number in range(20)))
         raw.config_set("maxmemory", "1mb")
-        with pytest.raises(Unavailable, match="maxmemory"):
-            cache.send(envelope_of(data_id="refused", href=held))
         gate.set()
-        await manager.until_probe(503, "maxmemory")
-        web.serve("/late.bufr", DATA)
-        raw.config_set("maxmemory", "0")
-        await until(lambda: len(cache.announced) >= 85, deadline_s=60)
+        await until(lambda: len(cache.announced) >= 65, deadline_s=60)
         await until_idle(cache)
-    assert len({message["id"] for message in cache.announced}) == 85
+        assert manager.probe("/readyz")[0] == 200
+    assert len({message["id"] for message in cache.announced}) == 65
     counters = await cache.counters()
-    assert counter(counters, "wmo_wis2_gc_downloaded_total", "yy-met") == 85
+    assert counter(counters, "wmo_wis2_gc_downloaded_total", "yy-met") == 65
+    assert counter(counters, "wmo_wis2_gc_downloaded_errors_total", "yy-met") == 20
+    assert counter(counters, "wis2_gc_items_given_up_total", "not_found") == 20
+
+
+async def test_a_redis_that_listeners_fill_drains_and_takes_in_again_by_itself(
+    tmp_path: Path,
+) -> None:
+    require_redis()
+    server = RedisServer(tmp_path / "redis", options=("--maxmemory-policy", "noeviction")).start()
+    try:
+        with new_world(tmp_path, server) as cache, redis.Redis.from_url(server.url) as raw:
+            await filled_by_listeners(cache, raw)
+    finally:
+        server.stop()
+
+
+async def filled_by_listeners(cache: World, raw: redis.Redis) -> None:
+    raw.config_set("maxmemory", raw.info("memory")["used_memory"] + 8_000_000)
+    sender = open_sender(cache.queue_url, redis_url=cache.redis.url, max_length=10_000)
+    accepted = 0
+    async with WebServer() as web:
+        href = web.serve("/item.bufr", DATA)
+        for number in itertools.count():
+            envelope = envelope_of(data_id=f"{number}/{'x' * 1900}", href=href)
+            if sender.send([envelope]) != [Sent.ACCEPTED]:
+                break
+            accepted += 1
+        assert accepted > 500
+        # As if the registry had taken the rest meanwhile.
+        raw.config_set("maxmemory", round(raw.info("memory")["used_memory"] * 0.9))
+        with pytest.raises(redis.OutOfMemoryError):
+            raw.set("more", b"x")
+        await cache.start().ready()
+        await until(lambda: len(cache.announced) >= accepted, deadline_s=90)
+        await until_idle(cache)
+        assert len({message["id"] for message in cache.announced}) == accepted
+        await until(lambda: sender.send([envelope]) == [Sent.ACCEPTED])
+        await until(lambda: len(cache.announced) > accepted)
+    sender.close()

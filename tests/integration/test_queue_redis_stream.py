@@ -205,18 +205,53 @@ async def test_with_redis_full_what_is_queued_is_still_worked_off(
     with redis.Redis.from_url(own_redis.url) as raw:
         raw.config_set("maxmemory", "1mb")
         raw.config_set("maxmemory-policy", "noeviction")
-        with pytest.raises(Unavailable):
-            sender.send(envelopes(1))
-        messages = await receive(queue, 9)
-        with pytest.raises(Unavailable):
-            await queue.put_back(messages[0], delay_s=1, attempts=1)
-        with pytest.raises(Unavailable):
-            await queue.dead_letter(messages[0], reason="timeout", last_error="")
+        messages = await receive(queue, 10)
+        returned, dead, *done = messages
+        await queue.put_back(returned, delay_s=3600, attempts=1)
+        await queue.dead_letter(dead, reason="timeout", last_error="")
+        await queue.extend([message.receipt for message in done])
+        await queue.delete([message.receipt for message in done])
         depth = await queue.depth()
-        assert (depth.in_flight, depth.delayed, depth.dead) == (9, 1, 0)
-        await queue.delete([message.receipt for message in messages])
-        raw.config_set("maxmemory", "0")
-    assert uids(await receive(queue, 1)) == {delayed.envelope.uid}
+        assert (depth.ready, depth.in_flight, depth.delayed, depth.dead) == (0, 0, 1, 1)
+    assert delayed.envelope.uid in uids(messages)
+
+
+async def test_a_redis_that_is_nearly_full_takes_nothing_in(
+    own_redis: RedisServer, sending: Callable[..., Sender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_stream, "_LOOK_AT_MEMORY_EVERY_S", 0.0)
+    sender = sending(own_redis.url)
+    with redis.Redis.from_url(own_redis.url) as raw:
+        raw.set("weight", b"x" * 20_000_000)
+        used = raw.info("memory")["used_memory"]
+        raw.config_set("maxmemory", round(used / 0.78))
+        assert sender.send(envelopes(1)) == [Sent.ACCEPTED]
+        raw.config_set("maxmemory", round(used / 0.9))
+        assert sender.send(envelopes(2)) == [Sent.REFUSED] * 2
+        raw.config_set("maxmemory", round(used / 0.5))
+        assert sender.send(envelopes(1)) == [Sent.ACCEPTED]
+        assert raw.xlen(KEYS.stream) == 2
+
+
+def test_what_waits_for_memory_is_bounded_between_two_looks_at_it(
+    own_redis: RedisServer, sending: Callable[..., Sender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_stream, "_LOOK_AT_MEMORY_EVERY_S", 3600.0)
+    sender = sending(own_redis.url)
+    assert sender.send(envelopes(1)) == [Sent.ACCEPTED]
+    with redis.Redis.from_url(own_redis.url) as raw:
+        raw.config_set("maxmemory", round(raw.info("memory")["used_memory"] / 0.9))
+        answers = [sender.send(envelopes(100))[-1] for _ in range(6)]
+    assert answers[-1] is Sent.REFUSED
+
+
+def test_where_redis_does_not_tell_its_memory_messages_are_taken_in(
+    own_redis: RedisServer, sending: Callable[..., Sender]
+) -> None:
+    with redis.Redis.from_url(own_redis.url) as raw:
+        raw.execute_command("ACL SETUSER", "cache", "on", ">word", "~*", "+@all", "-@dangerous")
+    sender = sending(own_redis.url.replace("redis://", "redis://cache:word@"))
+    assert sender.send(envelopes(1)) == [Sent.ACCEPTED]
 
 
 # Former lives, and names
@@ -473,6 +508,7 @@ async def test_a_redis_that_does_not_answer_is_unavailable_in_time(
 ) -> None:
     monkeypatch.setattr(redis_stream, "ANSWER_TIMEOUT_S", 0.3)
     monkeypatch.setattr(redis_stream, "MAX_BLOCK_S", 0.2)
+    monkeypatch.setattr(redis_stream, "_LOOK_AT_MEMORY_EVERY_S", 3600.0)
     queue = open_(own_redis.url)
     sender = sending(own_redis.url)
     sender.send(envelopes(1))

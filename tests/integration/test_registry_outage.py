@@ -142,38 +142,47 @@ async def test_a_hanging_redis_is_given_up_in_time_and_a_late_answer_is_not_mist
     assert (await clients.claim()).decision is Decision.NEW
 
 
-async def test_a_full_redis_takes_no_claims_but_still_tells_duplicates(clients):
+async def test_a_full_redis_without_the_queue_takes_no_claims_but_still_tells_duplicates(clients):
     await clients.registry.commit((await clients.claim()).lease, Commit("uncached", "c", False))
+    elsewhere = RedisRegistry.connect(
+        clients.server.url, retention_hours=24, lease_s=30, claims_when_full=False
+    )
     with redis.Redis.from_url(clients.server.url) as admin:
         before = await clients.reader.snapshot()
         admin.config_set("maxmemory", 1)
         other = Notice("other", 1, "canonical", "c", "id-2")
         with pytest.raises(Unavailable, match="maxmemory"):
-            await clients.claim(other)
+            await elsewhere.claim(other, owner="o", worker="w", attempt=1, source=b"s")
         with pytest.raises(Unavailable):
-            await clients.registry.ping()
+            await elsewhere.ping()
         assert (await clients.claim()).decision is Decision.DUPLICATE
         assert await clients.reader.snapshot() == before
         admin.config_set("maxmemory", 0)
-    assert (await clients.claim(other)).decision is Decision.NEW
+    await elsewhere.ping()
+    await elsewhere.close()
 
 
-async def test_a_full_redis_changes_nothing_by_halves(clients):
-    lease = (await clients.claim()).lease
+async def test_a_full_redis_with_the_queue_in_it_is_still_worked_off(clients):
     with redis.Redis.from_url(clients.server.url) as admin:
-        held = {key: admin.dump(key) for key in admin.scan_iter()}
         admin.config_set("maxmemory", 1)
-        for change in (
-            clients.registry.commit(lease, Commit("cached", "c", False, "h", "key", 1, 1.0)),
-            clients.registry.fail(lease, Failure("download", "id-1", "c", "h", "timeout")),
-            clients.registry.release(lease, error="timeout: x", parked_seen=0, is_final=True),
-            clients.registry.release(lease, error="", parked_seen=0, is_final=False),
-            clients.registry.renew([lease]),
-            clients.registry.count({"a": 1}),
-        ):
-            with pytest.raises(Unavailable):
-                await change
-        assert {key: admin.dump(key) for key in admin.scan_iter()} == held
+        await clients.registry.ping()
+        lease = (await clients.claim()).lease
+        failure = Failure("download", "id-1", "c", "h", "timeout")
+        assert await clients.registry.fail(lease, failure)
+        assert (await clients.registry.renew([lease]))[0].is_held
+        assert await clients.registry.commit(
+            lease, Commit("cached", "c", False, "h", "key", 1, 1.0)
+        )
+        other = (await clients.claim(Notice("other", 1, "canonical", "c", "id-2"))).lease
+        answer = await clients.registry.release(
+            other, error="timeout: x", parked_seen=0, is_final=True
+        )
+        assert answer == "released"
+        await clients.registry.count({"a": 1})
+        await clients.registry.heartbeat(ProcessStatus("manager", "m", is_ready=True))
+        assert await clients.registry.admit_event("c", interval_s=60)
+        assert not await clients.registry.admit_event("c", interval_s=60)
+        assert (await clients.reader.snapshot()).counters["a"] == 1
 
 
 async def _until(condition: Callable[[], bool]) -> None:

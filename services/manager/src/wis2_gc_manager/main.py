@@ -84,6 +84,7 @@ async def _put_together(settings: ManagerSettings) -> Manager:
         retention_hours=settings.retention_hours,
         lease_s=settings.visibility_s,
         repeat_window_hours=settings.repeat_window_hours,
+        claims_when_full=settings.common.queue_url.kind == "redis-stream",
     )
     queue = open_queue(
         settings.common.queue_url,

@@ -28,7 +28,13 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.retry import Retry
 
 from wis2_gc_common import redis_client
@@ -79,6 +85,12 @@ _RETURNS_PER_CALL = 100
 #: connections of our own must not look as if Redis were away.
 _MAX_CALLS = 4
 _MAX_ERROR_CHARS = 1000
+#: Above this share of Redis' `maxmemory` nothing is taken in. The rest is for working off what is
+#: there: a record takes less than the message that it comes from.
+INTAKE_SHARE = 0.8
+#: The memory is looked at this often, or after so many messages: 500 of 8 kB are 4 MB.
+_LOOK_AT_MEMORY_EVERY_S = 0.25
+_LOOK_AT_MEMORY_EVERY = 500
 _NO_CURSOR = b"0-0"
 
 
@@ -129,6 +141,7 @@ class RedisStreamSender:
         self._keys = (stream,)
         self._max_length = max_length
         self._client = _sync_client(redis_url)
+        self._memory = _Memory(self._client)
 
     @property
     def max_batch(self) -> int:
@@ -143,14 +156,16 @@ class RedisStreamSender:
     def send(self, batch: Sequence[Envelope]) -> list[Sent]:
         """Send up to `max_batch` envelopes in one round trip; one answer per entry, in order.
 
-        REFUSED: `max_length` messages are ready or in work already; the managers bound what is
-        delayed.
+        REFUSED: `max_length` messages are ready or in work already (the managers bound what is
+        delayed), or Redis has little memory left.
         """
         if len(batch) > MAX_BATCH:
             raise ValueError(f"{len(batch)} envelopes in a batch of at most {MAX_BATCH}")
         entries = [_entry(envelope) for envelope in batch]
         good = [entry for entry in entries if entry is not None]
-        accepted = _run(self._client, scripts.SEND, self._keys, self._max_length, *good)
+        accepted = 0
+        if not self._memory.is_short(len(good)):
+            accepted = _run(self._client, scripts.SEND, self._keys, self._max_length, *good)
         answers = []
         for entry in entries:
             if entry is None:
@@ -164,6 +179,37 @@ class RedisStreamSender:
         """Release connections. Never raises."""
         with contextlib.suppress(RedisError, OSError):
             self._client.close()
+
+
+class _Memory:
+    """Whether Redis has little memory left, as last seen."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._is_short = False
+        self._look_again_at = 0.0
+        self._sent = 0
+
+    def is_short(self, more: int) -> bool:
+        """Say whether `more` messages must wait. Raises Unavailable."""
+        now = time.monotonic()
+        self._sent += more
+        if now < self._look_again_at and self._sent < _LOOK_AT_MEMORY_EVERY:
+            return self._is_short
+        self._look_again_at, self._sent = now + _LOOK_AT_MEMORY_EVERY_S, 0
+        with _outages_translated():
+            try:
+                facts: dict[str, Any] = self._client.info("memory")
+            except NoPermissionError:
+                # Then only `maxmemory` itself bounds what is taken in.
+                facts = {}
+        limit = facts.get("maxmemory", 0)
+        # What Redis itself leaves out when it compares the two: buffers that come and go.
+        used = facts.get("used_memory", 0) - facts.get("mem_not_counted_for_evict", 0)
+        was_short, self._is_short = self._is_short, 0 < limit * INTAKE_SHARE < used
+        if self._is_short and not was_short:
+            _log.warning("redis_memory_short", used_bytes=used, max_bytes=limit)
+        return self._is_short
 
 
 def _entry(envelope: Envelope) -> bytes | None:

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from importlib import resources
 
+from wis2_gc_common.registry.scripts import RUNS_WHEN_FULL
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -15,13 +17,17 @@ class Script:
     sha: str
 
 
-def _script(*names: str) -> Script:
+def _script(*names: str, when_full: bool = True) -> Script:
     folder = resources.files(__package__) / "lua"
-    source = "\n".join((folder / f"{name}.lua").read_text(encoding="utf-8") for name in names)
+    texts = [(folder / f"{name}.lua").read_text(encoding="utf-8") for name in names]
+    if when_full:
+        texts.insert(0, RUNS_WHEN_FULL)
+    source = "\n".join(texts)
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-SEND = _script("send")
+# All but taking in runs with the memory of Redis full: what is taken in must come out.
+SEND = _script("send", when_full=False)
 RECEIVE = _script("receive")
 RECOVER = _script("recover")
 EXTEND = _script("holds", "extend")

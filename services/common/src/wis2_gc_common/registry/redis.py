@@ -92,8 +92,11 @@ class RedisRegistry:
         retention_hours: int,
         lease_s: float,
         repeat_window_hours: int = DEFAULT_REPEAT_WINDOW_HOURS,
+        claims_when_full: bool = True,
     ) -> None:
         self._connections = connections
+        self._claim = scripts.CLAIM_WHEN_FULL if claims_when_full else scripts.CLAIM
+        self._ping = scripts.PING_WHEN_FULL if claims_when_full else scripts.PING
         self._batcher: Batcher[_Question, Any] = Batcher(self._send)
         self._item_ttl_s = _memory_s(retention_hours)
         self._repeat_window_ms = repeat_window_hours * 3_600_000
@@ -108,19 +111,22 @@ class RedisRegistry:
         retention_hours: int,
         lease_s: float,
         repeat_window_hours: int = DEFAULT_REPEAT_WINDOW_HOURS,
+        claims_when_full: bool = True,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> RedisRegistry:
         """Return a registry on `url`; the first call connects.
 
         `retention_hours`: GC_RETENTION_HOURS; records live two hours longer than that after
         their last change. `lease_s`: how long a claim holds unless it is renewed.
-        `repeat_window_hours`: GC_REPEAT_WINDOW_HOURS.
+        `repeat_window_hours`: GC_REPEAT_WINDOW_HOURS. `claims_when_full`: whether items are
+        begun while the memory of Redis is full, as is right where the queue lies in it too.
         """
         return cls(
             Connections(url, answer_timeout_s=answer_timeout_s),
             retention_hours=retention_hours,
             lease_s=lease_s,
             repeat_window_hours=repeat_window_hours,
+            claims_when_full=claims_when_full,
         )
 
     async def claim(
@@ -136,7 +142,7 @@ class RedisRegistry:
         record = keys.item_record(notice.centre_id, notice.data_id)
         digest = keys.message_digest(notice.centre_id, notice.message_id)
         decision, since, parked, wait_ms, object_key = await self._run(
-            scripts.CLAIM,
+            self._claim,
             (
                 keys.message_key(digest),
                 keys.record_key(record),
@@ -293,7 +299,7 @@ class RedisRegistry:
     async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
         """See `base.Registry`."""
         key, ttl_ms = keys.event_key(centre_id), max(1, round(interval_s * 1000))
-        return await self._command("SET", key, 1, "NX", "PX", ttl_ms) is not None
+        return bool(await self._run(scripts.ADMIT, [key], (ttl_ms,)))
 
     async def refusals(self, limit: int) -> list[Refusal]:
         """See `base.Registry`."""
@@ -306,7 +312,7 @@ class RedisRegistry:
 
     async def ping(self) -> None:
         """See `base.Registry`."""
-        await self._command("SET", keys.PING, 1, "EX", _PING_TTL_S)
+        await self._run(self._ping, [keys.PING], (_PING_TTL_S,))
 
     async def close(self) -> None:
         """See `base.Registry`."""

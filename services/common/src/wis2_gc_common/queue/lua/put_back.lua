@@ -11,7 +11,7 @@ local returned = 0
 for i = 3, #ARGV, 3 do
   local id = held_id(ARGV[i])
   if id then
-    -- Adding comes first: where Redis refuses (memory full), the message is still what it was.
+    -- Adding comes first: where Redis refuses, the message is still what it was.
     local delay = tonumber(ARGV[i + 1])
     if delay > 0 then
       redis.call('ZADD', KEYS[2], now + delay, ARGV[i + 2])

@@ -48,11 +48,7 @@ end
 
 local due = redis.call('ZRANGE', delayed, '-inf', now, 'BYSCORE', 'LIMIT', 0, MAX_PROMOTED)
 for _, envelope in ipairs(due) do
-  -- With its memory full, Redis refuses to add, but goes on to hand out and delete: so shall we.
-  local added = redis.pcall('XADD', stream, '*', 'e', envelope)
-  if type(added) == 'table' and added.err then
-    break
-  end
+  redis.call('XADD', stream, '*', 'e', envelope)
   redis.call('ZREM', delayed, envelope)
 end
 
