@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.fake_reader import EMPTY_QUEUE, FakeQueue, FakeReader
 from tests.support.waiting import until
-from wis2_gc_common.errors import Misconfigured, Unavailable
+from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.logs import configure_logging
 from wis2_gc_metrics.exposition import Reading
 from wis2_gc_metrics.readings import Readings, SharedRead
@@ -92,6 +92,16 @@ async def test_what_was_counted_is_read_also_while_the_queue_is_away(is_slow):
     assert reading.snapshot == FakeReader().content
     assert isinstance(reading.depth, Unavailable)
     assert reading.depth.part == "queue"
+
+
+async def test_what_was_counted_is_read_also_while_the_queue_refuses_to_be_measured(monkeypatch):
+    async def refuse(_queue):
+        raise PartError("queue", "WRONGTYPE Operation against a key")
+
+    monkeypatch.setattr(FakeQueue, "depth", refuse)
+    reading = await Readings(FakeReader(), FakeQueue()).now()
+    assert reading.snapshot == FakeReader().content
+    assert isinstance(reading.depth, Unavailable)
 
 
 async def test_nobody_asks_the_queue_any_more_when_the_registry_is_away():

@@ -11,7 +11,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_metrics.exposition import Reading
 from wis2_gc_metrics.totals import History
@@ -161,6 +161,8 @@ class Readings:
             return await self._limited(self._queue.depth(), part="queue")
         except Unavailable as error:
             return error
+        except PartError as error:
+            return Unavailable("queue", error.detail)
 
     async def _limited(self, read: Awaitable[T], *, part: Part = "registry") -> T:
         try:
