@@ -44,7 +44,6 @@ from wis2_gc_common.errors import (
     Unavailable,
 )
 from wis2_gc_common.integrity import Integrity
-from wis2_gc_manager import download
 from wis2_gc_manager.download import MAX_REDIRECTS, http, open_downloader
 from wis2_gc_manager.download.http import retry_after_s
 from wis2_gc_manager.host_limits import FAILURES_TO_OPEN
@@ -1147,30 +1146,6 @@ async def test_missing_files_do_not_open_the_circuit(server: WebServer, open_: O
     for number in range(20):
         error = await failure(downloader, server.url(f"/{number}"))
         assert error.reason is Reason.NOT_FOUND
-
-
-async def test_memory_for_bodies_is_shared_out(
-    server: WebServer, open_: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(download, "MEMORY_BUDGET_BYTES", 2 * MAX_IN_MEMORY_BYTES)
-    downloader = open_(concurrency_per_host=20)
-    href = server.serve("/a", DATA, chunked=True)  # each reserves the most there can be
-    payloads = await asyncio.gather(*(get(downloader, href) for _ in range(20)))
-    assert all(payload.data == DATA for payload in payloads)
-
-
-async def test_memory_of_a_body_is_free_when_nobody_holds_it_any_more(
-    server: WebServer, open_: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(download, "MEMORY_BUDGET_BYTES", MAX_IN_MEMORY_BYTES)
-    downloader = open_()
-    href = server.serve("/a", bytes(MAX_IN_MEMORY_BYTES))
-    held = [await get(downloader, href)]
-    waiting = asyncio.create_task(get(downloader, href))
-    await until(lambda: len(server.requests) == 2)
-    assert not waiting.done()
-    held.clear()
-    assert (await waiting).size_bytes == MAX_IN_MEMORY_BYTES
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EADDRNOTAVAIL])

@@ -1,4 +1,4 @@
-"""Memory and time of bodies on their way in."""
+"""Time of bodies on their way in."""
 
 from __future__ import annotations
 
@@ -6,48 +6,7 @@ import asyncio
 
 import pytest
 
-from wis2_gc_manager.download.body import MemoryBudget
 from wis2_gc_manager.download.timeouts import sooner, stopped
-
-
-async def test_memory_is_given_out_in_the_order_of_asking() -> None:
-    budget = MemoryBudget(100)
-    await budget.take(60)
-    large = asyncio.create_task(budget.take(70))
-    await asyncio.sleep(0)
-    small = asyncio.create_task(budget.take(10))
-    await asyncio.sleep(0)
-    assert not budget.take_now(10)
-    assert not small.done()
-    budget.give_back(60)
-    await asyncio.gather(large, small)
-    assert budget.free_bytes == 20
-
-
-async def test_who_gives_up_waiting_for_memory_takes_none() -> None:
-    budget = MemoryBudget(100)
-    await budget.take(100)
-    gone = asyncio.create_task(budget.take(100))
-    other = asyncio.create_task(budget.take(50))
-    await asyncio.sleep(0)
-    gone.cancel()
-    await asyncio.wait([gone])
-    budget.give_back(50)
-    await other
-    budget.give_back(50)
-    assert budget.free_bytes == 50
-
-
-async def test_who_gives_up_as_memory_comes_gives_it_back() -> None:
-    budget = MemoryBudget(100)
-    await budget.take(100)
-    gone = asyncio.create_task(budget.take(100))
-    await asyncio.sleep(0)
-    budget.give_back(100)
-    gone.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await gone
-    assert budget.free_bytes == 100
 
 
 async def test_a_stopped_deadline_does_not_run() -> None:

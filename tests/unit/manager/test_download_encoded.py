@@ -21,6 +21,7 @@ from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, SourceErr
 from wis2_gc_common.integrity import Integrity
 from wis2_gc_manager.download import open_downloader
 from wis2_gc_manager.download.encoded import Broken, Decoder, content_coding
+from wis2_gc_manager.download.memory import PIECE_BYTES
 from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
 
 if TYPE_CHECKING:
@@ -285,12 +286,11 @@ async def test_memory_of_encoded_answers_is_given_back(
     server: WebServer, downloader: Downloader
 ) -> None:
     href = server.serve("/a", gzip.compress(DATA), headers=GZIP)
-    budget = downloader._budget  # type: ignore[attr-defined]
-    before = budget.free_bytes
+    memory = downloader._memory  # type: ignore[attr-defined]
     held = [await get(downloader, href) for _ in range(4)]
-    assert budget.free_bytes == before - 4 * len(DATA)
+    assert memory.used_bytes == 4 * (len(DATA) + PIECE_BYTES)
     held.clear()
-    assert budget.free_bytes == before
+    assert memory.is_clean
 
 
 def test_encodings_are_read_from_all_their_headers() -> None:

@@ -38,8 +38,14 @@ class Candidate:
     @property
     def request(self) -> Request:
         """What to get."""
-        link = self.notification.link
-        return Request(link.href, link.length, self.notification.integrity, link.media_type)
+        notification, link = self.notification, self.notification.link
+        return Request(
+            link.href,
+            link.length,
+            notification.integrity,
+            link.media_type,
+            centre_id=notification.topic.centre_id,
+        )
 
     @property
     def offer(self) -> Offer:

@@ -22,7 +22,7 @@ MAX_URL_CHARS = 4096
 #: with the square of the text, and U+FDFA alone becomes 18 letters: nothing longer gets there.
 MAX_HOST_CHARS = 253
 
-#: Bodies up to this many bytes are kept in memory; larger ones stream into an upload.
+#: Larger bodies stream into an upload, smaller ones only where memory is short.
 MAX_IN_MEMORY_BYTES = 1024 * 1024
 
 
@@ -37,6 +37,8 @@ class Request:
     """Announced checksum (SPEC.md 18)."""
     media_type: str | None = None
     """Announced type; a page where data is announced is no data (SPEC.md section 10)."""
+    centre_id: str = field(default="", compare=False)
+    """Of the topic: whose share of the memory it takes."""
     is_again: bool = field(default=False, compare=False)
     """The quick second try: what fails again says no more about the host than the first did."""
 
@@ -65,16 +67,16 @@ class Downloader(Protocol):
     async def fetch(self, request: Request, open_upload: OpenUpload) -> Payload:
         """Return the verified data of one link. One attempt; never retries.
 
-        `open_upload` is called only for a body over MAX_IN_MEMORY_BYTES, and a second time only
-        when the first upload has been aborted.
+        `open_upload` is called only for a body over MAX_IN_MEMORY_BYTES, or where memory is
+        short, and a second time only when the first upload has been aborted.
         On any error, cancellation included, an opened upload has been aborted.
 
         Raises
         - SourceError: 404, time-out, length, …; its host is the link's
         - IntegrityFailed: the checksum does not match
         - Refused: the address guard refuses the link or a redirect; nothing was connected to
-        - HostBusy: circuit open, throttled by the server, or the host's queue is too long; not
-          tried (`retry_after_s` says when)
+        - HostBusy: circuit open, throttled by the server, or the host's queue is too long, so it
+          is not tried; or we are short of something (`retry_after_s` says when)
         - Overridden(TOO_LARGE): over GC_MAX_OBJECT_BYTES
         - Unavailable("store"): from the upload
         """

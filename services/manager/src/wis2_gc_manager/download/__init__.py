@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 from wis2_gc_common.errors import HostBusy, Overridden, Reason, Refused, SourceError
 from wis2_gc_manager.address_guard import AddressGuard, Network
 from wis2_gc_manager.download.addresses import Addresses, Lookup, system_lookup
-from wis2_gc_manager.download.body import Body, Form, MemoryBudget
+from wis2_gc_manager.download.body import Body, Form
 from wis2_gc_manager.download.http import HttpSource
+from wis2_gc_manager.download.memory import Memory
 from wis2_gc_manager.download.target import Target, parse_target
 from wis2_gc_manager.download.timeouts import Timeouts, stopped
 from wis2_gc_manager.host_limits import HostLimits, Outcome
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["MAX_REDIRECTS", "open_downloader"]
 
 MAX_REDIRECTS = 5
-#: What all bodies in flight together may take; each large one takes MAX_IN_MEMORY_BYTES of it.
-MEMORY_BUDGET_BYTES = 64 * 1024 * 1024
+#: What all bodies in flight together may take.
+MEMORY_BYTES = 64 * 1024 * 1024
 #: FTP and SFTP servers commonly admit only a handful of sessions from one address.
 _MAX_SESSIONS = 4
 
@@ -102,7 +103,7 @@ class _Downloader:
         self._limits = HostLimits(
             concurrency=concurrency_per_host, clock=asyncio.get_running_loop().time
         )
-        self._budget = MemoryBudget(MEMORY_BUDGET_BYTES)
+        self._memory = Memory(MEMORY_BYTES)
         http = HttpSource(guard, self._addresses, timeouts=timeouts, ca_file=ca_file)
         self._sources: dict[str, _Source] = {"http": http, "https": http}
 
@@ -136,7 +137,7 @@ class _Downloader:
                         request,
                         open_upload,
                         max_bytes=self._max_object_bytes,
-                        budget=self._budget,
+                        memory=self._memory,
                         deadline=deadline,
                         idle_timeout_s=self._timeouts.idle_s,
                         form=form,

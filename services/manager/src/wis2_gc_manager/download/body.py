@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, SourceError
 from wis2_gc_common.integrity import DEFAULT_METHOD, new_hash
+from wis2_gc_manager.download.memory import PIECE_BYTES
 from wis2_gc_manager.download.timeouts import stopped
-from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload
+from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload, host_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from wis2_gc_common.store.base import Upload
+    from wis2_gc_manager.download.memory import Memory
     from wis2_gc_manager.source import OpenUpload, Request
 
 #: Upload chunks are at least this big, but for the last: each costs the store a thread hop.
@@ -27,54 +28,6 @@ _UPLOAD_CHUNK_BYTES = 256 * 1024
 #: Slower than this over a whole idle time-out is standing still: a server that sends a byte now
 #: and then would hold its place for as long as it likes.
 MIN_BYTES_PER_S = 256
-
-
-class MemoryBudget:
-    """Bounds the bytes of all bodies in memory, first come, first served."""
-
-    def __init__(self, total_bytes: int) -> None:
-        self._free = total_bytes
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    @property
-    def free_bytes(self) -> int:
-        """What nobody has taken."""
-        return self._free
-
-    def take_now(self, size: int) -> bool:
-        """Take `size` bytes if nobody has to wait for that."""
-        if self._waiting or size > self._free:
-            return False
-        self._free -= size
-        return True
-
-    async def take(self, size: int) -> None:
-        """Take `size` bytes, at most the total; waits until they are there."""
-        if self.take_now(size):
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give_back(size)
-            else:
-                self._waiting = deque(entry for entry in self._waiting if entry[1] is not turn)
-                self._advance()
-            raise
-
-    def give_back(self, size: int) -> None:
-        """Return what was taken."""
-        self._free += size
-        self._advance()
-
-    def _advance(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._free:
-            size, turn = self._waiting.popleft()
-            if not turn.done():
-                self._free -= size
-                turn.set_result(None)
 
 
 Form = Literal["raw", "decoded"]
@@ -93,7 +46,7 @@ class Body:
         open_upload: OpenUpload,
         *,
         max_bytes: int,
-        budget: MemoryBudget,
+        memory: Memory,
         deadline: asyncio.Timeout,
         idle_timeout_s: float,
         form: Form | None = None,
@@ -109,13 +62,16 @@ class Body:
         """Whether the connection broke off, so that only length or checksum can tell."""
         self._open_upload = open_upload
         self._max_bytes = max_bytes
-        self._budget = budget
-        self._reserved = 0
+        self._held = memory.holding(request.centre_id, host_of(request.href))
         integrity = request.integrity
         self._method = DEFAULT_METHOD if integrity is None else integrity.method
         self._hash = new_hash(self._method)
+        self._is_handed_over = False
+        self._is_streamed = False
+        """Too large to be kept; its pieces are passed on as soon as they are worth it."""
         self._chunks: list[bytes] = []
         self._chunks_bytes = 0
+        self._chunks_held = 0
         self._size = 0
         self._expected: int | None = None
         self._upload: Upload | None = None
@@ -141,8 +97,8 @@ class Body:
             integrity is None or integrity.matches(hasher.digest())
         )
 
-    async def begin(self, size: int | None, *, also_bytes: int = 0) -> None:
-        """Judge the size the server names, and reserve memory; `also_bytes`: for the caller.
+    def begin(self, size: int | None) -> None:
+        """Judge the size the server names.
 
         Raises SourceError(LENGTH) where it disagrees with the announced one, Overridden.
         """
@@ -152,19 +108,22 @@ class Body:
                 raise SourceError(Reason.LENGTH, f"{size} for {announced} bytes{self.sent_as}")
             self.check_size(size)
         self._expected = size
-        need = MAX_IN_MEMORY_BYTES if size is None else min(size, MAX_IN_MEMORY_BYTES)
-        need += also_bytes
-        if not self._budget.take_now(need):
-            with stopped(self.deadline):
-                await self._budget.take(need)
-        self._reserved = need
+        self._is_streamed = max(size or 0, announced or 0) > MAX_IN_MEMORY_BYTES
         self._window_start = self._now()
+
+    def hold(self, size: int) -> bool:
+        """Take memory for a piece that is kept; False where there is none."""
+        return self._held.take(size + PIECE_BYTES)
+
+    def let_go(self, size: int) -> None:
+        """Give back the memory of a piece."""
+        self._held.give_back(size + PIECE_BYTES)
 
     async def add(self, chunk: bytes) -> None:
         """Take the next piece.
 
         Raises SourceError: LENGTH (more than announced), TIMEOUT (too slow to call it progress);
-        Overridden; Unavailable("store").
+        Overridden; Unavailable("store"); HostBusy (the store has no memory left for this one).
         """
         self.arrived(len(chunk))
         await self.keep(chunk)
@@ -184,13 +143,20 @@ class Body:
         self._hash.update(chunk)
         self._chunks.append(chunk)
         self._chunks_bytes += len(chunk)
+        if self.hold(len(chunk)):
+            self._chunks_held += len(chunk) + PIECE_BYTES
+            if self._is_streamed:
+                is_enough = self._chunks_bytes >= _UPLOAD_CHUNK_BYTES
+            else:
+                is_enough = self._size > MAX_IN_MEMORY_BYTES
+            if not is_enough:
+                return
+        # Where there is no memory for it, nobody waits: it goes to the store as it comes.
         if self._upload is None:
-            if self._size > MAX_IN_MEMORY_BYTES:
-                with stopped(self.deadline):
-                    self._upload = await self._open_upload()
-                await self._write()
-        elif self._chunks_bytes >= _UPLOAD_CHUNK_BYTES:
-            await self._write()
+            self._is_streamed = True
+            with stopped(self.deadline):
+                self._upload = await self._open_upload()
+        await self._write()
 
     async def finish(self) -> Payload:
         """Return the verified data; the upload is the caller's from now on.
@@ -211,10 +177,10 @@ class Body:
             payload = Payload(self._size, self._method, digest, data=data)
             # Whoever holds the data holds the memory: a store that is slow or away must not let
             # bodies pile up.
-            kept = min(len(data), self._reserved)
-            giving_back = weakref.finalize(payload, self._budget.give_back, kept)
+            self._held.give_back(max(0, self._held.held - len(data) - PIECE_BYTES))
+            giving_back = weakref.finalize(payload, self._held.give_back_all)
             giving_back.atexit = False
-            self._reserved -= kept
+            self._is_handed_over = True
             return payload
         if self._chunks:
             await self._write()
@@ -235,9 +201,8 @@ class Body:
 
     async def close(self) -> None:
         """Give the memory back; abort an upload that was not finished. Never raises."""
-        if self._reserved:
-            self._budget.give_back(self._reserved)
-            self._reserved = 0
+        if not self._is_handed_over:
+            self._held.give_back_all()
         self._chunks = []
         if self._upload is not None:
             upload, self._upload = self._upload, None
@@ -250,6 +215,8 @@ class Body:
         if self._upload is not None:
             with stopped(self.deadline):
                 await self._upload.write(chunk)
+        self._held.give_back(self._chunks_held)
+        self._chunks_held = 0
         self._window_start = self._now()
         self._window_size = self._arrived
 

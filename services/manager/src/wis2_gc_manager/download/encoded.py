@@ -97,8 +97,8 @@ class EncodedBody:
     """Gives `body` the form of what a server sends that is the item.
 
     As `Body` is used: `begin`, `add` for each piece, `end`. Where only the whole can tell, small
-    ones are kept until then; of large ones one form is a guess, and `body.other_form` says what to
-    ask again for if it was wrong.
+    ones are kept until then, while there is memory; of others one form is a guess, and
+    `body.other_form` says what to ask again for if it was wrong.
     """
 
     def __init__(self, body: Body, coding: str) -> None:
@@ -109,7 +109,7 @@ class EncodedBody:
         self._expected: int | None = None
         self._size = 0
 
-    async def begin(self, size: int | None) -> None:
+    def begin(self, size: int | None) -> None:
         """See `Body.begin`. Raises SourceError(CONTENT_ENCODING) for what nothing could check."""
         body, request = self._body, self._body.request
         self._expected = size
@@ -125,13 +125,13 @@ class EncodedBody:
         ):
             form = "decoded"
         if form == "raw":
-            await body.begin(size)
+            body.begin(size)
             return
         if form is None:
             self._kept = []
         else:
             self._decoder = Decoder(self._coding)
-        await body.begin(None, also_bytes=MAX_IN_MEMORY_BYTES)
+        body.begin(None)
 
     async def add(self, chunk: bytes) -> None:
         """See `Body.add`."""
@@ -140,13 +140,17 @@ class EncodedBody:
         if self._kept is None:
             await self._pass_on(chunk)
             return
-        self._kept.append(chunk)
-        if self._size > MAX_IN_MEMORY_BYTES:
+        is_held = self._body.hold(len(chunk))
+        if is_held:
+            self._kept.append(chunk)
+        if not is_held or self._size > MAX_IN_MEMORY_BYTES:
             is_archive = self._body.request.href.lower().partition("?")[0].endswith(_ARCHIVES)
             self._body.other_form = "decoded" if is_archive else "raw"
             if not is_archive:
                 self._decoder = Decoder(self._coding)
             await self._pass_on_kept()
+            if not is_held:
+                await self._pass_on(chunk)
 
     async def end(self, *, is_cut_short: bool) -> None:
         """Pass on what was kept; whether it is the item is for `Body.finish` to say."""
@@ -163,7 +167,10 @@ class EncodedBody:
 
     async def _pass_on_kept(self) -> None:
         kept, self._kept = self._kept or [], None
-        for chunk in kept:
+        kept.reverse()
+        while kept:
+            chunk = kept.pop()
+            self._body.let_go(len(chunk))
             await self._pass_on(chunk)
 
     async def _pass_on(self, chunk: bytes) -> None:

@@ -53,7 +53,7 @@ class FtpSource:
                 _translated(lost=Reason.CONNECT),
             ):
                 stream, size = await self._begin(client, target, command)
-            await body.begin(size)
+            body.begin(size)
             while True:
                 with _translated(lost=Reason.TRUNCATED):
                     chunk = await stream.read(_READ_BYTES)

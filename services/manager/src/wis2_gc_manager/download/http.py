@@ -159,7 +159,7 @@ class HttpSource:
         coding = content_coding(response.headers.getall("Content-Encoding", ()))
         encoded = EncodedBody(body, coding) if coding else None
         sink = encoded or body
-        await sink.begin(response.content_length)
+        sink.begin(response.content_length)
         while True:
             try:
                 chunk = await content.readany()

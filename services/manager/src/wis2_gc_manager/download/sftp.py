@@ -55,7 +55,7 @@ class SftpSource:
                 client = await connection.start_sftp_client()
                 file = await client.open(path, "rb", encoding=None)
                 size = (await file.stat()).size
-            await body.begin(size)
+            body.begin(size)
             while True:
                 with (
                     sooner(body.deadline, self._timeouts.idle_s),
