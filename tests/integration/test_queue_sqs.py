@@ -302,7 +302,7 @@ async def test_a_queue_that_does_not_exist_is_said_to(moto_queues: Callable[...,
     [
         ({"GC_QUEUE_URL": "{origin}/123456789012/no-such"}, "there is no such queue; check"),
         ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "no AWS credentials are found"),
-        ({"AWS_PROFILE": "nobody"}, "ProfileNotFound"),
+        ({"AWS_PROFILE": "nobody"}, "no such profile"),
     ],
 )
 def test_a_wrong_setting_ends_a_command_with_one_line(
