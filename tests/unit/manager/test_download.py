@@ -1165,3 +1165,17 @@ async def test_what_this_machine_is_short_of_is_held_against_no_host(
             assert isinstance(busy, HostBusy)
             assert busy.reason is Reason.HOST_QUEUE
     assert (await get(downloader, href)).data == DATA
+
+
+@pytest.mark.parametrize("href", ["http://[2606:4700::1111]/data", "http://only-v6.example/data"])
+async def test_a_host_of_ipv6_alone_is_no_shortage_where_this_machine_has_none(
+    open_: Open, monkeypatch: pytest.MonkeyPatch, href: str
+) -> None:
+    def no_source_address(*_args: object) -> socket.socket:
+        raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+
+    downloader = open_(lookup=resolves_to("2606:4700::1111"))
+    monkeypatch.setattr("wis2_gc_manager.address_guard.socket.socket", no_source_address)
+    error = await failure(downloader, href)
+    assert not isinstance(error, HostBusy)
+    assert (error.reason, error.detail) == (Reason.CONNECT, "cannot assign requested address")

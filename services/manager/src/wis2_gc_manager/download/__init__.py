@@ -178,7 +178,7 @@ class _Downloader:
             following = await source.get(target, body)
             outcome = Outcome.ANSWERED
         except SourceError as error:
-            if _is_our_shortage(error):
+            if await self._is_our_shortage(error, target.host):
                 raise HostBusy(
                     Reason.HOST_QUEUE, "no connection of ours is free", retry_after_s=_SHORTAGE_S
                 ) from error
@@ -198,6 +198,16 @@ class _Downloader:
             self._limits.leave(ticket, outcome, retry_after_s=retry_after_s)
         return following
 
+    async def _is_our_shortage(self, error: SourceError, host: str) -> bool:
+        """Whether this machine had no file, port or memory for a connection: no host is to blame.
+
+        Without IPv6 the system says of each IPv6 address what it says without a free port.
+        """
+        number = getattr(error.__cause__, "errno", None)
+        if number == errno.EADDRNOTAVAIL:
+            return any(":" not in address for address in await self._addresses.admitted(host))
+        return number in _SHORTAGES
+
     def _source(self, scheme: str) -> _Source:
         source = self._sources.get(scheme)
         if source is None:
@@ -213,11 +223,6 @@ class _Downloader:
         from wis2_gc_manager.download.sftp import SftpSource  # noqa: PLC0415
 
         return SftpSource(self._addresses, timeouts=self._timeouts)
-
-
-def _is_our_shortage(error: SourceError) -> bool:
-    """Whether this machine had no file, port or memory for a connection: no host is to blame."""
-    return getattr(error.__cause__, "errno", None) in _SHORTAGES
 
 
 def _verdict(error: SourceError) -> Outcome:
