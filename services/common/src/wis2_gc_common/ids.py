@@ -26,6 +26,8 @@ HOUR_FOLDER_CHARS = 13
 
 #: Longest file name we keep; longer ones lose their middle. ext4 and S3 allow more.
 MAX_FILE_NAME_CHARS = 120
+#: What no `object_key` is longer than.
+MAX_OBJECT_KEY_CHARS = 670
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@,-]")
 
 
@@ -70,8 +72,9 @@ def announce_by_ns(hour: str) -> int:
 def object_key(*, hour: str, topic: Topic, data_id: str, pubtime_ns: int, href: str) -> str:
     """Return `{date}/{hour}/{folder of the topic}/{12 hex digits}/{file name}`.
 
-    Made of safe characters only, at most 670 of them, no part longer than 128, never absolute, no
-    `.` or `..` parts. Another data item (another centre, `data_id` or pubtime) has another key.
+    Made of safe characters only, at most MAX_OBJECT_KEY_CHARS of them, no part longer than 128,
+    never absolute, no `.` or `..` parts.
+    Another data item (another centre, `data_id` or pubtime) has another key.
     """
     item = f"{topic.centre_id}\n{data_id}\n{pubtime_ns}"
     digest = hashlib.sha256(item.encode()).hexdigest()[:12]

@@ -39,6 +39,13 @@ def test_a_bucket_with_a_dot_is_in_the_path_for_no_certificate_covers_it():
     assert found.path("x") == "/data.example.org/x"
 
 
+def test_a_prefix_leaves_room_for_the_longest_key_of_an_item():
+    parts = "/".join(["p" * 50] * 7)
+    assert place(prefix=parts[:352], AWS_REGION="eu-west-1").prefix.startswith("p")
+    with pytest.raises(SettingsError, match="GC_STORE_URL: has a prefix of more than 353 bytes"):
+        place(prefix=f"{parts[:350]}/ppp", AWS_REGION="eu-west-1")
+
+
 @pytest.mark.parametrize(
     ("region", "host"),
     [

@@ -16,8 +16,9 @@ from botocore.exceptions import BotoCoreError
 
 from wis2_gc_common.aws_words import settings_problem
 from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.ids import MAX_OBJECT_KEY_CHARS
 from wis2_gc_common.settings import CA_FILE, STORE_URL
-from wis2_gc_common.store.keys import checked_key
+from wis2_gc_common.store.keys import MAX_KEY_BYTES, checked_key
 from wis2_gc_common.tls import client_context
 from wis2_gc_common.words import os_words
 
@@ -93,6 +94,9 @@ def find_place(
         except ValueError:
             raise SettingsError(STORE_URL.name, "has a prefix that no key can begin with") from None
         prefix += "/"
+        room = MAX_KEY_BYTES - MAX_OBJECT_KEY_CHARS
+        if len(prefix.encode()) > room:
+            raise SettingsError(STORE_URL.name, f"has a prefix of more than {room - 1} bytes")
     try:
         configured: str | None = session.get_config_variable("region")
         profile: Mapping[str, Any] = session.get_scoped_config()
