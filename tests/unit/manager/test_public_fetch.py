@@ -161,6 +161,13 @@ async def test_a_server_without_tls_where_the_url_has_it(fetch: PublicFetch) -> 
     assert problem == "the TLS handshake fails"
 
 
+async def test_that_we_ask_too_often_says_nothing_of_the_url(fetch: PublicFetch) -> None:
+    async with WebServer() as server:
+        url = server.serve("/a", DATA, status=429)
+        with pytest.raises(Shortage, match="no more requests of ours"):
+            await fetch(sample_of(url))
+
+
 async def test_no_open_file_left_to_us_is_a_shortage_and_says_nothing_of_the_url(
     fetch: PublicFetch,
 ) -> None:

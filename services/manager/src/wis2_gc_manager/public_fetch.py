@@ -69,6 +69,8 @@ class PublicFetch:
             async with self._opened().get(
                 URL(sample.url, encoded=True), headers=headers, max_redirects=MAX_REDIRECTS + 1
             ) as answer:
+                if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+                    raise Shortage("the public URL takes no more requests of ours")
                 if answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
                     return f"status {answer.status}"
                 size = _size(answer)
