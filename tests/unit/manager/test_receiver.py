@@ -13,7 +13,7 @@ from wis2_gc_common.errors import Reason, SourceError, Unavailable
 from wis2_gc_manager import receiver as receiver_module
 from wis2_gc_manager.in_flight import InFlight, Item
 from wis2_gc_manager.receiver import SUSPECT_S
-from wis2_gc_manager.retry import SUSPECT_DELIVERIES
+from wis2_gc_manager.retry import MAX_DELIVERIES, SUSPECT_DELIVERIES
 
 DATA = b"BUFR" * 100
 
@@ -128,6 +128,25 @@ class TestReceiving:
             await until(lambda: bench.registry.commits)
             await until(lambda: bench.queue.deleted)
         assert len(bench.in_flight) == 0
+
+    async def test_what_is_delivered_again_while_it_is_buried_is_buried(self):
+        bench = Workbench()
+        bury = bench.queue.dead_letter
+        envelope = envelope_of(data_id="d", href=href(1))
+
+        async def late(received, **options):
+            bench.queue.dead_letter = bury
+            bench.queue.held.clear()  # its visibility ran out
+            bench.queue.add(envelope, deliveries=MAX_DELIVERIES + 2)
+            await until(lambda: bench.queue.held)
+            await asyncio.sleep(0)
+            await bury(received, **options)
+
+        bench.queue.dead_letter = late
+        bench.queue.add(envelope, deliveries=MAX_DELIVERIES + 1)
+        async with receiving(bench):
+            await until(lambda: bench.queue.dead)
+        assert not bench.queue.held
 
     async def test_what_comes_back_while_we_stop_goes_back_too(self):
         bench = Workbench()

@@ -40,7 +40,7 @@ class Item:
     is_preempted: bool = False
     """The work was cancelled because its centre holds too many slots."""
     returned: Received | None = None
-    """The delivery that was handed back, or is about to be."""
+    """The delivery that goes back to the queue, or to the dead letters."""
 
     def lose(self) -> None:
         """Stop the work: somebody else does it."""

@@ -523,11 +523,14 @@ class Pipeline:
 
     async def _bury(self, item: Item, last_error: str) -> None:
         """Move the message to the dead letters."""
-        await self._gate.repeat(
-            lambda: self._queue.dead_letter(
+
+        async def dead_letter() -> None:
+            item.returned = item.received
+            await self._queue.dead_letter(
                 item.received, reason=Reason.UNEXPECTED, last_error=last_error
             )
-        )
+
+        await self._gate.repeat(dead_letter)
         self._counts.add(DEAD_LETTERS, Reason.UNEXPECTED)
         self.tally.failed += 1
         log.error("message_buried", uid=item.received.envelope.uid, last_error=last_error)

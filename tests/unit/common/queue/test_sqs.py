@@ -377,6 +377,21 @@ def partly(*bad: str, good: Sequence[str] = (), code: str, is_senders: bool = Fa
     return 200, {"Successful": [{"Id": key} for key in good], "Failed": failures}
 
 
+async def test_a_put_back_whose_old_message_stays_is_that_ones_alone(
+    sqs: Sqs, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqs_module, "PAUSES_S", ())
+    messages = await take(queue, sqs, 3)
+    sqs.say(
+        "DeleteMessageBatch",
+        partly("1", good=("0", "2"), code="RequestThrottled", is_senders=True),
+    )
+    outcomes = await asyncio.gather(
+        *(queue.put_back(m, delay_s=1, attempts=1) for m in messages), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [type(None), PartError, type(None)]
+
+
 @pytest.mark.parametrize("action", ["DeleteMessageBatch", "ChangeMessageVisibilityBatch"])
 async def test_single_entries_that_sqs_has_no_time_for_are_tried_again_and_no_outage(
     sqs: Sqs, queue: Queue, action: str, monkeypatch: pytest.MonkeyPatch

@@ -463,15 +463,21 @@ class SqsQueue:
         return answers
 
     async def _delete_together(self, receipts: list[str]) -> list[Exception | None]:
-        await self._delete(receipts)
-        return [None] * len(receipts)
+        settled, problem = await self._forget(receipts)
+        if problem is not None and not settled:
+            raise problem
+        return [None if receipt in settled else problem for receipt in receipts]
 
     async def _delete(self, receipts: Sequence[str]) -> None:
+        _, problem = await self._forget(receipts)
+        if problem is not None:
+            raise problem
+
+    async def _forget(self, receipts: Sequence[str]) -> tuple[set[str], Exception | None]:
         settled, problem = await self._in_batches("delete_message_batch", receipts)
         for receipt in settled:
             self._held.pop(receipt, None)
-        if problem is not None:
-            raise problem
+        return set(settled), problem
 
     async def _show(self, receipts: Sequence[str]) -> None:
         """Make messages visible to all, and forget them."""
