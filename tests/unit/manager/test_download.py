@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wis2_gc_common.store.base import Upload
-    from wis2_gc_manager.download.addresses import Lookup
+    from wis2_gc_manager.download.lookups import Lookup
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 DATA = bytes(range(256)) * 8
@@ -918,6 +918,37 @@ async def test_a_name_server_that_hangs_is_a_time_out(open_: Open) -> None:
     finally:
         is_over.set()
     assert error.reason is Reason.TIMEOUT
+
+
+async def test_a_centre_whose_name_servers_hang_does_not_hold_up_new_hosts_of_others(
+    server: WebServer, open_: Open
+) -> None:
+    is_over = threading.Event()
+
+    def lookup(host: str) -> list[str]:
+        if host.endswith("evil.example"):
+            is_over.wait(60)
+        return ["127.0.0.1"]
+
+    downloader = open_(lookup=lookup)
+
+    def fetch(href: str, centre_id: str) -> asyncio.Task[Payload]:
+        request = Request(href, None, None, centre_id=centre_id)
+        return asyncio.create_task(downloader.fetch(request, no_upload))
+
+    server.serve("/a", DATA)
+    stuck = [fetch(f"http://{n}.x{n}.evil.example/", "xx-evil") for n in range(500)]
+    try:
+        for number in range(20):
+            href = server.url("/a", host=f"{number}.good.example")
+            assert (await fetch(href, "xx-good")).data == DATA
+        busy = [task.exception() for task in stuck if task.done()]
+        assert len(busy) > 400
+        for error in busy:
+            assert isinstance(error, HostBusy)
+    finally:
+        is_over.set()
+        await asyncio.gather(*stuck, return_exceptions=True)
 
 
 @pytest.mark.parametrize(

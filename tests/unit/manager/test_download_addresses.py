@@ -16,7 +16,7 @@ from tests.support.waiting import until
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_manager.address_guard import AddressGuard
 from wis2_gc_manager.download import addresses as module
-from wis2_gc_manager.download.addresses import FRESH_S, STALE_S, Addresses
+from wis2_gc_manager.download.addresses import FAILED_S, FRESH_S, STALE_S, Addresses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -102,7 +102,7 @@ async def test_an_old_answer_serves_while_it_is_asked_for_again(
     clock.now = FRESH_S
     names.answer = ["1.1.1.1"]
     assert await addresses.admitted("a.example") == ("8.8.8.8",)
-    await until(lambda: len(names.asked) == 2 and not addresses._running)
+    await until(lambda: len(names.asked) == 2 and addresses._lookups.is_idle)
     assert await addresses.admitted("a.example") == ("1.1.1.1",)
     assert len(names.asked) == 2
 
@@ -113,10 +113,10 @@ async def test_a_name_server_that_hangs_does_not_hurt_the_names_we_know(
     await addresses.admitted("known.example")
     clock.now = STALE_S - 1
     names.gate.clear()
-    stuck = [asyncio.create_task(addresses.admitted(f"{n}.example")) for n in range(200)]
+    stuck = [asyncio.create_task(addresses.admitted(f"a.{n}.example")) for n in range(200)]
     assert await addresses.admitted("known.example") == ("8.8.8.8",)
     names.gate.set()
-    await asyncio.gather(*stuck)
+    await asyncio.gather(*stuck, return_exceptions=True)
 
 
 async def test_a_very_old_answer_is_not_used(
@@ -135,22 +135,45 @@ async def test_a_refresh_that_fails_is_no_error_of_anybody(
     clock.now = FRESH_S
     names.answer = socket.gaierror(socket.EAI_AGAIN, "try again")
     assert await addresses.admitted("a.example") == ("8.8.8.8",)
-    await until(lambda: len(names.asked) == 2 and not addresses._running)
-    names.answer = ["1.1.1.1"]
+    await until(lambda: len(names.asked) == 2 and addresses._lookups.is_idle)
+    # For hours, and without asking at every use.
+    for _ in range(10):
+        assert await addresses.admitted("a.example") == ("8.8.8.8",)
+    assert len(names.asked) == 2
+    clock.now = STALE_S - 1
     assert await addresses.admitted("a.example") == ("8.8.8.8",)
+    await until(lambda: len(names.asked) == 3 and addresses._lookups.is_idle)
+    clock.now = STALE_S + FAILED_S
+    names.answer = ["1.1.1.1"]
+    assert await addresses.admitted("a.example") == ("1.1.1.1",)
 
 
-async def test_failures_are_not_remembered(addresses: Addresses, names: Names) -> None:
-    names.answer = socket.gaierror(socket.EAI_NONAME, "unknown")
-    with pytest.raises(SourceError) as caught:
-        await addresses.admitted("a.example")
-    assert caught.value.reason is Reason.DNS
-    names.answer = []
-    with pytest.raises(SourceError) as caught:
-        await addresses.admitted("a.example")
-    assert caught.value.reason is Reason.DNS
+async def test_failures_are_remembered_for_a_few_seconds(
+    addresses: Addresses, names: Names, clock: Clock
+) -> None:
+    for answer in (socket.gaierror(socket.EAI_NONAME, "unknown"), []):
+        names.answer = answer
+        asked = len(names.asked)
+        for _ in range(3):
+            with pytest.raises(SourceError) as caught:
+                await addresses.admitted("a.example")
+            assert caught.value.reason is Reason.DNS
+        assert len(names.asked) == asked + 1
+        clock.now += FAILED_S
     names.answer = ["8.8.8.8"]
     assert await addresses.admitted("a.example") == ("8.8.8.8",)
+
+
+async def test_a_centre_that_names_many_hosts_pushes_out_its_own_only(
+    addresses: Addresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_OF_CENTRE", 3)
+    await addresses.admitted("known.example", "xx-a")
+    for number in range(10):
+        await addresses.admitted(f"{number}.example", "xx-b")
+    assert list(addresses._answers) == ["known.example", "7.example", "8.example", "9.example"]
+    assert addresses.recall("known.example") == ("8.8.8.8",)
+    assert addresses.recall("0.example") is None
 
 
 async def test_only_admitted_addresses_are_given_out_each_once(

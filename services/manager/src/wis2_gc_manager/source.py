@@ -38,7 +38,7 @@ class Request:
     media_type: str | None = None
     """Announced type; a page where data is announced is no data (SPEC.md section 10)."""
     centre_id: str = field(default="", compare=False)
-    """Of the topic: whose share of the memory it takes."""
+    """Of the topic: whose share of the look-ups and of the memory it takes."""
     is_again: bool = field(default=False, compare=False)
     """The quick second try: what fails again says no more about the host than the first did."""
 

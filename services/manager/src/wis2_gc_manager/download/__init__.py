@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from wis2_gc_common.errors import HostBusy, Overridden, Reason, Refused, SourceError
 from wis2_gc_manager.address_guard import AddressGuard, Network
-from wis2_gc_manager.download.addresses import Addresses, Lookup, system_lookup
+from wis2_gc_manager.download.addresses import Addresses, system_lookup
 from wis2_gc_manager.download.body import Body, Form
 from wis2_gc_manager.download.http import HttpSource
 from wis2_gc_manager.download.memory import Memory
 from wis2_gc_manager.download.target import Target, parse_target
-from wis2_gc_manager.download.timeouts import Timeouts, stopped
+from wis2_gc_manager.download.timeouts import Timeouts, sooner, stopped
 from wis2_gc_manager.host_limits import HostLimits, Outcome
 from wis2_gc_manager.source import host_of
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from wis2_gc_manager.download.lookups import Lookup
     from wis2_gc_manager.source import Downloader, OpenUpload, Payload, Request
 
 __all__ = ["MAX_REDIRECTS", "open_downloader"]
@@ -175,6 +176,10 @@ class _Downloader:
             if ticket.turn is not None:
                 with stopped(body.deadline):
                     await self._limits.wait(ticket)
+            centre_id = body.request.centre_id
+            if self._addresses.recall(target.host, centre_id) is None:
+                with sooner(body.deadline, self._timeouts.connect_s):
+                    await self._addresses.admitted(target.host, centre_id)
             following = await source.get(target, body)
             outcome = Outcome.ANSWERED
         except SourceError as error:

@@ -7,31 +7,32 @@ differently the second time is never asked a second time.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_common.words import os_words
 from wis2_gc_manager.address_guard import literal_address
+from wis2_gc_manager.download.lookups import Failed, Found, Lookup, Lookups
 
 if TYPE_CHECKING:
-    from wis2_gc_manager.address_guard import AddressGuard
+    from collections.abc import Callable
 
-#: Blocking; returns addresses of a name or raises OSError.
-Lookup = Callable[[str], Sequence[str]]
+    from wis2_gc_manager.address_guard import AddressGuard
 
 #: An answer is used this long without asking again.
 FRESH_S = 60.0
-#: Up to this age an answer is used while it is asked for again, so that slow name servers of
-#: strangers, who can fill all look-up threads, do not delay the hosts we know.
-STALE_S = 900.0
+#: Up to this age it is used while it is asked for again, and where that fails: some centres publish
+#: every six hours only, and a name server's outage is not their server's.
+STALE_S = 12 * 3600.0
+#: A name that could not be looked up is not asked for again so soon.
+FAILED_S = 5.0
 _MAX_NAMES = 4096
-_MAX_LOOKUPS = 64
+#: Of one centre: who names thousands of hosts pushes out his own.
+_MAX_OF_CENTRE = 256
+_MAX_FAILED = 1024
 
 
 def system_lookup(host: str) -> list[str]:
@@ -46,6 +47,8 @@ class _Answer:
     forbidden: str
     """An address that is not admitted, "" when there is none."""
     at: float
+    centre_id: str
+    """Who asked for it first."""
 
 
 class Addresses:
@@ -58,30 +61,52 @@ class Addresses:
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._guard = guard
-        self._lookup = lookup
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
+        self._lookups = Lookups(lookup, self._remember)
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
-        self._running: dict[str, asyncio.Task[_Answer]] = {}
-        self._threads = asyncio.Semaphore(_MAX_LOOKUPS)
+        self._names: dict[str, OrderedDict[str, None]] = {}
+        """Of each centre, in order of their last use."""
+        self._failed: OrderedDict[str, tuple[Failed, float]] = OrderedDict()
 
-    async def admitted(self, host: str) -> tuple[str, ...]:
-        """Return the addresses of a host that may be connected to, at least one.
+    def recall(self, host: str, centre_id: str = "") -> tuple[str, ...] | None:
+        """Return what `admitted` would say without waiting, None where it would look the host up.
 
-        Raises Refused(FORBIDDEN_ADDRESS) when it has only others, SourceError(DNS).
+        Raises Refused(FORBIDDEN_ADDRESS).
         """
         if literal_address(host) is not None:
             self._guard.check_host(host)
             return (host,)
         answer = self._answers.get(host)
-        if answer is None or self._clock() - answer.at >= STALE_S:
-            # Shielded: the one who gives up must not take the answer from the others.
-            answer = await asyncio.shield(self._asking(host))
-        elif self._clock() - answer.at >= FRESH_S:
-            self._asking(host)
-        if not answer.admitted:
-            raise Refused(Reason.FORBIDDEN_ADDRESS, f"resolves to {answer.forbidden}")
-        return answer.admitted
+        if answer is None:
+            return None
+        age_s = self._clock() - answer.at
+        if age_s >= STALE_S:
+            return None
+        self._answers.move_to_end(host)
+        self._names[answer.centre_id].move_to_end(host)
+        if age_s >= FRESH_S and self._failure(host) is None:
+            self._lookups.refresh(host, centre_id)
+        return _admitted(answer)
+
+    async def admitted(self, host: str, centre_id: str = "") -> tuple[str, ...]:
+        """Return the addresses of a host that may be connected to, at least one.
+
+        `centre_id`: on whose behalf; each has its share of the look-ups.
+        Raises Refused(FORBIDDEN_ADDRESS) when it has only others, SourceError(DNS), and
+        HostBusy(HOST_QUEUE) when too many names are being looked up.
+        """
+        known = self.recall(host, centre_id)
+        if known is not None:
+            return known
+        is_known = host in self._answers
+        failed = self._failure(host)
+        if failed is None:
+            found = await self._lookups.find(host, centre_id, is_known=is_known)
+            if not isinstance(found, Failed):
+                return _admitted(self._judged(found, centre_id))
+            failed = found
+        raise SourceError(Reason.DNS, failed.words)
 
     async def connect(self, host: str, port: int) -> socket.socket:
         """Return a socket connected to an admitted address of `host`.
@@ -111,71 +136,48 @@ class Addresses:
 
     async def close(self) -> None:
         """Give up on all look-ups. Never raises."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._lookups.close()
 
-    def _asking(self, host: str) -> asyncio.Task[_Answer]:
-        """Return the look-up under way, of which there is one for each name."""
-        running = self._running.get(host)
-        if running is not None:
-            return running
-        task = self._loop.create_task(self._look_up(host))
-        self._running[host] = task
-        task.add_done_callback(lambda done: self._end(host, done))
-        return task
+    def _failure(self, host: str) -> Failed | None:
+        """Return why a name could not be looked up just now."""
+        entry = self._failed.get(host)
+        if entry is None or self._clock() - entry[1] >= FAILED_S:
+            return None
+        return entry[0]
 
-    def _end(self, host: str, task: asyncio.Task[_Answer]) -> None:
-        self._running.pop(host, None)
-        # Also reads the exception of a refresh that nobody waits for.
-        if task.cancelled() or task.exception() is not None:
+    def _judged(self, found: tuple[str, ...], centre_id: str) -> _Answer:
+        admitted = tuple(address for address in found if self._guard.admits(address))
+        forbidden = next((address for address in found if address not in admitted), "")
+        return _Answer(admitted, forbidden, self._clock(), centre_id)
+
+    def _remember(self, host: str, centre_id: str, found: Found) -> None:
+        self._failed.pop(host, None)
+        if isinstance(found, Failed):
+            self._failed[host] = found, self._clock()
+            if len(self._failed) > _MAX_FAILED:
+                self._failed.popitem(last=False)
             return
-        self._answers[host] = task.result()
+        before = self._answers.get(host)
+        owner = centre_id if before is None else before.centre_id
+        self._answers[host] = self._judged(found, owner)
         self._answers.move_to_end(host)
-        if len(self._answers) > _MAX_NAMES:
-            self._answers.popitem(last=False)
+        names = self._names.setdefault(owner, OrderedDict())
+        names[host] = None
+        names.move_to_end(host)
+        if len(names) > _MAX_OF_CENTRE:
+            self._forget(next(iter(names)))
+        elif len(self._answers) > _MAX_NAMES:
+            self._forget(next(iter(self._answers)))
 
-    async def _look_up(self, host: str) -> _Answer:
-        async with self._threads:
-            try:
-                found = await self._in_thread(host)
-            except OSError as error:
-                raise SourceError(Reason.DNS, os_words(error)) from error
-            except UnicodeError as error:
-                raise SourceError(Reason.DNS, "not a host name") from error
-        unique = tuple(dict.fromkeys(found))
-        admitted = tuple(address for address in unique if self._guard.admits(address))
-        forbidden = next((address for address in unique if address not in admitted), "")
-        if not unique:
-            raise SourceError(Reason.DNS, "no address")
-        return _Answer(admitted, forbidden, self._clock())
+    def _forget(self, host: str) -> None:
+        answer = self._answers.pop(host)
+        names = self._names[answer.centre_id]
+        del names[host]
+        if not names:
+            del self._names[answer.centre_id]
 
-    async def _in_thread(self, host: str) -> Sequence[str]:
-        """Run the look-up in a thread of its own, which may outlive us.
 
-        The executors of the standard library wait for their threads when the process ends, and a
-        look-up can hang for half a minute.
-        """
-        future: asyncio.Future[Sequence[str]] = self._loop.create_future()
-
-        def finish(result: Sequence[str] | None, error: Exception | None) -> None:
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result or ())
-
-        def run() -> None:
-            result: Sequence[str] | None = None
-            failure: Exception | None = None
-            try:
-                result = self._lookup(host)
-            except Exception as error:  # noqa: BLE001 - handed to the waiting coroutine
-                failure = error
-            with contextlib.suppress(RuntimeError):  # the loop is closed by now
-                self._loop.call_soon_threadsafe(finish, result, failure)
-
-        threading.Thread(target=run, name="dns", daemon=True).start()
-        return await future
+def _admitted(answer: _Answer) -> tuple[str, ...]:
+    if not answer.admitted:
+        raise Refused(Reason.FORBIDDEN_ADDRESS, f"resolves to {answer.forbidden}")
+    return answer.admitted
