@@ -226,6 +226,7 @@ class Run:
             port=self.ports.data,
             host=self.settings.listen,
             log_file=self._log("nginx"),
+            connections_per_address=self.settings.data_connections,
         )
 
     def _global_brokers(self) -> list[GlobalBroker]:

@@ -27,6 +27,7 @@ _MAX_MANAGERS = 64
 VARIABLES = (
     "STATE", "BROKERS", "LISTEN", "STATUS_PORT", "DATA_PORT", "BROKER_PORT", "BROKER_TLS_PORT",
     "BROKER_WSS_PORT", "REDIS_PORT", "QUEUE", "STORE", "MANAGERS", "RATE", "MIX", "SEED", "ITEMS",
+    "DATA_CONNECTIONS",
 )  # fmt: skip
 #: Settings of the services, and of the AWS SDK in them.
 _PASSED_ON = ("GC_", "AWS_")
@@ -71,6 +72,8 @@ class RunSettings:
     broker_wss_port: PortSetting
     data_port: PortSetting
     redis_port: PortSetting
+    data_connections: int
+    """Downloads at once for one client address; 0: no limit."""
     brokers: tuple[NamedBroker, ...]
     """Empty: the simulated world."""
     managers: int
@@ -142,6 +145,7 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
         broker_wss_port=read.port("BROKER_WSS_PORT", 8443),
         data_port=read.port("DATA_PORT", 8081),
         redis_port=read.port("REDIS_PORT", 6380),
+        data_connections=int(read.number("DATA_CONNECTIONS", 100, 0, 10_000, int)),
         brokers=brokers,
         managers=int(read.number("MANAGERS", 2, 1, _MAX_MANAGERS, int)),
         rate=read.number("RATE", 5, 0.01, _MAX_RATE, float),

@@ -39,7 +39,8 @@ class Nginx(Part):
 
     The objects are the files under `root`, or those of a bucket whose address is `bucket_url`: an
     S3 server on this machine that asks for no signature. With an `authority` also over TLS on
-    `tls_port`.
+    `tls_port`. A client address has `connections_per_address` at once, beyond that it gets 429;
+    0: as many as it opens.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Nginx(Part):
         path: str = "/data",
         authority: CertificateAuthority | None = None,
         log_file: Path | None = None,
+        connections_per_address: int = 0,
     ) -> None:
         self.name = "nginx"
         if (root is None) is not bool(bucket_url):
@@ -68,6 +70,7 @@ class Nginx(Part):
             ports["https"] = tls_port
         super().__init__(directory, host=host, ports=ports, log_file=log_file)
         self._certificate = None if authority is None else authority.certificate("data")
+        self._connections_per_address = connections_per_address
         #: Nobody but the very process we configured answers this.
         self._probe = f"/probe-{secrets.token_hex(8)}"
 
@@ -147,6 +150,7 @@ http {{
     send_timeout 60s;
     reset_timedout_connection on;
     client_max_body_size 1k;
+    {self._limit()}
     server {{
         {listens}
         add_header X-Content-Type-Options nosniff always;
@@ -197,6 +201,19 @@ http {{
     }}
 }}
 """
+
+    def _limit(self) -> str:
+        """Return what bounds one client address (SPEC.md 27)."""
+        if not self._connections_per_address:
+            return ""
+        lines = (
+            "limit_conn_zone $binary_remote_addr zone=addresses:10m;",
+            f"limit_conn addresses {self._connections_per_address};",
+            "limit_conn_status 429;",
+            # Anybody could fill the log.
+            "limit_conn_log_level info;",
+        )
+        return "\n    ".join(lines)
 
     def _objects(self) -> str:
         """Return the body of the location of the objects."""

@@ -116,6 +116,13 @@ def _ask(port: int, path: str, method: str = "GET") -> tuple[int, dict[str, str]
         connection.close()
 
 
+def test_nginx_limits_the_downloads_of_an_address_and_only_proxies_tell_it() -> None:
+    text = _config("on-premises", "store")["nginx.conf"]
+    assert "limit_conn addresses 100;" in text
+    assert "set_real_ip_from 10.0.0.0/8;" in text
+    assert "real_ip_header X-Forwarded-For;" in text
+
+
 def test_nginx_serves_the_objects_and_nothing_else(web_server: tuple[int, str]) -> None:
     port, path = web_server
     status, headers, body = _ask(port, f"{path}/2026-08-01/05/a.bufr4")

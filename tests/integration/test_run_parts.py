@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
@@ -507,6 +508,22 @@ def test_redis_wants_its_password(tmp_path):
         pytest.raises(redis.AuthenticationError),
     ):
         client.ping()
+
+
+def test_one_client_address_holds_no_more_downloads_than_it_may(tmp_path):
+    with (
+        Nginx(tmp_path / "nginx", root=tmp_path / "files", connections_per_address=2) as nginx,
+        contextlib.ExitStack() as stack,
+    ):
+        with (nginx.root / "large").open("wb") as large:
+            large.truncate(100_000_000)
+        request = b"GET /data/large HTTP/1.1\r\nHost: x\r\n\r\n"
+        held = []
+        for _ in range(3):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", nginx.port), 10))
+            client.sendall(request)
+            held.append(client.recv(15))
+        assert held == [b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK", b"HTTP/1.1 429 To"]
 
 
 def test_a_killed_nginx_starts_again_although_its_workers_hold_the_port(tmp_path):

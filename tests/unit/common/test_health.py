@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wis2_gc_common.health import Health, HealthServer
+from wis2_gc_common.health import MAX_CONNECTIONS, Health, HealthServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,3 +159,17 @@ def test_after_close_nobody_listens() -> None:
         port = server.port
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def test_half_sent_requests_keep_nobody_out() -> None:
+    with serving(Probes()) as server, contextlib.ExitStack() as stack:
+        before = threading.active_count()
+        held = []
+        for _ in range(300):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: ")
+            held.append(client)
+        assert get(server, "/healthz")[0] == 200
+        # The oldest were shown the door; what they began is not served.
+        assert held[0].recv(100) == b""
+        assert threading.active_count() <= before + MAX_CONNECTIONS + 10

@@ -17,6 +17,7 @@ from wis2_gc_common.registry.redis import RedisReader
 from wis2_gc_common.settings import HTTP_PORT, Reader, warn_of_unknown_settings
 from wis2_gc_common.words import os_words
 from wis2_gc_metrics.app import create_app
+from wis2_gc_metrics.connections import BoundedProtocol
 from wis2_gc_metrics.readings import Readings
 from wis2_gc_metrics.rollouts import Rollouts
 from wis2_gc_metrics.settings import read_settings
@@ -51,6 +52,8 @@ def main() -> int:
         return 2
     # What uvicorn says of its own start and stop is not worth a line each.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # It warns of each request that is no HTTP: anybody could fill the log.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     with listening:
         _serve(settings, readings, listening)
     _log.info("metrics_stopped")
@@ -113,7 +116,7 @@ def _serve(settings: MetricsSettings, readings: Readings, listening: socket.sock
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http="h11",
+            http=BoundedProtocol,
             ws="none",
             loop="asyncio",
             log_config=None,

@@ -26,3 +26,9 @@ def test_clients_here_reach_a_server_that_listens_everywhere(tmp_path):
     nginx = Nginx(tmp_path, root=tmp_path, port=28080, host="0.0.0.0")
     assert nginx.base_url == "http://127.0.0.1:28080/data"
     assert "listen 0.0.0.0:28080 " in nginx.configuration()
+
+
+def test_a_client_address_is_limited_where_a_limit_is_given(tmp_path):
+    assert "limit_conn " not in Nginx(tmp_path, root=tmp_path).configuration()
+    text = Nginx(tmp_path, root=tmp_path, connections_per_address=7).configuration()
+    assert "limit_conn addresses 7;" in text

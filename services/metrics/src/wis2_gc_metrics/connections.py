@@ -1,0 +1,72 @@
+"""Bounds what one client may hold of the metrics service: connections, and time.
+
+uvicorn waits for ever for the rest of a request, and takes connections until there are no more
+open files. Here a request has a time to arrive and be answered in, and whoever holds a connection
+without a request gives it up when too many are held.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable
+
+    from uvicorn.protocols.http.h11_impl import RequestResponseCycle
+
+#: Connections at once; a scraper, an ingress and some people at the status page take a few.
+MAX_CONNECTIONS = 256
+#: From the connection, or the last answer, to the next answer; also for whoever reads slowly.
+REQUEST_TIMEOUT_S = 20.0
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1, bounded."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._waits_since = 0.0
+
+    def connection_made(  # type: ignore[override]
+        self, transport: asyncio.Transport
+    ) -> None:
+        """Take the connection; with too many, the one that has waited longest goes."""
+        super().connection_made(transport)
+        self._start_waiting()
+        if len(self.connections) > MAX_CONNECTIONS:
+            idle = [each for each in self._all() if _is_waiting(each)]
+            min(idle, key=lambda each: each._waits_since).transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Give the next request its own time."""
+        self._start_waiting()
+        super().on_response_complete()
+
+    def _all(self) -> Iterable[BoundedProtocol]:
+        # One that was aborted leaves the set a moment later.
+        return (
+            each
+            for each in cast("set[BoundedProtocol]", self.connections)
+            if not each.transport.is_closing()
+        )
+
+    def _start_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._waits_since = self.loop.time()
+        self._deadline = self.loop.call_later(REQUEST_TIMEOUT_S, self.transport.abort)
+
+
+def _is_waiting(protocol: H11Protocol) -> bool:
+    cycle: RequestResponseCycle | None = protocol.cycle
+    return cycle is None or cycle.response_complete
