@@ -126,7 +126,26 @@ def weeks_of_failure(weeks: int) -> dict[str, Values]:
     return {centre(FLAG, "a", dataserver="s"): flag, centre(ERRORS, "a"): errors}
 
 
+TAKEN_OVER = 'wis2_gc_listener_sessions_taken_over_total{broker="fr"}'
+
 STORIES = {
+    "a session taken over for the first time": Story(
+        {READABLE: held(1, 2 * H), TAKEN_OVER: f"{absent(30)} {held(1, 60)}"},
+        "SessionTakenOver",
+        fires_at=(31, 40),
+        silent_at=(29, 50, 80),
+    ),
+    "a session taken over again": Story(
+        {READABLE: held(1, 2 * H), TAKEN_OVER: f"{held(4, 60)} {held(5, 60)}"},
+        "SessionTakenOver",
+        fires_at=(61, 70),
+        silent_at=(50, 80),
+    ),
+    "a session that was taken over before anybody looked": Story(
+        {READABLE: f"{absent(30)} {held(1, 90)}", TAKEN_OVER: f"{absent(30)} {held(3, 90)}"},
+        "SessionTakenOver",
+        silent_at=(29, 31, 40, 44, 60),
+    ),
     "no data from a centre for 6 h": Story(
         {centre(LAST, "a"): held(0, 7 * H)}, "NoDataFromCentre", (6 * H + 1,), (6 * H,)
     ),

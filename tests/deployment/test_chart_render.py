@@ -117,7 +117,7 @@ ALL = LISTENERS | {"wis2-manager", "wis2-metrics"}
         ({"redis": {"maxMemory": "2gb"}}, {"wis2-redis"}),
         ({"registry": {"secretName": "other"}}, {*ALL, "wis2-redis"}),
         ({"broker": {"secretName": "other"}}, {"wis2-broker", "wis2-manager"}),
-        ({"deploymentSecret": {"secretName": "other"}}, {"wis2-manager"}),
+        ({"deploymentSecret": {"secretName": "other"}}, {*LISTENERS, "wis2-manager"}),
         ({"secrets": {"revision": "2"}}, {*ALL, "wis2-redis", "wis2-broker"}),
         ({"monitoring": {"rules": True}}, set()),
         ({"networkPolicy": {"enabled": False}}, set()),
@@ -132,7 +132,7 @@ def test_a_change_rolls_the_pods_that_use_it_and_no_others(
 
 
 def test_a_session_survives_a_new_release() -> None:
-    # The client id is made of centre-id and broker name: nothing a roll-out changes.
+    # The client id is made of centre-id, broker name and secret: nothing a roll-out changes.
     before, after = (
         chart.by_id(chart.manifests(v))[("Deployment", "wis2-listener-meteo-fr")]
         for v in (

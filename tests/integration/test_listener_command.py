@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.support.redis",)
 
 TOPIC = "origin/a/wis2/ca-eccc-msc/data/core/weather/surface-based-observations/synop"
+SECRET = "0123456789abcdef"
 COMMAND = Path(sys.executable).with_name("wis2-gc-listener")
 
 
@@ -104,6 +106,7 @@ def listener(directory: Path, redis_url: str, broker_url: str, **more: str) -> I
             "GC_REDIS_URL": redis_url,
             "GC_GLOBAL_BROKER_URL": broker_url,
             "GC_GLOBAL_BROKER_NAME": "fr",
+            "GC_DEPLOYMENT_SECRET": SECRET,
             "GC_HTTP_HOST": "127.0.0.1",
             "GC_HTTP_PORT": "0",
             "GC_LOG_FORMAT": "json",
@@ -265,13 +268,28 @@ def test_a_broker_silent_for_longer_than_is_set_is_connected_anew(
         command.wait_until_ready()
 
 
-def test_a_session_taken_over_ends_it_with_an_error(tmp_path: Path, redis_url: str) -> None:
-    with (
-        scripted_broker({CONNECT: CONNACK_V5, SUBSCRIBE: DISCONNECT_TAKEN_OVER}) as server,
-        listener(tmp_path, redis_url, server.url) as command,
-    ):
-        assert command.process.wait(20) == 1
-        assert command.event("session_taken_over") is not None
+def test_its_client_id_is_secret_and_the_same_after_a_restart(
+    tmp_path: Path, redis_url: str
+) -> None:
+    client_ids, logs = [], ""
+    for _ in range(2):
+        with (
+            scripted_broker({CONNECT: CONNACK_V5, SUBSCRIBE: DISCONNECT_TAKEN_OVER}) as server,
+            listener(tmp_path, redis_url, server.url, GC_LOG_LEVEL="debug") as command,
+        ):
+            wait_until(lambda: command.event("session_taken_over"))
+            client_ids += re.findall(rb"fr-meteo[-a-z0-9]*", server.connect_packets[0])
+            assert command.end(signal.SIGTERM) == 0
+            logs += command.log_file.read_text()
+    assert client_ids[0] == client_ids[1]
+    name, _, suffix = client_ids[0].decode().rpartition("-")
+    assert name == "fr-meteo-global-cache-fr"
+    assert re.fullmatch("[0-9a-f]{16}", suffix)
+    # What the metrics service knows, so /api, the status page and /metrics, too.
+    shown = logs + repr(snapshot(redis_url))
+    assert "session_taken_over" in shown
+    assert suffix not in shown
+    assert SECRET not in shown
 
 
 def test_a_stop_comes_soon_with_broker_and_queue_away(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as paho
@@ -32,7 +33,12 @@ from tests.support.scripted_broker import (
     scripted_broker,
 )
 from tests.support.wnm import encoded, unique_data_id, wnm
-from wis2_gc_common.metrics_catalogue import DROPPED, SILENCE_RECONNECTS, field
+from wis2_gc_common.metrics_catalogue import (
+    DROPPED,
+    SESSIONS_TAKEN_OVER,
+    SILENCE_RECONNECTS,
+    field,
+)
 from wis2_gc_common.settings import CommonSettings, QueueUrl, Secret, parse_broker_url
 from wis2_gc_common.tls import client_context
 from wis2_gc_common.topic import DEFAULT_FILTERS
@@ -56,6 +62,8 @@ IMPATIENT = Delays(
     reconnect_longest_s=0.2,
     resubscribe_first_s=0.05,
     resubscribe_longest_s=0.2,
+    taken_over_first_s=0.05,
+    taken_over_longest_s=0.2,
 )
 
 
@@ -72,6 +80,7 @@ def settings(url: str, *, version: str = "5", **changes: Any) -> ListenerSetting
         ),
         broker_url=parse_broker_url(url),
         broker_name="fr",
+        deployment_secret=Secret("0123456789abcdef"),
         mqtt_version=version,  # type: ignore[arg-type]
         topics=changes.pop("topics", DEFAULT_FILTERS),
         ca_file=None,
@@ -350,12 +359,26 @@ def test_a_refused_subscription_is_not_ready_said_and_tried_again() -> None:
         rig.wait_until_ready()
 
 
-def test_a_session_taken_over_ends_the_listener_instead_of_a_fight() -> None:
+def test_a_session_taken_over_is_counted_said_and_taken_back() -> None:
     answers = {CONNECT: CONNACK_V5, SUBSCRIBE: DISCONNECT_TAKEN_OVER}
     with scripted_broker(answers) as server, running(server.url) as rig:
-        rig.listener.wait()
-        assert "taken the session over" in rig.listener.stop()
-        assert server.connections == 1
+        wait_until(lambda: "taken our session over" in rig.probe("/readyz")[1])
+        wait_until(lambda: server.connections > 2)
+        server.answers[SUBSCRIBE] = SUBACK_V5
+        rig.wait_until_ready()
+        counted = field(SESSIONS_TAKEN_OVER, "fr")
+        wait_until(lambda: rig.registry.counters.get(counted) == server.connections - 1)
+
+
+def test_a_fight_for_the_session_slows_down() -> None:
+    delays = replace(IMPATIENT, taken_over_first_s=0.02, taken_over_longest_s=60)
+    answers = {CONNECT: CONNACK_V5, SUBSCRIBE: DISCONNECT_TAKEN_OVER}
+    with scripted_broker(answers) as server, running(server.url, delays=delays) as rig:
+        began_s = time.monotonic()
+        # 0.02 + 0.04 + … + 1.28 s, halved at most by jitter.
+        wait_until(lambda: server.connections >= 8)
+        assert time.monotonic() - began_s > 1.2
+        assert not rig.listener.live().problem
 
 
 #: The session present flag is set.
@@ -471,7 +494,6 @@ def test_an_acknowledgement_for_an_earlier_connection_is_never_sent() -> None:
             mqtt_version="5",
             tls=None,
             inbox=inbox,
-            on_taken_over=lambda: None,
             silence=Silence(timeout_s=0),
             delays=IMPATIENT,
         )

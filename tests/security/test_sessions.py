@@ -9,6 +9,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.wnm import inline, unique_data_id, wnm
+from tests.support.world import CENTRE_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +49,16 @@ def canary(world: World) -> None:
         data_id = unique_data_id("canary")
         world.publish(TOPIC, wnm(data_id=data_id, content=inline(b"canary")), brokers=broker)
         world.announced(data_id)
+
+
+def test_everyone_cannot_take_over_the_session_of_a_listener(world, intruders):
+    for name, broker in world.brokers.items():
+        for client_id in (f"{CENTRE_ID}-{name}", f"{CENTRE_ID}-{name}-{'0' * 16}", name):
+            intruders.append(Intruder(broker.port, client_id))
+    canary(world)
+    for name in world.brokers:
+        log = world.processes[f"listener-{name}"].log
+        assert log.count("broker_connected") == 1
 
 
 def test_everyone_cannot_take_over_the_session_of_a_manager(world, intruders):

@@ -18,6 +18,7 @@ from wis2_gc_common.ids import (
     hour_folder,
     item_digest,
     message_id,
+    mqtt_client_id,
     object_key,
     object_url,
 )
@@ -211,3 +212,21 @@ def test_an_object_url_is_base_and_key_and_leads_back_to_the_key(base_url: str) 
     url = object_url(base_url, made)
     assert url.startswith("https://data.example.org/gc/2026-03-01/12/")
     assert unquote(urlsplit(url).path).removeprefix("/gc/") == made
+
+
+def test_a_client_id_says_who_we_are_and_ends_in_what_only_the_secret_tells() -> None:
+    # This very text: another one after an upgrade would leave the session behind.
+    client_id = mqtt_client_id(
+        b"0123456789abcdef", centre_id="de-dwd-global-cache", broker_name="fr"
+    )
+    assert client_id == "de-dwd-global-cache-fr-972dc1f32c232df0"
+    other = mqtt_client_id(b"0123456789abcdeF", centre_id="de-dwd-global-cache", broker_name="fr")
+    assert other[:-16] == client_id[:-16]
+    assert other[-16:] != client_id[-16:]
+
+
+def test_a_client_id_has_at_most_100_characters_and_no_two_brokers_the_same() -> None:
+    long = {"centre_id": "x" * 64, "secret": b"0123456789abcdef"}
+    ids = {mqtt_client_id(broker_name="y" * 31 + end, **long) for end in "ab"}  # type: ignore[arg-type]
+    assert len(ids) == 2
+    assert {len(client_id) for client_id in ids} == {100}

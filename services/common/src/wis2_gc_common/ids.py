@@ -28,6 +28,11 @@ HOUR_FOLDER_CHARS = 13
 MAX_FILE_NAME_CHARS = 120
 #: What no `object_key` is longer than.
 MAX_OBJECT_KEY_CHARS = 670
+
+#: What brokers take; and how much of it is secret: 64 bits, and each guess costs a login.
+MAX_CLIENT_ID_CHARS = 100
+CLIENT_ID_SECRET_CHARS = 16
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@,-]")
 
 
@@ -44,6 +49,21 @@ def message_id(
     parts = f"{centre_id}\n{topic_centre_id}\n{pubtime_ns}\n{rel}\n{data_id}"
     digest = hmac.digest(secret, parts.encode(), "sha256")
     return str(uuid.UUID(bytes=digest[:16], version=4))
+
+
+def mqtt_client_id(secret: bytes, *, centre_id: str, broker_name: str) -> str:
+    """Return the client id of our session at a Global Broker: the same after every restart.
+
+    Whoever has an account there and knows the id can take the session over, and the public account
+    is everybody's: so it ends in 16 hex digits that nobody can tell without `secret`. At most 100
+    characters. The standard obliges brokers to take 23; all in use at Global Brokers take 100 or
+    more, and operators there shall see who it is. Never to be changed, or an upgrade would leave
+    the session behind.
+    """
+    name = f"{centre_id}-{broker_name}"
+    digest = hmac.digest(secret, f"mqtt client id\n{name}".encode(), "sha256").hex()
+    suffix = f"-{digest[:CLIENT_ID_SECRET_CHARS]}"
+    return name[: MAX_CLIENT_ID_CHARS - len(suffix)] + suffix
 
 
 def item_digest(centre_id: str, data_id: str) -> str:

@@ -97,6 +97,8 @@ LISTENER_READY = Metric("wis2_gc_listener_ready", "gauge", ("broker",),
     "1 while the listener of that Global Broker is subscribed.")
 SILENCE_RECONNECTS = Metric("wis2_gc_listener_silence_reconnects_total", "counter", ("broker",),
     "Connections to that Global Broker made again because it was connected and silent.")
+SESSIONS_TAKEN_OVER = Metric("wis2_gc_listener_sessions_taken_over_total", "counter", ("broker",),
+    "How often another client took our session at that Global Broker, where it says so (MQTT 5).")
 LISTENER_LAST_MESSAGE = Metric("wis2_gc_listener_last_message_timestamp_seconds", "gauge", ("broker",),
     "Time of the last notification from that Global Broker.")
 MANAGER_READY = Metric("wis2_gc_manager_ready", "gauge", ("instance",),

@@ -377,8 +377,8 @@ PUBLIC_CHECK_INTERVAL_S = Setting("GC_PUBLIC_CHECK_INTERVAL", ("manager",), _sec
     "Seconds between two looks of a manager at its objects through `GC_DATA_BASE_URL`; 0: none.")
 LOCAL_BROKER_URL = Setting("GC_LOCAL_BROKER_URL", ("manager",), parse_broker_url, REQUIRED,
     "Our own broker, `mqtt[s]://user:password@host:port`.", is_secret=True)
-DEPLOYMENT_SECRET = Setting("GC_DEPLOYMENT_SECRET", ("manager",), _deployment_secret, REQUIRED,
-    "A secret of this deployment, the same for all managers and at every start; message ids are made with it. "
+DEPLOYMENT_SECRET = Setting("GC_DEPLOYMENT_SECRET", ("listener", "manager"), _deployment_secret, REQUIRED,
+    "A secret of this deployment, the same for all listeners and managers and at every start; message ids and MQTT client ids are made with it. "
     "At least 16 characters, for example from `openssl rand -hex 32`.", is_secret=True)
 GLOBAL_BROKER_URL = Setting("GC_GLOBAL_BROKER_URL", ("listener",), parse_broker_url, REQUIRED,
     "One Global Broker, `mqtt[s]://` or `ws[s]://`.", is_secret=True)

@@ -23,6 +23,7 @@ from wis2_gc_common.metrics_catalogue import (
     OTHER_CENTRES,
     QUEUED,
     RECEIVED,
+    SESSIONS_TAKEN_OVER,
     SILENCE_RECONNECTS,
     field,
 )
@@ -124,7 +125,7 @@ class Forwarder:
 
         self._received = self._queued = self._dropped = 0
         self._last_message_ms = 0
-        self._silence_reconnects = 0
+        self._silence_reconnects = self._taken_over = 0
         self._in_hand = InOrder([])
         self._queue_problem = ""
         self._queue_logged_at = 0.0
@@ -388,7 +389,7 @@ class Forwarder:
             return
         self._refusals_to_log = _REFUSALS_LOGGED_PER_REPORT
         self._report_due_at = now + self._timing.report_every_s
-        self._count_silence_reconnects()
+        self._count_connections()
         if now < self._registry_again_at:
             return
         try:
@@ -416,12 +417,13 @@ class Forwarder:
         else:
             self._registry_answered()
 
-    def _count_silence_reconnects(self) -> None:
-        made = self._broker.state.silence_reconnects
-        if made > self._silence_reconnects:
-            name = field(SILENCE_RECONNECTS, self._identity.broker_name)
-            self._unreported[name] += made - self._silence_reconnects
-            self._silence_reconnects = made
+    def _count_connections(self) -> None:
+        state, broker_name = self._broker.state, self._identity.broker_name
+        if made := state.silence_reconnects - self._silence_reconnects:
+            self._unreported[field(SILENCE_RECONNECTS, broker_name)] += made
+        if taken := state.taken_over - self._taken_over:
+            self._unreported[field(SESSIONS_TAKEN_OVER, broker_name)] += taken
+        self._silence_reconnects, self._taken_over = state.silence_reconnects, state.taken_over
 
     def _status(self, *, is_last: bool) -> ProcessStatus:
         state = self._broker.state

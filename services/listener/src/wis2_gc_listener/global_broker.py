@@ -36,7 +36,7 @@ from wis2_gc_listener.backoff import Backoff
 from wis2_gc_listener.lenient_client import MAX_PACKET_BYTES, LenientClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
     from paho.mqtt.reasoncodes import ReasonCode
@@ -60,6 +60,9 @@ ANSWER_TIMEOUT_S = 30.0
 #: A connection that lasted this long was a good one: the next failure starts with a short delay.
 #: Two listeners that throw each other out (MQTT 3.1.1 does not say so) thus slow down.
 _STABLE_S = 30.0
+#: The same after a session was taken over: longer than the longest delay of such a fight, or it
+#: would never slow down.
+_PEACE_S = 3600.0
 #: Packets read before they are handed over and acknowledgements get their turn.
 _READ_BURST = 100
 #: In busy times a few messages are worth waiting for more: a batch costs little more than one. A
@@ -86,6 +89,8 @@ class Delays:
     reconnect_longest_s: float = 60.0
     resubscribe_first_s: float = 10.0
     resubscribe_longest_s: float = 300.0
+    taken_over_first_s: float = 10.0
+    taken_over_longest_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,8 @@ class BrokerState:
     generation: int = 0
     silence_reconnects: int = 0
     """How often it was connected again because it was silent."""
+    taken_over: int = 0
+    """How often another client took our session."""
 
     @property
     def is_ready(self) -> bool:
@@ -108,8 +115,9 @@ class BrokerState:
 class GlobalBroker:
     """Receives into an inbox, acknowledges on request.
 
-    `on_taken_over` is called once, from the network thread, when another client has taken our
-    session: whoever runs under our name shall have it, we end.
+    When another client takes our session, we take it back, after delays that grow much longer than
+    after any other failure: it is a second listener of ours by mistake, or a thief. Ending instead
+    would have us started again at once, and know nothing of the fights before.
     """
 
     def __init__(
@@ -121,7 +129,6 @@ class GlobalBroker:
         mqtt_version: MqttVersion,
         tls: ssl.SSLContext | None,
         inbox: Inbox,
-        on_taken_over: Callable[[], None],
         silence: Silence,
         delays: Delays | None = None,
     ) -> None:
@@ -136,7 +143,6 @@ class GlobalBroker:
         self.acknowledgements: deque[Arrival] = deque()
         self.is_reading = True
         self.is_stopping = threading.Event()
-        self._on_taken_over = on_taken_over
         self._state = BrokerState()
         self._beat_at = time.monotonic()
         self._is_woken = False
@@ -226,6 +232,9 @@ class GlobalBroker:
         backoff = Backoff(
             first_s=self.delays.reconnect_first_s, longest_s=self.delays.reconnect_longest_s
         )
+        backoff_taken_over = Backoff(
+            first_s=self.delays.taken_over_first_s, longest_s=self.delays.taken_over_longest_s
+        )
         generation = 0
         while not self.is_stopping.is_set():
             generation += 1
@@ -250,11 +259,16 @@ class GlobalBroker:
             if self.is_stopping.is_set():
                 break
             self.change_state(problem=problem)
+            lasted_s = time.monotonic() - started_at
             if connection.is_taken_over:
-                _log.error("session_taken_over", client_id=self.client_id)
-                self._on_taken_over()
-                break
-            if time.monotonic() - started_at >= _STABLE_S:
+                if lasted_s >= _PEACE_S:
+                    backoff_taken_over.reset()
+                delay_s = backoff_taken_over.next_s()
+                self.change_state(taken_over=self.state.taken_over + 1)
+                _log.error("session_taken_over", broker=str(self.url), retry_in_s=round(delay_s, 1))
+                self._wait(delay_s)
+                continue
+            if lasted_s >= _STABLE_S:
                 backoff.reset()
             delay_s = backoff.next_s()
             _log.warning(
@@ -510,7 +524,6 @@ class _Connection:
         _log.info(
             "broker_connected",
             broker=str(self._broker.url),
-            client_id=self._broker.client_id,
             is_session_resumed=flags.session_present,
             discarded_for_redelivery=discarded,
         )
@@ -577,7 +590,11 @@ class _Connection:
     ) -> None:
         if flags.is_disconnect_packet_from_server:
             self.is_taken_over = reason.value == _SESSION_TAKEN_OVER
-            self.problem = f"disconnected by the broker: {reason}"
+            self.problem = (
+                "another client has taken our session over"
+                if self.is_taken_over
+                else f"disconnected by the broker: {reason}"
+            )
         elif not self.problem:
             self.problem = _LOST.get(reason.value, "the connection was lost")
 

@@ -1,6 +1,6 @@
 """`wis2-gc-listener`: receives from one Global Broker, hands to the queue (DESIGN.md 3).
 
-Exit codes: 0 stopped by SIGTERM or SIGINT; 1 it could not go on (session taken over); 2 a setting
+Exit codes: 0 stopped by SIGTERM or SIGINT; 1 it could not go on (a part of it crashed); 2 a setting
 is wrong.
 """
 
@@ -45,7 +45,6 @@ def main() -> int:
         "listener_started",
         broker=str(settings.broker_url),
         name=settings.broker_name,
-        client_id=settings.client_id,
         topics=settings.topics,
         http_port=listener.http_port,
     )

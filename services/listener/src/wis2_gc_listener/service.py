@@ -62,7 +62,6 @@ class Listener:
             mqtt_version=settings.mqtt_version,
             tls=tls,
             inbox=inbox,
-            on_taken_over=lambda: self._fail("another client has taken the session over"),
             silence=silence or Silence(timeout_s=settings.silence_timeout_s),
             delays=delays,
         )

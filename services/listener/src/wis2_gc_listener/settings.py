@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from wis2_gc_common import settings
+from wis2_gc_common.ids import mqtt_client_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +21,7 @@ class ListenerSettings:
     common: settings.CommonSettings
     broker_url: settings.BrokerUrl
     broker_name: str
+    deployment_secret: settings.Secret
     mqtt_version: MqttVersion
     topics: tuple[str, ...]
     ca_file: Path | None
@@ -29,13 +31,15 @@ class ListenerSettings:
     repeat_window_hours: int
 
     @property
-    def client_id(self) -> str:
-        """The MQTT client id: the same after every restart, so that the session is resumed.
-
-        At most 97 characters. The standard obliges brokers to take 23; all in use at Global
-        Brokers take 100 or more, and operators there shall see who it is.
-        """
-        return f"{self.common.centre_id}-{self.broker_name}"
+    def client_id(self) -> settings.Secret:
+        """The MQTT client id, which is to be shown nowhere: who knows it can have our session."""
+        return settings.Secret(
+            mqtt_client_id(
+                self.deployment_secret.encode(),
+                centre_id=self.common.centre_id,
+                broker_name=self.broker_name,
+            )
+        )
 
 
 def read_settings(read: settings.Reader) -> ListenerSettings:
@@ -44,6 +48,7 @@ def read_settings(read: settings.Reader) -> ListenerSettings:
         common=settings.read_common(read),
         broker_url=read(settings.GLOBAL_BROKER_URL),
         broker_name=read(settings.GLOBAL_BROKER_NAME),
+        deployment_secret=read(settings.DEPLOYMENT_SECRET),
         mqtt_version=cast("MqttVersion", read(settings.MQTT_VERSION)),
         topics=read(settings.TOPICS),
         ca_file=read(settings.CA_FILE, absent=None),
