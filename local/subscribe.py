@@ -31,14 +31,21 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def describe(topic: str, payload: bytes) -> str:
-    """Return one line about a message: the topic, and the link or what else it is."""
+    """Return one line about a message: the topic, and the link or what else it is.
+
+    Of a monitoring event it is the title and the description.
+    """
     try:
-        links = json.loads(payload)["links"]
-        shown = next(
-            f"{link['rel']} {link['href']}"
-            for link in links
-            if link.get("rel") in ("canonical", "update", "deletion")
-        )
+        message = json.loads(payload)
+        if "links" in message:
+            shown = next(
+                f"{link['rel']} {link['href']}"
+                for link in message["links"]
+                if link.get("rel") in ("canonical", "update", "deletion")
+            )
+        else:
+            content = message["data"]["content"]
+            shown = f"{content['title']}: {content['description']}"
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError):
         shown = f"{len(payload)} bytes"
     return _CONTROL.sub("", f"{topic}  {shown}")

@@ -14,7 +14,17 @@ def test_an_announcement_is_shown_with_its_link():
     )
 
 
-@pytest.mark.parametrize("payload", [b"", b"\xff", b"[]", b"{}", b'{"links": [1]}', b"[" * 100_000])
+def test_a_monitoring_event_is_shown_with_what_it_says():
+    event = {"data": {"content": {"title": "Invalid notification", "description": "why"}}}
+    assert describe("monitor/a", json.dumps(event).encode()) == (
+        "monitor/a  Invalid notification: why"
+    )
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\xff", b"[]", b"{}", b'{"data": {"content": 1}}', b'{"links": [1]}', b"[" * 100_000],
+)
 def test_anything_else_is_shown_by_its_size(payload):
     assert describe("cache/a", payload) == f"cache/a  {len(payload)} bytes"
 
