@@ -33,6 +33,18 @@ def test_readiness_says_what_is_missing(processes, expected, missing):
     assert missing_parts(processes, expected_brokers=expected) == missing
 
 
+def test_readiness_says_once_what_the_managers_wait_for():
+    url = {"public URL": "no answer within 4.5 s"}
+    managers = [
+        manager("m-2", is_ready=False, problems={**url, "broker": "away"}),
+        manager("m-1", is_ready=False, problems=url),
+        manager("m-3", is_ready=False, problems=None),
+    ]
+    assert missing_parts([FR, *managers], expected_brokers=()) == [
+        "no manager receives: m-1, m-2, m-3 (broker: away; public URL: no answer within 4.5 s)"
+    ]
+
+
 def test_a_manager_with_the_name_of_an_expected_listener_does_not_stand_in_for_it():
     missing = missing_parts([manager("fr")], expected_brokers=("fr",))
     assert missing == ["listener fr does not report"]

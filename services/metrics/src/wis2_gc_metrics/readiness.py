@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from wis2_gc_common.registry.base import ProcessStatus
 
@@ -23,12 +23,25 @@ def missing_parts(
     missing = [_listener_line(name, listeners.get(name)) for name in expected]
     if not expected:
         missing.append("no listener reports")
-    managers = {p.name: p.is_ready for p in processes if p.kind == "manager"}
+    managers = [p for p in processes if p.kind == "manager"]
     if not managers:
         missing.append("no manager reports")
-    elif not any(managers.values()):
-        missing.append(f"no manager receives: {', '.join(sorted(managers))}")
+    elif not any(p.is_ready for p in managers):
+        missing.append(_managers_line(managers))
     return [line for line in missing if line]
+
+
+def _managers_line(managers: Sequence[ProcessStatus]) -> str:
+    """Name the managers, and behind them once what each of their problems is."""
+    line = f"no manager receives: {', '.join(sorted(p.name for p in managers))}"
+    problems = {f"{part}: {problem}" for p in managers for part, problem in _problems(p).items()}
+    return f"{line} ({'; '.join(sorted(problems))})" if problems else line
+
+
+def _problems(manager: ProcessStatus) -> Mapping[str, str]:
+    """Return the parts of ours that a manager waits for, each with what is wrong with it."""
+    problems = manager.facts.get("problems")
+    return problems if isinstance(problems, dict) else {}
 
 
 def _listener_line(name: str, is_ready: bool | None) -> str:
