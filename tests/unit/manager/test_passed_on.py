@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+import structlog
 
 from tests.support.manager_fakes import Workbench, envelope_of
 from tests.support.real_shapes import real_messages
@@ -129,7 +130,10 @@ async def test_a_link_that_is_not_passed_on_makes_its_notification_invalid(
     options: dict[str, Any],
 ) -> None:
     bench = Workbench()
-    await bench.handle(envelope_of(data_id="d", **options))
+    with structlog.testing.capture_logs() as logs:
+        await bench.handle(envelope_of(data_id="d", **options))
+    [line] = [line for line in logs if line["event"] == "poison_dropped"]
+    assert line["detail"]
     assert bench.publisher.announced == []
     assert bench.downloader.fetched == []
     assert bench.registry.fails == []

@@ -423,7 +423,7 @@ def _links(links: object) -> tuple[Rel, dict[str, Any], list[str], list[str]]:
     Returns what it decides, itself, and the hrefs of all decisive links and of all others.
     """
     if not isinstance(links, list) or not links:
-        raise Poison(Reason.INVALID_LINKS, "none")
+        raise Poison(Reason.INVALID_LINKS, "there are no links")
     first: dict[Rel, dict[str, Any]] = {}
     decisive_hrefs, other_hrefs = [], []
     for link in links:
@@ -450,9 +450,9 @@ def _check_link(link: object) -> None:
                 raise Poison(Reason.INVALID_LINKS, f"{name} is not a text")
         elif name == "length":
             if not _is_length(value):
-                raise Poison(Reason.INVALID_LINKS, "length")
+                raise Poison(Reason.INVALID_LINKS, "length is not a whole number")
         elif name == "security" and not is_valid_security(value):
-            raise Poison(Reason.INVALID_LINKS, "security")
+            raise Poison(Reason.INVALID_LINKS, "security is not of its form")
 
 
 def _is_length(value: object) -> bool:
@@ -496,7 +496,7 @@ def _link(link: dict[str, Any]) -> Link:
     if link.get("length") is not None:
         length = _whole_number(link["length"])
         if length is None:
-            raise Poison(Reason.INVALID_LINKS, "length")
+            raise Poison(Reason.INVALID_LINKS, "length is not a whole number")
     return Link(href=link["href"], media_type=link.get("type"), length=length)
 
 

@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     add("check", _check, "Whether the settings are right and registry and queue answer.")
     item = add("item", _item, "What is known of one data item.")
     item.add_argument("centre_id", metavar="CENTRE_ID", help="4th level of its topic")
-    item.add_argument("data_id", metavar="DATA_ID")
+    item.add_argument("data_id", metavar="DATA_ID", help="properties.data_id of its notification")
     failures = add("failures", _failures, "The newest given-up items, newest first.")
     failures.add_argument("--limit", type=_whole_up_to(MAX_FAILURES), default=20, metavar="N")
 
@@ -349,7 +349,7 @@ def report_item(key: ItemKey, record: ItemRecord | None) -> Report:
     if record is None:
         return Report(
             "nothing is known of this data_id of this centre: no notification of it has come to a "
-            "manager since its record expired",
+            "manager, or its record has expired",
             {**key._asdict(), "state": None},
             exit_code=1,
         )

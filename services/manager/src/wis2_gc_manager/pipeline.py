@@ -544,7 +544,7 @@ class Pipeline:
     def _drop_poison(self, item: Item, error: Poison) -> None:
         self._drop(item, error.reason)
         topic = item.received.envelope.topic
-        log.info("poison_dropped", reason=error.reason, topic=topic[:200])
+        log.info("poison_dropped", topic=topic[:200], reason=error.reason, detail=error.detail)
         if not error.centre_id:
             return  # it says of nobody who sent it
         self._counts.add_invalid(error.centre_id)
