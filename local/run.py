@@ -431,8 +431,9 @@ class Run:
         remarks = list(self.ports.remarks)
         if self.left_out:
             remarks.append(
-                "taken from an earlier run's environment file, and so not for your own: "
-                f"{', '.join(self.left_out)}; behind make run (make run NAME=VALUE) each is yours"
+                "left out, because an earlier run chose them and this shell has read its "
+                f"environment file: {', '.join(self.left_out)}; to use one, give it behind "
+                "make run (NAME=VALUE)"
             )
         remarks += [f"{name} is not a setting of the services" for name in self.settings.unknown]
         if self.settings.listen == ALL_ADDRESSES and (

@@ -287,7 +287,7 @@ _CHOICE = re.compile(r"requires one of (.+)")
 
 
 def _kind(setting: Setting[Any]) -> Manifest:
-    """Return a setting's type: its parser tells what it wants when it is given what is nothing."""
+    """Return a setting's type: its parser, given nonsense, tells what it requires."""
     try:
         setting.parse("\N{REPLACEMENT CHARACTER}")
         problem = ""

@@ -128,10 +128,8 @@ def test_notes_come_before_the_command_to_watch(tmp_path):
 
 def test_settings_of_an_earlier_run_that_are_left_out_are_named(tmp_path):
     greeting = a_run(tmp_path, left_out=("GC_A", "GC_B")).greeting()
-    assert (
-        "Note: taken from an earlier run's environment file, and so not for your own: " in greeting
-    )
-    assert "GC_A, GC_B; behind make run (make run NAME=VALUE) each is yours" in greeting
+    assert "Note: left out, because an earlier run chose them and this shell" in greeting
+    assert "GC_A, GC_B; to use one, give it behind make run (NAME=VALUE)" in greeting
 
 
 def test_a_taken_port_is_one_line_and_exit_code_2(capsys, tmp_path):
