@@ -21,6 +21,7 @@ from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.event_format import MAX_TITLE_CHARS
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.topic import DEFAULT_FILTERS, is_centre_id
+from wis2_gc_common.words import os_words
 
 _log = get_logger(__name__)
 
@@ -524,8 +525,11 @@ class Reader:
         if path:
             try:
                 text = Path(path).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError(f"{setting.name}_FILE", f"cannot be read: {error}") from None
+            except OSError as error:
+                problem = f"{path} cannot be read: {os_words(error)}"
+                raise SettingsError(f"{setting.name}_FILE", problem) from None
+            except UnicodeDecodeError:
+                raise SettingsError(f"{setting.name}_FILE", f"{path} is not a text") from None
             if not text:
                 raise SettingsError(f"{setting.name}_FILE", f"names an empty file: {path}")
         if text:
