@@ -31,12 +31,20 @@ from tests.support.scripted_s3 import (
     obeys_and_hangs_up,
 )
 from tests.support.world import wait_until
-from wis2_gc_common.errors import Misconfigured, Overridden, Poison, SettingsError, Unavailable
+from wis2_gc_common.errors import (
+    HostBusy,
+    Misconfigured,
+    Overridden,
+    Poison,
+    SettingsError,
+    Unavailable,
+)
 from wis2_gc_common.settings import StoreUrl
 from wis2_gc_common.store import open_store, s3_requests, s3_upload
 from wis2_gc_common.store.base import Checksum
 from wis2_gc_common.store.s3 import PART_MEMORY_BYTES, S3Store
 from wis2_gc_common.store.s3_credentials import CredentialChain, new_session
+from wis2_gc_common.store.s3_part_memory import PartMemory
 from wis2_gc_common.store.s3_place import Place, tls_context
 from wis2_gc_common.store.s3_requests import Requests
 from wis2_gc_common.store.s3_small import SmallObjects
@@ -394,6 +402,60 @@ async def test_many_large_objects_at_once_share_a_bounded_memory_and_all_arrive(
     assert store._memory.free_bytes == PART_MEMORY_BYTES
     assert {len(one.data) for one in server.objects.values()} == {26 * len(chunk)}
     assert len(server.objects) == 25
+    await store.close()
+
+
+class Hours:
+    """A clock in our hands."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def test_beside_slow_uploads_a_fast_one_goes_on_and_those_in_its_way_are_handed_back(
+    server: ScriptedS3,
+) -> None:
+    store, clock = store_at(server.url), Hours()
+    memory = PartMemory(PART_MEMORY_BYTES, part_bytes=PART, clock=clock)
+    store._memory = memory
+    slow = [await store.open_upload(f"{KEY}{n}", media_type=BUFR) for n in range(16)]
+    waiting: list[asyncio.Task[None]] = []
+    for _ in range(8):
+        for upload in slow:
+            await upload.write(b"s" * 256 * 1024)
+        clock.now_s += 20.0
+    assert memory.free_bytes == 0
+    for upload in slow:
+        task = asyncio.ensure_future(upload.write(b"s" * 256 * 1024))
+        await asyncio.sleep(0)
+        if not task.done():
+            waiting.append(task)
+    assert len(waiting) == 15
+    fast = await store.open_upload(KEY, media_type=BUFR)
+    async with asyncio.timeout(60):
+        for _ in range(200):  # 50 MB
+            await fast.write(b"f" * 256 * 1024)
+            clock.now_s += 0.03
+        await fast.complete()
+    assert await store.size(KEY) == 200 * 256 * 1024
+    results = [task.done() and task.exception() for task in waiting]
+    lost = [upload for upload in slow if upload._share.is_lost]
+    assert 0 < len(lost) < len(slow)
+    assert all(isinstance(result, HostBusy) for result in results if result)
+    for upload in lost:
+        with pytest.raises(HostBusy):
+            await upload.write(b"more")
+        with pytest.raises(HostBusy):  # nothing is stored of which a part is missing
+            await upload.complete()
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    for upload in slow:
+        await upload.abort()
+    assert memory.free_bytes == PART_MEMORY_BYTES
+    assert set(server.objects) == {KEY}
     await store.close()
 
 

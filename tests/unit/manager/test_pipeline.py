@@ -917,6 +917,21 @@ class TestOutages:
         assert bench.registry.fails == []
         assert len(bench.registry.commits) == 1
 
+    async def test_an_upload_that_loses_its_memory_to_others_is_handed_back_and_nobodys_fault(
+        self, bench
+    ):
+        bench.downloader.serves(HREF, bytes(2_000_000))
+        short = HostBusy(Reason.HOST_QUEUE, "no memory of ours is free", retry_after_s=7.0)
+        bench.traps.before("complete", short)
+        await bench.handle(envelope_of(data_id="d", href=HREF, attempts=1))
+        assert bench.gate.is_open
+        [(delay_s, returned)] = bench.queue.delayed
+        assert (delay_s, returned.attempts) == (7.0, 1)
+        assert bench.registry.fails == []
+        assert bench.registry.commits == []
+        assert bench.registry.releases == [{"error": "", "is_final": False}]
+        assert [upload.is_aborted for upload in bench.store.uploads] == [True]
+
     async def test_an_announcement_that_our_broker_refuses_holds_up_nobody_else(self, bench):
         bench.downloader.serves(HREF, DATA)
         bench.traps.before("publish", PartError("broker", "it refuses the message: no"))

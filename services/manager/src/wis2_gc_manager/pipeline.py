@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.decision import Decision
-from wis2_gc_common.errors import CacheError, PartError, Poison, Reason, Unavailable
+from wis2_gc_common.errors import CacheError, HostBusy, PartError, Poison, Reason, Unavailable
 from wis2_gc_common.ids import object_url
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.media_type import safe_media_type
@@ -395,6 +395,10 @@ class Pipeline:
         except Poison as error:
             acquisition.refuse(error)
             return False
+        except HostBusy as error:
+            # The memory of its last part went to others; no host is to blame.
+            await self.hand_back(item, delay_s=error.retry_after_s or 0.0)
+            return True
         except Unavailable as error:
             if payload.upload is None:
                 raise

@@ -30,10 +30,14 @@ class Upload(Protocol):
     """One large object on its way; exactly one of `complete` and `abort` ends it."""
 
     async def write(self, chunk: bytes) -> None:
-        """Append; waits when the store is slower than the source."""
+        """Append; waits when the store is slower than the source.
+
+        Raises Unavailable("store"); HostBusy where no memory for it comes free in time, or others
+        need what it holds: the item is to be tried again later.
+        """
 
     async def complete(self, checksum: Checksum | None = None) -> None:
-        """Make the object visible and durable under its key."""
+        """Make the object visible and durable under its key. Raises as `write` does."""
 
     async def abort(self) -> None:
         """Leave nothing behind. Never raises; also safe after `complete`."""

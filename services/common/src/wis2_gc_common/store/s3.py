@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Poison, Reason, SettingsError, Unavailable
@@ -68,7 +69,7 @@ class S3Store:
         self._retention_ns = int(retention_hours * 3600) * 1_000_000_000
         self._expiration_days = expiration_days
         self._cache_control = f"public, max-age={round(retention_hours * 3600)}, immutable"
-        self._memory = PartMemory(PART_MEMORY_BYTES)
+        self._memory = PartMemory(PART_MEMORY_BYTES, part_bytes=PART_BYTES, clock=time.monotonic)
         self._knows_sha = self._place.is_aws
 
     async def put(

@@ -49,6 +49,7 @@ class S3Upload:
         self._path = requests.place.path(key)
         self._headers = headers
         self._memory = memory
+        self._share = memory.share(self._drop)
         self._put = put
         self._size_of_object = size
         self._lock = asyncio.Lock()
@@ -64,23 +65,28 @@ class S3Upload:
     async def write(self, chunk: bytes) -> None:
         """Append; waits when the store is slower than the source, or memory is short.
 
-        Raises Unavailable("store"); Overridden: more than S3 takes.
+        Raises Unavailable("store"); Overridden: more than S3 takes; HostBusy: no memory is free,
+        or others needed more than this slow upload did.
         """
         async with self._lock:
             self._demand_open()
-            if not self._memory.take_now(self, len(chunk)):
+            if not self._memory.take_now(self._share, len(chunk)):
                 if self._collected >= MIN_PART_BYTES:
                     await self._send_part()
-                await self._memory.take(self, len(chunk))
+                await self._memory.take(self._share, len(chunk))
             self._chunks.append(chunk)
             self._collected += len(chunk)
             if self._collected >= PART_BYTES:
                 await self._send_part()
 
     async def complete(self, checksum: Checksum | None = None) -> None:
-        """Make the object visible and durable under its key."""
+        """Make the object visible and durable under its key.
+
+        Raises Unavailable("store"); HostBusy: its last part has lost its memory to others.
+        """
         async with self._lock:
             self._demand_open()
+            self._memory.sending(self._share)
             if self._creating is None:
                 await self._put(self._chunks or [b""], checksum)
             else:
@@ -120,7 +126,11 @@ class S3Upload:
     def _end(self) -> None:
         self._is_ended = True
         self._chunks = []
-        self._memory.give_back(self)
+        self._memory.give_back(self._share)
+
+    def _drop(self) -> None:
+        """Let go of the part: its memory is somebody else's now."""
+        self._chunks = []
 
     def _demand_open(self) -> None:
         if self._is_ended:
@@ -130,6 +140,7 @@ class S3Upload:
         number = len(self._parts) + 1
         if number > MAX_PARTS:
             raise Overridden(Reason.TOO_LARGE, f"over {self._size} bytes in one upload to S3")
+        self._memory.sending(self._share)
         if self._creating is None:
             # Not cancelled with us: an upload whose id nobody knows could not be aborted.
             self._creating = asyncio.ensure_future(self._create())
@@ -152,7 +163,7 @@ class S3Upload:
         self._size += self._collected
         self._chunks = []
         self._collected = 0
-        self._memory.give_back(self)
+        self._memory.give_back(self._share)
 
     async def _create(self) -> str:
         headers = list(self._headers)
