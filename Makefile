@@ -58,7 +58,7 @@ test-integration: setup-sqs ## Against real redis-server, mosquitto and nginx
 
 test-conformance: setup-sqs ## The three commands against a WIS2 world, one test per SPEC number
 	@$(PYTEST) $(BOTH_CORES) tests/conformance
-	@QUEUE=sqs STORE=s3 $(PYTEST) -q tests/conformance
+	@QUEUE=sqs STORE=s3 $(PYTEST) $(BOTH_CORES) tests/conformance
 
 test-faults: setup-sqs ## Processes killed; Redis, broker, disk, SQS or S3 away: nothing is lost
 	@$(PYTEST) tests/faults

@@ -203,7 +203,7 @@ def test_spec_23_what_the_schema_refuses_is_refused_with_its_reason(
           "content": inline(b"x")}, "unsupported_scheme"),
         ({"links": [{"rel": "canonical", "href": "https://example.org/a"},
                     {"rel": "via", "href": "//169.254.169.254/"}],
-          "content": inline(b"x")}, "forbidden_address"),
+          "cache": False}, "forbidden_address"),
     ],
     ids=range(7),
 )  # fmt: skip
@@ -225,6 +225,17 @@ def test_spec_12_links_are_not_laundered(
     world.settle()
     assert not world.announcements(data_id)
     assert not world.wmo(centre)
+
+
+def test_spec_11_core_data_is_cached_although_a_link_beside_it_is_of_no_use(
+    world: World, topic: str, data_id: str
+) -> None:
+    links = [
+        {"rel": "canonical", "href": "https://example.org/a"},
+        {"rel": "via", "href": "http://192.168.0.10/station"},
+    ]
+    world.publish(topic, wnm(data_id=data_id, links=links, content=inline(b"x")))
+    assert world.announced(data_id).link("via")["href"] == "http://192.168.0.10/station"
 
 
 def test_a_number_of_four_thousand_digits_is_copied_as_it_is(

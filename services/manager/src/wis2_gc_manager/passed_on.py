@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -15,6 +16,8 @@ from wis2_gc_manager.download.target import parse_target
 from wis2_gc_manager.source import MAX_HOST_CHARS, MAX_URL_CHARS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wis2_gc_common.notification import Notification
     from wis2_gc_manager.address_guard import AddressGuard
 
@@ -41,32 +44,39 @@ _UNSEEN = re.compile(
 
 
 def check_links(notification: Notification, guard: AddressGuard) -> None:
-    """Judge the links that will be announced as they came.
+    """Judge what can be judged before any work: links that will be announced as they came.
 
+    Beside a copy of ours, a link to somebody's private address harms nobody: the data is not lost
+    for it. What runs or reads something at the reader is never passed on.
     Raises Poison: UNSUPPORTED_SCHEME, INVALID_URL or FORBIDDEN_ADDRESS.
     """
-    for href in notification.other_hrefs:
-        _check(href, guard, notification, is_decisive=False)
     if notification.rel == "deletion" or not notification.cache:
         check_origins_links(notification, guard)
+        return
+    for href in notification.other_hrefs:
+        with _refused_is_poison(notification):
+            _host_read_by_others(href)
 
 
 def check_origins_links(notification: Notification, guard: AddressGuard) -> None:
-    """Judge the links to the data themselves, for what is announced without a copy of ours.
+    """Judge all links of what is announced without a copy of ours.
 
-    They must be what we would have fetched. Raises Poison as `check_links` does.
+    Those to the data must be what we would have fetched, the others must lead to no literal
+    address that the guard refuses. Raises Poison as `check_links` does.
     """
-    for href in notification.decisive_hrefs:
-        _check(href, guard, notification, is_decisive=True)
+    with _refused_is_poison(notification):
+        for href in notification.decisive_hrefs:
+            guard.check_host(parse_target(href).host)
+        for href in notification.other_hrefs:
+            host = _host_read_by_others(href)
+            if host:
+                guard.check_host(host)
 
 
-def _check(
-    href: str, guard: AddressGuard, notification: Notification, *, is_decisive: bool
-) -> None:
+@contextmanager
+def _refused_is_poison(notification: Notification) -> Iterator[None]:
     try:
-        host = parse_target(href).host if is_decisive else _host_read_by_others(href)
-        if host:
-            guard.check_host(host)
+        yield
     except Refused as error:
         raise Poison(error.reason, error.detail, centre_id=notification.topic.centre_id) from error
 
