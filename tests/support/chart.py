@@ -52,6 +52,7 @@ FOLLOWING: Mapping[str, str] = {
     "GC_KUBERNETES_RELEASE": "metrics.rollouts",
     "GC_KUBERNETES_CREDENTIALS": "metrics.rollouts",
     "GC_CA_FILE": "certificateAuthorities",
+    "GC_KNOWN_CENTRES_FILE": "knownCentres",
     "GC_INSTANCE": "the pod's name",
     "GC_HTTP_PORT": "8080 in every pod",
 }
@@ -138,6 +139,7 @@ GATEWAY: Values = {
     ],
     "broker": {"enabled": False, "secretName": "wis2-broker"},
     "certificateAuthorities": {"configMapName": "authorities"},
+    "knownCentres": {"configMapName": "centres"},
     "web": {"mode": "gateway", "gateway": {"name": "public", "namespace": "gateways"}},
     "metrics": {"rollouts": False},
     "manager": {

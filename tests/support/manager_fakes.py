@@ -43,7 +43,7 @@ from wis2_gc_manager.retry import RetryPolicy
 from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from wis2_gc_common.metrics_catalogue import Metric
     from wis2_gc_common.registry.base import Commit, Failure, Notice, ProcessStatus, Refusal
@@ -116,6 +116,7 @@ class FakeRegistry:
         self.event_interval_s = 0.0
         self.claim_gate: asyncio.Event | None = None
         """A claim that has taken effect answers when this is set."""
+        self.known: Collection[str] | None = None
         self.is_closed = False
 
     def expire_leases(self) -> None:
@@ -234,6 +235,11 @@ class FakeRegistry:
     async def count(self, counts: Mapping[str, int]) -> None:
         self._traps.enter("count")
         self.counts.update(counts)
+
+    async def keep_labels(self, known: Collection[str] | None) -> int:
+        self._traps.enter("keep_labels")
+        self.known = known
+        return 0
 
     async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
         self._traps.enter("admit_event")

@@ -32,6 +32,7 @@ def housekeeping_of(bench: Workbench, sleep=next_turn, *, interval_s: float = 0)
         events=bench.events,
         public_check=bench.public_check,
         public_check_interval_s=interval_s,
+        known_centres=lambda: frozenset({"de-dwd"}),
         status=lambda: STATUS,
         sleep=sleep,
     )
@@ -47,6 +48,16 @@ async def test_it_says_that_it_lives_writes_its_counts_and_expires_objects(bench
     assert bench.registry.statuses[0] == STATUS
     assert bench.registry.counts == {field(ITEMS_DROPPED, "duplicate"): 1}
     assert bench.store.expirations[0].tzinfo is not None
+
+
+async def test_the_centres_of_the_list_go_to_the_registry_unless_it_is_away(bench):
+    keeping = housekeeping_of(bench)
+    await keeping.keep_labels()
+    assert bench.registry.known == {"de-dwd"}
+    bench.registry.known = None
+    bench.gate.report(Unavailable("registry"))
+    await keeping.keep_labels()
+    assert bench.registry.known is None
 
 
 async def test_centres_are_told_of_what_listeners_refused(bench):

@@ -70,7 +70,7 @@ QUEUED = Metric("wis2_gc_notifications_queued_total", "counter", ("broker",),
 DROPPED = Metric("wis2_gc_notifications_dropped_total", "counter", ("broker", "reason"),
     "Notifications dropped by the listener before the queue.")
 INVALID = Metric("wis2_gc_notifications_invalid_total", "counter", ("centre_id",),
-    "Invalid notifications on topics of that centre, each time one arrives; `other` beyond 5000 centres.")
+    "Invalid notifications on topics of that centre, each time one arrives.")
 ITEMS = Metric("wis2_gc_items_total", "counter", ("outcome",),
     "Items announced: cached, uncached (cache: false), override, deleted.")
 ITEMS_DROPPED = Metric("wis2_gc_items_dropped_total", "counter", ("reason",),

@@ -404,6 +404,9 @@ CA_FILE = Setting("GC_CA_FILE", ("listener", "manager"), _readable_file, None,
     "PEM file of certificate authorities trusted besides the system's (brokers, data servers, a private S3 endpoint).")
 ALLOWED_NETWORKS = Setting("GC_ALLOWED_NETWORKS", ("manager",), _networks, "",
     "CIDRs that the address guard admits although they are private (tests, a centre's intranet).")
+KNOWN_CENTRES_FILE = Setting("GC_KNOWN_CENTRES_FILE", ("manager",), _readable_file, None,
+    "CSV file whose first column names the centre-ids of the WIS2 registry: they have labels of their own in `/metrics`, "
+    "whatever strangers make up. Read again every five minutes.")
 MAX_OBJECT_BYTES = Setting("GC_MAX_OBJECT_BYTES", ("manager",), _whole(1, 2**40), str(1024**3),
     "Larger items are announced with the origin's link instead of being cached.")
 ADD_LENGTH = Setting("GC_ADD_LENGTH", ("manager",), _switch, "true",

@@ -27,6 +27,7 @@ HEARTBEAT_S = 3.0
 FLUSH_S = 1.0
 TICK_S = 1.0
 EXPIRE_S = 300.0
+LABELS_S = 300.0
 #: Taken from the listeners' list at once.
 MAX_REFUSALS = 100
 #: An event loop that has not come round for so long is stuck.
@@ -68,6 +69,7 @@ class Housekeeping:
         events: Events,
         public_check: PublicCheck,
         public_check_interval_s: float,
+        known_centres: Callable[[], frozenset[str] | None],
         status: Callable[[], ProcessStatus],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
@@ -82,6 +84,7 @@ class Housekeeping:
         self._events = events
         self._public_check = public_check
         self._public_check_interval_s = public_check_interval_s
+        self._known_centres = known_centres
         self._status = status
         self._sleep = sleep
         self._draw = draw
@@ -94,6 +97,7 @@ class Housekeeping:
             group.create_task(self._every(FLUSH_S, self.flush))
             group.create_task(self._every(FLUSH_S, self.tell))
             group.create_task(self._every(EXPIRE_S, self.expire))
+            group.create_task(self._every(LABELS_S, self.keep_labels))
             if self._public_check_interval_s:
                 group.create_task(self._every(self._public_check_interval_s, self.look_outside))
 
@@ -126,6 +130,14 @@ class Housekeeping:
         folders = await self._store.expire(datetime.now(UTC))
         if folders:
             log.info("objects_expired", hour_folders=folders)
+
+    async def keep_labels(self) -> None:
+        """Bound what strangers put into the metrics. All managers do it; the work is small."""
+        if "registry" in self._gate.problems:
+            return
+        gone = await self._registry.keep_labels(await asyncio.to_thread(self._known_centres))
+        if gone:
+            log.info("labels_forgotten", labels=gone)
 
     async def look_outside(self) -> None:
         """Fetch an object of ours as anybody would, unless the gate's probe does that already."""

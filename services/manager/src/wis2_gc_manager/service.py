@@ -23,6 +23,7 @@ from wis2_gc_manager.fairness import Fairness
 from wis2_gc_manager.gate import Gate
 from wis2_gc_manager.housekeeping import Housekeeping, Pulse
 from wis2_gc_manager.in_flight import InFlight
+from wis2_gc_manager.known_centres import read_known_centres
 from wis2_gc_manager.lease_keeper import LeaseKeeper
 from wis2_gc_manager.pipeline import Pipeline
 from wis2_gc_manager.public_check import PUBLIC_URL, PublicCheck
@@ -161,6 +162,7 @@ class Manager:
             events=self._events,
             public_check=public_check,
             public_check_interval_s=settings.public_check_interval_s,
+            known_centres=lambda: read_known_centres(settings.known_centres_file),
             status=self._status,
         )
         self._probes = probes

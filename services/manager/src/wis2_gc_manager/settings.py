@@ -36,6 +36,7 @@ class ManagerSettings:
     deployment_secret: Secret
     ca_file: Path | None
     allowed_networks: tuple[Network, ...]
+    known_centres_file: Path | None
     max_object_bytes: int
     add_length: bool
     add_integrity: bool
@@ -68,6 +69,7 @@ def read_settings(read: Reader) -> ManagerSettings:
         deployment_secret=read(catalogue.DEPLOYMENT_SECRET),
         ca_file=read(catalogue.CA_FILE, absent=None),
         allowed_networks=read(catalogue.ALLOWED_NETWORKS),
+        known_centres_file=read(catalogue.KNOWN_CENTRES_FILE, absent=None),
         max_object_bytes=read(catalogue.MAX_OBJECT_BYTES),
         add_length=read(catalogue.ADD_LENGTH),
         add_integrity=read(catalogue.ADD_INTEGRITY),

@@ -17,7 +17,7 @@ def _all_keys(data_id: str, centre_id: str, message_id: str, pubtime_ns: int) ->
         keys.COUNTERS,
         keys.GAUGES,
         keys.DELAYS,
-        keys.SERIES,
+        *keys.LABELS,
         keys.PROCESSES,
         keys.FAILURES,
         keys.PING,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from wis2_gc_common.decision import Decision, Held
     from wis2_gc_common.notification import Rel
@@ -194,6 +194,13 @@ class Registry(Protocol):
 
     async def count(self, counts: Mapping[str, int]) -> None:
         """Add to operational counters; made with `metrics_catalogue.field`."""
+
+    async def keep_labels(self, known: Collection[str] | None) -> int:
+        """Let the labels of metrics go that nothing was heard of for days; return how many.
+
+        `known`: centre-ids that have labels of their own however many others strangers make up;
+        None leaves the list as it is. A centre that comes back goes on counting where it stood.
+        """
 
     async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
         """Return whether a monitoring event about this centre may be sent now.

@@ -1,6 +1,6 @@
 -- Record an item as finished and move the counters, once.
 -- KEYS  1 record  2 its parked sources  3 what has failed of this version
---       4 counters  5 gauges  6 delays  7 series
+--       4 counters  5 gauges  6 delays  7 series  8 seen  9 known  10 cold
 -- ARGV  1 attempt  2 pubtime  3 centre-id of the topic as a label  4 outcome  5 centre-id label
 --       6 data server label, or ""  7 "1" for metadata  8 size in bytes  9 bucket of the delay
 --       10 delay in microseconds  11 TTL of records in s  then the object key in pieces
@@ -25,12 +25,15 @@ redis.call('EXPIRE', KEYS[1], ARGV[11])
 redis.call('DEL', KEYS[2], KEYS[3])
 
 local counters, gauges = KEYS[4], KEYS[5]
+local labels = {
+  series = KEYS[7], seen = KEYS[8], known = KEYS[9], cold = KEYS[10], counters = counters,
+}
 add(counters, METRIC.ITEMS .. '|' .. outcome, 1)
 if is_in_future(pubtime, now) then
-  add(counters, METRIC.FUTURE_PUBTIMES .. '|' .. bounded_centre(KEYS[7], ARGV[3]), 1)
+  add(counters, METRIC.FUTURE_PUBTIMES .. '|' .. bounded_centre(labels, ARGV[3]), 1)
 end
 if outcome == 'deleted' then return 1 end
-local centre = bounded_centre(KEYS[7], ARGV[5])
+local centre = bounded_centre(labels, ARGV[5])
 if outcome == 'uncached' then
   add(counters, METRIC.NO_CACHE .. '|' .. centre, 1)
 elseif outcome == 'override' then
@@ -40,11 +43,11 @@ else
   add(counters, METRIC.DOWNLOADED .. '|' .. centre, 1)
   add(counters, METRIC.CACHED_VOLUME .. '|' .. centre, ARGV[8])
   redis.call('HSET', gauges, METRIC.LAST_DOWNLOAD .. '|' .. centre, time)
-  local host = bounded_host(KEYS[7], gauges, centre, ARGV[6])
+  local host = bounded_host(labels, centre, ARGV[6])
   if host ~= '' then
-    local labels = '|' .. centre .. '|' .. host
-    redis.call('HSET', gauges, METRIC.DATASERVER_STATUS .. labels, 1,
-               METRIC.DATASERVER_LAST_DOWNLOAD .. labels, time)
+    local of_host = '|' .. centre .. '|' .. host
+    redis.call('HSET', gauges, METRIC.DATASERVER_STATUS .. of_host, 1,
+               METRIC.DATASERVER_LAST_DOWNLOAD .. of_host, time)
   end
   if ARGV[7] == '1' then
     redis.call('HSET', gauges, METRIC.LAST_METADATA .. '|' .. centre, time)

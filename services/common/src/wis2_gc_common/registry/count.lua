@@ -1,13 +1,16 @@
 -- Add to operational counters, once for each token.
--- KEYS  1 counters  2 token  3 series
+-- KEYS  1 counters  2 token  3 series  4 seen  5 known  6 cold
 -- ARGV  1 TTL of the token in s  then per counter: field, amount
 -- Answers 1, or 0 for a resend
+local labels = {
+  series = KEYS[3], seen = KEYS[4], known = KEYS[5], cold = KEYS[6], counters = KEYS[1],
+}
 local PER_CENTRE = METRIC.INVALID .. '|'
 if not redis.call('SET', KEYS[2], 1, 'NX', 'EX', ARGV[1]) then return 0 end
 for i = 2, #ARGV, 2 do
   local field = ARGV[i]
   if string.sub(field, 1, #PER_CENTRE) == PER_CENTRE then
-    field = PER_CENTRE .. bounded_centre(KEYS[3], string.sub(field, #PER_CENTRE + 1))
+    field = PER_CENTRE .. bounded_centre(labels, string.sub(field, #PER_CENTRE + 1))
   end
   add(KEYS[1], field, ARGV[i + 1])
 end

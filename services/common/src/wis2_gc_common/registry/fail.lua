@@ -1,5 +1,6 @@
 -- Count a failed source; the item stays claimed.
--- KEYS  1 record  2 what has failed of this version  3 counters  4 gauges  5 series
+-- KEYS  1 record  2 what has failed of this version  3 counters  4 gauges  5 series  6 seen
+--       7 known  8 cold
 -- ARGV  1 attempt  2 digest of the message id  3 kind  4 centre-id label
 --       5 data server label, or ""  6 reason  7 TTL of records in s
 -- Answers 1 when it is the first failure of its notification, 0 when not or the lease is lost
@@ -17,8 +18,11 @@ local first, this = counted[1], attempt .. ' ' .. reason
 if counted[2] == attempt then return first == this and 1 or 0 end
 
 add(KEYS[3], METRIC.SOURCE_FAILURES .. '|' .. reason, 1)
-local centre = bounded_centre(KEYS[5], ARGV[4])
-local host = bounded_host(KEYS[5], KEYS[4], centre, ARGV[5])
+local labels = {
+  series = KEYS[5], seen = KEYS[6], known = KEYS[7], cold = KEYS[8], counters = KEYS[3],
+}
+local centre = bounded_centre(labels, ARGV[4])
+local host = bounded_host(labels, centre, ARGV[5])
 if host ~= '' then
   redis.call('HSET', KEYS[4], METRIC.DATASERVER_STATUS .. '|' .. centre .. '|' .. host, 0)
 end

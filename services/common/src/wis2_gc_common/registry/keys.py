@@ -36,7 +36,19 @@ GAUGES = f"{_TAG}gauges"
 DELAYS = f"{_TAG}delays"
 """Hash: index of the bucket → count, `sum_us` → microseconds. No TTL."""
 SERIES = f"{_TAG}series"
-"""Hash: centre-id → number of its data servers, "" → of all: what bounds the labels. No TTL."""
+"""Hash of numbers, made from `SEEN`: what bounds the labels. No TTL.
+
+`|unknown` centres that are not in `KNOWN`; `|hosts` data servers, `|unknown hosts` of unknown
+centres; a centre-id: its data servers.
+"""
+SEEN = f"{_TAG}seen"
+"""Hash: `centre-id`, or `centre-id|data server` → day since 1970 of its last use. No TTL."""
+KNOWN = f"{_TAG}known"
+"""Set: centre-ids of the list of known ones; absent where there is no list. No TTL."""
+COLD = f"{_TAG}cold"
+"""Hash: centre-id of long ago → `metric value metric value …`, its counters. No TTL."""
+LABELS = (SERIES, SEEN, KNOWN, COLD)
+"""What each script takes that counts per centre, in this order."""
 PROCESSES = f"{_TAG}processes"
 """Hash: `kind/name` → milliseconds since 1970, a space, JSON."""
 FAILURES = f"{_TAG}failures"

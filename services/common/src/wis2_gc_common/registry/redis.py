@@ -21,7 +21,7 @@ from redis.exceptions import NoScriptError, RedisError
 from wis2_gc_common.decision import Decision, Held
 from wis2_gc_common.errors import Reason
 from wis2_gc_common.ids import hour_folder
-from wis2_gc_common.metrics_catalogue import DELAY_BUCKETS_S
+from wis2_gc_common.metrics_catalogue import CATALOGUE, DELAY_BUCKETS_S
 from wis2_gc_common.registry import keys, scripts
 from wis2_gc_common.registry.base import (
     Claimed,
@@ -45,7 +45,7 @@ from wis2_gc_common.registry.connection import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from wis2_gc_common.registry.base import Commit, Failure, ItemKey, Notice
     from wis2_gc_common.registry.connection import Call
@@ -57,6 +57,10 @@ _MARGIN_S = 2 * 3600
 DEFAULT_REPEAT_WINDOW_HOURS = 12
 #: A message id is remembered for a day, whatever the retention is (SPEC.md 10).
 _MESSAGE_TTL_S = 24 * 3600 + _MARGIN_S
+#: Labels of centres and data servers that nothing was heard of for more days go.
+LABEL_DAYS = 7
+#: Of the list of known centres; WIS2 has about 170 in 2026.
+MAX_KNOWN_CENTRES = 600
 _COUNT_TTL_S = 60
 _PING_TTL_S = 60
 _PROCESS_IS_GONE_S = 15.0
@@ -75,7 +79,21 @@ _Argument = str | bytes | int
 _Question = tuple["Script", Command]
 _DECISIONS = {decision.value.encode(): decision for decision in Decision}
 _STATES: dict[bytes, Literal["done", "deleted"]] = {b"d": "done", b"x": "deleted"}
+#: Nobody was asked: the host of such a link is no data server.
+_NO_SERVER = frozenset({Reason.FORBIDDEN_ADDRESS, Reason.UNSUPPORTED_SCHEME, Reason.INVALID_URL})
 _REASONS = frozenset(reason.value for reason in Reason)
+
+
+def _metrics(kind: str, *labels: str) -> list[str]:
+    return [m.name for m in CATALOGUE if m.type == kind and m.labels == labels]
+
+
+#: Names of the counters and gauges of a centre, and of the gauges of a data server.
+_PER_LABEL = (
+    _metrics("counter", "centre_id"),
+    _metrics("gauge", "centre_id"),
+    _metrics("gauge", "centre_id", "dataserver"),
+)
 
 
 class RedisRegistry:
@@ -209,14 +227,14 @@ class RedisRegistry:
             keys.failed_key(lease.record, lease.notice.pubtime_ns),
             keys.COUNTERS,
             keys.GAUGES,
-            keys.SERIES,
+            *keys.LABELS,
         ]
         arguments = (
             lease.attempt,
             keys.message_digest(lease.notice.centre_id, failure.message_id),
             failure.kind,
             _label(failure.centre_id),
-            _label(failure.dataserver),
+            "" if failure.reason in _NO_SERVER else _label(failure.dataserver),
             _reason(failure.reason),
             self._item_ttl_s,
         )
@@ -231,7 +249,7 @@ class RedisRegistry:
             keys.COUNTERS,
             keys.GAUGES,
             keys.DELAYS,
-            keys.SERIES,
+            *keys.LABELS,
         ]
         delay_s = min(max(commit.delay_s, 0.0), _MAX_DELAY_S)
         arguments = (
@@ -295,6 +313,15 @@ class RedisRegistry:
         """See `base.Registry`. Exact, but for a call that is repeated after Unavailable."""
         if counts:
             await self._run(scripts.COUNT, *_count(self._count_token(), counts))
+
+    async def keep_labels(self, known: Collection[str] | None) -> int:
+        """See `base.Registry`. Lives seven days."""
+        names = [keys.COUNTERS, keys.GAUGES, *keys.LABELS]
+        counts = [len(metrics) for metrics in _PER_LABEL]
+        metrics = [name for names_of_kind in _PER_LABEL for name in names_of_kind]
+        listed = sorted(known or ())[:MAX_KNOWN_CENTRES]
+        arguments: list[_Argument] = [LABEL_DAYS, int(bool(known)), *counts, *metrics, *listed]
+        return int(await self._run(scripts.KEEP_LABELS, names, arguments))
 
     async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
         """See `base.Registry`."""
@@ -535,7 +562,7 @@ def _count(token: str, counts: Mapping[str, int]) -> tuple[list[str], list[str |
     arguments: list[str | int] = [_COUNT_TTL_S]
     for field, amount in counts.items():
         arguments += (field, amount)
-    return [keys.COUNTERS, keys.count_key(token), keys.SERIES], arguments
+    return [keys.COUNTERS, keys.count_key(token), *keys.LABELS], arguments
 
 
 def _heartbeat(status: ProcessStatus) -> tuple[list[str], list[str | int]]:

@@ -63,6 +63,7 @@ LOOK = load("look", "record")
 COUNT = load("count", "record", "labels", when_full=True)
 REFUSE = load("refuse", when_full=True)
 HEARTBEAT = load("heartbeat", "record", when_full=True)
+KEEP_LABELS = load("keep_labels", "record", when_full=True)
 ADMIT = load("admit", when_full=True)
 # What begins an item, and what asks whether one may begin: where the queue is in the same Redis,
 # each item done frees more than it takes; elsewhere the records would grow without bound.
