@@ -139,7 +139,6 @@ class TestFallingBack:
             parked(SECOND, pubtime="2026-11-23T12:00:01Z"),
             parked(SECOND, rel="deletion"),
             parked(SECOND, cache=False),
-            parked(SECOND, topic="cache/a/wis2/yy-met/data/core/ocean/surface-based-observations"),
             parked(SECOND, topic=TOPIC.replace("yy-met", "zz-met")),
             envelope_of(topic=TOPIC, payload=b"{"),
             envelope_of(topic="nonsense", data_id="d"),
@@ -149,6 +148,17 @@ class TestFallingBack:
         await bench.handle(own())
         assert bench.downloader.fetched == [OWN]
         assert len(bench.queue.delayed) == 1
+
+    async def test_the_same_item_on_another_topic_of_its_centre_is_the_last_resort(self):
+        bench = Workbench()
+        other = "cache/a/wis2/yy-met/data/core/ocean/surface-based-observations"
+        bench.downloader.serves(SECOND, DATA)
+        bench.registry.park("d", parked(SECOND, topic=other))
+        bench.registry.park("d", parked(THIRD))
+        await bench.handle(own())
+        assert bench.downloader.fetched == [OWN, THIRD, SECOND]
+        announced = [topic for topic, _ in bench.publisher.sent if topic.startswith("cache/")]
+        assert announced == [other]
 
     async def test_of_the_parked_ones_those_of_the_same_rel_come_first(self):
         bench = Workbench()

@@ -89,10 +89,10 @@ def notice_of(notification: Notification) -> Notice:
 def read_parked(own: Notification, parked: Iterable[bytes]) -> list[Candidate]:
     """Return the fall-back sources of `own` that are about the same data, best first.
 
-    Skipped: what is no envelope or no notification, announces other data, does so on another
-    topic, or is not to be cached. Our message id depends on `rel`: those of the same come first,
-    so that an item is not announced under two ids when a worker dies between announcing and
-    recording.
+    Skipped: what is no envelope or no notification, announces other data, or is not to be cached.
+    Another topic of the same centre is no other item (SPEC.md 6), and its queue message is gone:
+    it comes last. Our message id depends on `rel`: those of the same come first, so that an item
+    is not announced under two ids when a worker dies between announcing and recording.
     """
     candidates: list[Candidate] = []
     for source in parked:
@@ -104,12 +104,19 @@ def read_parked(own: Notification, parked: Iterable[bytes]) -> list[Candidate]:
         if (
             other.data_id == own.data_id
             and other.pubtime_ns == own.pubtime_ns
-            and other.topic.levels_after_wis2 == own.topic.levels_after_wis2
+            and other.topic.centre_id == own.topic.centre_id
             and other.rel != "deletion"
             and other.cache
         ):
             candidates.append(candidate)
-    return sorted(candidates, key=lambda candidate: candidate.notification.rel != own.rel)
+    return sorted(candidates, key=lambda candidate: _distance(candidate.notification, own))
+
+
+def _distance(other: Notification, own: Notification) -> tuple[bool, bool]:
+    return (
+        other.rel != own.rel,
+        other.topic.levels_after_wis2 != own.topic.levels_after_wis2,
+    )
 
 
 def read_inline(notification: Notification) -> Payload | None:
