@@ -221,6 +221,66 @@ async def test_a_message_that_the_broker_refuses_while_it_takes_others_is_no_out
             assert lost == []
 
 
+#: mosquitto takes at most 200 levels, and ends the connection of who sends more.
+TOO_DEEP = "cache/a/wis2/xx-met/data/core" + "/x" * 300
+
+
+async def until_taken(publisher: Publisher, topic: str, payload: bytes) -> None:
+    """Do what an item does: publish again, once the broker is there."""
+    while True:
+        with contextlib.suppress(Unavailable):
+            return await publisher.publish(topic, payload)
+        await asyncio.sleep(0.01)  # as the gate does; else nobody else would have a turn
+
+
+@on_uvloop
+async def test_what_ends_the_session_is_found_and_the_others_get_through(broker):
+    subscriber = Subscriber(broker.port)
+    try:
+        async with publishing(broker.url) as (publisher, lost):
+            await publisher.check()
+            payloads = [b"%d" % n for n in range(100)]
+            poisons = [until_taken(publisher, TOO_DEEP, b"poison %d" % n) for n in range(3)]
+            innocents = [until_taken(publisher, TOPIC, payload) for payload in payloads]
+            bad, _ = await asyncio.gather(
+                asyncio.gather(*poisons, return_exceptions=True), asyncio.gather(*innocents)
+            )
+            assert [type(error) for error in bad] == [PartError] * 3
+            assert "ends the session at this message" in str(bad[0])
+            assert len(lost) == 1
+            # Its centre is known now: the next ones do not come near the others.
+            with pytest.raises(PartError):
+                await publisher.publish(TOO_DEEP, b"another")
+            # What is good of that centre gets through, and so does what once was suspect.
+            await publisher.publish("cache/a/wis2/xx-met/metadata", b"good")
+            await publisher.publish(TOPIC, payloads[0])
+            assert len(lost) == 1
+            await until(lambda: b"good" in subscriber.payloads)
+    finally:
+        subscriber.close()
+    assert set(subscriber.payloads) == {*payloads, b"good"}
+
+
+@on_uvloop
+async def test_a_broker_that_is_away_makes_nobody_a_culprit(broker):
+    async with publishing(broker.url) as (publisher, lost):
+        await publisher.check()
+        os.kill(broker.pid, signal.SIGSTOP)
+        waiting = [asyncio.create_task(publisher.publish(TOPIC, b"%d" % n)) for n in range(20)]
+        await asyncio.sleep(0)
+        broker.kill()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(result) for result in results} == {Unavailable}
+        await until(lambda: lost)
+        # Suspects they are, but there is no broker that could have something against them.
+        for _ in range(5):
+            with pytest.raises(Unavailable):
+                await publisher.publish(TOPIC, b"0")
+        broker.start()
+        await until(lambda: publisher.is_connected)
+        await asyncio.gather(*(publisher.publish(TOPIC, b"%d" % n) for n in range(20)))
+
+
 @on_uvloop
 async def test_a_message_larger_than_the_broker_takes_does_not_end_the_connection():
     options = ["max_packet_size 1000", "max_inflight_messages 1"]

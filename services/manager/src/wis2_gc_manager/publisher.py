@@ -4,6 +4,11 @@ paho does the protocol; its socket is watched by our event loop, so that no thre
 an item and its PUBACK. Only connecting (DNS, TCP, TLS) is left to a thread, since paho blocks
 there. Every connection gets a client of its own: what was not acknowledged when a connection
 broke is failed, and the items publish it again, under the same message id.
+
+A broker may end the session at one message, and would do so for ever (too many levels in the
+topic). Whatever was not acknowledged then is suspect: it is published again on a connection beside
+ours, one message at a time, so that a message is blamed only for what it does alone, and the
+others' connection stays.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ import ssl
 import time
 import uuid
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from paho.mqtt.client import Client, error_string
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -47,13 +52,26 @@ PUBACK_TIMEOUT_S = 30.0
 #: A broker that has taken another message on the same channel so lately has nothing against us, but
 #: against the message that it refuses.
 WELL_WITHIN_S = 60.0
+#: A message at which the broker ends the connection this often when it is alone is refused.
+MAX_STRIKES = 3
+#: A centre of which a message was refused so: for how long its messages go beside the others'.
+BLAMED_S = 600.0
+#: Of suspects and of blamed centres, the newest: who is forgotten is suspected again.
+MAX_REMEMBERED = 2 * MAX_IN_FLIGHT
 FIRST_RECONNECT_S = 0.25
 MAX_RECONNECT_S = 10.0
 _TICK_S = 1.0
 #: From here on, a reason code of MQTT 5 says no.
 _FAILURE = 0x80
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 log = get_logger(__name__)
+
+
+#: Topic and payload.
+_Message = tuple[str, bytes]
 
 
 class _Connection:
@@ -66,8 +84,8 @@ class _Connection:
         self.max_packet_bytes = MAX_PACKET_BYTES
         self.accepted_s: dict[str, float] = {}
         """By channel, the first level of the topic: when a message was last accepted on it."""
-        self.pending: dict[int, tuple[asyncio.Future[None], float]] = {}
-        """By packet id, oldest first: who waits for the PUBACK, and since when."""
+        self.pending: dict[int, tuple[asyncio.Future[None], float, _Message]] = {}
+        """By packet id, oldest first: who waits for the PUBACK, since when, and of what."""
         self._loop = asyncio.get_running_loop()
         self.connack: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[str] = self._loop.create_future()
@@ -113,7 +131,7 @@ class _Connection:
 
     def fail_pending(self, detail: str) -> None:
         """Tell everybody who waits for a PUBACK that it will not come."""
-        for waiter, _ in self.pending.values():
+        for waiter, *_ in self.pending.values():
             if not waiter.done():
                 waiter.set_exception(Unavailable("broker", detail))
         self.pending.clear()
@@ -158,7 +176,7 @@ class _Connection:
         reason: ReasonCode,
         _properties: Properties,
     ) -> None:
-        waiter, _ = self.pending.pop(packet_id, (None, 0.0))
+        waiter = self.pending.pop(packet_id, (None,))[0]
         if waiter is not None and not waiter.done():
             if reason.value >= _FAILURE:
                 waiter.set_exception(PartError("broker", f"it refuses the message: {reason}"))
@@ -189,6 +207,15 @@ class _Connection:
             self.connack.set_exception(Unavailable("broker", reason))
 
 
+class _Lane:
+    """A connection beside ours, for one message at a time; there while somebody needs it."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.users = 0
+        self.connection: _Connection | None = None
+
+
 class Publisher:
     """Publishes until closed; connects and reconnects by itself. For one event loop."""
 
@@ -214,6 +241,12 @@ class Publisher:
         self._connected = asyncio.Event()
         self._problem = Unavailable("broker", "not connected yet")
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._strikes: dict[_Message, int] = {}
+        """The suspects: how often the broker ended the connection when it had only this."""
+        self._blamed_s: dict[str, float] = {}
+        """By centre-id: when a message of it was last refused so."""
+        # Innocent suspects do not wait for those of a centre that is known for its messages.
+        self._suspects, self._blamed = _Lane(), _Lane()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -242,10 +275,18 @@ class Publisher:
 
         Raises Unavailable("broker"): not connected, the connection broke before the PUBACK (the
         message may have got through), or the broker refuses whatever comes on this channel.
-        PartError("broker"): it refuses this message, and has lately taken others; or the message is
-        too large for it.
+        PartError("broker"): it refuses this message, and has lately taken others; it ended the
+        connection each time it was given this message alone; or the message is too large for it.
         """
-        connection = await self._slot()
+        # In most times there are none, and this costs nothing.
+        if self._blamed_s and self._is_blamed(topic):
+            await self._publish_alone(self._blamed, topic, payload)
+        elif self._strikes and (topic, payload) in self._strikes:
+            await self._publish_alone(self._suspects, topic, payload)
+        else:
+            await self._send(await self._slot(), topic, payload)
+
+    async def _send(self, connection: _Connection, topic: str, payload: bytes) -> None:
         size = len(topic.encode()) + len(payload) + _OVERHEAD_BYTES
         if size > connection.max_packet_bytes:
             # Sent all the same, it would end the connection for everybody.
@@ -256,7 +297,7 @@ class Publisher:
             raise Unavailable("broker", error_string(info.rc))
         acknowledged = asyncio.get_running_loop().create_future()
         # A waiter that is cancelled leaves its packet id here: it is taken until the PUBACK.
-        connection.pending[info.mid] = (acknowledged, time.monotonic())
+        connection.pending[info.mid] = (acknowledged, time.monotonic(), (topic, payload))
         connection.watch_writes()
         channel = topic.partition("/")[0]
         try:
@@ -274,6 +315,77 @@ class Publisher:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
+        for lane in (self._suspects, self._blamed):
+            if lane.connection is not None:
+                lane.connection.end("closed")
+
+    async def _publish_alone(self, lane: _Lane, topic: str, payload: bytes) -> None:
+        """Do what `publish` does, when it is this message's turn in `lane`."""
+        message = (topic, payload)
+        lane.users += 1
+        try:
+            async with lane.turn:
+                while not await self._is_taken_alone(lane, topic, payload):
+                    strikes = self._strikes.get(message, 0) + 1
+                    detail = "" if lane.connection is None else lane.connection.ended.result()
+                    log.warning(
+                        "broker_ended_session_at_message",
+                        topic=topic[:200],
+                        strikes=strikes,
+                        detail=detail,
+                    )
+                    if strikes >= MAX_STRIKES:
+                        self._strikes.pop(message, None)
+                        _remember(self._blamed_s, _centre_id(topic), time.monotonic())
+                        raise PartError("broker", f"it ends the session at this message: {detail}")
+                    _remember(self._strikes, message, strikes)
+                self._strikes.pop(message, None)
+        finally:
+            lane.users -= 1
+            if lane.users == 0 and lane.connection is not None:
+                lane.connection.end("no suspects are left")
+                lane.connection = None
+
+    async def _is_taken_alone(self, lane: _Lane, topic: str, payload: bytes) -> bool:
+        """Publish on the lane's connection; whether that is still there at the PUBACK.
+
+        Raises Unavailable: there is no connection to be had, or what `_send` raises on one.
+        """
+        if lane.connection is None or lane.connection.ended.done():
+            lane.connection = await self._connect(f"{self._client_id}-{uuid.uuid4().hex[:8]}")
+            if self._connection is not None:
+                # Whether our account may publish at all, our own connection knows.
+                lane.connection.accepted_s = self._connection.accepted_s
+        connection = lane.connection
+        sending = asyncio.get_running_loop().create_task(self._send(connection, topic, payload))
+        try:
+            either: set[asyncio.Future[Any]] = {sending, connection.ended}
+            while not sending.done() and not connection.ended.done():
+                await asyncio.wait(either, timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
+                connection.tick()
+            if not sending.done():
+                connection.fail_pending(connection.ended.result())
+            await sending
+        except Unavailable:
+            if connection.ended.done():
+                return False
+            raise
+        finally:
+            if not sending.done():
+                # What is on its way would share the connection with the next one.
+                sending.cancel()
+                connection.end("its message is not waited for")
+        return True
+
+    def _is_blamed(self, topic: str) -> bool:
+        centre_id = _centre_id(topic)
+        blamed_s = self._blamed_s.get(centre_id)
+        if blamed_s is None:
+            return False
+        if time.monotonic() - blamed_s > BLAMED_S:
+            del self._blamed_s[centre_id]
+            return False
+        return True
 
     async def _slot(self) -> _Connection:
         """Return the connection once the broker takes one more message on it."""
@@ -303,7 +415,7 @@ class Publisher:
         while True:
             began_s = time.monotonic()
             try:
-                connection = await self._connect()
+                connection = await self._connect(self._client_id)
             except Unavailable as error:
                 self._problem = error
                 log.warning("broker_connect_failed", broker=str(self._url), detail=error.detail)
@@ -314,12 +426,12 @@ class Publisher:
             await asyncio.sleep(delay_s * (0.5 + random.random()))  # noqa: S311 - only jitter
             delay_s = min(delay_s * 2, MAX_RECONNECT_S)
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self, client_id: str) -> _Connection:
         """Return a connection the broker has accepted. Raises Unavailable("broker")."""
         loop = asyncio.get_running_loop()
         client = Client(
             CallbackAPIVersion.VERSION2,
-            client_id=self._client_id,
+            client_id=client_id,
             protocol=MQTTProtocolVersion.MQTTv5,
             transport="websockets" if self._url.is_websocket else "tcp",
             reconnect_on_failure=False,
@@ -369,11 +481,27 @@ class Publisher:
             self._problem = Unavailable("broker", connection.ended.result())
             self._connection = None
             self._connected.clear()
+            for *_, message in connection.pending.values():
+                _remember(self._strikes, message, self._strikes.get(message, 0))
             connection.fail_pending(self._problem.detail)
             while self._waiting:
                 self._wake_one()
         log.warning("broker_lost", broker=str(self._url), detail=self._problem.detail)
         self._on_lost(Unavailable("broker", self._problem.detail))
+
+
+def _centre_id(topic: str) -> str:
+    """Return the fourth level of a topic of ours, "" of a shorter one."""
+    levels = topic.split("/", 4)
+    return levels[3] if len(levels) > 3 else ""  # noqa: PLR2004 - it is the fourth
+
+
+def _remember(known: dict[K, V], key: K, value: V) -> None:
+    """Put it last; what was put first goes where there are too many."""
+    known.pop(key, None)
+    known[key] = value
+    if len(known) > MAX_REMEMBERED:
+        del known[next(iter(known))]
 
 
 def _not_connected(error: OSError | ValueError) -> Unavailable:
