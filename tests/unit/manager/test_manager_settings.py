@@ -50,6 +50,12 @@ def test_every_setting_of_the_manager_is_read(name):
         read_settings(Reader({**REQUIRED, name: "\x00 nonsense"}))
 
 
+@pytest.mark.parametrize(("retention", "window", "used"), [("24", "12", 12), ("6", "12", 6)])
+def test_what_has_left_the_cache_is_not_repeated(retention, window, used):
+    told = {"GC_RETENTION_HOURS": retention, "GC_REPEAT_WINDOW_HOURS": window}
+    assert read_settings(Reader({**REQUIRED, **told})).repeat_window_hours == used
+
+
 def test_events_name_themselves_as_the_drafts_main_branch_does_unless_told_otherwise():
     assert read_settings(Reader(REQUIRED)).event_format == EventFormat()
     told = {"GC_EVENT_OVERRIDE_TITLE": "Data granule not cached"}

@@ -417,7 +417,7 @@ RETENTION_HOURS = Setting("GC_RETENTION_HOURS", ("listener", "manager"), _whole(
     "How long an item can be fetched, at least; listeners and managers need the same value.")
 REPEAT_WINDOW_HOURS = Setting("GC_REPEAT_WINDOW_HOURS", ("listener", "manager"), _whole(0, 24 * 31), "12",
     "So long after an item is done, a newer one without an update link is dropped as a repeat; later it is "
-    "cached as new. Listeners and managers need the same value.")
+    "cached as new. `GC_RETENTION_HOURS` where that is less. Listeners and managers need the same value.")
 STORE_EXPIRATION_DAYS = Setting("GC_STORE_EXPIRATION_DAYS", ("manager",), _whole(1, 31), "1",
     "`s3://` only: days of the bucket's lifecycle rule, at least `GC_RETENTION_HOURS`.")
 CONCURRENCY = Setting("GC_CONCURRENCY", ("manager",), _whole(1, 10_000), "256",
@@ -564,3 +564,11 @@ def read_common(read: Reader) -> CommonSettings:
         log_level=read(LOG_LEVEL),
         log_format=read(LOG_FORMAT),
     )
+
+
+def read_repeat_window_hours(read: Reader) -> int:
+    """Return how long a newer version without an update link is a repeat. Raises SettingsError.
+
+    Never longer than the retention: what has left the cache is repeated by nothing (SPEC.md 8).
+    """
+    return min(read(REPEAT_WINDOW_HOURS), read(RETENTION_HOURS))

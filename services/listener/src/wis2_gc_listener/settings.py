@@ -55,5 +55,5 @@ def read_settings(read: settings.Reader) -> ListenerSettings:
         silence_timeout_s=read(settings.SILENCE_TIMEOUT_S),
         max_queue_length=read(settings.MAX_QUEUE_LENGTH),
         retention_hours=read(settings.RETENTION_HOURS),
-        repeat_window_hours=read(settings.REPEAT_WINDOW_HOURS),
+        repeat_window_hours=settings.read_repeat_window_hours(read),
     )

@@ -74,7 +74,7 @@ def read_settings(read: Reader) -> ManagerSettings:
         add_length=read(catalogue.ADD_LENGTH),
         add_integrity=read(catalogue.ADD_INTEGRITY),
         retention_hours=read(catalogue.RETENTION_HOURS),
-        repeat_window_hours=read(catalogue.REPEAT_WINDOW_HOURS),
+        repeat_window_hours=catalogue.read_repeat_window_hours(read),
         store_expiration_days=read(catalogue.STORE_EXPIRATION_DAYS),
         concurrency=read(catalogue.CONCURRENCY),
         concurrency_per_host=read(catalogue.CONCURRENCY_PER_HOST),
