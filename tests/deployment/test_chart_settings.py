@@ -33,6 +33,7 @@ FILES = {
     "/run/secrets/deployment/secret": "0123456789abcdef",
     "/run/secrets/global-broker/url": "mqtts://everyone:everyone@gb.example.int:8883",
     "/etc/wis2-gc/ca/ca.pem": "-----BEGIN CERTIFICATE-----",
+    "/etc/wis2-gc/centres/centre-id.csv": "Name,Description,Source,Status\n",
 }
 
 

@@ -182,6 +182,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["secrets", "./secrets"],
     ),
     "GC_CA_FILE": ({THIS_FILE: Path(THIS_FILE)}, ["/nothing/here.pem", "/"]),
+    "GC_KNOWN_CENTRES_FILE": ({THIS_FILE: Path(THIS_FILE)}, ["/nothing/here.csv", "/"]),
     "GC_ALLOWED_NETWORKS": (
         {
             "127.0.0.0/8, fd00::/8": (
