@@ -233,3 +233,18 @@ def test_whatever_the_registry_holds_the_exposition_can_be_read(
     text = exposed(content, accept=accept)
     read = openmetrics.text_string_to_metric_families if accept else text_string_to_metric_families
     assert len(list(read(text))) == len(catalogue.CATALOGUE)
+
+
+@pytest.mark.parametrize("accept", ["", OPENMETRICS])
+def test_labels_are_escaped_and_sorted(accept: str) -> None:
+    odd = 'a"b\\c\nd'
+    counters = {field(catalogue.DOWNLOADED, name): 1_234_567 for name in ("z", odd)}
+    lines = [
+        line
+        for line in exposed(snapshot_of(counters=counters), accept=accept).splitlines()
+        if line.startswith("wmo_wis2_gc_downloaded_total{")
+    ]
+    assert lines == [
+        f'wmo_wis2_gc_downloaded_total{{centre_id="{name}",report_by="{REPORT_BY}"}} 1.234567e+06'
+        for name in ('a\\"b\\\\c\\nd', "z")
+    ]
