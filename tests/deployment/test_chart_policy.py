@@ -224,7 +224,17 @@ def test_allowed_networks_of_the_manager_are_let_through() -> None:
     anywhere = next(rule for rule in policy["spec"]["egress"] if "ports" not in rule)
     assert _reaches(anywhere, "10.1.0.7")
     assert _reaches(anywhere, "10.2.0.7")
-    assert not _reaches(anywhere, "10.3.0.7")
+    assert _reaches(anywhere, "10.3.0.7")
+    assert not _reaches(anywhere, "10.3.0.8")
+
+
+def test_denied_networks_of_the_manager_are_not_let_through() -> None:
+    policy = chart.by_id(chart.manifests(CASES["gateway"]))[("NetworkPolicy", "wis2-manager")]
+    anywhere = next(rule for rule in policy["spec"]["egress"] if "ports" not in rule)
+    for address in ("141.38.1.1", "193.0.6.139", "2001:67c:2e8::1"):
+        assert not _reaches(anywhere, address)
+    for address in ("141.39.1.1", "193.0.6.140", "2001:67c:2e9::1"):
+        assert _reaches(anywhere, address)
 
 
 def test_managers_reach_a_public_url_in_a_private_network_on_its_port_alone() -> None:

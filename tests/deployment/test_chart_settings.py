@@ -172,6 +172,8 @@ def _settings_of(service: str) -> st.SearchStrategy[tuple[str, Any]]:
         if kind["type"] == "number":
             return st.floats(kind["minimum"], kind["maximum"]).map(lambda v: round(v, 3))
         default = next(s.default for s in settings.CATALOGUE if s.name == name)
+        if "pattern" in kind:
+            return st.just(default or "81,990")
         return st.just(default or "127.0.0.0/8" if "NETWORKS" in name else default or "fr,br")
 
     return st.sampled_from(sorted(properties)).flatmap(
@@ -203,6 +205,7 @@ def test_a_setting_that_is_none_is_refused_with_its_name(service: str, name: str
         ("manager", "GC_CONCURRENCY", "many"),
         ("manager", "GC_VISIBILITY_TIMEOUT", 0.1),
         ("manager", "GC_RETRY_DELAYS", "10;20"),
+        ("manager", "GC_ALLOWED_PORTS", "smtp"),
         ("listener", "GC_MQTT_VERSION", "4"),
         ("metrics", "GC_LOG_LEVEL", "verbose"),
     ],

@@ -258,6 +258,8 @@ async def test_pasv_cannot_lead_to_another_port_of_ours(downloader: Downloader) 
         ({"PASV": "227 ok (1,2,3,4,999999,1)"}, Reason.PROTOCOL),
         ({"PASV": "227 ok (1,2,3,4,-1,1)"}, Reason.PROTOCOL),
         ({"EPSV": "229 ok (|||99999999999|)"}, Reason.PROTOCOL),
+        ({"PASV": "227 ok (127,0,0,1,0,25)"}, Reason.FORBIDDEN_PORT),
+        ({"EPSV": "229 ok (|||22|)"}, Reason.FORBIDDEN_PORT),
         ({"EPSV": "229 ok"}, Reason.PROTOCOL),
         ({"": "220-" + "x" * 100 + "\r\n220-y" * 20_000}, Reason.PROTOCOL),
         ({"": "220 " + "x" * 200_000}, Reason.PROTOCOL),

@@ -144,7 +144,12 @@ GATEWAY: Values = {
     "metrics": {"rollouts": False},
     "manager": {
         "autoscaling": {"mode": "keda"},
-        "settings": {"GC_ALLOWED_NETWORKS": "10.1.0.0/16, 10.2.0.0/16", "GC_DRAIN_TIMEOUT": 45.5},
+        "settings": {
+            "GC_ALLOWED_NETWORKS": "10.1.0.0/16, 10.2.0.0/16, 10.3.0.7",
+            "GC_DENIED_NETWORKS": "141.38.0.0/16, 193.0.6.139, 2001:67c:2e8::/48",
+            "GC_ALLOWED_PORTS": "81,990",
+            "GC_DRAIN_TIMEOUT": 45.5,
+        },
     },
     "networkPolicy": {
         "store": {"networks": ["10.3.0.0/16"], "port": 9000},

@@ -34,7 +34,7 @@ def unique_data_id(stem: str = "item") -> str:
 def wnm(
     *,
     data_id: str,
-    href: str = "http://127.0.0.1:9/nothing",
+    href: str = "http://127.0.0.1:9009/nothing",
     rel: str = "canonical",
     pubtime: str | None = None,
     message_id: str | None = None,

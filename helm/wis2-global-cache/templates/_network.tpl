@@ -2,6 +2,23 @@
 
 {{- /* Addresses no stranger's link may lead to: private, local, the metadata services'. */ -}}
 {{- define "wis2.internet" -}}
+{{- include "wis2.internetWithout" "" }}
+{{- end }}
+
+{{- /* A network of GC_ALLOWED_NETWORKS or GC_DENIED_NETWORKS, which may be one address. */ -}}
+{{- define "wis2.cidr" -}}
+{{- if contains "/" . }}{{ . }}{{ else }}{{ . }}/{{ ternary 128 32 (contains ":" .) }}{{ end }}
+{{- end }}
+
+{{- /* The internet less these networks too: comma-separated. */ -}}
+{{- define "wis2.internetWithout" -}}
+{{- $v4 := list }}
+{{- $v6 := list }}
+{{- range splitList "," . }}
+{{- with trim . }}
+{{- if contains ":" . }}{{ $v6 = append $v6 (include "wis2.cidr" .) }}{{ else }}{{ $v4 = append $v4 (include "wis2.cidr" .) }}{{ end }}
+{{- end }}
+{{- end -}}
 - ipBlock:
     cidr: 0.0.0.0/0
     except:
@@ -9,6 +26,7 @@
       - 10.0.0.0/8
       - 100.64.0.0/10
       - 127.0.0.0/8
+      - 168.63.129.16/32
       - 169.254.0.0/16
       - 172.16.0.0/12
       - 192.0.0.0/24
@@ -16,14 +34,22 @@
       - 198.18.0.0/15
       - 224.0.0.0/4
       - 240.0.0.0/4
+      {{- range $v4 }}
+      - {{ . | quote }}
+      {{- end }}
 - ipBlock:
     cidr: ::/0
     except:
       - ::1/128
       - 64:ff9b::/96
+      - 2001::/32
+      - 2002::/16
       - fc00::/7
       - fe80::/10
       - ff00::/8
+      {{- range $v6 }}
+      - {{ . | quote }}
+      {{- end }}
 {{- end }}
 
 {{- define "wis2.networks" -}}

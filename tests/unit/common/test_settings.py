@@ -193,6 +193,19 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         ["localhost", "10.0.0.1/8", "10.0.0.0/33"],
     ),
+    "GC_DENIED_NETWORKS": (
+        {
+            "141.38.0.0/16, 2001:db8::/32": (
+                ipaddress.ip_network("141.38.0.0/16"),
+                ipaddress.ip_network("2001:db8::/32"),
+            ),
+        },
+        ["localhost", "10.0.0.1/8"],
+    ),
+    "GC_ALLOWED_PORTS": (
+        {"81, 990": (81, 990), "25": (25,)},
+        ["0", "65536", "-1", "http", "80-90", "1.5"],
+    ),
     "GC_MAX_OBJECT_BYTES": ({"1": 1, "1000000": 1_000_000}, ["0", "-1", "1GB", "1.5", "9" * 30]),
     "GC_ADD_LENGTH": ({"true": True, "False": False}, ["on", "1"]),
     "GC_ADD_INTEGRITY": ({"true": True, "false": False}, ["yes", "0"]),

@@ -247,3 +247,40 @@ def test_no_socket_is_made_for_a_forbidden_address() -> None:
         (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 80))
     ) as made:
         assert made.family is socket.AF_INET
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["141.38.1.1", "::ffff:141.38.1.1", "64:ff9b::8d26:101", "2002:8d26:101::1", "2001:67c:2e8::1"],
+)
+def test_a_denied_network_is_not_reached_in_any_spelling_nor_where_it_is_allowed(
+    address: str,
+) -> None:
+    denied = [ipaddress.ip_network("141.38.0.0/16"), ipaddress.ip_network("2001:67c:2e8::/48")]
+    everything = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
+    assert AddressGuard([]).admits(address)
+    for allowed in ([], everything):
+        assert not AddressGuard(allowed, denied).admits(address)
+        assert AddressGuard(allowed, denied).admits("141.39.1.1")
+
+
+@pytest.mark.parametrize("port", [21, 22, 80, 443, 1024, 8000, 8080, 8443, 9000, 50000, 65535])
+def test_ports_of_data_servers_are_asked(port: int) -> None:
+    AddressGuard([]).check_port(port)
+
+
+@pytest.mark.parametrize("port", [1, 23, 25, 53, 445, 990, 1023, 2375, 5432, 6379, 6666, 10250])
+def test_other_ports_are_asked_only_if_the_operator_says_so(port: int) -> None:
+    with pytest.raises(Refused) as caught:
+        AddressGuard([]).check_port(port)
+    assert caught.value.reason is Reason.FORBIDDEN_PORT
+    AddressGuard([], allowed_ports=[port]).check_port(port)
+
+
+def test_ftp_servers_may_pick_any_high_port_for_data() -> None:
+    guard = AddressGuard([], allowed_ports=[81])
+    for port in (81, 1024, 6379, 65535):
+        guard.check_data_port(port)
+    for port in (1, 22, 25, 80, 1023):
+        with pytest.raises(Refused):
+            guard.check_data_port(port)

@@ -898,6 +898,36 @@ async def test_of_several_addresses_only_the_admitted_are_tried(
         assert_nobody_connected(listener)
 
 
+@pytest.mark.parametrize("scheme", ["http", "https", "ftp", "sftp"])
+@pytest.mark.parametrize("port", [1, 25, 111, 389, 445, 6379, 10250])
+async def test_a_port_of_no_data_server_is_refused(open_: Open, scheme: str, port: int) -> None:
+    error = await failure(open_(), f"{scheme}://data.example:{port}/a")
+    assert isinstance(error, Refused)
+    assert error.reason is Reason.FORBIDDEN_PORT
+
+
+async def test_a_redirect_to_a_port_of_no_data_server_is_refused(
+    server: WebServer, open_: Open
+) -> None:
+    href = server.serve("/a", status=302, headers={"Location": "http://127.0.0.1:25/"})
+    error = await failure(open_(), href)
+    assert error.reason is Reason.FORBIDDEN_PORT
+
+
+async def test_a_port_that_the_operator_allows_is_asked(open_: Open) -> None:
+    downloader = open_(allowed_ports=(25,), lookup=resolves_to("127.0.0.1"))
+    assert (await failure(downloader, "http://data.example:25/")).reason is Reason.CONNECT
+
+
+async def test_a_network_that_the_operator_denies_is_not_connected_to(open_: Open) -> None:
+    with silent_listener() as (listener, port):
+        downloader = open_(denied_networks=LOOPBACK, lookup=resolves_to("127.0.0.1"))
+        for host in ("127.0.0.1", "intranet.example"):
+            error = await failure(downloader, f"http://{host}:{port}/")
+            assert error.reason is Reason.FORBIDDEN_ADDRESS
+        assert_nobody_connected(listener)
+
+
 async def test_a_name_that_does_not_exist(open_: Open) -> None:
     def fail(host: str) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

@@ -41,7 +41,7 @@ MENDED = [
     "ws://10.0.0.1/", "gopher://10.0.0.1/",
 ]  # fmt: skip
 HARMLESS = [
-    "https://example.org/a b?c d", "http://example.org:8080/x", "http://127.0.0.1:9/",
+    "https://example.org/a b?c d", "http://example.org:8080/x", "http://127.0.0.1:9000/",
     "http://8.8.8.8/x", "https://localhost.example.org/", "ftp://example.org/x",
     "sftp://user:key@example.org/x", "http://[2606:4700::1111]/",
     # Seen, as a link beside.

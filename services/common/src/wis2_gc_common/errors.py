@@ -53,6 +53,7 @@ class Reason(StrEnum):
     UNSUPPORTED_SCHEME = "unsupported_scheme"
     INVALID_URL = "invalid_url"
     FORBIDDEN_ADDRESS = "forbidden_address"
+    FORBIDDEN_PORT = "forbidden_port"
     TOO_MANY_REDIRECTS = "too_many_redirects"
     DNS = "dns"
     CONNECT = "connect"

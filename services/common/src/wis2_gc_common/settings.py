@@ -293,6 +293,11 @@ def _whole(minimum: int, maximum: int) -> Callable[[str], int]:
     return parse
 
 
+def _ports(text: str) -> tuple[int, ...]:
+    port = _whole(1, 65_535)
+    return tuple(port(part.strip()) for part in text.split(",") if part.strip())
+
+
 def _seconds(minimum: float, maximum: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
@@ -407,6 +412,10 @@ ALLOWED_NETWORKS = Setting("GC_ALLOWED_NETWORKS", ("manager",), _networks, "",
 KNOWN_CENTRES_FILE = Setting("GC_KNOWN_CENTRES_FILE", ("manager",), _readable_file, None,
     "CSV file whose first column names the centre-ids of the WIS2 registry: they have labels of their own in `/metrics`, "
     "whatever strangers make up. Read again every five minutes.")
+DENIED_NETWORKS = Setting("GC_DENIED_NETWORKS", ("manager",), _networks, "",
+    "CIDRs that no link may lead to although they are public (an intranet with public numbers, our own IPv6 range); wins over `GC_ALLOWED_NETWORKS`.")
+ALLOWED_PORTS = Setting("GC_ALLOWED_PORTS", ("manager",), _ports, "",
+    "Ports that links may name besides 21, 22, 80, 443 and those from 1024 on that are of no well-known internal service.")
 MAX_OBJECT_BYTES = Setting("GC_MAX_OBJECT_BYTES", ("manager",), _whole(1, 2**40), str(1024**3),
     "Larger items are announced with the origin's link instead of being cached.")
 ADD_LENGTH = Setting("GC_ADD_LENGTH", ("manager",), _switch, "true",

@@ -2,7 +2,7 @@
 
 Pure, but for `AddressGuard.open_socket`, which makes the socket and connects nothing. The judgement
 is made on the address of the socket that is about to connect, so no spelling of a host name can
-get around it. Ports are not judged: WIS2 Nodes serve on all kinds of ports.
+get around it. Ports are judged by number: what honest data servers never listen on is not asked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from wis2_gc_common.errors import Reason, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -75,6 +75,21 @@ _METADATA = frozenset(
     )
 )
 
+#: Below 1024, what WIS2 links are served on (SPEC.md 15).
+_LOW_PORTS = frozenset({21, 22, 80, 443})
+_FIRST_HIGH_PORT = 1024
+#: Above, what browsers refuse too (the Fetch standard's bad ports), so that nobody serves data on
+#: it, and services of the kind that an intranet with public numbers has inside.
+_SERVICE_PORTS = frozenset(
+    {
+        1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668,
+        6669, 6679, 6697, 10080,
+        1433, 1521, 3306, 5432, 6379, 9200, 9300, 11211, 27017,  # databases
+        1883, 8883, 5672, 9092,  # brokers
+        2375, 2376, 2379, 2380, 6443, 10250,  # Docker, etcd, Kubernetes
+        3389, 5900,  # remote desktops
+    }
+)  # fmt: skip
 _DIGITS = frozenset("0123456789")
 #: Verdicts on hosts.
 _MAX_REMEMBERED = 4096
@@ -86,10 +101,15 @@ _SIX_TO_FOUR = ipaddress.IPv6Network("2002::/16")
 _TEREDO = ipaddress.IPv6Network("2001::/32")
 
 
-def is_admitted(ip: str | Address, allowed_networks: Sequence[Network] = ()) -> bool:
+def is_admitted(
+    ip: str | Address,
+    allowed_networks: Sequence[Network] = (),
+    denied_networks: Sequence[Network] = (),
+) -> bool:
     """Whether a stranger's link may make us connect to `ip`.
 
-    Only globally routable unicast addresses are, and those in `allowed_networks`. An IPv6 address
+    Only globally routable unicast addresses are, and those in `allowed_networks`; what is in
+    `denied_networks` is not, whatever the others say. An IPv6 address
     that carries IPv4 ones (mapped, 6to4, Teredo, NAT64) is judged by what it carries. What is no
     address, or has a zone (`fe80::1%eth0`), is not admitted. Never raises.
     """
@@ -104,7 +124,10 @@ def is_admitted(ip: str | Address, allowed_networks: Sequence[Network] = ()) -> 
             address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     # Where packets end up at: also a network that is allowed as a whole can lead there.
     embedded = _embedded(address) if isinstance(address, ipaddress.IPv6Address) else ()
-    if address in _METADATA or not _METADATA.isdisjoint(embedded):
+    places = (address, *embedded)
+    if not _METADATA.isdisjoint(places) or any(
+        place in network for network in denied_networks for place in places
+    ):
         return False
     if any(address in network for network in allowed_networks):
         return True
@@ -164,17 +187,24 @@ class ForbiddenAddress(OSError):
 
 
 class AddressGuard:
-    """The judgement, with the operator's networks."""
+    """The judgement, with the operator's networks and ports."""
 
-    def __init__(self, allowed_networks: Sequence[Network]) -> None:
+    def __init__(
+        self,
+        allowed_networks: Sequence[Network],
+        denied_networks: Sequence[Network] = (),
+        allowed_ports: Iterable[int] = (),
+    ) -> None:
         self._allowed = tuple(allowed_networks)
+        self._denied = tuple(denied_networks)
+        self._allowed_ports = frozenset(allowed_ports)
         # Bounded, because strangers name the hosts; few of them are addresses, asked for again
         # and again.
         self._judged = lru_cache(maxsize=_MAX_REMEMBERED)(self._judge)
 
     def admits(self, address: str | Address) -> bool:
         """Whether we may connect to `address`."""
-        return is_admitted(address, self._allowed)
+        return is_admitted(address, self._allowed, self._denied)
 
     def check_host(self, host: str) -> None:
         """Judge a host that is an address; names are judged once they are resolved.
@@ -186,6 +216,21 @@ class AddressGuard:
         refusal = self._judged(host)
         if refusal is not None:
             raise Refused(*refusal)
+
+    def check_port(self, port: int) -> None:
+        """Judge the port of a link. Raises Refused(FORBIDDEN_PORT)."""
+        is_usual = port in _LOW_PORTS if port < _FIRST_HIGH_PORT else port not in _SERVICE_PORTS
+        if not is_usual and port not in self._allowed_ports:
+            raise Refused(Reason.FORBIDDEN_PORT, str(port))
+
+    def check_data_port(self, port: int) -> None:
+        """Judge the port that an FTP server names for data. Raises Refused(FORBIDDEN_PORT).
+
+        It is a port of the very server we talk to, picked by it, and we only read from it: any
+        high one.
+        """
+        if port < _FIRST_HIGH_PORT and port not in self._allowed_ports:
+            raise Refused(Reason.FORBIDDEN_PORT, f"data on port {port}")
 
     def _judge(self, host: str) -> tuple[Reason, str] | None:
         address = literal_address(host)

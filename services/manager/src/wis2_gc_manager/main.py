@@ -103,6 +103,8 @@ async def _put_together(settings: ManagerSettings) -> Manager:
         tls = client_context(settings.ca_file)
         downloader = open_downloader(
             allowed_networks=settings.allowed_networks,
+            denied_networks=settings.denied_networks,
+            allowed_ports=settings.allowed_ports,
             max_object_bytes=settings.max_object_bytes,
             concurrency_per_host=settings.concurrency_per_host,
             connect_timeout_s=settings.connect_timeout_s,

@@ -62,11 +62,13 @@ def check_origins_links(notification: Notification, guard: AddressGuard) -> None
     """Judge all links of what is announced without a copy of ours.
 
     Those to the data must be what we would have fetched, the others must lead to no literal
-    address that the guard refuses. Raises Poison as `check_links` does.
+    address that the guard refuses. Raises Poison as `check_links` does, and for FORBIDDEN_PORT.
     """
     with _refused_is_poison(notification):
         for href in notification.decisive_hrefs:
-            guard.check_host(parse_target(href).host)
+            target = parse_target(href)
+            guard.check_host(target.host)
+            guard.check_port(target.port)
         for href in notification.other_hrefs:
             host = _host_read_by_others(href)
             if host:

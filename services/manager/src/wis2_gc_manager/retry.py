@@ -31,6 +31,7 @@ HOPELESS = frozenset(
         Reason.UNSUPPORTED_SCHEME,
         Reason.INVALID_URL,
         Reason.FORBIDDEN_ADDRESS,
+        Reason.FORBIDDEN_PORT,
         Reason.INVALID_INTEGRITY,
     }
 )

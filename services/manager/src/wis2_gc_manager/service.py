@@ -122,7 +122,9 @@ class Manager:
                 adds_length=settings.add_length,
                 adds_integrity=settings.add_integrity,
             ),
-            guard=AddressGuard(settings.allowed_networks),
+            guard=AddressGuard(
+                settings.allowed_networks, settings.denied_networks, settings.allowed_ports
+            ),
             worker=settings.instance,
             data_base_url=settings.data_base_url,
             retry=RetryPolicy(

@@ -37,6 +37,8 @@ class ManagerSettings:
     ca_file: Path | None
     allowed_networks: tuple[Network, ...]
     known_centres_file: Path | None
+    denied_networks: tuple[Network, ...]
+    allowed_ports: tuple[int, ...]
     max_object_bytes: int
     add_length: bool
     add_integrity: bool
@@ -70,6 +72,8 @@ def read_settings(read: Reader) -> ManagerSettings:
         ca_file=read(catalogue.CA_FILE, absent=None),
         allowed_networks=read(catalogue.ALLOWED_NETWORKS),
         known_centres_file=read(catalogue.KNOWN_CENTRES_FILE, absent=None),
+        denied_networks=read(catalogue.DENIED_NETWORKS),
+        allowed_ports=read(catalogue.ALLOWED_PORTS),
         max_object_bytes=read(catalogue.MAX_OBJECT_BYTES),
         add_length=read(catalogue.ADD_LENGTH),
         add_integrity=read(catalogue.ADD_INTEGRITY),

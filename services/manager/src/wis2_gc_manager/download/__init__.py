@@ -62,6 +62,8 @@ class _Source(Protocol):
 def open_downloader(
     *,
     allowed_networks: Sequence[Network],
+    denied_networks: Sequence[Network] = (),
+    allowed_ports: Sequence[int] = (),
     max_object_bytes: int,
     concurrency_per_host: int,
     connect_timeout_s: float,
@@ -77,7 +79,7 @@ def open_downloader(
     Raises OSError, ssl.SSLError: `ca_file` holds no certificates.
     """
     return _Downloader(
-        guard=AddressGuard(allowed_networks),
+        guard=AddressGuard(allowed_networks, denied_networks, allowed_ports),
         lookup=lookup,
         max_object_bytes=max_object_bytes,
         concurrency_per_host=concurrency_per_host,
@@ -168,6 +170,7 @@ class _Downloader:
     async def _visit(self, target: Target, body: Body) -> Target | None:
         """Ask one host; return where it redirects to, None when `body` is filled."""
         self._guard.check_host(target.host)
+        self._guard.check_port(target.port)
         source = self._source(target.scheme)
         at_most = None if target.scheme in ("http", "https") else _MAX_SESSIONS
         ticket = self._limits.enter(target.endpoint, at_most=at_most)

@@ -121,6 +121,14 @@ class Addresses:
                 error = failure
         raise SourceError(Reason.CONNECT, os_words(error) if error else "") from error
 
+    async def connect_data(self, address: str, port: int) -> socket.socket:
+        """Return a socket connected to a server we are connected to, where it has data for us.
+
+        Raises Refused(FORBIDDEN_PORT), OSError.
+        """
+        self._guard.check_data_port(port)
+        return await self.connect_address(address, port)
+
     async def connect_address(self, address: str, port: int) -> socket.socket:
         """Return a socket connected to this very address. Raises OSError."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET

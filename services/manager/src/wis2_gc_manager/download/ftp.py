@@ -107,7 +107,7 @@ class _Client(aioftp.Client):
                 connection = await self._addresses.connect(host, port)
                 self._peer = _peer(connection)
             else:
-                connection = await self._addresses.connect_address(self._peer, port)
+                connection = await self._addresses.connect_data(self._peer, port)
             reader, writer = await asyncio.open_connection(sock=connection)
         self._writers.append(writer)
         return reader, writer
