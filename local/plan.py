@@ -115,7 +115,7 @@ def plan_services(
         (str(_COMMANDS / "wis2-gc-metrics"),),
         {
             settings.HTTP_HOST.name: run.listen,
-            **common,
+            **_known_to("metrics", addresses, common),
             settings.HTTP_PORT.name: str(addresses.status_port),
         },
     )
@@ -132,7 +132,7 @@ def plan_services(
             f"listener-{broker.name}",
             (str(_COMMANDS / "wis2-gc-listener"),),
             {
-                **common,
+                **_known_to("listener", addresses, common),
                 **private,
                 settings.GLOBAL_BROKER_NAME.name: broker.name,
                 settings.GLOBAL_BROKER_URL.name: broker.url,
@@ -141,6 +141,20 @@ def plan_services(
         for broker in brokers
     ]
     return [metrics], managers, listeners
+
+
+def _known_to(service: str, addresses: Addresses, common: Mapping[str, str]) -> dict[str, str]:
+    """Return `common` without the secrets that this service has no use for."""
+    others = {
+        name
+        for setting in settings.CATALOGUE
+        if setting.is_secret and service not in setting.services
+        for name in (setting.name, f"{setting.name}_FILE")
+    }
+    # Only managers read and write the store.
+    others |= {name for name in addresses.store_settings if name.startswith("AWS_")}
+    queue = {name: addresses.queue_settings[name] for name in others & {*addresses.queue_settings}}
+    return {name: text for name, text in common.items() if name not in others} | queue
 
 
 def process_environment(plan: ServicePlan, inherited: Mapping[str, str]) -> dict[str, str]:

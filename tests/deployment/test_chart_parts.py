@@ -415,3 +415,12 @@ def test_every_alert_leads_to_a_chapter_of_the_operations_page() -> None:
         assert path == "docs/operations.md"
         assert anchor in anchors, rule["alert"]
         assert rule["labels"]["severity"] in ("warning", "critical")
+
+
+def test_only_the_managers_have_the_credentials_of_the_store() -> None:
+    holders = {
+        name
+        for (kind, name), manifest in chart.by_id(chart.manifests(CASES["gateway"])).items()
+        if "AWS_SECRET_ACCESS_KEY" in str(manifest)
+    }
+    assert holders == {"wis2-manager"}

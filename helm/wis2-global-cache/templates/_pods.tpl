@@ -111,14 +111,6 @@ envFrom:
 {{- define "wis2.commonEnv" -}}
 - name: GC_REDIS_URL_FILE
   value: /run/secrets/registry/url
-{{- with .Values.store.secretName }}
-- name: AWS_ACCESS_KEY_ID
-  valueFrom:
-    secretKeyRef: {name: {{ . }}, key: AWS_ACCESS_KEY_ID}
-- name: AWS_SECRET_ACCESS_KEY
-  valueFrom:
-    secretKeyRef: {name: {{ . }}, key: AWS_SECRET_ACCESS_KEY}
-{{- end }}
 {{- end }}
 
 {{- define "wis2.commonMounts" -}}

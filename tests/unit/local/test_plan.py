@@ -61,6 +61,27 @@ def test_the_secret_of_the_state_directory_gives_way_to_one_of_the_user():
     assert own["GC_DEPLOYMENT_SECRET"] == "of the user, long"
 
 
+def test_a_service_is_told_no_secret_that_it_has_no_use_for():
+    s3 = {
+        "AWS_ENDPOINT_URL_S3": "http://s3",
+        "AWS_ACCESS_KEY_ID": "s",
+        "AWS_SECRET_ACCESS_KEY": "s",
+    }
+    sqs = {"AWS_ACCESS_KEY_ID": "q", "AWS_SECRET_ACCESS_KEY": "q"}
+    run = read_settings({})
+    for queue in ({}, sqs):
+        where = replace(addresses(), store_settings=s3, queue_settings=queue)
+        common = common_environment(run, where, WORLD, our_centre_id="xx-a-global-cache")
+        [metrics], managers, listeners = plan_services(run, where, WORLD, common)
+        assert managers[0].environment["AWS_SECRET_ACCESS_KEY"] == "s"
+        for plan in (metrics, *listeners):
+            aws = {k: v for k, v in plan.environment.items() if k.startswith("AWS_")}
+            assert aws == queue
+            assert "GC_LOCAL_BROKER_URL" not in plan.environment
+        assert "GC_DEPLOYMENT_SECRET" not in metrics.environment
+        assert "GC_DEPLOYMENT_SECRET" in listeners[0].environment
+
+
 def test_the_address_guard_is_widened_for_the_simulated_world_only():
     assert planned({})[1].environment["GC_ALLOWED_NETWORKS"] == "127.0.0.0/8"
     real = planned({"BROKERS": "fr=mqtts://a.example"}, WORLD)

@@ -486,3 +486,10 @@ async def test_stopping_closes_the_connections(reader, queue):
     assert source.is_closed
     assert reader.is_closed
     assert queue.is_closed
+
+
+async def test_no_answer_repeats_the_host_it_was_asked_with(client):
+    for path in ("/metrics/", "/api/summary/", "/readyz/", "/nothing"):
+        answer = await client.get(path, headers={"Host": "evil.example"})
+        assert answer.status_code == 404
+        assert "evil.example" not in f"{answer.headers}{answer.text}"

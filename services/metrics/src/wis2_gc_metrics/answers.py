@@ -33,6 +33,7 @@ from wis2_gc_metrics.models import (
     TotalsAnswer,
     WorkloadAnswer,
 )
+from wis2_gc_metrics.public_text import public_facts, without_addresses
 from wis2_gc_metrics.readiness import missing_parts
 from wis2_gc_metrics.rollouts import is_complete
 from wis2_gc_metrics.totals import add_up
@@ -221,7 +222,7 @@ def _broker(
         received=counters.count(catalogue.RECEIVED, name),
         queued=counters.count(catalogue.QUEUED, name),
         dropped=dropped,
-        facts={} if process is None else dict(process.facts),
+        facts={} if process is None else public_facts(dict(process.facts)),
     )
 
 
@@ -234,7 +235,7 @@ def managers(snapshot: Snapshot) -> ManagersAnswer:
                 name=name,
                 is_ready=process.is_ready,
                 last_report=time_text(process.at_s),
-                facts=dict(process.facts),
+                facts=public_facts(dict(process.facts)),
             )
             for name, process in sorted(processes.items())
         ]
@@ -250,7 +251,7 @@ def failures(records: Sequence[FailureRecord]) -> FailuresAnswer:
                 data_id=record.data_id,
                 centre_id=record.centre_id,
                 pubtime=format_pubtime(record.pubtime_ns),
-                error=record.error,
+                error=without_addresses(record.error),
                 attempts=record.attempts,
             )
             for record in records
@@ -273,7 +274,7 @@ def item(key: ItemKey, record: ItemRecord) -> ItemAnswer:
         else format_pubtime(held.running_pubtime_ns),
         object_key=record.object_key,
         attempts=record.attempts,
-        last_error=record.last_error,
+        last_error=without_addresses(record.last_error),
         parked=record.parked,
     )
 

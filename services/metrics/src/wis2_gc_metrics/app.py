@@ -82,6 +82,8 @@ def create_app(
         # The interactive pages load scripts from other hosts, which our policy forbids.
         docs_url=None,
         redoc_url=None,
+        # It would repeat whatever Host it was asked with.
+        redirect_slashes=False,
         lifespan=lifespan,
         routes=list(page_routes()),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wis2_gc_metrics.public_text import without_addresses
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -34,7 +36,11 @@ def missing_parts(
 def _managers_line(managers: Sequence[ProcessStatus]) -> str:
     """Name the managers, and behind them once what each of their problems is."""
     line = f"no manager receives: {', '.join(sorted(p.name for p in managers))}"
-    problems = {f"{part}: {problem}" for p in managers for part, problem in _problems(p).items()}
+    problems = {
+        f"{part}: {without_addresses(problem)}"
+        for p in managers
+        for part, problem in _problems(p).items()
+    }
     return f"{line} ({'; '.join(sorted(problems))})" if problems else line
 
 
