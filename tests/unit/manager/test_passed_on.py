@@ -160,3 +160,17 @@ async def test_an_override_does_not_pass_on_a_forbidden_link_either() -> None:
     assert release["is_final"]
     assert await bench.counted(ITEMS_DROPPED, "forbidden_address") == 1
     assert len(bench.publisher.events) == 1
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "https://" + "a." * 127 + "example/",
+        "https://" + "\ufdfa" * 20,
+        "https://a.example/" + "b" * 4096,
+    ],
+    ids=["host", "letters that become 18", "URL"],
+)
+def test_a_link_longer_than_any_that_works_is_not_passed_on(href: str) -> None:
+    assert refusal(notification(href, rel="canonical", cache=False)) is Reason.INVALID_URL
+    assert refusal(notification(href, rel="via")) is Reason.INVALID_URL

@@ -91,7 +91,7 @@ def _host_read_by_others(href: str) -> str:
     if len(href) > MAX_URL_CHARS:
         raise Refused(Reason.INVALID_URL, "too long")
     plain = _PLAIN.fullmatch(href)
-    if plain:
+    if plain and len(plain[1]) <= MAX_HOST_CHARS:
         return plain[1]
     text = href.strip(_ENDS).translate(_LEFT_OUT)
     found = _SCHEME.match(text)
