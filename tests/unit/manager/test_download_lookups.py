@@ -87,6 +87,14 @@ async def test_a_centre_whose_name_servers_say_nothing_holds_up_only_itself(benc
     await bench.flood("xx-evil", names=1000)
     await until(lambda: len(bench.names.running) == MAX_OF_CENTRE)
     assert bench.refused == 1000 - MAX_OF_CENTRE - MAX_WAITING_OF_CENTRE
+    waits_s = [
+        error.retry_after_s or 0.0
+        for task in bench.tasks
+        if task.done() and isinstance(error := task.exception(), HostBusy)
+    ]
+    assert waits_s == sorted(waits_s)
+    assert waits_s[0] < 10
+    assert waits_s[-1] > 200
     for number in range(200):
         host = f"{number}.org"
         assert await bench.lookups.find(host, "xx-good", is_known=False) == ADDRESS
@@ -117,7 +125,7 @@ async def test_who_waits_for_a_thread_is_busy_after_a_while_and_not_begun(
     monkeypatch.setattr(module, "MAX_WAIT_S", 0.01)
     with pytest.raises(HostBusy) as caught:
         await bench.lookups.find("late.example", "xx-evil", is_known=False)
-    assert caught.value.reason is Reason.HOST_QUEUE
+    assert caught.value.reason is Reason.DNS
     assert caught.value.retry_after_s
     bench.names.over.set()
     await until(lambda: bench.lookups.is_idle)

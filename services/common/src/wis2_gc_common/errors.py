@@ -143,7 +143,8 @@ def public_text(error: SourceError | Poison) -> str:
 class HostBusy(SourceError):
     """Not tried now; come back in `retry_after_s` seconds.
 
-    CIRCUIT_OPEN: the host fails, so the item counts as failed. THROTTLED, HOST_QUEUE: a wait.
+    CIRCUIT_OPEN: the host fails, so the item counts as failed. THROTTLED, HOST_QUEUE,
+    DNS (no thread is free to look the name up): a wait.
     """
 
 

@@ -94,7 +94,7 @@ class Addresses:
 
         `centre_id`: on whose behalf; each has its share of the look-ups.
         Raises Refused(FORBIDDEN_ADDRESS) when it has only others, SourceError(DNS), and
-        HostBusy(HOST_QUEUE) when too many names are being looked up.
+        HostBusy(DNS) when too many names are being looked up.
         """
         known = self.recall(host, centre_id)
         if known is not None:

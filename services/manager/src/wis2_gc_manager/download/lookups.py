@@ -37,8 +37,10 @@ MAX_WAITING_OF_CENTRE = 16
 #: Longest wait of a download, for its turn and for the answer together. The answer of a slower name
 #: server is remembered when it comes.
 MAX_WAIT_S = 8.0
-#: When to come back where no thread is free.
-_BUSY_S = 5.0
+#: When to come back where no thread is free: later for each of the centre's that was sent away
+#: since it last got one, so that thousands do not come back every five seconds.
+_BUSY_S, _BUSY_STEP_S, _MAX_BUSY_S = 5.0, 0.5, 300.0
+_MAX_CENTRES = 1024
 
 #: Under these of a country, a domain has one label more.
 _SECOND_LEVELS = frozenset(
@@ -90,6 +92,7 @@ class Lookups:
         self._waiting: dict[str, _Name] = {}
         self._of_centre: Counter[str] = Counter()
         self._of_domain: Counter[str] = Counter()
+        self._sent_away: Counter[str] = Counter()
         self._is_closed = False
 
     @property
@@ -101,13 +104,14 @@ class Lookups:
         """Return the addresses of a name, or why there are none.
 
         One look-up answers all who ask meanwhile. `is_known`: it had an answer before.
-        Raises HostBusy(HOST_QUEUE) if it is not its turn in time, SourceError(DNS) if no answer is
-        there in time.
+        Raises HostBusy(DNS) if it is not its turn in time, SourceError(DNS) if no answer is there
+        in time.
         """
         name = self._running.get(host) or self._waiting.get(host)
         if name is None:
             name = self._new(host, centre_id, is_known=is_known)
             if self._may_begin(name):
+                self._sent_away.pop(centre_id, None)
                 self._begin(name)
             else:
                 self._check_room(centre_id)
@@ -122,7 +126,7 @@ class Lookups:
                 return await asyncio.shield(name.answer)
         except TimeoutError:
             if name.begun_for is None:
-                raise _busy() from None
+                raise self._busy(centre_id) from None
             raise SourceError(Reason.DNS, "no answer in time") from None
         finally:
             name.waiters -= 1
@@ -150,7 +154,14 @@ class Lookups:
     def _check_room(self, centre_id: str) -> None:
         of_centre = sum(centre_id in name.centres for name in self._waiting.values())
         if of_centre >= MAX_WAITING_OF_CENTRE or len(self._waiting) >= MAX_WAITING:
-            raise _busy()
+            raise self._busy(centre_id)
+
+    def _busy(self, centre_id: str) -> HostBusy:
+        if len(self._sent_away) >= _MAX_CENTRES:
+            self._sent_away.clear()
+        self._sent_away[centre_id] += 1
+        retry_s = min(_BUSY_S + _BUSY_STEP_S * self._sent_away[centre_id], _MAX_BUSY_S)
+        return HostBusy(Reason.DNS, "too many names are being looked up", retry_after_s=retry_s)
 
     def _may_begin(self, name: _Name) -> bool:
         free = MAX_LOOKUPS - len(self._running) - (0 if name.is_known else RESERVED_FOR_KNOWN)
@@ -212,9 +223,3 @@ class Lookups:
         if not name.answer.done():
             name.answer.set_result(found)
         self._begin_next()
-
-
-def _busy() -> HostBusy:
-    return HostBusy(
-        Reason.HOST_QUEUE, "too many host names are being looked up", retry_after_s=_BUSY_S
-    )
