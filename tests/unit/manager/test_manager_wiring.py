@@ -63,6 +63,7 @@ async def test_each_part_is_told_what_the_settings_say(monkeypatch: pytest.Monke
         "retention_hours": 37,
         "lease_s": 41.0,
         "repeat_window_hours": 17,
+        "claims_when_full": True,
     }
     assert told["open_store"] == {
         "positional": (settings.store_url,),
