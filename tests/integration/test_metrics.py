@@ -20,6 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import cluster as clusters
+from tests.support.world import wait_until
 from wis2_gc_common import metrics_catalogue as catalogue
 from wis2_gc_common.metrics_catalogue import field
 from wis2_gc_common.queue import open_queue, open_sender
@@ -341,8 +342,13 @@ def test_a_cluster_that_refuses_or_hangs_is_told_and_holds_up_nothing(redis_url,
         assert service.client.get("/api/summary").status_code == 200
         cluster.gate.set()
         service.until("/api/rollouts", lambda answer: answer.status_code == 200)
-        told = [json.loads(line)["event"] for line in service.lines if "rollouts" in line]
-        assert told == ["rollouts_unavailable", "rollouts_available"]
+
+        def told() -> list[str]:
+            return [json.loads(line)["event"] for line in service.lines if "rollouts" in line]
+
+        # A line is read a moment after the answer it goes with.
+        wait_until(lambda: len(told()) > 1, "what is back is told")
+        assert told() == ["rollouts_unavailable", "rollouts_available"]
 
 
 def test_a_stop_does_not_wait_for_a_cluster_that_hangs(redis_url, cluster):
