@@ -26,7 +26,9 @@ def _script(*names: str, when_full: bool = True) -> Script:
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-# All but taking in runs with the memory of Redis full: what is taken in must come out.
+# All but taking in runs with the memory of Redis full: what is taken in must come out. What only
+# reads runs anyway, and must not carry the flag: Redis takes a script with flags for one that
+# writes, and a primary that a failover made a replica would refuse it.
 SEND = _script("send", when_full=False)
 RECEIVE = _script("receive")
 RECOVER = _script("recover")
@@ -35,6 +37,6 @@ DELETE = _script("holds", "delete")
 PUT_BACK = _script("holds", "put_back")
 DEAD_LETTER = _script("holds", "dead_letter")
 HAND_BACK = _script("hand_back")
-DEPTH = _script("depth")
+DEPTH = _script("depth", when_full=False)
 REDRIVE = _script("redrive")
-DEAD_PAGE = _script("dead_page")
+DEAD_PAGE = _script("dead_page", when_full=False)
