@@ -59,9 +59,9 @@ from wis2_gc_common.registry.redis import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-pytest_plugins = ("tests.support.redis",)
+pytest_plugins = ("tests.support.redis", "tests.support.redis_registry")
 
 CENTRE = "ca-eccc-msc"
 HOST = "dd.weather.gc.ca"
@@ -72,27 +72,6 @@ FAR = 253_402_300_799 * 10**9
 ITEM = ItemKey(CENTRE, "wis2/item")
 FIRST = Notice("wis2/item", P1, "canonical", CENTRE, "id-1")
 CACHED = Commit("cached", CENTRE, False, HOST, KEY, 85_000, 1.5)
-
-
-@pytest.fixture
-async def registry(redis_url: str) -> AsyncIterator[RedisRegistry]:
-    registry = RedisRegistry.connect(redis_url, retention_hours=24, lease_s=30)
-    yield registry
-    await registry.close()
-
-
-@pytest.fixture
-async def reader(redis_url: str) -> AsyncIterator[RedisReader]:
-    reader = RedisReader.connect(redis_url)
-    yield reader
-    await reader.close()
-
-
-@pytest.fixture
-def raw(redis_url: str) -> Iterator[redis.Redis]:
-    client = redis.Redis.from_url(redis_url, decode_responses=True)
-    yield client
-    client.close()
 
 
 async def claim(

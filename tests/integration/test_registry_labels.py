@@ -5,9 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-import pytest
-import redis
-
 from wis2_gc_common.errors import Reason
 from wis2_gc_common.metrics_catalogue import (
     DATASERVER_LAST_DOWNLOAD,
@@ -22,37 +19,16 @@ from wis2_gc_common.metrics_catalogue import (
 from wis2_gc_common.queue.base import Depth
 from wis2_gc_common.registry import keys
 from wis2_gc_common.registry.base import Commit, Failure, Notice
-from wis2_gc_common.registry.redis import LABEL_DAYS, RedisReader, RedisRegistry
+from wis2_gc_common.registry.redis import LABEL_DAYS, RedisRegistry
 from wis2_gc_metrics.exposition import Reading, expose
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    import redis
 
-pytest_plugins = ("tests.support.redis",)
+pytest_plugins = ("tests.support.redis", "tests.support.redis_registry")
 
 KNOWN = frozenset({"de-dwd", "fr-meteofrance"})
 numbers = itertools.count(1)
-
-
-@pytest.fixture
-async def registry(redis_url: str) -> AsyncIterator[RedisRegistry]:
-    registry = RedisRegistry.connect(redis_url, retention_hours=24, lease_s=30)
-    yield registry
-    await registry.close()
-
-
-@pytest.fixture
-async def reader(redis_url: str) -> AsyncIterator[RedisReader]:
-    reader = RedisReader.connect(redis_url)
-    yield reader
-    await reader.close()
-
-
-@pytest.fixture
-def raw(redis_url: str) -> Iterator[redis.Redis]:
-    client = redis.Redis.from_url(redis_url, decode_responses=True)
-    yield client
-    client.close()
 
 
 async def done(registry: RedisRegistry, centre: str, host: str = "") -> None:
