@@ -198,13 +198,15 @@ class World:
         *,
         cache_redis_port: Callable[[int], int] = lambda port: port,
         cache_sqs_port: Callable[[int], int] = lambda port: port,
+        cache_broker_port: Callable[[int], int] = lambda port: port,
         redis_password: str | None = None,
         broker_password: str = "manager",
         **settings: str,
     ) -> None:
-        """`cache_…_port`: what the cache takes for the port of Redis, of SQS (a proxy's)."""
+        """`cache_…_port`: what the cache takes for the port of Redis, SQS, its broker."""
         self._cache_redis_port = cache_redis_port
         self._cache_sqs_port = cache_sqs_port
+        self._cache_broker_port = cache_broker_port
         self._redis_password = redis_password
         self._broker_password = broker_password
         self._stack = contextlib.ExitStack()
@@ -306,7 +308,7 @@ class World:
             "GC_DATA_BASE_URL": self.data_base_url,
             "GC_PUBLIC_CHECK_INTERVAL": "0.5",
             "GC_LOCAL_BROKER_URL": f"mqtt://{broker.manager_username}:{broker.manager_password}"
-            f"@127.0.0.1:{broker.port}",
+            f"@127.0.0.1:{self._cache_broker_port(broker.port)}",
             "GC_DEPLOYMENT_SECRET": DEPLOYMENT_SECRET,
             "GC_ALLOWED_NETWORKS": "127.0.0.1/32",
             "GC_MAX_OBJECT_BYTES": str(MAX_OBJECT_BYTES),
