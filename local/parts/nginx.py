@@ -173,6 +173,10 @@ http {{
         location = {self.path}/ {{
             return 404;
         }}
+        # nginx would redirect it to whatever Host it was asked with.
+        location = {self.path} {{
+            return 404;
+        }}
         location {self.path}/ {{
             {self._objects()}
         }}

@@ -208,6 +208,8 @@ async def test_a_centre_has_its_counters_and_its_data_servers(client, reader):
             field(catalogue.DOWNLOADED, "ca-eccc-msc"): 7,
             field(catalogue.DOWNLOADED_ERRORS, "ca-eccc-msc"): 2,
             field(catalogue.NO_CACHE, "br-inmet"): 3,
+            field(catalogue.INVALID, "aa-careless"): 5,
+            field(catalogue.FUTURE_PUBTIMES, "aa-careless"): 6,
         },
         gauges={
             field(catalogue.LAST_DOWNLOAD, "ca-eccc-msc"): 1_800_000_000.25,
@@ -218,7 +220,9 @@ async def test_a_centre_has_its_counters_and_its_data_servers(client, reader):
         },
     )
     centres = (await client.get("/api/centres")).json()["centres"]
-    assert [centre["centre_id"] for centre in centres] == ["br-inmet", "ca-eccc-msc"]
+    assert [centre["centre_id"] for centre in centres] == ["aa-careless", "br-inmet", "ca-eccc-msc"]
+    careless = centres.pop(0)
+    assert (careless["invalid"], careless["future_pubtimes"]) == (5, 6)
     assert centres[0]["no_cache"] == 3
     assert centres[0]["last_download"] is None
     assert centres[0]["last_metadata"] is None
@@ -290,9 +294,21 @@ async def test_failures_are_limited_and_keep_their_order(client, reader):
     assert len((await client.get("/api/failures?limit=3")).json()["failures"]) == 3
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "1001", "many", "1e3", ""])
-async def test_a_limit_out_of_bounds_is_refused(client, limit):
-    assert (await client.get("/api/failures", params={"limit": limit})).status_code == 422
+@pytest.mark.parametrize("limit", ["0", "-1", "201", "many", "1e3", ""])
+async def test_a_limit_out_of_bounds_is_refused_and_not_repeated(client, limit):
+    answer = await client.get("/api/failures", params={"limit": limit})
+    assert answer.status_code == 422
+    assert answer.json() == {"detail": "missing or out of bounds: limit"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/readyz", "/api/summary", "/", "/nothing", "/api/item"]
+)
+async def test_head_is_get_without_the_body(client, path):
+    get, head = await client.get(path), await client.head(path)
+    assert head.status_code == get.status_code
+    assert head.content == b""
+    assert head.headers == get.headers
 
 
 async def test_an_item_is_found_by_its_centre_and_data_id(client, reader):

@@ -33,7 +33,7 @@ from wis2_gc_metrics.models import (
     TotalsAnswer,
     WorkloadAnswer,
 )
-from wis2_gc_metrics.public_text import public_facts, without_addresses
+from wis2_gc_metrics.public_text import public_error, public_facts
 from wis2_gc_metrics.readiness import missing_parts
 from wis2_gc_metrics.rollouts import is_complete
 from wis2_gc_metrics.totals import add_up
@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from wis2_gc_metrics.exposition import Reading
     from wis2_gc_metrics.rollouts import Workload
     from wis2_gc_metrics.totals import Recent
+
+
+_OF_CENTRE = ("centre_id",)
 
 
 def time_text(at_s: float) -> str:
@@ -159,7 +162,7 @@ def centres(snapshot: Snapshot) -> CentresAnswer:
     names: set[str] = set()
     servers: dict[str, set[str]] = defaultdict(set)
     for metric in catalogue.CATALOGUE:
-        if not metric.is_wmo:
+        if metric.labels[:1] != _OF_CENTRE:
             continue
         table = counters if metric.type == "counter" else gauges
         for labels in table.labels(metric):
@@ -175,6 +178,8 @@ def centres(snapshot: Snapshot) -> CentresAnswer:
                 integrity_failures=counters.count(catalogue.INTEGRITY_FAILED, name),
                 no_cache=counters.count(catalogue.NO_CACHE, name),
                 overrides=counters.count(catalogue.CACHE_OVERRIDE, name),
+                invalid=counters.count(catalogue.INVALID, name),
+                future_pubtimes=counters.count(catalogue.FUTURE_PUBTIMES, name),
                 last_download=gauges.time(catalogue.LAST_DOWNLOAD, name),
                 last_metadata=gauges.time(catalogue.LAST_METADATA, name),
                 data_servers=[
@@ -222,7 +227,7 @@ def _broker(
         received=counters.count(catalogue.RECEIVED, name),
         queued=counters.count(catalogue.QUEUED, name),
         dropped=dropped,
-        facts={} if process is None else public_facts(dict(process.facts)),
+        facts={} if process is None else public_facts(process.facts),
     )
 
 
@@ -235,7 +240,7 @@ def managers(snapshot: Snapshot) -> ManagersAnswer:
                 name=name,
                 is_ready=process.is_ready,
                 last_report=time_text(process.at_s),
-                facts=public_facts(dict(process.facts)),
+                facts=public_facts(process.facts),
             )
             for name, process in sorted(processes.items())
         ]
@@ -251,7 +256,7 @@ def failures(records: Sequence[FailureRecord]) -> FailuresAnswer:
                 data_id=record.data_id,
                 centre_id=record.centre_id,
                 pubtime=format_pubtime(record.pubtime_ns),
-                error=without_addresses(record.error),
+                error=public_error(record.error),
                 attempts=record.attempts,
             )
             for record in records
@@ -274,7 +279,7 @@ def item(key: ItemKey, record: ItemRecord) -> ItemAnswer:
         else format_pubtime(held.running_pubtime_ns),
         object_key=record.object_key,
         attempts=record.attempts,
-        last_error=without_addresses(record.last_error),
+        last_error=public_error(record.last_error),
         parked=record.parked,
     )
 

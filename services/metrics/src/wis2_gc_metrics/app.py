@@ -6,14 +6,15 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import FastAPI, Header, HTTPException, Query, Request, Response
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.registry.base import ItemKey
 from wis2_gc_metrics import answers
 from wis2_gc_metrics.exposition import expose
-from wis2_gc_metrics.headers import SecurityHeaders
+from wis2_gc_metrics.headers import HeadAsGet, SecurityHeaders
 from wis2_gc_metrics.models import (
     BrokersAnswer,
     CentresAnswer,
@@ -44,10 +45,25 @@ _AWAY: dict[int | str, dict[str, Any]] = {
 _NOT_SHOWN: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem, "description": "The Kubernetes API does not answer, or refuses us."}
 }
+_WRONG: dict[int | str, dict[str, Any]] = {
+    422: {"model": Problem, "description": "A parameter is missing or out of bounds."}
+}
+_TEXT: dict[str, Any] = {"schema": {"type": "string"}}
+_METRICS_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Prometheus or OpenMetrics text, whichever `Accept` prefers.",
+        "content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT},
+    },
+    503: {
+        "description": "The registry does not answer; never zeros.",
+        "content": {"text/plain": _TEXT},
+    },
+}
 #: A notification has at most 8192 bytes (SPEC.md 1), so no data_id is longer.
 _MAX_CENTRE_ID_CHARS = 64
 _MAX_DATA_ID_CHARS = 8192
-_MAX_FAILURES = 1000
+#: Of 8 kB each they are an answer of 2 MB; `wis2-gc failures` shows more.
+_MAX_FAILURES = 200
 
 
 def create_app(
@@ -88,7 +104,9 @@ def create_app(
         routes=list(page_routes()),
     )
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(HeadAsGet)
     app.add_exception_handler(Unavailable, _unavailable)
+    app.add_exception_handler(RequestValidationError, _wrong)
     _add_metrics(app, readings, centre_id=centre_id, expected_brokers=expected_brokers)
     _add_probes(app, readings, expected_brokers=expected_brokers)
     _add_overviews(app, readings, centre_id=centre_id, expected_brokers=expected_brokers)
@@ -103,6 +121,15 @@ async def _unavailable(_request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": answers.away(error)}, 503, headers=_RETRY_AFTER)
 
 
+async def _wrong(_request: Request, error: Exception) -> Response:
+    """Name the parameters and repeat nothing of what was sent."""
+    if not isinstance(error, RequestValidationError):  # it is registered for no other
+        raise error
+    # Our parameters have names of ours, and the rules are in the schema.
+    names = sorted({str(problem["loc"][-1]) for problem in error.errors()})
+    return JSONResponse({"detail": f"missing or out of bounds: {', '.join(names)}"}, 422)
+
+
 def _add_metrics(
     app: FastAPI, readings: Readings, *, centre_id: str, expected_brokers: Sequence[str]
 ) -> None:
@@ -110,9 +137,9 @@ def _add_metrics(
         "/metrics",
         tags=["metrics"],
         response_class=PlainTextResponse,
-        responses={503: {"description": "The registry does not answer; never zeros."}},
+        responses=_METRICS_ANSWERS,
     )
-    async def metrics(accept: Annotated[str, Header()] = "") -> Response:
+    async def metrics(request: Request) -> Response:
         """Return all metrics as Prometheus or OpenMetrics text, whichever is asked for.
 
         While the queue is away its series are absent, and `wis2_gc_queue_readable` is 0.
@@ -122,7 +149,10 @@ def _add_metrics(
         except Unavailable as error:
             return PlainTextResponse(f"{answers.away(error)}\n", 503, headers=_RETRY_AFTER)
         body, content_type = expose(
-            reading, report_by=centre_id, expected_brokers=expected_brokers, accept=accept
+            reading,
+            report_by=centre_id,
+            expected_brokers=expected_brokers,
+            accept=request.headers.get("accept", ""),
         )
         # Set whole: Starlette would add a second charset to a media type.
         return Response(body, headers={"Content-Type": content_type, "Vary": "Accept"})
@@ -190,7 +220,7 @@ def _add_overviews(
 
 
 def _add_lookups(app: FastAPI, readings: Readings) -> None:
-    @app.get("/api/failures", tags=["items"], responses=_AWAY)
+    @app.get("/api/failures", tags=["items"], responses={**_WRONG, **_AWAY})
     async def failures(
         limit: Annotated[int, Query(ge=1, le=_MAX_FAILURES)] = 50,
     ) -> FailuresAnswer:
@@ -200,7 +230,11 @@ def _add_lookups(app: FastAPI, readings: Readings) -> None:
     @app.get(
         "/api/item",
         tags=["items"],
-        responses={404: {"model": Problem, "description": "Nothing is known of it."}, **_AWAY},
+        responses={
+            404: {"model": Problem, "description": "Nothing is known of it."},
+            **_WRONG,
+            **_AWAY,
+        },
     )
     async def item(
         centre_id: Annotated[str, Query(min_length=1, max_length=_MAX_CENTRE_ID_CHARS)],

@@ -31,8 +31,9 @@ REQUESTS_TIMEOUT_S = 3.0
 #: Some dozen workloads of 10 kB each are usual; what is much larger is no answer to our question.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
-#: A condition's message is a sentence, for a status page.
-_MAX_PROBLEM_CHARS = 300
+#: Its message can name nodes and registries, and everybody may read what is shown here.
+_PROBLEMS = {"ProgressDeadlineExceeded": "no progress in the time it has"}
+_NO_PROGRESS = "no progress"
 _KINDS: tuple[tuple[Kind, str], ...] = (
     ("Deployment", "deployments"),
     ("StatefulSet", "statefulsets"),
@@ -65,7 +66,6 @@ class _Condition(msgspec.Struct):
     type: str
     status: str
     reason: str = ""
-    message: str = ""
 
 
 class _Status(msgspec.Struct, rename="camel"):
@@ -242,8 +242,8 @@ def _workload(kind: Kind, item: _Item) -> Workload:
 
 
 def _problem(conditions: list[_Condition]) -> str | None:
-    """Return what a Deployment says of a rollout that has stopped getting on."""
+    """Return in our words that the rollout of a Deployment does not get on."""
     for condition in conditions:
         if condition.type == "Progressing" and condition.status == "False":
-            return (condition.message or condition.reason or "no progress")[:_MAX_PROBLEM_CHARS]
+            return _PROBLEMS.get(condition.reason, _NO_PROGRESS)
     return None

@@ -115,6 +115,8 @@ class CentreAnswer(Answer):
     integrity_failures: int
     no_cache: int
     overrides: int
+    invalid: Annotated[int, Field(description="Notifications that break the rules.")]
+    future_pubtimes: Annotated[int, Field(description="Items announced ahead of our clock.")]
     last_download: str | None
     last_metadata: str | None
     data_servers: list[DataServerAnswer]

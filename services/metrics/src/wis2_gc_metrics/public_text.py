@@ -1,45 +1,85 @@
-"""What the status page, `/api` and `/readyz` may say of our problems: anybody may read them.
+"""What the status page, `/api` and `/readyz` say of our problems: anybody may read them.
 
-Names of parts and what is wrong help; where our servers are does not, and is in the logs.
+Only words of ours, by the kind of the problem. What exactly it was (addresses, paths, texts of
+libraries) is in the logs, and in what `wis2-gc` shows the operator.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
-#: IPv4 and IPv6 addresses with or without a port, names of AWS's resources, hosts in AWS or inside.
-_ADDRESS = re.compile(
-    r"""
-    \barn:aws[\w-]*:\S+
-    | (?<![\w.]) \d{1,3} (?:\.\d{1,3}){3} (?::\d+)? (?!\w)
-    | \[ [0-9A-Fa-f:.]* :: [0-9A-Fa-f:.]* \] (?::\d+)?
-    | (?<![\w:]) (?= [0-9A-Fa-f:]*:: | (?:[0-9A-Fa-f]{1,4}:){7} ) [0-9A-Fa-f:]{3,} (?!\w)
-    | (?:[\w-]+\.)+ (?:amazonaws\.com(?:\.cn)?|cluster\.local|local|internal|svc)\b (?::\d+)?
-      (?:/[\w./-]*)?
-    | \blocalhost\b (?::\d+)?
-    """,
-    re.VERBOSE,
-)
-_HIDDEN = "…"
+from wis2_gc_common.errors import Part, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: What stands behind the reason of an item's error and is shown: a number that a server answers.
+_STATUS = re.compile(r"(?:status|FTP reply|SFTP status) \d{1,3}\b")
+_REASONS = frozenset(Reason)
+_PARTS = frozenset(get_args(Part))
+_AWAY = "away"
+_SEE_LOG = "a problem, see its log"
+#: How the problems of a listener begin, and what is shown of them.
+_OF_LISTENERS = {
+    "stopped": "stopped",
+    "not connected yet": "not connected yet",
+    "not subscribed yet": "not subscribed yet",
+    "no connection": "no connection to the Global Broker",
+    "TLS": "no TLS connection to the Global Broker",
+    "refused by the broker": "refused by the Global Broker",
+    "subscription refused": "subscription refused by the Global Broker",
+    "disconnected by the broker": "disconnected by the Global Broker",
+    "another client has taken our session over": "another client has taken our session over",
+    "connected, but silent": "the Global Broker was silent",
+    "the broker": "the Global Broker does not answer as it should",
+    "the connection was lost": "the connection was lost",
+    "the queue refuses": "the queue is full or throttled",
+    "queue": "the queue is away",
+    "registry": "the registry is away",
+}
 
 
-def without_addresses(text: str) -> str:
-    """Return `text` with addresses of our servers replaced by an ellipsis."""
-    return _ADDRESS.sub(_HIDDEN, text)
+def public_error(error: str) -> str:
+    """Return the reason of an item's error, with the server's status if it has one."""
+    reason, _, detail = error.partition(": ")
+    if reason not in _REASONS:
+        return Reason.UNEXPECTED if error else ""
+    status = _STATUS.match(detail)
+    return f"{reason}: {status[0]}" if status else reason
 
 
-def public_facts(facts: dict[str, Any]) -> dict[str, Any]:
+def public_problems(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parts of ours that a manager waits for."""
+    problems = facts.get("problems")
+    return {part: _AWAY for part in problems if part in _PARTS} if problems else {}
+
+
+def public_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a process says about itself, fit for everybody.
 
-    A listener's `broker` stays: it is the address of a Global Broker, and no one's secret.
+    A listener's `broker` and `topics` stay: they are a Global Broker's, and no secret of ours.
     """
-    return {name: value if name == "broker" else _cleaned(value) for name, value in facts.items()}
+    return {
+        name: shown for name, value in facts.items() if (shown := _shown(name, value)) is not None
+    }
 
 
-def _cleaned(value: Any) -> Any:
-    if isinstance(value, str):
-        return without_addresses(value)
-    if isinstance(value, dict):
-        return {key: _cleaned(inner) for key, inner in value.items()}
-    return value
+def _shown(name: str, value: Any) -> Any:
+    if isinstance(value, int | float):
+        return value if math.isfinite(value) else None
+    if name in {"broker", "topics"}:
+        return value
+    if name == "problems":
+        return public_problems({name: value})
+    if name == "public_url_problem":
+        return _SEE_LOG if value else ""
+    if name == "last_problem":
+        return _listener_problem(str(value))
+    return None
+
+
+def _listener_problem(problem: str) -> str:
+    words = (words for start, words in _OF_LISTENERS.items() if problem.startswith(start))
+    return next(words, _SEE_LOG if problem else "")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wis2_gc_metrics.public_text import without_addresses
+from wis2_gc_metrics.public_text import public_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from wis2_gc_common.registry.base import ProcessStatus
 
@@ -37,17 +37,9 @@ def _managers_line(managers: Sequence[ProcessStatus]) -> str:
     """Name the managers, and behind them once what each of their problems is."""
     line = f"no manager receives: {', '.join(sorted(p.name for p in managers))}"
     problems = {
-        f"{part}: {without_addresses(problem)}"
-        for p in managers
-        for part, problem in _problems(p).items()
+        f"{part}: {problem}" for p in managers for part, problem in public_problems(p.facts).items()
     }
     return f"{line} ({'; '.join(sorted(problems))})" if problems else line
-
-
-def _problems(manager: ProcessStatus) -> Mapping[str, str]:
-    """Return the parts of ours that a manager waits for, each with what is wrong with it."""
-    problems = manager.facts.get("problems")
-    return problems if isinstance(problems, dict) else {}
 
 
 def _listener_line(name: str, is_ready: bool | None) -> str:

@@ -178,6 +178,7 @@ function showCentres({ centres }, now) {
       cell(whole.format(centre.downloaded), "number"),
       cell(whole.format(failed), failed > 0 ? "number bad" : "number"),
       cell(whole.format(centre.no_cache + centre.overrides), "number"),
+      cell(whole.format(centre.invalid), centre.invalid > 0 ? "number bad" : "number"),
       cell(ago(centre.last_download, now), "one-line", centre.last_download ?? ""),
       dataServers(centre.data_servers),
     ];
