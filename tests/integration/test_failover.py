@@ -20,6 +20,7 @@ from wis2_gc_common.decision import Decision
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender, redis_stream
 from wis2_gc_common.queue.base import Envelope, Sent
+from wis2_gc_common.queue.keys import READY, bulk_lane, queue_keys
 from wis2_gc_common.registry.base import Commit, Notice
 from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
 from wis2_gc_common.settings import QueueUrl
@@ -182,8 +183,11 @@ async def test_the_queue_goes_where_the_name_points(
     assert len(got) == 2
     assert more[0].envelope.uid in got
     assert await eventually(lambda: asyncio.to_thread(letters.redrive)) == 1
+    keys = queue_keys("notifications", "")
+    lanes = (keys.lanes[READY], keys.lanes[bulk_lane(dead.envelope.topic)])
     with redis.Redis.from_url(pair.new.url) as admin:
-        assert admin.xlen("{gc-queue:notifications}:stream") == 5
+        # What was redriven is bulk.
+        assert [admin.xlen(lane) for lane in lanes] == [4, 1]
     await queue.close()
     sender.close()
     letters.close()

@@ -493,7 +493,8 @@ async def test_a_dead_letter_keeps_its_reason_and_can_be_sent_again(
     assert dead_letters.redrive() == 1
     assert dead_letters.list(10) == []
     [again] = await receive(queue, 1)
-    assert again.envelope == replace(message.envelope, attempts=0)
+    # As bulk: dead letters have waited long, and there may be many.
+    assert again.envelope == replace(message.envelope, attempts=0, is_bulk=True)
     assert again.deliveries == 1
 
 
@@ -622,6 +623,83 @@ async def test_a_queue_that_never_received_takes_nothing_from_others_when_it_clo
     await looking.close()
     depth = await queue.depth()
     assert (depth.ready, depth.in_flight) == (0, 1)
+
+
+# Bulk
+
+
+def bulk(number: int, centre_id: str = "xx-flood") -> Envelope:
+    topic = f"origin/a/wis2/{centre_id}/data/core/weather"
+    return replace(envelope(number), topic=topic, is_bulk=True)
+
+
+async def test_bulk_is_received_as_it_was_sent(sender: Sender, queue: Queue) -> None:
+    # The second travels otherwise where a queue takes no such bytes.
+    sent = [bulk(1), replace(bulk(2), payload=b"\xff")]
+    send(sender, *sent)
+    messages = await receive(queue, 2)
+    assert {m.envelope.uid: m.envelope for m in messages} == {one.uid: one for one in sent}
+    await queue.put_back(messages[0], delay_s=0, attempts=1)
+    [again] = await receive(queue, 1)
+    assert again.envelope == replace(messages[0].envelope, attempts=1)
+
+
+async def test_no_more_bulk_comes_than_there_is_room_for(sender: Sender, queue: Queue) -> None:
+    now_ms = time.time_ns() // 1_000_000  # what goes back goes by its age
+    send(sender, *(replace(bulk(number), arrived_ms=now_ms) for number in range(5)))
+    assert len(await queue.receive(5, wait_s=2, max_bulk=2)) == 2
+    assert await queue.receive(5, wait_s=0, max_bulk=0) == []
+    send(sender, envelope(9))
+    deadline = time.monotonic() + 10
+    while not (messages := await queue.receive(5, wait_s=1, max_bulk=0)):
+        assert time.monotonic() < deadline
+    assert [m.envelope.arrived_ms % 1000 for m in messages] == [9]
+    # What there was no room for comes later.
+    assert all(m.envelope.is_bulk for m in await receive(queue, 3, within_s=10))
+
+
+async def test_a_message_can_become_bulk_when_it_is_put_back(sender: Sender, queue: Queue) -> None:
+    send(sender, envelope(1))
+    [message] = await receive(queue, 1)
+    await queue.put_back(message, delay_s=0.1, attempts=1, is_bulk=True)
+    [again] = await receive(queue, 1)
+    assert again.envelope == replace(message.envelope, attempts=1, is_bulk=True)
+    await queue.put_back(again, delay_s=0, attempts=1, is_bulk=False)
+    [last] = await receive(queue, 1)
+    assert not last.envelope.is_bulk
+
+
+async def test_who_waits_is_woken_by_bulk_too(
+    sender: Sender, queue: Queue, open_: Callable[..., Queue]
+) -> None:
+    waiting = asyncio.create_task(queue.receive(10, wait_s=30, max_bulk=5))
+    await nothing_but_waiting(waiting)
+    send(sender, bulk(1))
+    [message] = await asyncio.wait_for(waiting, 10)
+    await queue.delete([message.receipt])
+    await depth_is(queue, lambda depth: (depth.ready, depth.in_flight) == (0, 0))
+
+
+async def test_the_bulk_of_a_dead_consumer_is_handed_out_again(
+    sender: Sender, open_: Callable[..., Queue], short_s: float, heir_s: float
+) -> None:
+    send(sender, *(bulk(number, f"xx-{number}") for number in range(4)))
+    await receive(open_("dead", visibility_s=short_s), 4)
+    heir = open_("heir", visibility_s=heir_s)
+    messages = await receive(heir, 4, within_s=20)
+    assert {m.deliveries for m in messages} == {2}
+    await heir.delete([m.receipt for m in messages])
+    await depth_is(heir, lambda depth: (depth.ready, depth.in_flight) == (0, 0))
+
+
+async def test_bulk_that_dies_is_a_dead_letter_like_others(
+    sender: Sender, queue: Queue, dead_letters: DeadLetters
+) -> None:
+    send(sender, bulk(1))
+    [message] = await receive(queue, 1)
+    await queue.dead_letter(message, reason="unexpected", last_error="why")
+    [letter] = dead_letters.list(10)
+    assert letter.envelope == message.envelope
 
 
 # How much waits

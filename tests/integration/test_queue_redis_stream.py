@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import pytest
 import redis
 
 from wis2_gc_common.errors import PartError, SettingsError, Unavailable
 from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender, redis_stream
 from wis2_gc_common.queue.base import Envelope, Received, Sent
-from wis2_gc_common.queue.keys import GROUP, queue_keys
+from wis2_gc_common.queue.keys import GROUP, bulk_lane, queue_keys
 from wis2_gc_common.settings import QueueUrl
 
 if TYPE_CHECKING:
@@ -148,7 +151,7 @@ async def test_memory_returns_when_messages_are_deleted(
     await queue.receive(1, wait_s=0)
 
     def stream_bytes() -> int:
-        return int(raw.memory_usage(KEYS.stream, samples=0) or 0)
+        return int(raw.memory_usage(KEYS.lanes[0], samples=0) or 0)
 
     before = stream_bytes()
     for _ in range(30):
@@ -230,7 +233,7 @@ async def test_a_redis_that_is_nearly_full_takes_nothing_in(
         assert sender.send(envelopes(2)) == [Sent.REFUSED] * 2
         raw.config_set("maxmemory", round(used / 0.5))
         assert sender.send(envelopes(1)) == [Sent.ACCEPTED]
-        assert raw.xlen(KEYS.stream) == 2
+        assert raw.xlen(KEYS.lanes[0]) == 2
 
 
 def test_what_waits_for_memory_is_bounded_between_two_looks_at_it(
@@ -294,12 +297,12 @@ async def test_consumers_that_own_nothing_are_forgotten(
     # 20 visibility times of 20 ms
     living = open_(redis_url, "living", visibility_s=0.02)
     await living.receive(1, wait_s=0)
-    raw.xgroup_createconsumer(KEYS.stream, GROUP, "idle")
+    raw.xgroup_createconsumer(KEYS.lanes[0], GROUP, "idle")
     sending(redis_url).send(envelopes(1))
-    raw.xreadgroup(GROUP, "owner", {KEYS.stream: ">"})
+    raw.xreadgroup(GROUP, "owner", {KEYS.lanes[0]: ">"})
 
     def names() -> set[bytes]:
-        return {consumer["name"] for consumer in raw.xinfo_consumers(KEYS.stream, GROUP)}
+        return {consumer["name"] for consumer in raw.xinfo_consumers(KEYS.lanes[0], GROUP)}
 
     deadline = time.monotonic() + 10
     while b"idle" in names():
@@ -318,16 +321,16 @@ async def test_what_a_closed_queue_hands_over_takes_no_room_twice(
     sending(redis_url).send(envelopes(5))
     await receive(leaving, 3)
     await leaving.close()
-    assert raw.xlen(KEYS.stream) == 5
+    assert raw.xlen(KEYS.lanes[0]) == 5
     await staying.delete([message.receipt for message in await receive(staying, 5)])
-    assert raw.xlen(KEYS.stream) == 0
+    assert raw.xlen(KEYS.lanes[0]) == 0
 
 
 async def test_a_closed_queue_leaves_no_consumer_behind(redis_url: str, raw: redis.Redis) -> None:
     queue = new_queue(redis_url, "a")
     await queue.receive(1, wait_s=0)
     await queue.close()
-    assert raw.xinfo_consumers(KEYS.stream, GROUP) == []
+    assert raw.xinfo_consumers(KEYS.lanes[0], GROUP) == []
 
 
 async def test_closing_never_raises(
@@ -337,7 +340,7 @@ async def test_closing_never_raises(
     queue = new_queue(redis_url, "a")
     assert len(await queue.receive(1, wait_s=0)) == 1
     # From here on Redis refuses to add to the stream: nothing can be handed over.
-    raw.execute_command("XSETID", KEYS.stream, f"{2**64 - 1}-{2**64 - 1}")
+    raw.execute_command("XSETID", KEYS.lanes[0], f"{2**64 - 1}-{2**64 - 1}")
     await queue.close()
 
 
@@ -348,11 +351,11 @@ async def test_an_entry_of_strangers_is_dropped_and_holds_up_nothing(
     sending: Callable[..., Sender],
 ) -> None:
     queue = open_(redis_url)
-    raw.xadd(KEYS.stream, {"e": b"junk"})
-    raw.xadd(KEYS.stream, {"other": b"field", "and": b"more"})
+    raw.xadd(KEYS.lanes[0], {"e": b"junk"})
+    raw.xadd(KEYS.lanes[0], {"other": b"field", "and": b"more"})
     waiting = asyncio.create_task(queue.receive(10, wait_s=5))
     await asyncio.wait({waiting}, timeout=0.2)
-    raw.xadd(KEYS.stream, {"e": b""})
+    raw.xadd(KEYS.lanes[0], {"e": b""})
     sent = envelopes(1)
     sending(redis_url).send(sent)
     assert uids(await waiting) == uids(sent)
@@ -398,6 +401,106 @@ async def test_what_is_extended_stays_known_and_is_not_handed_out_twice(
     assert await queue.receive(1, wait_s=0) == []
     await queue.delete([message.receipt])
     assert not known_ids(queue)
+
+
+# Bulk
+
+
+def bulk(count: int, centre_id: str = "xx-flood") -> list[Envelope]:
+    topic = f"origin/a/wis2/{centre_id}/data/core/weather"
+    return [replace(one, topic=topic, is_bulk=True) for one in envelopes(count)]
+
+
+def centres(messages: Sequence[Received]) -> Counter[str]:
+    return Counter(message.envelope.topic.split("/")[3] for message in messages)
+
+
+async def test_what_is_not_bulk_comes_first_however_much_bulk_waits(
+    redis_url: str, open_: Callable[..., Queue], sending: Callable[..., Sender]
+) -> None:
+    sender, queue = sending(redis_url), open_(redis_url)
+    for _ in range(10):
+        sender.send(bulk(100))
+    canaries = envelopes(5)
+    sender.send(canaries)
+    assert uids(await queue.receive(5, wait_s=1)) == uids(canaries)
+    assert len(await queue.receive(60, wait_s=1, max_bulk=50)) == 50
+
+
+async def test_the_bulk_of_several_centres_takes_turns(
+    redis_url: str, open_: Callable[..., Queue], sending: Callable[..., Sender]
+) -> None:
+    sender, queue = sending(redis_url), open_(redis_url)
+    for _ in range(5):
+        sender.send(bulk(100, "xx-flood"))
+    # Each in a lane of its own; the last has less than its share.
+    assert len({bulk_lane(f"o/a/w/{name}/d") for name in ("xx-flood", "aa-one", "bb-two")}) == 3
+    sender.send(bulk(30, "aa-one"))
+    sender.send(bulk(4, "bb-two"))
+    first = await queue.receive(30, wait_s=1)
+    assert len(first) == 30
+    assert centres(first)["bb-two"] == 4
+    assert centres(first)["aa-one"] >= 10
+    assert centres(first)["xx-flood"] >= 10
+    # With room for one at a time each has its turn now and then.
+    seen: Counter[str] = Counter()
+    while seen["aa-one"] + centres(first)["aa-one"] < 20:
+        seen += centres(await queue.receive(1, wait_s=1))
+    assert seen["xx-flood"] < 300
+
+
+async def test_a_waiting_manager_gets_no_more_than_it_asked_for(
+    redis_url: str, open_: Callable[..., Queue], sending: Callable[..., Sender]
+) -> None:
+    queue = open_(redis_url)
+    waiting = asyncio.create_task(queue.receive(1, wait_s=30))
+    await asyncio.wait({waiting}, timeout=0.2)
+    sent = [*bulk(1, "aa-one"), *bulk(1, "bb-two"), *envelopes(1)]
+    sending(redis_url).send(sent)
+    messages = await waiting
+    assert len(messages) == 1
+    messages += await receive(queue, 2)
+    assert uids(messages) == uids(sent)
+    assert {message.deliveries for message in messages} == {1}
+
+
+async def test_a_full_queue_counts_all_lanes(
+    redis_url: str, open_: Callable[..., Queue], sending: Callable[..., Sender]
+) -> None:
+    sender = sending(redis_url, max_length=4)
+    sender.send(bulk(3))
+    assert sender.send(envelopes(2)) == [Sent.ACCEPTED, Sent.REFUSED]
+
+
+async def test_messages_of_before_there_were_lanes_are_worked_on(
+    redis_url: str, raw: redis.Redis, open_: Callable[..., Queue]
+) -> None:
+    def old(number: int) -> bytes:
+        return msgspec.msgpack.encode([1, "topic", b"payload", "fr", 5, number, f"{number:032x}"])
+
+    raw.xgroup_create(KEYS.lanes[0], GROUP, "0", mkstream=True)
+    for number in range(2):
+        raw.xadd(KEYS.lanes[0], {"e": old(number)})
+    raw.xreadgroup(GROUP, "a", {KEYS.lanes[0]: ">"}, count=1)  # in work at the upgrade
+    raw.zadd(KEYS.delayed, {old(2): 1})
+    queue = open_(redis_url, "a")
+    messages = await receive(queue, 3)
+    assert [m.envelope.attempts for m in messages] == [0, 1, 2]
+    assert not any(m.envelope.is_bulk for m in messages)
+    await queue.delete([m.receipt for m in messages])
+    depth = await queue.depth()
+    assert (depth.ready, depth.in_flight, depth.delayed) == (0, 0, 0)
+
+
+async def test_bulk_of_a_former_life_comes_back_at_once(
+    redis_url: str, open_: Callable[..., Queue], sending: Callable[..., Sender]
+) -> None:
+    sent = [*bulk(3, "aa-one"), *bulk(3, "bb-two"), *envelopes(3)]
+    sending(redis_url).send(sent)
+    await receive(open_(redis_url, "a"), 9)
+    messages = await receive(open_(redis_url, "a"), 9, within_s=2)
+    assert uids(messages) == uids(sent)
+    assert {message.deliveries for message in messages} == {2}
 
 
 # Outages

@@ -300,13 +300,23 @@ class FakeQueue:
         delayed, self.delayed = self.delayed, []
         self.add(*(envelope for _, envelope in delayed))
 
-    async def receive(self, max_messages: int, *, wait_s: float) -> list[Received]:
+    async def receive(
+        self, max_messages: int, *, wait_s: float, max_bulk: int | None = None
+    ) -> list[Received]:
         self._traps.enter("receive")
         self.asked.append(max_messages)
-        while not self._ready:
+        while True:
+            bulk = [one for one in self._ready if one[0].is_bulk][:max_bulk]
+            ready = [one for one in self._ready if not one[0].is_bulk]
+            if taken := (ready + bulk)[:max_messages]:
+                break
             self._arrived.clear()
-            await self._arrived.wait()
-        taken, self._ready = self._ready[:max_messages], self._ready[max_messages:]
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return []
+        self._ready = [one for one in self._ready if one not in taken]
         return [self.deliver(envelope, deliveries) for envelope, deliveries in taken]
 
     async def extend(self, receipts: Sequence[str]) -> None:
@@ -320,10 +330,12 @@ class FakeQueue:
                 self.deleted.append(receipt)
         self._traps.leave("delete")
 
-    async def put_back(self, received: Received, *, delay_s: float, attempts: int) -> None:
+    async def put_back(
+        self, received: Received, *, delay_s: float, attempts: int, is_bulk: bool | None = None
+    ) -> None:
         self._traps.enter("put_back")
         if self.held.pop(received.receipt, None) is not None:
-            envelope = dataclasses.replace(received.envelope, attempts=attempts)
+            envelope = received.envelope.again(attempts=attempts, is_bulk=is_bulk)
             self.delayed.append((delay_s, envelope))
         self._traps.leave("put_back")
 

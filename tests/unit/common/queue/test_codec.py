@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from wis2_gc_common.errors import Poison
 from wis2_gc_common.queue.base import Envelope
 from wis2_gc_common.queue.codec import decode_envelope, encode_envelope
+from wis2_gc_common.queue.keys import LANES, bulk_lane
 
 _text = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 _whole = st.integers(0, 2**63 - 1)
@@ -22,6 +23,7 @@ _whole = st.integers(0, 2**63 - 1)
         arrived_ms=_whole,
         attempts=_whole,
         uid=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64),
+        is_bulk=st.booleans(),
     )
 )
 def test_what_is_encoded_is_decoded_again(envelope: Envelope) -> None:
@@ -80,7 +82,7 @@ def test_deep_nesting_is_poison() -> None:
 
 
 def test_members_of_a_later_version_are_ignored() -> None:
-    wire = [1, "t", b"p", "b", 1, 0, "u", "new", {"more": 1}]
+    wire = [1, "t", b"p", "b", 1, 0, "u", 0, "new", {"more": 1}]
     assert decode_envelope(msgspec.msgpack.encode(wire)).uid == "u"
 
 
@@ -92,6 +94,25 @@ def test_members_of_a_later_version_are_ignored() -> None:
 def test_what_cannot_be_written_is_poison(envelope: Envelope) -> None:
     with pytest.raises(Poison):
         encode_envelope(envelope)
+
+
+def test_an_envelope_of_before_there_were_lanes_is_not_bulk() -> None:
+    old = msgspec.msgpack.encode([1, "t", b"p", "b", 1, 0, "u"])
+    assert decode_envelope(old) == Envelope("t", b"p", "b", 1, uid="u")
+
+
+@given(_text, st.booleans())
+def test_the_last_byte_is_the_lane(topic: str, is_bulk: bool) -> None:
+    last = encode_envelope(Envelope(topic, b"p", "b", 1, is_bulk=is_bulk))[-1]
+    assert last == (bulk_lane(topic) if is_bulk else 0)
+    assert last < LANES <= 32
+
+
+def test_a_centre_has_one_lane_and_centres_have_many() -> None:
+    lanes = {bulk_lane(f"origin/a/wis2/xx-{number}/data/core") for number in range(100)}
+    assert lanes == set(range(1, LANES))
+    assert bulk_lane("origin/a/wis2/xx-1/data") == bulk_lane("cache/a/wis2/xx-1/metadata")
+    assert bulk_lane("no-centre") == bulk_lane("")
 
 
 def test_an_envelope_costs_little_more_than_its_payload() -> None:

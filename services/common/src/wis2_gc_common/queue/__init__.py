@@ -36,8 +36,7 @@ def open_sender(queue_url: QueueUrl, *, redis_url: str, max_length: int) -> Send
         from wis2_gc_common.queue.sqs_client import parse_place  # noqa: PLC0415
 
         return SqsSender(parse_place(QUEUE_URL, queue_url))
-    stream = queue_keys(queue_url.name, "").stream
-    return RedisStreamSender(redis_url, stream=stream, max_length=max_length)
+    return RedisStreamSender(redis_url, keys=queue_keys(queue_url.name, ""), max_length=max_length)
 
 
 def open_queue(

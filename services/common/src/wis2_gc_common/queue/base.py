@@ -1,7 +1,9 @@
 """The contract of the queue (DESIGN.md 4).
 
-At-least-once, unordered. One notification per message. A listener sends, from its own thread
-(`Sender`); a manager receives on its event loop (`Queue`). Every adapter passes the same suite,
+At-least-once, unordered. What is bulk (`Envelope.is_bulk`) comes after what is not, and a manager
+says how much of it there is room for. (SQS has no such order; there the shares of the centres are
+its own.) One notification per message. A listener sends, from its own thread (`Sender`); a manager
+receives on its event loop (`Queue`). Every adapter passes the same suite,
 `tests/integration/test_queue.py`.
 
 Who retries: nobody in here, but for the resends that the client library does within its time-out.
@@ -11,7 +13,7 @@ An outage is `Unavailable("queue")`, raised at once; the caller stops and comes 
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -36,6 +38,15 @@ class Envelope:
     attempts: int = 0
     """How often its sources have failed so far."""
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
+    is_bulk: bool = False
+    """It may wait for what is not: its centre sends more than others should have to wait for, or it
+    comes back after a delay."""
+
+    def again(self, *, attempts: int, is_bulk: bool | None = None) -> Envelope:
+        """Return the envelope as it is put back. `is_bulk`: None leaves it as it is."""
+        return replace(
+            self, attempts=attempts, is_bulk=self.is_bulk if is_bulk is None else is_bulk
+        )
 
 
 class Sent(StrEnum):
@@ -119,10 +130,13 @@ class Queue(Protocol):
     def visibility_s(self) -> float:
         """How long a received message stays invisible unless it is extended."""
 
-    async def receive(self, max_messages: int, *, wait_s: float) -> list[Received]:
+    async def receive(
+        self, max_messages: int, *, wait_s: float, max_bulk: int | None = None
+    ) -> list[Received]:
         """Return up to `max_messages`, waiting at most `wait_s` for the first.
 
-        Includes messages whose delay is over and those of dead consumers.
+        Includes messages whose delay is over and those of dead consumers. `max_bulk`: so many of
+        them may be bulk (None: all); what this consumer held in its former life comes in any case.
         """
 
     async def extend(self, receipts: Sequence[str]) -> None:
@@ -131,11 +145,14 @@ class Queue(Protocol):
     async def delete(self, receipts: Sequence[str]) -> None:
         """Forget these messages for good. Unknown ones are ignored."""
 
-    async def put_back(self, received: Received, *, delay_s: float, attempts: int) -> None:
+    async def put_back(
+        self, received: Received, *, delay_s: float, attempts: int, is_bulk: bool | None = None
+    ) -> None:
         """Hand the message back; it comes again after `delay_s` (0: now), as a first delivery.
 
         Never lost: at no moment it is nowhere. Where the queue has no transactions (SQS), a death
-        in the middle may leave two, with the same `uid`. `attempts` replaces the envelope's.
+        in the middle may leave two, with the same `uid`. `attempts` replaces the envelope's,
+        and so does `is_bulk` (None: as it was).
         """
 
     async def dead_letter(self, received: Received, *, reason: str, last_error: str) -> None:
@@ -155,7 +172,10 @@ class DeadLetters(Protocol):
         """Return the oldest `limit` dead letters without removing them."""
 
     def redrive(self, limit: int | None = None) -> int:
-        """Move dead letters (all, or the oldest `limit`) back as new messages; return how many."""
+        """Move dead letters (all, or the oldest `limit`) back as new messages; return how many.
+
+        They come as bulk: they have waited long, and there may be many.
+        """
 
     def close(self) -> None:
         """Release connections. Never raises."""

@@ -12,6 +12,7 @@ import msgspec
 
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.queue.base import Envelope
+from wis2_gc_common.queue.keys import READY, bulk_lane
 
 _Whole = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -24,6 +25,8 @@ class _Wire(msgspec.Struct, array_like=True, frozen=True, gc=False):
     arrived_ms: _Whole
     attempts: _Whole
     uid: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    # Below 32, so it is the last byte: `lanes.lua` reads it there.
+    lane: Annotated[int, msgspec.Meta(ge=0, lt=32)] = 0
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -35,16 +38,17 @@ def encode_envelope(envelope: Envelope) -> bytes:
 
     Raises Poison(UNEXPECTED): a text in it has no UTF-8 form, or a number is beyond 64 bits.
     """
-    wire = _Wire(
-        1,
-        envelope.topic,
-        envelope.payload,
-        envelope.broker,
-        envelope.arrived_ms,
-        envelope.attempts,
-        envelope.uid,
-    )
     try:
+        wire = _Wire(
+            1,
+            envelope.topic,
+            envelope.payload,
+            envelope.broker,
+            envelope.arrived_ms,
+            envelope.attempts,
+            envelope.uid,
+            bulk_lane(envelope.topic) if envelope.is_bulk else READY,
+        )
         return _encoder.encode(wire)
     except (ValueError, OverflowError) as error:
         raise Poison(Reason.UNEXPECTED, f"envelope: {error}"[:200]) from error
@@ -66,4 +70,5 @@ def decode_envelope(data: bytes) -> Envelope:
         arrived_ms=wire.arrived_ms,
         attempts=wire.attempts,
         uid=wire.uid,
+        is_bulk=wire.lane != READY,
     )

@@ -7,15 +7,29 @@ dead letters NAME of queue A and those of queue B are two streams.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+
+#: Bulk waits in lanes, each centre in one of them, and the lanes take turns: no centre keeps the
+#: bulk of all others off. The first lane is that of what is not bulk.
+LANES = 9
+READY = 0
+_CENTRE_ID_LEVEL = 3
+
+
+def bulk_lane(topic: str) -> int:
+    """Return the bulk lane of the centre in a topic; all topics without one share a lane."""
+    centre_id = topic.split("/", _CENTRE_ID_LEVEL + 1)[_CENTRE_ID_LEVEL : _CENTRE_ID_LEVEL + 1]
+    return 1 + zlib.crc32("".join(centre_id).encode()) % (LANES - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class QueueKeys:
     """Where one queue lives."""
 
-    stream: str
-    """Stream; one entry a message, field `e` its envelope. Entries leave when they are done."""
+    lanes: tuple[str, ...]
+    """Streams, one for each lane; one entry a message, field `e` its envelope. Entries leave when
+    they are done."""
     delayed: str
     """Sorted set of envelopes by the time they are due, in ms since 1970."""
     dead: str
@@ -30,7 +44,7 @@ def queue_keys(name: str, dead_letter_name: str) -> QueueKeys:
     """Return the keys of the queue `redis-stream:{name}` and of its dead letters."""
     tag = f"{{gc-queue:{name}}}"
     return QueueKeys(
-        stream=f"{tag}:stream",
+        lanes=(f"{tag}:stream", *(f"{tag}:bulk-{lane}" for lane in range(1, LANES))),
         delayed=f"{tag}:delayed",
         dead=f"{tag}:dead:{dead_letter_name}",
     )

@@ -1,7 +1,7 @@
 """The queue on a Redis stream with a consumer group (DESIGN.md 4). Redis 7.0 or later.
 
-- A message is one entry of the stream; it is deleted from it when it is done, so the stream holds
-  what waits and what is being worked on, and nothing is ever trimmed away.
+- A message is one entry of the stream of its lane (`keys`); it is deleted from it when it is done,
+  so the streams hold what waits and what is being worked on, and nothing is ever trimmed away.
 - The group's list of pending entries says who works on what. An entry idle for longer than the
   visibility goes to whoever asks next (XAUTOCLAIM).
 - A consumer's name is stable. A manager that comes back under its name gets what its former life
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import time
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
@@ -137,8 +136,8 @@ def _run(client: redis.Redis, script: Script, keys: Sequence[str], *args: object
 class RedisStreamSender:
     """`base.Sender` on a Redis stream."""
 
-    def __init__(self, redis_url: str, *, stream: str, max_length: int) -> None:
-        self._keys = (stream,)
+    def __init__(self, redis_url: str, *, keys: QueueKeys, max_length: int) -> None:
+        self._keys = keys.lanes
         self._max_length = max_length
         self._client = _sync_client(redis_url)
         self._memory = _Memory(self._client)
@@ -277,8 +276,10 @@ class RedisStreamQueue:
         """How long a received message stays invisible unless it is extended."""
         return self._visibility_s
 
-    async def receive(self, max_messages: int, *, wait_s: float) -> list[Received]:
-        """Return up to `max_messages`, waiting at most `wait_s` for the first.
+    async def receive(
+        self, max_messages: int, *, wait_s: float, max_bulk: int | None = None
+    ) -> list[Received]:
+        """Return up to `max_messages`, `max_bulk` of them bulk, waiting at most `wait_s`.
 
         Cancelled, it hands back what it has got meanwhile: nothing is lost, nothing waits.
         """
@@ -293,7 +294,9 @@ class RedisStreamQueue:
             self._has_received = True
             # A task of its own: were the exchange with Redis itself cancelled, its answer, and
             # the messages in it, would be lost until their visibility ends.
-            fetching = asyncio.create_task(self._fetch(max_messages, wait_s))
+            fetching = asyncio.create_task(
+                self._fetch(max_messages, max_messages if max_bulk is None else max_bulk, wait_s)
+            )
             self._fetching = fetching
             try:
                 messages = await asyncio.shield(fetching)
@@ -321,9 +324,11 @@ class RedisStreamQueue:
             await self._call(scripts.DELETE, *some)
             self._let_go(some)
 
-    async def put_back(self, received: Received, *, delay_s: float, attempts: int) -> None:
+    async def put_back(
+        self, received: Received, *, delay_s: float, attempts: int, is_bulk: bool | None = None
+    ) -> None:
         """Hand the message back; it comes again after `delay_s` (0: now), as a first delivery."""
-        envelope = encode_envelope(dataclasses.replace(received.envelope, attempts=attempts))
+        envelope = encode_envelope(received.envelope.again(attempts=attempts, is_bulk=is_bulk))
         delay_ms = max(0, round(delay_s * 1000))
         await self._returns.ask((received.receipt, delay_ms, envelope))
 
@@ -359,7 +364,7 @@ class RedisStreamQueue:
 
     async def depth(self) -> Depth:
         """Return how much waits, in one round trip."""
-        keys = (self._keys.stream, self._keys.delayed, self._keys.dead)
+        keys = (*self._keys.lanes, self._keys.delayed, self._keys.dead)
         async with self._calls:
             ready, in_flight, delayed, dead, oldest_ms = await _run_async(
                 self._commands, scripts.DEPTH, keys, GROUP
@@ -392,11 +397,11 @@ class RedisStreamQueue:
                 await client.aclose()
 
     async def _call(self, script: Script, *args: object, other: str | None = None) -> Any:
-        keys = (self._keys.stream,) if other is None else (self._keys.stream, other)
+        keys = self._keys.lanes if other is None else (*self._keys.lanes, other)
         async with self._calls:
             return await _run_async(self._commands, script, keys, GROUP, self._consumer, *args)
 
-    async def _fetch(self, max_messages: int, wait_s: float) -> list[Received]:
+    async def _fetch(self, max_messages: int, max_bulk: int, wait_s: float) -> list[Received]:
         deadline = time.monotonic() + wait_s
         try:
             while True:
@@ -404,11 +409,13 @@ class RedisStreamQueue:
                     messages = await self._recover(max_messages)
                     if messages:
                         return messages
-                messages, next_due_s = await self._ask(max_messages)
+                messages, next_due_s = await self._ask(max_messages, max_bulk)
                 left_s = deadline - time.monotonic()
                 if messages or left_s <= 0 or self._closing.is_set():
                     return messages
-                messages = await self._block(max_messages, min(left_s, next_due_s, MAX_BLOCK_S))
+                messages = await self._block(
+                    max_messages, max_bulk, min(left_s, next_due_s, MAX_BLOCK_S)
+                )
                 if messages:
                     return messages
         except BaseException:
@@ -426,7 +433,7 @@ class RedisStreamQueue:
         has_more, *flat = await _run_async(
             self._receiver,
             scripts.RECOVER,
-            (self._keys.stream,),
+            self._keys.lanes,
             GROUP,
             self._consumer,
             max_messages,
@@ -435,7 +442,7 @@ class RedisStreamQueue:
         self._must_recover = bool(has_more)
         return await self._accept(flat)
 
-    async def _ask(self, max_messages: int) -> tuple[list[Received], float]:
+    async def _ask(self, max_messages: int, max_bulk: int) -> tuple[list[Received], float]:
         """Return what there is now, and in how many seconds there may be more unannounced."""
         now = time.monotonic()
         is_looking = now >= self._next_look_at or self._cursor != _NO_CURSOR
@@ -443,10 +450,11 @@ class RedisStreamQueue:
         next_due_ms, cursor, *flat = await _run_async(
             self._receiver,
             scripts.RECEIVE,
-            (self._keys.stream, self._keys.delayed),
+            (*self._keys.lanes, self._keys.delayed),
             GROUP,
             self._consumer,
             max_messages,
+            max_bulk,
             round(self._visibility_s * 1000),
             self._cursor if is_looking else "",
             round(self._forget_after_s * 1000) if is_forgetting else "",
@@ -469,31 +477,38 @@ class RedisStreamQueue:
     def _forget_after_s(self) -> float:
         return self._visibility_s * _FORGET_AFTER_VISIBILITIES
 
-    async def _block(self, max_messages: int, wait_s: float) -> list[Received]:
+    async def _block(self, max_messages: int, max_bulk: int, wait_s: float) -> list[Received]:
         """Wait for new messages on the receiver's connection."""
+        lanes = self._keys.lanes if max_bulk > 0 else self._keys.lanes[:1]
+        # Of each lane; what is left is asked for next.
+        count = max(1, min(max_messages, max_bulk or max_messages) // len(lanes))
         try:
             with _outages_translated():
                 reply = await _execute(
                     self._receiver,
                     "XREADGROUP",
                     *("GROUP", GROUP, self._consumer),
-                    *("COUNT", max_messages),
+                    *("COUNT", count),
                     *("BLOCK", max(1, round(wait_s * 1000))),
-                    *("STREAMS", self._keys.stream, ">"),
+                    *("STREAMS", *lanes, *[">"] * len(lanes)),
                 )
         except (Unavailable, PartError) as error:
             # The stream went away while we waited for it (FLUSHALL): asking makes a new one.
-            if isinstance(error.__cause__, ResponseError) and "UNBLOCKED" in error.detail:
-                return []
-            if isinstance(error.__cause__, ResponseError) and "NOGROUP" in error.detail:
+            if isinstance(error.__cause__, ResponseError) and (
+                "UNBLOCKED" in error.detail or "NOGROUP" in error.detail
+            ):
+                self._next_look_at = 0.0  # to look makes the groups of all lanes
                 return []
             raise
-        if not reply:
-            return []
         flat = []
-        for entry_id, fields in reply[0][1]:
-            flat += [entry_id, fields[1] if fields[0] == b"e" else b"", 1]
-        return await self._accept(flat)
+        for stream, entries in reply or ():
+            lane = b"%d." % self._keys.lanes.index(stream.decode())
+            for entry_id, fields in entries:
+                flat += [lane + entry_id, fields[1] if fields[0] == b"e" else b"", 1]
+        messages = await self._accept(flat)
+        for extra in messages[max_messages:]:  # of several lanes at once, where one was asked for
+            await self.put_back(extra, delay_s=0, attempts=extra.envelope.attempts)
+        return messages[:max_messages]
 
     async def _accept(self, flat: list[Any]) -> list[Received]:
         """Return the messages in `id, envelope, deliveries, …`; what is none of ours is dropped."""
@@ -580,10 +595,10 @@ class RedisStreamDeadLetters:
             args: list[object] = []
             for entry_id, letter in page:
                 if letter is not None:
-                    envelope = dataclasses.replace(letter.envelope, attempts=0)
+                    envelope = letter.envelope.again(attempts=0, is_bulk=True)
                     args += [entry_id, encode_envelope(envelope)]
             moved += _run(
-                self._client, scripts.REDRIVE, [self._keys.stream, self._keys.dead], *args
+                self._client, scripts.REDRIVE, [*self._keys.lanes, self._keys.dead], *args
             )
         return moved
 

@@ -12,7 +12,9 @@ Wants of IAM: the listener `sqs:SendMessage` on the queue; the manager `SendMess
   Delays are whole seconds; of those beyond 900 s each message carries the rest with it.
 - SQS takes old receipts in good part, so this side remembers which are still good, and does nothing
   for the others: somebody else has the message.
-- The message group is the centre-id: fair queues keep a flood from one centre off the others.
+- The message group is the centre-id: fair queues keep a flood from one centre off the others. What
+  is bulk cannot be left in the queue while other messages are asked for: what the manager has no
+  room for goes back, later each time.
 
 - What all entries of a call have against them is a wrong setting, and nothing of the messages'.
 
@@ -71,6 +73,11 @@ THREADS = 10
 LINGER_S = 0.1
 #: So soon after a receive that found less than ten messages the next one waits for more.
 PATIENCE_S = 0.01
+#: After a receive that brought bulk nobody has room for.
+EXCESS_PAUSE_S = 0.1
+#: Such bulk comes again after a part of its age, within these bounds.
+EXCESS_SHARE = 0.25
+EXCESS_MIN_S, EXCESS_MAX_S = 1.0, 30.0
 #: Between tries of single entries that SQS refuses while it takes others (throttling).
 PAUSES_S = (0.1, 0.3, 0.9)
 #: Visible, in flight, delayed.
@@ -207,8 +214,12 @@ class SqsQueue:
         """How long a received message stays invisible unless it is extended: whole seconds."""
         return self._visibility_s
 
-    async def receive(self, max_messages: int, *, wait_s: float) -> list[Received]:
+    async def receive(
+        self, max_messages: int, *, wait_s: float, max_bulk: int | None = None
+    ) -> list[Received]:
         """Return up to `max_messages`, waiting at most `wait_s` (in whole seconds, rounded up).
+
+        Where bulk has room, no more than that is asked for, so that none has to go back.
 
         Cancelled, what comes for it all the same is made visible again at once.
         """
@@ -218,10 +229,26 @@ class SqsQueue:
             if self._closing.is_set():
                 raise Unavailable("queue", "closed")
             deadline_s = time.monotonic() + wait_s
+            if max_bulk is not None:
+                max_messages = min(max_messages, max_bulk or MAX_BATCH)
             while True:
                 messages = await self._attend(max_messages, deadline_s)
+                if max_bulk is not None:
+                    messages = self._without_excess(messages, max_bulk)
                 if messages or self._closing.is_set() or time.monotonic() >= deadline_s:
                     return messages
+
+    def _without_excess(self, messages: list[Received], max_bulk: int) -> list[Received]:
+        """Send the bulk beyond `max_bulk` round again; return the rest."""
+        bulk = [message for message in messages if message.envelope.is_bulk]
+        excess = bulk[max_bulk:]
+        for message in excess:
+            envelope = message.envelope
+            delay_s = excess_delay_s((_now_ms() - envelope.arrived_ms) / 1000)
+            self._in_background(self.put_back(message, delay_s=delay_s, attempts=envelope.attempts))
+        if excess:
+            self._fetch_not_before_s = time.monotonic() + EXCESS_PAUSE_S
+        return [message for message in messages if message not in excess]
 
     async def _attend(self, max_messages: int, deadline_s: float) -> list[Received]:
         """Return what one fetch gives."""
@@ -353,9 +380,11 @@ class SqsQueue:
             await asyncio.sleep(LINGER_S)
         await self._delete(live)
 
-    async def put_back(self, received: Received, *, delay_s: float, attempts: int) -> None:
+    async def put_back(
+        self, received: Received, *, delay_s: float, attempts: int, is_bulk: bool | None = None
+    ) -> None:
         """Hand the message back; it comes again after `delay_s` (0: now), as a first delivery."""
-        envelope = dataclasses.replace(received.envelope, attempts=attempts)
+        envelope = received.envelope.again(attempts=attempts, is_bulk=is_bulk)
         message = encode_message(envelope, delay_s=delay_s, now_ms=_now_ms())
         await self._replace(received.receipt, self._queue, message)
 
@@ -565,6 +594,11 @@ class SqsQueue:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except RuntimeError:  # the threads are gone
             raise Unavailable("queue", "closed") from None
+
+
+def excess_delay_s(age_s: float) -> float:
+    """Return when bulk that nobody has room for comes again. Pure."""
+    return min(max(age_s * EXCESS_SHARE, EXCESS_MIN_S), EXCESS_MAX_S)
 
 
 async def _outcome_of(task: asyncio.Task[None]) -> None:

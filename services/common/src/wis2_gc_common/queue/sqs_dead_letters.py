@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import math
 import time
@@ -120,7 +119,7 @@ class SqsDeadLetters:
             entries = [
                 {
                     "Id": key,
-                    **encode_message(dataclasses.replace(one.letter.envelope, attempts=0)),
+                    **encode_message(one.letter.envelope.again(attempts=0, is_bulk=True)),
                 }
                 for key, one in by_id.items()
             ]

@@ -2,19 +2,18 @@
 
 The body is the payload as it came, so that an operator can read it in the console; what the
 envelope says besides are message attributes: `topic`, `broker`, `arrived_ms`, `uid`, and only
-where they say something `attempts` and `not_before_ms`. SQS refuses some characters, all bytes that
-are no UTF-8, and empty texts: an envelope with such a thing in it travels as a whole, in base64,
-and says so (`encoding`). So every envelope that the binary codec takes survives.
+where they say something `attempts`, `bulk` and `not_before_ms`. SQS refuses some characters, all
+bytes that are no UTF-8, and empty texts: an envelope with such a thing in it travels as a whole, in
+base64, and says so (`encoding`). So every envelope that the binary codec takes survives.
 
 Dead letters carry `reason`, `last_error` and `died_ms` besides. A message that has them and comes
-out of the queue itself was redriven: its attempts start again at 0.
+out of the queue itself was redriven: its attempts start again at 0, and it is bulk.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import dataclasses
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -80,6 +79,8 @@ def encode_message(envelope: Envelope, *, delay_s: float = 0.0, now_ms: int = 0)
         }
     if envelope.attempts:
         attributes["attempts"] = _number(envelope.attempts)
+    if envelope.is_bulk:
+        attributes["bulk"] = _number(1)
     message: dict[str, Any] = {
         "MessageBody": body,
         "MessageGroupId": message_group(envelope.topic),
@@ -113,7 +114,7 @@ def decode_message(message: Mapping[str, Any], *, now_ms: int) -> Arrived:
         attributes = _attributes(message)
         envelope = _envelope(message["Body"], attributes)
         if "died_ms" in attributes:
-            envelope = dataclasses.replace(envelope, attempts=0)
+            envelope = envelope.again(attempts=0, is_bulk=True)
         early_ms = int(attributes.get(_NOT_BEFORE, "0")) - now_ms
         received = Received(
             envelope,
@@ -191,6 +192,7 @@ def _envelope(body: str, attributes: Mapping[str, str]) -> Envelope:
         arrived_ms=int(attributes["arrived_ms"]),
         attempts=attempts,
         uid=attributes["uid"],
+        is_bulk="bulk" in attributes,
     )
 
 

@@ -1,22 +1,23 @@
 -- Move messages to the dead letters.
 --
 -- (holds.lua is put before)
--- KEYS[2]  dead letters: stream
+-- KEYS[LANES + 1]  dead letters: stream
 -- ARGV[3]  how many dead letters are kept
 -- ARGV[4]  how long they are kept, in ms
 -- ARGV[5…] receipt, envelope, reason, last error, receipt, …
 -- Returns  how many old dead letters had to go. A message that is no longer held is left alone.
 
+local dead = KEYS[LANES + 1]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 for i = 5, #ARGV, 4 do
-  local id = held_id(ARGV[i])
+  local stream, id = held(ARGV[i])
   if id then
-    redis.call('XADD', KEYS[2], '*', 'e', ARGV[i + 1], 'reason', ARGV[i + 2],
+    redis.call('XADD', dead, '*', 'e', ARGV[i + 1], 'reason', ARGV[i + 2],
       'error', ARGV[i + 3], 'died_ms', string.format('%.0f', now))
-    forget(id)
+    forget(stream, id)
   end
 end
 local oldest = string.format('%.0f', math.max(0, now - tonumber(ARGV[4])))
-local gone = redis.call('XTRIM', KEYS[2], 'MINID', '=', oldest)
-return gone + redis.call('XTRIM', KEYS[2], 'MAXLEN', '=', ARGV[3])
+local gone = redis.call('XTRIM', dead, 'MINID', '=', oldest)
+return gone + redis.call('XTRIM', dead, 'MAXLEN', '=', ARGV[3])

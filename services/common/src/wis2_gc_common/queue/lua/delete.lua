@@ -6,9 +6,9 @@
 
 local deleted = 0
 for i = 3, #ARGV do
-  local id = held_id(ARGV[i])
+  local stream, id = held(ARGV[i])
   if id then
-    forget(id)
+    forget(stream, id)
     deleted = deleted + 1
   end
 end

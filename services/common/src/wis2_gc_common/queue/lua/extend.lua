@@ -6,7 +6,7 @@
 
 local extended = 0
 for i = 3, #ARGV do
-  local id = held_id(ARGV[i])
+  local stream, id = held(ARGV[i])
   if id then
     -- JUSTID leaves the number of deliveries alone: the receipt stays good.
     redis.call('XCLAIM', stream, group, consumer, 0, id, 'JUSTID')

@@ -1,24 +1,25 @@
 -- Return messages: now, or when a delay is over.
 --
 -- (holds.lua is put before)
--- KEYS[2]  delayed
--- ARGV[3…] receipt, delay in ms (0: now), envelope, receipt, delay, envelope, …
+-- KEYS[LANES + 1]  delayed
+-- ARGV[3…] receipt, delay in ms (0: now), envelope, which says to which lane it goes,
+--          receipt, delay, envelope, …
 -- Returns  how many were still held; for the others nothing changes.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local returned = 0
 for i = 3, #ARGV, 3 do
-  local id = held_id(ARGV[i])
+  local stream, id = held(ARGV[i])
   if id then
     -- Adding comes first: where Redis refuses, the message is still what it was.
     local delay = tonumber(ARGV[i + 1])
     if delay > 0 then
-      redis.call('ZADD', KEYS[2], now + delay, ARGV[i + 2])
+      redis.call('ZADD', KEYS[LANES + 1], now + delay, ARGV[i + 2])
     else
-      redis.call('XADD', stream, '*', 'e', ARGV[i + 2])
+      append(ARGV[i + 2])
     end
-    forget(id)
+    forget(stream, id)
     returned = returned + 1
   end
 end

@@ -1,26 +1,29 @@
--- Hand messages to a consumer: first those whose consumer let their visibility end, then new ones.
+-- Hand messages to a consumer: first those whose consumer let their visibility end, then those to be
+-- worked on at once, then bulk. Each bulk lane that has any gets the same share of what is asked for.
 -- Delayed messages that are due become new ones before. Never blocks.
 --
--- KEYS[1]  stream
--- KEYS[2]  delayed
+-- (lanes.lua is put before)
+-- KEYS[LANES + 1]  delayed
 -- ARGV[1]  group
 -- ARGV[2]  consumer
 -- ARGV[3]  how many at most (>= 1)
--- ARGV[4]  visibility in ms
--- ARGV[5]  where to go on looking for messages to take over (0-0: from the start); '' : do not look
--- ARGV[6]  ms after which an idle consumer that owns nothing is forgotten; '' : none is
+-- ARGV[4]  how many of the bulk lanes at most
+-- ARGV[5]  visibility in ms
+-- ARGV[6]  where to go on looking for messages to take over (0-0: from the start); '' : do not look
+-- ARGV[7]  ms after which an idle consumer that owns nothing is forgotten; '' : none is
 -- Returns  {ms until the next delayed message is due (-1: none),
 --           where to go on looking ('0-0': all was looked through),
---           id, envelope, deliveries, id, envelope, deliveries, …}
+--           lane.id, envelope, deliveries, lane.id, envelope, deliveries, …}, lanes from 0
 --           An entry that is not ours has '' as its envelope.
 
 -- How many delayed messages become due in one call: bounds the time Redis spends in here.
 local MAX_PROMOTED = 200
--- How often one call goes on looking: each time Redis looks at ten times ARGV[3] entries at most.
+-- How often one call goes on looking in a lane: each time Redis looks at ten times as many entries
+-- as are asked for, at most.
 local MAX_LOOKS = 4
 
-local stream, delayed, group, consumer = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
-local wanted = tonumber(ARGV[3])
+local delayed, group, consumer = KEYS[LANES + 1], ARGV[1], ARGV[2]
+local left, left_bulk = tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
@@ -34,7 +37,7 @@ local function envelope_of(fields)
 end
 
 -- Also after FLUSHALL: the group is made anew and starts at the first entry there is.
-local function in_group(...)
+local function in_group(stream, ...)
   local reply = redis.pcall(...)
   if type(reply) == 'table' and reply.err and string.find(reply.err, 'NOGROUP', 1, true) then
     redis.call('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM')
@@ -48,57 +51,102 @@ end
 
 local due = redis.call('ZRANGE', delayed, '-inf', now, 'BYSCORE', 'LIMIT', 0, MAX_PROMOTED)
 for _, envelope in ipairs(due) do
-  redis.call('XADD', stream, '*', 'e', envelope)
+  append(envelope)
   redis.call('ZREM', delayed, envelope)
 end
 
 local answer = {-1, '0-0'}
-local count = 0
-local function hand_out(id, fields, deliveries)
-  count = count + 1
-  answer[#answer + 1] = id
+local function hand_out(lane, id, fields, deliveries)
+  left = left - 1
+  if lane > 1 then
+    left_bulk = left_bulk - 1
+  end
+  answer[#answer + 1] = (lane - 1) .. '.' .. id
   answer[#answer + 1] = envelope_of(fields)
   answer[#answer + 1] = deliveries
 end
 
-if ARGV[5] ~= '' then
-  local cursor = ARGV[5]
-  for _ = 1, MAX_LOOKS do
-    local claimed = in_group(
-      'XAUTOCLAIM', stream, group, consumer, ARGV[4], cursor, 'COUNT', wanted - count)
-    cursor = claimed[1]
-    for _, entry in ipairs(claimed[2]) do
-      local pending = redis.call('XPENDING', stream, group, entry[1], entry[1], 1)
-      hand_out(entry[1], entry[2], pending[1][4])
-    end
-    if cursor == '0-0' or count >= wanted then
-      break
+-- How many more of this lane may be handed out.
+local function room(lane)
+  return lane == 1 and left or math.min(left, left_bulk)
+end
+
+-- Take over what others have let go, lane by lane; return where to go on.
+local function look(from)
+  local first, cursor = string.match(from, '^(%d+) (.+)$')
+  cursor = cursor or '0-0'
+  for lane = tonumber(first or 1), LANES do
+    local stream, looks = KEYS[lane], 0
+    repeat
+      if room(lane) < 1 or looks == MAX_LOOKS then
+        return lane .. ' ' .. cursor
+      end
+      looks = looks + 1
+      local claimed = in_group(
+        stream, 'XAUTOCLAIM', stream, group, consumer, ARGV[5], cursor, 'COUNT', room(lane))
+      cursor = claimed[1]
+      for _, entry in ipairs(claimed[2]) do
+        local pending = redis.call('XPENDING', stream, group, entry[1], entry[1], 1)
+        hand_out(lane, entry[1], entry[2], pending[1][4])
+      end
+    until cursor == '0-0'
+  end
+  return '0-0'
+end
+
+local function forget_idle(limit)
+  for lane = 1, LANES do
+    -- No group yet: then there are no consumers either.
+    local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[lane], group)
+    for _, fields in ipairs(consumers) do
+      local facts = {}
+      for i = 1, #fields, 2 do
+        facts[fields[i]] = fields[i + 1]
+      end
+      if facts.pending == 0 and facts.idle > limit and facts.name ~= consumer then
+        redis.call('XGROUP', 'DELCONSUMER', KEYS[lane], group, facts.name)
+      end
     end
   end
-  answer[2] = cursor
+end
+
+local function read(lane, count)
+  local stream = KEYS[lane]
+  local reply = in_group(
+    stream, 'XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', stream, '>')
+  if reply then
+    for _, entry in ipairs(reply[1][2]) do
+      hand_out(lane, entry[1], entry[2], 1)
+    end
+  end
 end
 
 if ARGV[6] ~= '' then
-  local limit = tonumber(ARGV[6])
-  -- No group yet: then there are no consumers either.
-  local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, group)
-  for _, fields in ipairs(consumers) do
-    local facts = {}
-    for i = 1, #fields, 2 do
-      facts[fields[i]] = fields[i + 1]
-    end
-    if facts.pending == 0 and facts.idle > limit and facts.name ~= consumer then
-      redis.call('XGROUP', 'DELCONSUMER', stream, group, facts.name)
-    end
-  end
+  answer[2] = look(ARGV[6])
+end
+if ARGV[7] ~= '' then
+  forget_idle(tonumber(ARGV[7]))
 end
 
-if count < wanted then
-  local reply = in_group(
-    'XREADGROUP', 'GROUP', group, consumer, 'COUNT', wanted - count, 'STREAMS', stream, '>')
-  if reply then
-    for _, entry in ipairs(reply[1][2]) do
-      hand_out(entry[1], entry[2], 1)
+if left > 0 then
+  read(1, left)
+end
+if room(2) > 0 then
+  local busy = {}
+  -- Where there are more lanes than room, another lane comes first each time.
+  local start = tonumber(time[2])
+  for i = 0, LANES - 2 do
+    local lane = 2 + (start + i) % (LANES - 1)
+    if redis.call('XLEN', KEYS[lane]) > 0 then
+      busy[#busy + 1] = lane
+    end
+  end
+  -- In the first round each gets its share, in the second whoever has more gets what is left.
+  for round = 1, 2 do
+    for i, lane in ipairs(busy) do
+      if room(lane) > 0 then
+        read(lane, round == 1 and math.ceil(room(lane) / (#busy - i + 1)) or room(lane))
+      end
     end
   end
 end
