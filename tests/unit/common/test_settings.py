@@ -232,6 +232,8 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "GC_SILENCE_TIMEOUT": ({"0": 0.0, "300": 300.0}, ["-1", "86401", "5m"]),
     "GC_MAX_QUEUE_LENGTH": ({"100": 100}, ["99", "many"]),
+    "GC_CENTRE_RATE": ({"1": 1, "50": 50}, ["0", "0.5", "many"]),
+    "GC_CENTRE_BURST": ({"1": 1}, ["0", "1000001", "many"]),
     "GC_HTTP_HOST": (
         {"127.0.0.1": "127.0.0.1", "::1": "::1", "localhost": "localhost"},
         ["http://localhost", "[::1]", "a b"],

@@ -27,6 +27,7 @@ from wis2_gc_listener import forwarder as forwarder_module
 from wis2_gc_listener.arrivals import Arrival, Inbox
 from wis2_gc_listener.forwarder import Forwarder, Identity, Timing
 from wis2_gc_listener.global_broker import BrokerState
+from wis2_gc_listener.rates import CentreRates
 from wis2_gc_listener.triage import Triage
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def key(data_id: str) -> ItemKey:
 class Rig:
     """A forwarder among fakes."""
 
-    def __init__(self, *, max_batch: int = 10) -> None:
+    def __init__(self, *, max_batch: int = 10, burst: int = 10_000) -> None:
         self.inbox = Inbox(capacity=10_000)
         self.sender = FakeSender(max_batch=max_batch)
         self.registry = FakeListenerRegistry()
@@ -73,6 +74,7 @@ class Rig:
             sender=self.sender,
             registry=self.registry,
             broker=self.broker,
+            rates=CentreRates(rate_per_s=1, burst=burst, clock=lambda: 0.0),
             on_crash=self.crashed.set,
             repeat_window_hours=12,
             timing=FAST,
@@ -114,6 +116,19 @@ def test_what_the_queue_accepts_is_acknowledged_in_order(rig: Rig):
     assert rig.sender.payloads == bodies
     assert rig.broker.packet_ids == list(range(25))
     assert rig.registry.counters == {field(RECEIVED, "fr"): 25, field(QUEUED, "fr"): 25}
+
+
+def test_what_is_above_a_centres_rate_is_bulk():
+    rig = Rig(burst=3)
+    other = TOPIC.replace("ca-eccc-msc", "xx-quiet")
+    rig.registry.held[key("known")] = DONE
+    rig.put(payload("known"))  # is not queued, and does not count
+    for number in range(5):
+        rig.put(payload(f"d{number}"))
+    rig.put(payload("d"), topic=other)
+    with running(rig):
+        wait_until(lambda: len(rig.broker.acknowledged) == 7)
+    assert [one.is_bulk for one in rig.sender.accepted] == [False] * 3 + [True] * 2 + [False]
 
 
 def test_the_envelope_carries_the_notification_untouched(rig: Rig):

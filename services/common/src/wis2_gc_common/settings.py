@@ -453,6 +453,10 @@ INSTANCE = Setting("GC_INSTANCE", ("manager",), _instance, socket.gethostname(),
     "Name of this manager, unique among the running ones; default: the host name.")
 MAX_QUEUE_LENGTH = Setting("GC_MAX_QUEUE_LENGTH", ("listener",), _whole(100, 10**9), "200000",
     "Redis-stream queue only: at this many waiting messages the listener stops acknowledging.")
+CENTRE_RATE = Setting("GC_CENTRE_RATE", ("listener",), _whole(1, 10**6), "20",
+    "Notifications a second that a centre may send one listener for long; what is above it waits behind the other centres'.")
+CENTRE_BURST = Setting("GC_CENTRE_BURST", ("listener",), _whole(1, 10**6), "300",
+    "How many more a centre may send at once, after it has sent less than that.")
 EVENT_FAILURE_TYPE = Setting("GC_EVENT_FAILURE_TYPE", ("manager",), _event_name, event_format.DEFAULT_TYPE,
     "`type` of a monitoring event about a failure of a centre.")
 EVENT_FAILURE_SUBTYPE = Setting("GC_EVENT_FAILURE_SUBTYPE", ("manager",), _event_name,

@@ -29,6 +29,7 @@ from wis2_gc_common.metrics_catalogue import (
 )
 from wis2_gc_common.monitoring_event import EventLimiter
 from wis2_gc_common.queue.base import Envelope, Sent
+from wis2_gc_common.queue.keys import centre_in
 from wis2_gc_common.registry.base import ItemKey, Looked, ProcessStatus, Refusal
 from wis2_gc_common.words import BUG
 from wis2_gc_listener.backoff import Backoff
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.registry.base import ListenerRegistry
     from wis2_gc_listener.arrivals import Arrival, Inbox
     from wis2_gc_listener.global_broker import BrokerState
+    from wis2_gc_listener.rates import CentreRates
     from wis2_gc_listener.triage import Triage
 
 _log = get_logger(__name__)
@@ -106,6 +108,7 @@ class Forwarder:
         sender: Sender,
         registry: ListenerRegistry,
         broker: Broker,
+        rates: CentreRates,
         on_crash: Callable[[], None],
         repeat_window_hours: int,
         timing: Timing | None = None,
@@ -116,6 +119,7 @@ class Forwarder:
         self._sender = sender
         self._registry = registry
         self._broker = broker
+        self._rates = rates
         self._on_crash = on_crash
         self._repeat_window_ms = repeat_window_hours * 3_600_000
         self._timing = timing or Timing()
@@ -275,6 +279,7 @@ class Forwarder:
                 payload=batch[index].payload,
                 broker=self._identity.broker_name,
                 arrived_ms=batch[index].arrived_ms,
+                is_bulk=self._rates.is_above(centre_in(batch[index].topic)),
             )
             for index in passed
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.health import Health, HealthServer
@@ -10,6 +11,7 @@ from wis2_gc_common.logs import get_logger
 from wis2_gc_listener.arrivals import Inbox
 from wis2_gc_listener.forwarder import Forwarder, Identity
 from wis2_gc_listener.global_broker import RECEIVE_MAXIMUM, GlobalBroker
+from wis2_gc_listener.rates import CentreRates
 from wis2_gc_listener.silence import Silence
 from wis2_gc_listener.triage import Triage
 
@@ -76,6 +78,11 @@ class Listener:
             sender=sender,
             registry=registry,
             broker=self._broker,
+            rates=CentreRates(
+                rate_per_s=settings.centre_rate_per_s,
+                burst=settings.centre_burst,
+                clock=time.monotonic,
+            ),
             on_crash=lambda: self._fail("the forwarder crashed"),
             repeat_window_hours=settings.repeat_window_hours,
             timing=timing,

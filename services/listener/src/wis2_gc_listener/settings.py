@@ -27,6 +27,8 @@ class ListenerSettings:
     ca_file: Path | None
     silence_timeout_s: float
     max_queue_length: int
+    centre_rate_per_s: int
+    centre_burst: int
     retention_hours: int
     repeat_window_hours: int
 
@@ -54,6 +56,8 @@ def read_settings(read: settings.Reader) -> ListenerSettings:
         ca_file=read(settings.CA_FILE, absent=None),
         silence_timeout_s=read(settings.SILENCE_TIMEOUT_S),
         max_queue_length=read(settings.MAX_QUEUE_LENGTH),
+        centre_rate_per_s=read(settings.CENTRE_RATE),
+        centre_burst=read(settings.CENTRE_BURST),
         retention_hours=read(settings.RETENTION_HOURS),
         repeat_window_hours=settings.read_repeat_window_hours(read),
     )

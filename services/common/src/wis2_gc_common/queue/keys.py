@@ -17,10 +17,15 @@ READY = 0
 _CENTRE_ID_LEVEL = 3
 
 
+def centre_in(topic: str) -> str:
+    """Return the centre-id in a topic, of which nothing is known yet; "" where it has none."""
+    levels = topic.split("/", _CENTRE_ID_LEVEL + 1)
+    return levels[_CENTRE_ID_LEVEL] if len(levels) > _CENTRE_ID_LEVEL else ""
+
+
 def bulk_lane(topic: str) -> int:
-    """Return the bulk lane of the centre in a topic; all topics without one share a lane."""
-    centre_id = topic.split("/", _CENTRE_ID_LEVEL + 1)[_CENTRE_ID_LEVEL : _CENTRE_ID_LEVEL + 1]
-    return 1 + zlib.crc32("".join(centre_id).encode()) % (LANES - 1)
+    """Return the bulk lane of the centre in a topic."""
+    return 1 + zlib.crc32(centre_in(topic).encode()) % (LANES - 1)
 
 
 @dataclass(frozen=True, slots=True)

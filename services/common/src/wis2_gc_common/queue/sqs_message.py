@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.queue.base import DeadLetter, Envelope, Received
 from wis2_gc_common.queue.codec import decode_envelope, encode_envelope
+from wis2_gc_common.queue.keys import centre_in
 from wis2_gc_common.topic import is_centre_id
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ _REFUSED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 #: What SQS allows in a message group id, 1 to 128 of them.
 _NOT_IN_GROUP = re.compile(r"[^A-Za-z0-9!-/:-@\[-`{-~]")
 _MAX_GROUP_CHARS = 128
-_CENTRE_ID_LEVEL = 3
 _NO_GROUP = "none"
 _ENCODING = "encoding"
 _BASE64 = "envelope-base64"
@@ -158,8 +158,7 @@ def size_bytes(message: Mapping[str, Any]) -> int:
 
 def message_group(topic: str) -> str:
     """Return the message group of a topic: its centre-id, so that no centre starves the others."""
-    levels = topic.split("/", _CENTRE_ID_LEVEL + 1)
-    group = levels[_CENTRE_ID_LEVEL] if len(levels) > _CENTRE_ID_LEVEL else ""
+    group = centre_in(topic)
     if is_centre_id(group) and len(group) <= _MAX_GROUP_CHARS:
         return group
     return _NOT_IN_GROUP.sub("_", group)[:_MAX_GROUP_CHARS] or _NO_GROUP
