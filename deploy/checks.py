@@ -163,7 +163,7 @@ def _check_addresses(session: Session) -> None:
     if used + wanted > quota:
         raise Refused(
             f"elastic IPs: the quota of {environment.region} is {quota:.0f} and {used} are in use; "
-            f'{environment.name} wants {wanted} more (Service Quotas: "EC2-VPC Elastic IPs")'
+            f'{environment.name} requires {wanted} more (Service Quotas: "EC2-VPC Elastic IPs")'
         )
 
 

@@ -51,7 +51,7 @@ logs: ## Logs of all pods (PART=listener|manager|metrics|broker, SINCE=10m, FOLL
 rollback: ## Back to the release before (or REVISION=); prod asks
 	$(STEP) rollback "$(ENV)" --revision "$(REVISION)"
 
-destroy: ## Take an environment away; prod wants it typed
+destroy: ## Take an environment away; prod requires it typed
 	$(STEP) destroy "$(ENV)"
 
 ##@ Check what deploys

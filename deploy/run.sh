@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs `python -m deploy` with what it needs and no more: a virtual environment of its own, from
-# a hashed lock. It wants neither root nor the servers that the tests want.
+# a hashed lock. It requires neither root nor the servers of the tests.
 #   deploy/run.sh STEP ENV [OPTION…]
 set -eu
 cd "$(dirname "$0")/.."

@@ -65,7 +65,7 @@ root=$(dirname "$here")
 
 for file in environments/*.tfvars tests/*.tfvars; do tfvars "$file"; done
 
-command -v terraform >/dev/null 2>&1 || skip "terraform is not installed (1.11 or later is wanted)"
+command -v terraform >/dev/null 2>&1 || skip "terraform is not installed (1.11 or later is required)"
 # One that names a file which is not there is complained of by every command.
 [ -f "${TF_CLI_CONFIG_FILE:-/}" ] || unset TF_CLI_CONFIG_FILE
 export TF_IN_AUTOMATION=1 CHECKPOINT_DISABLE=1

@@ -25,7 +25,7 @@ module "key" {
 }
 
 resource "aws_s3_bucket" "state" {
-  #checkov:skip=CKV_AWS_18:CloudTrail records who reads and writes; a log bucket would want a log bucket of its own.
+  #checkov:skip=CKV_AWS_18:CloudTrail records who reads and writes; a log bucket would need a log bucket of its own.
   #checkov:skip=CKV_AWS_144:Versioned; and `terraform import` rebuilds a state from what is there.
   #checkov:skip=CKV2_AWS_62:Nothing waits for events of this bucket.
   bucket = local.bucket_name

@@ -5,7 +5,7 @@ variable "account_id" {
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "account_id wants the 12 digits of the AWS account."
+    error_message = "account_id must be the 12 digits of the AWS account."
   }
 }
 
@@ -16,7 +16,7 @@ variable "region" {
 
   validation {
     condition     = can(regex("^[a-z]{2}-[a-z]+-[0-9]$", var.region))
-    error_message = "region wants an AWS region, as in eu-west-3."
+    error_message = "region must be an AWS region, as in eu-west-3."
   }
 }
 
@@ -27,7 +27,7 @@ variable "bucket_name" {
 
   validation {
     condition     = var.bucket_name == null || can(regex("^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$", var.bucket_name))
-    error_message = "bucket_name wants 3 to 63 lower-case letters, digits or '-', or null."
+    error_message = "bucket_name must be 3 to 63 lower-case letters, digits or '-', or null."
   }
 }
 
@@ -39,7 +39,7 @@ variable "kept_days" {
 
   validation {
     condition     = var.kept_days >= 1 && var.kept_days <= 3650
-    error_message = "kept_days wants 1 to 3650."
+    error_message = "kept_days must be 1 to 3650."
   }
 }
 

@@ -64,7 +64,7 @@ data "aws_vpc" "existing" {
         cidrhost("${cidrhost(var.service_cidr, 0)}/${min(split("/", var.service_cidr)[1], split("/", self.cidr_block)[1])}", 0) !=
         cidrhost("${cidrhost(self.cidr_block, 0)}/${min(split("/", var.service_cidr)[1], split("/", self.cidr_block)[1])}", 0)
       )
-      error_message = "service_cidr ${var.service_cidr} wants a range apart from ${self.cidr_block} of ${self.id}."
+      error_message = "service_cidr ${var.service_cidr} must be a range apart from ${self.cidr_block} of ${self.id}."
     }
   }
 }

@@ -1,5 +1,5 @@
 output "helm_values" {
-  description = "What the chart wants to know, ready as a values file: `terraform output -json helm_values`. Holds no password."
+  description = "What the chart has to know, ready as a values file: `terraform output -json helm_values`. Holds no password."
   value = {
     centreId = var.centre_id
     image    = { registry = "${var.account_id}.dkr.ecr.${var.region}.amazonaws.com/${local.name}" }

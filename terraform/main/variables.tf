@@ -10,7 +10,7 @@ variable "environment" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{0,10}[a-z0-9]$", var.environment))
-    error_message = "environment wants 2 to 12 lower-case letters, digits or '-', beginning with a letter."
+    error_message = "environment must be 2 to 12 lower-case letters, digits or '-', beginning with a letter."
   }
 }
 
@@ -21,7 +21,7 @@ variable "account_id" {
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "account_id wants the 12 digits of the AWS account."
+    error_message = "account_id must be the 12 digits of the AWS account."
   }
 }
 
@@ -32,7 +32,7 @@ variable "region" {
 
   validation {
     condition     = can(regex("^[a-z]{2}-[a-z]+-[0-9]$", var.region))
-    error_message = "region wants an AWS region, as in eu-west-3."
+    error_message = "region must be an AWS region, as in eu-west-3."
   }
 }
 
@@ -47,7 +47,7 @@ variable "centre_id" {
   }
   validation {
     condition     = length(var.centre_id) <= 64
-    error_message = "centre_id wants at most 64 characters."
+    error_message = "centre_id must have at most 64 characters."
   }
 }
 
@@ -62,7 +62,7 @@ variable "tags" {
       for key, value in var.tags :
       can(regex("^[A-Za-z0-9 _.:/=+@-]{1,128}$", key)) && !startswith(lower(key), "aws:") && length(value) <= 256
     ])
-    error_message = "tags wants keys of 1 to 128 letters, digits, blanks or _.:/=+@- that do not begin with aws:, and values of at most 256 characters."
+    error_message = "tags must have keys of 1 to 128 letters, digits, blanks or _.:/=+@- that do not begin with aws:, and values of at most 256 characters."
   }
   validation {
     condition     = length(setintersection(keys(var.tags), ["Project", "Environment", "ManagedBy"])) == 0
@@ -79,7 +79,7 @@ variable "hosted_zone_name" {
 
   validation {
     condition     = can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", var.hosted_zone_name))
-    error_message = "hosted_zone_name wants a domain in lower case, without a dot at its end."
+    error_message = "hosted_zone_name must be a domain in lower case, without a dot at its end."
   }
 }
 
@@ -90,7 +90,7 @@ variable "data_domain" {
 
   validation {
     condition     = can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", var.data_domain)) && endswith(".${var.data_domain}", ".${var.hosted_zone_name}")
-    error_message = "data_domain wants a name inside hosted_zone_name."
+    error_message = "data_domain must be a name inside hosted_zone_name."
   }
 }
 
@@ -101,11 +101,11 @@ variable "broker_domain" {
 
   validation {
     condition     = can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", var.broker_domain)) && endswith(".${var.broker_domain}", ".${var.hosted_zone_name}")
-    error_message = "broker_domain wants a name inside hosted_zone_name."
+    error_message = "broker_domain must be a name inside hosted_zone_name."
   }
   validation {
     condition     = length(var.broker_domain) <= 64
-    error_message = "broker_domain wants at most 64 characters: it is the certificate's first name."
+    error_message = "broker_domain must have at most 64 characters: it is the certificate's first name."
   }
 }
 
@@ -116,11 +116,11 @@ variable "metrics_domain" {
 
   validation {
     condition     = can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", var.metrics_domain)) && endswith(".${var.metrics_domain}", ".${var.hosted_zone_name}")
-    error_message = "metrics_domain wants a name inside hosted_zone_name."
+    error_message = "metrics_domain must be a name inside hosted_zone_name."
   }
   validation {
     condition     = length(distinct([var.data_domain, var.broker_domain, var.metrics_domain])) == 3
-    error_message = "metrics_domain wants to be different from data_domain and broker_domain, and so do these from each other."
+    error_message = "metrics_domain must be different from data_domain and broker_domain, and these from each other."
   }
 }
 
@@ -131,7 +131,7 @@ variable "metrics_load_balancer" {
 
   validation {
     condition     = var.metrics_load_balancer == null || can(regex("^([A-Za-z0-9-]+\\.)+[a-z]{2,}$", var.metrics_load_balancer))
-    error_message = "metrics_load_balancer wants a DNS name, or null."
+    error_message = "metrics_load_balancer must be a DNS name, or null."
   }
 }
 
@@ -142,7 +142,7 @@ variable "existing_data_certificate_arn" {
 
   validation {
     condition     = var.existing_data_certificate_arn == null || can(regex("^arn:[a-z-]+:acm:us-east-1:[0-9]{12}:certificate/", var.existing_data_certificate_arn))
-    error_message = "existing_data_certificate_arn wants an ACM certificate in us-east-1, where CloudFront looks for it."
+    error_message = "existing_data_certificate_arn must be an ACM certificate in us-east-1, where CloudFront looks for it."
   }
 }
 
@@ -153,7 +153,7 @@ variable "existing_public_certificate_arn" {
 
   validation {
     condition     = var.existing_public_certificate_arn == null || can(regex("^arn:[a-z-]+:acm:${var.region}:[0-9]{12}:certificate/", var.existing_public_certificate_arn))
-    error_message = "existing_public_certificate_arn wants an ACM certificate in the region of this deployment."
+    error_message = "existing_public_certificate_arn must be an ACM certificate in the region of this deployment."
   }
 }
 
@@ -167,7 +167,7 @@ variable "vpc_cidr" {
 
   validation {
     condition     = can(cidrnetmask(var.vpc_cidr)) && can(regex("^(10\\.|192\\.168\\.|172\\.(1[6-9]|2[0-9]|3[01])\\.).*/1[6-9]$", var.vpc_cidr))
-    error_message = "vpc_cidr wants a private IPv4 range of /16 to /19, as in 10.64.0.0/16."
+    error_message = "vpc_cidr must be a private IPv4 range of /16 to /19, as in 10.64.0.0/16."
   }
 }
 
@@ -179,7 +179,7 @@ variable "availability_zones" {
 
   validation {
     condition     = contains([0, 3], length(distinct(var.availability_zones))) && alltrue([for zone in var.availability_zones : startswith(zone, var.region)])
-    error_message = "availability_zones wants three different zones of the region, or none."
+    error_message = "availability_zones must be three different zones of the region, or none."
   }
 }
 
@@ -198,7 +198,7 @@ variable "interface_endpoints" {
 
   validation {
     condition     = alltrue([for service in var.interface_endpoints : can(regex("^[a-z0-9.-]+$", service)) && service != "s3"])
-    error_message = "interface_endpoints wants names as in sqs or ecr.api; s3 has its gateway endpoint already."
+    error_message = "interface_endpoints must be names as in sqs or ecr.api; s3 has its gateway endpoint already."
   }
 }
 
@@ -217,7 +217,7 @@ variable "broker_address_count" {
 
   validation {
     condition     = contains([1, 2, 3], var.broker_address_count)
-    error_message = "broker_address_count wants 1, 2 or 3: one for each zone."
+    error_message = "broker_address_count must be 1, 2 or 3: one for each zone."
   }
 }
 
@@ -229,11 +229,11 @@ variable "existing_nat_allocation_ids" {
 
   validation {
     condition     = alltrue([for id in var.existing_nat_allocation_ids : can(regex("^eipalloc-[0-9a-f]+$", id))])
-    error_message = "existing_nat_allocation_ids wants ids as in eipalloc-0123456789abcdef0."
+    error_message = "existing_nat_allocation_ids must be ids as in eipalloc-0123456789abcdef0."
   }
   validation {
     condition     = contains([0, var.one_nat_gateway ? 1 : 3], length(distinct(var.existing_nat_allocation_ids)))
-    error_message = "existing_nat_allocation_ids wants one address for each NAT gateway: 1 with one_nat_gateway, else 3; or none."
+    error_message = "existing_nat_allocation_ids must be one address for each NAT gateway: 1 with one_nat_gateway, else 3; or none."
   }
 }
 
@@ -245,11 +245,11 @@ variable "existing_broker_allocation_ids" {
 
   validation {
     condition     = alltrue([for id in var.existing_broker_allocation_ids : can(regex("^eipalloc-[0-9a-f]+$", id))])
-    error_message = "existing_broker_allocation_ids wants ids as in eipalloc-0123456789abcdef0."
+    error_message = "existing_broker_allocation_ids must be ids as in eipalloc-0123456789abcdef0."
   }
   validation {
     condition     = contains([0, var.broker_address_count], length(distinct(var.existing_broker_allocation_ids)))
-    error_message = "existing_broker_allocation_ids wants broker_address_count different addresses, or none."
+    error_message = "existing_broker_allocation_ids must be broker_address_count different addresses, or none."
   }
 }
 
@@ -260,7 +260,7 @@ variable "existing_vpc_id" {
 
   validation {
     condition     = var.existing_vpc_id == null || can(regex("^vpc-[0-9a-f]+$", var.existing_vpc_id))
-    error_message = "existing_vpc_id wants an id as in vpc-0123456789abcdef0, or null."
+    error_message = "existing_vpc_id must be an id as in vpc-0123456789abcdef0, or null."
   }
 }
 
@@ -272,11 +272,11 @@ variable "existing_private_subnet_ids" {
 
   validation {
     condition     = alltrue([for id in var.existing_private_subnet_ids : can(regex("^subnet-[0-9a-f]+$", id))])
-    error_message = "existing_private_subnet_ids wants ids as in subnet-0123456789abcdef0."
+    error_message = "existing_private_subnet_ids must be ids as in subnet-0123456789abcdef0."
   }
   validation {
     condition     = (var.existing_vpc_id == null) == (length(var.existing_private_subnet_ids) == 0) && length(var.existing_private_subnet_ids) != 1
-    error_message = "existing_private_subnet_ids wants two subnets or more with existing_vpc_id, and none without."
+    error_message = "existing_private_subnet_ids must be two subnets or more with existing_vpc_id, and none without."
   }
 }
 
@@ -288,11 +288,11 @@ variable "existing_public_subnet_ids" {
 
   validation {
     condition     = alltrue([for id in var.existing_public_subnet_ids : can(regex("^subnet-[0-9a-f]+$", id))])
-    error_message = "existing_public_subnet_ids wants ids as in subnet-0123456789abcdef0."
+    error_message = "existing_public_subnet_ids must be ids as in subnet-0123456789abcdef0."
   }
   validation {
     condition     = var.existing_vpc_id == null ? length(var.existing_public_subnet_ids) == 0 : length(distinct(var.existing_public_subnet_ids)) >= max(2, var.broker_address_count)
-    error_message = "existing_public_subnet_ids wants two different subnets or more with existing_vpc_id (an application load balancer stands in two zones), at least broker_address_count many, and none without."
+    error_message = "existing_public_subnet_ids must be two different subnets or more with existing_vpc_id (an application load balancer stands in two zones), at least broker_address_count many, and none without."
   }
 }
 
@@ -304,11 +304,11 @@ variable "existing_egress_addresses" {
 
   validation {
     condition     = alltrue([for address in var.existing_egress_addresses : can(cidrnetmask("${address}/32"))])
-    error_message = "existing_egress_addresses wants IPv4 addresses."
+    error_message = "existing_egress_addresses must be IPv4 addresses."
   }
   validation {
     condition     = (var.existing_vpc_id == null) == (length(var.existing_egress_addresses) == 0)
-    error_message = "existing_egress_addresses wants the NAT addresses of existing_vpc_id, and none without one."
+    error_message = "existing_egress_addresses must be the NAT addresses of existing_vpc_id, and none without one."
   }
 }
 
@@ -322,7 +322,7 @@ variable "kubernetes_version" {
 
   validation {
     condition     = contains(["1.34", "1.35", "1.36"], var.kubernetes_version)
-    error_message = "kubernetes_version wants 1.34, 1.35 or 1.36."
+    error_message = "kubernetes_version must be 1.34, 1.35 or 1.36."
   }
 }
 
@@ -334,7 +334,7 @@ variable "service_cidr" {
 
   validation {
     condition     = can(cidrnetmask(var.service_cidr)) && can(regex("^(10\\.|192\\.168\\.|172\\.(1[6-9]|2[0-9]|3[01])\\.).*/(1[2-9]|2[0-4])$", var.service_cidr))
-    error_message = "service_cidr wants a private IPv4 range of /12 to /24, as in 172.20.0.0/16."
+    error_message = "service_cidr must be a private IPv4 range of /12 to /24, as in 172.20.0.0/16."
   }
   validation {
     # Two ranges overlap where the wider one, at its own length, holds the other's first address.
@@ -342,7 +342,7 @@ variable "service_cidr" {
       cidrhost("${cidrhost(var.service_cidr, 0)}/${min(split("/", var.service_cidr)[1], split("/", var.vpc_cidr)[1])}", 0) !=
       cidrhost("${cidrhost(var.vpc_cidr, 0)}/${min(split("/", var.service_cidr)[1], split("/", var.vpc_cidr)[1])}", 0),
     false)
-    error_message = "service_cidr wants a range apart from vpc_cidr."
+    error_message = "service_cidr must be a range apart from vpc_cidr."
   }
 }
 
@@ -354,24 +354,24 @@ variable "compute" {
 
   validation {
     condition     = contains(["auto", "node_groups"], var.compute)
-    error_message = "compute wants auto or node_groups."
+    error_message = "compute must be auto or node_groups."
   }
 }
 
 variable "node_instance_types" {
-  description = "With node_groups: x86-64 instance types, most wanted first."
+  description = "With node_groups: x86-64 instance types, in order of preference."
   type        = list(string)
   default     = ["m7i.large", "m7a.large", "m6i.large"]
   nullable    = false
 
   validation {
     condition     = length(var.node_instance_types) > 0 && alltrue([for type in var.node_instance_types : can(regex("^[a-z][a-z0-9-]*\\.[a-z0-9-]+$", type))])
-    error_message = "node_instance_types wants instance types as in m7i.large."
+    error_message = "node_instance_types must be instance types as in m7i.large."
   }
   validation {
     # Graviton families: a digit, then g somewhere before the dot.
     condition     = alltrue([for type in var.node_instance_types : !can(regex("^([a-z]+[0-9]+g|a1)", type))])
-    error_message = "node_instance_types wants x86-64 types: the images are built for it."
+    error_message = "node_instance_types must be x86-64 types: the images are built for it."
   }
 }
 
@@ -383,7 +383,7 @@ variable "node_count_min" {
 
   validation {
     condition     = var.node_count_min >= 1 && var.node_count_min <= 100 && floor(var.node_count_min) == var.node_count_min
-    error_message = "node_count_min wants a whole number from 1 to 100."
+    error_message = "node_count_min must be a whole number from 1 to 100."
   }
 }
 
@@ -395,7 +395,7 @@ variable "node_count_max" {
 
   validation {
     condition     = var.node_count_max >= var.node_count_min && var.node_count_max <= 100 && floor(var.node_count_max) == var.node_count_max
-    error_message = "node_count_max wants a whole number from node_count_min to 100."
+    error_message = "node_count_max must be a whole number from node_count_min to 100."
   }
 }
 
@@ -407,11 +407,11 @@ variable "cluster_public_access_cidrs" {
 
   validation {
     condition     = alltrue([for cidr in var.cluster_public_access_cidrs : can(cidrnetmask(cidr))])
-    error_message = "cluster_public_access_cidrs wants IPv4 ranges, as in 192.0.2.0/24."
+    error_message = "cluster_public_access_cidrs must be IPv4 ranges, as in 192.0.2.0/24."
   }
   validation {
     condition     = alltrue([for cidr in var.cluster_public_access_cidrs : try(tonumber(split("/", cidr)[1]) >= 8, false)])
-    error_message = "cluster_public_access_cidrs wants the operators' ranges, /8 or smaller: 0.0.0.0/0 opens the API to everybody."
+    error_message = "cluster_public_access_cidrs must be the operators' ranges, /8 or smaller: 0.0.0.0/0 opens the API to everybody."
   }
 }
 
@@ -422,7 +422,7 @@ variable "cluster_admin_arns" {
 
   validation {
     condition     = length(var.cluster_admin_arns) > 0 && alltrue([for arn in var.cluster_admin_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/", arn))])
-    error_message = "cluster_admin_arns wants one or more ARNs of IAM roles or users; the sts ARN of a session does not do."
+    error_message = "cluster_admin_arns must be one or more ARNs of IAM roles or users; the sts ARN of a session does not do."
   }
 }
 
@@ -434,7 +434,7 @@ variable "cluster_viewer_arns" {
 
   validation {
     condition     = alltrue([for arn in var.cluster_viewer_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/", arn))])
-    error_message = "cluster_viewer_arns wants ARNs of IAM roles or users."
+    error_message = "cluster_viewer_arns must be ARNs of IAM roles or users."
   }
   validation {
     condition     = length(setintersection(var.cluster_viewer_arns, var.cluster_admin_arns)) == 0
@@ -450,7 +450,7 @@ variable "namespace" {
 
   validation {
     condition     = can(regex("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", var.namespace))
-    error_message = "namespace wants 1 to 63 lower-case letters, digits or '-'."
+    error_message = "namespace must be 1 to 63 lower-case letters, digits or '-'."
   }
 }
 
@@ -462,7 +462,7 @@ variable "service_account_prefix" {
 
   validation {
     condition     = can(regex("^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$", var.service_account_prefix))
-    error_message = "service_account_prefix wants 1 to 53 lower-case letters, digits or '-'."
+    error_message = "service_account_prefix must be 1 to 53 lower-case letters, digits or '-'."
   }
 }
 
@@ -474,7 +474,7 @@ variable "log_retention_days" {
 
   validation {
     condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
-    error_message = "log_retention_days wants one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653."
+    error_message = "log_retention_days must be one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653."
   }
 }
 
@@ -488,7 +488,7 @@ variable "queue_retention_seconds" {
 
   validation {
     condition     = var.queue_retention_seconds >= 3600 && var.queue_retention_seconds <= 1209600
-    error_message = "queue_retention_seconds wants 3600 to 1209600 (an hour to 14 days)."
+    error_message = "queue_retention_seconds must be 3600 to 1209600 (an hour to 14 days)."
   }
 }
 
@@ -500,7 +500,7 @@ variable "dead_letter_retention_seconds" {
 
   validation {
     condition     = var.dead_letter_retention_seconds >= var.queue_retention_seconds && var.dead_letter_retention_seconds <= 1209600
-    error_message = "dead_letter_retention_seconds wants queue_retention_seconds to 1209600 (14 days): SQS counts from the first arrival."
+    error_message = "dead_letter_retention_seconds must be queue_retention_seconds to 1209600 (14 days): SQS counts from the first arrival."
   }
 }
 
@@ -512,7 +512,7 @@ variable "queue_visibility_seconds" {
 
   validation {
     condition     = var.queue_visibility_seconds >= 30 && var.queue_visibility_seconds <= 3600
-    error_message = "queue_visibility_seconds wants 30 to 3600."
+    error_message = "queue_visibility_seconds must be 30 to 3600."
   }
 }
 
@@ -524,7 +524,7 @@ variable "queue_max_receive_count" {
 
   validation {
     condition     = var.queue_max_receive_count >= 8 && var.queue_max_receive_count <= 100
-    error_message = "queue_max_receive_count wants 8 to 100: with fewer, SQS buries a message before a manager has tried it alone."
+    error_message = "queue_max_receive_count must be 8 to 100: with fewer, SQS buries a message before a manager has tried it alone."
   }
 }
 
@@ -536,7 +536,7 @@ variable "alarm_dead_letters" {
 
   validation {
     condition     = var.alarm_dead_letters >= 0 && var.alarm_dead_letters <= 100000
-    error_message = "alarm_dead_letters wants 0 to 100000."
+    error_message = "alarm_dead_letters must be 0 to 100000."
   }
 }
 
@@ -548,7 +548,7 @@ variable "alarm_oldest_message_seconds" {
 
   validation {
     condition     = var.alarm_oldest_message_seconds >= 10 && var.alarm_oldest_message_seconds <= 86400
-    error_message = "alarm_oldest_message_seconds wants 10 to 86400."
+    error_message = "alarm_oldest_message_seconds must be 10 to 86400."
   }
 }
 
@@ -562,7 +562,7 @@ variable "registry_engine" {
 
   validation {
     condition     = contains(["valkey-7.2", "valkey-8.0", "redis-7.1"], var.registry_engine)
-    error_message = "registry_engine wants valkey-7.2, valkey-8.0 or redis-7.1."
+    error_message = "registry_engine must be valkey-7.2, valkey-8.0 or redis-7.1."
   }
 }
 
@@ -574,7 +574,7 @@ variable "registry_node_type" {
 
   validation {
     condition     = can(regex("^cache\\.[a-z0-9]+\\.[a-z0-9]+$", var.registry_node_type))
-    error_message = "registry_node_type wants a node type as in cache.r7g.large."
+    error_message = "registry_node_type must be a node type as in cache.r7g.large."
   }
 }
 
@@ -586,7 +586,7 @@ variable "registry_node_count" {
 
   validation {
     condition     = var.registry_node_count >= 1 && var.registry_node_count <= 6 && floor(var.registry_node_count) == var.registry_node_count
-    error_message = "registry_node_count wants a whole number from 1 to 6."
+    error_message = "registry_node_count must be a whole number from 1 to 6."
   }
 }
 
@@ -598,7 +598,7 @@ variable "registry_snapshot_days" {
 
   validation {
     condition     = var.registry_snapshot_days >= 0 && var.registry_snapshot_days <= 35
-    error_message = "registry_snapshot_days wants 0 to 35."
+    error_message = "registry_snapshot_days must be 0 to 35."
   }
 }
 
@@ -610,7 +610,7 @@ variable "registry_maintenance_window" {
 
   validation {
     condition     = can(regex("^(mon|tue|wed|thu|fri|sat|sun):([01][0-9]|2[0-3]):[0-5][0-9]-(mon|tue|wed|thu|fri|sat|sun):([01][0-9]|2[0-3]):[0-5][0-9]$", var.registry_maintenance_window))
-    error_message = "registry_maintenance_window wants the form tue:03:30-tue:04:30, in UTC."
+    error_message = "registry_maintenance_window must be the form tue:03:30-tue:04:30, in UTC."
   }
 }
 
@@ -622,7 +622,7 @@ variable "alarm_registry_memory_percent" {
 
   validation {
     condition     = var.alarm_registry_memory_percent >= 10 && var.alarm_registry_memory_percent <= 95
-    error_message = "alarm_registry_memory_percent wants 10 to 95."
+    error_message = "alarm_registry_memory_percent must be 10 to 95."
   }
 }
 
@@ -634,7 +634,7 @@ variable "alarm_registry_lag_seconds" {
 
   validation {
     condition     = var.alarm_registry_lag_seconds >= 1 && var.alarm_registry_lag_seconds <= 3600
-    error_message = "alarm_registry_lag_seconds wants 1 to 3600."
+    error_message = "alarm_registry_lag_seconds must be 1 to 3600."
   }
 }
 
@@ -648,7 +648,7 @@ variable "store_expiration_days" {
 
   validation {
     condition     = var.store_expiration_days >= 1 && var.store_expiration_days <= 31 && floor(var.store_expiration_days) == var.store_expiration_days
-    error_message = "store_expiration_days wants a whole number from 1 to 31."
+    error_message = "store_expiration_days must be a whole number from 1 to 31."
   }
 }
 
@@ -660,7 +660,7 @@ variable "store_price_class" {
 
   validation {
     condition     = contains(["PriceClass_All", "PriceClass_200", "PriceClass_100"], var.store_price_class)
-    error_message = "store_price_class wants PriceClass_All, PriceClass_200 or PriceClass_100."
+    error_message = "store_price_class must be PriceClass_All, PriceClass_200 or PriceClass_100."
   }
 }
 
@@ -671,7 +671,7 @@ variable "existing_bucket_name" {
 
   validation {
     condition     = var.existing_bucket_name == null || can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.existing_bucket_name))
-    error_message = "existing_bucket_name wants 3 to 63 lower-case letters, digits, '.' or '-', or null."
+    error_message = "existing_bucket_name must be 3 to 63 lower-case letters, digits, '.' or '-', or null."
   }
 }
 
@@ -683,7 +683,7 @@ variable "existing_bucket_prefix" {
 
   validation {
     condition     = var.existing_bucket_prefix == "" || can(regex("^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", var.existing_bucket_prefix))
-    error_message = "existing_bucket_prefix wants letters, digits, '_', '.', '-', with '/' only in between."
+    error_message = "existing_bucket_prefix must be letters, digits, '_', '.', '-', with '/' only in between."
   }
   validation {
     condition     = var.existing_bucket_prefix == "" || var.existing_bucket_name != null
@@ -698,7 +698,7 @@ variable "existing_bucket_key_arn" {
 
   validation {
     condition     = var.existing_bucket_key_arn == null || can(regex("^arn:[a-z-]+:kms:${var.region}:[0-9]{12}:key/[0-9a-f-]+$", var.existing_bucket_key_arn))
-    error_message = "existing_bucket_key_arn wants the ARN of a KMS key in the region of this deployment (a key, no alias), or null."
+    error_message = "existing_bucket_key_arn must be the ARN of a KMS key in the region of this deployment (a key, no alias), or null."
   }
   validation {
     condition     = var.existing_bucket_key_arn == null || var.existing_bucket_name != null
@@ -713,7 +713,7 @@ variable "existing_data_base_url" {
 
   validation {
     condition     = var.existing_data_base_url == null || can(regex("^https://[a-z0-9.-]+(:[0-9]+)?(/[^?#@ ]*)?$", var.existing_data_base_url))
-    error_message = "existing_data_base_url wants https://host[/path], or null."
+    error_message = "existing_data_base_url must be https://host[/path], or null."
   }
   validation {
     condition     = (var.existing_bucket_name == null) == (var.existing_data_base_url == null)
@@ -731,7 +731,7 @@ variable "password_version" {
 
   validation {
     condition     = var.password_version >= 1 && var.password_version <= 1000000 && floor(var.password_version) == var.password_version
-    error_message = "password_version wants a whole number from 1."
+    error_message = "password_version must be a whole number from 1."
   }
 }
 
@@ -743,7 +743,7 @@ variable "global_brokers" {
 
   validation {
     condition     = alltrue([for name in var.global_brokers : can(regex("^[a-z0-9]([-a-z0-9]{0,22}[a-z0-9])?$", name))])
-    error_message = "global_brokers wants names of 1 to 24 lower-case letters, digits or '-': pods are named after them."
+    error_message = "global_brokers must be names of 1 to 24 lower-case letters, digits or '-': pods are named after them."
   }
 }
 
@@ -755,7 +755,7 @@ variable "secret_recovery_days" {
 
   validation {
     condition     = var.secret_recovery_days == 0 || (var.secret_recovery_days >= 7 && var.secret_recovery_days <= 30)
-    error_message = "secret_recovery_days wants 0, or 7 to 30."
+    error_message = "secret_recovery_days must be 0, or 7 to 30."
   }
 }
 
@@ -767,7 +767,7 @@ variable "kept_images" {
 
   validation {
     condition     = var.kept_images >= 2 && var.kept_images <= 1000
-    error_message = "kept_images wants 2 to 1000: one to run, one to roll back to."
+    error_message = "kept_images must be 2 to 1000: one to run, one to roll back to."
   }
 }
 
@@ -786,7 +786,7 @@ variable "alarm_emails" {
 
   validation {
     condition     = alltrue([for email in var.alarm_emails : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", email))])
-    error_message = "alarm_emails wants e-mail addresses."
+    error_message = "alarm_emails must be e-mail addresses."
   }
 }
 
@@ -798,6 +798,6 @@ variable "budget_usd" {
 
   validation {
     condition     = var.budget_usd >= 0 && var.budget_usd <= 1000000
-    error_message = "budget_usd wants 0 to 1000000."
+    error_message = "budget_usd must be 0 to 1000000."
   }
 }

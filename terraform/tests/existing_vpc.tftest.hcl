@@ -70,12 +70,12 @@ run "plan" {
 
   assert {
     condition     = can(regex("^rediss://[a-z0-9-]+@[^:@]+:6379$", output.helm_values.registry.url))
-    error_message = "The registry wants TLS, and its URL no password"
+    error_message = "The registry requires TLS, and its URL no password"
   }
 
   assert {
     condition     = length(output.helm_values.broker.eipAllocationIds) == length(output.helm_values.broker.subnets)
-    error_message = "A network load balancer wants one address for each subnet"
+    error_message = "A network load balancer requires one address for each subnet"
   }
 
   assert {

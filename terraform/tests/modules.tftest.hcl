@@ -526,7 +526,7 @@ run "a_network_has_a_nat_gateway_in_each_zone" {
 
   assert {
     condition     = length(aws_nat_gateway.this) == 3 && toset([for gateway in aws_nat_gateway.this : gateway.allocation_id]) == toset(var.nat_allocation_ids)
-    error_message = "Each zone wants its own NAT gateway and address"
+    error_message = "Each zone requires its own NAT gateway and address"
   }
 
   assert {

@@ -417,6 +417,52 @@ def test_every_alert_leads_to_a_chapter_of_the_operations_page() -> None:
         assert rule["labels"]["severity"] in ("warning", "critical")
 
 
+#: What each service's pods may read, on top of the account of its role.
+SECRETS_OF = {
+    "listener": {"deployment", "registry", "global broker"},
+    "manager": {"broker", "deployment", "registry", "store"},
+    "metrics": {"registry"},
+}
+KINDS_OF_SECRETS = {
+    "wis2-broker": "broker", "wis2-deployment": "deployment", "wis2-registry": "registry",
+    "wis2-store": "store",
+}  # fmt: skip
+
+
+def _secrets(part: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield each secret that a pod reads, with the keys of it; none: all."""
+    if isinstance(part, list):
+        for one in part:
+            yield from _secrets(one)
+    elif isinstance(part, dict):
+        if "secretName" in part:
+            yield part["secretName"], tuple(item["key"] for item in part.get("items", ()))
+        for reference in ("secretKeyRef", "secretRef", "secret"):
+            if "name" in part.get(reference, {}):
+                yield part[reference]["name"], (part[reference].get("key", ""),)
+        for inner in part.values():
+            yield from _secrets(inner)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_service_reads_its_own_secrets_and_runs_as_its_own_account(case: str) -> None:
+    accounts: dict[str, str] = {}
+    for manifest in chart.manifests(CASES[case]):
+        component = manifest["metadata"].get("labels", {}).get("app.kubernetes.io/component")
+        if manifest["kind"] != "Deployment" or component not in SECRETS_OF:
+            continue
+        pod = manifest["spec"]["template"]["spec"]
+        assert (
+            accounts.setdefault(component, pod["serviceAccountName"]) == pod["serviceAccountName"]
+        )
+        read = {KINDS_OF_SECRETS.get(name, "global broker"): keys for name, keys in _secrets(pod)}
+        assert read.keys() <= SECRETS_OF[component], component
+        # Of our broker and the registry the URL alone, not the passwords of others.
+        for kind in {"broker", "registry"} & read.keys():
+            assert read[kind] == ("url",), (component, kind)
+    assert len(set(accounts.values())) == len(SECRETS_OF)
+
+
 def test_only_the_managers_have_the_credentials_of_the_store() -> None:
     holders = {
         name

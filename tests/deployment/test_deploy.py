@@ -527,7 +527,7 @@ def test_too_few_elastic_ips_are_told_before_terraform_runs_out_of_them(
         assert deployment.run("check", env).code == 0
     else:
         line = _refused(deployment, env, "check")
-        assert f"{env} wants {wanted} more" in line
+        assert f"{env} requires {wanted} more" in line
         assert "EC2-VPC Elastic IPs" in line
 
 

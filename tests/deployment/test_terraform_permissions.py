@@ -53,7 +53,7 @@ MOVES = ("sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage")
 
 
 def needed_by_sqs(action: str, body: dict[str, Any]) -> set[Permission]:
-    """Return what AWS wants for one call: a batch wants what a single one does."""
+    """Return what AWS requires for one call: a batch requires what a single one does."""
 
     def place(name: str) -> str:
         return DEAD if body[name].endswith("dead-letters") else QUEUE
@@ -69,18 +69,18 @@ def needed_by_sqs(action: str, body: dict[str, Any]) -> set[Permission]:
     return {(f"sqs:{action.removesuffix('Batch')}", place("QueueUrl"))}
 
 
-#: With one of these in a request S3 wants more than the right to put the object.
-WANTING_HEADERS = (
+#: With one of these in a request S3 requires more than the right to put the object.
+DEMANDING_HEADERS = (
     "x-amz-acl", "x-amz-copy-source", "x-amz-grant", "x-amz-object-lock",
     "x-amz-server-side-encryption", "x-amz-tagging",
 )  # fmt: skip
 
 
 def needed_by_s3(seen: Seen, *, is_there: bool) -> set[Permission]:
-    """Return what AWS wants for one request."""
-    assert not [name for name in seen.headers if name.lower().startswith(WANTING_HEADERS)]
+    """Return what AWS requires for one request."""
+    assert not [name for name in seen.headers if name.lower().startswith(DEMANDING_HEADERS)]
     is_object = seen.path.startswith(f"/{BUCKET}/") and len(seen.path) > len(BUCKET) + 2
-    assert is_object, f"{seen.method} {seen.path} is of the bucket: say what it wants"
+    assert is_object, f"{seen.method} {seen.path} is of the bucket: say what it requires"
     if seen.method in {"PUT", "POST"}:
         # S3 opens what it has of an upload when it adds to it.
         opens = {("kms:Decrypt", KEY)} if "uploadId" in seen.query else set()
@@ -295,3 +295,26 @@ async def test_each_role_may_make_exactly_the_calls_that_its_service_makes(
     assert granted().keys() == done.keys()
     for role, allowed in granted().items():
         assert (allowed - done[role], done[role] - allowed) == (set(), set()), role
+
+
+#: Calls that know no resource, as AWS documents them, read what is there and change nothing.
+READS = re.compile(r"\w+:(?:Describe|List|Get)\w+")
+
+
+@pytest.mark.parametrize("name", ["services.tf", "addons.tf"])
+def test_no_role_has_a_wildcard_where_a_name_is_possible(name: str) -> None:
+    text = re.sub(r"#[^\n]*", "", SERVICES.with_name(name).read_text("utf-8"))
+    statements = text.split("Sid ")[1:]
+    assert len(statements) == len(re.findall(r"\bEffect\b", text))
+    for statement in statements:
+        listed = re.search(r"Action\s+= \[(.*?)\]", statement, re.DOTALL)
+        resources = re.search(r"Resource\s+= (\[.*?\]|var\.\w+)", statement, re.DOTALL)
+        assert listed is not None, statement
+        assert resources is not None, statement
+        actions = re.findall(r'"([^"]+)"', listed[1])
+        assert actions
+        assert not [action for action in actions if "*" in action], statement
+        # Where nothing can be named a condition says what is ours.
+        if '"*"' in resources[1] or ':*"' in resources[1]:
+            is_bound = "Condition" in statement
+            assert is_bound or all(READS.fullmatch(action) for action in actions), statement

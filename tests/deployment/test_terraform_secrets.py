@@ -29,7 +29,7 @@ PLUGINS = subprocess.run(
 ).stdout.strip()
 wants_terraform = pytest.mark.skipif(
     shutil.which("terraform") is None or not PLUGINS,
-    reason="NOT TESTED: wants terraform, and the aws provider in TF_PLUGIN_DIR",
+    reason="NOT TESTED: requires terraform, and the aws provider in TF_PLUGIN_DIR",
 )
 
 ROOT_MODULE = """

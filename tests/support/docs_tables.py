@@ -44,7 +44,7 @@ def with_table(page: str, table: str) -> str:
     before, _, rest = page.partition(BEGIN)
     _, found, after = rest.partition(END)
     if not found:
-        raise ValueError(f"wants the lines {BEGIN!r} and {END!r}")
+        raise ValueError(f"requires the lines {BEGIN!r} and {END!r}")
     return f"{before}{BEGIN}\n{table}{END}{after}"
 
 

@@ -84,7 +84,7 @@ def broken_twice(text: str) -> Iterator[str]:
         yield "there is no state: nothing was applied"
     plans = plans_in(text)
     if len(plans) != 1:
-        yield f"wants one plan after the apply, and found {len(plans)}"
+        yield f"requires one plan after the apply, and found {len(plans)}"
     for plan in plans:
         for change in (*plan["resource_changes"], *_outputs(plan)):
             if change["change"]["actions"] not in (["no-op"], ["read"]):
@@ -113,7 +113,7 @@ def main(name: str, path: str) -> int:
     text = Path(path).read_text(encoding="utf-8")
     plans = plans_in(text)
     if len(plans) != 1:
-        sys.stdout.write(f"{name}: wants one plan, and found {len(plans)}\n")
+        sys.stdout.write(f"{name}: requires one plan, and found {len(plans)}\n")
         return 1
     broken = list(broken_rules(plans[0], wants_protection=name == "prod"))
     if PASSWORD_MARK in text:

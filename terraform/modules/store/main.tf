@@ -96,7 +96,7 @@ resource "aws_s3_bucket_policy" "this" {
         Condition = { StringEquals = { "AWS:SourceArn" = aws_cloudfront_distribution.this.arn } }
       },
       {
-        # Without it S3 answers 403 for what is not there (any more), and consumers want a 404.
+        # Without it S3 answers 403 for what is not there (any more), and consumers look for a 404.
         # Nothing is listed: `/` is the default root object, and queries are not passed on.
         Sid       = "CloudFrontMayTellWhatIsMissing"
         Effect    = "Allow"

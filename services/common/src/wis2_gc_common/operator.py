@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 #: The registry keeps no more given-up items than this.
 MAX_FAILURES = 1000
 MAX_DEAD_LETTERS = 100_000
-#: A queue wants to know who receives from it; here only its depth is asked.
+#: A queue has to know who receives from it; here only its depth is asked.
 _CONSUMER = "operator"
 _VISIBILITY_S = 30.0
 

@@ -68,7 +68,7 @@ class Manager:
     def __init__(
         self, settings: ManagerSettings, parts: Parts, *, tls: ssl.SSLContext | None
     ) -> None:
-        """`tls`: for our own broker, where it wants that.
+        """`tls`: for our own broker, where it requires that.
 
         Raises OSError: the HTTP port cannot be listened on.
         """

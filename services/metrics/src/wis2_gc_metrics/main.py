@@ -30,7 +30,7 @@ _log = get_logger(__name__)
 #: Answers in progress may take this long after SIGTERM, in seconds.
 _STOP_TIMEOUT_S = 3
 _BACKLOG = 512
-#: What a queue wants to know of who receives from it; here its depth is all that is asked.
+#: What a queue has to know of who receives from it; here its depth is all that is asked.
 _CONSUMER = "metrics"
 _VISIBILITY_S = 30.0
 

@@ -39,7 +39,7 @@ _THREADS = 8
 _WRITE_BYTES = 1024 * 1024
 #: How much an upload leaves unsynced: the syncs of small objects have to wait for it.
 _UNSYNCED_BYTES = 16 * 1024 * 1024
-#: What `check` wants to have room for: the largest object that is put in one piece.
+#: What `check` requires room for: the largest object that is put in one piece.
 _PROBE_BYTES = 1024 * 1024
 #: Paths of fresh objects, remembered for the look that follows every put.
 _RECENT = 4096

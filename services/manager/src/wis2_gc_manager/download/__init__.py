@@ -72,7 +72,7 @@ def open_downloader(
     ca_file: Path | None,
     lookup: Lookup = system_lookup,
 ) -> Downloader:
-    """Return a downloader; wants a running event loop.
+    """Return a downloader; requires a running event loop.
 
     The settings are those of `wis2_gc_common.settings` with these names; `lookup` resolves a host
     name (blocking), for tests.
