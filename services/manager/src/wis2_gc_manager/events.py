@@ -1,7 +1,7 @@
 """Monitoring events about centres, on our own broker (SPEC.md section 9).
 
-They never hold up or fail an item for longer than our broker is away anyway. Those about failures
-are limited for each centre over all managers.
+Those about failures are sent beside the items, and limited for each centre over all managers. That
+of an override belongs to its item, which waits for our broker with it, as with its announcement.
 """
 
 from __future__ import annotations

@@ -1,0 +1,63 @@
+"""docs/security.md names what is there: modules, settings, tests, values of the chart."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wis2_gc_common.settings import CATALOGUE
+
+ROOT = Path(__file__).parents[3]
+PAGES = [ROOT / "docs/security.md", ROOT / "SECURITY.md"]
+SERVICES = {"common", "listener", "manager", "metrics"}
+NAMES = re.findall(r"`([^`\n]+)`", PAGES[0].read_text("utf-8"))
+
+
+def place(name: str) -> Path:
+    service, _, rest = name.partition("/")
+    if service in SERVICES:
+        return ROOT / f"services/{service}/src/wis2_gc_{service}" / rest
+    return ROOT / name
+
+
+def test_every_file_is_there() -> None:
+    files = [name for name in NAMES if re.fullmatch(r"[\w./-]+/[\w.-]+\.(py|lua|md|tf)", name)]
+    assert len(files) > 50
+    assert [name for name in files if not place(name).is_file()] == []
+
+
+def test_every_guard_has_a_module_and_a_test() -> None:
+    rows = re.findall(r"^\| .+ \|$", PAGES[0].read_text("utf-8"), re.MULTILINE)
+    guards = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    guards = [row for row in guards if len(row) == 5 and row[-1] not in {"test", "the same"}]
+    assert len(guards) > 25
+    for row in guards:
+        assert "`tests/" in row[-1], row
+        assert row[0], row
+
+
+def test_every_setting_is_one() -> None:
+    named = {name for name in NAMES if name.startswith("GC_")}
+    assert named
+    assert named <= {setting.name for setting in CATALOGUE}
+
+
+def test_every_value_of_the_chart_is_one() -> None:
+    values = yaml.safe_load((ROOT / "helm/wis2-global-cache/values.yaml").read_text("utf-8"))
+    for name in NAMES:
+        first, *rest = name.split(".")
+        if first in values and rest and "/" not in name:
+            found = values[first]
+            for key in rest:
+                assert key in found, name
+                found = found[key]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))
+    assert links
+    assert [link for link in links if not (page.parent / link).exists()] == []
