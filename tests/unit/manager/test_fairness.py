@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.manager_fakes import Workbench, envelope_of
 from wis2_gc_manager.fairness import SLOW_AFTER_S, crowding
-from wis2_gc_manager.pipeline import CROWDED_S
+from wis2_gc_manager.retry import CROWDED_S
 
 if TYPE_CHECKING:
     from wis2_gc_manager.in_flight import Item

@@ -305,6 +305,23 @@ def test_strangers_who_name_hosts_fill_no_memory(limits: HostLimits) -> None:
     limits.leave(busy, Outcome.ANSWERED)
 
 
+def test_a_flood_of_made_up_hosts_does_not_make_us_forget_which_real_ones_are_down(
+    limits: HostLimits,
+) -> None:
+    for _ in range(FAILURES_TO_OPEN):
+        limits.leave(limits.enter(HOST, centre_id="xx-real"), Outcome.FAILED)
+    for number in range(2 * MAX_HOSTS):
+        host = f"h{number}.example:80"
+        limits.leave(limits.enter(host, centre_id="xx-flood"), Outcome.ANSWERED)
+    assert len(limits) == MAX_HOSTS
+    with pytest.raises(HostBusy):
+        limits.enter(HOST, centre_id="xx-real")
+    # A third centre's host finds room too, and so do the flood's own.
+    limits.leave(limits.enter("new.example:80", centre_id="xx-new"), Outcome.ANSWERED)
+    limits.leave(limits.enter("h1.example:80", centre_id="xx-flood"), Outcome.ANSWERED)
+    assert len(limits) == MAX_HOSTS
+
+
 async def test_those_sent_away_are_promised_one_time_after_the_other(
     limits: HostLimits, clock: Clock
 ) -> None:

@@ -36,7 +36,8 @@ async def test_it_comes_after_a_second_and_costs_no_attempt():
     bench = Workbench()
     bench.downloader.serves(HREF, RESET, DATA)
     await bench.handle(own())
-    assert [(delay, e.attempts) for delay, e in bench.queue.delayed] == [(1.0, 0)]
+    # It need not wait behind bulk.
+    assert [(delay, e.attempts, e.is_bulk) for delay, e in bench.queue.delayed] == [(1.0, 0, False)]
     await again(bench)
     assert list(bench.store.objects.values()) == [DATA]
     assert bench.queue.delayed == []

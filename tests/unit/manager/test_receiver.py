@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -60,6 +61,24 @@ class TestReceiving:
             for hold in holds[1:]:
                 hold.end.set_result(DATA)
             await until(lambda: len(bench.registry.commits) == 5)
+
+    async def test_bulk_never_holds_all_slots(self):
+        bench = Workbench(slots=16)
+        holds = [bench.downloader.holds(href(number)) for number in range(20)]
+        flood = [envelope_of(data_id=f"d{n}", href=href(n)) for n in range(20)]
+        bench.queue.add(*(replace(envelope, is_bulk=True) for envelope in flood))
+        async with receiving(bench):
+            await until(lambda: len(bench.in_flight) == 14)
+            await until(lambda: len(bench.queue.asked) > 5)  # it goes on looking for others
+            assert len(bench.in_flight) == bench.in_flight.bulk == 14
+            bench.downloader.serves("https://node.yy.test/canary", DATA)
+            bench.queue.add(envelope_of(data_id="canary", href="https://node.yy.test/canary"))
+            await until(lambda: bench.registry.commits)
+            assert bench.in_flight.bulk == 14
+            for hold in holds:
+                hold.end.set_result(DATA)
+            await until(lambda: len(bench.registry.commits) == 21)
+        assert bench.in_flight.bulk == 0
 
     async def test_while_a_part_is_away_nothing_is_received(self):
         bench = Workbench()
@@ -296,14 +315,14 @@ class TestSlots:
 
     async def test_a_free_batch_is_not_waited_for(self):
         in_flight = InFlight(64)
-        assert await in_flight.wait_free(64, patience_s=3600) == 64
+        assert await in_flight.wait_free(64, 56, patience_s=3600) == 64
 
     async def test_the_first_free_slot_waits_a_moment_for_company(self):
         bench, in_flight = Workbench(), InFlight(2)
         items = [self.item(bench), self.item(bench)]
         for item in items:
             in_flight.add(item)
-        waiting = asyncio.create_task(in_flight.wait_free(2, patience_s=3600))
+        waiting = asyncio.create_task(in_flight.wait_free(2, 2, patience_s=3600))
         in_flight.remove(items[0])
         for _ in range(5):
             await asyncio.sleep(0)
@@ -311,10 +330,24 @@ class TestSlots:
         in_flight.remove(items[1])
         assert await waiting == 2
 
+    async def test_half_of_what_bulk_may_hold_is_waited_for_too(self):
+        bench, in_flight = Workbench(), InFlight(64)
+        items = [bench.item(replace(envelope_of(data_id="d"), is_bulk=True)) for _ in range(8)]
+        for item in items:
+            in_flight.add(item)
+        waiting = asyncio.create_task(in_flight.wait_free(16, 8, patience_s=3600))
+        for item in items[:3]:
+            in_flight.remove(item)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        in_flight.remove(items[3])
+        assert await waiting == 60
+
     async def test_but_not_for_ever(self):
         bench, in_flight = Workbench(), InFlight(2)
         in_flight.add(self.item(bench))
-        assert await in_flight.wait_free(2, patience_s=0.001) == 1
+        assert await in_flight.wait_free(2, 2, patience_s=0.001) == 1
 
     async def test_a_stranger_is_not_adopted(self):
         bench, in_flight = Workbench(), InFlight(2)

@@ -8,10 +8,14 @@ from hypothesis import strategies as st
 
 from wis2_gc_common.errors import Reason
 from wis2_gc_manager.retry import (
+    CROWDED_S,
     HOPELESS,
     JITTER,
     MAX_ATTEMPTS,
+    MAX_CROWDED_S,
+    MAX_FIRST_WAIT_S,
     MAX_RETRY_AFTER_S,
+    MAX_WAITING_S,
     MIN_BUSY_S,
     Exhausted,
     GiveUp,
@@ -20,6 +24,8 @@ from wis2_gc_manager.retry import (
     Return,
     after_exhausted,
     after_unexpected,
+    crowded_s,
+    waiting_s,
 )
 
 POLICY = RetryPolicy((10.0, 30.0, 120.0), useful_life_s=86_400.0, quick_delay_s=1.0)
@@ -164,3 +170,42 @@ def test_bugs_wait_longer_each_time_and_end_with_the_dead_letters():
     assert delays == sorted(delays)
     assert verdicts[-1] == GiveUp()
     assert after_unexpected(100) == GiveUp()
+
+
+def rounds(wait_s, *, until_s: float) -> int:
+    """Return how often an item goes round until then."""
+    age_s, count = 0.0, 0
+    while age_s < until_s:
+        age_s += wait_s(age_s)
+        count += 1
+    return count
+
+
+def test_who_waits_for_another_version_goes_round_a_few_times_however_long_it_takes():
+    def wait_s(age_s: float) -> float:
+        return waiting_s(age_s, 30.0, draw=0.0)
+
+    assert [wait_s(age_s) for age_s in (0.0, 0.5, 1.0)] == [MAX_FIRST_WAIT_S] * 3
+    assert [wait_s(age_s) for age_s in (2.0, 30.0, 3600.0)] == [2.0, 30.0, MAX_WAITING_S]
+    assert rounds(wait_s, until_s=60) == 7
+    assert rounds(wait_s, until_s=600) <= 16
+
+
+def test_a_lease_that_ends_soon_is_waited_for_no_longer():
+    assert waiting_s(0.0, 0.2, draw=0.9) == 0.2
+    assert waiting_s(0.0, 0.0, draw=0.0) == 0.05
+
+
+def test_those_who_wait_do_not_come_back_together():
+    assert waiting_s(20.0, 30.0, draw=0.5) == 20.0 * (1 + JITTER / 2)
+    assert crowded_s(0.0, draw=0.5) == CROWDED_S * 1.25
+
+
+def test_the_items_of_a_centre_that_crowds_come_back_later_each_time():
+    assert [crowded_s(age_s, draw=0.0) for age_s in (0.0, 80.0, 400.0, 90_000.0)] == [
+        CROWDED_S,
+        CROWDED_S,
+        100.0,
+        MAX_CROWDED_S,
+    ]
+    assert rounds(lambda age_s: crowded_s(age_s, draw=0.0), until_s=3600) <= 22

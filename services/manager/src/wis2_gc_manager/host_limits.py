@@ -1,7 +1,7 @@
 """How much we ask of one data server: concurrency, a short queue, a circuit breaker (SPEC.md 20).
 
 State only: the clock is given, nothing is connected. A host is `name:port`. Strangers name hosts,
-so what is known about idle ones is bounded.
+so what is known about idle ones is bounded, and who brings many in makes us forget his own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PROMISED_PACE = 0.8
 #: Longest wait behind others who were sent away: averages change.
 _MAX_PROMISE_S = 600.0
 
-#: Hosts remembered; beyond it the longest idle one is forgotten.
+#: Hosts remembered; beyond it the longest idle one is forgotten of the centre that has most.
 MAX_HOSTS = 4096
 
 
@@ -76,6 +76,8 @@ class Ticket:
 
 @dataclass(slots=True, eq=False)
 class _Host:
+    centre_id: str
+    """Who brought it in."""
     running: dict[Ticket, None] = field(default_factory=dict)
     """In order of start."""
     waiting: deque[Ticket] = field(default_factory=deque)
@@ -111,22 +113,25 @@ class HostLimits:
     def __init__(self, *, concurrency: int, clock: Callable[[], float]) -> None:
         self._concurrency = concurrency
         self._clock = clock
-        self._hosts: OrderedDict[str, _Host] = OrderedDict()
+        self._hosts: dict[str, _Host] = {}
+        self._names: dict[str, OrderedDict[str, None]] = {}
+        """By centre: the hosts it brought in, the longest unused first."""
 
     def __len__(self) -> int:
         """How many hosts are remembered."""
         return len(self._hosts)
 
-    def enter(self, name: str, *, at_most: int | None = None) -> Ticket:
+    def enter(self, name: str, *, centre_id: str = "", at_most: int | None = None) -> Ticket:
         """Return a place at the host; where `turn` is set, `wait` for it before starting.
 
+        `centre_id`: for whose item.
         `at_most`: a lower concurrency than the general one. Every ticket must `leave`.
         Raises HostBusy: CIRCUIT_OPEN (it fails), THROTTLED (it asked for a pause), HOST_QUEUE.
         """
         limit = self._concurrency if at_most is None else min(at_most, self._concurrency)
         host = self._hosts.get(name)
         if host is None:
-            host = self._remember(name)
+            host = self._remember(name, centre_id)
         ticket = Ticket(name, limit)
         if host.open_until is not None:
             self._check_circuit(host, host.open_until, limit)
@@ -175,16 +180,24 @@ class HostLimits:
             host.waiting.remove(ticket)
         self._advance(host)
         if host.is_idle:
-            self._hosts.move_to_end(ticket.host)
+            self._names[host.centre_id].move_to_end(ticket.host)
 
-    def _remember(self, name: str) -> _Host:
+    def _remember(self, name: str, centre_id: str) -> _Host:
         if len(self._hosts) >= MAX_HOSTS:
-            # The front is the longest unused; busy ones are few (the manager's concurrency).
-            oldest = next((key for key, host in self._hosts.items() if host.is_idle), None)
-            if oldest is not None:
-                del self._hosts[oldest]
-        host = self._hosts[name] = _Host()
+            self._forget_one()
+        host = self._hosts[name] = _Host(centre_id)
+        self._names.setdefault(centre_id, OrderedDict())[name] = None
         return host
+
+    def _forget_one(self) -> None:
+        centre_id = max(self._names, key=lambda one: len(self._names[one]))
+        names = self._names[centre_id]
+        # The front is the longest unused; busy ones are few (the manager's concurrency).
+        oldest = next((name for name in names if self._hosts[name].is_idle), None)
+        if oldest is not None:
+            del self._hosts[oldest], names[oldest]
+            if not names:
+                del self._names[centre_id]
 
     def _check_circuit(self, host: _Host, open_until: float, limit: int) -> None:
         left_s = open_until - self._clock()

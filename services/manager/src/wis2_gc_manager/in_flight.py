@@ -41,6 +41,11 @@ class Item:
     """The work was cancelled because its centre holds too many slots."""
     returned: Received | None = None
     """The delivery that goes back to the queue, or to the dead letters."""
+    is_bulk: bool = field(init=False)
+    """Whether it came as bulk; stays so."""
+
+    def __post_init__(self) -> None:
+        self.is_bulk = self.received.envelope.is_bulk
 
     def lose(self) -> None:
         """Stop the work: somebody else does it."""
@@ -73,6 +78,8 @@ class InFlight:
         self._slots = slots
         self._items: dict[str, Item] = {}
         self._freed = asyncio.Event()
+        self.bulk = 0
+        """How many of the items are bulk."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -107,32 +114,40 @@ class InFlight:
     def add(self, item: Item) -> None:
         """Take a slot."""
         self._items[item.received.envelope.uid] = item
+        self.bulk += item.is_bulk
 
     def remove(self, item: Item) -> None:
         """Free the slot."""
         del self._items[item.received.envelope.uid]
+        self.bulk -= item.is_bulk
         self._freed.set()
 
-    async def wait_free(self, wanted: int, *, patience_s: float) -> int:
+    async def wait_free(self, wanted: int, bulk_limit: int, *, patience_s: float) -> int:
         """Return how many slots are free: at least one, `wanted` if they come soon.
 
         Taking messages one by one as slots come free costs a round trip each: so, with less
-        than `wanted` free, others get `patience_s` to follow the first.
+        than `wanted` free, or less than half of `bulk_limit` where bulk holds the rest, others get
+        `patience_s` to follow the first.
         """
-        await self._wait_until(1)
-        if self.free < wanted:
+        await self._wait_until(lambda: self.free >= 1)
+        wanted_bulk = min(wanted, (bulk_limit + 1) // 2)
+
+        def is_enough() -> bool:
+            return self.free >= wanted and bulk_limit - self.bulk >= wanted_bulk
+
+        if not is_enough():
             try:
                 async with asyncio.timeout(patience_s):
-                    await self._wait_until(wanted)
+                    await self._wait_until(is_enough)
             except TimeoutError:
                 pass
         return self.free
 
     async def wait_empty(self) -> None:
         """Return when nothing is in work."""
-        await self._wait_until(self._slots)
+        await self._wait_until(lambda: not self._items)
 
-    async def _wait_until(self, free: int) -> None:
-        while self.free < free:
+    async def _wait_until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():
             self._freed.clear()
             await self._freed.wait()

@@ -34,12 +34,15 @@ from wis2_gc_manager.passed_on import check_links, check_origins_links
 from wis2_gc_manager.public_check import PUBLIC_URL, Sample
 from wis2_gc_manager.retry import (
     MAX_DELIVERIES,
+    MAX_FIRST_WAIT_S,
     GiveUp,
     QuickTries,
     RetryPolicy,
     Return,
     after_exhausted,
     after_unexpected,
+    crowded_s,
+    waiting_s,
 )
 
 if TYPE_CHECKING:
@@ -63,16 +66,18 @@ if TYPE_CHECKING:
 
 #: An item that a part of ours refuses, though it is there, comes back after this.
 REFUSED_BY_PART_S = 60.0
-#: Shortest and longest wait for somebody else's work on another version of the item: it mostly ends
-#: long before its lease would.
-MIN_WAIT_S, MAX_WAIT_S = 0.05, 1.0
-#: An item whose centre holds too many slots comes back after this, and up to half as much more.
-CROWDED_S = 20.0
 #: How long a claim that was cancelled on its way is asked what became of it.
 CLAIM_ANSWER_S = 2.0
 #: More sources than can be parked: a release that asks for none of them.
 _ALL_PARKED = 1 << 30
 _MAX_ERROR_CHARS = 200
+#: Why an item is given up that was not tried as long as it was of use, or while its centre had too
+#: many others waiting.
+CROWDED, WAITING = "crowded_out", "waited_in_vain"
+_WHY_GIVEN_UP = {
+    CROWDED: "its centre's slow sources held its share of the slots",
+    WAITING: "other versions of it were in work",
+}
 
 log = get_logger(__name__)
 
@@ -154,7 +159,7 @@ class Pipeline:
         except asyncio.CancelledError:
             if item.is_preempted and item.task is not None:
                 item.task.uncancel()
-                await self.hand_back(item, delay_s=self._crowded_s())
+                await self._preempted(item)
             elif item.is_lost:
                 self._log_lost(item)
             else:
@@ -187,7 +192,8 @@ class Pipeline:
                     item.lease, error="", parked_seen=_ALL_PARKED, is_final=False
                 )
             attempts = item.received.envelope.attempts
-            await self._return(item, delay_s=delay_s, attempts=attempts)
+            is_bulk = True if delay_s > 0 else None
+            await self._return(item, delay_s=delay_s, attempts=attempts, is_bulk=is_bulk)
         except Unavailable as error:
             log.warning("hand_back_failed", part=error.part, detail=error.detail)
         except Exception:
@@ -216,7 +222,8 @@ class Pipeline:
             return
         item.centre_id = own.notification.topic.centre_id
         if self._fairness.is_crowding(item.centre_id):
-            await self._put_back(item, Return(self._crowded_s(), envelope.attempts))
+            delay_s = crowded_s(self._age_s(item), draw=self._draw())
+            await self._put_off(item, delay_s, CROWDED)
             return
         claimed = await self._claim(item, own)
         decision = claimed.decision
@@ -225,13 +232,51 @@ class Pipeline:
             item.parked = claimed.parked
             await self._process(item, claimed.lease, claimed, own)
         elif decision is Decision.WAIT:
-            delay_s = min(max(claimed.retry_after_s, MIN_WAIT_S), MAX_WAIT_S)
-            await self._put_back(item, Return(delay_s, envelope.attempts))
+            delay_s = waiting_s(self._age_s(item), claimed.retry_after_s, draw=self._draw())
+            await self._put_off(item, delay_s, WAITING)
         elif decision is Decision.BUSY:
             # It is parked with the item: whoever holds that has it now.
             self._acknowledger.delete(item.received.receipt)
         else:
             self._drop(item, decision.value)
+
+    async def _put_off(self, item: Item, delay_s: float, why: str) -> None:
+        """Have an item that was not tried come back later: as bulk, but for a first short wait."""
+        if self._may_wait(item, delay_s, why):
+            is_quick = delay_s <= MAX_FIRST_WAIT_S
+            await self._put_back(item, Return(delay_s, item.received.envelope.attempts, is_quick))
+        else:
+            await self._give_up_untried(item, why)
+
+    async def _preempted(self, item: Item) -> None:
+        """Hand back an item that had to leave its slot to others, or give it up."""
+        delay_s = crowded_s(self._age_s(item), draw=self._draw())
+        if self._may_wait(item, delay_s, CROWDED):
+            await self.hand_back(item, delay_s=delay_s)
+        else:
+            await self._give_up_untried(item, CROWDED)
+
+    def _may_wait(self, item: Item, delay_s: float, why: str) -> bool:
+        """Whether the item is still of use then, and its centre has not too many waiting."""
+        return self._age_s(item) + delay_s <= self._retry.useful_life_s and self._delayed.admit(
+            item.centre_id, item.received.envelope.uid, delay_s, is_untried=why == CROWDED
+        )
+
+    async def _give_up_untried(self, item: Item, why: str) -> None:
+        own = read_candidate(item.received.envelope)
+        lease = item.lease
+        if lease is not None:
+            item.is_settling = True
+            await self._gate.repeat(
+                lambda: self._registry.release(
+                    lease,
+                    error=f"{Reason.HOST_QUEUE}: {why}",
+                    parked_seen=_ALL_PARKED,
+                    is_final=True,
+                )
+            )
+        self._counts.add(ITEMS_DROPPED, why)
+        self._given_up(item, own, _WHY_GIVEN_UP[why])
 
     async def _claim(self, item: Item, own: Candidate) -> Claimed:
         envelope = item.received.envelope
@@ -518,12 +563,21 @@ class Pipeline:
 
     async def _put_back(self, item: Item, verdict: Return) -> None:
         await self._gate.repeat(
-            lambda: self._return(item, delay_s=verdict.delay_s, attempts=verdict.attempts)
+            lambda: self._return(
+                item,
+                delay_s=verdict.delay_s,
+                attempts=verdict.attempts,
+                is_bulk=None if verdict.is_quick else True,
+            )
         )
 
-    async def _return(self, item: Item, *, delay_s: float, attempts: int) -> None:
+    async def _return(
+        self, item: Item, *, delay_s: float, attempts: int, is_bulk: bool | None
+    ) -> None:
         item.returned = item.received
-        await self._queue.put_back(item.received, delay_s=delay_s, attempts=attempts)
+        await self._queue.put_back(
+            item.received, delay_s=delay_s, attempts=attempts, is_bulk=is_bulk
+        )
 
     async def _bury(self, item: Item, last_error: str) -> None:
         """Move the message to the dead letters."""
@@ -641,9 +695,6 @@ class Pipeline:
 
     def _age_s(self, item: Item) -> float:
         return self._now_ns() / 1e9 - item.received.envelope.arrived_ms / 1e3
-
-    def _crowded_s(self) -> float:
-        return CROWDED_S * (1 + self._draw() / 2)
 
     async def _unexpected(self, item: Item, error: Exception, *, is_last: bool = False) -> None:
         """Hand an item that met a bug back, later each time; in the end it is a dead letter."""

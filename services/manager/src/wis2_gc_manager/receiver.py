@@ -1,4 +1,7 @@
-"""Takes messages from the queue, as many as there are free slots, and hands back what is left."""
+"""Takes messages from the queue, as many as there are free slots, and hands back what is left.
+
+Of bulk it takes less (`BulkShare`).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.logs import get_logger
+from wis2_gc_manager.bulk_share import BulkShare
 from wis2_gc_manager.in_flight import Item
 from wis2_gc_manager.retry import SUSPECT_DELIVERIES
 
@@ -23,6 +27,8 @@ MAX_BATCH = 64
 WAIT_S = 10.0
 #: Less than a batch of free slots waits this long for more of them.
 PATIENCE_S = 0.01
+#: While bulk has no room, what is not bulk is waited for this long at a time.
+BULK_WAIT_S = 0.02
 #: After an error nobody foresaw.
 PAUSE_S = 1.0
 #: How long one suspect is worked on alone; those that came with it are back after as long.
@@ -39,6 +45,7 @@ class Receiver:
         self._pipeline = pipeline
         self._gate = gate
         self._in_flight = in_flight
+        self._share = BulkShare(in_flight.slots)
         self._leftovers: list[Item] = []
         self._is_draining = False
         self.is_receiving = False
@@ -57,11 +64,15 @@ class Receiver:
             self.is_receiving = False
             await self._gate.wait_open()
         self.is_receiving = True
-        free = await self._in_flight.wait_free(MAX_BATCH, patience_s=PATIENCE_S)
+        limit = await self._bulk_limit()
+        free = await self._in_flight.wait_free(MAX_BATCH, limit, patience_s=PATIENCE_S)
         if not self._gate.is_open:
             return
+        room = max(0, limit - self._in_flight.bulk)
         try:
-            messages = await self._queue.receive(min(free, MAX_BATCH), wait_s=WAIT_S)
+            messages = await self._queue.receive(
+                min(free, MAX_BATCH), wait_s=WAIT_S if room else BULK_WAIT_S, max_bulk=room
+            )
         except Unavailable as error:
             self._gate.report(error)
         except Exception:
@@ -69,12 +80,21 @@ class Receiver:
             self.is_receiving = False
             await asyncio.sleep(PAUSE_S)
         else:
+            if not all(m.envelope.is_bulk for m in messages):
+                self._share.saw_others(asyncio.get_running_loop().time())
             suspects = [m for m in messages if m.deliveries > SUSPECT_DELIVERIES]
             for received in messages:
                 if received.deliveries <= SUSPECT_DELIVERIES:
                     self._begin(received)
             if suspects:
                 await self._try_alone(suspects)
+
+    async def _bulk_limit(self) -> int:
+        loop = asyncio.get_running_loop()
+        before_s = loop.time()
+        await asyncio.sleep(0)  # one turn of the loop: all that is ready runs once
+        now_s = loop.time()
+        return self._share.limit(now_s, turn_s=now_s - before_s)
 
     async def drain(self, timeout_s: float, *, hurry: asyncio.Event) -> int:
         """Finish what is in work; after `timeout_s`, or at `hurry`, hand the rest back.

@@ -13,6 +13,13 @@ JITTER = 0.25
 #: Shortest and longest wait for a host that is busy, or that said when to come back.
 MIN_BUSY_S = 0.5
 MAX_RETRY_AFTER_S = 3600.0
+#: Shortest wait for somebody else's work on another version of an item, which mostly ends long
+#: before its lease would; longest first wait, and longest of all.
+MIN_FIRST_WAIT_S, MAX_FIRST_WAIT_S, MAX_WAITING_S = 0.05, 1.0, 60.0
+#: An item whose centre holds too many slots comes back after this, and up to half as much more;
+#: old ones after a share of their age, up to the longest.
+CROWDED_S, MAX_CROWDED_S = 20.0, 600.0
+_CROWDED_SHARE = 0.25
 #: Between attempts at an item that a bug of ours stands in the way of.
 UNEXPECTED_DELAYS_S = (5.0, 15.0, 60.0, 120.0, 300.0, 600.0, 1200.0)
 #: So many attempts, or deliveries without an end, and the message is a dead letter.
@@ -72,7 +79,8 @@ class Return:
     delay_s: float
     attempts: int
     is_quick: bool = False
-    """For the one quick try that costs no attempt."""
+    """It is soon, so it need not come back as bulk: the one quick try that costs no attempt, or a
+    first short wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,23 @@ def after_exhausted(
     if age_s + delay_s > policy.useful_life_s:
         return GiveUp()
     return Return(delay_s, attempts, is_quick)
+
+
+def waiting_s(age_s: float, retry_after_s: float, *, draw: float) -> float:
+    """Return when an item comes back that waits for another version of it.
+
+    It has waited as long again then: so it goes round a few times, however long that takes, and
+    comes at most twice as late as it could. `retry_after_s`: until the lease of the other ends.
+    """
+    first_s = min(max(retry_after_s, MIN_FIRST_WAIT_S), MAX_FIRST_WAIT_S)
+    if age_s <= first_s:
+        return first_s
+    return min(age_s, MAX_WAITING_S) * (1 + JITTER * draw)
+
+
+def crowded_s(age_s: float, *, draw: float) -> float:
+    """Return when an item comes back whose centre holds too many slots."""
+    return min(max(CROWDED_S, age_s * _CROWDED_SHARE), MAX_CROWDED_S) * (1 + draw / 2)
 
 
 class QuickTries:

@@ -173,13 +173,13 @@ class _Downloader:
         self._guard.check_port(target.port)
         source = self._source(target.scheme)
         at_most = None if target.scheme in ("http", "https") else _MAX_SESSIONS
-        ticket = self._limits.enter(target.endpoint, at_most=at_most)
+        centre_id = body.request.centre_id
+        ticket = self._limits.enter(target.endpoint, centre_id=centre_id, at_most=at_most)
         outcome, retry_after_s = Outcome.NO_VERDICT, None
         try:
             if ticket.turn is not None:
                 with stopped(body.deadline):
                     await self._limits.wait(ticket)
-            centre_id = body.request.centre_id
             if self._addresses.recall(target.host, centre_id) is None:
                 with sooner(body.deadline, self._timeouts.connect_s):
                     await self._addresses.admitted(target.host, centre_id)
