@@ -27,7 +27,7 @@ import psutil  # type: ignore[import-untyped]
 
 from local.parts.nginx import Nginx
 from tests.support.wnm import encoded, inline, unique_data_id, wnm
-from tests.support.world import Client, World, open_world, wait_until
+from tests.support.world import GLOBAL_BROKER_ACCOUNT, Client, World, open_world, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -137,9 +137,9 @@ class Announcements:
 
     def __init__(self, world: World) -> None:
         self.at: dict[str, float] = {}
-        broker = world.cache_broker
+        account = GLOBAL_BROKER_ACCOUNT
         self._client = Client(
-            broker.port, "everyone", "everyone", "cache/a/wis2/#", on_message=self._keep
+            world.cache_broker.port, account, account, "cache/a/wis2/#", on_message=self._keep
         )
 
     def _keep(self, message: object) -> None:

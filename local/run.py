@@ -15,7 +15,13 @@ from urllib.parse import unquote, urlsplit
 
 from local.console import Console
 from local.parts.certificates import LOCAL_NAMES, CertificateAuthority
-from local.parts.mosquitto import PUBLIC_PASSWORD, PUBLIC_USERNAME, CacheBroker, GlobalBroker
+from local.parts.mosquitto import (
+    PUBLIC_PASSWORD,
+    PUBLIC_USERNAME,
+    CacheBroker,
+    GlobalBroker,
+    PublicBroker,
+)
 from local.parts.nginx import Nginx
 from local.parts.part import write_private
 from local.parts.ports import free_port, is_free
@@ -38,6 +44,7 @@ from local.service import Service
 from local.settings import (
     ALL_ADDRESSES,
     LOOPBACK,
+    WORLD_USERNAME,
     NamedBroker,
     RunSettings,
     check_given,
@@ -75,6 +82,8 @@ class Ports:
     broker: int
     broker_tls: int
     broker_wss: int
+    broker_accounts: int | None
+    """None: nobody has an account to use it with."""
     redis: int
     world: tuple[int, ...]
     """Of the simulated Global Brokers."""
@@ -109,6 +118,7 @@ def choose_ports(run: RunSettings) -> Ports:
         broker=numbers["BROKER_PORT"],
         broker_tls=numbers["BROKER_TLS_PORT"],
         broker_wss=numbers["BROKER_WSS_PORT"],
+        broker_accounts=numbers.get("BROKER_ACCOUNTS_PORT"),
         redis=numbers["REDIS_PORT"],
         world=tuple(choose_for_world(run, used) for _ in _SIMULATED_BROKERS),
         remarks=tuple(remarks),
@@ -159,6 +169,7 @@ class Run:
         self.redis = self._redis()
         self.sqs = self._sqs()
         self.broker = self._broker()
+        self.public_broker = None if self.broker is None else self._public_broker(self.broker)
         self.store = self._store()
         self.s3 = self._s3()
         self.nginx = None if self.store is None else self._nginx(self.store)
@@ -195,13 +206,34 @@ class Run:
             return None
         return CacheBroker(
             self.state.path / "broker",
+            accounts=self._broker_accounts(),
+            accounts_port=self.ports.broker_accounts,
+            host=self.settings.listen,
+            authority=self.authority if self.settings.broker_accounts else None,
+            manager_password=self.state.secret("manager"),
+            bridge_password=self.state.secret("bridge"),
+            log_file=self._log("broker"),
+        )
+
+    def _broker_accounts(self) -> dict[str, str]:
+        accounts = {
+            account.name: account.password or self.state.secret(f"account-{account.name}")
+            for account in self.settings.broker_accounts
+        }
+        if self.settings.is_simulated:
+            accounts[WORLD_USERNAME] = self.state.secret("world")
+        return accounts
+
+    def _public_broker(self, source: CacheBroker) -> PublicBroker:
+        return PublicBroker(
+            self.state.path / "public-broker",
+            source=source,
             port=self.ports.broker,
             tls_port=self.ports.broker_tls,
             websocket_port=self.ports.broker_wss,
             host=self.settings.listen,
             authority=self.authority,
-            manager_password=self.state.secret("manager"),
-            log_file=self._log("broker"),
+            log_file=self._log("public-broker"),
         )
 
     def _store(self) -> Path | None:
@@ -294,9 +326,11 @@ class Run:
         )
         parts: list[Part] = [
             part
-            for part in (self.redis, self.sqs, self.s3, self.nginx, self.broker)
+            for part in (
+                self.redis, self.sqs, self.s3, self.nginx, self.broker, self.public_broker,
+            )
             if part is not None
-        ]
+        ]  # fmt: skip
         parts += self.global_brokers
         for part in parts:
             part.inherited = (self.state.lock_descriptor,)
@@ -328,10 +362,6 @@ class Run:
     def _world(self) -> ServicePlan:
         addresses = tuple(centre.address for centre in CENTRES if centre.is_https)
         certificate = self.authority.certificate("world", (*LOCAL_NAMES, *addresses))
-        cache_broker_url = ""
-        if self.broker is not None:
-            account = f"{PUBLIC_USERNAME}:{PUBLIC_PASSWORD}"
-            cache_broker_url = f"mqtt://{account}@{LOOPBACK}:{self.broker.port}"
         publishers = {
             broker.name: broker.url.replace(
                 f"{PUBLIC_USERNAME}:{PUBLIC_PASSWORD}",
@@ -346,7 +376,7 @@ class Run:
             tls_chain_file=certificate.chain_file,
             tls_key_file=certificate.key_file,
             centre_id=self.centre_id,
-            cache_broker_url=cache_broker_url,
+            cache_broker_url="" if self.broker is None else self.broker.url(WORLD_USERNAME),
             data_base_url=self.addresses.data_base_url,
             ready_url=f"{self.addresses.status_url}/readyz",
             rate=self.settings.rate,
@@ -367,14 +397,17 @@ class Run:
             f"  metrics         {self.addresses.status_url}/metrics",
             f"  data            {self.addresses.data_base_url}/",
         ]
-        if self.broker is not None:
-            ca_file = _shown(self.authority.ca_file)
+        if self.public_broker is not None:
+            public = self.public_broker
             lines += [
-                f"  broker          mqtts://localhost:{self.broker.tls_port}",
-                f"                  wss://localhost:{self.broker.websocket_port}/mqtt",
-                f"                  mqtt://{LOOPBACK}:{self.broker.port} (this machine only)",
-                f"                  account {account}, CA file {ca_file}",
+                f"  broker          mqtts://localhost:{public.tls_port}",
+                f"                  wss://localhost:{public.websocket_port}/mqtt",
+                f"                  mqtt://{LOOPBACK}:{public.port} (this machine only)",
+                f"                  account {account}, CA file {_shown(self.authority.ca_file)}",
             ]
+        if self.settings.broker_accounts:
+            lines.append(f"  accounts        mqtts://localhost:{self.ports.broker_accounts}")
+            lines += [f"                  {text}" for text in self._account_texts()]
         lines.append(f"  Global Brokers  {self._global_broker_text()}")
         if self.sqs is not None:
             lines.append(f"  queue           {self.sqs.queue_url} (plays SQS, in memory)")
@@ -388,9 +421,19 @@ class Run:
         remarks = self._remarks()
         if remarks:
             lines += ["", *(f"  Note: {remark}" for remark in remarks)]
-        if self.broker is not None:
+        if self.public_broker is not None:
             lines += ["", "  Watch what it announces:", f"    {self._watch_command()}"]
         return "\n".join((*lines, "", "  Ctrl-C stops it; the state stays for the next run.", ""))
+
+    def _account_texts(self) -> list[str]:
+        """Return a line about each Global Broker's account, without its password."""
+        secrets = self.state.path / "secrets"
+        return [
+            account.name
+            if account.password is not None
+            else f"{account.name}, password in {_shown(secrets / f'account-{account.name}')}"
+            for account in self.settings.broker_accounts
+        ]
 
     def _not_started(self) -> list[str]:
         """Return the servers that the user has elsewhere, and how we know."""
@@ -415,15 +458,15 @@ class Run:
         )
 
     def _watch_command(self) -> str:
-        if self.broker is None:
+        if self.public_broker is None:
             return ""
         ca_file = shlex.quote(_shown(self.authority.ca_file))
         if shutil.which("mosquitto_sub"):
             return (
-                f"mosquitto_sub -h localhost -p {self.broker.tls_port} --cafile {ca_file} "
+                f"mosquitto_sub -h localhost -p {self.public_broker.tls_port} --cafile {ca_file} "
                 f"-u {PUBLIC_USERNAME} -P {PUBLIC_PASSWORD} -t 'cache/a/wis2/#' -v"
             )
-        url = f"mqtts://{PUBLIC_USERNAME}:{PUBLIC_PASSWORD}@localhost:{self.broker.tls_port}"
+        url = f"mqtts://{PUBLIC_USERNAME}:{PUBLIC_PASSWORD}@localhost:{self.public_broker.tls_port}"
         python = shlex.quote(_shown(Path(sys.executable)))
         return f"{python} -m local.subscribe --ca {ca_file} {url}"
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from local.parts.mosquitto import BRIDGE_USERNAME, MANAGER_USERNAME, PUBLIC_USERNAME
 from local.world.mix import Mix, parse_mix
 from wis2_gc_common import settings
 from wis2_gc_common.errors import SettingsError
@@ -27,10 +29,17 @@ _MAX_MANAGERS = 64
 VARIABLES = (
     "STATE", "BROKERS", "LISTEN", "STATUS_PORT", "DATA_PORT", "BROKER_PORT", "BROKER_TLS_PORT",
     "BROKER_WSS_PORT", "REDIS_PORT", "QUEUE", "STORE", "MANAGERS", "RATE", "MIX", "SEED", "ITEMS",
-    "DATA_CONNECTIONS",
+    "DATA_CONNECTIONS", "BROKER_ACCOUNTS", "BROKER_ACCOUNTS_PORT",
 )  # fmt: skip
 #: Settings of the services, and of the AWS SDK in them.
 _PASSED_ON = ("GC_", "AWS_")
+
+#: Strangers may try as often as they like.
+_MIN_PASSWORD = 12
+_ACCOUNT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+#: Who has an account on our broker besides the Global Brokers.
+WORLD_USERNAME = "simulated-world"
+_TAKEN_ACCOUNTS = (PUBLIC_USERNAME, MANAGER_USERNAME, BRIDGE_USERNAME, WORLD_USERNAME)
 
 #: Settings that each process has its own value of.
 _PER_PROCESS = {
@@ -60,6 +69,15 @@ class NamedBroker:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokerAccount:
+    """A Global Broker's account on our own broker."""
+
+    name: str
+    password: str | None = field(repr=False)
+    """None: one is made up, and kept in the state directory."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunSettings:
     """The settings of one `make run`."""
 
@@ -76,6 +94,9 @@ class RunSettings:
     """Downloads at once for one client address; 0: no limit."""
     brokers: tuple[NamedBroker, ...]
     """Empty: the simulated world."""
+    broker_accounts: tuple[BrokerAccount, ...]
+    """Empty: no Global Broker has an account of its own, and its port is closed."""
+    broker_accounts_port: PortSetting
     managers: int
     rate: float
     """Data items per second that the simulated world publishes."""
@@ -107,6 +128,7 @@ class RunSettings:
             self.broker_tls_port,
             self.broker_wss_port,
             self.redis_port,
+            *((self.broker_accounts_port,) if self.broker_accounts else ()),
         )
 
     def is_overridden(self, setting: Setting[Any]) -> bool:
@@ -147,6 +169,8 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
         redis_port=read.port("REDIS_PORT", 6380),
         data_connections=int(read.number("DATA_CONNECTIONS", 100, 0, 10_000, int)),
         brokers=brokers,
+        broker_accounts=parse_accounts(environment.get("BROKER_ACCOUNTS", "")),
+        broker_accounts_port=read.port("BROKER_ACCOUNTS_PORT", 8884),
         managers=int(read.number("MANAGERS", 2, 1, _MAX_MANAGERS, int)),
         rate=read.number("RATE", 5, 0.01, _MAX_RATE, float),
         mix=parse_mix(environment.get("MIX", "")),
@@ -157,6 +181,10 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
         overrides=overrides,
         unknown=tuple(settings.unknown_settings(environment)),
     )
+    broker_elsewhere = result.override_name(settings.LOCAL_BROKER_URL)
+    if result.broker_accounts and broker_elsewhere:
+        problem = f"has no broker to be for: {broker_elsewhere} is set, so none is started here"
+        raise SettingsError("BROKER_ACCOUNTS", problem)
     _check_ports_differ(result)
     return result
 
@@ -180,6 +208,38 @@ def parse_brokers(text: str) -> tuple[NamedBroker, ...]:
             raise SettingsError("BROKERS", f"{name!r} is named twice")
         brokers[name] = NamedBroker(name, url)
     return tuple(brokers.values())
+
+
+def parse_accounts(text: str) -> tuple[BrokerAccount, ...]:
+    """Return the accounts in `gb-fr gb-br=FILE` (blanks between them; FILE: the password is in it).
+
+    Raises SettingsError, without the passwords.
+    """
+    accounts: dict[str, BrokerAccount] = {}
+    for entry in text.split():
+        name, equals, file = entry.partition("=")
+        if not _ACCOUNT.fullmatch(name):
+            problem = f"{name!r}: requires lower-case letters, digits and -, as in gb-fr=FILE"
+            raise SettingsError("BROKER_ACCOUNTS", problem)
+        if name in _TAKEN_ACCOUNTS:
+            raise SettingsError("BROKER_ACCOUNTS", f"{name!r} is an account already")
+        if name in accounts:
+            raise SettingsError("BROKER_ACCOUNTS", f"{name!r} is named twice")
+        password = _account_password(name, Path(file)) if equals else None
+        accounts[name] = BrokerAccount(name, password)
+    return tuple(accounts.values())
+
+
+def _account_password(name: str, file: Path) -> str:
+    try:
+        password = file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or "is not UTF-8"
+        raise SettingsError("BROKER_ACCOUNTS", f"{name!r}: {file}: {problem}") from None
+    if len(password) < _MIN_PASSWORD or not password.isprintable():
+        problem = f"{name!r}: {file} requires one line with a password of {_MIN_PASSWORD} or more"
+        raise SettingsError("BROKER_ACCOUNTS", f"{problem} characters")
+    return password
 
 
 def _overrides(environment: Mapping[str, str]) -> dict[str, str]:

@@ -21,10 +21,15 @@ from urllib.parse import quote
 from local.parts.part import Part, StartFailed, current_user, write_private
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from local.parts.certificates import Certificate, CertificateAuthority
 
 PUBLIC_USERNAME = "everyone"
 PUBLIC_PASSWORD = "everyone"  # noqa: S105 - known to the whole world, on purpose (SPEC.md 25)
+MANAGER_USERNAME = "wis2-gc-manager"
+BRIDGE_USERNAME = "public-broker"
+_LOOPBACK = "127.0.0.1"
 CACHE_TOPICS = ("cache/a/wis2/#", "monitor/a/wis2/#")
 WIS2_TOPICS = ("origin/a/wis2/#", *CACHE_TOPICS)
 
@@ -33,6 +38,8 @@ _LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
 #: PBKDF2 is paid at every connect; the passwords are random, or public.
 _ITERATIONS = 1000
 _PROBE_TIMEOUT_S = 2
+#: Neither a notification nor a monitoring event is longer (SPEC.md 23).
+_MESSAGE_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +57,11 @@ class Listener:
     """One port mosquitto listens on; `host` "" means all addresses."""
 
     port: int
-    host: str = "127.0.0.1"
+    host: str = _LOOPBACK
     certificate: Certificate | None = None
     is_websocket: bool = False
+    is_id_the_username: bool = False
+    """A client's id is replaced by its username: an account has one session, and nobody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +83,10 @@ class Limits:
     """At the same time, on each listener; -1: no limit. Roughly: mosquitto 2.0.11 counts one off
     too many at every refused login."""
     persistent_client_expiration: str = "2d"
-    """How long the session of a client that is away is kept, and its messages with it."""
+    """How long the session of a client that is away is kept, and its messages with it. mosquitto
+    knows hours at the least."""
+    outlives_restart: bool = True
+    """Whether sessions are written to the disk."""
 
 
 def dynamic_security(accounts: tuple[Account, ...]) -> str:
@@ -127,7 +139,11 @@ def plugin_path() -> Path:
 
 
 class Mosquitto(Part):
-    """A mosquitto 2.0 with these accounts; sessions and queues survive a clean stop."""
+    """A mosquitto 2.0 with these accounts."""
+
+    #: What its log tells: who connects, and more than that.
+    _logs_connections = True
+    _log_types: tuple[str, ...] = ("error", "warning", "notice")
 
     def __init__(
         self,
@@ -150,7 +166,7 @@ class Mosquitto(Part):
     def _hosts(self) -> dict[str, str]:
         hosts = super()._hosts()
         # Passwords in the clear stay on this machine.
-        return {role: "127.0.0.1" if role == "plain" else hosts[role] for role in hosts}
+        return {role: _LOOPBACK if role == "plain" else hosts[role] for role in hosts}
 
     def listeners(self) -> tuple[Listener, ...]:
         """Return what it listens on."""
@@ -161,6 +177,7 @@ class Mosquitto(Part):
                 hosts[role],
                 certificate=None if role == "plain" else self._certificate,
                 is_websocket=role == "websocket",
+                is_id_the_username=role == "accounts",
             )
             for role, port in self._ports.items()
         )
@@ -177,7 +194,7 @@ class Mosquitto(Part):
             f"plugin {self._plugin_path()}",
             f"plugin_opt_config_file {self.directory / 'accounts.json'}",
             f"user {current_user()}",
-            "persistence true",
+            f"persistence {_text(self.limits.outlives_restart)}",
             f"persistence_location {self.directory}/",
             "autosave_interval 30",
             f"persistent_client_expiration {self.limits.persistent_client_expiration}",
@@ -194,10 +211,8 @@ class Mosquitto(Part):
             "sys_interval 10",
             f"log_dest file {self.log_file}",
             "log_timestamp_format %Y-%m-%dT%H:%M:%S",
-            "log_type error",
-            "log_type warning",
-            "log_type notice",
-            "connection_messages true",
+            *(f"log_type {kind}" for kind in self._log_types),
+            f"connection_messages {_text(self._logs_connections)}",
         ]
         if self.limits.memory_bytes is not None:
             lines.append(f"memory_limit {self.limits.memory_bytes}")
@@ -210,13 +225,20 @@ class Mosquitto(Part):
                 # on all (mosquitto 2.0.11 with libwebsockets: its sockets are IPv6 then).
                 lines.append(f"socket_domain {'ipv6' if ':' in listener.host else 'ipv4'}")
             lines.append(f"protocol {'websockets' if listener.is_websocket else 'mqtt'}")
+            if listener.is_id_the_username:
+                lines.append("use_username_as_clientid true")
             if listener.certificate is not None:
                 lines += [
                     f"certfile {listener.certificate.chain_file}",
                     f"keyfile {listener.certificate.key_file}",
                     "tls_version tlsv1.2",
                 ]
+        lines += self._bridge()
         return "\n".join(lines) + "\n"
+
+    def _bridge(self) -> list[str]:
+        """Return the lines about another broker that this one reads."""
+        return []
 
     def _configure(self) -> list[str]:
         path = self.directory / "mosquitto.conf"
@@ -229,7 +251,7 @@ class Mosquitto(Part):
         listener = self.listeners()[0]
         try:
             with socket.create_connection(
-                (listener.host or "127.0.0.1", listener.port), _PROBE_TIMEOUT_S
+                (listener.host or _LOOPBACK, listener.port), _PROBE_TIMEOUT_S
             ) as connection:
                 if listener.certificate is None:
                     return _is_mqtt(connection)
@@ -243,6 +265,19 @@ class Mosquitto(Part):
             return False
 
 
+def _resident_bytes(pid: int) -> int:
+    """Return the memory of a process of ours; 0: it is gone."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _text(value: bool) -> str:
+    return "true" if value else "false"
+
+
 def _is_mqtt(connection: socket.socket) -> bool:
     # CONNECT of MQTT 3.1.1, clean session, keep-alive 10 s, client id "up".
     connection.sendall(b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x0a\x00\x02up")
@@ -250,55 +285,164 @@ def _is_mqtt(connection: socket.socket) -> bool:
 
 
 class CacheBroker(Mosquitto):
-    """Our own broker (SPEC.md 25).
+    """Our own broker as those see it who have an account of their own (SPEC.md 25).
 
-    `port`: MQTT, on loopback only. `tls_port` and `websocket_port` (secure) are there when an
-    `authority` is given, and listen on `host`. Everyone may subscribe to what a Global Cache
-    publishes; the manager may publish it; nobody may do more.
+    Managers publish, and the Global Brokers' `accounts` (password by name) subscribe to what they
+    publish. `port`: MQTT, on loopback only. `accounts_port`, with an `authority`: MQTT over TLS on
+    `host`, where an account's name is its client id. Strangers have no account here: see
+    `PublicBroker`.
     """
+
+    _log_types = (*Mosquitto._log_types, "subscribe")
 
     def __init__(
         self,
         directory: Path,
         *,
         port: int | None = None,
-        tls_port: int | None = None,
-        websocket_port: int | None = None,
-        host: str = "127.0.0.1",
+        accounts: Mapping[str, str] | None = None,
+        accounts_port: int | None = None,
+        host: str = _LOOPBACK,
         authority: CertificateAuthority | None = None,
-        manager_username: str = "wis2-gc-manager",
         manager_password: str = "manager",  # noqa: S107 - `make run` gives a random one
+        bridge_password: str = "bridge",  # noqa: S107 - the same
         log_file: Path | None = None,
     ) -> None:
-        self.manager_username = manager_username
-        self.manager_password = manager_password
+        self._passwords = {
+            **(accounts or {}),
+            MANAGER_USERNAME: manager_password,
+            BRIDGE_USERNAME: bridge_password,
+        }
         ports = {"plain": port}
         if authority is not None:
-            ports |= {"tls": tls_port, "websocket": websocket_port}
+            ports["accounts"] = accounts_port
         super().__init__(
             directory,
             name="broker",
-            accounts=(
-                Account(PUBLIC_USERNAME, PUBLIC_PASSWORD, subscribes=CACHE_TOPICS),
-                Account(manager_username, manager_password, publishes=CACHE_TOPICS),
+            accounts=tuple(
+                Account(name, password, publishes=CACHE_TOPICS)
+                if name == MANAGER_USERNAME
+                else Account(name, password, subscribes=CACHE_TOPICS)
+                for name, password in self._passwords.items()
             ),
             limits=Limits(
                 max_inflight_messages=1000,
                 # A Global Broker that is away for most of a day finds everything on its return.
-                # Everyone may leave sessions behind, so there are limits for all of them, too.
                 max_queued_messages=1_000_000,
                 max_queued_bytes=512 * 1024**2,
                 memory_bytes=2 * 1024**3,
-                max_connections=5000,
+                max_connections=1000,
                 persistent_client_expiration="1d",
-                # Neither a notification nor a monitoring event is longer (SPEC.md 23).
-                message_size_bytes=8192,
+                message_size_bytes=_MESSAGE_BYTES,
             ),
             ports=ports,
             host=host,
             certificate=None if authority is None else authority.certificate("broker"),
             log_file=log_file,
         )
+
+    @property
+    def port(self) -> int:
+        """Port of plain MQTT, on loopback."""
+        return self._ports["plain"]
+
+    @property
+    def accounts_port(self) -> int:
+        """Port of MQTT over TLS for the accounts. Raises KeyError without an authority."""
+        return self._ports["accounts"]
+
+    @property
+    def manager_url(self) -> str:
+        """`GC_LOCAL_BROKER_URL` for this broker."""
+        return self.url(MANAGER_USERNAME)
+
+    def url(self, account: str) -> str:
+        """Return the URL of an account, on loopback. Raises KeyError: no such account."""
+        password = quote(self._passwords[account], safe="")
+        return f"mqtt://{account}:{password}@{_LOOPBACK}:{self.port}"
+
+    def password(self, account: str) -> str:
+        """Return the password of an account. Raises KeyError: no such account."""
+        return self._passwords[account]
+
+
+class PublicBroker(Mosquitto):
+    """Our own broker as everyone sees it (SPEC.md 25): a bridge carries over what `source` has.
+
+    What strangers take up here (sessions, queues, memory, names of sessions) is taken from nobody
+    but strangers. `port`: MQTT, on loopback only. `tls_port` and `websocket_port` (secure) are
+    there when an `authority` is given, and listen on `host`.
+    """
+
+    #: Who watches this process (`exit_code`) ends it when it holds more. mosquitto's own limit
+    #: would leave it deaf until the oldest sessions expire; ended, it starts again without them.
+    full_bytes = 512 * 1024**2
+    # Strangers do not fill the disk with lines.
+    _logs_connections = False
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        source: CacheBroker,
+        port: int | None = None,
+        tls_port: int | None = None,
+        websocket_port: int | None = None,
+        host: str = _LOOPBACK,
+        authority: CertificateAuthority | None = None,
+        log_file: Path | None = None,
+    ) -> None:
+        self._source = source
+        ports = {"plain": port}
+        if authority is not None:
+            ports |= {"tls": tls_port, "websocket": websocket_port}
+        super().__init__(
+            directory,
+            name="public-broker",
+            accounts=(Account(PUBLIC_USERNAME, PUBLIC_PASSWORD, subscribes=CACHE_TOPICS),),
+            limits=Limits(
+                # To a reader that answers within 0.2 s, 1000 messages a second.
+                max_inflight_messages=200,
+                # Half a minute of the real WIS2; 16,000 abandoned sessions that hold as much fit
+                # into the memory.
+                max_queued_messages=300,
+                max_queued_bytes=1024**2,
+                max_connections=5000,
+                persistent_client_expiration="1h",
+                outlives_restart=False,
+                message_size_bytes=_MESSAGE_BYTES,
+            ),
+            ports=ports,
+            host=host,
+            certificate=None if authority is None else authority.certificate("broker"),
+            log_file=log_file,
+        )
+
+    def exit_code(self) -> int | None:
+        """Return how the process ended, None while it lives; end it when strangers filled it."""
+        if self.is_running and _resident_bytes(self.pid) > self.full_bytes:
+            self.kill()
+        return super().exit_code()
+
+    def _bridge(self) -> list[str]:
+        password = self._source.password(BRIDGE_USERNAME)
+        # Who knows a session's name may take it, on either side: nobody can guess these.
+        secret = hashlib.sha256(f"bridge {password}".encode()).hexdigest()[:32]
+        return [
+            "connection cache",
+            f"address {_LOOPBACK}:{self._source.port}",
+            *(f"topic {topic} in 1" for topic in CACHE_TOPICS),
+            # What is announced while this process is away waits for it.
+            "cleansession false",
+            f"remote_clientid {BRIDGE_USERNAME}-{secret}",
+            f"local_clientid local-{secret}",
+            f"remote_username {BRIDGE_USERNAME}",
+            f"remote_password {password}",
+            "notifications false",
+            "try_private false",
+            "keepalive_interval 10",
+            "restart_timeout 1",
+        ]
 
     @property
     def port(self) -> int:
@@ -315,12 +459,6 @@ class CacheBroker(Mosquitto):
         """Port of MQTT over a secure WebSocket. Raises KeyError without an authority."""
         return self._ports["websocket"]
 
-    @property
-    def manager_url(self) -> str:
-        """`GC_LOCAL_BROKER_URL` for this broker."""
-        password = quote(self.manager_password, safe="")
-        return f"mqtt://{self.manager_username}:{password}@127.0.0.1:{self.port}"
-
 
 class GlobalBroker(Mosquitto):
     """A Global Broker of a simulated world: everyone subscribes, the publisher publishes.
@@ -333,7 +471,7 @@ class GlobalBroker(Mosquitto):
         directory: Path,
         *,
         port: int | None = None,
-        host: str = "127.0.0.1",
+        host: str = _LOOPBACK,
         authority: CertificateAuthority | None = None,
         publisher_username: str = "publisher",
         publisher_password: str = "publisher",  # noqa: S107 - listens on loopback only

@@ -36,7 +36,7 @@ def test_spec_21_qos_1_not_retained_only_the_first_level_changes_after_the_objec
 
     deep = f"{topic}/cache/origin/x"
     client = Client(
-        world.cache_broker.port, "everyone", "everyone", "cache/a/wis2/#", on_message=fetch_at_once
+        world.public_broker.port, "everyone", "everyone", "cache/a/wis2/#", on_message=fetch_at_once
     )
     try:
         for data_id in ids:

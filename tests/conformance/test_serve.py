@@ -41,7 +41,7 @@ def connect(port: int, user: str | None, password: str | None, **options: Any) -
 def test_spec_25_everyone_may_subscribe_with_both_versions(
     world: World, topic: str, data_id: str, version: MQTTProtocolVersion
 ) -> None:
-    client, code = connect(world.cache_broker.port, "everyone", "everyone", protocol=version)
+    client, code = connect(world.public_broker.port, "everyone", "everyone", protocol=version)
     received: list[str] = []
     subscribed = threading.Event()
     client.on_message = lambda _c, _u, message: received.append(message.topic)
@@ -61,13 +61,13 @@ def test_spec_25_everyone_may_subscribe_with_both_versions(
     ("user", "password"), [(None, None), ("everyone", "wrong"), ("stranger", "everyone")]
 )
 def test_spec_25_nobody_else_gets_in(world: World, user: str | None, password: str | None) -> None:
-    client, code = connect(world.cache_broker.port, user, password, protocol=mqtt.MQTTv5)
+    client, code = connect(world.public_broker.port, user, password, protocol=mqtt.MQTTv5)
     client.loop_stop()
     assert code.is_failure
 
 
 def test_spec_25_only_the_cache_publishes(world: World, centre: str, data_id: str) -> None:
-    client, _ = connect(world.cache_broker.port, "everyone", "everyone", protocol=mqtt.MQTTv5)
+    client, _ = connect(world.public_broker.port, "everyone", "everyone", protocol=mqtt.MQTTv5)
     refused = threading.Event()
     client.on_publish = lambda _c, _u, _m, code, _p: code.is_failure and refused.set()
     try:

@@ -24,7 +24,7 @@ from deploy.smoke.waiting import Failed, NotYet, Patience
 from deploy.smoke.web import Web, check_data, check_metrics
 from deploy.smoke_step import check_policies, send_from_listener, target_of
 from local.parts.certificates import CertificateAuthority
-from local.parts.mosquitto import CacheBroker
+from local.parts.mosquitto import CacheBroker, PublicBroker
 from local.parts.nginx import Nginx
 from tests.support import chart
 from tests.support.deployments import ACCOUNT, REGION, FakeWorkloads
@@ -57,7 +57,7 @@ def target(world: World, end_to_end: EndToEnd = "none", **changes: Any) -> Targe
             "centre_id": CENTRE_ID,
             "metrics_url": f"http://127.0.0.1:{world.metrics_port}",
             "data_base_url": world.data_base_url,
-            "broker_urls": (f"mqtt://everyone:everyone@127.0.0.1:{world.cache_broker.port}",),
+            "broker_urls": (f"mqtt://everyone:everyone@127.0.0.1:{world.public_broker.port}",),
             "end_to_end": end_to_end,
             **changes,
         }
@@ -144,7 +144,7 @@ def test_policies_that_are_not_enforced_are_told(
 ) -> None:
     """The port answers, as it would through policies that a cluster took and ignores."""
     with pytest.raises(NotYet, match="network policies are not enforced"):
-        policies(world, tmp_path, monkeypatch, "127.0.0.1", world.cache_broker.port)
+        policies(world, tmp_path, monkeypatch, "127.0.0.1", world.public_broker.port)
 
 
 def test_policies_that_are_enforced_shut_a_listener_out(
@@ -272,12 +272,12 @@ def test_what_cannot_be_reached_or_is_not_over_tls_fails(
 
 def test_a_wrong_account_is_refused_with_the_brokers_reason(world: World) -> None:
     with pytest.raises(NotYet, match="refuses the connection"):
-        check_broker(f"mqtt://everyone:wrong@127.0.0.1:{world.cache_broker.port}")
+        check_broker(f"mqtt://everyone:wrong@127.0.0.1:{world.public_broker.port}")
 
 
 def test_a_broker_that_lets_everybody_in_fails(world: World, monkeypatch: Any) -> None:
     # No broker of ours can be made so; the URL with an account stands for the one without.
-    url = f"mqtt://everyone:everyone@127.0.0.1:{world.cache_broker.port}"
+    url = f"mqtt://everyone:everyone@127.0.0.1:{world.public_broker.port}"
     real = check_broker.__globals__["Subscriber"]
     monkeypatch.setitem(
         check_broker.__globals__, "Subscriber", lambda _url, **options: real(url, **options)
@@ -337,7 +337,9 @@ def test_certificates_are_verified_over_https_mqtts_and_wss(tmp_path: Path) -> N
     authority = CertificateAuthority(tmp_path / "tls")
     ca_file = str(authority.ca_file)
     (tmp_path / "objects").mkdir()
-    broker = CacheBroker(tmp_path / "broker", authority=authority)
+    broker = PublicBroker(
+        tmp_path / "broker", source=CacheBroker(tmp_path / "source"), authority=authority
+    )
     nginx = Nginx(tmp_path / "nginx", root=tmp_path / "objects", authority=authority)
     broker.start()
     nginx.start()

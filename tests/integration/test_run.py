@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -220,14 +221,23 @@ def test_named_brokers_are_listened_to_and_no_world_is_simulated(start, tmp_path
 
 
 def test_the_advised_command_shows_the_announcements(start):
-    run = start(RATE="20", ITEMS="200", MIX="model=0,faults=0")
+    (port,) = free_ports(1)
+    run = start(
+        RATE="20", ITEMS="200", MIX="model=0,faults=0",
+        BROKER_ACCOUNTS="gb-fr", BROKER_ACCOUNTS_PORT=str(port),
+    )  # fmt: skip
     run.wait_until(run.is_ready)
-    command = run.lines[run.lines.index("  Watch what it announces:\n") + 1].strip()
-    with subprocess.Popen(
-        f"exec {command}", shell=True, cwd=PROJECT, stdout=subprocess.PIPE, text=True
-    ) as watcher:
-        line = watcher.stdout.readline()
-        watcher.terminate()
-        watcher.stdout.close()
-    assert line.startswith("cache/a/wis2/x")
+    advised = run.lines[run.lines.index("  Watch what it announces:\n") + 1].strip()
+    password = (run.state / "secrets" / "account-gb-fr").read_text().strip()
+    ca_file = shlex.quote(str(run.state / "tls" / "ca.pem"))
+    url = f"mqtts://gb-fr:{password}@localhost:{port}"
+    for command in (advised, f"{sys.executable} -m local.subscribe --ca {ca_file} {url}"):
+        with subprocess.Popen(
+            f"exec {command}", shell=True, cwd=PROJECT, stdout=subprocess.PIPE, text=True
+        ) as watcher:
+            line = watcher.stdout.readline()
+            watcher.terminate()
+            watcher.stdout.close()
+        assert line.startswith("cache/a/wis2/x")
+    assert password not in run.output
     assert run.interrupt() == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import signal
 import socket
 import ssl
 import threading
@@ -19,10 +21,11 @@ import redis
 from paho.mqtt.enums import CallbackAPIVersion
 
 from local.parts.certificates import CertificateAuthority
-from local.parts.mosquitto import CacheBroker, GlobalBroker
+from local.parts.mosquitto import MANAGER_USERNAME, CacheBroker, GlobalBroker, PublicBroker
 from local.parts.nginx import Nginx
 from local.parts.part import StartFailed
 from local.parts.redis_server import RedisServer
+from tests.support.world import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 TOPIC = "cache/a/wis2/xa-simland-met/data/core/weather/surface-based-observations/synop"
 MONITOR = "monitor/a/wis2/xa-simland-met"
 DEADLINE_S = 10
+#: Of Global Brokers, on our broker.
+ACCOUNTS = {"gb-fr": "password of fr", "gb-br": "password of br"}
 
 
 class Client:
@@ -50,6 +55,8 @@ class Client:
     ) -> None:
         self.answers: dict[tuple[str, int], list[int]] = {}
         self.messages: list[tuple[str, bytes]] = []
+        self.connections = 0
+        self.had_a_session = False
         self._changed = threading.Condition()
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
@@ -62,7 +69,7 @@ class Client:
             self._client.username_pw_set(username, password)
         if ca_file is not None:
             self._client.tls_set_context(ssl.create_default_context(cafile=ca_file))
-        self._client.on_connect = lambda *a: self._note("connect", 0, [a[3].value])
+        self._client.on_connect = lambda *a: self._connected(a[2], a[3].value)
         self._client.on_subscribe = lambda *a: self._note(
             "subscribe", a[2], [c.value for c in a[3]]
         )
@@ -70,6 +77,11 @@ class Client:
         self._client.on_message = lambda *a: self._message(a[2])
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
+
+    def _connected(self, flags: mqtt.ConnectFlags, code: int) -> None:
+        self.connections += 1
+        self.had_a_session = flags.session_present
+        self._note("connect", 0, [code])
 
     def _note(self, kind: str, number: int, codes: list[int]) -> None:
         with self._changed:
@@ -113,9 +125,30 @@ def authority(tmp_path_factory) -> CertificateAuthority:
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory, authority) -> Iterator[CacheBroker]:
-    with CacheBroker(tmp_path_factory.mktemp("broker"), authority=authority) as broker:
+def source(tmp_path_factory, authority) -> Iterator[CacheBroker]:
+    """Our broker, as managers and Global Brokers see it."""
+    with CacheBroker(
+        tmp_path_factory.mktemp("source"), accounts=ACCOUNTS, authority=authority
+    ) as broker:
         yield broker
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory, source, authority) -> Iterator[PublicBroker]:
+    """Our broker, as everyone sees it."""
+    with public_broker(tmp_path_factory.mktemp("broker"), source, authority=authority) as broker:
+        yield broker
+
+
+@contextlib.contextmanager
+def public_broker(directory: Path, source: CacheBroker, **options: Any) -> Iterator[PublicBroker]:
+    with PublicBroker(directory, source=source, **options) as broker:
+        wait_until(lambda: bridge_subscriptions(source) == 2, "the bridge has subscribed")
+        yield broker
+
+
+def bridge_subscriptions(source: CacheBroker) -> int:
+    return len(re.findall(r"public-broker-\w+ 1 ", source.log_file.read_text()))
 
 
 @pytest.fixture
@@ -131,13 +164,21 @@ def connect(broker) -> Iterator[Any]:
         client.close()
 
 
+@pytest.fixture
+def as_manager(connect, source) -> Any:
+    def as_manager(**options: Any) -> Client:
+        return connect(MANAGER_USERNAME, "manager", port=source.port, **options)
+
+    return as_manager
+
+
 VERSIONS = pytest.mark.parametrize("version", [mqtt.MQTTv5, mqtt.MQTTv311], ids=["5", "3.1.1"])
 
 
 @VERSIONS
-def test_everyone_receives_what_the_manager_publishes(connect, broker, version):
+def test_everyone_receives_what_the_manager_publishes(connect, as_manager, version):
     everyone = connect("everyone", "everyone", version=version)
-    manager = connect(broker.manager_username, broker.manager_password, version=version)
+    manager = as_manager(version=version)
     assert everyone.connected() == manager.connected() == 0
     assert everyone.subscribe("cache/a/wis2/#") == 1
     assert everyone.subscribe("monitor/a/wis2/#") == 1
@@ -149,7 +190,7 @@ def test_everyone_receives_what_the_manager_publishes(connect, broker, version):
 @VERSIONS
 @pytest.mark.parametrize("transport", ["tcp", "websockets"])
 def test_the_same_holds_over_tls_and_secure_websocket(
-    connect, broker, authority, version, transport
+    connect, as_manager, broker, authority, version, transport
 ):
     port = broker.tls_port if transport == "tcp" else broker.websocket_port
     everyone = connect(
@@ -161,15 +202,21 @@ def test_the_same_holds_over_tls_and_secure_websocket(
         ca_file=authority.ca_file,
     )
     assert everyone.subscribe("cache/a/wis2/+/data/core/#") == 1
-    manager = connect(broker.manager_username, broker.manager_password)
+    manager = as_manager()
     manager.publish(TOPIC, b"cached")
     assert everyone.wait_for_messages(1) == [(TOPIC, b"cached")]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.3"])
 def test_no_port_of_the_broker_is_open_on_another_address(tmp_path, authority, host):
-    with CacheBroker(tmp_path / "broker", authority=authority, host=host) as broker:
-        open_on = {broker.port: "127.0.0.1", broker.tls_port: host, broker.websocket_port: host}
+    with (
+        CacheBroker(tmp_path / "source", authority=authority, host=host) as source,
+        public_broker(tmp_path / "broker", source, authority=authority, host=host) as broker,
+    ):
+        open_on = {
+            source.port: "127.0.0.1", source.accounts_port: host,
+            broker.port: "127.0.0.1", broker.tls_port: host, broker.websocket_port: host,
+        }  # fmt: skip
         for port, address in open_on.items():
             socket.create_connection((address, port), timeout=5).close()
             with pytest.raises(ConnectionRefusedError):
@@ -205,29 +252,29 @@ def test_everyone_may_subscribe_to_nothing_else(connect, version, topic):
 
 @VERSIONS
 @pytest.mark.parametrize("topic", [TOPIC, MONITOR, "foo", "$CONTROL/dynamic-security/v1"])
-def test_everyone_may_publish_nothing(connect, broker, version, topic):
+def test_everyone_may_publish_nothing(connect, as_manager, version, topic):
     reader = connect("everyone", "everyone")
     reader.subscribe("cache/a/wis2/#")
     reader.subscribe("monitor/a/wis2/#")
     code = connect("everyone", "everyone", version=version).publish(topic, b"forged")
     # MQTT 3.1.1 has no way to say no to a publication.
     assert code == (0x87 if version == mqtt.MQTTv5 else 0)
-    connect(broker.manager_username, broker.manager_password).publish(TOPIC, b"genuine")
+    as_manager().publish(TOPIC, b"genuine")
     assert reader.wait_for_messages(1) == [(TOPIC, b"genuine")]
 
 
 @VERSIONS
 @pytest.mark.parametrize("topic", ["cache/a/wis2/#", "monitor/a/wis2/#", "#", TOPIC])
-def test_the_manager_may_subscribe_to_nothing(connect, broker, version, topic):
-    manager = connect(broker.manager_username, broker.manager_password, version=version)
+def test_the_manager_may_subscribe_to_nothing(as_manager, version, topic):
+    manager = as_manager(version=version)
     assert manager.subscribe(topic) >= 0x80
 
 
 @pytest.mark.parametrize(
     "topic", ["origin/a/wis2/x", "foo", "$SYS/x", "$CONTROL/dynamic-security/v1"]
 )
-def test_the_manager_may_publish_nowhere_else(connect, broker, topic):
-    manager = connect(broker.manager_username, broker.manager_password)
+def test_the_manager_may_publish_nowhere_else(as_manager, topic):
+    manager = as_manager()
     assert manager.publish(topic) == 0x87
 
 
@@ -240,23 +287,20 @@ def test_strangers_are_refused(connect, version, account):
     assert refused in (0x87, 4, 5)
 
 
-def test_nobody_leaves_a_retained_message_behind(connect, broker):
-    manager = connect(broker.manager_username, broker.manager_password)
+def test_nobody_leaves_a_retained_message_behind(connect, as_manager):
+    manager = as_manager()
     assert manager.connected() == 0
     manager._client.publish(TOPIC, b"stays", qos=1, retain=True)
     late = connect("everyone", "everyone")
     late.subscribe("cache/a/wis2/#")
-    connect(broker.manager_username, broker.manager_password).publish(TOPIC, b"news")
+    as_manager().publish(TOPIC, b"news")
     assert late.wait_for_messages(1) == [(TOPIC, b"news")]
 
 
 def test_what_an_absent_subscriber_missed_survives_a_restart_of_the_broker(tmp_path):
-    with CacheBroker(tmp_path) as broker:
-        account = {"version": mqtt.MQTTv311, "client_id": "gb", "clean": False}
-        subscriber = Client(broker.port, "everyone", "everyone", **account)
-        subscriber.subscribe("cache/a/wis2/#")
-        subscriber.close()
-        manager = Client(broker.port, broker.manager_username, broker.manager_password)
+    with CacheBroker(tmp_path, accounts=ACCOUNTS) as broker:
+        leave_a_session_behind(broker)
+        manager = Client(broker.port, MANAGER_USERNAME, "manager")
         # More than mosquitto keeps by default.
         for number in range(1500):
             manager._client.publish(TOPIC, b"%d" % number, qos=1)
@@ -264,38 +308,40 @@ def test_what_an_absent_subscriber_missed_survives_a_restart_of_the_broker(tmp_p
         manager.close()
         broker.stop()
         broker.start()
-        subscriber = Client(broker.port, "everyone", "everyone", **account)
+        subscriber = come_back(broker)
         messages = subscriber.wait_for_messages(1501)
         subscriber.close()
     assert [payload for _, payload in messages] == [b"%d" % number for number in range(1501)]
 
 
-class SmallBroker(CacheBroker):
-    """Our broker with other limits."""
-
-    def __init__(self, directory: Path, **limits: Any) -> None:
-        super().__init__(directory)
-        self.limits = replace(self.limits, max_inflight_messages=10, **limits)
+def limited(broker: Any, **limits: Any) -> Any:
+    """Return the broker with other limits."""
+    broker.limits = replace(broker.limits, **limits)
+    return broker
 
 
-def leave_a_session_behind(broker: CacheBroker, name: str) -> dict[str, Any]:
-    account = {"version": mqtt.MQTTv311, "client_id": name, "clean": False}
-    subscriber = Client(broker.port, "everyone", "everyone", **account)
+def come_back(broker: CacheBroker | PublicBroker, name: str = "gb-fr") -> Client:
+    session = {"version": mqtt.MQTTv311, "client_id": name, "clean": False}
+    return Client(broker.port, name, ACCOUNTS.get(name, name), **session)
+
+
+def leave_a_session_behind(broker: CacheBroker | PublicBroker, name: str = "gb-fr") -> None:
+    subscriber = come_back(broker, name)
     subscriber.subscribe("cache/a/wis2/#")
     subscriber.close()
-    return account
 
 
 def test_what_waits_for_an_absent_subscriber_is_bounded_and_the_oldest_is_kept(tmp_path):
-    with SmallBroker(tmp_path, max_queued_bytes=400_000) as broker:
-        account = leave_a_session_behind(broker, "gb")
-        manager = Client(broker.port, broker.manager_username, broker.manager_password)
+    small = {"max_inflight_messages": 10, "max_queued_bytes": 400_000}
+    with limited(CacheBroker(tmp_path, accounts=ACCOUNTS), **small) as broker:
+        leave_a_session_behind(broker)
+        manager = Client(broker.port, MANAGER_USERNAME, "manager")
         for number in range(200):
             assert manager.publish(TOPIC, b"%04d" % number + bytes(3996)) == 0
         manager.close()
-        subscriber = Client(broker.port, "everyone", "everyone", **account)
+        subscriber = come_back(broker)
         subscriber.wait_for_messages(100)
-        late = Client(broker.port, broker.manager_username, broker.manager_password)
+        late = Client(broker.port, MANAGER_USERNAME, "manager")
         late.publish(TOPIC, b"last")
         late.close()
         kept = [payload[:4] for _, payload in subscriber.wait_for_messages(101)]
@@ -304,9 +350,10 @@ def test_what_waits_for_an_absent_subscriber_is_bounded_and_the_oldest_is_kept(t
 
 
 def test_with_its_memory_full_our_broker_acknowledges_nothing_that_it_does_not_keep(tmp_path):
-    with SmallBroker(tmp_path, memory_bytes=3_000_000) as broker:
-        account = leave_a_session_behind(broker, "stranger")
-        manager = Client(broker.port, broker.manager_username, broker.manager_password)
+    small = {"max_inflight_messages": 10, "memory_bytes": 3_000_000}
+    with limited(CacheBroker(tmp_path, accounts=ACCOUNTS), **small) as broker:
+        leave_a_session_behind(broker)
+        manager = Client(broker.port, MANAGER_USERNAME, "manager")
         numbers = [
             manager._client.publish(TOPIC, b"%04d" % n + bytes(3996), qos=1).mid
             for n in range(1000)
@@ -318,7 +365,7 @@ def test_with_its_memory_full_our_broker_acknowledges_nothing_that_it_does_not_k
         manager.close()
         assert 0 < len(acknowledged) < 1000
         assert broker.is_running
-        subscriber = Client(broker.port, "everyone", "everyone", **account)
+        subscriber = come_back(broker)
         deadline = time.monotonic() + DEADLINE_S
         while not set(acknowledged) <= {int(payload[:4]) for _, payload in subscriber.messages}:
             assert time.monotonic() < deadline
@@ -326,14 +373,136 @@ def test_with_its_memory_full_our_broker_acknowledges_nothing_that_it_does_not_k
 
 
 def test_a_port_of_our_broker_takes_so_many_connections(tmp_path):
-    with SmallBroker(tmp_path, max_connections=2) as broker:
+    with limited(CacheBroker(tmp_path, accounts=ACCOUNTS), max_connections=2) as broker:
         # The refused login of the probe at start made room for one more (mosquitto 2.0.11).
-        clients = [Client(broker.port, "everyone", "everyone") for _ in range(3)]
+        clients = [Client(broker.port, "gb-fr", ACCOUNTS["gb-fr"]) for _ in range(3)]
         assert [client.connected() for client in clients] == [0, 0, 0]
         with socket.create_connection(("127.0.0.1", broker.port), DEADLINE_S) as one_more:
             assert one_more.recv(1) == b""
         for client in clients:
             client.close()
+
+
+@VERSIONS
+@pytest.mark.parametrize("topic", ["#", "cache/#", "origin/a/wis2/#", "$SYS/#", "foo"])
+def test_the_account_of_a_global_broker_may_subscribe_to_nothing_else(
+    connect, source, version, topic
+):
+    account = connect("gb-fr", ACCOUNTS["gb-fr"], port=source.port, version=version)
+    assert account.subscribe("cache/a/wis2/#") == account.subscribe("monitor/a/wis2/#") == 1
+    assert account.subscribe(topic) >= 0x80
+
+
+@pytest.mark.parametrize("topic", [TOPIC, MONITOR, "foo"])
+def test_the_account_of_a_global_broker_may_publish_nothing(connect, source, topic):
+    account = connect("gb-fr", ACCOUNTS["gb-fr"], port=source.port)
+    assert account.publish(topic) == 0x87
+
+
+@VERSIONS
+def test_everyone_has_no_account_where_the_managers_are(connect, source, authority, version):
+    plain = connect("everyone", "everyone", port=source.port, version=version)
+    tls = connect(
+        "everyone", "everyone", port=source.accounts_port, ca_file=authority.ca_file,
+        version=version,
+    )  # fmt: skip
+    for answer in (plain.connected(), tls.connected()):
+        assert answer in (0x87, 5)
+
+
+@VERSIONS
+def test_no_account_takes_over_the_session_of_another(
+    connect, as_manager, source, authority, version
+):
+    def account(name: str, client_id: str) -> Client:
+        return connect(
+            name, ACCOUNTS[name], port=source.accounts_port, ca_file=authority.ca_file,
+            client_id=client_id, version=version,
+        )  # fmt: skip
+
+    first = account("gb-fr", "gb-fr")
+    assert first.subscribe("cache/a/wis2/#") == 1
+    for client_id in ("gb-fr", "gb-br", ""):
+        intruder = account("gb-br", client_id)
+        assert intruder.connected() == 0
+        assert intruder.subscribe("monitor/a/wis2/#") == 1
+        intruder.close()
+    as_manager().publish(TOPIC, b"news")
+    assert first.wait_for_messages(1) == [(TOPIC, b"news")]
+    assert first.connections == 1
+
+
+def test_what_the_bridge_misses_waits_for_it(tmp_path):
+    with (
+        CacheBroker(tmp_path / "source") as source,
+        public_broker(tmp_path / "broker", source) as broker,
+    ):
+        everyone = Client(broker.port, "everyone", "everyone")
+        everyone.subscribe("cache/a/wis2/#")
+        source.stop()
+        source.start()
+        # The bridge comes back after a second.
+        manager = Client(source.port, MANAGER_USERNAME, "manager")
+        for number in range(100):
+            assert manager.publish(TOPIC, b"%d" % number) == 0
+        manager.close()
+        received = everyone.wait_for_messages(100)
+        everyone.close()
+    assert [payload for _, payload in received] == [b"%d" % number for number in range(100)]
+
+
+def test_the_session_of_the_bridge_cannot_be_taken_by_who_knows_how_it_is_named(tmp_path):
+    with (
+        CacheBroker(tmp_path / "source") as source,
+        public_broker(tmp_path / "broker", source) as broker,
+    ):
+        everyone = Client(broker.port, "everyone", "everyone")
+        everyone.subscribe("cache/a/wis2/#")
+        for name in ("cache", "local.cache", "local.public-broker", "public-broker", "local-"):
+            Client(broker.port, "everyone", "everyone", client_id=name).close()
+        manager = Client(source.port, MANAGER_USERNAME, "manager")
+        manager.publish(TOPIC, b"news")
+        assert everyone.wait_for_messages(1) == [(TOPIC, b"news")]
+        assert bridge_subscriptions(source) == 2
+        manager.close()
+        everyone.close()
+
+
+def test_sessions_that_everyone_leaves_behind_hold_little_and_end_with_the_process(tmp_path):
+    with (
+        CacheBroker(tmp_path / "source") as source,
+        public_broker(tmp_path / "broker", source) as broker,
+    ):
+        leave_a_session_behind(broker, "everyone")
+        last = Client(broker.port, "everyone", "everyone")
+        last.subscribe("cache/a/wis2/#")
+        manager = Client(source.port, MANAGER_USERNAME, "manager")
+        for number in range(400):
+            assert manager.publish(TOPIC, b"%d" % number) == 0
+        last.wait_for_messages(400)
+        again = come_back(broker, "everyone")
+        again.wait_for_messages(300)
+        manager.publish(TOPIC, b"last")
+        kept = [payload for _, payload in again.wait_for_messages(301)]
+        assert kept == [b"%d" % number for number in range(300)] + [b"last"]
+        for client in (again, last):
+            client.close()
+        broker.stop()
+        broker.start()
+        again = come_back(broker, "everyone")
+        assert again.connected() == 0
+        assert not again.had_a_session
+        for client in (again, manager):
+            client.close()
+
+
+def test_a_public_broker_that_strangers_have_filled_is_ended(tmp_path):
+    broker = PublicBroker(tmp_path / "broker", source=CacheBroker(tmp_path / "source"))
+    with broker:
+        assert broker.exit_code() is None
+        broker.full_bytes = 1_000_000
+        assert broker.exit_code() == -signal.SIGKILL
+        assert not broker.is_running
 
 
 def test_a_global_broker_takes_what_is_published_and_lets_everyone_read(tmp_path, authority):

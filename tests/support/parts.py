@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from images.docker import DockerError, engine_version, has_image
-from local.parts.mosquitto import CacheBroker, GlobalBroker, Mosquitto
+from local.parts.mosquitto import CacheBroker, GlobalBroker, Mosquitto, PublicBroker
 from local.parts.part import Part
 from local.parts.redis_server import RedisServer
 from local.parts.s3_server import S3Server
@@ -197,6 +197,10 @@ class _CacheBrokerInContainer(_MosquittoInContainer, CacheBroker):
     pass
 
 
+class _PublicBrokerInContainer(_MosquittoInContainer, PublicBroker):
+    pass
+
+
 def redis_server(directory: Path, *, password: str | None = None) -> RedisServer:
     """Return a Redis that is not started."""
     kind = _RedisServerInContainer if choice().in_containers else RedisServer
@@ -221,7 +225,15 @@ def global_broker(directory: Path) -> GlobalBroker:
     return (_GlobalBrokerInContainer if choice().in_containers else GlobalBroker)(directory)
 
 
-def cache_broker(directory: Path, *, manager_password: str) -> CacheBroker:
+def cache_broker(
+    directory: Path, *, manager_password: str, accounts: Mapping[str, str]
+) -> CacheBroker:
     """Return a cache's own broker that is not started."""
     kind = _CacheBrokerInContainer if choice().in_containers else CacheBroker
-    return kind(directory, manager_password=manager_password)
+    return kind(directory, manager_password=manager_password, accounts=accounts)
+
+
+def public_broker(directory: Path, source: CacheBroker) -> PublicBroker:
+    """Return the broker that everyone reads, not started."""
+    kind = _PublicBrokerInContainer if choice().in_containers else PublicBroker
+    return kind(directory, source=source)

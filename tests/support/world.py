@@ -19,6 +19,7 @@ import urllib.request
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +38,13 @@ from tests.support.wnm import encoded, inline, unique_data_id, wnm
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from local.parts.mosquitto import PublicBroker
     from local.parts.part import Part
     from local.parts.redis_server import RedisServer
 
 CENTRE_ID = "xx-test-global-cache"
 MAX_OBJECT_BYTES = 3_000_000
+GLOBAL_BROKER_ACCOUNT = "gb-test"
 DEPLOYMENT_SECRET = "0123456789abcdef0123456789abcdef"
 BIN = Path(sys.executable).parent
 Labels = frozenset[tuple[str, str]]
@@ -234,7 +237,9 @@ class World:
             broker.start()
             stack.callback(broker.stop)
         self.cache_broker = parts.cache_broker(
-            self.directory / "cache-broker", manager_password=self._broker_password
+            self.directory / "cache-broker",
+            manager_password=self._broker_password,
+            accounts={GLOBAL_BROKER_ACCOUNT: GLOBAL_BROKER_ACCOUNT},
         )
         self.cache_broker.start()
         stack.callback(self.cache_broker.stop)
@@ -291,8 +296,9 @@ class World:
             on_message=self._keep,
         )  # fmt: skip
         stack.callback(subscriber.close)
+        account = GLOBAL_BROKER_ACCOUNT
         relay = Client(
-            self.cache_broker.port, "everyone", "everyone", "cache/a/wis2/#", "monitor/a/wis2/#",
+            self.cache_broker.port, account, account, "cache/a/wis2/#", "monitor/a/wis2/#",
             on_message=self._relay,
         )  # fmt: skip
         stack.callback(relay.close)
@@ -307,8 +313,9 @@ class World:
             **self.store_settings,
             "GC_DATA_BASE_URL": self.data_base_url,
             "GC_PUBLIC_CHECK_INTERVAL": "0.5",
-            "GC_LOCAL_BROKER_URL": f"mqtt://{broker.manager_username}:{broker.manager_password}"
-            f"@127.0.0.1:{self._cache_broker_port(broker.port)}",
+            "GC_LOCAL_BROKER_URL": broker.manager_url.replace(
+                f":{broker.port}", f":{self._cache_broker_port(broker.port)}"
+            ),
             "GC_DEPLOYMENT_SECRET": DEPLOYMENT_SECRET,
             "GC_ALLOWED_NETWORKS": "127.0.0.1/32",
             "GC_MAX_OBJECT_BYTES": str(MAX_OBJECT_BYTES),
@@ -355,6 +362,19 @@ class World:
         process = Process(command, {**self.environment, **own}, log)
         stack.callback(process.stop)
         self.processes[name] = process
+
+    @cached_property
+    def public_broker(self) -> PublicBroker:
+        """Our broker as everyone sees it, started when it is first asked for."""
+        broker = parts.public_broker(self.directory / "public-broker", self.cache_broker)
+        broker.start()
+        self._stack.callback(broker.stop)
+        # What is published from now on comes over.
+        wait_until(
+            lambda: self.cache_broker.log_file.read_text().count("public-broker-") > 2,
+            "the bridge has subscribed",
+        )
+        return broker
 
     def close(self) -> None:
         self._stack.close()

@@ -137,3 +137,27 @@ def test_a_taken_port_is_one_line_and_exit_code_2(capsys, tmp_path):
         port = server.getsockname()[1]
         assert main({"STATUS_PORT": str(port), "STATE": str(tmp_path / "state")}) == 2
     assert capsys.readouterr().err == f"error: STATUS_PORT: port {port} is taken\n"
+
+
+def test_the_accounts_of_global_brokers_are_told_without_their_passwords(tmp_path):
+    file = tmp_path / "password"
+    file.write_text("a long password\n")
+    first = a_run(tmp_path, BROKER_ACCOUNTS=f"gb-fr={file} gb-br")
+    made_up = (tmp_path / "state" / "secrets" / "account-gb-br").read_text().strip()
+    greeting = first.greeting()
+    assert f"  accounts        mqtts://localhost:{first.ports.broker_accounts}\n" in greeting
+    assert "                  gb-fr\n" in greeting
+    assert "gb-br, password in " in greeting
+    assert first.broker.password("gb-fr") == "a long password"
+    assert first.broker.password("gb-br") == made_up
+    assert first.broker.accounts_port == first.ports.broker_accounts
+    assert "a long password" not in greeting
+    assert made_up not in greeting
+    assert a_run(tmp_path, BROKER_ACCOUNTS="gb-br").broker.password("gb-br") == made_up
+
+
+def test_without_accounts_their_port_is_closed(tmp_path):
+    run = a_run(tmp_path)
+    assert run.ports.broker_accounts is None
+    assert "accounts  " not in run.greeting()
+    assert len(run.broker.listeners()) == 1

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from local.settings import VARIABLES, NamedBroker, check_given, parse_brokers, read_settings
+from local.settings import (
+    VARIABLES,
+    BrokerAccount,
+    NamedBroker,
+    check_given,
+    parse_accounts,
+    parse_brokers,
+    read_settings,
+)
 from local.world.mix import DEFAULT_MIX, Kind
 from wis2_gc_common.errors import SettingsError
 
@@ -173,3 +181,54 @@ def test_the_store_is_a_directory_or_a_server_that_plays_s3():
     assert read_settings({"STORE": "s3"}).store == "s3"
     with pytest.raises(SettingsError, match=r"STORE: 'tape': requires one of file, s3"):
         read_settings({"STORE": "tape"})
+
+
+def test_a_global_broker_has_an_account_by_name_and_its_password_in_a_file(tmp_path):
+    file = tmp_path / "password"
+    file.write_text("a long password\n")
+    accounts = parse_accounts(f" gb-fr={file}  gb-br ")
+    assert accounts == (BrokerAccount("gb-fr", "a long password"), BrokerAccount("gb-br", None))
+    assert "a long password" not in repr(accounts)
+    assert parse_accounts("") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("GB", "'GB'"),
+        ("gb/../x", "'gb/../x'"),
+        ("everyone", "an account already"),
+        ("wis2-gc-manager", "an account already"),
+        ("public-broker", "an account already"),
+        ("gb gb", "named twice"),
+        ("gb={dir}/absent", "No such file"),
+        ("gb={dir}", "Is a directory"),
+        ("gb=", "Is a directory"),
+        ("gb={dir}/short", "12 or more characters"),
+        ("gb={dir}/lines", "one line"),
+        ("gb={dir}/bytes", "UTF-8"),
+    ],
+)
+def test_a_wrong_account_is_one_line_without_its_password(tmp_path, text, problem):
+    (tmp_path / "short").write_text("hidden\n")
+    (tmp_path / "lines").write_text("hidden and long\nanother\n")
+    (tmp_path / "bytes").write_bytes(b"hidden and long \xff")
+    with pytest.raises(SettingsError) as caught:
+        parse_accounts(text.replace("{dir}", str(tmp_path)))
+    assert caught.value.variable == "BROKER_ACCOUNTS"
+    assert problem in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+def test_the_port_of_accounts_is_asked_for_only_when_there_are_any():
+    def variables(**environment):
+        return [port.variable for port in read_settings(environment).ports]
+
+    assert "BROKER_ACCOUNTS_PORT" not in variables()
+    assert "BROKER_ACCOUNTS_PORT" in variables(BROKER_ACCOUNTS="gb-fr")
+    assert read_settings({"BROKER_ACCOUNTS": "gb-fr"}).broker_accounts_port.port == 8884
+
+
+def test_accounts_of_a_broker_that_is_elsewhere_are_refused():
+    with pytest.raises(SettingsError, match="GC_LOCAL_BROKER_URL is set"):
+        read_settings({"BROKER_ACCOUNTS": "gb", "GC_LOCAL_BROKER_URL": "mqtt://u:p@127.0.0.1"})

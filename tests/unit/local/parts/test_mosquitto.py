@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 
 import pytest
 
@@ -11,6 +12,7 @@ from local.parts.mosquitto import (
     Account,
     CacheBroker,
     GlobalBroker,
+    PublicBroker,
     dynamic_security,
 )
 from wis2_gc_common.settings import parse_broker_url
@@ -39,18 +41,30 @@ def test_passwords_are_salted_and_hashed():
     assert base64.b64decode(client["password"]) == expected
 
 
-def test_everyone_of_our_broker_subscribes_and_the_manager_publishes(tmp_path):
-    everyone, manager = CacheBroker(tmp_path).accounts
+def public_broker(directory, **options):
+    return PublicBroker(directory / "p", source=CacheBroker(directory / "s"), **options)
+
+
+def test_everyone_of_our_broker_subscribes(tmp_path):
+    (everyone,) = public_broker(tmp_path).accounts
     assert everyone.username == everyone.password == "everyone"
     assert everyone.subscribes == ("cache/a/wis2/#", "monitor/a/wis2/#")
     assert everyone.publishes == ()
-    assert manager.subscribes == ()
-    assert manager.publishes == ("cache/a/wis2/#", "monitor/a/wis2/#")
+
+
+def test_managers_publish_and_the_accounts_of_global_brokers_subscribe(tmp_path):
+    accounts = {a.username: a for a in CacheBroker(tmp_path, accounts={"gb": "x"}).accounts}
+    assert set(accounts) == {"wis2-gc-manager", "public-broker", "gb"}
+    topics = ("cache/a/wis2/#", "monitor/a/wis2/#")
+    for name, account in accounts.items():
+        is_manager = name == "wis2-gc-manager"
+        assert account.publishes == (topics if is_manager else ())
+        assert account.subscribes == (() if is_manager else topics)
 
 
 def test_plain_mqtt_stays_on_loopback_while_tls_and_websocket_are_open(tmp_path):
-    broker = CacheBroker(
-        tmp_path / "b",
+    broker = public_broker(
+        tmp_path,
         port=21883,
         tls_port=28883,
         websocket_port=28443,
@@ -67,18 +81,39 @@ def test_plain_mqtt_stays_on_loopback_while_tls_and_websocket_are_open(tmp_path)
     assert "retain_available false" in text
 
 
+def test_an_account_comes_over_tls_and_its_client_id_is_its_name(tmp_path):
+    broker = CacheBroker(
+        tmp_path / "b",
+        port=21883,
+        accounts_port=28884,
+        host="0.0.0.0",
+        authority=CertificateAuthority(tmp_path / "tls"),
+    )
+    plain, tls = broker.configuration().partition("listener ")[2].split("listener ")
+    assert plain.startswith("21883 127.0.0.1\n")
+    assert "use_username_as_clientid" not in plain
+    assert tls.startswith("28884 0.0.0.0\n")
+    assert "\nuse_username_as_clientid true\n" in tls
+    assert "\ncertfile " in tls
+
+
 def test_our_broker_keeps_what_an_absent_global_broker_has_not_read(tmp_path):
-    text = CacheBroker(tmp_path).configuration()
-    assert "persistence true" in text
-    assert "max_queued_messages 1000000" in text
+    lines = CacheBroker(tmp_path).configuration().splitlines()
+    assert "persistence true" in lines
+    assert "max_queued_messages 1000000" in lines
+    assert "max_queued_bytes 536870912" in lines
+    assert "persistent_client_expiration 1d" in lines
+    assert "memory_limit 2147483648" in lines
 
 
 def test_what_strangers_take_up_at_our_broker_is_bounded(tmp_path):
-    broker = CacheBroker(tmp_path / "b", authority=CertificateAuthority(tmp_path / "tls"))
+    broker = public_broker(tmp_path, authority=CertificateAuthority(tmp_path / "tls"))
     lines = broker.configuration().splitlines()
-    assert "max_queued_bytes 536870912" in lines
-    assert "memory_limit 2147483648" in lines
-    assert "persistent_client_expiration 1d" in lines
+    assert "persistence false" in lines
+    assert "max_queued_messages 300" in lines
+    assert "max_queued_bytes 1048576" in lines
+    assert "persistent_client_expiration 1h" in lines
+    assert "connection_messages false" in lines
     # mosquitto takes this one for the listener in front of it.
     for number, line in enumerate(lines):
         if line.startswith("listener "):
@@ -86,8 +121,30 @@ def test_what_strangers_take_up_at_our_broker_is_bounded(tmp_path):
     assert lines.count("max_connections 5000") == 3
 
 
+def test_the_bridge_reads_the_managers_broker_under_names_that_nobody_guesses(tmp_path):
+    def lines(password):
+        source = CacheBroker(tmp_path / "s", port=21883, bridge_password=password)
+        return PublicBroker(tmp_path / "p", source=source, port=21884).configuration().splitlines()
+
+    first = lines("first")
+    assert "address 127.0.0.1:21883" in first
+    assert "topic cache/a/wis2/# in 1" in first
+    assert "topic monitor/a/wis2/# in 1" in first
+    assert "cleansession false" in first
+    names = [line.split(" ", 1) for line in first if "_clientid " in line]
+    assert [kind for kind, _ in names] == ["remote_clientid", "local_clientid"]
+    for _, name in names:
+        assert re.fullmatch(r"[a-z-]+-[0-9a-f]{32}", name)
+        assert not any(name in line for line in lines("second"))
+    assert first == lines("first")
+
+
 def test_the_urls_of_the_brokers_are_settings_of_the_services(tmp_path):
-    cache = CacheBroker(tmp_path / "c", manager_password="p@ss:/word")
+    cache = CacheBroker(
+        tmp_path / "c", manager_password="p@ss:/word", accounts={"gb": "another p@ss"}
+    )
+    account = parse_broker_url(cache.url("gb"))
+    assert (account.username, str(account.password)) == ("gb", "another p@ss")
     manager = parse_broker_url(cache.manager_url)
     assert (manager.username, str(manager.password), manager.port) == (
         "wis2-gc-manager",
@@ -104,4 +161,6 @@ def test_the_urls_of_the_brokers_are_settings_of_the_services(tmp_path):
 
 def test_a_broker_without_an_authority_has_no_tls_port(tmp_path):
     with pytest.raises(KeyError):
-        _ = CacheBroker(tmp_path).tls_port
+        _ = public_broker(tmp_path).tls_port
+    with pytest.raises(KeyError):
+        _ = CacheBroker(tmp_path).accounts_port
