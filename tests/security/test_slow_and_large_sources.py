@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.web_server import WebServer, trickle
+from tests.support.web_server import served, trickle
 from tests.support.wnm import unique_data_id, wnm
 from tests.support.world import World, open_world, wait_until
 
@@ -23,28 +20,6 @@ CENTRES = 4
 CANARIES = 20
 HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
 DATA = b"d" * 85_000
-
-
-@contextlib.contextmanager
-def served() -> Iterator[WebServer]:
-    """A web server in a thread of its own."""
-    loop, server, started = asyncio.new_event_loop(), WebServer(), threading.Event()
-    stop = asyncio.Event()
-
-    async def serve() -> None:
-        async with server:
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    try:
-        assert started.wait(20)
-        yield server
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Self
@@ -188,6 +189,28 @@ class WebServer:
             chunk = answer.body[start : start + 1000]
             writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
         writer.write(b"0\r\n\r\n")
+
+
+@contextlib.contextmanager
+def served() -> Iterator[WebServer]:
+    """A web server in a thread of its own."""
+    loop, server, started = asyncio.new_event_loop(), WebServer(), threading.Event()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        async with server:
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert started.wait(20)
+        yield server
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
 
 
 async def hang(_request: Received, _writer: asyncio.StreamWriter) -> None:
