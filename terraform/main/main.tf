@@ -235,6 +235,7 @@ module "secrets" {
   password_version = var.password_version
   recovery_days    = var.secret_recovery_days
   global_brokers   = var.global_brokers
+  broker_accounts  = var.broker_accounts
 }
 
 module "registry" {

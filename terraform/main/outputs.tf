@@ -27,6 +27,7 @@ output "helm_values" {
     }
     broker = {
       secretArn        = module.secrets.arns["broker"]
+      accounts         = [for name in var.broker_accounts : { name = name, secretArn = module.secrets.arns["accounts/${name}"] }]
       eipAllocationIds = module.broker_addresses.allocation_ids
       certificateArn   = module.dns.public_certificate_arn
       subnets          = slice(local.public_subnet_ids, 0, var.broker_address_count)
@@ -88,7 +89,7 @@ output "image_repositories" {
 }
 
 output "secret_names" {
-  description = "Names in Secrets Manager: registry, broker, deployment, and global-brokers/{name} (for you to fill)."
+  description = "Names in Secrets Manager: registry, broker, deployment, accounts/{name}, and global-brokers/{name} (for you to fill)."
   value       = module.secrets.names
 }
 

@@ -747,6 +747,18 @@ variable "global_brokers" {
   }
 }
 
+variable "broker_accounts" {
+  description = "Accounts on our broker for the Global Brokers that subscribe to us, as in [\"gb-fr\"]: a secret accounts/{name} each, with the password to hand on."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for name in var.broker_accounts : can(regex("^[a-z0-9][a-z0-9-]{0,62}$", name))])
+    error_message = "broker_accounts wants names of 1 to 63 lower-case letters, digits or '-'."
+  }
+}
+
 variable "secret_recovery_days" {
   description = "Days (7 to 30) in which a deleted secret can be restored; 0: deleted at once, so that the name is free again."
   type        = number

@@ -77,7 +77,7 @@ run "plan" {
     condition = alltrue([
       for part, keys in {
         aws              = ["region"]
-        broker           = ["certificateArn", "eipAllocationIds", "secretArn", "subnets", "zones"]
+        broker           = ["accounts", "certificateArn", "eipAllocationIds", "secretArn", "subnets", "zones"]
         deploymentSecret = ["secretArn"]
         domain           = ["broker", "data", "metrics"]
         image            = ["registry"]

@@ -17,4 +17,5 @@ existing_public_certificate_arn = "arn:aws:acm:eu-west-3:123456789012:certificat
 
 cluster_admin_arns    = ["arn:aws:iam::123456789012:role/wis2-gc-deploy"]
 global_brokers        = ["meteo-fr"]
+broker_accounts       = ["gb-fr"]
 metrics_load_balancer = "k8s-metrics-0123.eu-west-3.elb.amazonaws.com"

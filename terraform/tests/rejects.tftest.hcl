@@ -916,6 +916,20 @@ run "reject_password_version_zero" {
   expect_failures = [var.password_version]
 }
 
+run "reject_broker_accounts_in_capitals" {
+  command = plan
+
+  module {
+    source = "./tests/variables"
+  }
+
+  variables {
+    broker_accounts = ["GB-FR"]
+  }
+
+  expect_failures = [var.broker_accounts]
+}
+
 run "reject_global_brokers_a_url" {
   command = plan
 

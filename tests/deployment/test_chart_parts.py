@@ -194,6 +194,8 @@ SECRET = {
     "nodeCookie": "c00kie-of-the-cluster",
     "publisherPassword": "a long/one@with:odd#signs",
     "dashboardPassword": "dash",
+    "account-gb-fr": "a password/of@fr",
+    "account-gb-br": "a password of br",
 }
 
 
@@ -220,15 +222,16 @@ def test_the_accounts_made_by_external_secrets_are_the_ones_that_log_in(tmp_path
 
     assert (url.hostname, url.port) == ("wis2-broker", 1883)
     assert secret["node-cookie"].strip() == SECRET["nodeCookie"]
-    assert [row["user_id"] for row in rows] == [url.username, "everyone"]
+    assert [row["user_id"] for row in rows] == [url.username, "everyone", "gb-fr", "gb-br"]
     passwords = [unquote(url.password or "").replace("+", " "), "everyone"]
+    passwords += [SECRET["account-gb-fr"], SECRET["account-gb-br"]]
     assert passwords[0] == SECRET["publisherPassword"]
     for row, password in zip(rows, passwords, strict=True):
         salted = f"{password}{row['salt']}".encode()
         assert row["password_hash"] == hashlib.sha256(salted).hexdigest()
         assert row["is_superuser"] == "false"
-    assert len({row["salt"] for row in rows}) == 2
-    assert SECRET["publisherPassword"] not in secret["users.csv"]
+    assert len({row["salt"] for row in rows}) == 4
+    assert not [text for text in SECRET.values() if text in secret["users.csv"]]
 
 
 def test_the_registrys_url_made_by_external_secrets_is_whole(tmp_path: Path) -> None:
@@ -272,8 +275,74 @@ def test_only_publishers_may_publish(case: str) -> None:
     for other in ("everyone", "publisherx", "xpublisher", "publisher-", "publisher\n"):
         assert not re.search(pattern[1].replace("$", r"\Z"), other)
     assert rules[0].startswith("{allow, {username")
-    assert rules[1] == '{allow, all, subscribe, ["cache/a/wis2/#", "monitor/a/wis2/#"]}.'
-    assert rules[2:] == ["{deny, all}."]
+    assert rules[-2:] == [
+        '{allow, all, subscribe, ["cache/a/wis2/#", "monitor/a/wis2/#"]}.',
+        "{deny, all}.",
+    ]
+    assert not any(" publish," in rule or ", all, [" in rule for rule in rules[1:])
+
+
+def _listeners(text: str) -> dict[str, str]:
+    found = re.findall(r"^listeners\.(\w+\.\w+) \{(.*?)^\}", text, re.MULTILINE | re.DOTALL)
+    return dict(found)
+
+
+@pytest.mark.parametrize("case", ["dev", "prod", "on-premises", "in-cluster"])
+def test_a_session_at_emqx_belongs_to_an_account(case: str) -> None:
+    text = _config(case, "broker")["emqx.conf"]
+    expressions = re.findall(r'clientid_override = "(.*)"', text)
+    assert expressions[0] == "concat([username, ':', clientid])"
+    for expression in expressions:
+        assert expression.endswith("username, ':', clientid])")
+
+
+@pytest.mark.parametrize("case", ["dev", "prod", "on-premises", "in-cluster"])
+def test_what_the_public_leaves_behind_at_emqx_is_little(case: str) -> None:
+    text = _config(case, "broker")["emqx.conf"]
+    public = re.search(r"^zones\.public \{(.*?)^\}", text, re.MULTILINE | re.DOTALL)
+    assert public is not None
+    assert "max_mqueue_len = 1000\n" in public[1]
+    assert "session_expiry_interval = 10m\n" in public[1]
+    for name, body in _listeners(text).items():
+        zone = re.search(r"zone = (\w+)", body)
+        expected = {"tcp.default": None, "tcp.accounts": "accounts", "ssl.accounts": "accounts"}
+        assert (zone[1] if zone else None) == expected.get(name, "public"), name
+        assert "max_connections = " in body
+        assert "max_conn_rate = " in body or name == "tcp.default"
+
+
+@pytest.mark.parametrize(
+    ("case", "listener", "port"), [("prod", "tcp", 18884), ("in-cluster", "ssl", 8884)]
+)
+def test_a_port_with_long_sessions_is_for_the_accounts_of_global_brokers(
+    case: str, listener: str, port: int
+) -> None:
+    config = _config(case, "broker")
+    body = _listeners(config["emqx.conf"])[f"{listener}.accounts"]
+    assert f'bind = "0.0.0.0:{port}"' in body
+    override = "zones.accounts.mqtt.clientid_override = \"concat(['accounts:', username"
+    assert override in config["emqx.conf"]
+    rules = [line for line in config["acl.conf"].splitlines() if line[0] == "{"]
+    names = "|".join(account["name"] for account in CASES[case]["broker"]["accounts"])
+    who = f'{{\'and\', [{{username, {{re, "^({names})$"}}}}, {{clientid, {{re, "^accounts:"}}}}]}}'
+    assert rules[1] == f'{{allow, {who}, subscribe, ["cache/a/wis2/#", "monitor/a/wis2/#"]}}.'
+    assert rules[2] == '{deny, {clientid, {re, "^accounts:"}}, all, all}.'
+
+    objects = chart.by_id(chart.manifests(CASES[case]))
+    service = objects[("Service", "wis2-broker-public")]
+    assert {p["port"] for p in service["spec"]["ports"]} == {8883, 443, 8884}
+    container = objects[("StatefulSet", "wis2-broker")]["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "accounts", "containerPort": port} in container["ports"]
+    policy = objects[("NetworkPolicy", "wis2-broker")]
+    assert {"protocol": "TCP", "port": port} in policy["spec"]["ingress"][0]["ports"]
+    ssl_ports = "service.beta.kubernetes.io/aws-load-balancer-ssl-ports"
+    if case == "prod":
+        assert service["metadata"]["annotations"][ssl_ports] == "8883,443,8884"
+
+
+def test_without_accounts_their_port_is_closed() -> None:
+    text = chart.render(CASES["on-premises"])
+    assert "8884" not in "".join(text.values())
 
 
 @pytest.mark.parametrize("case", ["dev", "prod", "on-premises", "in-cluster"])
@@ -282,12 +351,12 @@ def test_emqx_lets_nobody_in_without_an_account(case: str) -> None:
     assert text.count("{") == text.count("}")
     assert text.count("[") == text.count("]")
     assert "no_match = deny" in text
-    listeners = re.findall(r"^listeners\.(\w+\.\w+) \{(.*?)^\}", text, re.MULTILINE | re.DOTALL)
-    assert {name for name, _ in listeners} in (
+    listeners = _listeners(text)
+    assert set(listeners) - {"tcp.accounts", "ssl.accounts"} in (
         {"tcp.default", "tcp.public", "ws.default"},
         {"tcp.default", "ssl.default", "wss.default"},
     )
-    for _, body in listeners:
+    for body in listeners.values():
         assert "enable_authn = quick_deny_anonymous" in body
     # EMQX opens these by itself unless they are named.
     for name in ("tcp.default", "ssl.default", "ws.default", "wss.default"):

@@ -113,6 +113,7 @@ CANDIDATES: list[Any] = [
     ["other"],
     ["eipalloc-0f"], ["subnet-0f"], [8884],
     [{"key": "other", "operator": "Exists"}], [{"name": "other", "secretName": "other"}],
+    [{"name": "other"}],
 ]  # fmt: skip
 
 
@@ -182,6 +183,29 @@ CONTRADICTIONS = [
     ({"broker": {"secretName": "x"}}, "broker.secretName and broker.secretArn"),
     ({"broker": {"secretArn": ""}}, "broker.secretName or broker.secretArn"),
     ({"broker": {"enabled": False}}, "broker.secretArn"),
+    ({"broker": {"accounts": [{"name": "gb"}]}}, "broker.accounts: gb: secretArn is needed"),
+    (
+        {"broker": {"accounts": [{"name": "gb", "secretArn": "a"}] * 2}},
+        "broker.accounts: gb is an account already",
+    ),
+    (
+        {"broker": {"accounts": [{"name": "everyone", "secretArn": "a"}]}},
+        "broker.accounts: everyone is an account already",
+    ),
+    (
+        {"broker": {"accounts": [{"name": "publisher-1", "secretArn": "a"}]}},
+        "broker.accounts: publisher-1: publisher",
+    ),
+    (
+        {
+            "broker": {
+                "secretArn": "",
+                "secretName": "x",
+                "accounts": [{"name": "gb", "secretArn": "a"}],
+            }
+        },
+        "broker.accounts: gb: secretArn without broker.secretArn",
+    ),
     ({"broker": {"certificateArn": ""}}, "broker.certificateArn"),
     ({"broker": {"replicas": 2}}, "broker.replicas"),
     ({"broker": {"tls": {"mode": "secret"}}}, "broker.tls.secretName"),

@@ -63,6 +63,7 @@ module "secrets" {
   password_version = var.password_version
   recovery_days    = 0
   global_brokers   = ["fr"]
+  broker_accounts  = ["gb-fr"]
 }
 module "images" {
   source       = "%(modules)s/images"
@@ -139,13 +140,16 @@ def test_passwords_are_made_once_renewed_on_demand_and_never_in_plan_or_state(
     # No login, and message ids are made with it: it stays.
     assert set(first["deployment"]) == {"secret"}
     assert second["deployment"] == first["deployment"]
+    # EMQX keeps the password that it knows.
+    assert set(first["accounts/gb-fr"]) == {"password"}
+    assert second["accounts/gb-fr"] == first["accounts/gb-fr"]
 
     made = [p for held in (first, second) for s in ("registry", "broker") for p in held[s].values()]
-    made += first["deployment"].values()
+    made += [*first["deployment"].values(), *first["accounts/gb-fr"].values()]
     assert first.keys() == second.keys()
     assert set(first["broker"]) == {"publisherPassword", "dashboardPassword", "nodeCookie"}
     assert set(first["registry"]) == {"password"}
-    assert len(set(made)) == 9
+    assert len(set(made)) == 10
     assert all(len(password) == 48 and password.isalnum() for password in made)
     shown = _terraform(tmp_path, "show", "-json", "plan")
     states = "".join(path.read_text() for path in tmp_path.glob("terraform.tfstate*"))

@@ -117,7 +117,17 @@ BROKERS: Values = {
             f"wis2-gc/global-brokers/{name}",
         }
         for name in ("meteo-fr", "inmet-br")
-    ]
+    ],
+    "broker": {
+        "accounts": [
+            {
+                "name": name,
+                "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:"
+                f"wis2-gc/accounts/{name}",
+            }
+            for name in ("gb-fr", "gb-br")
+        ]
+    },
 }
 
 #: An S3-compatible store, Redis and broker elsewhere, a Gateway, no rollouts shown: what no values
@@ -181,6 +191,7 @@ IN_CLUSTER: Values = {
     "broker": {
         "replicas": 1,
         "secretName": "wis2-broker",
+        "accounts": [{"name": "gb-fr"}],
         "image": {"digest": "sha256:" + "b" * 64, "licenseSecretName": "emqx-license"},
         "tls": {"mode": "secret", "secretName": "wis2-broker-certificate"},
         "service": {"type": "NodePort"},

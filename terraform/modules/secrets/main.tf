@@ -3,15 +3,17 @@
 
 locals {
   # The keys are those that the chart reads (values.yaml: registry.secretArn, broker.secretArn).
-  passwords = {
+  passwords = merge({
     registry = ["password"]
     # The manager's account, the dashboard's, and what EMQX's nodes know each other by.
     broker = ["publisherPassword", "dashboardPassword", "nodeCookie"]
     # What message ids are made with.
     deployment = ["secret"]
-  }
-  # No login: renewed, it would only let announcements be repeated.
-  kept          = toset(["deployment"])
+  }, { for account in local.accounts : account => ["password"] })
+  # Of Global Brokers on our broker.
+  accounts = [for name in var.broker_accounts : "accounts/${name}"]
+  # No login: renewed, it would only let announcements be repeated. And EMQX keeps the password that it knows.
+  kept          = toset(concat(["deployment"], local.accounts))
   each_password = toset(flatten([for secret, keys in local.passwords : [for key in keys : "${secret}/${key}"]]))
   # The operator's to fill with {"url": "mqtts://user:password@host:8883"}.
   given = toset([for broker in var.global_brokers : "global-brokers/${broker}"])

@@ -22,3 +22,8 @@ variable "global_brokers" {
   description = "Short names of the Global Brokers whose URL with login is to lie in a secret."
   type        = set(string)
 }
+
+variable "broker_accounts" {
+  description = "Names of the accounts that Global Brokers have on our broker: a password each."
+  type        = set(string)
+}
