@@ -23,6 +23,7 @@ TOO_LONG = [
     "http://a.example/" + "b" * MAX_URL_CHARS,
     # Longer than that only when it is written out.
     "http://a.example/" + LONG * 500,
+    f"http://{LONG * 1000}@a/",
 ]
 
 
@@ -33,6 +34,17 @@ def test_what_is_too_long_is_not_a_url(href: str) -> None:
             read(href)
         assert caught.value.reason is Reason.INVALID_URL
         assert len(str(caught.value)) < 100
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["a.example:8_0", "a.example:+80", "a.example:\u0661", "[v1.a]", "[a.example]", "a[b]", "u@[]"],
+)
+def test_what_another_reader_takes_for_another_place_is_not_a_url(place: str) -> None:
+    for scheme in ("http", "https", "ftp", "sftp"):
+        with pytest.raises(Refused) as caught:
+            parse_target(f"{scheme}://{place}/")
+        assert caught.value.reason is Reason.INVALID_URL
 
 
 def test_a_relative_redirect_does_not_grow_without_end() -> None:

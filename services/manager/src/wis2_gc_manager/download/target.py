@@ -27,6 +27,9 @@ _QUICKLY_QUOTED = {" ": "%20", "%": "%25"}
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _V6 = re.compile(r"[0-9a-f:]+(?:\d+\.\d+\.\d+\.\d+)?")
+#: Host and port as everybody reads them: `int` takes `8_0` and `+80` for a port, too, and brackets
+#: may hold what is not an address.
+_PLACE = re.compile(r"(?:\[[^\]:]*:[^\]]*\]|[^\[\]:]*)(?::[0-9]*)?")
 #: What IDNA takes for a dot.
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
 
@@ -97,29 +100,30 @@ def _url(text: str) -> URL:
     if parts is None:
         raise Refused(Reason.INVALID_URL)
     head, rest = parts[1], parts[2]
-    if len(head) > _MAX_AUTHORITY_CHARS:
+    place = head.partition("//")[2].rpartition("@")[2]
+    if len(head) > _MAX_AUTHORITY_CHARS or not _PLACE.fullmatch(place):
         raise Refused(Reason.INVALID_URL, "host")
     if not _CLEAN.fullmatch(rest):
         rest = _UNCLEAN.sub(_quoted, rest)
-    if len(head) + len(rest) > MAX_URL_CHARS:
-        raise Refused(Reason.INVALID_URL, "too long")
     try:
         if not _CLEAN.fullmatch(head):
-            _check_lengths(head)
+            _check_lengths(place)
             # yarl knows how host names outside ASCII are written.
             mended = URL(head)
             head = f"{mended.scheme}://{mended.raw_authority}"
+        # Credentials and host grow while they are mended.
+        if len(head) + len(rest) > MAX_URL_CHARS:
+            raise Refused(Reason.INVALID_URL, "too long")
         return URL(head + rest, encoded=True)
     except (ValueError, TypeError):
         raise Refused(Reason.INVALID_URL) from None
 
 
-def _check_lengths(head: str) -> None:
+def _check_lengths(place: str) -> None:
     """Refuse a host outside ASCII that DNS has no room for. Raises Refused(INVALID_URL).
 
     Its ASCII form has at least as many characters, so nothing that could be asked for is refused.
     """
-    place = head.partition("//")[2].rpartition("@")[2]
     if _CLEAN.fullmatch(place):
         return
     if place.startswith("["):
