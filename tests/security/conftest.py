@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytest.register_assert_rewrite("tests.support.hostile")
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
