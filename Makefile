@@ -40,7 +40,7 @@ clean: ## Remove the state that `make run` keeps (.state, or STATE=…)
 	@local/clean.sh "$${STATE:-.state}"
 
 ##@ Test
-.PHONY: test lint typecheck test-unit test-integration test-conformance test-faults test-security test-day tests format
+.PHONY: test lint typecheck test-unit test-integration test-conformance test-faults test-security fuzz test-day tests format
 test: setup lint typecheck test-unit test-integration test-conformance ## Checks and tests; test-faults, test-security, test-day and test-images are their own
 
 lint: setup ## ruff: rules and formatting
@@ -65,7 +65,10 @@ test-faults: setup-sqs ## Processes killed; Redis, broker, disk, SQS or S3 away:
 	@QUEUE=sqs STORE=s3 $(PYTEST) tests/faults
 
 test-security: setup-sqs ## Strangers attack the real components, other centres' items beside them
-	@$(PYTEST) tests/security
+	@$(PYTEST) $(BOTH_CORES) tests/security
+
+fuzz: setup ## Fuzz the parsers for so long: make fuzz MINUTES=10; what finds a fault is kept
+	@FUZZ_MINUTES=$(or $(MINUTES),10) $(PYTEST) -q tests/security/test_fuzz.py
 
 test-day: ## A day of simulated WIS2, its clock in our hands: nothing missing, repeated, unexpected
 	@local/bootstrap.sh faketime
