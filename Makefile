@@ -66,6 +66,7 @@ test-faults: setup-sqs ## Processes killed; Redis, broker, disk, SQS or S3 away:
 
 test-security: setup-sqs ## Strangers attack the real components, other centres' items beside them
 	@$(PYTEST) $(BOTH_CORES) tests/security
+	@QUEUE=sqs STORE=s3 $(PYTEST) -q tests/security/test_hostile_notifications.py
 
 fuzz: setup ## Fuzz the parsers for so long: make fuzz MINUTES=10; what finds a fault is kept
 	@FUZZ_MINUTES=$(or $(MINUTES),10) $(PYTEST) -q tests/security/test_fuzz.py

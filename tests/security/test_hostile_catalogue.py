@@ -14,8 +14,8 @@ def test_there_are_forty_kinds_and_two_hundred_inputs_at_the_very_least():
     kinds = [list(make(PLACE)) for make in MESSAGES.values()]
     kinds += [list(make()) for make in (CLIENTS | REQUESTS).values()]
     assert len(kinds) == len(MESSAGES) + len(CLIENTS) + len(REQUESTS)
-    assert len(kinds) >= 75
-    assert sum(map(len, kinds)) >= 1200
+    assert len(kinds) >= 80
+    assert sum(map(len, kinds)) >= 1400
     assert min(map(len, kinds)) >= 3
 
 
