@@ -346,6 +346,33 @@ STORIES = {
     "dead letters": Story(
         {'wis2_gc_queue_messages{state="dead"}': held(1, H)}, "DeadLetters", (5,), (4,)
     ),
+    "a centre has nearly all items that it may": Story(
+        {
+            'wis2_gc_centre_items{centre_id="de-dwd"}': held(91, H),
+            'wis2_gc_centre_items{centre_id="fr-meteofrance"}': held(90, H),
+            'wis2_gc_centre_items{centre_id="other"}': held(45, H),
+            "wis2_gc_centre_quota_items": held(100, H),
+        },
+        "CentreNearQuota",
+        (5,),
+        (4,),
+    ),
+    "a centre has nearly all bytes that it may, and strangers all of theirs": Story(
+        {
+            'wis2_gc_centre_bytes{centre_id="de-dwd"}': held(91, H),
+            'wis2_gc_centre_bytes{centre_id="other"}': held(46, H),
+            "wis2_gc_centre_quota_bytes": held(100, H),
+        },
+        "CentreNearQuota",
+        (5,),
+        (4,),
+        times=2,
+    ),
+    "centres without a quota hold much": Story(
+        {'wis2_gc_centre_items{centre_id="de-dwd"}': held(1e9, H)},
+        "CentreNearQuota",
+        silent_at=(5, 30),
+    ),
     "6 % given up": Story(
         {
             'wis2_gc_items_given_up_total{reason="dns"}': "0+6x180",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
+import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from wis2_gc_common.decision import (
 from wis2_gc_common.pubtime import NS_PER_MS
 from wis2_gc_common.registry import keys
 from wis2_gc_common.registry.base import (
+    UNBOUNDED,
     Claimed,
     Commit,
     Failure,
@@ -247,6 +249,8 @@ class Record:
     held: Held = field(default_factory=lambda: Held(None))
     is_there: bool = False
     attempt: Attempt | None = None
+    version: int | None = None
+    """Pubtime of the last version claimed, until it is committed."""
     object_key: str | None = None
     parked: dict[int, list[str]] = field(default_factory=dict)
     """Message ids by pubtime."""
@@ -281,7 +285,17 @@ class World:
     """Centre and message id → (record, pubtime) it is processed for."""
     counters: Counter[str] = field(default_factory=Counter)
     flags: dict[str, float] = field(default_factory=dict)
+    held: Counter[str] = field(default_factory=Counter)
+    quota: int | None = None
+    """Items that a centre may hold."""
     given_up: int = 0
+
+    def items_left(self, centre_id: str) -> float:
+        held = self.held[catalogue.field(catalogue.HELD_ITEMS, centre_id)]
+        return math.inf if self.quota is None else self.quota - held
+
+    def hold(self, metric: catalogue.Metric, centre_id: str, amount: int) -> None:
+        self.held[catalogue.field(metric, centre_id)] += amount
 
 
 class RegistryMachine(RuleBasedStateMachine):
@@ -354,12 +368,13 @@ class RegistryMachine(RuleBasedStateMachine):
         idle = decide(record.seen, **about)
         if idle.is_dropped:
             return idle, name, None
+        is_over = not record.is_there and self.world.items_left(notice.centre_id) <= 0
         version = name, notice.pubtime_ns
         if self.world.ids.get((notice.centre_id, notice.message_id), version) != version:
             return Decision.DUPLICATE_ID, name, None
         attempt = record.attempt
         if attempt is None or not attempt.is_live:
-            return idle, name, None
+            return Decision.OVER_QUOTA if is_over else idle, name, None
         running = attempt.lease.notice.pubtime_ns
         if attempt.owner == owner:
             if running == notice.pubtime_ns and attempt.worker == worker:
@@ -419,6 +434,12 @@ class RegistryMachine(RuleBasedStateMachine):
         lease = claimed.lease
         assert lease is not None
         assert (lease.record, lease.attempt, lease.notice) == (name, number, notice)
+        if record.version != notice.pubtime_ns:
+            assert claimed.items_left == min(self.world.items_left(notice.centre_id), UNBOUNDED)
+            self.world.hold(catalogue.HELD_ITEMS, notice.centre_id, 1)
+            record.version = notice.pubtime_ns
+        else:
+            assert claimed.items_left == UNBOUNDED
         if own is None or own.lease != lease:
             record.attempt = Attempt(lease, owner, worker)
             record.is_there = True
@@ -500,8 +521,20 @@ class RegistryMachine(RuleBasedStateMachine):
             repeat_window_ms=WINDOW_MS,
         )
         self.service.listener.look([], deletions={key: pubtime_ns})
-        if idle is Decision.DELETE:
+        is_over = not record.is_there and self.world.items_left(centre_id) <= 0
+        if idle is Decision.DELETE and not is_over:
             self.note(record, notice, before_ms)
+
+    @rule(items=st.none() | st.integers(0, 4), bytes_=st.none() | st.integers(0, 4))
+    def a_quota_is_set(self, items, bytes_):
+        self.world.quota = items
+        self.service(self.registry.keep_quotas(items=items, bytes_=bytes_))
+
+    @rule()
+    def what_is_held_is_added_up(self):
+        if self.service.raw.hexists(keys.HELD, "slot"):
+            self.service.raw.hincrby(keys.HELD, "slot", -1)
+        self.service(self.registry.keep_quotas(items=self.world.quota, bytes_=None))
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
@@ -551,6 +584,9 @@ class RegistryMachine(RuleBasedStateMachine):
         expected = False
         if self.is_holder(lease):
             if record.counted.get((pubtime, message, reason)) != lease.attempt:
+                entries = [*record.failed, *record.counted]
+                if sum(entry[0] == pubtime for entry in entries) % 8 >= 6:
+                    self.world.hold(catalogue.HELD_ITEMS, centre, 1)
                 self.world.counters[catalogue.field(catalogue.SOURCE_FAILURES, reason)] += 1
                 self.world.flags[catalogue.field(catalogue.DATASERVER_STATUS, centre, "host")] = 0
                 if (pubtime, message) not in record.failed:
@@ -599,7 +635,7 @@ class RegistryMachine(RuleBasedStateMachine):
     def finish(self, lease: Lease, commit: Commit) -> None:
         notice, record = lease.notice, self.record(lease.record)
         record.last_commit = lease.attempt
-        record.attempt = None
+        record.attempt = record.version = None
         record.object_key = commit.object_key
         deleting_ns = record.held.deleting_ns
         now_ms = self.finished_ms(lease)
@@ -626,6 +662,7 @@ class RegistryMachine(RuleBasedStateMachine):
                 commit.size_bytes
             )
             self.world.flags[catalogue.field(catalogue.DATASERVER_STATUS, centre, "host")] = 1
+            self.world.hold(catalogue.HELD_BYTES, notice.centre_id, 4096)
         elif commit.outcome == "uncached":
             self.world.counters[catalogue.field(catalogue.NO_CACHE, centre)] += 1
         elif commit.outcome == "override":
@@ -689,6 +726,10 @@ class RegistryMachine(RuleBasedStateMachine):
             if name.startswith(catalogue.DATASERVER_STATUS.name)
         }
         assert flags == self.world.flags
+        held = {name: value for name, value in snapshot.held.items() if name != "slot"}
+        held.pop(catalogue.QUOTA_BYTES.name, None)
+        assert held.pop(catalogue.QUOTA_ITEMS.name, None) == self.world.quota
+        assert held == dict(self.world.held)
         cached = self.world.counters.get(catalogue.field(catalogue.ITEMS, "cached"), 0)
         assert sum(snapshot.delay_buckets) == cached
         self.remember()
@@ -725,6 +766,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def nothing_is_stuck_once_leases_have_ended(self) -> None:
         """Every item takes a right version that is newer, whatever became of its holders."""
+        self.a_quota_is_set(None, None)
         for name in list(self.world.records):
             self.end_lease(name)
         pubtime_ns = (self.now_ms() + FUTURE_TOLERANCE_MS // 2) * NS_PER_MS

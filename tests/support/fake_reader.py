@@ -26,6 +26,7 @@ def snapshot_of(
     *,
     counters: dict[str, int] | None = None,
     gauges: dict[str, float] | None = None,
+    held: dict[str, int] | None = None,
     delay_buckets: tuple[int, ...] | None = None,
     delay_sum_s: float = 0.0,
     processes: tuple[ProcessStatus, ...] = (),
@@ -34,6 +35,7 @@ def snapshot_of(
     return Snapshot(
         counters=counters or {},
         gauges=gauges or {},
+        held=held or {},
         delay_buckets=delay_buckets or (0,) * (len(DELAY_BUCKETS_S) + 1),
         delay_sum_s=delay_sum_s,
         processes=processes,

@@ -26,6 +26,7 @@ from wis2_gc_common.monitoring_event import EventLimiter
 from wis2_gc_common.notification import Announcer
 from wis2_gc_common.queue.base import Depth, Envelope, Received
 from wis2_gc_common.registry.base import Claimed, Lease, Renewed
+from wis2_gc_common.store.base import Capacity
 from wis2_gc_common.store.s3_expiry import removed_at_ns
 from wis2_gc_manager.acknowledger import Acknowledger
 from wis2_gc_manager.acquisition import Downloads
@@ -117,6 +118,9 @@ class FakeRegistry:
         self.claim_gate: asyncio.Event | None = None
         """A claim that has taken effect answers when this is set."""
         self.known: Collection[str] | None = None
+        self.left: dict[str, int] = {}
+        """`items_left` and `bytes_left` of every claim."""
+        self.quotas: tuple[int | None, int | None] | None = None
         self.is_closed = False
 
     def expire_leases(self) -> None:
@@ -158,6 +162,8 @@ class FakeRegistry:
         )
         if decision is Decision.BUSY:
             record.parked.append(source)
+        if decision.is_granted and record.held is None and self.left.get("items_left", 1) <= 0:
+            return Claimed(Decision.OVER_QUOTA)
         if not decision.is_granted:
             return Claimed(decision, retry_after_s=7.0 if decision is Decision.WAIT else 0.0)
         record.is_live = True
@@ -169,6 +175,7 @@ class FakeRegistry:
             hour=HOUR,
             object_key=record.object_key,
             parked=len(record.parked),
+            **self.left,
         )
 
     def _holds(self, lease: Lease) -> Record | None:
@@ -240,6 +247,12 @@ class FakeRegistry:
         self._traps.enter("keep_labels")
         self.known = known
         return 0
+
+    async def keep_quotas(self, *, items: int | None, bytes_: int | None) -> None:
+        self.quotas = items, bytes_
+
+    async def memory_bytes(self) -> int:
+        return 1024 * 1024
 
     async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
         self._traps.enter("admit_event")
@@ -414,6 +427,9 @@ class FakeStore:
         data = self.objects.get(key)
         self.traps.leave("size")
         return None if data is None else len(data)
+
+    async def capacity(self) -> Capacity:
+        return Capacity(size_bytes=10_000_000, files=1000)
 
     def announce_by_ns(self, key: str, *, stored_ns: int) -> int:
         if self.expiration_days:

@@ -207,6 +207,8 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["0", "65536", "-1", "http", "80-90", "1.5"],
     ),
     "GC_MAX_OBJECT_BYTES": ({"1": 1, "1000000": 1_000_000}, ["0", "-1", "1GB", "1.5", "9" * 30]),
+    "GC_CENTRE_MAX_ITEMS": ({"0": 0, "1000000": 1_000_000}, ["-1", "1e6", "half"]),
+    "GC_CENTRE_MAX_BYTES": ({"0": 0, "1000000": 1_000_000}, ["-1", "1GB", "9" * 30]),
     "GC_ADD_LENGTH": ({"true": True, "False": False}, ["on", "1"]),
     "GC_ADD_INTEGRITY": ({"true": True, "false": False}, ["yes", "0"]),
     "GC_STORE_EXPIRATION_DAYS": ({"1": 1, "31": 31}, ["0", "32", "1.5"]),

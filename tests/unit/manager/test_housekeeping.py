@@ -33,6 +33,8 @@ def housekeeping_of(bench: Workbench, sleep=next_turn, *, interval_s: float = 0)
         public_check=bench.public_check,
         public_check_interval_s=interval_s,
         known_centres=lambda: frozenset({"de-dwd"}),
+        centre_max_items=None,
+        centre_max_bytes=7_000,
         status=lambda: STATUS,
         sleep=sleep,
     )
@@ -58,6 +60,16 @@ async def test_the_centres_of_the_list_go_to_the_registry_unless_it_is_away(benc
     bench.gate.report(Unavailable("registry"))
     await keeping.keep_labels()
     assert bench.registry.known is None
+
+
+async def test_quotas_go_to_the_registry_unless_a_part_that_bounds_them_is_away(bench):
+    keeping = housekeeping_of(bench)
+    await keeping.keep_quotas()
+    assert bench.registry.quotas == (500, 7_000)
+    bench.registry.quotas = None
+    bench.gate.report(Unavailable("store"))
+    await keeping.keep_quotas()
+    assert bench.registry.quotas is None
 
 
 async def test_centres_are_told_of_what_listeners_refused(bench):

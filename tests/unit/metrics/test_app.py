@@ -218,11 +218,22 @@ async def test_a_centre_has_its_counters_and_its_data_servers(client, reader):
             field(catalogue.DATASERVER_LAST_DOWNLOAD, "ca-eccc-msc", "a.example"): 1_800_000_000,
             field(catalogue.LAST_METADATA, "br-inmet"): float("inf"),
         },
+        held={
+            field(catalogue.HELD_ITEMS, "ca-eccc-msc"): 9,
+            field(catalogue.HELD_BYTES, "ca-eccc-msc"): 4096,
+            field(catalogue.HELD_ITEMS, "other"): 5,
+            field(catalogue.QUOTA_ITEMS): 10,
+        },
     )
-    centres = (await client.get("/api/centres")).json()["centres"]
-    assert [centre["centre_id"] for centre in centres] == ["aa-careless", "br-inmet", "ca-eccc-msc"]
+    answer = (await client.get("/api/centres")).json()
+    assert (answer["max_items"], answer["max_bytes"]) == (10, None)
+    centres = answer["centres"]
+    names = [centre["centre_id"] for centre in centres]
+    assert names == ["aa-careless", "br-inmet", "ca-eccc-msc", "other"]
     careless = centres.pop(0)
     assert (careless["invalid"], careless["future_pubtimes"]) == (5, 6)
+    assert [centre["held_items"] for centre in centres] == [0, 9, 5]
+    assert [centre["held_bytes"] for centre in centres] == [0, 4096, 0]
     assert centres[0]["no_cache"] == 3
     assert centres[0]["last_download"] is None
     assert centres[0]["last_metadata"] is None

@@ -38,16 +38,19 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 def everything_counted() -> Snapshot:
     """One series per metric that the registry holds, each with a value of its own."""
-    counters, gauges = {}, {}
+    counters, gauges, held = {}, {}, {}
     for number, metric in enumerate(catalogue.CATALOGUE, start=1):
         labels = [f"{label}-value" for label in metric.labels]
         if metric.type == "counter":
             counters[field(metric, *labels)] = number
         elif metric.type == "gauge" and metric.is_wmo:
             gauges[field(metric, *labels)] = number + 0.25
+        elif metric.name.startswith("wis2_gc_centre_"):
+            held[field(metric, *labels)] = number
     return snapshot_of(
         counters=counters,
         gauges=gauges,
+        held=held,
         delay_buckets=tuple(range(1, len(catalogue.DELAY_BUCKETS_S) + 2)),
         delay_sum_s=12.5,
         processes=(listener("fr", last_message_s=1_799_999_999.5), manager("m-1")),

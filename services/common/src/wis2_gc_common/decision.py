@@ -36,6 +36,8 @@ class Decision(StrEnum):
     """In progress elsewhere at another pubtime: decided after that."""
     DUPLICATE_ID = "duplicate_id"
     """Another data item was processed under this message id (SPEC.md 10)."""
+    OVER_QUOTA = "over_quota"
+    """Its centre holds as many items as it may: it is announced, and no record is made of it."""
 
     @property
     def is_granted(self) -> bool:

@@ -61,6 +61,14 @@ LAST_METADATA = Metric("wmo_wis2_gc_last_metadata_timestamp_seconds", "gauge", (
 CACHED_VOLUME = Metric("wmo_wis2_gc_cached_volume_bytes_total", "counter", ("centre_id",),
     "Bytes of the data items cached.", is_wmo=True)
 
+HELD_ITEMS = Metric("wis2_gc_centre_items", "gauge", ("centre_id",),
+    "Items of that centre's topics begun within the retention, as its quota counts them; other: of all centres that share one.")
+HELD_BYTES = Metric("wis2_gc_centre_bytes", "gauge", ("centre_id",),
+    "Bytes of that centre's topics stored within the retention, in blocks of 4096.")
+QUOTA_ITEMS = Metric("wis2_gc_centre_quota_items", "gauge", (),
+    "How many items a centre may hold; other: half of it. No series: any number.")
+QUOTA_BYTES = Metric("wis2_gc_centre_quota_bytes", "gauge", (),
+    "How many bytes a centre may hold; other: half of it. No series: any number.")
 FUTURE_PUBTIMES = Metric("wis2_gc_future_pubtimes_total", "counter", ("centre_id",),
     "Items announced whose pubtime was more than 5 minutes ahead of our clock.")
 RECEIVED = Metric("wis2_gc_notifications_received_total", "counter", ("broker",),

@@ -418,6 +418,11 @@ ALLOWED_PORTS = Setting("GC_ALLOWED_PORTS", ("manager",), _ports, "",
     "Ports that links may name besides 21, 22, 80, 443 and those from 1024 on that are of no well-known internal service.")
 MAX_OBJECT_BYTES = Setting("GC_MAX_OBJECT_BYTES", ("manager",), _whole(1, 2**40), str(1024**3),
     "Larger items are announced with the origin's link instead of being cached.")
+CENTRE_MAX_ITEMS = Setting("GC_CENTRE_MAX_ITEMS", ("manager",), _whole(0, 10**12), None,
+    "Most items of one centre within the retention; what comes beyond is announced with the origin's link. 0: any number. "
+    "Not set: what half of Redis' `maxmemory`, or of the file system's files, has room for.")
+CENTRE_MAX_BYTES = Setting("GC_CENTRE_MAX_BYTES", ("manager",), _whole(0, 2**50), None,
+    "The same in bytes stored. 0: any number. Not set: half of the file system, 1 TiB in S3.")
 ADD_LENGTH = Setting("GC_ADD_LENGTH", ("manager",), _switch, "true",
     "Whether our link says how long the data is where the publisher's does not: `true` or `false`.")
 ADD_INTEGRITY = Setting("GC_ADD_INTEGRITY", ("manager",), _switch, "false",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.metrics_catalogue import INVALID, OTHER_CENTRES, field
+from wis2_gc_common.metrics_catalogue import OTHER_CENTRES, field
 
 if TYPE_CHECKING:
     from wis2_gc_common.metrics_catalogue import Metric
@@ -30,11 +30,11 @@ class Counts:
         """Count one."""
         self._counts[field(metric, *labels)] += 1
 
-    def add_invalid(self, centre_id: str) -> None:
-        """Count an invalid notification of a centre, whose name comes from a stranger."""
-        name = field(INVALID, centre_id)
+    def add_of_centre(self, metric: Metric, centre_id: str) -> None:
+        """Count one for a centre, whose name comes from a stranger."""
+        name = field(metric, centre_id)
         if name not in self._counts and len(self._counts) >= MAX_NAMES:
-            name = field(INVALID, OTHER_CENTRES)
+            name = field(metric, OTHER_CENTRES)
         self._counts[name] += 1
 
     async def flush(self, registry: Registry) -> None:

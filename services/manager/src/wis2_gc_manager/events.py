@@ -18,7 +18,7 @@ from wis2_gc_common.metrics_catalogue import MONITORING_EVENTS
 from wis2_gc_common.monitoring_event import EventLimiter, monitoring_event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from wis2_gc_common.event_format import EventFormat
     from wis2_gc_common.registry.base import Registry
@@ -61,6 +61,7 @@ class Events:
         self._centre_id = centre_id
         self._format = event_format
         self._limiter = EventLimiter() if limiter is None else limiter
+        self._quota_limiter = EventLimiter(interval_s=self._limiter.interval_s)
         self._monotonic_s = monotonic_s
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -90,9 +91,23 @@ class Events:
             channel=channel,
             interval=_interval(since_ms, now),
         )
-        task = asyncio.get_running_loop().create_task(self._try(subject, topic, payload))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._begin(self._try(subject, topic, payload, self._format.failure_subtype))
+
+    def over_quota(self, *, subject: str, description: str, channel: str, since_ms: int) -> None:
+        """Report that we do not cache items of the centre `subject`, which holds too much.
+
+        Now and then, in the background: there may be hundreds of them a second.
+        """
+        if len(self._under_way) >= MAX_UNDER_WAY:
+            return
+        if not self._quota_limiter.admit(subject, self._monotonic_s()):
+            return
+        log.warning("centre_over_quota", centre_id=subject, detail=description)
+        topic, payload = self._override_event(
+            str(uuid.uuid4()), subject, description, channel, since_ms
+        )
+        token = f"{subject} quota"
+        self._begin(self._try(token, topic, payload, self._format.override_subtype))
 
     async def override(
         self,
@@ -108,9 +123,21 @@ class Events:
         `message_id`: of the announcement; a repeat gets the same event id. Gives up, with an
         error in the log, where the broker is there but does not take it.
         """
+        event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"gc-alert:{message_id}"))
+        topic, payload = self._override_event(event_id, subject, description, channel, since_ms)
+        try:
+            await self._gate.repeat(lambda: self._publisher.publish(topic, payload))
+        except (Unavailable, PartError) as error:
+            log.error("override_event_failed", subject=subject, detail=error.detail)  # noqa: TRY400
+        else:
+            self._counts.add(MONITORING_EVENTS, self._format.override_subtype)
+
+    def _override_event(
+        self, event_id: str, subject: str, description: str, channel: str, since_ms: int
+    ) -> tuple[str, bytes]:
         now = datetime.now(UTC)
-        topic, payload = monitoring_event(
-            event_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"gc-alert:{message_id}")),
+        return monitoring_event(
+            event_id=event_id,
             at=now,
             source=self._centre_id,
             subject=subject,
@@ -123,12 +150,6 @@ class Events:
             channel=channel,
             interval=_interval(since_ms, now),
         )
-        try:
-            await self._gate.repeat(lambda: self._publisher.publish(topic, payload))
-        except (Unavailable, PartError) as error:
-            log.error("override_event_failed", subject=subject, detail=error.detail)  # noqa: TRY400
-        else:
-            self._counts.add(MONITORING_EVENTS, self._format.override_subtype)
 
     async def close(self) -> None:
         """Forget what is under way."""
@@ -137,16 +158,21 @@ class Events:
         if self._under_way:
             await asyncio.wait(self._under_way)
 
-    async def _try(self, subject: str, topic: str, payload: bytes) -> None:
-        """Publish, unless another manager has just told this centre of something."""
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _try(self, token: str, topic: str, payload: bytes, subtype: str) -> None:
+        """Publish, unless another manager has just told this centre of such a thing."""
         try:
-            if not await self._registry.admit_event(subject, interval_s=self._limiter.interval_s):
+            if not await self._registry.admit_event(token, interval_s=self._limiter.interval_s):
                 return
             await self._publisher.publish(topic, payload)
         except (Unavailable, PartError) as error:
             log.info("event_not_published", topic=topic, detail=error.detail)
         else:
-            self._counts.add(MONITORING_EVENTS, self._format.failure_subtype)
+            self._counts.add(MONITORING_EVENTS, subtype)
 
 
 def _interval(since_ms: int, now: datetime) -> tuple[datetime, datetime]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_manager.public_check import PUBLIC_URL
+from wis2_gc_manager.quota import bytes_of_a_centre, items_of_a_centre
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,6 +29,7 @@ FLUSH_S = 1.0
 TICK_S = 1.0
 EXPIRE_S = 300.0
 LABELS_S = 300.0
+QUOTAS_S = 60.0
 #: Taken from the listeners' list at once.
 MAX_REFUSALS = 100
 #: An event loop that has not come round for so long is stuck.
@@ -70,6 +72,8 @@ class Housekeeping:
         public_check: PublicCheck,
         public_check_interval_s: float,
         known_centres: Callable[[], frozenset[str] | None],
+        centre_max_items: int | None,
+        centre_max_bytes: int | None,
         status: Callable[[], ProcessStatus],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
@@ -85,6 +89,8 @@ class Housekeeping:
         self._public_check = public_check
         self._public_check_interval_s = public_check_interval_s
         self._known_centres = known_centres
+        self._centre_max_items = centre_max_items
+        self._centre_max_bytes = centre_max_bytes
         self._status = status
         self._sleep = sleep
         self._draw = draw
@@ -98,6 +104,7 @@ class Housekeeping:
             group.create_task(self._every(FLUSH_S, self.tell))
             group.create_task(self._every(EXPIRE_S, self.expire))
             group.create_task(self._every(LABELS_S, self.keep_labels))
+            group.create_task(self._every(QUOTAS_S, self.keep_quotas))
             if self._public_check_interval_s:
                 group.create_task(self._every(self._public_check_interval_s, self.look_outside))
 
@@ -138,6 +145,19 @@ class Housekeeping:
         gone = await self._registry.keep_labels(await asyncio.to_thread(self._known_centres))
         if gone:
             log.info("labels_forgotten", labels=gone)
+
+    async def keep_quotas(self) -> None:
+        """Say what a centre may hold: as much as memory and disk are large now."""
+        if {"registry", "store"} & self._gate.problems.keys():
+            return
+        capacity = await self._store.capacity()
+        items = items_of_a_centre(
+            self._centre_max_items,
+            memory_bytes=await self._registry.memory_bytes(),
+            capacity=capacity,
+        )
+        bytes_ = bytes_of_a_centre(self._centre_max_bytes, capacity=capacity)
+        await self._registry.keep_quotas(items=items, bytes_=bytes_)
 
     async def look_outside(self) -> None:
         """Fetch an object of ours as anybody would, unless the gate's probe does that already."""

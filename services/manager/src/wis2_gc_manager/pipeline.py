@@ -22,7 +22,15 @@ from wis2_gc_common.errors import CacheError, HostBusy, PartError, Poison, Reaso
 from wis2_gc_common.ids import object_url
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.media_type import safe_media_type
-from wis2_gc_common.metrics_catalogue import DEAD_LETTERS, ITEMS_DROPPED, SOURCE_FAILURES
+from wis2_gc_common.metrics_catalogue import (
+    CACHE_OVERRIDE,
+    DEAD_LETTERS,
+    INVALID,
+    ITEMS,
+    ITEMS_DROPPED,
+    NO_CACHE,
+    SOURCE_FAILURES,
+)
 from wis2_gc_common.notification import Cached, republish
 from wis2_gc_common.queue.codec import encode_envelope
 from wis2_gc_common.registry.base import Commit
@@ -32,6 +40,7 @@ from wis2_gc_manager.acquisition import Acquired, Acquisition, TooLarge
 from wis2_gc_manager.candidate import not_ours, notice_of, read_candidate
 from wis2_gc_manager.passed_on import check_links, check_origins_links
 from wis2_gc_manager.public_check import PUBLIC_URL, Sample
+from wis2_gc_manager.quota import quota_met
 from wis2_gc_manager.retry import (
     MAX_DELIVERIES,
     MAX_FIRST_WAIT_S,
@@ -78,6 +87,8 @@ _WHY_GIVEN_UP = {
     CROWDED: "its centre's slow sources held its share of the slots",
     WAITING: "other versions of it were in work",
 }
+#: Why an item of a centre that holds its quota is not cached.
+_QUOTA = "quota"
 
 log = get_logger(__name__)
 
@@ -237,6 +248,8 @@ class Pipeline:
         elif decision is Decision.BUSY:
             # It is parked with the item: whoever holds that has it now.
             self._acknowledger.delete(item.received.receipt)
+        elif decision is Decision.OVER_QUOTA:
+            await self._pass_on(item, claimed, own)
         else:
             self._drop(item, decision.value)
 
@@ -305,6 +318,8 @@ class Pipeline:
             await self._delete(item, lease, claimed, own)
         elif not notification.cache:
             await self._announce_untouched(item, lease, own)
+        elif detail := quota_met(claimed, notification):
+            await self._announce_untouched(item, lease, own, override=_QUOTA, detail=detail)
         else:
             acquisition = Acquisition(
                 item,
@@ -357,7 +372,9 @@ class Pipeline:
         except Poison as error:
             await self._give_up_poison(item, lease, own, error)
             return
-        if override:
+        if override == _QUOTA:
+            self._tell_of_quota(item, notification, detail)
+        elif override:
             await self._events.override(
                 message_id=message_id,
                 subject=notification.source_centre_id,
@@ -373,6 +390,39 @@ class Pipeline:
                 centre_id=notification.source_centre_id,
                 is_metadata=notification.topic.is_metadata,
             ),
+        )
+
+    async def _pass_on(self, item: Item, claimed: Claimed, own: Candidate) -> None:
+        """Announce with the links as they came, and remember nothing of it.
+
+        Every copy of the notification is announced, under the one id that repeats are known by.
+        """
+        notification = own.notification
+        is_override = notification.rel != "deletion" and notification.cache
+        try:
+            if is_override:
+                check_origins_links(notification, self._guard)
+            await self._announce(notification, None)
+        except Poison as error:
+            self._drop_poison(item, error)
+            return
+        if notification.rel == "deletion":
+            self._counts.add(ITEMS, "deleted")
+        elif not is_override:
+            self._counts.add(ITEMS, "uncached")
+            self._counts.add_of_centre(NO_CACHE, notification.source_centre_id)
+        else:
+            self._counts.add(ITEMS, "override")
+            self._counts.add_of_centre(CACHE_OVERRIDE, notification.source_centre_id)
+            self._tell_of_quota(item, notification, quota_met(claimed, notification))
+        self._acknowledger.delete(item.received.receipt)
+
+    def _tell_of_quota(self, item: Item, notification: Notification, detail: str) -> None:
+        self._events.over_quota(
+            subject=notification.topic.centre_id,
+            description=f"{notification.data_id}: {_QUOTA}: {detail}",
+            channel=notification.topic.text,
+            since_ms=item.received.envelope.arrived_ms,
         )
 
     # Items that are cached
@@ -605,7 +655,7 @@ class Pipeline:
         log.info("poison_dropped", topic=topic[:200], reason=error.reason, detail=error.detail)
         if not error.centre_id:
             return  # it says of nobody who sent it
-        self._counts.add_invalid(error.centre_id)
+        self._counts.add_of_centre(INVALID, error.centre_id)
         self._events.failure(
             subject=error.centre_id,
             title="Invalid notification",
@@ -629,7 +679,7 @@ class Pipeline:
             raise LeaseLost
         self._counts.add(ITEMS_DROPPED, error.reason)
         if error.centre_id:
-            self._counts.add_invalid(error.centre_id)
+            self._counts.add_of_centre(INVALID, error.centre_id)
         self._given_up(item, own, text)
 
     async def _release_failed(

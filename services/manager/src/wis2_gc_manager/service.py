@@ -165,6 +165,8 @@ class Manager:
             public_check=public_check,
             public_check_interval_s=settings.public_check_interval_s,
             known_centres=lambda: read_known_centres(settings.known_centres_file),
+            centre_max_items=settings.centre_max_items,
+            centre_max_bytes=settings.centre_max_bytes,
             status=self._status,
         )
         self._probes = probes

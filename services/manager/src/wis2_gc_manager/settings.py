@@ -40,6 +40,8 @@ class ManagerSettings:
     denied_networks: tuple[Network, ...]
     allowed_ports: tuple[int, ...]
     max_object_bytes: int
+    centre_max_items: int | None
+    centre_max_bytes: int | None
     add_length: bool
     add_integrity: bool
     retention_hours: int
@@ -75,6 +77,8 @@ def read_settings(read: Reader) -> ManagerSettings:
         denied_networks=read(catalogue.DENIED_NETWORKS),
         allowed_ports=read(catalogue.ALLOWED_PORTS),
         max_object_bytes=read(catalogue.MAX_OBJECT_BYTES),
+        centre_max_items=read(catalogue.CENTRE_MAX_ITEMS, absent=None),
+        centre_max_bytes=read(catalogue.CENTRE_MAX_BYTES, absent=None),
         add_length=read(catalogue.ADD_LENGTH),
         add_integrity=read(catalogue.ADD_INTEGRITY),
         retention_hours=read(catalogue.RETENTION_HOURS),

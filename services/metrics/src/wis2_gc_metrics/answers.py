@@ -147,6 +147,10 @@ class _Table:
     def count(self, metric: Metric, *labels: str) -> int:
         return int(self._series[metric.name].get(labels, 0))
 
+    def number(self, metric: Metric, *labels: str) -> int | None:
+        value = self.get(metric, *labels)
+        return None if value is None else int(value)
+
     def labels(self, metric: Metric) -> list[tuple[str, ...]]:
         wanted = len(metric.labels)
         return [labels for labels in self._series[metric.name] if len(labels) == wanted]
@@ -159,7 +163,8 @@ class _Table:
 def centres(snapshot: Snapshot) -> CentresAnswer:
     """Return per centre what was counted, with its data servers."""
     counters, gauges = _Table(snapshot.counters), _Table(snapshot.gauges)
-    names: set[str] = set()
+    held = _Table(snapshot.held)
+    names = {centre for (centre,) in held.labels(catalogue.HELD_ITEMS)}
     servers: dict[str, set[str]] = defaultdict(set)
     for metric in catalogue.CATALOGUE:
         if metric.labels[:1] != _OF_CENTRE:
@@ -170,6 +175,8 @@ def centres(snapshot: Snapshot) -> CentresAnswer:
             if metric.labels == catalogue.DATASERVER_STATUS.labels:
                 servers[labels[0]].add(labels[1])
     return CentresAnswer(
+        max_items=held.number(catalogue.QUOTA_ITEMS),
+        max_bytes=held.number(catalogue.QUOTA_BYTES),
         centres=[
             CentreAnswer(
                 centre_id=name,
@@ -180,6 +187,8 @@ def centres(snapshot: Snapshot) -> CentresAnswer:
                 overrides=counters.count(catalogue.CACHE_OVERRIDE, name),
                 invalid=counters.count(catalogue.INVALID, name),
                 future_pubtimes=counters.count(catalogue.FUTURE_PUBTIMES, name),
+                held_items=held.count(catalogue.HELD_ITEMS, name),
+                held_bytes=held.count(catalogue.HELD_BYTES, name),
                 last_download=gauges.time(catalogue.LAST_DOWNLOAD, name),
                 last_metadata=gauges.time(catalogue.LAST_METADATA, name),
                 data_servers=[
@@ -187,7 +196,7 @@ def centres(snapshot: Snapshot) -> CentresAnswer:
                 ],
             )
             for name in sorted(names)
-        ]
+        ],
     )
 
 

@@ -79,6 +79,7 @@ def _series_of(reading: Reading, expected_brokers: Sequence[str]) -> Series:
     series: Series = defaultdict(dict)
     _add_fields(series, "counter", reading.snapshot.counters)
     _add_fields(series, "gauge", reading.snapshot.gauges)
+    _add_fields(series, "gauge", reading.snapshot.held)
     _add_depth(series, reading.depth)
     _add_processes(series, reading.snapshot.processes, expected_brokers)
     return series

@@ -117,6 +117,8 @@ class CentreAnswer(Answer):
     overrides: int
     invalid: Annotated[int, Field(description="Notifications that break the rules.")]
     future_pubtimes: Annotated[int, Field(description="Items announced ahead of our clock.")]
+    held_items: Annotated[int, Field(description="Within the retention, as its quota counts.")]
+    held_bytes: Annotated[int, Field(description="Within the retention, in blocks of 4096.")]
     last_download: str | None
     last_metadata: str | None
     data_servers: list[DataServerAnswer]
@@ -125,6 +127,8 @@ class CentreAnswer(Answer):
 class CentresAnswer(Answer):
     """All centres, by name."""
 
+    max_items: Annotated[int | None, Field(description="A centre may hold; other: half of it.")]
+    max_bytes: Annotated[int | None, Field(description="A centre may hold; other: half of it.")]
     centres: list[CentreAnswer]
 
 

@@ -10,7 +10,7 @@ from wis2_gc_common import metrics_catalogue
 from wis2_gc_common.registry import scripts
 
 ALL = [value for value in vars(scripts).values() if isinstance(value, scripts.Script)]
-SHARED = {"record", "order", "labels"}
+SHARED = {"record", "order", "labels", "quota"}
 
 
 def test_every_lua_file_is_loaded():

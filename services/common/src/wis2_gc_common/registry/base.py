@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from wis2_gc_common.notification import Rel
 
 
+#: What a centre without a quota may hold: more than anybody can, and still a whole double.
+UNBOUNDED = 2**53
+
+
 class ItemKey(NamedTuple):
     """What a record is about (SPEC.md 6)."""
 
@@ -48,6 +52,8 @@ class Lease:
     """What its claim was given."""
     record: str
     """Name of the record that is claimed."""
+    quota: str = ""
+    """Label of whose quota the item counts in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,8 @@ class Claimed:
     goes: an item whose first attempt began less than an hour ago keeps its own, so that its
     object is overwritten rather than doubled. `object_key` is that of the finished version which is
     about to be replaced or deleted. `retry_after_s` goes with WAIT. `parked` says how many
-    fall-back sources wait with the item.
+    fall-back sources wait with the item. `items_left` and `bytes_left` are what the centre of the
+    topic may still hold, this item not counted; an attempt that goes on with one counts no item.
     """
 
     decision: Decision
@@ -67,6 +74,8 @@ class Claimed:
     object_key: str | None = None
     retry_after_s: float = 0.0
     parked: int = 0
+    items_left: int = UNBOUNDED
+    bytes_left: int = UNBOUNDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +166,7 @@ class Registry(Protocol):
         with another attempt takes the item over from itself, as after a restart. The same owner
         from another worker while the lease lives gets WAIT: it never parks with itself.
         BUSY has parked `source` (an encoded Envelope; at most 16 different links an item) for
-        the holder, and the queue message may be deleted.
+        the holder, and the queue message may be deleted. OVER_QUOTA has changed nothing.
         """
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed]:
@@ -201,6 +210,15 @@ class Registry(Protocol):
         `known`: centre-ids that have labels of their own however many others strangers make up;
         None leaves the list as it is. A centre that comes back goes on counting where it stood.
         """
+
+    async def keep_quotas(self, *, items: int | None, bytes_: int | None) -> None:
+        """Hold each centre to so many items and bytes (None: any number) from now on.
+
+        Also forgets what is held no more: to be repeated several times an hour.
+        """
+
+    async def memory_bytes(self) -> int:
+        """Return how much memory the registry may take, 0 where nobody has set it."""
 
     async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
         """Return whether a monitoring event about this centre may be sent now.
@@ -274,6 +292,8 @@ class Snapshot:
     delay_sum_s: float
     processes: Sequence[ProcessStatus]
     """Those that reported within the last 15 seconds."""
+    held: Mapping[str, int] = field(default_factory=dict)
+    """What centres hold, and what they may: by `metrics_catalogue.field`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 -- Decide on a notification and take the item when it is granted (decision.py, SPEC.md 6 to 10, 14).
--- KEYS  1 message id  2 record  3 its parked sources of this version
+-- KEYS  1 message id  2 record  3 its parked sources of this version  4 known  5 held
 -- ARGV  1 rel  2 pubtime  3 digest of the message id  4 item token  5 owner  6 worker  7 attempt
 --       8 source  9 lease in ms  10 TTL of records in s  11 TTL of message ids in s
---       12 most parked sources  13 window of repeats in ms
--- Answers {decision, hour's second, parked, ms to wait, object key of the finished version}
+--       12 most parked sources  13 window of repeats in ms  14 centre-id of the topic as a label
+-- Answers {decision, hour's second, parked, ms to wait, object key of the finished version, items and
+-- bytes that the centre may still hold, label of whose quota that is}
 local rel, pubtime, message, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local owner, worker, attempt = ARGV[5], ARGV[6], ARGV[7]
 local key, parked_key = KEYS[2], KEYS[3]
@@ -29,11 +30,11 @@ local decision = against_finished(rel, pubtime, now, tonumber(ARGV[13]), s, p, t
 if decision == 'duplicate' or decision == 'stale' or decision == 'repeat' then
   -- Sources of a version that nobody will process any more.
   if not (is_running and is_same_version) then redis.call('DEL', parked_key) end
-  return { decision, 0, 0, 0, '' }
+  return { decision, 0, 0, 0, '', 0, 0, '' }
 end
 
 local processed = redis.call('GET', KEYS[1])
-if processed and processed ~= token then return { 'duplicate_id', 0, 0, 0, '' } end
+if processed and processed ~= token then return { 'duplicate_id', 0, 0, 0, '', 0, 0, '' } end
 
 -- The same worker comes again after a lost answer, or after its own death.
 local is_own = is_running and is_same_version and o == owner and w == worker
@@ -41,7 +42,7 @@ if is_running and not is_own then
   if not is_same_version or o == owner then
     -- What waits comes back in any order: a newer notification is measured against it all the same.
     if rel == 'deletion' then note_deletion(key, d, pubtime, now) end
-    return { 'wait', 0, 0, tonumber(l) - now, '' }
+    return { 'wait', 0, 0, tonumber(l) - now, '', 0, 0, '' }
   end
   local parked = redis.call('HLEN', parked_key)
   -- A copy of the holder's own notification has no other source to offer.
@@ -51,16 +52,22 @@ if is_running and not is_own then
     parked = parked + 1
     redis.call('EXPIRE', parked_key, ARGV[10])
   end
-  return { 'busy', 0, parked, 0, '' }
+  return { 'busy', 0, parked, 0, '', 0, 0, '' }
 end
 
+local label = quota_label(KEYS[4], KEYS[5], ARGV[14])
+local items_left, bytes_left = room_of(KEYS[5], label)
 local since, attempts = tonumber(t or 0), 1
 if is_same_version then attempts = tonumber(n or 0) + 1 end
 if is_own and f == attempt then
-  attempts = tonumber(n or 1)
-elseif not (is_same_version and math.floor(now / 1000) - since < KEEP_HOUR_S) then
+  attempts, items_left = tonumber(n or 1), UNBOUNDED
+elseif is_same_version and math.floor(now / 1000) - since < KEEP_HOUR_S then
   -- An attempt that began less than an hour ago keeps its folder: its object is overwritten.
+  items_left = UNBOUNDED
+else
+  if items_left <= 0 and not (s or v or d) then return { 'over_quota', 0, 0, 0, '', 0, 0, '' } end
   since = math.floor(now / 1000)
+  add(KEYS[5], METRIC.HELD_ITEMS .. '|' .. label, 1)
 end
 redis.call('HSET', key, 'v', pubtime, 'o', owner, 'w', worker, 'l', now + ARGV[9], 'm', message,
            't', since, 'f', attempt, 'n', attempts)
@@ -70,4 +77,4 @@ redis.call('EXPIRE', key, ARGV[10])
 redis.call('SET', KEYS[1], token, 'EX', ARGV[11])
 local parked = redis.call('HLEN', parked_key)
 if parked > 0 then redis.call('EXPIRE', parked_key, ARGV[10]) end
-return { decision, since, parked, 0, s == 'd' and object_key() or '' }
+return { decision, since, parked, 0, s == 'd' and object_key() or '', items_left, bytes_left, label }

@@ -1,9 +1,10 @@
 -- Record an item as finished and move the counters, once.
 -- KEYS  1 record  2 its parked sources  3 what has failed of this version
---       4 counters  5 gauges  6 delays  7 series  8 seen  9 known  10 cold
+--       4 counters  5 gauges  6 delays  7 series  8 seen  9 known  10 cold  11 held
 -- ARGV  1 attempt  2 pubtime  3 centre-id of the topic as a label  4 outcome  5 centre-id label
 --       6 data server label, or ""  7 "1" for metadata  8 size in bytes  9 bucket of the delay
---       10 delay in microseconds  11 TTL of records in s  then the object key in pieces
+--       10 delay in microseconds  11 TTL of records in s  12 size in the store in bytes
+--       13 label of whose quota it counts in  then the object key in pieces
 -- Answers 1 when the item is finished by this attempt, now or before; 0 when the lease is lost
 local attempt, pubtime, outcome = ARGV[1], ARGV[2], ARGV[4]
 local record = redis.call('HMGET', KEYS[1], 'f', 'o', 'g', 'd')
@@ -17,8 +18,8 @@ redis.call('HDEL', KEYS[1], 'o', 'w', 'l', 'm', 'v', 't', 'f')
 if record[4] and not is_later(record[4], trusted(pubtime, now)) then
   redis.call('HDEL', KEYS[1], 'd')
 end
-local pieces = #ARGV - 11
-for i = 1, pieces do redis.call('HSET', KEYS[1], i - 1, ARGV[11 + i]) end
+local pieces = #ARGV - 13
+for i = 1, pieces do redis.call('HSET', KEYS[1], i - 1, ARGV[13 + i]) end
 -- The previous version's key may have been longer.
 while redis.call('HDEL', KEYS[1], pieces) == 1 do pieces = pieces + 1 end
 redis.call('EXPIRE', KEYS[1], ARGV[11])
@@ -42,6 +43,7 @@ else
   local time = string.format('%.3f', now / 1000)
   add(counters, METRIC.DOWNLOADED .. '|' .. centre, 1)
   add(counters, METRIC.CACHED_VOLUME .. '|' .. centre, ARGV[8])
+  add(KEYS[11], METRIC.HELD_BYTES .. '|' .. ARGV[13], ARGV[12])
   redis.call('HSET', gauges, METRIC.LAST_DOWNLOAD .. '|' .. centre, time)
   local host = bounded_host(labels, centre, ARGV[6])
   if host ~= '' then

@@ -5,13 +5,14 @@
 local labels = {
   series = KEYS[3], seen = KEYS[4], known = KEYS[5], cold = KEYS[6], counters = KEYS[1],
 }
-local PER_CENTRE = METRIC.INVALID .. '|'
+local PER_CENTRE = {
+  [METRIC.INVALID] = true, [METRIC.CACHE_OVERRIDE] = true, [METRIC.NO_CACHE] = true,
+}
 if not redis.call('SET', KEYS[2], 1, 'NX', 'EX', ARGV[1]) then return 0 end
 for i = 2, #ARGV, 2 do
   local field = ARGV[i]
-  if string.sub(field, 1, #PER_CENTRE) == PER_CENTRE then
-    field = PER_CENTRE .. bounded_centre(labels, string.sub(field, #PER_CENTRE + 1))
-  end
+  local metric, centre = string.match(field, '^([^|]+)|(.*)$')
+  if PER_CENTRE[metric] then field = metric .. '|' .. bounded_centre(labels, centre) end
   add(KEYS[1], field, ARGV[i + 1])
 end
 return 1

@@ -1,14 +1,15 @@
 -- Count a failed source; the item stays claimed.
 -- KEYS  1 record  2 what has failed of this version  3 counters  4 gauges  5 series  6 seen
---       7 known  8 cold
+--       7 known  8 cold  9 held
 -- ARGV  1 attempt  2 digest of the message id  3 kind  4 centre-id label
 --       5 data server label, or ""  6 reason  7 TTL of records in s
+--       8 label of whose quota it counts in
 -- Answers 1 when it is the first failure of its notification, 0 when not or the lease is lost
 --
 -- Hash 2: digest → attempt and reason of the first failure; digest:reason → newest attempt it was
 -- counted in.
 -- So a resend counts nothing, and a notification counts once however often it is tried.
-local MAX_FIELDS = 1000
+local MAX_FIELDS, FIELDS_OF_AN_ITEM = 1000, 8
 local attempt, message, kind, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[6]
 if not is_holder(KEYS[1], attempt) then return 0 end
 
@@ -26,7 +27,12 @@ local host = bounded_host(labels, centre, ARGV[5])
 if host ~= '' then
   redis.call('HSET', KEYS[4], METRIC.DATASERVER_STATUS .. '|' .. centre .. '|' .. host, 0)
 end
-if redis.call('HLEN', KEYS[2]) >= MAX_FIELDS then return 0 end
+local fields = redis.call('HLEN', KEYS[2])
+if fields >= MAX_FIELDS then return 0 end
+-- A few of them take as much memory as an item, and count as one.
+if fields % FIELDS_OF_AN_ITEM >= FIELDS_OF_AN_ITEM - 2 then
+  add(KEYS[9], METRIC.HELD_ITEMS .. '|' .. ARGV[8], 1)
+end
 redis.call('HSET', KEYS[2], source, attempt)
 redis.call('EXPIRE', KEYS[2], ARGV[7])
 if first then return 0 end

@@ -49,6 +49,14 @@ COLD = f"{_TAG}cold"
 """Hash: centre-id of long ago → `metric value metric value …`, its counters. No TTL."""
 LABELS = (SERIES, SEEN, KNOWN, COLD)
 """What each script takes that counts per centre, in this order."""
+HELD = f"{_TAG}held"
+"""Hash of what centres hold, for their quotas (quota.lua). No TTL.
+
+`metrics_catalogue.field` → sum, and the quota itself; `slot`: number of the running slot of time,
+about an hour.
+"""
+HELD_SLOTS = f"{_TAG}held-slots"
+"""Hash: number of a slot that is over, `|`, field of `HELD` → what came in it. No TTL."""
 PROCESSES = f"{_TAG}processes"
 """Hash: `kind/name` → milliseconds since 1970, a space, JSON."""
 FAILURES = f"{_TAG}failures"

@@ -1,14 +1,17 @@
 -- Note deletions that have come and are still to be worked on, so that what is published again after
 -- them is no repeat of what they delete, in whatever order the queue hands these out.
--- KEYS  records
--- ARGV  1 TTL of records in s  2… pubtime of each deletion
+-- Nothing is noted of what is not held, once its centre has as many items as it may have.
+-- KEYS  1 known  2 held  3… records
+-- ARGV  1 TTL of records in s  then per record: pubtime of the deletion, centre-id as a label
 -- Answers 1
 local now = now_ms()
-for i = 1, #KEYS do
-  local key, pubtime = KEYS[i], ARGV[1 + i]
+for i = 1, #KEYS - 2 do
+  local key, pubtime, centre = KEYS[2 + i], ARGV[2 * i], ARGV[2 * i + 1]
   local s, p, z, d = unpack(redis.call('HMGET', key, 's', 'p', 'z', 'd'), 1, 4)
   if s and is_forgotten(z, now, ARGV[1]) then s = false end
-  if against_finished('deletion', pubtime, now, 0, s, p, tonumber(z or 0), d) == 'delete' then
+  if against_finished('deletion', pubtime, now, 0, s, p, tonumber(z or 0), d) == 'delete'
+      and (redis.call('EXISTS', key) == 1
+           or room_of(KEYS[2], quota_label(KEYS[1], KEYS[2], centre)) > 0) then
     note_deletion(key, d, pubtime, now)
     if redis.call('TTL', key) == -1 then redis.call('EXPIRE', key, ARGV[1]) end
   end

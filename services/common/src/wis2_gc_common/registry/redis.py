@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from bisect import bisect_left
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
 from wis2_gc_common.decision import Decision, Held
 from wis2_gc_common.errors import Reason
@@ -69,6 +70,10 @@ _LEASES_PER_RENEWAL = 128
 _MAX_ERROR_BYTES = 200
 #: What waits for a manager, should there be none.
 _MAX_REFUSALS = 1000
+#: What centres hold is counted in so many slots of time beside the running one.
+_SLOTS = 26
+#: What a file takes of its file system, at least.
+_BLOCK_BYTES = 4096
 _MAX_LABEL_CHARS = 253
 #: So that no pubtime, however old, weighs more in the sum of the delays than a day.
 _MAX_DELAY_S = 86_400.0
@@ -117,6 +122,7 @@ class RedisRegistry:
         self._ping = scripts.PING_WHEN_FULL if claims_when_full else scripts.PING
         self._batcher: Batcher[_Question, Any] = Batcher(self._send)
         self._item_ttl_s = _memory_s(retention_hours)
+        self._slot_ms = self._item_ttl_s * 1000 // _SLOTS
         self._repeat_window_ms = repeat_window_hours * 3_600_000
         self._lease_ms = max(1, round(lease_s * 1000))
         self._count_token = _count_tokens()
@@ -159,12 +165,14 @@ class RedisRegistry:
         pubtime = notice.pubtime_ns
         record = keys.item_record(notice.centre_id, notice.data_id)
         digest = keys.message_digest(notice.centre_id, notice.message_id)
-        decision, since, parked, wait_ms, object_key = await self._run(
+        decision, since, parked, wait_ms, object_key, *quota = await self._run(
             self._claim,
             (
                 keys.message_key(digest),
                 keys.record_key(record),
                 keys.parked_key(record, pubtime),
+                keys.KNOWN,
+                keys.HELD,
             ),
             (
                 notice.rel,
@@ -180,17 +188,21 @@ class RedisRegistry:
                 _MESSAGE_TTL_S,
                 MAX_PARKED,
                 self._repeat_window_ms,
+                _label(notice.centre_id),
             ),
         )
         decision = _DECISIONS[decision]
         if not decision.is_granted:
             return Claimed(decision, retry_after_s=wait_ms / 1000, parked=parked)
+        items_left, bytes_left, label = quota
         return Claimed(
             decision,
-            lease=Lease(notice, attempt, record),
+            lease=Lease(notice, attempt, record, label.decode()),
             hour=_hour(since),
             object_key=object_key.decode() or None,
             parked=parked,
+            items_left=items_left,
+            bytes_left=bytes_left,
         )
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed]:
@@ -228,6 +240,7 @@ class RedisRegistry:
             keys.COUNTERS,
             keys.GAUGES,
             *keys.LABELS,
+            keys.HELD,
         ]
         arguments = (
             lease.attempt,
@@ -237,6 +250,7 @@ class RedisRegistry:
             "" if failure.reason in _NO_SERVER else _label(failure.dataserver),
             _reason(failure.reason),
             self._item_ttl_s,
+            lease.quota,
         )
         return bool(await self._run(scripts.FAIL, names, arguments))
 
@@ -250,6 +264,7 @@ class RedisRegistry:
             keys.GAUGES,
             keys.DELAYS,
             *keys.LABELS,
+            keys.HELD,
         ]
         delay_s = min(max(commit.delay_s, 0.0), _MAX_DELAY_S)
         arguments = (
@@ -264,6 +279,8 @@ class RedisRegistry:
             bisect_left(DELAY_BUCKETS_S, delay_s),
             round(delay_s * 1e6),
             self._item_ttl_s,
+            _in_blocks(commit.size_bytes),
+            lease.quota,
             *_pieces(commit.object_key),
         )
         return bool(await self._run(scripts.COMMIT, names, arguments))
@@ -322,6 +339,22 @@ class RedisRegistry:
         listed = sorted(known or ())[:MAX_KNOWN_CENTRES]
         arguments: list[_Argument] = [LABEL_DAYS, int(bool(known)), *counts, *metrics, *listed]
         return int(await self._run(scripts.KEEP_LABELS, names, arguments))
+
+    async def keep_quotas(self, *, items: int | None, bytes_: int | None) -> None:
+        """See `base.Registry`. An item counts for as long as its record lives, and an hour."""
+        limits = ["" if limit is None else limit for limit in (items, bytes_)]
+        names = [keys.HELD, keys.HELD_SLOTS]
+        await self._run(scripts.KEEP_QUOTAS, names, (self._slot_ms, _SLOTS, *limits))
+
+    async def memory_bytes(self) -> int:
+        """See `base.Registry`. 0 also where our account may not ask."""
+        (answer,) = await self._connections.exchange([("INFO", "memory")])
+        if isinstance(answer, NoPermissionError):
+            return 0
+        if isinstance(answer, RedisError):
+            raise translate(answer) from answer
+        found = re.search(rb"^maxmemory:(\d+)", answer, re.MULTILINE)
+        return int(found[1]) if found else 0
 
     async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
         """See `base.Registry`."""
@@ -397,8 +430,11 @@ class RedisListenerRegistry:
         """See `base.ListenerRegistry`. Redis may refuse to note a deletion, and still be read."""
         calls: list[Call] = []
         if deletions:
-            arguments = (self._item_ttl_s, *deletions.values())
-            calls.append((scripts.NOTE, _record_keys(deletions), arguments))
+            arguments: list[str | int] = [self._item_ttl_s]
+            for item, pubtime in deletions.items():
+                arguments += (pubtime, _label(item.centre_id))
+            names = [keys.KNOWN, keys.HELD, *_record_keys(deletions)]
+            calls.append((scripts.NOTE, names, arguments))
         calls.append(_look(items, self._item_ttl_s))
         *_, answer = self._connection.run(*calls)
         if isinstance(answer, Exception):
@@ -443,9 +479,10 @@ class RedisReader:
 
     async def snapshot(self) -> Snapshot:
         """See `base.RegistryReader`."""
-        counters, gauges, delays, processes, time = await self._read(
+        counters, gauges, held, delays, processes, time = await self._read(
             ("HGETALL", keys.COUNTERS),
             ("HGETALL", keys.GAUGES),
+            ("HGETALL", keys.HELD),
             ("HGETALL", keys.DELAYS),
             ("HGETALL", keys.PROCESSES),
             ("TIME",),
@@ -458,6 +495,7 @@ class RedisReader:
         return Snapshot(
             counters={field: int(value) for field, value in _mapping(counters).items()},
             gauges={field: float(value) for field, value in _mapping(gauges).items()},
+            held={field: int(value) for field, value in _mapping(held).items()},
             delay_buckets=[int(delay.get(str(at), 0)) for at in range(len(DELAY_BUCKETS_S) + 1)],
             delay_sum_s=int(delay.get(keys.DELAY_SUM, 0)) / 1e6,
             processes=[status for status in statuses if now_s - status.at_s <= _PROCESS_IS_GONE_S],
@@ -607,6 +645,10 @@ def _hour(second: int) -> str:
 def _pieces(object_key: str | None) -> list[bytes]:
     text = (object_key or "").encode()
     return [text[at : at + _PIECE_BYTES] for at in range(0, len(text), _PIECE_BYTES)]
+
+
+def _in_blocks(size_bytes: int) -> int:
+    return max(1, -(-size_bytes // _BLOCK_BYTES)) * _BLOCK_BYTES
 
 
 def _label(text: str) -> str:

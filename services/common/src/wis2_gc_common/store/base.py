@@ -26,6 +26,15 @@ class Checksum:
     digest: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How much a store can ever hold."""
+
+    size_bytes: int
+    files: int
+    """Most objects; 0: as many as there is room for."""
+
+
 class Upload(Protocol):
     """One large object on its way; exactly one of `complete` and `abort` ends it."""
 
@@ -71,6 +80,9 @@ class ObjectStore(Protocol):
 
         A store that expires by itself (S3 lifecycle) returns 0.
         """
+
+    async def capacity(self) -> Capacity | None:
+        """Return how much there is room for, used or not; None where there is no end to it."""
 
     async def check(self) -> None:
         """Return when a small object can be written now; raise Unavailable otherwise."""

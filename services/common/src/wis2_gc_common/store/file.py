@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.ids import HOUR_FOLDER_CHARS, announce_by_ns
+from wis2_gc_common.store.base import Capacity
 from wis2_gc_common.store.file_commit import CommitThread, Put
 from wis2_gc_common.store.file_expiry import Expiry
 from wis2_gc_common.store.file_layout import Layout, unlink_quietly, write_all
@@ -146,6 +147,10 @@ class FileStore:
             return await self.in_thread(run.run, now, threads=self._cleaner)
         finally:
             stopping.set()
+
+    async def capacity(self) -> Capacity:
+        """Return the size of the file system."""
+        return await self.in_thread(_capacity, self._layout)
 
     async def check(self) -> None:
         """Return when a small object can be written now; raise Unavailable otherwise."""
@@ -298,6 +303,12 @@ def _size(layout: Layout, key: str) -> int | None:
     except FileNotFoundError:
         return None
     return facts.st_size if facts is not None and stat.S_ISREG(facts.st_mode) else None
+
+
+def _capacity(layout: Layout) -> Capacity:
+    layout.prepare()
+    facts = os.statvfs(layout.directory)
+    return Capacity(facts.f_blocks * facts.f_frsize, facts.f_files)
 
 
 def _probe(layout: Layout) -> None:

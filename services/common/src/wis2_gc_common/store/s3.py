@@ -120,6 +120,9 @@ class S3Store:
         """Return 0: the bucket's lifecycle rule removes what is past the retention."""
         return 0
 
+    async def capacity(self) -> None:
+        """Return None: there is no end to a bucket, but for what it costs."""
+
     async def check(self) -> None:
         """Return when an object can be written, seen and removed now.
 

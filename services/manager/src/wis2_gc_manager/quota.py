@@ -1,0 +1,58 @@
+"""How much one centre may hold, and what is not cached for it (20261128-quotas.md). Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wis2_gc_common.decision import Decision
+
+if TYPE_CHECKING:
+    from wis2_gc_common.notification import Notification
+    from wis2_gc_common.registry.base import Claimed
+    from wis2_gc_common.store.base import Capacity
+
+#: Of the registry's memory and of the store's room; centres that the list of known ones does not
+#: name have half of that together.
+SHARE = 0.5
+#: What a cached item takes of the registry's memory (20261127-redis-full.md).
+ITEM_BYTES = 512
+#: In a store without an end: twice what the busiest cache was seen to hold of all centres in a day.
+ENDLESS_BYTES = 2**40
+
+
+def items_of_a_centre(
+    setting: int | None, *, memory_bytes: int, capacity: Capacity | None
+) -> int | None:
+    """Return how many items one centre may hold; None for any number.
+
+    `setting`: GC_CENTRE_MAX_ITEMS, 0 for any number, None where it is not set. `memory_bytes`: of
+    the registry, 0 where nobody has bounded it.
+    """
+    if setting is not None:
+        return setting or None
+    ends = [memory_bytes // ITEM_BYTES, 0 if capacity is None else capacity.files]
+    return min((int(end * SHARE) for end in ends if end), default=None)
+
+
+def bytes_of_a_centre(setting: int | None, *, capacity: Capacity | None) -> int | None:
+    """Return how many bytes one centre may hold in the store; None for any number.
+
+    `setting`: GC_CENTRE_MAX_BYTES, 0 for any number, None where it is not set.
+    """
+    if setting is not None:
+        return setting or None
+    return ENDLESS_BYTES if capacity is None else int(capacity.size_bytes * SHARE)
+
+
+def quota_met(claimed: Claimed, notification: Notification) -> str:
+    """Return which quota keeps this item out, before anything of it is fetched; "" for none.
+
+    What does not say its size is judged by what its centre holds already.
+    """
+    if claimed.decision is Decision.OVER_QUOTA or claimed.items_left <= 0:
+        return "its centre has as many items here as it may have"
+    content, length = notification.content, notification.link.length
+    size = length if length is not None else content.size if content is not None else 1
+    if max(size, 1) > claimed.bytes_left:
+        return "its centre has as many bytes here as it may have"
+    return ""
