@@ -88,6 +88,11 @@ bench: ## Throughput, delay, CPU and memory: make bench QUEUE=sqs STORE=s3 ARGS=
 	@local/bootstrap.sh $(filter sqs,$(QUEUE))
 	@$(PY) -m bench.run $(ARGS)
 
+.PHONY: bench-attacks
+bench-attacks: ## Delay of innocent items beside each attack: make bench-attacks ARGS='--only dns --json FILE'
+	@local/bootstrap.sh $(filter sqs,$(QUEUE))
+	@$(PY) -m bench.attacks $(ARGS)
+
 ##@ Maintain
 .PHONY: lock
 lock: setup ## Renew the hashed dependency locks in requirements/

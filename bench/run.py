@@ -360,6 +360,17 @@ def measure(count: int, directory: Path, wanted: str, report: Callable[[Result],
         origin.stop()
 
 
+def parts_of_environment(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Return the queue and the store that the environment names; ends where it names others."""
+    parts = {}
+    for name, choices in PARTS.items():
+        parts[name] = os.environ.get(name.upper()) or choices[0]
+        if parts[name] not in choices:
+            wanted = " or ".join(choices)
+            parser.error(f"{name.upper()}={parts[name]} is not known, requires {wanted}")
+    return parts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--count", type=int, default=2000, help="items a scenario")
@@ -371,18 +382,13 @@ def main() -> None:
         help="where everything is kept meanwhile; steadiest on a file system of its own",
     )
     options = parser.parse_args()
-    parts: dict[str, str] = {}
+    parts = parts_of_environment(parser)
     results: list[Result] = []
 
     def report(result: Result) -> None:
         results.append(result)
         print("\n".join(result.lines()), flush=True)
 
-    for name, choices in PARTS.items():
-        parts[name] = os.environ.get(name.upper()) or choices[0]
-        if parts[name] not in choices:
-            wanted = " or ".join(choices)
-            parser.error(f"{name.upper()}={parts[name]} is not known, requires {wanted}")
     print(f"queue {parts['queue']}, store {parts['store']}, {os.cpu_count()} cores", flush=True)
     with tempfile.TemporaryDirectory(prefix="wis2-gc-bench-", dir=options.directory) as directory:
         measure(options.count, Path(directory), options.only, report)

@@ -28,11 +28,11 @@ class ShallowBroker:
         """Sessions, for a topic."""
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._server.getsockname()[1])
-        self._connections: list[socket.socket] = []
+        self._connections: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        for connection in (self._server, *self._connections):
+        for connection in (self._server, *list(self._connections)):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
@@ -48,29 +48,40 @@ class ShallowBroker:
                     continue
                 for connection in (client, broker):
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._connections += [client, broker]
-                for pump in (self._to_broker, self._to_client):
-                    threading.Thread(target=pump, args=(client, broker), daemon=True).start()
+                self._connections |= {client, broker}
+                threading.Thread(target=self._serve, args=(client, broker), daemon=True).start()
+
+    def _serve(self, client: socket.socket, broker: socket.socket) -> None:
+        back = threading.Thread(target=_to_client, args=(client, broker), daemon=True)
+        back.start()
+        with suppress(OSError):
+            self._to_broker(client, broker)
+        for connection in (client, broker):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        back.join()
+        for connection in (client, broker):
+            self._connections.discard(connection)
+            connection.close()
 
     def _to_broker(self, client: socket.socket, broker: socket.socket) -> None:
         received = bytearray()
-        with suppress(OSError):
-            while data := client.recv(65536):
-                received += data
-                for packet, topic in _packets(received):
-                    if topic.count(b"/") >= self._levels:
-                        self.ended += 1
-                        client.sendall(_TOPIC_NAME_INVALID)
-                        raise ConnectionAbortedError
-                    broker.sendall(packet)
-        _end(client, broker)
+        while data := client.recv(65536):
+            received += data
+            for packet, topic in _packets(received):
+                if topic.count(b"/") >= self._levels:
+                    self.ended += 1
+                    client.sendall(_TOPIC_NAME_INVALID)
+                    return
+                broker.sendall(packet)
 
-    @staticmethod
-    def _to_client(client: socket.socket, broker: socket.socket) -> None:
-        with suppress(OSError):
-            while data := broker.recv(65536):
-                client.sendall(data)
-        _end(client, broker)
+
+def _to_client(client: socket.socket, broker: socket.socket) -> None:
+    with suppress(OSError):
+        while data := broker.recv(65536):
+            client.sendall(data)
+    with suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)
 
 
 def _packets(received: bytearray) -> Iterator[tuple[bytes, bytes]]:
@@ -92,9 +103,3 @@ def _packets(received: bytearray) -> Iterator[tuple[bytes, bytes]]:
         if packet[0] >> 4 == _PUBLISH:
             topic = packet[at + 2 : at + 2 + int.from_bytes(packet[at : at + 2])]
         yield packet, topic
-
-
-def _end(*connections: socket.socket) -> None:
-    for connection in connections:
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
