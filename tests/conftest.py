@@ -13,9 +13,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-import uvloop
 
 from tests.support import parts
+from wis2_gc_manager.event_loop import EventLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -72,5 +72,5 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Test downloads on the loop they run on in production: it differs in the details."""
     if item.path.name.startswith("test_download"):
-        return {"uvloop": uvloop.new_event_loop}
+        return {"uvloop": EventLoop}
     return {"asyncio": asyncio.new_event_loop}

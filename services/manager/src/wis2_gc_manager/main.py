@@ -10,8 +10,6 @@ import resource
 import signal
 import sys
 
-import uvloop
-
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.garbage import let_collector_rest
 from wis2_gc_common.logs import configure_logging, get_logger
@@ -22,6 +20,7 @@ from wis2_gc_common.store import open_store
 from wis2_gc_common.tls import client_context
 from wis2_gc_common.words import os_words
 from wis2_gc_manager.download import open_downloader
+from wis2_gc_manager.event_loop import EventLoop
 from wis2_gc_manager.public_fetch import PublicFetch
 from wis2_gc_manager.service import Manager, Parts
 from wis2_gc_manager.settings import ManagerSettings, read_settings
@@ -39,7 +38,7 @@ def main() -> int:
             service="manager",
         )
         warn_of_unknown_settings()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=EventLoop) as runner:
             return runner.run(_run(settings))
     except SettingsError as error:
         sys.stderr.write(f"wis2-gc-manager: {error}\n")
