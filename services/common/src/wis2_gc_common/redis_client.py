@@ -58,6 +58,8 @@ _OUTAGE_TEXT = re.compile(
     r"|TRYAGAIN|MOVED|ASK|NOAUTH|NOPERM|WRONGPASS) |^unknown command ",
     re.ASCII,
 )
+#: "Protocol error: unauthenticated multibulk length": before a login Redis takes ten words at most.
+_UNAUTHENTICATED = "unauthenticated"
 
 
 _TLS = (redis.connection.SSLConnection, redis.asyncio.SSLConnection)
@@ -82,6 +84,7 @@ def translate(part: Part, error: BaseException) -> Unavailable | PartError:
         isinstance(error, ResponseError)
         and not isinstance(error, _OUTAGES)
         and not _OUTAGE_TEXT.search(str(error))
+        and _UNAUTHENTICATED not in str(error)
     ):
         return PartError(part, str(error)[:_MAX_DETAIL_CHARS])
     return unavailable(part, error)
@@ -102,7 +105,7 @@ def unavailable(part: Part, error: BaseException) -> Unavailable:
             f"the TLS certificate is not valid for us ({verdict[:100]}); check the host in the "
             "URL, and the authority (ssl_ca_certs in it)"
         )
-    elif isinstance(error, AuthenticationError):
+    elif isinstance(error, AuthenticationError) or _UNAUTHENTICATED in text:
         problem = "Redis refuses us; check user and password in the URL"
     elif isinstance(error, NoPermissionError):
         problem = f"Redis forbids it to our user; check its access rules ({text[:100]})"
