@@ -119,6 +119,14 @@ class TestBytes:
         outcomes = [commit.outcome for commit in bench.registry.commits]
         assert outcomes == ["override", "cached"]
 
+    async def test_inline_data_that_lies_about_its_size_is_not_kept_out(self, bench):
+        bench.registry.left = {"bytes_left": 10 * MB}
+        bench.downloader.serves(HREF, b"data")
+        content = inline(b"data", size=2**62)
+        await bench.handle(envelope_of(data_id="d", href=HREF, pubtime=PUBTIME, content=content))
+        assert bench.downloader.fetched == [HREF]
+        assert [commit.outcome for commit in bench.registry.commits] == ["cached"]
+
     @pytest.mark.parametrize(("left", "outcome"), [(0, "override"), (1, "cached")])
     async def test_an_unknown_size_is_judged_by_what_is_held_before(self, bench, left, outcome):
         bench.downloader.serves(HREF, b"BUFR" * 100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wis2_gc_common.content import MAX_DECODED_BYTES
 from wis2_gc_common.decision import Decision
 
 if TYPE_CHECKING:
@@ -51,8 +52,10 @@ def quota_met(claimed: Claimed, notification: Notification) -> str:
     """
     if claimed.decision is Decision.OVER_QUOTA or claimed.items_left <= 0:
         return "its centre has as many items here as it may have"
-    content, length = notification.content, notification.link.length
-    size = length if length is not None else content.size if content is not None else 1
-    if max(size, 1) > claimed.bytes_left:
+    content, size = notification.content, notification.link.length
+    if size is None and content is not None and content.size <= MAX_DECODED_BYTES:
+        size = content.size  # beyond that it is a lie, and the link is what is fetched
+    size = size or 1
+    if size > claimed.bytes_left:
         return "its centre has as many bytes here as it may have"
     return ""
