@@ -122,7 +122,7 @@ class TestBytes:
     async def test_inline_data_that_lies_about_its_size_is_not_kept_out(self, bench):
         bench.registry.left = {"bytes_left": 10 * MB}
         bench.downloader.serves(HREF, b"data")
-        content = inline(b"data", size=2**62)
+        content = inline(b"data", size=2**50)
         await bench.handle(envelope_of(data_id="d", href=HREF, pubtime=PUBTIME, content=content))
         assert bench.downloader.fetched == [HREF]
         assert [commit.outcome for commit in bench.registry.commits] == ["cached"]
