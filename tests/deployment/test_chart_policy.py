@@ -257,7 +257,10 @@ def test_only_managers_reach_plain_mqtt_and_only_prometheus_the_dashboard(name: 
     assert [p["podSelector"]["matchLabels"][component] for p in peers[1883]] == ["manager"]
     assert [p["podSelector"]["matchLabels"][component] for p in peers[4370]] == ["broker"]
     assert list(peers[18083][0]) == ["namespaceSelector"]
-    assert {port for port, peer in peers.items() if peer is None} in ({11883, 8083}, {8883, 8084})
+    open_to_all = {port for port, peer in peers.items() if peer is None}
+    # The last one is for Global Brokers' accounts; without any it is closed.
+    expected = {8883, 8084} if name == "on-premises" else {11883, 8083, 18884}
+    assert open_to_all == expected
 
 
 @pytest.mark.parametrize("name", ["dev", "prod", "on-premises"])
@@ -268,11 +271,12 @@ def test_the_world_sees_tls_only(name: str) -> None:
         if m["kind"] == "Service" and m["spec"].get("type", "ClusterIP") != "ClusterIP"
     ]
     assert [m["metadata"]["name"] for m in public] == ["wis2-broker-public"]
-    assert {p["port"] for p in public[0]["spec"]["ports"]} == {8883, 443}
+    accounts = [] if name == "on-premises" else [8884]
+    assert [p["port"] for p in public[0]["spec"]["ports"]] == [8883, 443, *accounts]
     annotations = public[0]["metadata"].get("annotations", {})
     prefix = "service.beta.kubernetes.io/aws-load-balancer"
     if name != "on-premises":
-        assert annotations[f"{prefix}-ssl-ports"] == "8883,443"
+        assert annotations[f"{prefix}-ssl-ports"] == "8883,443,8884"
         assert annotations[f"{prefix}-eip-allocations"] == "eipalloc-0a,eipalloc-0b,eipalloc-0c"
 
 

@@ -110,7 +110,7 @@ def _terraform(folder: Path, *words: str, codes: tuple[int, ...] = (0,)) -> str:
 def _passwords(aws: Any) -> dict[str, Any]:
     return {
         secret: json.loads(aws.get_secret_value(SecretId=f"test/{secret}")["SecretString"])
-        for secret in ("registry", "broker", "deployment", "global-brokers/fr")
+        for secret in ("registry", "broker", "deployment", "accounts/gb-fr", "global-brokers/fr")
     }
 
 
