@@ -1,0 +1,42 @@
+"""docs/reliability.md names tests and modules that are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+TEXT = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TEXT)))
+ROWS = [row.split("|") for row in TEXT.splitlines() if row.startswith("| ") and "---" not in row]
+
+
+def test_it_names_tests() -> None:
+    assert len(NAMED) > 10
+
+
+@pytest.mark.parametrize(("file", "name"), NAMED)
+def test_each_test_it_names_is_there(file: str, name: str) -> None:
+    assert re.search(
+        rf"^(async )?def {name}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize("row", ROWS[1:], ids=lambda row: row[1].strip()[:40])
+def test_each_promise_has_a_test(row: list[str]) -> None:
+    assert "`tests/" in row[4]
+
+
+@pytest.mark.parametrize("row", ROWS[1:], ids=lambda row: row[1].strip()[:40])
+def test_each_module_it_names_is_there(row: list[str]) -> None:
+    folder = ROOT
+    for name in re.findall(r"`([\w/.]+)`", row[3]):
+        service, _, rest = name.partition("/")
+        if not rest:
+            path = folder / name  # beside the one before
+        else:
+            path = ROOT / "services" / service / "src" / f"wis2_gc_{service}" / rest
+            folder = path.parent
+        assert path.exists(), name
