@@ -273,6 +273,13 @@ async def test_every_entry_has_its_own_answer(sender: Sender, queue: Queue) -> N
     assert [message.envelope.arrived_ms % 10 for message in received] == [0, 3]
 
 
+def test_bulk_of_one_centre_is_taken_in_where_nothing_bounds_the_memory(sender: Sender) -> None:
+    bulk = [replace(envelope(number), is_bulk=True) for number in range(200)]
+    for start in range(0, len(bulk), sender.max_batch):
+        batch = bulk[start : start + sender.max_batch]
+        assert sender.send(batch) == [Sent.ACCEPTED] * len(batch)
+
+
 def test_a_batch_of_nothing_is_answered_with_nothing(sender: Sender) -> None:
     assert sender.send([]) == []
 

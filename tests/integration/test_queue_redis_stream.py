@@ -248,6 +248,76 @@ def test_what_waits_for_memory_is_bounded_between_two_looks_at_it(
     assert answers[-1] is Sent.REFUSED
 
 
+def bulk_of(centre_id: str, count: int, *, size: int = 100) -> list[Envelope]:
+    topic = f"origin/a/wis2/{centre_id}/metadata"
+    return [Envelope(topic, b"x" * size, "fr", n, is_bulk=True) for n in range(count)]
+
+
+def in_other_lanes(centre_id: str) -> str:
+    """Return a centre whose bulk waits in another lane."""
+    lane = bulk_lane(bulk_of(centre_id, 1)[0].topic)
+    names = (f"xx-{n}" for n in range(1000))
+    return next(one for one in names if bulk_lane(bulk_of(one, 1)[0].topic) != lane)
+
+
+async def test_a_lane_that_holds_its_share_of_the_memory_takes_no_more_until_it_is_worked_off(
+    own_redis: RedisServer,
+    open_: Callable[..., Queue],
+    sending: Callable[..., Sender],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redis_stream, "_LOOK_AT_MEMORY_EVERY_S", 0.0)
+    sender, queue = sending(own_redis.url), open_(own_redis.url)
+    with redis.Redis.from_url(own_redis.url) as raw:
+        empty = raw.info("memory")["used_memory"]
+        assert sender.send(bulk_of("flood", 100, size=8000)) == [Sent.ACCEPTED] * 100
+        used = raw.info("memory")["used_memory"]
+        # Of others, so that room for all is scarce. Large values would show their buffers, too.
+        for number in range(2 * (used - empty) // 8000):
+            raw.set(f"weight-{number}", b"x" * 8000)
+        raw.config_set("maxmemory", round(raw.info("memory")["used_memory"] / 0.7))
+        flood, quiet = bulk_of("flood", 1), bulk_of(in_other_lanes("flood"), 1)
+        ready = [replace(flood[0], is_bulk=False)]
+        answers = [Sent.OVER_QUOTA, Sent.ACCEPTED, Sent.ACCEPTED, Sent.OVER_QUOTA]
+        assert sender.send([*flood, *quiet, *ready, *bulk_of("flood", 1)]) == answers
+        # Those that hold nothing back come first to their answer, also where no more is taken in.
+        raw.config_set("maxmemory", round(raw.info("memory")["used_memory"] / 0.85))
+        assert sender.send([*flood, *quiet, *ready]) == [
+            Sent.OVER_QUOTA,
+            Sent.REFUSED,
+            Sent.REFUSED,
+        ]
+        raw.config_set("maxmemory", 0)
+        assert sender.send(flood) == [Sent.ACCEPTED]
+
+        raw.config_set("maxmemory", round(raw.info("memory")["used_memory"] / 0.7))
+        messages = await receive(queue, 103)
+        await queue.delete([message.receipt for message in messages])
+        raw.config_set("maxmemory", round(raw.info("memory")["used_memory"] / 0.7))
+        assert sender.send(flood) == [Sent.ACCEPTED]
+
+
+@pytest.mark.parametrize(
+    ("used", "max_bytes", "full"),
+    [(51, 100, {2, 3}), (50, 100, set()), (79, 100, {2, 3}), (200, 400, set()), (51, 0, set())],
+)
+def test_a_lane_is_full_above_a_tenth_where_half_the_memory_is_used(
+    used: int, max_bytes: int, full: set[int]
+) -> None:
+    lane_bytes = [30, 10, 11, 12, 0, 1, 2, 3, 4]  # the first is not bulk
+    assert redis_stream.full_lanes(lane_bytes, used=used, max_bytes=max_bytes) == full
+
+
+def test_where_redis_does_not_tell_what_a_lane_takes_bulk_is_taken_in(
+    own_redis: RedisServer, sending: Callable[..., Sender]
+) -> None:
+    with redis.Redis.from_url(own_redis.url) as raw:
+        raw.execute_command("ACL SETUSER", "cache", "on", ">word", "~*", "+@all", "-memory|usage")
+        raw.config_set("maxmemory", round(raw.info("memory")["used_memory"] / 0.7))
+    sender = sending(own_redis.url.replace("redis://", "redis://cache:word@"))
+    assert sender.send(bulk_of("flood", 1)) == [Sent.ACCEPTED]
+
+
 def test_where_redis_does_not_tell_its_memory_messages_are_taken_in(
     own_redis: RedisServer, sending: Callable[..., Sender]
 ) -> None:

@@ -238,6 +238,15 @@ async def test_at_most_16_sources_are_parked_in_the_order_of_their_arrival(regis
     assert await registry.parked(lease) == [b"%d" % n for n in range(MAX_PARKED)]
 
 
+async def test_sources_of_at_most_32_kibibytes_are_parked(registry):
+    lease = await granted(registry, FIRST)
+    for n, size in enumerate((8192, 8192, 8192, 8193, 8192, 1)):
+        busy = await claim(registry, another(f"other-{n}"), source=b"%d" % n * size)
+        assert busy.decision is Decision.BUSY
+    assert busy.parked == 4
+    assert await registry.parked(lease) == [b"%d" % n * 8192 for n in (0, 1, 2, 4)]
+
+
 async def test_who_takes_over_a_dead_holders_item_finds_the_parked_sources(registry, raw):
     dead = await granted(registry, FIRST)
     await claim(registry, another("id-2"), source=b"second")

@@ -18,7 +18,14 @@ from tests.support.listener_fakes import (
 from tests.support.wnm import encoded, wnm
 from wis2_gc_common.decision import Held
 from wis2_gc_common.errors import PartError
-from wis2_gc_common.metrics_catalogue import DROPPED, INVALID, QUEUED, RECEIVED, field
+from wis2_gc_common.metrics_catalogue import (
+    DROPPED,
+    INVALID,
+    OVER_QUOTA,
+    QUEUED,
+    RECEIVED,
+    field,
+)
 from wis2_gc_common.notification import parse
 from wis2_gc_common.queue.base import Envelope, Sent
 from wis2_gc_common.registry.base import ItemKey
@@ -297,6 +304,24 @@ def test_what_the_queue_can_never_take_is_counted_and_acknowledged(rig: Rig):
     with running(rig):
         wait_until(lambda: rig.broker.packet_ids == [0])
     assert rig.counter("not_queueable") == 1
+
+
+def test_what_is_over_its_centres_share_is_counted_told_once_and_holds_nobody_up(rig: Rig):
+    other = TOPIC.replace("ca-eccc-msc", "xx-quiet")
+    rig.sender.answer = lambda one: Sent.OVER_QUOTA if one.topic == TOPIC else Sent.ACCEPTED
+    for number in range(5):
+        rig.put(payload(f"d{number}"))
+    rig.put(payload("d"), topic=other)
+    with running(rig):
+        wait_until(lambda: len(rig.broker.acknowledged) == 6)
+        wait_until(lambda: rig.registry.refusals)
+    assert [one.topic for one in rig.sender.accepted] == [other]
+    assert rig.counter("quota") == 5
+    assert rig.registry.counters[field(OVER_QUOTA, "ca-eccc-msc")] == 5
+    assert field(INVALID, "ca-eccc-msc") not in rig.registry.counters
+    (refusal,) = rig.registry.refusals
+    assert (refusal.centre_id, refusal.topic) == ("ca-eccc-msc", TOPIC)
+    assert refusal.title == "Notification over quota"
 
 
 def test_an_unforeseen_error_of_the_queue_loses_nothing(rig: Rig):

@@ -90,6 +90,14 @@ async def test_centres_are_told_of_what_listeners_refused(bench):
     assert bench.registry.refused == []
 
 
+async def test_a_centre_over_its_share_of_the_queue_is_not_called_invalid(bench):
+    bench.registry.refused = [Refusal("centre", "origin/a/wis2/x/metadata", 0, "quota: many")]
+    await housekeeping_of(bench).tell()
+    await until(lambda: bench.publisher.events)
+    content = bench.publisher.events[0][1]["data"]["content"]
+    assert content == {"title": "Notification over quota", "description": "quota: many"}
+
+
 async def test_a_registry_known_to_be_away_is_not_asked_for_refusals(bench):
     bench.registry.refused = [Refusal("centre", "origin/a/wis2/x/metadata", 0, "oversize")]
     bench.traps.before("ping", *[Unavailable("registry")] * 1000)

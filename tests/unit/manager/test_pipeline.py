@@ -735,7 +735,7 @@ class TestFailing:
 
     async def test_a_centre_with_too_many_waiting_items_has_the_next_given_up(self, bench):
         for number in itertools.count():
-            if not bench.delayed.admit("yy-met", f"u{number}", 1000.0):
+            if not bench.delayed.admit("yy-met", f"u{number}", 1000.0, size=1):
                 break
         bench.downloader.serves(HREF, SourceError(Reason.NOT_FOUND))
         await bench.handle(envelope_of(data_id="d", href=HREF))

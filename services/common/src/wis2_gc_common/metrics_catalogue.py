@@ -79,6 +79,8 @@ DROPPED = Metric("wis2_gc_notifications_dropped_total", "counter", ("broker", "r
     "Notifications dropped by the listener before the queue.")
 INVALID = Metric("wis2_gc_notifications_invalid_total", "counter", ("centre_id",),
     "Invalid notifications on topics of that centre, each time one arrives.")
+OVER_QUOTA = Metric("wis2_gc_notifications_over_quota_total", "counter", ("centre_id",),
+    "Notifications of that centre lost because the queue held its share of Redis' memory.")
 ITEMS = Metric("wis2_gc_items_total", "counter", ("outcome",),
     "Items announced: cached, uncached (cache: false), override, deleted.")
 ITEMS_DROPPED = Metric("wis2_gc_items_dropped_total", "counter", ("reason",),

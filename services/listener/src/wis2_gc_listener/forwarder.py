@@ -21,6 +21,7 @@ from wis2_gc_common.metrics_catalogue import (
     DROPPED,
     INVALID,
     OTHER_CENTRES,
+    OVER_QUOTA,
     QUEUED,
     RECEIVED,
     SESSIONS_TAKEN_OVER,
@@ -39,6 +40,7 @@ from wis2_gc_listener.triage import Drop, DropReason, refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from wis2_gc_common.metrics_catalogue import Metric
     from wis2_gc_common.notification import Notification
     from wis2_gc_common.queue.base import Sender
     from wis2_gc_common.registry.base import ListenerRegistry
@@ -53,7 +55,7 @@ _log = get_logger(__name__)
 MAX_BATCH = 100
 #: A log line about one and the same outage at most this often.
 _OUTAGE_LOG_EVERY_S = 30.0
-#: Invalid notifications of which their centres are to be told, kept while the registry is away.
+#: Refused notifications of which their centres are to be told, kept while the registry is away.
 _MAX_REFUSALS = 100
 #: A stranger's topic has up to 64 kB; Redis keeps a thousand of these.
 _MAX_TEXT_CHARS = 500
@@ -148,6 +150,7 @@ class Forwarder:
         self._refusals_to_log = _REFUSALS_LOGGED_PER_REPORT
         self._refusals: list[Refusal] = []
         self._told = EventLimiter()
+        self._told_of_quota = EventLimiter()
         self._received_field = field(RECEIVED, identity.broker_name)
         self._queued_field = field(QUEUED, identity.broker_name)
         self._dropped_fields: dict[str, str] = {}
@@ -323,6 +326,8 @@ class Forwarder:
             if answer is Sent.ACCEPTED:
                 self._queued += 1
                 self._unreported[self._queued_field] += 1
+            elif answer is Sent.OVER_QUOTA:
+                self._drop_over_quota(batch[index])
             else:
                 self._drop(batch[index], Drop(DropReason.NOT_QUEUEABLE))
             progress.settle(index)
@@ -331,8 +336,8 @@ class Forwarder:
     def _drop(self, arrival: Arrival, drop: Drop) -> None:
         self._count_dropped(drop.reason)
         if drop.centre_id:
-            self._count_invalid(drop.centre_id)
-            self._tell(arrival, drop)
+            self._count_of_centre(INVALID, drop.centre_id)
+            self._tell(arrival, drop, self._told)
         if drop.reason in _QUIET or self._refusals_to_log <= 0:
             return
         self._refusals_to_log -= 1
@@ -343,25 +348,35 @@ class Forwarder:
             detail=drop.detail,
         )
 
+    def _drop_over_quota(self, arrival: Arrival) -> None:
+        centre_id = centre_in(arrival.topic)
+        drop = Drop(DropReason.QUOTA, "too many of this centre wait", centre_id)
+        self._count_dropped(drop.reason)
+        self._count_of_centre(OVER_QUOTA, centre_id)
+        if self._tell(arrival, drop, self._told_of_quota):
+            _log.warning("queue_share_full", centre_id=centre_id, topic=arrival.topic[:200])
+
     def _log_bug(self, arrival: Arrival) -> None:
         if self._refusals_to_log > 0:
             self._refusals_to_log -= 1
             _log.exception("triage_failed", topic=arrival.topic[:200])
 
-    def _tell(self, arrival: Arrival, drop: Drop) -> None:
-        """Have the centre of an invalid notification told, now and then (SPEC.md section 9)."""
-        if len(self._refusals) < _MAX_REFUSALS and self._told.admit(
+    def _tell(self, arrival: Arrival, drop: Drop, limiter: EventLimiter) -> bool:
+        """Have the centre of a refused notification told, now and then (SPEC.md section 9)."""
+        if len(self._refusals) >= _MAX_REFUSALS or not limiter.admit(
             drop.centre_id, time.monotonic()
         ):
-            problem = f"{drop.reason}: {drop.detail}" if drop.detail else drop.reason
-            self._refusals.append(
-                Refusal(
-                    drop.centre_id,
-                    arrival.topic[:_MAX_TEXT_CHARS],
-                    arrival.arrived_ms,
-                    problem[:_MAX_TEXT_CHARS],
-                )
+            return False
+        problem = f"{drop.reason}: {drop.detail}" if drop.detail else drop.reason
+        self._refusals.append(
+            Refusal(
+                drop.centre_id,
+                arrival.topic[:_MAX_TEXT_CHARS],
+                arrival.arrived_ms,
+                problem[:_MAX_TEXT_CHARS],
             )
+        )
+        return True
 
     def _count_dropped(self, reason: str) -> None:
         self._dropped += 1
@@ -371,10 +386,10 @@ class Forwarder:
             self._dropped_fields[reason] = name
         self._unreported[name] += 1
 
-    def _count_invalid(self, centre_id: str) -> None:
-        name = field(INVALID, centre_id)
+    def _count_of_centre(self, metric: Metric, centre_id: str) -> None:
+        name = field(metric, centre_id)
         if name not in self._unreported and len(self._unreported) >= _MAX_UNREPORTED:
-            name = field(INVALID, OTHER_CENTRES)
+            name = field(metric, OTHER_CENTRES)
         self._unreported[name] += 1
 
     def _pause(self, delay_s: float) -> None:

@@ -17,6 +17,7 @@ from paho.mqtt.client import topic_matches_sub
 from wis2_gc_common.decision import decide
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.notification import Notification, parse
+from wis2_gc_common.registry.base import OVER_QUOTA
 from wis2_gc_common.topic import BASE, DEFAULT_FILTERS, parse_topic
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class DropReason(StrEnum):
     """No notification: a retained message is cleared by an empty one (SPEC.md section 10)."""
     NOT_QUEUEABLE = "not_queueable"
     """The queue can never take it (`queue.Sent.POISON`)."""
+    QUOTA = OVER_QUOTA
+    """The queue holds its centre's share already (`queue.Sent.OVER_QUOTA`)."""
 
 
 @dataclass(frozen=True, slots=True)

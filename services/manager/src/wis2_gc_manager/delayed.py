@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,8 +14,20 @@ MAX_DELAYED_PER_CENTRE = 10_000
 #: The same for items that were not tried yet, because their host was only busy: there is nothing
 #: against them, so only memory bounds them.
 MAX_UNTRIED_PER_CENTRE = 100_000
+#: What these messages may take together: topics and payloads, tried or not.
+MAX_DELAYED_BYTES_PER_CENTRE = 64 * 2**20
 #: Waits are known in steps of this, so that those which are over are found without a search.
 _STEP_S = 10.0
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What waits of one centre."""
+
+    items: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By uid: in which step the item becomes due, and its bytes."""
+    size: int = 0
+    """Bytes of all items."""
 
 
 class DelayedItems:
@@ -30,27 +43,40 @@ class DelayedItems:
         monotonic_s: Callable[[], float],
         limit: int = MAX_DELAYED_PER_CENTRE,
         untried_limit: int = MAX_UNTRIED_PER_CENTRE,
+        max_bytes: int = MAX_DELAYED_BYTES_PER_CENTRE,
     ) -> None:
         self._monotonic_s = monotonic_s
         self._limit = limit
         self._untried_limit = untried_limit
-        self._waiting: dict[str, dict[str, int]] = {}
-        """Per centre: the items by uid, and in which step each becomes due."""
+        self._max_bytes = max_bytes
+        self._waiting: dict[str, _Waiting] = {}
+        """By centre."""
         self._due: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
         """By step: centre and uid of what was to become due in it."""
         self._next_step = 0
         """No earlier step is in `_due`."""
 
-    def admit(self, centre_id: str, uid: str, delay_s: float, *, is_untried: bool = False) -> bool:
-        """Note the item and return True, or False when its centre has too many others waiting."""
+    def admit(
+        self, centre_id: str, uid: str, delay_s: float, *, size: int, is_untried: bool = False
+    ) -> bool:
+        """Note the item and return True, or False when its centre has too much else waiting.
+
+        `size`: bytes of its message.
+        """
         now_s = self._monotonic_s()
         self._forget_due(int(now_s / _STEP_S))
-        waiting = self._waiting.setdefault(centre_id, {})
+        waiting = self._waiting.get(centre_id) or _Waiting()
+        _, noted = waiting.items.get(uid, (0, 0))
         limit = self._untried_limit if is_untried else self._limit
-        if len(waiting) - (uid in waiting) >= limit:
+        if (
+            len(waiting.items) - (uid in waiting.items) >= limit
+            or waiting.size - noted + size > self._max_bytes
+        ):
             return False
         step = int((now_s + delay_s) / _STEP_S)
-        waiting[uid] = step
+        waiting.items[uid] = step, size
+        waiting.size += size - noted
+        self._waiting[centre_id] = waiting
         self._due[step].append((centre_id, uid))
         return True
 
@@ -60,8 +86,10 @@ class DelayedItems:
         self._next_step = current
         for step in [step for step in self._due if step < current]:
             for centre_id, uid in self._due.pop(step):
-                waiting = self._waiting.get(centre_id, {})
-                if waiting.get(uid) == step:  # not put back again since
-                    del waiting[uid]
-                    if not waiting:
+                waiting = self._waiting.get(centre_id) or _Waiting()
+                due, size = waiting.items.get(uid, (None, 0))
+                if due == step:  # not put back again since
+                    del waiting.items[uid]
+                    waiting.size -= size
+                    if not waiting.items:
                         del self._waiting[centre_id]

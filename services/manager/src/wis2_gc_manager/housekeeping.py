@@ -124,7 +124,7 @@ class Housekeeping:
         for refusal in await self._registry.refusals(MAX_REFUSALS):
             self._events.failure(
                 subject=refusal.centre_id,
-                title="Invalid notification",
+                title=refusal.title,
                 description=refusal.problem,
                 channel=refusal.topic,
                 since_ms=refusal.arrived_ms,

@@ -271,8 +271,9 @@ class Pipeline:
 
     def _may_wait(self, item: Item, delay_s: float, why: str) -> bool:
         """Whether the item is still of use then, and its centre has not too many waiting."""
+        envelope = item.received.envelope
         return self._age_s(item) + delay_s <= self._retry.useful_life_s and self._delayed.admit(
-            item.centre_id, item.received.envelope.uid, delay_s, is_untried=why == CROWDED
+            item.centre_id, envelope.uid, delay_s, size=envelope.size, is_untried=why == CROWDED
         )
 
     async def _give_up_untried(self, item: Item, why: str) -> None:
@@ -696,7 +697,11 @@ class Pipeline:
             draw=self._draw(),
         )
         if isinstance(verdict, Return) and not self._delayed.admit(
-            item.centre_id, envelope.uid, verdict.delay_s, is_untried=not exhausted.reasons
+            item.centre_id,
+            envelope.uid,
+            verdict.delay_s,
+            size=envelope.size,
+            is_untried=not exhausted.reasons,
         ):
             verdict = GiveUp()
         is_final = isinstance(verdict, GiveUp)

@@ -42,6 +42,11 @@ class Envelope:
     """It may wait for what is not: its centre sends more than others should have to wait for, or it
     comes back after a delay."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of what the stranger sent."""
+        return len(self.topic) + len(self.payload)
+
     def again(self, *, attempts: int, is_bulk: bool | None = None) -> Envelope:
         """Return the envelope as it is put back. `is_bulk`: None leaves it as it is."""
         return replace(
@@ -58,6 +63,8 @@ class Sent(StrEnum):
     """The queue can never take it: count, log, acknowledge."""
     REFUSED = "refused"
     """Not now (throttled, full): send again later, do not acknowledge."""
+    OVER_QUOTA = "over_quota"
+    """Bulk whose lane holds its share of the memory: count, log, acknowledge. All others go on."""
 
 
 @dataclass(frozen=True, slots=True)

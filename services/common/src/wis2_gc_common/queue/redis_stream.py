@@ -42,7 +42,7 @@ from wis2_gc_common.logs import get_logger
 from wis2_gc_common.queue import scripts
 from wis2_gc_common.queue.base import DeadLetter, Depth, Received, Sent
 from wis2_gc_common.queue.codec import decode_envelope, encode_envelope
-from wis2_gc_common.queue.keys import GROUP
+from wis2_gc_common.queue.keys import GROUP, READY, bulk_lane
 from wis2_gc_common.registry.batching import Batcher
 
 if TYPE_CHECKING:
@@ -87,6 +87,12 @@ _MAX_ERROR_CHARS = 1000
 #: Above this share of Redis' `maxmemory` nothing is taken in. The rest is for working off what is
 #: there: a record takes less than the message that it comes from.
 INTAKE_SHARE = 0.8
+#: Above this share of it the lanes are looked at, too: one that holds more than its own share takes
+#: no more. With all lanes at their share, `INTAKE_SHARE` is reached by them alone.
+LANES_SHARE = 0.5
+LANE_SHARE = 0.1
+#: Entries of a lane from which Redis estimates what it takes.
+_SAMPLES = 5
 #: The memory is looked at this often, or after so many messages: 500 of 8 kB are 4 MB.
 _LOOK_AT_MEMORY_EVERY_S = 0.25
 _LOOK_AT_MEMORY_EVERY = 500
@@ -140,7 +146,7 @@ class RedisStreamSender:
         self._keys = keys.lanes
         self._max_length = max_length
         self._client = _sync_client(redis_url)
-        self._memory = _Memory(self._client)
+        self._memory = _Memory(self._client, keys.lanes)
 
     @property
     def max_batch(self) -> int:
@@ -156,22 +162,30 @@ class RedisStreamSender:
         """Send up to `max_batch` envelopes in one round trip; one answer per entry, in order.
 
         REFUSED: `max_length` messages are ready or in work already (the managers bound what is
-        delayed), or Redis has little memory left.
+        delayed), or Redis has little memory left. OVER_QUOTA: see `full_lanes`.
         """
         if len(batch) > MAX_BATCH:
             raise ValueError(f"{len(batch)} envelopes in a batch of at most {MAX_BATCH}")
-        entries = [_entry(envelope) for envelope in batch]
-        good = [entry for entry in entries if entry is not None]
-        accepted = 0
-        if not self._memory.is_short(len(good)):
-            accepted = _run(self._client, scripts.SEND, self._keys, self._max_length, *good)
+        self._memory.look(len(batch))
+        full = self._memory.full_lanes
         answers = []
-        for entry in entries:
+        good = []
+        for envelope in batch:
+            entry = _entry(envelope)
             if entry is None:
                 answers.append(Sent.POISON)
-                continue
-            answers.append(Sent.ACCEPTED if accepted > 0 else Sent.REFUSED)
-            accepted -= 1
+            elif full and envelope.is_bulk and bulk_lane(envelope.topic) in full:
+                answers.append(Sent.OVER_QUOTA)
+            else:
+                answers.append(Sent.REFUSED)
+                good.append(entry)
+        accepted = 0
+        if good and not self._memory.is_short:
+            accepted = _run(self._client, scripts.SEND, self._keys, self._max_length, *good)
+        for index, answer in enumerate(answers):
+            if answer is Sent.REFUSED and accepted > 0:
+                answers[index] = Sent.ACCEPTED
+                accepted -= 1
         return answers
 
     def close(self) -> None:
@@ -180,21 +194,35 @@ class RedisStreamSender:
             self._client.close()
 
 
-class _Memory:
-    """Whether Redis has little memory left, as last seen."""
+def full_lanes(lane_bytes: Sequence[int], *, used: int, max_bytes: int) -> frozenset[int]:
+    """Return the numbers of the bulk lanes that may take nothing more.
 
-    def __init__(self, client: redis.Redis) -> None:
+    `lane_bytes`: of every lane; `used`, `max_bytes`: of all of Redis, 0 is no bound. Nothing is
+    turned away while there is room for all, so an outage of the managers alone costs nobody.
+    """
+    if used <= max_bytes * LANES_SHARE or not max_bytes:
+        return frozenset()
+    most = max_bytes * LANE_SHARE
+    return frozenset(lane for lane, size in enumerate(lane_bytes) if lane != READY and size > most)
+
+
+class _Memory:
+    """How Redis' memory is used, as last seen: whether little is left, and who holds much."""
+
+    def __init__(self, client: redis.Redis, lanes: Sequence[str]) -> None:
         self._client = client
-        self._is_short = False
+        self._lanes = lanes
+        self.is_short = False
+        self.full_lanes: frozenset[int] = frozenset()
         self._look_again_at = 0.0
         self._sent = 0
 
-    def is_short(self, more: int) -> bool:
-        """Say whether `more` messages must wait. Raises Unavailable."""
+    def look(self, more: int) -> None:
+        """Look again, now and then; `more` messages are to be sent. Raises Unavailable."""
         now = time.monotonic()
         self._sent += more
         if now < self._look_again_at and self._sent < _LOOK_AT_MEMORY_EVERY:
-            return self._is_short
+            return
         self._look_again_at, self._sent = now + _LOOK_AT_MEMORY_EVERY_S, 0
         with _outages_translated():
             try:
@@ -205,10 +233,21 @@ class _Memory:
         limit = facts.get("maxmemory", 0)
         # What Redis itself leaves out when it compares the two: buffers that come and go.
         used = facts.get("used_memory", 0) - facts.get("mem_not_counted_for_evict", 0)
-        was_short, self._is_short = self._is_short, 0 < limit * INTAKE_SHARE < used
-        if self._is_short and not was_short:
+        was_short, self.is_short = self.is_short, 0 < limit * INTAKE_SHARE < used
+        if self.is_short and not was_short:
             _log.warning("redis_memory_short", used_bytes=used, max_bytes=limit)
-        return self._is_short
+        lane_bytes = self._lane_bytes() if 0 < limit * LANES_SHARE < used else []
+        self.full_lanes = full_lanes(lane_bytes, used=used, max_bytes=limit)
+
+    def _lane_bytes(self) -> list[int]:
+        pipeline = self._client.pipeline(transaction=False)
+        for lane in self._lanes:
+            pipeline.memory_usage(lane, samples=_SAMPLES)
+        with _outages_translated():
+            try:
+                return [size or 0 for size in pipeline.execute()]
+            except NoPermissionError:
+                return []
 
 
 def _entry(envelope: Envelope) -> bytes | None:

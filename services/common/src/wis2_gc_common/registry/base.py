@@ -136,9 +136,13 @@ class Renewed:
     parked: int
 
 
+#: Why a notification is refused that is as it should be: its centre sends too many.
+OVER_QUOTA = "quota"
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An invalid notification, of which its centre shall hear (SPEC.md section 9)."""
+    """A notification not taken in, of which its centre shall hear (SPEC.md section 9)."""
 
     centre_id: str
     """4th level of the topic."""
@@ -146,7 +150,13 @@ class Refusal:
     arrived_ms: int
     """Milliseconds since 1970."""
     problem: str
-    """A `Reason`, perhaps with details."""
+    """A `Reason` or `OVER_QUOTA`, perhaps with details."""
+
+    @property
+    def title(self) -> str:
+        """What a monitoring event calls it."""
+        is_over_quota = self.problem.startswith(OVER_QUOTA)
+        return "Notification over quota" if is_over_quota else "Invalid notification"
 
 
 class Registry(Protocol):
@@ -165,7 +175,7 @@ class Registry(Protocol):
         repeat of a call whose answer was lost: it gets the same lease. The same owner and worker
         with another attempt takes the item over from itself, as after a restart. The same owner
         from another worker while the lease lives gets WAIT: it never parks with itself.
-        BUSY has parked `source` (an encoded Envelope; at most 16 different links an item) for
+        BUSY has parked `source` (an encoded Envelope; at most 16 an item, and 32 KiB) for
         the holder, and the queue message may be deleted. OVER_QUOTA has changed nothing.
         """
 

@@ -3,6 +3,7 @@
 -- ARGV  1 rel  2 pubtime  3 digest of the message id  4 item token  5 owner  6 worker  7 attempt
 --       8 source  9 lease in ms  10 TTL of records in s  11 TTL of message ids in s
 --       12 most parked sources  13 window of repeats in ms  14 centre-id of the topic as a label
+--       15 most bytes of parked sources
 -- Answers {decision, hour's second, parked, ms to wait, object key of the finished version, items and
 -- bytes that the centre may still hold, label of whose quota that is}
 local rel, pubtime, message, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -44,9 +45,11 @@ if is_running and not is_own then
     if rel == 'deletion' then note_deletion(key, d, pubtime, now) end
     return { 'wait', 0, 0, tonumber(l) - now, '', 0, 0, '' }
   end
-  local parked = redis.call('HLEN', parked_key)
+  local sources = redis.call('HVALS', parked_key)
+  local parked, size = #sources, #ARGV[8]
+  for _, source in ipairs(sources) do size = size + #source - 2 end
   -- A copy of the holder's own notification has no other source to offer.
-  if m ~= message and parked < tonumber(ARGV[12])
+  if m ~= message and parked < tonumber(ARGV[12]) and size <= tonumber(ARGV[15])
       and redis.call('HSETNX', parked_key, message, string.format('%02d', parked) .. ARGV[8]) == 1
   then
     parked = parked + 1

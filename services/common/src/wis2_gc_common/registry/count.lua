@@ -7,6 +7,7 @@ local labels = {
 }
 local PER_CENTRE = {
   [METRIC.INVALID] = true, [METRIC.CACHE_OVERRIDE] = true, [METRIC.NO_CACHE] = true,
+  [METRIC.OVER_QUOTA] = true,
 }
 if not redis.call('SET', KEYS[2], 1, 'NX', 'EX', ARGV[1]) then return 0 end
 for i = 2, #ARGV, 2 do

@@ -62,7 +62,7 @@ PROCESSES = f"{_TAG}processes"
 FAILURES = f"{_TAG}failures"
 """List, newest first: given-up items."""
 REFUSALS = f"{_TAG}refusals"
-"""List, oldest first: invalid notifications of which their centres have not heard yet."""
+"""List, oldest first: refused notifications of which their centres have not heard yet."""
 PING = f"{_TAG}ping"
 """What `ping` writes."""
 

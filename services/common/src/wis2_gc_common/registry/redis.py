@@ -52,7 +52,9 @@ if TYPE_CHECKING:
     from wis2_gc_common.registry.connection import Call
     from wis2_gc_common.registry.scripts import Script
 
+#: Sources that wait with one item, and their bytes.
 MAX_PARKED = 16
+MAX_PARKED_BYTES = 32 * 1024
 #: The memory outlives the retention (SPEC.md 9), so that a late duplicate is still known as one.
 _MARGIN_S = 2 * 3600
 DEFAULT_REPEAT_WINDOW_HOURS = 12
@@ -189,6 +191,7 @@ class RedisRegistry:
                 MAX_PARKED,
                 self._repeat_window_ms,
                 _label(notice.centre_id),
+                MAX_PARKED_BYTES,
             ),
         )
         decision = _DECISIONS[decision]

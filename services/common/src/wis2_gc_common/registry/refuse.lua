@@ -1,4 +1,4 @@
--- Leave invalid notifications to the managers, and bound what waits where there are none.
+-- Leave refused notifications to the managers, and bound what waits where there are none.
 -- KEYS  1 refusals
 -- ARGV  1 how many may wait  then refusals as JSON
 -- Answers 1
