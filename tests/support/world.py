@@ -105,13 +105,13 @@ class Client:
     ) -> None:  # fmt: skip
         self._ready = threading.Event()
         # A session that outlives the broker's restart: what was published meanwhile is not missed.
-        self._client = mqtt.Client(
+        self.raw = mqtt.Client(
             CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, client_id=f"test-{uuid.uuid4()}"
         )
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         session.SessionExpiryInterval = 3600
-        self._client.username_pw_set(username, password)
-        self._client.max_inflight_messages_set(1000)
+        self.raw.username_pw_set(username, password)
+        self.raw.max_inflight_messages_set(1000)
 
         def subscribe(client: mqtt.Client, *_args: Any) -> None:
             for topic_filter in filters:
@@ -119,22 +119,22 @@ class Client:
             if not filters:
                 self._ready.set()
 
-        self._client.on_connect = subscribe
-        self._client.on_subscribe = lambda *_args: self._ready.set()
+        self.raw.on_connect = subscribe
+        self.raw.on_subscribe = lambda *_args: self._ready.set()
         if on_message is not None:
-            self._client.on_message = lambda _c, _u, message: on_message(message)
-        self._client.connect("127.0.0.1", port, clean_start=False, properties=session)
-        self._client.loop_start()
+            self.raw.on_message = lambda _c, _u, message: on_message(message)
+        self.raw.connect("127.0.0.1", port, clean_start=False, properties=session)
+        self.raw.loop_start()
         assert self._ready.wait(20), "the test's own MQTT client is not connected"
 
     def publish(self, topic: str, payload: bytes) -> mqtt.MQTTMessageInfo:
         # After its broker's restart it may not be back yet.
-        wait_until(self._client.is_connected, "the test's own MQTT client is connected")
-        return self._client.publish(topic, payload, qos=1)
+        wait_until(self.raw.is_connected, "the test's own MQTT client is connected")
+        return self.raw.publish(topic, payload, qos=1)
 
     def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        self.raw.disconnect()
+        self.raw.loop_stop()
 
 
 class Process:
@@ -149,6 +149,7 @@ class Process:
         # By environment only; nothing of the test's own GC_* settings leaks in.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("GC_")}
         with self._log.open("ab") as log:
+            self.log_begin = log.tell()
             self._process = subprocess.Popen(
                 [str(BIN / self.command)], env={**inherited, **self._environment},
                 stdout=log, stderr=log,

@@ -1,0 +1,80 @@
+"""SQS. Of the queue in Redis, Redis' own faults are enough."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.faults.catalogue import LISTENERS, MANAGERS, Scene, fault
+from tests.support.world import freeze, thaw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WHO = (*LISTENERS, *MANAGERS)
+
+
+@fault("SQS hung", only="sqs")
+def _(scene: Scene) -> Iterator[str]:
+    freeze(scene.world.sqs)
+    try:
+        scene.is_away()
+    finally:
+        thaw(scene.world.sqs)
+    yield "readiness said so"
+
+
+@fault("SQS refuses connections", only="sqs")
+def _(scene: Scene) -> Iterator[str]:
+    marks = scene.marks(*MANAGERS)
+    for proxy in scene.proxies("sqs", *WHO):
+        proxy.refuse()
+    yield scene.logged(marks, '"part_away"')
+    for proxy in scene.proxies("sqs", *WHO):
+        proxy.accept()
+
+
+@fault("SQS' connections cut", only="sqs")
+def _(scene: Scene) -> Iterator[str]:
+    yield f"{scene.cut('sqs', *WHO)} connections"
+
+
+def answers(what: str, status: str, kind: str, *match: str) -> None:
+    body = json.dumps({"__type": f"com.amazonaws.sqs#{kind}", "message": "no"})
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/x-amz-json-1.0\r\nConnection: close\r\n"
+    reply = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+    @fault(f"SQS {what}", only="sqs")
+    def _(scene: Scene) -> Iterator[str]:
+        proxies = scene.proxies("sqs", *WHO)
+        words = tuple(text.encode() for text in match)
+        for proxy in proxies:
+            proxy.begin("answer", match=words, reply=reply)
+        yield f"{scene.hit(proxies, 6)} times {status}"
+        for proxy in proxies:
+            proxy.calm()
+
+
+answers("throttles", "400 Bad Request", "RequestThrottled")
+answers("has an internal error", "500 Internal Server Error", "InternalFailure")
+answers("denies sending", "403 Forbidden", "AccessDeniedException", "AmazonSQS.SendMessage")
+
+
+def with_rule(what: str, kind: str, times: int, *match: str, **options: object) -> None:
+    @fault(f"SQS {what}", only="sqs")
+    def _(scene: Scene) -> Iterator[str]:
+        proxies = scene.proxies("sqs", *WHO)
+        words = tuple(text.encode() for text in match)
+        for proxy in proxies:
+            proxy.begin(kind, match=words, **options)
+        yield f"{scene.hit(proxies, times)} times"
+        for proxy in proxies:
+            proxy.calm()
+
+
+with_rule("loses replies", "lose", 8, share=0.1)
+with_rule("is slow", "slow", 10, delay_s=0.4)
+with_rule("cuts requests in halves", "halve", 6, share=0.2)
+with_rule("takes messages twice", "hold reply", 2, "AmazonSQS.SendMessage", most=2)
+with_rule("delivers messages twice", "hold reply", 2, "AmazonSQS.ReceiveMessage", most=2)
+with_rule("deletes messages unheard", "hold reply", 2, "AmazonSQS.DeleteMessage", most=2)

@@ -1,0 +1,290 @@
+"""Redis: the registry, and the queue of one machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import redis
+
+from local.parts.ports import free_port
+from tests.faults.catalogue import FEW, LISTENERS, MANAGERS, SEEN_S, Scene, fault
+from tests.support.redis import RedisServer
+from tests.support.world import freeze, thaw, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@fault("Redis killed")
+def _(scene: Scene) -> Iterator[str]:
+    scene.world.redis.kill()
+    scene.load.more(20)
+    status = scene.world.get(f"http://127.0.0.1:{scene.world.metrics_port}/metrics")[0]
+    assert status == 503, "rather no numbers than wrong ones"
+    yield "gone, and /metrics says 503"
+    scene.world.redis.start()
+
+
+@fault("Redis restarted")
+def _(scene: Scene) -> Iterator[str]:
+    marks = scene.marks(*MANAGERS)
+    scene.world.redis.stop()
+    yield scene.logged(marks, '"part_away"')
+    scene.world.redis.start()
+
+
+@fault("Redis hung")
+def _(scene: Scene) -> Iterator[str]:
+    freeze(scene.world.redis)
+    try:
+        scene.is_away()
+    finally:
+        thaw(scene.world.redis)
+    yield "readiness said so"
+
+
+@fault("Redis' connections cut")
+def _(scene: Scene) -> Iterator[str]:
+    with scene.admin() as admin:
+        cut = admin.execute_command("CLIENT KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert cut >= 4
+    yield f"{cut} connections"
+
+
+@fault("Redis' connections refused")
+def _(scene: Scene) -> Iterator[str]:
+    proxies = scene.proxies("redis", *MANAGERS, *LISTENERS)
+    marks = scene.marks(*MANAGERS)
+    for proxy in proxies:
+        proxy.refuse()
+    yield scene.logged(marks, '"part_away"')
+    for proxy in proxies:
+        proxy.accept()
+
+
+@fault("Redis' replies lost")
+def _(scene: Scene) -> Iterator[str]:
+    proxies = scene.proxies("redis", *MANAGERS, *LISTENERS)
+    for proxy in proxies:
+        proxy.begin("lose", share=0.05)
+    yield f"{scene.hit(proxies, 10)} replies"
+    for proxy in proxies:
+        proxy.calm()
+
+
+@fault("Redis' replies never come")
+def _(scene: Scene) -> Iterator[str]:
+    """The connections stay open: whoever waits runs into a time-out."""
+    proxies = scene.proxies("redis", *MANAGERS)
+    marks = scene.marks(*MANAGERS)
+    for proxy in proxies:
+        proxy.begin("hold reply")
+    yield scene.logged(marks, '"part_away"')
+    for proxy in proxies:
+        proxy.calm()
+
+
+@fault("Redis slow")
+def _(scene: Scene) -> Iterator[str]:
+    proxies = scene.proxies("redis", *MANAGERS, *LISTENERS)
+    for proxy in proxies:
+        proxy.begin("slow", delay_s=0.1)
+    yield f"{scene.hit(proxies, 60)} replies a tenth of a second late"
+    for proxy in proxies:
+        proxy.calm()
+
+
+@fault("requests to Redis cut in halves")
+def _(scene: Scene) -> Iterator[str]:
+    proxies = scene.proxies("redis", *MANAGERS, *LISTENERS)
+    for proxy in proxies:
+        proxy.begin("halve", share=0.1)
+    yield f"{scene.hit(proxies, 8)} requests"
+    for proxy in proxies:
+        proxy.calm()
+
+
+@fault("Redis out of memory")
+def _(scene: Scene) -> Iterator[str]:
+    with scene.admin() as admin:
+        limit = admin.config_get("maxmemory")["maxmemory"]
+        used = admin.info("memory")["used_memory"]
+        admin.config_set("maxmemory", int(used * 0.9))
+        try:
+            admin.set("more", b"x")
+        except redis.OutOfMemoryError as error:
+            told = str(error)
+        scene.load.more(60)
+        admin.config_set("maxmemory", limit)
+    yield told[:40]
+
+
+@fault("Redis without its replicas")
+def _(scene: Scene) -> Iterator[str]:
+    """It refuses to write, as a primary may that has lost them."""
+    marks = scene.marks(*MANAGERS)
+    with scene.admin() as admin:
+        admin.config_set("min-replicas-to-write", 1)
+        told = scene.logged(marks, "NOREPLICAS", '"part_away"')
+        admin.config_set("min-replicas-to-write", 0)
+    yield told
+
+
+@fault("Redis made a replica")
+def _(scene: Scene) -> Iterator[str]:
+    marks = scene.marks(*MANAGERS)
+    with scene.admin() as admin:
+        # Of nobody: it keeps what it has, and refuses to write.
+        admin.replicaof("127.0.0.1", free_port())
+        told = scene.logged(marks, '"part_away"')
+        admin.replicaof("NO", "ONE")
+    yield told
+
+
+@fault("Redis busy with a script")
+def _(scene: Scene) -> Iterator[str]:
+    marks = scene.marks(*MANAGERS)
+    with scene.admin() as admin, scene.admin() as killer:
+        admin.config_set("busy-reply-threshold", 50)
+        connection = admin.connection_pool.get_connection()
+        connection.send_command("EVAL", "while true do end", "0")
+        told = scene.logged(marks, '"part_away"')
+        wait_until(lambda: _ends(killer), "the script is ended", timeout=SEEN_S)
+        connection.disconnect()
+        killer.config_set("busy-reply-threshold", 5000)
+    yield told
+
+
+def _ends(admin: redis.Redis) -> bool:
+    try:
+        return bool(admin.script_kill())
+    except redis.ResponseError:
+        return False
+
+
+@fault("Redis has forgotten the scripts")
+def _(scene: Scene) -> Iterator[str]:
+    with scene.admin() as admin:
+        admin.script_flush()
+        left = admin.info("memory")["number_of_cached_scripts"]
+        wait_until(
+            lambda: admin.info("memory")["number_of_cached_scripts"] >= 3, "they are sent again",
+            timeout=SEEN_S,
+        )  # fmt: skip
+    yield f"{left} scripts left, then sent again"
+
+
+@fault("Redis takes no more clients")
+def _(scene: Scene) -> Iterator[str]:
+    marks = scene.marks(*MANAGERS)
+    with scene.admin() as admin:
+        limit = admin.config_get("maxclients")["maxclients"]
+        admin.ping()
+        admin.config_set("maxclients", 1)
+        admin.execute_command("CLIENT KILL", "TYPE", "normal", "SKIPME", "yes")
+        told = scene.logged(marks, '"part_away"')
+        admin.config_set("maxclients", limit)
+    yield told
+
+
+@fault("Redis fails over as planned", alone=True)
+def _(scene: Scene) -> Iterator[str]:
+    """Whoever is connected to the old primary, now a replica, is told READONLY."""
+    with _Replica(scene) as replica:
+        marks = scene.marks(*MANAGERS)
+        with scene.admin() as admin:
+            admin.execute_command("FAILOVER TO", "127.0.0.1", replica.port)
+            wait_until(lambda: admin.role()[0] == b"slave", "it is a replica", timeout=SEEN_S)
+        told = scene.logged(marks, '"part_away"')
+        _turn(scene, replica.port)
+        scene.comes_out()
+        yield told
+        _back(scene, replica)
+
+
+@fault("Redis fails over and the tail is lost", alone=True)
+def _(scene: Scene) -> Iterator[str]:
+    """What managers did last is undone: they do it again, under the same message ids.
+
+    The listeners stand still meanwhile, for what they had queued in Redis last would be lost. Where
+    the queue is another, what is committed last would not be done again, and so not be counted.
+    """
+    world = scene.world
+    with _Replica(scene) as replica, redis.Redis.from_url(replica.url) as follower:
+        few = []
+        if "redis-stream" in scene.back_ends:
+            origin = world.new_origin()
+            proxy = world.new_proxy(origin.port_number(), origin.host_name())
+            proxy.begin("slow", delay_s=2.0)
+            few = scene.few("cu-tail", origin, port=proxy.port())
+            scene.hit([proxy], FEW)
+        for name in LISTENERS:
+            world.processes[name].pause()
+        if not few:
+            wait_until(
+                lambda: not any(world.waiting().values()), "the queue is empty", timeout=SEEN_S
+            )
+        with scene.admin() as admin:
+            assert admin.execute_command("WAIT", 1, 5000) == 1
+            replica.pause()
+            offset = admin.info("replication")["master_repl_offset"]
+            scene.have_come_out(few)
+            wait_until(
+                lambda: admin.info("replication")["master_repl_offset"] > offset,
+                "there is a tail", timeout=SEEN_S,
+            )  # fmt: skip
+            tail = admin.info("replication")["master_repl_offset"] - offset
+        world.redis.kill()
+        replica.resume()
+        follower.replicaof("NO", "ONE")
+        _turn(scene, replica.port)
+        for name in LISTENERS:
+            world.processes[name].go_on()
+        scene.comes_out()
+        yield f"{tail} bytes of commands lost"
+        world.redis.start()
+        _back(scene, replica)
+
+
+class _Replica:
+    """A replica that has all the primary has."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    def __enter__(self) -> RedisServer:
+        world = self._scene.world
+        self._server = RedisServer(
+            world.directory / f"replica-{free_port()}", port=free_port(),
+            options=("--maxmemory-policy", "noeviction"),
+        )  # fmt: skip
+        self._server.start()
+        with redis.Redis.from_url(self._server.url) as admin:
+            _follow(admin, world.redis.port)
+        return self._server
+
+    def __exit__(self, *_exception: object) -> None:
+        self._server.stop()
+
+
+def _follow(admin: redis.Redis, port: int) -> None:
+    admin.replicaof("127.0.0.1", port)
+    wait_until(
+        lambda: admin.info("replication")["master_link_status"] == "up", "the replica follows",
+        timeout=SEEN_S,
+    )  # fmt: skip
+
+
+def _turn(scene: Scene, port: int) -> None:
+    for proxy in scene.proxies("redis"):
+        proxy.turn_to(port)
+        proxy.cut()
+
+
+def _back(scene: Scene, replica: RedisServer) -> None:
+    """Make the first server the primary again, with all that the other has."""
+    with scene.admin() as admin, redis.Redis.from_url(replica.url) as other:
+        _follow(admin, replica.port)
+        other.execute_command("FAILOVER TO", "127.0.0.1", scene.world.redis.port)
+        wait_until(lambda: admin.role()[0] == b"master", "it is the primary", timeout=SEEN_S)
+    _turn(scene, scene.world.redis.port)

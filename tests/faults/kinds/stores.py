@@ -1,0 +1,165 @@
+"""The object store, files or S3, and the web server in front of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests.faults.catalogue import MANAGERS, Scene, fault
+from tests.support.world import freeze
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@fault("the web server killed")
+def _(scene: Scene) -> Iterator[str]:
+    scene.world.nginx.kill()
+    scene.is_away()
+    yield "readiness said so"
+    scene.world.nginx.start()
+
+
+@fault("the disk away", only="file")
+def _(scene: Scene) -> Iterator[str]:
+    store = scene.world.store
+    marks = scene.marks(*MANAGERS)
+    aside = store.with_name("unplugged")
+    store.rename(aside)
+    # A file where the directory was: nobody can make it again, not even root.
+    store.write_bytes(b"")
+    yield scene.logged(marks, '"part_away"')
+    store.unlink()
+    aside.rename(store)
+
+
+@contextlib.contextmanager
+def other_disk(scene: Scene, *options: str) -> Iterator[str]:
+    """Mount another file system where the objects are."""
+    mount = ["mount", "-t", "tmpfs", "-o", ",".join(("size=64k", *options)), "tmpfs"]
+    subprocess.run([*mount, str(scene.world.store)], check=True)
+    try:
+        if "ro" not in options:
+            with contextlib.suppress(OSError), (scene.world.store / "filler").open("wb") as filler:
+                while filler.write(b"0" * 4096):
+                    filler.flush()
+        marks = scene.marks(*MANAGERS)
+        yield scene.logged(marks, '"part_away"')
+    finally:
+        # Files of it may be open for a moment.
+        subprocess.run(["umount", "--lazy", str(scene.world.store)], check=True)
+
+
+if sys.platform == "linux" and os.geteuid() == 0:
+    # Only root mounts.
+    @fault("the disk full", only="file")
+    def _(scene: Scene) -> Iterator[str]:
+        with other_disk(scene) as told:
+            yield told
+
+    @fault("the disk read-only", only="file")
+    def _(scene: Scene) -> Iterator[str]:
+        with other_disk(scene, "ro") as told:
+            yield told
+
+
+@fault("S3 killed", only="s3")
+def _(scene: Scene) -> Iterator[str]:
+    marks = scene.marks(*MANAGERS)
+    scene.world.s3.kill()
+    yield scene.logged(marks, '"part_away"')
+    scene.world.s3.start()
+
+
+@fault("S3 hung", only="s3")
+def _(scene: Scene) -> Iterator[str]:
+    """Ended by a kill: see test_parts_away.py."""
+    marks = scene.marks(*MANAGERS)
+    freeze(scene.world.s3)
+    yield scene.logged(marks, '"part_away"')
+    scene.world.s3.kill()
+    scene.world.s3.start()
+
+
+def s3_answers(what: str, status: str, code: str, *match: str, most: int = 30) -> None:
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>"
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+    reply = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+    @fault(f"S3 {what}", only="s3")
+    def _(scene: Scene) -> Iterator[str]:
+        proxies = scene.proxies("s3", *MANAGERS)
+        words = tuple(text.encode() for text in match)
+        for proxy in proxies:
+            proxy.begin("answer", match=words, reply=reply, most=most)
+        yield f"{scene.hit(proxies, min(most, 8))} times {status}"
+        for proxy in proxies:
+            proxy.calm()
+
+
+s3_answers("asks to slow down", "503 Slow Down", "SlowDown")
+s3_answers("has an internal error", "500 Internal Server Error", "InternalError")
+s3_answers("is full", "507 Insufficient Storage", "InsufficientStorage", "PUT /")
+s3_answers("denies access", "403 Forbidden", "AccessDenied", "PUT /")
+s3_answers("does not show what it has stored", "404 Not Found", "NoSuchKey", "HEAD /", most=4)
+
+
+@fault("S3's replies lost", only="s3")
+def _(scene: Scene) -> Iterator[str]:
+    proxies = scene.proxies("s3", *MANAGERS)
+    for proxy in proxies:
+        proxy.begin("lose", share=0.1)
+    yield f"{scene.hit(proxies, 8)} replies"
+    for proxy in proxies:
+        proxy.calm()
+
+
+@fault("S3's connections cut in mid-upload", only="s3")
+def _(scene: Scene) -> Iterator[str]:
+    proxies = scene.proxies("s3", *MANAGERS)
+    for proxy in proxies:
+        proxy.begin("halve", match=(b"PUT /",), share=0.3)
+    yield f"{scene.hit(proxies, 8)} uploads"
+    for proxy in proxies:
+        proxy.calm()
+
+
+@fault("S3 slow", only="s3")
+def _(scene: Scene) -> Iterator[str]:
+    proxies = scene.proxies("s3", *MANAGERS)
+    for proxy in proxies:
+        proxy.begin("slow", delay_s=0.5)
+    yield f"{scene.hit(proxies, 20)} replies late"
+    for proxy in proxies:
+        proxy.calm()
+
+
+@fault("S3 refuses connections", only="s3")
+def _(scene: Scene) -> Iterator[str]:
+    marks = scene.marks(*MANAGERS)
+    for proxy in scene.proxies("s3", *MANAGERS):
+        proxy.refuse()
+    yield scene.logged(marks, '"part_away"')
+    for proxy in scene.proxies("s3", *MANAGERS):
+        proxy.accept()
+
+
+def multipart(what: str, kind: str, match: str, **options: object) -> None:
+    @fault(f"an upload in parts {what}", only="s3")
+    def _(scene: Scene) -> Iterator[str]:
+        proxies = scene.proxies("s3", *MANAGERS)
+        for proxy in proxies:
+            proxy.begin(kind, match=(match.encode(),), most=1, **options)
+        name = scene.load.large()
+        yield f"{scene.hit(proxies)} times"
+        for proxy in proxies:
+            proxy.calm()
+        scene.have_come_out([name])
+
+
+multipart("cut in a part", "halve", "partNumber=2")
+multipart("whose part has no reply", "hold reply", "partNumber=1")
+multipart("whose end has no reply", "hold reply", "POST /wis2-data/")
