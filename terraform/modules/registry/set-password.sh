@@ -24,9 +24,10 @@ previous=$(password AWSPREVIOUS 2>/dev/null || true)
 passwords="\"$current\""
 [ -z "$previous" ] || [ "$previous" = "$current" ] || passwords="$passwords,\"$previous\""
 
-printf '{"UserId":"%s","AuthenticationMode":{"Type":"password","Passwords":[%s]}}' "$USER_ID" "$passwords" |
-    aws elasticache modify-user --region "$AWS_REGION" --cli-input-json file:///dev/stdin \
-        --query Status --output text >/dev/null
+# Not --cli-input-json: the AWS CLI reads that file twice, and the second time standard input is empty.
+printf '{"Type":"password","Passwords":[%s]}' "$passwords" |
+    aws elasticache modify-user --region "$AWS_REGION" --user-id "$USER_ID" \
+        --authentication-mode file:///dev/stdin --query Status --output text >/dev/null
 
 # Until it is active, logging in may still fail.
 for _ in $(seq "${WAIT_ROUNDS:-60}"); do

@@ -27,15 +27,17 @@ resource "aws_elasticache_user" "default" {
   engine        = "redis"
   access_string = "off ~keys* -@all"
 
-  authentication_mode {
-    type = "no-password-required"
-  }
+  # Not an authentication_mode of "no-password-required": the API answers "no-password", and every
+  # plan would have a change.
+  no_password_required = true
 }
 
 resource "aws_elasticache_user_group" "this" {
   user_group_id = var.name
   engine        = "redis"
   user_ids      = [aws_elasticache_user.default.user_id, aws_elasticache_user.cache.user_id]
+
+  depends_on = [terraform_data.password]
 }
 
 resource "terraform_data" "password" {
@@ -57,5 +59,6 @@ resource "terraform_data" "password" {
     replace_triggered_by = [aws_elasticache_user.cache]
   }
 
-  depends_on = [aws_elasticache_user_group.this]
+  # Modifying a user of a group makes the group "modifying", and a replication group cannot be made
+  # with such a group: the password is set before there is a group.
 }
