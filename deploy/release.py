@@ -12,15 +12,19 @@ from deploy.cluster import apply_manifests
 from deploy.environment import CHART, RELEASE, SERVICES
 from deploy.errors import DeployError, Refused
 from deploy.logins import empty_login, empty_logins, login_secrets
+from deploy.revisions import read_history, revision_before
 from deploy.terraform import Terraform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from deploy.revisions import Revision
     from deploy.session import Session
     from deploy.terraform import Outputs
 
 _TIMEOUT = "15m"
+#: No Helm of ours waits longer: whoever left a revision pending before that, is gone.
+_INTERRUPTED_AFTER_S = 20 * 60.0
 #: The class of the broker's load balancer follows from who makes load balancers.
 _LOAD_BALANCER_CLASSES = {"auto": "eks.amazonaws.com/nlb", "node_groups": "service.k8s.aws/nlb"}
 _SELECTOR = f"app.kubernetes.io/instance={RELEASE}"
@@ -45,6 +49,7 @@ def release(session: Session) -> None:
     for path, values in ((from_terraform, told), (from_deploy, own)):
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     apply_manifests(session, "namespace", (namespace_manifest(outputs.namespace),))
+    _end_interrupted(session, outputs.namespace)
     _refresh_secrets(session, outputs.namespace, revision)
     commit = session.commands.read("git", "rev-parse", "--short=12", "HEAD")
     session.commands.run(
@@ -95,22 +100,67 @@ def roll_back(session: Session, revision: str) -> None:
     """Go back to `revision`, or to the one before; the infrastructure stays as it is."""
     check_context(session)
     if revision and not revision.isdecimal():
-        raise Refused(f"REVISION={revision} is no number; `make status` lists them")
+        raise Refused(f"REVISION={revision} is not a number; `make status` lists them")
     namespace = Terraform(session).outputs().namespace
     session.commands.run(
         *_helm(session), "history", RELEASE, "--namespace", namespace, "--max", "5"
     )
+    target = revision or revision_before(_history(session, namespace))
+    if target is None:
+        raise Refused("no revision that ran is left to go back to")
     if session.environment.is_guarded:
-        target = f"revision {revision}" if revision else "the revision before"
         session.confirm(
-            f"{RELEASE} on {session.environment.name} goes back to {target}",
+            f"{RELEASE} on {session.environment.name} goes back to revision {target}",
             word=session.environment.name,
         )
-    # 0 means: the one before.
+    _roll_back_to(session, namespace, str(target))
+
+
+def _roll_back_to(session: Session, namespace: str, revision: str) -> None:
     session.commands.run(
-        *_helm(session), "rollback", RELEASE, revision or "0", "--namespace", namespace,
+        *_helm(session), "rollback", RELEASE, revision, "--namespace", namespace,
         "--wait", "--timeout", _TIMEOUT, "--cleanup-on-fail",
     )  # fmt: skip
+
+
+def _history(session: Session, namespace: str) -> list[Revision]:
+    """Return the release's revisions; none where it is not installed."""
+    try:
+        text = session.commands.read(
+            *_helm(session), "history", RELEASE, "--namespace", namespace, "-o", "json"
+        )
+    except DeployError as error:
+        if "not found" in str(error):
+            return []
+        raise
+    return read_history(text)
+
+
+def _end_interrupted(session: Session, namespace: str) -> None:
+    """Bring back what ran, where a Helm was ended before it had finished.
+
+    Helm refuses every later release ("another operation is in progress") until somebody does.
+    Raises Refused: the other Helm may still be at work, or nothing ran before.
+    """
+    history = _history(session, namespace)
+    if not history or not history[-1].is_pending:
+        return
+    last = history[-1]
+    age_s = session.now() - last.updated_s
+    if age_s < _INTERRUPTED_AFTER_S:
+        raise Refused(
+            f"revision {last.number} is {last.status}: another Helm is at work, or was interrupted "
+            f"{age_s / 60:.0f} minutes ago; wait until it has ended, or, where you know that none "
+            f"runs, `make rollback ENV={session.environment.name}`"
+        )
+    target = revision_before(history)
+    if target is None:
+        raise Refused(
+            f"the first installation was interrupted ({last.status}); nothing ran before it: "
+            f"`helm uninstall {RELEASE} --namespace {namespace}`, then again"
+        )
+    session.say(f"revision {last.number} was interrupted ({last.status}); back to {target} first")
+    _roll_back_to(session, namespace, str(target))
 
 
 def status(session: Session) -> None:

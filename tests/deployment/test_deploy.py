@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -662,12 +664,91 @@ def test_a_rollback_asks_in_production_and_waits_for_the_pods(deployment: Deploy
     assert "ok  rollouts" in ended.out
 
 
-def test_a_rollback_without_a_number_goes_to_the_release_before(deployment: Deployment) -> None:
+def history(*revisions: tuple[str, str], age_s: float = 3600.0) -> str:
+    """Return `helm history -o json`: status and description of each revision, from 1 on."""
+    updated = datetime.fromtimestamp(time.time() - age_s, UTC).isoformat()
+    return json.dumps(
+        [
+            {"revision": number, "status": status, "description": text, "updated": updated}
+            for number, (status, text) in enumerate(revisions, start=1)
+        ]
+    )
+
+
+INSTALLED = ("superseded", "Install complete")
+UPGRADED = ("superseded", "dev 0123456789ab")
+FAILED = ("failed", "Upgrade failed: timed out")
+
+
+@pytest.mark.parametrize(
+    ("revisions", "target"),
+    [
+        ([INSTALLED, ("deployed", "dev 1")], "1"),
+        # --atomic brought 2 back as 4; what ran before that is 1.
+        ([INSTALLED, UPGRADED, FAILED, ("deployed", "Rollback to 2")], "1"),
+        # The failed one was left as it is.
+        ([INSTALLED, ("deployed", "dev 2"), FAILED], "2"),
+        ([INSTALLED, ("deployed", "dev 2"), ("pending-upgrade", "Preparing upgrade")], "2"),
+        ([INSTALLED, UPGRADED, FAILED, FAILED, ("deployed", "dev 5")], "2"),
+    ],
+)
+def test_a_rollback_goes_to_what_ran_before(
+    deployment: Deployment, revisions: list[tuple[str, str]], target: str
+) -> None:
     assert deployment.run("kubeconfig").code == 0
-    assert deployment.run("rollback").code == 0
+    deployment.programs.answer("helm", "history", "-o", "json", out=history(*revisions))
+    ended = deployment.run("rollback")
+    assert ended.code == 0, ended.err
     (call,) = deployment.programs.where("helm", "rollback")
-    assert call.has("rollback", "wis2-global-cache", "0")
+    assert call.has("rollback", "wis2-global-cache", target)
     assert deployment.run("rollback", "dev", "--revision", "last").code == 2
+
+
+def test_without_a_revision_that_ran_nothing_is_rolled_back(deployment: Deployment) -> None:
+    assert deployment.run("kubeconfig").code == 0
+    only = history(("deployed", "Install complete"))
+    deployment.programs.answer("helm", "history", "-o", "json", out=only)
+    ended = deployment.run("rollback")
+    assert ended.code == 2
+    assert "no revision that ran is left" in ended.err
+    assert "helm rollback" not in deployment.story()
+
+
+PENDING = [INSTALLED, ("deployed", "dev 2"), ("pending-upgrade", "Preparing upgrade")]
+
+
+def test_a_release_that_was_interrupted_long_ago_is_rolled_back_first(
+    deployment: Deployment,
+) -> None:
+    assert deployment.run("all").code == 0
+    deployment.programs.answer("helm", "history", "-o", "json", out=history(*PENDING))
+    ended = deployment.run("release")
+    assert ended.code == 0, ended.err
+    assert "revision 3 was interrupted (pending-upgrade); back to 2 first" in ended.out
+    assert deployment.story()[-2:] == [
+        "helm rollback",
+        "helm upgrade wis2-global-cache",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("revisions", "age_s", "way_out"),
+    [
+        (PENDING, 120.0, "another Helm is at work"),
+        ([("pending-install", "Initial install underway")], 7200.0, "helm uninstall"),
+    ],
+)
+def test_a_helm_that_may_be_at_work_is_not_disturbed(
+    deployment: Deployment, revisions: list[tuple[str, str]], age_s: float, way_out: str
+) -> None:
+    assert deployment.run("all").code == 0
+    before = len(deployment.story())
+    text = history(*revisions, age_s=age_s)
+    deployment.programs.answer("helm", "history", "-o", "json", out=text)
+    ended = deployment.run("release")
+    assert ended.code == 2
+    assert way_out in ended.err
+    assert not [line for line in deployment.story()[before:] if line.startswith("helm")]
 
 
 def test_status_shows_release_pods_cache_and_addresses(deployment: Deployment) -> None:

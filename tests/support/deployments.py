@@ -138,6 +138,8 @@ class Deployment:
         answer("terraform", "show", "-json", out=plan(module__queue=["create"]))
         answer("aws", "eks", "update-kubeconfig", write=("--kubeconfig", "apiVersion: v1\n"))
         answer("kubectl", "get", "externalsecret", out='{"items": []}')
+        missing = "Error: release: not found\n"
+        answer("helm", "history", "-o", "json", code=1, err=missing)
         answer("aws", "secretsmanager", "list-secret-version-ids", out="version-1\n")
         answer("aws", "secretsmanager", "get-secret-value", out="61\n")
         for name in ("dev", "prod"):
