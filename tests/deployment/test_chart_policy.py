@@ -196,6 +196,37 @@ def test_no_policy_opens_everything_by_an_empty_list(name: str) -> None:
             assert rule["ports"]
 
 
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_what_is_open_on_all_ports_is_in_no_other_rule_of_its_policy(name: str) -> None:
+    # The VPC CNI's controller would leave only the ports of the other rule.
+    for policy in (m for m in chart.manifests(CASES[name]) if m["kind"] == "NetworkPolicy"):
+        ranges = [
+            (peer["ipBlock"]["cidr"], "ports" in rule)
+            for rule in policy["spec"].get("egress", [])
+            for peer in rule["to"]
+            if "ipBlock" in peer
+        ]
+        for cidr, has_ports in ranges:
+            others = [other for other, _ in ranges if other == cidr]
+            assert has_ports or len(others) == 1, (policy["metadata"]["name"], cidr)
+
+
+def test_each_listener_has_a_budget_of_its_own() -> None:
+    objects = chart.manifests(CASES["prod"])
+    budgets = [m for m in objects if m["kind"] == "PodDisruptionBudget"]
+    listeners = [
+        template
+        for _, template in chart.pod_specs(objects)
+        if template["metadata"]["labels"]["app.kubernetes.io/component"] == "listener"
+    ]
+    assert len(listeners) >= 2
+    of_each = [
+        {b["metadata"]["name"] for b in budgets if _selects(b["spec"]["selector"], template)}
+        for template in listeners
+    ]
+    assert len(set.union(*of_each)) == len(listeners)
+
+
 PRIVATE = ["10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "127.0.0.1", "100.64.0.1",
            "0.0.0.0", "fd00::1", "fe80::1", "::1"]  # fmt: skip
 

@@ -56,7 +56,7 @@ def test_a_broker_taken_away_takes_exactly_its_own_objects(name: str) -> None:
 
     before, after = (chart.by_id(chart.manifests(v)) for v in (values, fewer))
 
-    own = {("Deployment", f"wis2-listener-{gone}")}
+    own = {(kind, f"wis2-listener-{gone}") for kind in ("Deployment", "PodDisruptionBudget")}
     if "secretArn" in values["brokers"][0]:
         own.add(("ExternalSecret", f"wis2-listener-{gone}"))
     assert set(before) - set(after) == own
@@ -72,7 +72,8 @@ def test_a_broker_added_touches_nothing_else(position: int) -> None:
     before = chart.by_id(chart.manifests(values))
     after = chart.by_id(chart.manifests({**values, "brokers": brokers}))
 
-    assert set(after) - set(before) == {("Deployment", "wis2-listener-noaa-us")}
+    own = {(kind, "wis2-listener-noaa-us") for kind in ("Deployment", "PodDisruptionBudget")}
+    assert set(after) - set(before) == own
     assert all(before[key] == after[key] for key in before)
 
 

@@ -72,13 +72,11 @@
 {{- end }}
 {{- end }}
 
-{{- /* Queue and store: AWS' public addresses, interface endpoints, an S3-compatible store; and the
-agent on the node that hands out the pod's role. */ -}}
+{{- /* The agent on the node that hands out the pod's role; interface endpoints, an S3-compatible store.
+AWS' public addresses are the caller's: an address range that stands in two rules of a policy, once with
+all ports, is merged wrongly by the network policy controller of the VPC CNI. */ -}}
 {{- define "wis2.toAws" -}}
 {{- if .Values.aws.region }}
-- to: {{- include "wis2.internet" . | nindent 4 }}
-  ports:
-    - {protocol: TCP, port: 443}
 - to:
     - ipBlock: {cidr: 169.254.170.23/32}
     - ipBlock: {cidr: "fd00:ec2::23/128"}
@@ -104,16 +102,23 @@ spec:
     matchLabels: {{- include "wis2.selector" . | nindent 6 }}
 {{- end }}
 
+{{- /* Arguments: (list root component), or (list root component broker) for one listener. */ -}}
 {{- define "wis2.disruption" -}}
 {{- $root := index . 0 -}}
+{{- $broker := "" }}
+{{- if gt (len .) 2 }}{{ $broker = index . 2 }}{{ end -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
-  name: {{ include "wis2.name" $root }}-{{ index . 1 }}
+  name: {{ include "wis2.name" $root }}-{{ index . 1 }}{{ with $broker }}-{{ . }}{{ end }}
   labels: {{- include "wis2.labels" . | nindent 4 }}
 spec:
   maxUnavailable: 1
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
-    matchLabels: {{- include "wis2.selector" . | nindent 6 }}
+    matchLabels:
+      {{- include "wis2.selector" . | nindent 6 }}
+      {{- with $broker }}
+      wis2-global-cache/broker: {{ . | quote }}
+      {{- end }}
 {{- end }}
