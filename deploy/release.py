@@ -89,8 +89,7 @@ def namespace_manifest(namespace: str) -> dict[str, Any]:
         "metadata": {
             "name": namespace,
             "labels": {
-                "pod-security.kubernetes.io/enforce": "baseline",
-                "pod-security.kubernetes.io/warn": "restricted",
+                "pod-security.kubernetes.io/enforce": "restricted",
             },
         },
     }

@@ -409,3 +409,20 @@ def _reaches(rule: dict[str, Any], text: str) -> bool:
     return any(
         within(block["cidr"]) and not any(map(within, block.get("except", []))) for block in blocks
     )
+
+
+def test_who_shares_the_stores_volume_has_one_group() -> None:
+    objects = chart.by_id(chart.manifests(CASES["on-premises"]))
+    groups = {
+        objects[("Deployment", f"wis2-{part}")]["spec"]["template"]["spec"]["securityContext"][
+            "fsGroup"
+        ]
+        for part in ("manager", "store")
+    }
+    assert len(groups) == 1
+
+
+def test_no_deployment_gives_up_before_the_release_that_waits_for_it() -> None:
+    for item in chart.manifests(CASES["on-premises"]):
+        if item["kind"] == "Deployment":
+            assert item["spec"]["progressDeadlineSeconds"] == 1800, item["metadata"]["name"]

@@ -279,7 +279,7 @@ def test_what_dev_asks_for_needs_no_prometheus_operator() -> None:
 
 def test_the_namespace_lets_no_privileged_pod_in() -> None:
     labels = namespace_manifest("wis2-gc")["metadata"]["labels"]
-    assert labels["pod-security.kubernetes.io/enforce"] == "baseline"
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 _ONLY_LOCKED = """

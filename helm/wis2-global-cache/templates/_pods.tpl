@@ -1,11 +1,11 @@
 {{- /* What all pods have in common. */ -}}
 
-{{- /* Arguments: (list user). */ -}}
+{{- /* Arguments: (list user), or (list user group-of-volumes). */ -}}
 {{- define "wis2.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: {{ index . 0 }}
 runAsGroup: {{ index . 0 }}
-fsGroup: {{ index . 0 }}
+fsGroup: {{ last . }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
@@ -50,6 +50,11 @@ imagePullSecrets:
   - name: {{ . }}
   {{- end }}
 {{- end }}
+{{- end }}
+
+{{- /* Longer than anybody waits for a release: its own time-out decides, not Kubernetes' ten minutes. */ -}}
+{{- define "wis2.progressDeadline" -}}
+progressDeadlineSeconds: 1800
 {{- end }}
 
 {{- /* For pods that keep what is lost or missed when they move: no autoscaler moves them to save a node. */ -}}
