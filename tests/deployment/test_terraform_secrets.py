@@ -227,10 +227,8 @@ def test_the_registrys_user_gets_the_password_of_the_secret(account: Account) ->
     account.holds(states="modifying active")
     done = account.run()
     assert done.returncode == 0, done.stderr
-    assert account.request == {
-        "UserId": "wis2-gc-test-cache",
-        "AuthenticationMode": {"Type": "password", "Passwords": ["New1"]},
-    }
+    assert account.request == {"Type": "password", "Passwords": ["New1"]}
+    assert "--user-id wis2-gc-test-cache --authentication-mode file:///dev/stdin" in account.calls
     assert account.calls.count("describe-users") == 2
     # Arguments are for everyone on the machine to read, and outputs are logged.
     assert "New1" not in account.calls + done.stdout + done.stderr
@@ -240,7 +238,7 @@ def test_the_password_before_stays_valid_beside_the_new_one(account: Account) ->
     account.holds(previous='{"password": "Old1"}')
     assert account.run().returncode == 0
     assert account.request is not None
-    assert account.request["AuthenticationMode"]["Passwords"] == ["New1", "Old1"]
+    assert account.request["Passwords"] == ["New1", "Old1"]
 
 
 @pytest.mark.parametrize("secret", ["{}", '{"password":""}', "None"])
