@@ -45,15 +45,17 @@ if is_running and not is_own then
     if rel == 'deletion' then note_deletion(key, d, pubtime, now) end
     return { 'wait', 0, 0, tonumber(l) - now, '', 0, 0, '' }
   end
-  local sources = redis.call('HVALS', parked_key)
-  local parked, size = #sources, #ARGV[8]
-  for _, source in ipairs(sources) do size = size + #source - 2 end
+  local parked = redis.call('HLEN', parked_key)
   -- A copy of the holder's own notification has no other source to offer.
-  if m ~= message and parked < tonumber(ARGV[12]) and size <= tonumber(ARGV[15])
-      and redis.call('HSETNX', parked_key, message, string.format('%02d', parked) .. ARGV[8]) == 1
-  then
-    parked = parked + 1
-    redis.call('EXPIRE', parked_key, ARGV[10])
+  if m ~= message and parked < tonumber(ARGV[12]) then
+    local size = #ARGV[8]
+    for _, source in ipairs(redis.call('HVALS', parked_key)) do size = size + #source - 2 end
+    if size <= tonumber(ARGV[15])
+        and redis.call('HSETNX', parked_key, message, string.format('%02d', parked) .. ARGV[8]) == 1
+    then
+      parked = parked + 1
+      redis.call('EXPIRE', parked_key, ARGV[10])
+    end
   end
   return { 'busy', 0, parked, 0, '', 0, 0, '' }
 end
