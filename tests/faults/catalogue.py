@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.faults.long_load import LongLoad
     from tests.faults.long_world import LongWorld
     from tests.faults.origins import Origin
-    from tests.faults.proxy import Proxy
+    from tests.faults.proxy import Kind, Proxy
 
 MANAGERS = ("manager-1", "manager-2")
 LISTENERS = ("listener-a", "listener-b")
@@ -74,6 +74,34 @@ class Scene:
 
         self.until(lambda: hits() >= times, f"a rule is met {times} times")
         return hits()
+
+    @contextlib.contextmanager
+    def rule(
+        self, proxies: list[Proxy], kind: Kind, times: int = 0, **options: object
+    ) -> Iterator[int]:
+        """Let a rule hold; give how often it has done something, at least `times`.
+
+        `options`: of `proxy.Rule`.
+        """
+        for proxy in proxies:
+            proxy.begin(kind, **options)
+        try:
+            yield self.hit(proxies, times)
+        finally:
+            for proxy in proxies:
+                proxy.calm()
+
+    @contextlib.contextmanager
+    def refused(self, proxies: list[Proxy], text: str, *, by: tuple[str, ...]) -> Iterator[str]:
+        """Refuse connections; give the one of `by` that has logged `text` of it."""
+        marks = self.marks(*by)
+        for proxy in proxies:
+            proxy.refuse()
+        try:
+            yield self.logged(marks, text)
+        finally:
+            for proxy in proxies:
+                proxy.accept()
 
     def cut(self, part: str, *names: str) -> int:
         """Cut the connections to a part, once there are any; return how many."""

@@ -13,6 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.managers import BaseManager
 from typing import Literal
+from weakref import WeakKeyDictionary
+
+from tests.support.tcp_proxy import TcpProxy
 
 Kind = Literal[
     "hold",  # a request does not arrive; nor does what follows it
@@ -39,18 +42,15 @@ class Rule:
     over: threading.Event = field(default_factory=threading.Event)
 
 
-class Proxy:
+class Proxy(TcpProxy):
     """Listens on a port of its own, on 127.0.0.1, for a server on this machine."""
 
     def __init__(self, target_port: int, target_host: str, seed: int) -> None:
-        self._target_port, self._target_host = target_port, target_host
         self._random = random.Random(seed)
-        self._lock = threading.Lock()
         self._rule: Rule | None = None
-        self._connections: dict[socket.socket, socket.socket] = {}
-        self._port = 0
-        self._refused = 0
-        self._listen()
+        self._asked: WeakKeyDictionary[socket.socket, Rule] = WeakKeyDictionary()
+        """By client: the rule whose request has passed on its connection."""
+        super().__init__(target_port, target_host)
 
     def port(self) -> int:
         """Return its port."""
@@ -73,54 +73,24 @@ class Proxy:
 
     def cut(self) -> int:
         """Reset all connections; return how many there were."""
-        with self._lock:
-            connections = list(self._connections.items())
-        for pair in connections:
+        pairs = self._pairs()
+        for pair in pairs:
             _reset(*pair)
-        return len(connections)
+        return len(pairs)
 
     def refuse(self) -> int:
         """Refuse new connections and reset the others, until `accept`."""
-        with suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
+        self._stop_listening()
         return self.cut()
 
     def accept(self) -> None:
         """Accept connections again, on the same port."""
         self._listen()
 
-    def turn_to(self, port: int) -> None:
-        """Connect whoever comes from now on to another server, as a name does after a failover."""
-        self._target_port = port
-
     def close(self) -> None:
         """End all."""
         self.calm()
         self.refuse()
-
-    def _listen(self) -> None:
-        self._server = socket.create_server(("127.0.0.1", self._port), backlog=128)
-        self._port = int(self._server.getsockname()[1])
-        threading.Thread(target=self._accept, args=(self._server,), daemon=True).start()
-
-    def _accept(self, listening: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = listening.accept()
-                try:
-                    server = socket.create_connection((self._target_host, self._target_port))
-                except OSError:
-                    client.close()
-                    continue
-                for connection in (client, server):
-                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                with self._lock:
-                    self._connections[client] = server
-                # The rule whose request has passed on this connection.
-                asked: list[Rule] = []
-                for pump in (self._requests, self._replies):
-                    threading.Thread(target=pump, args=(client, server, asked), daemon=True).start()
 
     def _applies(self, *kinds: Kind, data: bytes = b"") -> Rule | None:
         rule = self._rule
@@ -135,49 +105,37 @@ class Proxy:
                 rule.hits += 1
         return rule
 
-    def _requests(self, client: socket.socket, server: socket.socket, asked: list[Rule]) -> None:
-        with suppress(OSError):
-            while data := client.recv(65536):
-                rule = self._applies("hold", "hold reply", "halve", "answer", data=data)
-                if rule is None:
-                    server.sendall(data)
-                elif rule.kind == "hold reply":
-                    asked.append(rule)
-                    server.sendall(data)
-                elif rule.kind == "hold":
-                    rule.over.wait(120)
-                    break
-                elif rule.kind == "halve":
-                    server.sendall(data[: len(data) // 2])
-                    break
-                else:
-                    client.sendall(rule.reply)
-                    break
-        self._end(client, server)
+    def _requests(self, client: socket.socket, server: socket.socket) -> None:
+        while data := client.recv(65536):
+            rule = self._applies("hold", "hold reply", "halve", "answer", data=data)
+            if rule is None:
+                server.sendall(data)
+            elif rule.kind == "hold reply":
+                self._asked.setdefault(client, rule)
+                server.sendall(data)
+            elif rule.kind == "hold":
+                rule.over.wait(120)
+                break
+            elif rule.kind == "halve":
+                server.sendall(data[: len(data) // 2])
+                break
+            else:
+                client.sendall(rule.reply)
+                break
 
-    def _replies(self, client: socket.socket, server: socket.socket, asked: list[Rule]) -> None:
-        with suppress(OSError):
-            while data := server.recv(65536):
-                if asked:
-                    asked[0].hits += 1
-                    asked[0].over.wait(120)
-                    break
-                rule = self._applies("lose", "slow")
-                if rule is not None and rule.kind == "lose":
-                    break
-                if rule is not None:
-                    rule.over.wait(rule.delay_s)
-                client.sendall(data)
-        self._end(client, server)
-
-    def _end(self, client: socket.socket, server: socket.socket) -> None:
-        with self._lock:
-            is_first = self._connections.pop(client, None) is not None
-        for connection in (client, server):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            if not is_first:  # the other pump may still be in a call on it
-                connection.close()
+    def _replies(self, client: socket.socket, server: socket.socket) -> None:
+        while data := server.recv(65536):
+            asked = self._asked.get(client)
+            if asked is not None:
+                asked.hits += 1
+                asked.over.wait(120)
+                break
+            rule = self._applies("lose", "slow")
+            if rule is not None and rule.kind == "lose":
+                break
+            if rule is not None:
+                rule.over.wait(rule.delay_s)
+            client.sendall(data)
 
 
 def _reset(*connections: socket.socket) -> None:
@@ -185,6 +143,12 @@ def _reset(*connections: socket.socket) -> None:
         with suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.shutdown(socket.SHUT_RDWR)
+
+
+def reply_of(status: str, media_type: str, body: str) -> bytes:
+    """Return an answer of HTTP, after which the connection ends."""
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
 class Proxies(BaseManager):

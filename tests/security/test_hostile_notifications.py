@@ -7,22 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.hostile.all_kinds import NOTIFICATIONS
-from tests.support.hostile.attacked import OPTIONS, Attacked
-from tests.support.world import open_world
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.support.hostile.attacked import Attacked
 
-
-@pytest.fixture(scope="module")
-def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
-    with open_world(tmp_path_factory.mktemp("world"), **OPTIONS) as world:
-        attacked = Attacked(world)
-        try:
-            yield attacked
-            attacked.check_what_is_shown()
-        finally:
-            attacked.close()
+pytest_plugins = ("tests.support.hostile.fixture",)
 
 
 @pytest.mark.parametrize("kind", NOTIFICATIONS)

@@ -7,25 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.hostile.all_kinds import SOURCES
-from tests.support.hostile.attacked import OPTIONS, Attacked
-from tests.support.world import open_world
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.support.hostile.attacked import Attacked
+
+pytest_plugins = ("tests.support.hostile.fixture",)
 
 #: Of the hostile servers, whose clients hang up: those of the cache are in other processes.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(scope="module")
-def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
-    with open_world(tmp_path_factory.mktemp("world"), **OPTIONS) as world:
-        attacked = Attacked(world)
-        try:
-            yield attacked
-            attacked.check_what_is_shown()
-        finally:
-            attacked.close()
 
 
 @pytest.mark.parametrize("kind", SOURCES)

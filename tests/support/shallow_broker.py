@@ -5,12 +5,12 @@ mosquitto takes more than any topic that gets into the cache has: this stands in
 
 from __future__ import annotations
 
-import socket
-import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tests.support.tcp_proxy import TcpProxy
+
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
 _PUBLISH = 3
@@ -18,53 +18,20 @@ _PUBLISH = 3
 _TOPIC_NAME_INVALID = b"\xe0\x01\x90"
 
 
-class ShallowBroker:
+class ShallowBroker(TcpProxy):
     """Listens on a port of its own for the broker on 127.0.0.1 with `target_port`."""
 
     def __init__(self, target_port: int, *, levels: int) -> None:
-        self._target_port = target_port
         self._levels = levels
         self.ended = 0
         """Sessions, for a topic."""
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._server.getsockname()[1])
-        self._connections: set[socket.socket] = set()
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(target_port)
 
-    def close(self) -> None:
-        for connection in (self._server, *list(self._connections)):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
+    @property
+    def port(self) -> int:
+        return self._port
 
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._server.accept()
-                try:
-                    broker = socket.create_connection(("127.0.0.1", self._target_port))
-                except OSError:
-                    client.close()
-                    continue
-                for connection in (client, broker):
-                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._connections |= {client, broker}
-                threading.Thread(target=self._serve, args=(client, broker), daemon=True).start()
-
-    def _serve(self, client: socket.socket, broker: socket.socket) -> None:
-        back = threading.Thread(target=_to_client, args=(client, broker), daemon=True)
-        back.start()
-        with suppress(OSError):
-            self._to_broker(client, broker)
-        for connection in (client, broker):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        back.join()
-        for connection in (client, broker):
-            self._connections.discard(connection)
-            connection.close()
-
-    def _to_broker(self, client: socket.socket, broker: socket.socket) -> None:
+    def _requests(self, client: socket.socket, server: socket.socket) -> None:
         received = bytearray()
         while data := client.recv(65536):
             received += data
@@ -73,15 +40,7 @@ class ShallowBroker:
                     self.ended += 1
                     client.sendall(_TOPIC_NAME_INVALID)
                     return
-                broker.sendall(packet)
-
-
-def _to_client(client: socket.socket, broker: socket.socket) -> None:
-    with suppress(OSError):
-        while data := broker.recv(65536):
-            client.sendall(data)
-    with suppress(OSError):
-        client.shutdown(socket.SHUT_RDWR)
+                server.sendall(packet)
 
 
 def _packets(received: bytearray) -> Iterator[tuple[bytes, bytes]]:

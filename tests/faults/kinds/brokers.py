@@ -61,12 +61,8 @@ def _(scene: Scene) -> Iterator[str]:
 
 @fault("our broker refuses connections")
 def _(scene: Scene) -> Iterator[str]:
-    marks = scene.marks(*MANAGERS)
-    for proxy in scene.proxies("broker"):
-        proxy.refuse()
-    yield scene.logged(marks, '"broker_connect_failed"')
-    for proxy in scene.proxies("broker"):
-        proxy.accept()
+    with scene.refused(scene.proxies("broker"), '"broker_connect_failed"', by=MANAGERS) as told:
+        yield told
 
 
 @fault("our broker's connections cut")
@@ -79,32 +75,20 @@ def _(scene: Scene) -> Iterator[str]:
 
 @fault("our broker breaks in mid-announcement")
 def _(scene: Scene) -> Iterator[str]:
-    proxies = scene.proxies("broker")
-    for proxy in proxies:
-        proxy.begin("halve", match=ANNOUNCEMENT, most=3)
-    yield f"{scene.hit(proxies, 3)} announcements cut in halves"
-    for proxy in proxies:
-        proxy.calm()
+    with scene.rule(scene.proxies("broker"), "halve", 3, match=ANNOUNCEMENT, most=3) as hits:
+        yield f"{hits} announcements cut in halves"
 
 
 @fault("our broker's acknowledgements lost")
 def _(scene: Scene) -> Iterator[str]:
-    proxies = scene.proxies("broker")
-    for proxy in proxies:
-        proxy.begin("lose", share=0.2, most=5)
-    yield f"{scene.hit(proxies, 4)} lost"
-    for proxy in proxies:
-        proxy.calm()
+    with scene.rule(scene.proxies("broker"), "lose", 4, share=0.2, most=5) as hits:
+        yield f"{hits} lost"
 
 
 @fault("our broker slow")
 def _(scene: Scene) -> Iterator[str]:
-    proxies = scene.proxies("broker")
-    for proxy in proxies:
-        proxy.begin("slow", delay_s=0.3)
-    yield f"{scene.hit(proxies, 8)} acknowledgements late"
-    for proxy in proxies:
-        proxy.calm()
+    with scene.rule(scene.proxies("broker"), "slow", 8, delay_s=0.3) as hits:
+        yield f"{hits} acknowledgements late"
 
 
 @fault("a Global Broker restarted")
@@ -143,12 +127,10 @@ def _(scene: Scene) -> Iterator[str]:
 
 @fault("a Global Broker refuses connections")
 def _(scene: Scene) -> Iterator[str]:
-    marks = scene.marks("listener-b")
-    for proxy in scene.proxies("broker-b"):
-        proxy.refuse()
-    yield scene.logged(marks, '"broker_connection_failed"')
-    for proxy in scene.proxies("broker-b"):
-        proxy.accept()
+    with scene.refused(
+        scene.proxies("broker-b"), '"broker_connection_failed"', by=("listener-b",)
+    ) as told:
+        yield told
 
 
 @fault("both Global Brokers' connections cut")
@@ -162,22 +144,14 @@ def _(scene: Scene) -> Iterator[str]:
 @fault("a Global Broker's messages cut in halves")
 def _(scene: Scene) -> Iterator[str]:
     """Our acknowledgements are: what was not acknowledged comes again."""
-    proxies = scene.proxies("broker-a")
-    for proxy in proxies:
-        proxy.begin("halve", share=0.3, most=4)
-    yield f"{scene.hit(proxies, 2)} acknowledgements"
-    for proxy in proxies:
-        proxy.calm()
+    with scene.rule(scene.proxies("broker-a"), "halve", 2, share=0.3, most=4) as hits:
+        yield f"{hits} acknowledgements"
 
 
 @fault("a Global Broker slow")
 def _(scene: Scene) -> Iterator[str]:
-    proxies = scene.proxies("broker-b")
-    for proxy in proxies:
-        proxy.begin("slow", delay_s=0.2)
-    yield f"{scene.hit(proxies, 8)} messages late"
-    for proxy in proxies:
-        proxy.calm()
+    with scene.rule(scene.proxies("broker-b"), "slow", 8, delay_s=0.2) as hits:
+        yield f"{hits} messages late"
 
 
 @fault("a burst of notifications again")

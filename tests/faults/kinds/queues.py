@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.faults.catalogue import LISTENERS, MANAGERS, Scene, fault
+from tests.faults.proxy import reply_of
 from tests.support.world import freeze, thaw
 
 if TYPE_CHECKING:
@@ -26,12 +27,8 @@ def _(scene: Scene) -> Iterator[str]:
 
 @fault("SQS refuses connections", only="sqs")
 def _(scene: Scene) -> Iterator[str]:
-    marks = scene.marks(*MANAGERS)
-    for proxy in scene.proxies("sqs", *WHO):
-        proxy.refuse()
-    yield scene.logged(marks, '"part_away"')
-    for proxy in scene.proxies("sqs", *WHO):
-        proxy.accept()
+    with scene.refused(scene.proxies("sqs", *WHO), '"part_away"', by=MANAGERS) as told:
+        yield told
 
 
 @fault("SQS' connections cut", only="sqs")
@@ -41,18 +38,13 @@ def _(scene: Scene) -> Iterator[str]:
 
 def answers(what: str, status: str, kind: str, *match: str) -> None:
     body = json.dumps({"__type": f"com.amazonaws.sqs#{kind}", "message": "no"})
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/x-amz-json-1.0\r\nConnection: close\r\n"
-    reply = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+    reply = reply_of(status, "application/x-amz-json-1.0", body)
 
     @fault(f"SQS {what}", only="sqs")
     def _(scene: Scene) -> Iterator[str]:
-        proxies = scene.proxies("sqs", *WHO)
         words = tuple(text.encode() for text in match)
-        for proxy in proxies:
-            proxy.begin("answer", match=words, reply=reply)
-        yield f"{scene.hit(proxies, 6)} times {status}"
-        for proxy in proxies:
-            proxy.calm()
+        with scene.rule(scene.proxies("sqs", *WHO), "answer", 6, match=words, reply=reply) as hits:
+            yield f"{hits} times {status}"
 
 
 answers("throttles", "400 Bad Request", "RequestThrottled")
@@ -63,13 +55,9 @@ answers("denies sending", "403 Forbidden", "AccessDeniedException", "AmazonSQS.S
 def with_rule(what: str, kind: str, times: int, *match: str, **options: object) -> None:
     @fault(f"SQS {what}", only="sqs")
     def _(scene: Scene) -> Iterator[str]:
-        proxies = scene.proxies("sqs", *WHO)
         words = tuple(text.encode() for text in match)
-        for proxy in proxies:
-            proxy.begin(kind, match=words, **options)
-        yield f"{scene.hit(proxies, times)} times"
-        for proxy in proxies:
-            proxy.calm()
+        with scene.rule(scene.proxies("sqs", *WHO), kind, times, match=words, **options) as hits:
+            yield f"{hits} times"
 
 
 with_rule("loses replies", "lose", 8, share=0.1)

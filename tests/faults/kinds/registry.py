@@ -54,54 +54,34 @@ def _(scene: Scene) -> Iterator[str]:
 @fault("Redis' connections refused")
 def _(scene: Scene) -> Iterator[str]:
     proxies = scene.proxies("redis", *MANAGERS, *LISTENERS)
-    marks = scene.marks(*MANAGERS)
-    for proxy in proxies:
-        proxy.refuse()
-    yield scene.logged(marks, '"part_away"')
-    for proxy in proxies:
-        proxy.accept()
+    with scene.refused(proxies, '"part_away"', by=MANAGERS) as told:
+        yield told
 
 
 @fault("Redis' replies lost")
 def _(scene: Scene) -> Iterator[str]:
-    proxies = scene.proxies("redis", *MANAGERS, *LISTENERS)
-    for proxy in proxies:
-        proxy.begin("lose", share=0.05)
-    yield f"{scene.hit(proxies, 10)} replies"
-    for proxy in proxies:
-        proxy.calm()
+    with scene.rule(scene.proxies("redis", *MANAGERS, *LISTENERS), "lose", 10, share=0.05) as hits:
+        yield f"{hits} replies"
 
 
 @fault("Redis' replies never come")
 def _(scene: Scene) -> Iterator[str]:
     """The connections stay open: whoever waits runs into a time-out."""
-    proxies = scene.proxies("redis", *MANAGERS)
     marks = scene.marks(*MANAGERS)
-    for proxy in proxies:
-        proxy.begin("hold reply")
-    yield scene.logged(marks, '"part_away"')
-    for proxy in proxies:
-        proxy.calm()
+    with scene.rule(scene.proxies("redis", *MANAGERS), "hold reply"):
+        yield scene.logged(marks, '"part_away"')
 
 
 @fault("Redis slow")
 def _(scene: Scene) -> Iterator[str]:
-    proxies = scene.proxies("redis", *MANAGERS, *LISTENERS)
-    for proxy in proxies:
-        proxy.begin("slow", delay_s=0.1)
-    yield f"{scene.hit(proxies, 60)} replies a tenth of a second late"
-    for proxy in proxies:
-        proxy.calm()
+    with scene.rule(scene.proxies("redis", *MANAGERS, *LISTENERS), "slow", 60, delay_s=0.1) as hits:
+        yield f"{hits} replies a tenth of a second late"
 
 
 @fault("requests to Redis cut in halves")
 def _(scene: Scene) -> Iterator[str]:
-    proxies = scene.proxies("redis", *MANAGERS, *LISTENERS)
-    for proxy in proxies:
-        proxy.begin("halve", share=0.1)
-    yield f"{scene.hit(proxies, 8)} requests"
-    for proxy in proxies:
-        proxy.calm()
+    with scene.rule(scene.proxies("redis", *MANAGERS, *LISTENERS), "halve", 8, share=0.1) as hits:
+        yield f"{hits} requests"
 
 
 @fault("Redis out of memory")

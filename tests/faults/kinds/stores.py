@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.faults.catalogue import MANAGERS, Scene, fault
+from tests.faults.proxy import reply_of
 from tests.support.world import freeze
 
 if TYPE_CHECKING:
@@ -86,18 +87,14 @@ def _(scene: Scene) -> Iterator[str]:
 
 def s3_answers(what: str, status: str, code: str, *match: str, most: int = 30) -> None:
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>"
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nConnection: close\r\n"
-    reply = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+    reply = reply_of(status, "application/xml", body)
 
     @fault(f"S3 {what}", only="s3")
     def _(scene: Scene) -> Iterator[str]:
-        proxies = scene.proxies("s3", *MANAGERS)
         words = tuple(text.encode() for text in match)
-        for proxy in proxies:
-            proxy.begin("answer", match=words, reply=reply, most=most)
-        yield f"{scene.hit(proxies, min(most, 8))} times {status}"
-        for proxy in proxies:
-            proxy.calm()
+        proxies, times = scene.proxies("s3", *MANAGERS), min(most, 8)
+        with scene.rule(proxies, "answer", times, match=words, reply=reply, most=most) as hits:
+            yield f"{hits} times {status}"
 
 
 s3_answers("asks to slow down", "503 Slow Down", "SlowDown")
@@ -109,54 +106,37 @@ s3_answers("does not show what it has stored", "404 Not Found", "NoSuchKey", "HE
 
 @fault("S3's replies lost", only="s3")
 def _(scene: Scene) -> Iterator[str]:
-    proxies = scene.proxies("s3", *MANAGERS)
-    for proxy in proxies:
-        proxy.begin("lose", share=0.1)
-    yield f"{scene.hit(proxies, 8)} replies"
-    for proxy in proxies:
-        proxy.calm()
+    with scene.rule(scene.proxies("s3", *MANAGERS), "lose", 8, share=0.1) as hits:
+        yield f"{hits} replies"
 
 
 @fault("S3's connections cut in mid-upload", only="s3")
 def _(scene: Scene) -> Iterator[str]:
-    proxies = scene.proxies("s3", *MANAGERS)
-    for proxy in proxies:
-        proxy.begin("halve", match=(b"PUT /",), share=0.3)
-    yield f"{scene.hit(proxies, 8)} uploads"
-    for proxy in proxies:
-        proxy.calm()
+    with scene.rule(
+        scene.proxies("s3", *MANAGERS), "halve", 8, match=(b"PUT /",), share=0.3
+    ) as hits:
+        yield f"{hits} uploads"
 
 
 @fault("S3 slow", only="s3")
 def _(scene: Scene) -> Iterator[str]:
-    proxies = scene.proxies("s3", *MANAGERS)
-    for proxy in proxies:
-        proxy.begin("slow", delay_s=0.5)
-    yield f"{scene.hit(proxies, 20)} replies late"
-    for proxy in proxies:
-        proxy.calm()
+    with scene.rule(scene.proxies("s3", *MANAGERS), "slow", 20, delay_s=0.5) as hits:
+        yield f"{hits} replies late"
 
 
 @fault("S3 refuses connections", only="s3")
 def _(scene: Scene) -> Iterator[str]:
-    marks = scene.marks(*MANAGERS)
-    for proxy in scene.proxies("s3", *MANAGERS):
-        proxy.refuse()
-    yield scene.logged(marks, '"part_away"')
-    for proxy in scene.proxies("s3", *MANAGERS):
-        proxy.accept()
+    with scene.refused(scene.proxies("s3", *MANAGERS), '"part_away"', by=MANAGERS) as told:
+        yield told
 
 
 def multipart(what: str, kind: str, match: str, **options: object) -> None:
     @fault(f"an upload in parts {what}", only="s3")
     def _(scene: Scene) -> Iterator[str]:
         proxies = scene.proxies("s3", *MANAGERS)
-        for proxy in proxies:
-            proxy.begin(kind, match=(match.encode(),), most=1, **options)
-        name = scene.load.large()
-        yield f"{scene.hit(proxies)} times"
-        for proxy in proxies:
-            proxy.calm()
+        with scene.rule(proxies, kind, match=(match.encode(),), most=1, **options):
+            name = scene.load.large()
+            yield f"{scene.hit(proxies)} times"
         scene.have_come_out([name])
 
 
