@@ -9,10 +9,13 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import random
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -52,9 +55,11 @@ NAMES = 190
 SESSIONS = 3000
 HALF_SENT = 1100
 MADE_UP = 5000
+HONEST_PER_S = 250
 #: Levels of a topic, more than our broker takes.
 DEEP = 20
 FAST_BYTES = 50_000_000
+COUNTING = "from local.parts.process import stop_with_parent; stop_with_parent(9)\nwhile True: pass"
 HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
 
 
@@ -386,6 +391,30 @@ def _is_closed(client: socket.socket) -> bool:
         return True
 
 
+# Controls: no attack, and what the machine alone does to the delays.
+
+
+def busy_cores(stranger: Stranger) -> str:
+    """No attack, two processes for each core that only count."""
+    command = (sys.executable, "-c", COUNTING)
+    with contextlib.ExitStack() as stack:
+        for _ in range(2 * (os.cpu_count() or 1)):
+            counter = stack.enter_context(subprocess.Popen(command))
+            stack.callback(counter.kill)
+        stranger.stop.wait()
+    return ""
+
+
+def honest_items(stranger: Stranger) -> str:
+    """No attack, 250 honest items a second of 50 centres."""
+    sent = 0
+    for number in stranger.pace(HONEST_PER_S):
+        message = wnm(data_id=unique_data_id("honest"), content=inline(b"%d" % number))
+        stranger.publish(topic(f"xx-honest-{number % 50}"), message)
+        sent += 1
+    return f"{sent} items"
+
+
 @dataclass(frozen=True)
 class Attack:
     """One attack, and the world that it needs."""
@@ -425,6 +454,8 @@ ATTACKS: Mapping[str, Attack] = {
     "half-sent requests": Attack(half_sent_requests),
     "made-up centres": Attack(made_up_centres),
     "s3 parts": Attack(slow_parts, store="s3"),
+    "control: busy cores": Attack(busy_cores),
+    "control: honest items": Attack(honest_items),
 }
 
 
