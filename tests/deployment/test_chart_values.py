@@ -149,7 +149,7 @@ def _before(name: str) -> dict[str, str]:
 )
 def test_every_value_does_something(path: Path, schema: Any) -> None:
     """Changes what is rendered, or contradicts another value, in one of the reviewed cases."""
-    for name in ("on-premises", "prod", "in-cluster", "gateway", "dev"):
+    for name in ("on-premises", "prod", "in-cluster", "gateway", "dev", "stand-in"):
         values = _all_values(name)
         current = functools.reduce(
             lambda d, step: d.get(step) if isinstance(d, dict) else None,  # type: ignore[arg-type, return-value]
@@ -208,6 +208,7 @@ CONTRADICTIONS = [
     ),
     ({"broker": {"certificateArn": ""}}, "broker.certificateArn"),
     ({"broker": {"replicas": 2}}, "broker.replicas"),
+    ({"broker": {"software": "mosquitto"}}, "broker.replicas must be 1 with broker.software"),
     ({"broker": {"tls": {"mode": "secret"}}}, "broker.tls.secretName"),
     ({"broker": {"tls": {"mode": "certManager"}}}, "broker.tls.issuer.name"),
     ({"brokers": [{"name": "fr"}]}, "brokers: fr: secretName or secretArn"),

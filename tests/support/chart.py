@@ -201,6 +201,11 @@ IN_CLUSTER: Values = {
     "networkPolicy": {"dns": {"addresses": ["169.254.20.10/32"]}},
 }
 
+#: mosquitto in place of EMQX: where no image of that can be had.
+STAND_IN: Values = {
+    "broker": {"software": "mosquitto", "replicas": 1, "accounts": [{"name": "gb-fr"}]},
+}
+
 
 def merged(*layers: Values) -> Values:
     """Return the layers as Helm puts `-f` files over each other: later ones win, lists whole."""
@@ -227,6 +232,7 @@ def cases() -> dict[str, Values]:
         "on-premises": values_file("on-premises"),
         "gateway": GATEWAY,
         "in-cluster": IN_CLUSTER,
+        "stand-in": merged(values_file("on-premises"), STAND_IN),
     }
 
 
