@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -131,6 +132,11 @@ class Client:
         # After its broker's restart it may not be back yet.
         wait_until(self.raw.is_connected, "the test's own MQTT client is connected")
         return self.raw.publish(topic, payload, qos=1)
+
+    def has_read_all(self) -> bool:
+        """Whether nothing that its broker has sent is still unread."""
+        connection = self.raw.socket()
+        return connection is not None and not select.select([connection], [], [], 0)[0]
 
     def close(self) -> None:
         self.raw.disconnect()
@@ -298,7 +304,7 @@ class World:
         )  # fmt: skip
         stack.callback(subscriber.close)
         account = GLOBAL_BROKER_ACCOUNT
-        relay = Client(
+        relay = self.relay = Client(
             self.cache_broker.port, account, account, "cache/a/wis2/#", "monitor/a/wis2/#",
             on_message=self._relay,
         )  # fmt: skip
