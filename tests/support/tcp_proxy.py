@@ -52,8 +52,9 @@ class TcpProxy:
         with suppress(OSError):
             while True:
                 client, _ = listening.accept()
+                port = self._target_port
                 try:
-                    server = socket.create_connection((self._target_host, self._target_port))
+                    server = socket.create_connection((self._target_host, port))
                 except OSError:
                     client.close()
                     continue
@@ -61,6 +62,9 @@ class TcpProxy:
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
                     self._connections[client] = server
+                if listening.fileno() < 0 or port != self._target_port:
+                    # Who has just turned elsewhere, or ended all, did not know of this one.
+                    end(client, server)
                 threading.Thread(target=self._run, args=(client, server), daemon=True).start()
 
     def _run(self, client: socket.socket, server: socket.socket) -> None:

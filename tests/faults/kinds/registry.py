@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import redis
@@ -129,7 +130,9 @@ def _(scene: Scene) -> Iterator[str]:
         connection = admin.connection_pool.get_connection()
         connection.send_command("EVAL", "while true do end", "0")
         told = scene.logged(marks, '"part_away"')
-        wait_until(lambda: _ends(killer), "the script is ended", timeout=SEEN_S)
+        wait_until(lambda: _ends(killer), "the script is told to end", timeout=SEEN_S)
+        with contextlib.suppress(redis.ResponseError):
+            connection.read_response()  # it has ended
         connection.disconnect()
         killer.config_set("busy-reply-threshold", 5000)
     yield told
@@ -186,10 +189,12 @@ def _(scene: Scene) -> Iterator[str]:
 def _(scene: Scene) -> Iterator[str]:
     """What managers did last is undone: they do it again, under the same message ids.
 
-    The listeners stand still meanwhile, for what they had queued in Redis last would be lost. Where
-    the queue is another, what is committed last would not be done again, and so not be counted.
+    The listeners queue nothing meanwhile, nor hear that they have: that would be lost with Redis'
+    tail. Where the queue is another, what is committed last would not be done again, and so not be
+    counted.
     """
     world = scene.world
+    intake = scene.proxies("redis", *LISTENERS) + scene.proxies("sqs", *LISTENERS)
     with _Replica(scene) as replica, redis.Redis.from_url(replica.url) as follower:
         few = []
         if "redis-stream" in scene.back_ends:
@@ -198,8 +203,8 @@ def _(scene: Scene) -> Iterator[str]:
             proxy.begin("slow", delay_s=2.0)
             few = scene.few("cu-tail", origin, port=proxy.port())
             scene.hit([proxy], FEW)
-        for name in LISTENERS:
-            world.processes[name].pause()
+        for proxy in intake:
+            proxy.refuse()
         if not few:
             wait_until(
                 lambda: not any(world.waiting().values()), "the queue is empty", timeout=SEEN_S
@@ -218,8 +223,8 @@ def _(scene: Scene) -> Iterator[str]:
         replica.resume()
         follower.replicaof("NO", "ONE")
         _turn(scene, replica.port)
-        for name in LISTENERS:
-            world.processes[name].go_on()
+        for proxy in intake:
+            proxy.accept()
         scene.comes_out()
         yield f"{tail} bytes of commands lost"
         world.redis.start()
