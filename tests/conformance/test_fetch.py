@@ -295,6 +295,9 @@ def test_a_throttled_download_is_tried_again_when_the_server_said(
     world.publish(topic, wnm(data_id=data_id, href=href))
     world.announced(data_id)
     assert node.requests["/a"] == 2
+    # Told so, its download has failed; who only waits for the host has not.
+    expected = {"downloaded_errors_total": 1, "downloaded_total": 1}
+    wait_until(lambda: world.counters(centre) == expected, "both are counted")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tests.faults.catalogue import FEW, Scene, fault, href_of
 from tests.faults.long_load import topic_of
 from tests.faults.origins import CUT_SHORT, body_of
+from tests.faults.proxy import reply_of
 from tests.support.nodes import Answer
 from tests.support.wnm import encoded, integrity_of, utc_now, wnm
 
@@ -45,11 +46,26 @@ fails_first(
     "answers 500 twice", "fr-broken", Answer(status=500), Answer(status=500), items=2, errors=2
 )
 fails_first("answers 404 at first", "fr-late", Answer(status=404))
+fails_first("throttles each item", "fr-throttles", Answer(status=429, headers={"Retry-After": "1"}))
 fails_first("cuts bodies short", "fr-cuts", Answer(announced_length=CUT_SHORT))
 fails_first(
     "sends wrong bytes", "fr-lies", Answer(body_of("lies", 3000)),
     errors=0, failed_integrity=FEW,
 )  # fmt: skip
+
+
+@fault("an origin throttles", alone=True)
+def _(scene: Scene) -> Iterator[str]:
+    """Who is told to come later has failed, once; who waits because of that has not."""
+    origin = scene.world.new_origin()
+    proxy = scene.world.new_proxy(origin.port_number(), origin.host_name())
+    reply = reply_of("429 Too Many Requests\r\nRetry-After: 2", "text/plain", "later")
+    proxy.begin("answer", reply=reply, most=1)
+    told = scene.few("fr-throttles-one", origin, items=1, port=proxy.port(), errors=(1, 1))
+    scene.hit([proxy])
+    others = scene.few("fr-throttles-one", origin, items=2 * FEW, port=proxy.port())
+    scene.have_come_out(told + others)
+    yield f"1 of {1 + len(others)} items told to come later"
 
 
 @fault("an origin slow")
