@@ -376,6 +376,45 @@ def test_emqx_ends_no_session_for_what_is_allowed_to_wait_in_it(messages: int) -
     assert int(heap[1]) * 1024 * 1024 > 2 * 1024 * messages
 
 
+def _emqx_pod(case: str) -> Any:
+    objects = chart.by_id(chart.manifests(CASES[case]))
+    return objects[("StatefulSet", "wis2-broker")]
+
+
+@pytest.mark.parametrize("case", ["dev", "prod", "on-premises", "in-cluster"])
+def test_emqx_has_no_disk_of_its_own_to_be_tied_to(case: str) -> None:
+    spec = _emqx_pod(case)["spec"]
+    assert "volumeClaimTemplates" not in spec
+    pod = spec["template"]["spec"]
+    mounts = {m["mountPath"]: m["name"] for m in pod["containers"][0]["volumeMounts"]}
+    data = next(v for v in pod["volumes"] if v["name"] == mounts["/opt/emqx/data"])
+    assert data["emptyDir"] == {"sizeLimit": "1Gi"}
+
+
+@pytest.mark.parametrize(
+    ("running", "is_started"), [("", False), ("1", False), ("2", True), ("3", True), ("13", True)]
+)
+def test_a_node_of_emqx_has_started_when_it_has_found_another(
+    tmp_path: Path, running: str, is_started: bool
+) -> None:
+    """Alone it would acknowledge what managers publish, and nobody would hear of it."""
+    line = f"emqx_cluster_nodes_running {running}" if running else "no answer"
+    (tmp_path / "curl").write_text(
+        f"#!/bin/sh\nprintf '# HELP x\\n{line}\\nemqx_cluster_nodes_stopped 2\\n'\n"
+    )
+    (tmp_path / "curl").chmod(0o755)
+    probe = _emqx_pod("prod")["spec"]["template"]["spec"]["containers"][0]["startupProbe"]
+    result = subprocess.run(
+        probe["exec"]["command"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        check=False,
+    )
+    assert (result.returncode == 0) == is_started
+    # One node has nobody to find.
+    alone = _emqx_pod("dev")["spec"]["template"]["spec"]["containers"][0]["startupProbe"]
+    assert alone["httpGet"]["path"] == "/status"
+
+
 # Prometheus and Grafana
 
 
