@@ -109,16 +109,7 @@ def test_sqs_hanging(world: World, node: Node) -> None:
     assert_all_came_out(world, load)
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        "killed",
-        pytest.param(
-            "hanging",
-            marks=pytest.mark.xfail(reason="an item comes out too late; not understood yet"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("how", ["killed", "hanging"])
 def test_s3_away(world: World, node: Node, how: str) -> None:
     needs(world, "s3")
     load = Load(world, node)
