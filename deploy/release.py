@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -38,8 +37,10 @@ def release(session: Session) -> None:
     check_context(session)
     environment = session.environment
     outputs = Terraform(session).outputs()
-    revision = _secrets_revision(session, outputs)
-    own = own_values(digests=_digests(session), compute=outputs.compute, secrets_revision=revision)
+    revisions = _secrets_revisions(session, outputs)
+    own = own_values(
+        digests=_digests(session), compute=outputs.compute, secrets_revisions=revisions
+    )
     from_terraform = environment.directory / "helm-values.json"
     from_deploy = environment.directory / "deploy-values.json"
     told = {"brokers": brokers_of(outputs.secret_names), **outputs.helm_values}
@@ -50,7 +51,7 @@ def release(session: Session) -> None:
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     apply_manifests(session, "namespace", (namespace_manifest(outputs.namespace),))
     _end_interrupted(session, outputs.namespace)
-    _refresh_secrets(session, outputs.namespace, revision)
+    _refresh_secrets(session, outputs.namespace)
     commit = session.commands.read("git", "rev-parse", "--short=12", "HEAD")
     session.commands.run(
         *_helm(session), "upgrade", "--install", RELEASE, CHART,
@@ -71,13 +72,13 @@ def brokers_of(secret_names: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def own_values(
-    *, digests: Mapping[str, str], compute: str, secrets_revision: str
+    *, digests: Mapping[str, str], compute: str, secrets_revisions: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the values that only a deployment knows; they win over all others."""
     return {
         "image": {"digests": dict(digests)},
         "broker": {"service": {"loadBalancerClass": _LOAD_BALANCER_CLASSES[compute]}},
-        "secrets": {"revision": secrets_revision},
+        "secrets": {"revisions": dict(secrets_revisions)},
     }
 
 
@@ -225,21 +226,20 @@ def _check_logins(session: Session, secret_names: Mapping[str, str]) -> None:
         raise DeployError(empty_login(secrets[broker]))
 
 
-def _secrets_revision(session: Session, outputs: Outputs) -> str:
-    """Return a text that changes when a secret does. The secrets themselves are not read."""
+def _secrets_revisions(session: Session, outputs: Outputs) -> dict[str, str]:
+    """Return for each secret a text that changes when it does; no secret is read."""
     region = session.environment.region
     query = "Versions[?contains(VersionStages, 'AWSCURRENT')].VersionId"
-    versions = [
-        session.commands.read(
+    return {
+        name: session.commands.read(
             *("aws", "secretsmanager", "list-secret-version-ids", "--region", region),
-            *("--secret-id", name, "--query", query, "--output", "text"),
-        )
-        for name in sorted(outputs.secret_names.values())
-    ]
-    return hashlib.sha256("\n".join(versions).encode()).hexdigest()[:16]
+            *("--secret-id", secret, "--query", query, "--output", "text"),
+        ).strip()
+        for name, secret in sorted(outputs.secret_names.items())
+    }
 
 
-def _refresh_secrets(session: Session, namespace: str, revision: str) -> None:
+def _refresh_secrets(session: Session, namespace: str) -> None:
     """Have External Secrets fetch now: the pods that roll shall find the new secret.
 
     Without it they would wait for the next refresh, up to an hour. Nothing to do at the first
@@ -252,7 +252,7 @@ def _refresh_secrets(session: Session, namespace: str, revision: str) -> None:
         return
     session.commands.run(
         *kubectl, "annotate", "externalsecret", "-l", _SELECTOR, "--overwrite",
-        f"force-sync={revision}-{int(session.now())}",
+        f"force-sync={int(session.now())}",
     )  # fmt: skip
     deadline = session.now() + _REFRESH_S
     while any(at < started for at in _refresh_times(session, namespace)):

@@ -191,7 +191,7 @@ def test_redis_wants_the_password_of_the_secret_and_forgets_nothing(tmp_path: Pa
 
 SECRET = {
     "password": "p/w@with:signs",
-    "nodeCookie": "c00kie-of-the-cluster",
+    "deploymentSecret": "what never changes",
     "publisherPassword": "a long/one@with:odd#signs",
     "dashboardPassword": "dash",
     "account-gb-fr": "a password/of@fr",
@@ -221,7 +221,7 @@ def test_the_accounts_made_by_external_secrets_are_the_ones_that_log_in(tmp_path
     rows = list(csv.DictReader(io.StringIO(secret["users.csv"].strip())))
 
     assert (url.hostname, url.port) == ("wis2-broker", 1883)
-    assert secret["node-cookie"].strip() == SECRET["nodeCookie"]
+    assert SECRET["deploymentSecret"] not in json.dumps(secret)
     assert [row["user_id"] for row in rows] == [url.username, "everyone", "gb-fr", "gb-br"]
     passwords = [unquote(url.password or "").replace("+", " "), "everyone"]
     passwords += [SECRET["account-gb-fr"], SECRET["account-gb-br"]]
@@ -249,6 +249,19 @@ def test_a_new_password_makes_a_new_publisher(tmp_path: Path, monkeypatch: Any) 
     monkeypatch.setitem(SECRET, "publisherPassword", "another")
     second = urlsplit(_secret_made_by_external_secrets(tmp_path / "b")["url"]).username
     assert first != second
+
+
+def test_renewed_passwords_leave_the_cookie_of_the_nodes_as_it_is(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    # A node with another cookie would never find the others: the update waits for it for ever.
+    first = _secret_made_by_external_secrets(tmp_path / "a")["node-cookie"]
+    for renewed in ("publisherPassword", "dashboardPassword", "account-gb-fr", "nodeCookie"):
+        monkeypatch.setitem(SECRET, renewed, "another")
+    assert _secret_made_by_external_secrets(tmp_path / "b")["node-cookie"] == first
+    monkeypatch.setitem(SECRET, "deploymentSecret", "another")
+    assert _secret_made_by_external_secrets(tmp_path / "c")["node-cookie"] != first
+    assert len(first) >= 32
 
 
 def test_the_command_in_the_readme_makes_the_same_accounts() -> None:

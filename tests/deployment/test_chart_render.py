@@ -120,6 +120,16 @@ ALL = LISTENERS | {"wis2-manager", "wis2-metrics"}
         ({"broker": {"secretName": "other"}}, {"wis2-broker", "wis2-manager"}),
         ({"deploymentSecret": {"secretName": "other"}}, {*LISTENERS, "wis2-manager"}),
         ({"secrets": {"revision": "2"}}, {*ALL, "wis2-redis", "wis2-broker"}),
+        ({"secrets": {"revisions": {"registry": "2"}}}, {*ALL, "wis2-redis"}),
+        ({"secrets": {"revisions": {"deployment": "2"}}}, {*LISTENERS, "wis2-manager"}),
+        ({"secrets": {"revisions": {"broker": "2"}}}, {"wis2-broker", "wis2-manager"}),
+        # Here no account of that name is among the values.
+        ({"secrets": {"revisions": {"accounts/gb-fr": "2"}}}, set()),
+        (
+            {"secrets": {"revisions": {"global-brokers/meteo-fr": "2"}}},
+            {"wis2-listener-meteo-fr"},
+        ),
+        ({"registry": {"url": "redis://wis2-redis:6379"}}, {*ALL, "wis2-redis"}),
         ({"monitoring": {"rules": True}}, set()),
         ({"networkPolicy": {"enabled": False}}, set()),
     ],
@@ -130,6 +140,11 @@ def test_a_change_rolls_the_pods_that_use_it_and_no_others(
     change: chart.Values, rolled: set[str]
 ) -> None:
     assert _rolled(CASES["on-premises"], change) == rolled
+
+
+def test_a_new_password_of_an_account_rolls_the_broker_alone() -> None:
+    change = {"secrets": {"revisions": {"accounts/gb-fr": "2"}}}
+    assert _rolled(CASES["prod"], change) == {"wis2-broker"}
 
 
 def test_a_session_survives_a_new_release() -> None:

@@ -180,6 +180,10 @@ CONTRADICTIONS = [
         {"deploymentSecret": {"secretArn": ""}},
         "deploymentSecret.secretName or deploymentSecret.secretArn",
     ),
+    (
+        {"deploymentSecret": {"secretArn": "", "secretName": "x"}},
+        "deploymentSecret.secretArn is needed with broker.secretArn",
+    ),
     ({"broker": {"secretName": "x"}}, "broker.secretName and broker.secretArn"),
     ({"broker": {"secretArn": ""}}, "broker.secretName or broker.secretArn"),
     ({"broker": {"enabled": False}}, "broker.secretArn"),

@@ -229,22 +229,24 @@ def test_the_release_takes_terraforms_values_then_ours_then_the_digests(
     assert own["broker"]["service"]["loadBalancerClass"] == "eks.amazonaws.com/nlb"
 
 
-def test_a_changed_secret_rolls_the_pods_and_an_unchanged_one_does_not(
+def test_a_changed_secret_rolls_the_pods_that_read_it_and_an_unchanged_one_does_not(
     deployment: Deployment,
 ) -> None:
-    def revision() -> str:
+    def revisions() -> dict[str, str]:
         path = deployment.root / ".deploy/dev/deploy-values.json"
-        return str(json.loads(path.read_text())["secrets"]["revision"])
+        found: dict[str, str] = json.loads(path.read_text())["secrets"]["revisions"]
+        return found
 
     assert deployment.run("all").code == 0
-    first = revision()
+    first = revisions()
     assert deployment.run("release").code == 0
-    assert revision() == first
+    assert revisions() == first
     deployment.programs.answer(
         "aws", "secretsmanager", "list-secret-version-ids", "wis2-gc-dev/broker", out="version-2\n"
     )
     assert deployment.run("release").code == 0
-    assert revision() != first
+    changed = {name for name, revision in revisions().items() if revision != first[name]}
+    assert changed == {"broker"}
 
 
 def test_secrets_are_fetched_anew_before_the_pods_that_read_them_roll(

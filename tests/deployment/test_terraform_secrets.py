@@ -147,9 +147,9 @@ def test_passwords_are_made_once_renewed_on_demand_and_never_in_plan_or_state(
     made = [p for held in (first, second) for s in ("registry", "broker") for p in held[s].values()]
     made += [*first["deployment"].values(), *first["accounts/gb-fr"].values()]
     assert first.keys() == second.keys()
-    assert set(first["broker"]) == {"publisherPassword", "dashboardPassword", "nodeCookie"}
+    assert set(first["broker"]) == {"publisherPassword", "dashboardPassword"}
     assert set(first["registry"]) == {"password"}
-    assert len(set(made)) == 10
+    assert len(set(made)) == 8
     assert all(len(password) == 48 and password.isalnum() for password in made)
     shown = _terraform(tmp_path, "show", "-json", "plan")
     states = "".join(path.read_text() for path in tmp_path.glob("terraform.tfstate*"))

@@ -18,16 +18,23 @@
 {{ if $broker.secretArn }}{{ include "wis2.name" (index . 0) }}-listener-{{ $broker.name }}{{ else }}{{ $broker.secretName }}{{ end }}
 {{- end }}
 
-{{- /* Arguments: (list root name-of-secret arn). Changes when the secret does: so its pods roll.
-An existing secret is looked at (its version, never what is in it). One from the external store
-comes into being only after the first install, which would roll everything at the second: for it
-there is secrets.revision. */ -}}
+{{- /* Arguments: (list root name-of-secret arn names-in-secrets.revisions…). Changes when the secret does:
+so its pods roll, and no others. An existing secret is looked at (its version, never what is in it). One from
+the external store comes into being only after the first install, which would roll everything at the second:
+for it there are secrets.revisions and secrets.revision. */ -}}
 {{- define "wis2.secretVersion" -}}
 {{- $root := index . 0 -}}
-{{- $found := dict -}}
-{{- if not (index . 2) }}{{ $found = lookup "v1" "Secret" $root.Release.Namespace (index . 1) }}{{ end -}}
-{{- $version := dig "metadata" "resourceVersion" "" $found -}}
-{{ list (index . 1) (index . 2) $root.Values.registry.url $root.Values.secrets.revision $version | toJson | sha256sum | trunc 16 }}
+{{- $versions := list (index . 1) (index . 2) $root.Values.secrets.revision -}}
+{{- if not (index . 2) }}
+{{- $found := lookup "v1" "Secret" $root.Release.Namespace (index . 1) }}
+{{- $versions = append $versions (dig "metadata" "resourceVersion" "" $found) }}
+{{- end -}}
+{{- range slice . 3 }}
+{{- $versions = append $versions (dig . "" $root.Values.secrets.revisions) }}
+{{- /* The whole URL is made from this one. */}}
+{{- if eq . "registry" }}{{ $versions = append $versions $root.Values.registry.url }}{{ end }}
+{{- end -}}
+{{ $versions | toJson | sha256sum | trunc 16 }}
 {{- end }}
 
 {{- /* Arguments: (dict root component name arn). An ExternalSecret; its `data` is up to the caller. */ -}}

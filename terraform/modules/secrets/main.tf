@@ -5,9 +5,9 @@ locals {
   # The keys are those that the chart reads (values.yaml: registry.secretArn, broker.secretArn).
   passwords = merge({
     registry = ["password"]
-    # The manager's account, the dashboard's, and what EMQX's nodes know each other by.
-    broker = ["publisherPassword", "dashboardPassword", "nodeCookie"]
-    # What message ids are made with.
+    # The manager's account and the dashboard's.
+    broker = ["publisherPassword", "dashboardPassword"]
+    # What message ids, and what EMQX's nodes know each other by, are made with.
     deployment = ["secret"]
   }, { for account in local.accounts : account => ["password"] })
   # Of Global Brokers on our broker.

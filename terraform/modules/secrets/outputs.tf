@@ -1,5 +1,5 @@
 output "names" {
-  description = "Names of the secrets: registry (JSON: password), broker (publisherPassword, dashboardPassword, nodeCookie), deployment (secret), accounts/{name} (password), global-brokers/{name} (url, the operator's to fill)."
+  description = "Names of the secrets: registry (JSON: password), broker (publisherPassword, dashboardPassword), deployment (secret), accounts/{name} (password), global-brokers/{name} (url, the operator's to fill)."
   value       = { for key, secret in aws_secretsmanager_secret.this : key => secret.name }
 }
 
