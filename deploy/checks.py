@@ -28,8 +28,14 @@ TOOLS: dict[str, tuple[Version, tuple[str, ...]]] = {
 }
 ALL_TOOLS = tuple(TOOLS)
 
-#: "EC2-VPC Elastic IPs".
-_ADDRESS_QUOTA = "L-0263D0A3"
+#: Quotas of EC2: code, and name in the console.
+_ADDRESSES = ("L-0263D0A3", "EC2-VPC Elastic IPs")
+_VCPUS = ("L-1216C47A", "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances")
+_STANDARD_FAMILIES = frozenset("acdhimrtz")
+#: Of node groups, and of Auto Mode.
+_CLUSTER_TAGS = ("aws:eks:cluster-name", "eks:eks-cluster-name")
+#: Those that terraform/modules/secrets makes, whatever is deployed; a test compares.
+SECRETS = ("broker", "deployment", "registry")
 _VERSION = re.compile(r"(\d+(?:\.\d+)+)")
 
 
@@ -43,8 +49,9 @@ def check(
 ) -> None:
     """Look at everything that the coming steps rely on.
 
+    `wants_clean_tree`: what a commit says is deployed, or made by Terraform.
     `wants_state`: of a step that uses Terraform, whether the bucket of its state must be there.
-    `is_whole`: the release is one of the steps, so that what it will want is looked at now.
+    `is_whole`: the release is one of the steps, so that what it will require is looked at now.
     Raises Refused with one line that says what to mend.
     """
     _check_tools(session, tools)
@@ -54,11 +61,13 @@ def check(
     if is_whole:
         _check_admin(session, principal)
         _check_brokers(session)
-        _check_addresses(session)
+        _check_quotas(session)
     if "terraform" in tools and wants_state:
         _check_state(session)
     if wants_clean_tree and session.environment.is_guarded:
         _check_tree(session)
+    if "terraform" in tools and wants_clean_tree:
+        check_secrets(session)
     if "kubectl" in tools and session.environment.kubeconfig.exists():
         check_context(session)
 
@@ -142,28 +151,87 @@ def no_broker(name: str) -> str:
     )
 
 
-def _check_addresses(session: Session) -> None:
-    """Refuse a region that has not enough elastic IPs for us: an empty account has five."""
+def _check_quotas(session: Session) -> None:
+    """Refuse a region that has no room for us: a new account has five of either."""
     environment = session.environment
-    region = ("--region", environment.region)
     ours = f"Addresses[?Tags[?Key=='Name' && starts_with(Value, '{environment.cluster_name}-')]]"
+    addresses = ("describe-addresses", "--query", f"[length(Addresses), length({ours})]")
+    vcpus = (
+        *("describe-instances", "--filters", "Name=instance-state-name,Values=pending,running"),
+        *("--query", "Reservations[].Instances[].[InstanceType, CpuOptions, Tags]"),
+    )
+    for what, quota, words, wanted in (
+        ("elastic IPs", _ADDRESSES, addresses, environment.address_count),
+        ("vCPUs of EC2", _VCPUS, vcpus, environment.vcpu_count),
+    ):
+        region = ("--region", environment.region)
+        code, name = quota
+        try:
+            allowed = float(session.commands.read(
+                "aws", "service-quotas", "get-service-quota", *region, "--service-code", "ec2",
+                "--quota-code", code, "--query", "Quota.Value", "--output", "text",
+            ))  # fmt: skip
+            answer = json.loads(
+                session.commands.read("aws", "ec2", *words, *region, "--output", "json")
+            )
+        except (DeployError, ValueError):
+            # Not to be allowed to look at quotas is no reason not to deploy.
+            continue
+        used, owned = answer if quota is _ADDRESSES else _vcpus(answer, environment.cluster_name)
+        more = max(wanted - owned, 0)
+        if more and used + more > allowed:
+            raise Refused(
+                f"{what}: the quota of {environment.region} is {allowed:.0f} and {used} are in "
+                f'use; {environment.name} requires {more} more (Service Quotas: "{name}")'
+            )
+
+
+def _vcpus(instances: list[tuple[str, dict[str, int], list[dict[str, str]] | None]],
+           cluster_name: str) -> tuple[int, int]:  # fmt: skip
+    """Return how many vCPUs of the quota are in use, and how many of them by our nodes."""
+    used = owned = 0
+    for kind, cpu, tags in instances:
+        if kind[0] not in _STANDARD_FAMILIES or kind.startswith(("inf", "trn", "dl", "hpc")):
+            continue
+        count = cpu["CoreCount"] * cpu["ThreadsPerCore"]
+        used += count
+        if any((tag["Key"], tag["Value"]) in _names(cluster_name) for tag in tags or []):
+            owned += count
+    return used, owned
+
+
+def _names(cluster_name: str) -> set[tuple[str, str]]:
+    return {(tag, cluster_name) for tag in _CLUSTER_TAGS}
+
+
+def check_secrets(session: Session) -> None:
+    """Refuse names of secrets that a former deployment holds: deleted, and still to be restored.
+
+    Raises Refused, with what to type: Terraform would make much, and then fail.
+    """
+    environment = session.environment
+    prefix = f"{environment.cluster_name}/"
     try:
-        quota = float(session.commands.read(
-            "aws", "service-quotas", "get-service-quota", *region, "--service-code", "ec2",
-            "--quota-code", _ADDRESS_QUOTA, "--query", "Quota.Value", "--output", "text",
-        ))  # fmt: skip
-        used, owned = json.loads(session.commands.read(
-            "aws", "ec2", "describe-addresses", *region, "--output", "json",
-            "--query", f"[length(Addresses), length({ours})]",
-        ))  # fmt: skip
+        answer = session.commands.read(
+            "aws", "secretsmanager", "list-secrets", "--region", environment.region,
+            "--include-planned-deletion", "--filters", f"Key=name,Values={prefix}",
+            "--query", "SecretList[?DeletedDate].Name", "--output", "json",
+        )  # fmt: skip
+        deleted = set(json.loads(answer))
     except (DeployError, ValueError):
-        # Not to be allowed to look at quotas is no reason not to deploy.
         return
-    wanted = environment.address_count - owned
-    if used + wanted > quota:
+    names = {
+        *SECRETS,
+        *(f"global-brokers/{broker}" for broker in environment.global_brokers),
+        *(f"accounts/{account}" for account in environment.broker_accounts),
+    }
+    held = sorted(deleted & {prefix + name for name in names})
+    if held:
         raise Refused(
-            f"elastic IPs: the quota of {environment.region} is {quota:.0f} and {used} are in use; "
-            f'{environment.name} requires {wanted} more (Service Quotas: "EC2-VPC Elastic IPs")'
+            f"secrets of a former {environment.name} keep their names until AWS deletes them "
+            f"(secret_recovery_days): {', '.join(held)}. To give up what is in them now: "
+            f"for secret in {' '.join(held)}; do aws secretsmanager delete-secret --region "
+            f"{environment.region} --force-delete-without-recovery --secret-id $secret; done"
         )
 
 

@@ -43,6 +43,8 @@ class Environment:
     """ARNs of roles and users that the cluster lets in."""
     global_brokers: tuple[str, ...] = ()
     """Those whose login lies in Secrets Manager."""
+    broker_accounts: tuple[str, ...] = ()
+    """Those who have an account on our broker."""
     address_count: int = 0
     """Elastic IPs that Terraform makes for it."""
     is_disposable: bool = False
@@ -52,6 +54,11 @@ class Environment:
     def is_guarded(self) -> bool:
         """Whether changes want a clean tree and a confirmation: everywhere but in dev."""
         return self.name != "dev"
+
+    @property
+    def vcpu_count(self) -> int:
+        """The vCPUs of the nodes that the pods need; a test holds it against docs/costs.md."""
+        return 12 if self.is_guarded else 4
 
     @property
     def tfvars(self) -> Path:
@@ -132,6 +139,7 @@ def open_environment(root: Path, name: str) -> Environment:
         region=tfvars["region"],
         admins=listed.get("cluster_admin_arns", ()),
         global_brokers=listed.get("global_brokers", ()),
+        broker_accounts=listed.get("broker_accounts", ()),
         address_count=_address_count(tfvars, listed),
         is_disposable=tfvars.get("disposable") == "true",
     )

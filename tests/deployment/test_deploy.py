@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 READS_ONLY = (
     ("git",), ("aws", "--version"), ("aws", "sts"), ("aws", "s3api", "head-bucket"),
     ("aws", "service-quotas", "get-service-quota"), ("aws", "ec2", "describe-addresses"),
+    ("aws", "ec2", "describe-instances"), ("aws", "secretsmanager", "list-secrets"),
     ("terraform", "version"), ("docker", "version"), ("kubectl", "version"),
     ("kubectl", "config", "view"), ("helm", "version"),
 )  # fmt: skip
@@ -525,7 +526,7 @@ def test_whom_the_cluster_would_shut_out_is_told_before_it_is_made(
 def test_too_few_elastic_ips_are_told_before_terraform_runs_out_of_them(
     deployment: Deployment, env: str, quota: str, addresses: str, wanted: int | None
 ) -> None:
-    deployment.programs.answer("aws", "service-quotas", "get-service-quota", out=f"{quota}\n")
+    deployment.programs.answer("aws", "service-quotas", "L-0263D0A3", out=f"{quota}\n")
     deployment.programs.answer("aws", "ec2", "describe-addresses", out=f"{addresses}\n")
     if wanted is None:
         assert deployment.run("check", env).code == 0
@@ -533,6 +534,79 @@ def test_too_few_elastic_ips_are_told_before_terraform_runs_out_of_them(
         line = _refused(deployment, env, "check")
         assert f"{env} requires {wanted} more" in line
         assert "EC2-VPC Elastic IPs" in line
+
+
+def _instance(kind: str, cores: int, **tags: str) -> list[object]:
+    named = [{"Key": key.replace("_", ":", 1), "Value": value} for key, value in tags.items()]
+    return [kind, {"CoreCount": cores, "ThreadsPerCore": 2}, named or None]
+
+
+OURS = {"eks_eks-cluster-name": "wis2-gc-prod"}
+
+
+@pytest.mark.parametrize(
+    ("env", "quota", "instances", "wanted"),
+    [
+        ("prod", "5.0", [], 12),
+        ("dev", "3.0", [], 4),
+        ("dev", "8.0", [_instance("m7i.xlarge", 4)], 4),
+        (
+            "prod",
+            "16.0",
+            [_instance("c7g.large", 2, Name="somebody's"), _instance("t3.nano", 1)],
+            12,
+        ),
+        ("prod", "12.0", [_instance("m7i.large", 1, **OURS), _instance("r7i.large", 1)], 10),
+        ("dev", "4.0", [], None),
+        ("prod", "12.0", [_instance("m7i.large", 1, **OURS)] * 6, None),
+        ("prod", "12.0", [_instance("m7i.large", 1, **OURS)] * 7, None),
+        # Quotas of their own.
+        ("prod", "12.0", [_instance("g5.xlarge", 2), _instance("inf1.xlarge", 2)], None),
+        ("prod", "None", [], None),
+    ],
+)
+def test_too_few_vcpus_are_told_before_pods_wait_for_nodes(
+    deployment: Deployment, env: str, quota: str, instances: list[object], wanted: int | None
+) -> None:
+    deployment.programs.answer("aws", "service-quotas", "L-1216C47A", out=f"{quota}\n")
+    deployment.programs.answer("aws", "ec2", "describe-instances", out=json.dumps(instances))
+    if wanted is None:
+        assert deployment.run("check", env).code == 0
+    else:
+        line = _refused(deployment, env, "check")
+        assert f"{env} requires {wanted} more" in line
+        assert "Running On-Demand Standard" in line
+
+
+@pytest.mark.parametrize("env", ["dev", "prod"])
+def test_the_vcpus_are_those_of_the_nodes_that_the_costs_assume(
+    deployment: Deployment, env: str
+) -> None:
+    path = REPOSITORY / "docs/costs-assumptions.json"
+    nodes = json.loads(path.read_text("utf-8"))["environments"][env]
+    assert nodes["node_type"] == "m7i.large"
+    assert open_environment(deployment.root, env).vcpu_count == 2 * nodes["nodes"]
+
+
+@pytest.mark.parametrize("step", ["check", "all", "infra"])
+def test_secrets_that_still_hold_their_names_are_told_before_anything_is_made(
+    deployment: Deployment, step: str
+) -> None:
+    deployment.set(
+        "terraform/environments/dev.tfvars",
+        'global_brokers = ["inmet-br", "meteo-fr"]',
+        'global_brokers = ["inmet-br", "meteo-fr"]\nbroker_accounts = ["cma-cn"]',
+    )
+    names = ("registry", "global-brokers/meteo-fr", "accounts/cma-cn")
+    deleted = [f"wis2-gc-dev/{name}" for name in names]
+    deployment.programs.answer(
+        "aws", "secretsmanager", "list-secrets", "--include-planned-deletion",
+        out=json.dumps([*deleted, "wis2-gc-dev/global-brokers/gone"]),
+    )  # fmt: skip
+    line = _refused(deployment, "dev", step)
+    assert all(name in line for name in deleted)
+    assert "gone" not in line
+    assert "aws secretsmanager delete-secret" in line
 
 
 def test_whoever_may_not_look_at_quotas_may_deploy(deployment: Deployment) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from deploy import terraform
-from deploy.checks import TOOLS
+from deploy.checks import SECRETS, TOOLS
 from deploy.cluster import AddOns, select_add_ons
 from deploy.environment import CHART, RELEASE, SERVICES, Environment, assignments
 from deploy.main import ALL
@@ -76,6 +76,13 @@ def test_names_that_terraform_makes_are_the_ones_we_use() -> None:
     assert ENVIRONMENT.state_bucket == f"wis2-gc-state-{ACCOUNT}-{REGION}"
     assert "global-brokers/${broker}" in text("terraform/modules/secrets/main.tf")
     assert 'resource "aws_eip" "protected"' in text("terraform/modules/addresses/main.tf")
+
+
+def test_the_secrets_looked_for_are_those_that_terraform_makes() -> None:
+    text = (ROOT / "terraform/modules/secrets/main.tf").read_text("utf-8")
+    passwords = text.partition("passwords = merge({")[2].partition("}")[0]
+    assert tuple(sorted(re.findall(r"^ *(\w+) *= \[", passwords, re.MULTILINE))) == SECRETS
+    assert "accounts/${name}" in text
 
 
 def test_images_have_one_name_in_terraform_chart_and_build() -> None:

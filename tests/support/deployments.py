@@ -127,6 +127,8 @@ class Deployment:
         answer("aws", "sts", "get-caller-identity", out=json.dumps(identity))
         answer("aws", "service-quotas", "get-service-quota", out="20.0\n")
         answer("aws", "ec2", "describe-addresses", out="[0, 0]\n")
+        answer("aws", "ec2", "describe-instances", out="[]\n")
+        answer("aws", "secretsmanager", "list-secrets", out="[]\n")
         answer("git", "rev-parse", "HEAD", out=f"{COMMIT}\n")
         answer("git", "rev-parse", "--short=12", "HEAD", out=f"{COMMIT[:12]}\n")
         answer("aws", "ecr", "get-login-password", out=PASSWORD)
