@@ -43,8 +43,8 @@ clean: ## Remove the state that `make run` keeps (.state, or STATE=…)
 	@local/clean.sh "$${STATE:-.state}"
 
 ##@ Test
-.PHONY: test lint typecheck test-unit test-integration test-conformance test-faults test-long-run soak test-security fuzz test-day tests format
-test: setup lint typecheck test-unit test-integration test-conformance ## Checks and tests; test-faults, test-security, test-day and test-images are their own
+.PHONY: test lint typecheck test-unit test-integration test-conformance test-faults test-long-run soak test-security fuzz test-day test-cluster tests format
+test: setup lint typecheck test-unit test-integration test-conformance ## Checks and tests; test-faults, test-security, test-day, test-cluster and test-images are their own
 
 lint: setup ## ruff: rules and formatting
 	@$(PY) -m ruff check .
@@ -86,6 +86,9 @@ test-day: setup-faketime ## A day of simulated WIS2, its clock in our hands: not
 
 tests: setup-sqs ## One file or folder: make tests T=tests/unit/common
 	@$(PYTEST) $(T)
+
+test-cluster: setup ## The chart on the Kubernetes of KUBECONFIG, a WIS2 world in pods: REGISTRY= TAG= (docs/cluster-tests.md)
+	@$(foreach name,$(GIVEN),$(name)='$($(name))') $(PYTEST) -s tests/cluster
 
 format: setup ## Rewrite the code in the project's format
 	@$(PY) -m ruff check --fix-only .
