@@ -413,13 +413,14 @@ def _reaches(rule: dict[str, Any], text: str) -> bool:
 
 def test_who_shares_the_stores_volume_has_one_group() -> None:
     objects = chart.by_id(chart.manifests(CASES["on-premises"]))
-    groups = {
-        objects[("Deployment", f"wis2-{part}")]["spec"]["template"]["spec"]["securityContext"][
-            "fsGroup"
-        ]
-        for part in ("manager", "store")
-    }
-    assert len(groups) == 1
+    parts = ("manager", "store")
+    pods = [objects[("Deployment", f"wis2-{p}")]["spec"]["template"]["spec"] for p in parts]
+    assert len({pod["securityContext"]["fsGroup"] for pod in pods}) == 1
+    # A kubelet sets no group for a read-only claim, nor for who mounts it on that node afterwards.
+    claims = [
+        v["persistentVolumeClaim"] for p in pods for v in p["volumes"] if v["name"] == "store"
+    ]
+    assert claims == [{"claimName": "wis2-store"}] * 2
 
 
 def test_no_deployment_gives_up_before_the_release_that_waits_for_it() -> None:
