@@ -89,6 +89,8 @@ def test_the_registrys_user_may_do_all_that_a_listener_does(user_url: str) -> No
     registry.count({field(DROPPED, "fr", "duplicate"): 1})
     registry.refuse([Refusal("ca-eccc-msc", "origin/a/wis2/ca-eccc-msc/metadata", 0, "oversize")])
     registry.heartbeat(STATUS)
+    assert registry.hold_session("fr", "pod/1", lease_s=5)
+    registry.leave_session("fr", "pod/1")
     registry.close()
 
 

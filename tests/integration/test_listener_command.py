@@ -50,6 +50,7 @@ pytest_plugins = ("tests.support.redis",)
 
 TOPIC = "origin/a/wis2/ca-eccc-msc/data/core/weather/surface-based-observations/synop"
 SECRET = "0123456789abcdef"
+TAKEN_OVER = "wis2_gc_listener_sessions_taken_over_total|fr"
 COMMAND = Path(sys.executable).with_name("wis2-gc-listener")
 
 
@@ -57,6 +58,7 @@ class Command:
     """One running listener; its log is read from a file."""
 
     def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+        self.redis_url = environment["GC_REDIS_URL"]
         self.log_file = directory / f"listener-{len(list(directory.glob('*.log')))}.log"
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
@@ -89,8 +91,15 @@ class Command:
         except OSError:
             return 0
 
+    @property
+    def connections(self) -> int:
+        """How often it has connected to the Global Broker."""
+        return sum(event["event"] == "broker_connected" for event in self.events)
+
     def wait_until_ready(self) -> None:
-        wait_until(lambda: self.probe("/readyz") == 200, timeout_s=20, what="ready")
+        """Wait until it is subscribed."""
+        wait_until(lambda: any(each.is_ready for each in snapshot(self.redis_url).processes),
+                   timeout_s=20, what="ready")  # fmt: skip
 
     def end(self, number: signal.Signals, *, timeout_s: float = 10) -> int:
         self.process.send_signal(number)
@@ -225,6 +234,9 @@ def test_a_kill_with_the_queue_down_loses_nothing(
         assert command.end(signal.SIGKILL) == -signal.SIGKILL
     with listener(tmp_path, own_redis.url, broker.url, **options) as command:
         wait_until(lambda: command.event("queue_away"))
+        wait_until(lambda: command.probe("/readyz") == 503)
+        # Nobody can say whose session it is: it is assumed to be nobody's, after a while.
+        wait_until(lambda: command.event("broker_subscribed"), timeout_s=20)
         own_redis.start()
         received = queued(own_redis.url, 300)
         wait_until(lambda: command.event("queue_back"))
@@ -241,7 +253,7 @@ def test_kills_at_any_moment_lose_nothing(
         command.end(signal.SIGKILL)
     publish(broker, bodies[1000:1500])
     with listener(tmp_path, redis_url, broker.url) as command:
-        wait_until(lambda: command.event("broker_subscribed"))
+        wait_until(lambda: command.event("broker_subscribed"), timeout_s=20)
         command.end(signal.SIGKILL)
     with listener(tmp_path, redis_url, broker.url):
         publish(broker, bodies[1500:])
@@ -294,9 +306,76 @@ def test_its_client_id_is_secret_and_the_same_after_a_restart(
     assert SECRET not in shown
 
 
+def test_a_release_waits_for_what_is_ours_and_not_for_a_global_broker(
+    tmp_path: Path, redis_url: str
+) -> None:
+    with listener(tmp_path, redis_url, "mqtt://127.0.0.1:1") as command:
+        wait_until(lambda: command.event("broker_connection_failed"), timeout_s=20)
+        wait_until(lambda: command.probe("/readyz") == 200)
+        wait_until(
+            lambda: "no connection" in snapshot(redis_url).processes[0].facts["last_problem"]
+        )
+        assert not snapshot(redis_url).processes[0].is_ready
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_a_successor_waits_until_the_one_before_it_has_left(
+    tmp_path: Path, redis_url: str, broker: Mosquitto, version: str
+) -> None:
+    bodies = notifications(300)
+    options = {"GC_MQTT_VERSION": version}
+    with listener(tmp_path, redis_url, broker.url, **options) as old:
+        old.wait_until_ready()
+        with listener(tmp_path, redis_url, broker.url, **options) as new:
+            # Ready, so that Kubernetes ends the old one; and not connected.
+            wait_until(lambda: new.event("session_held_by_another_listener"), timeout_s=20)
+            wait_until(lambda: new.probe("/readyz") == 200)
+            publish(broker, bodies[:150])
+            assert new.connections == 0
+            assert old.end(signal.SIGTERM) == 0
+            publish(broker, bodies[150:])
+            wait_until(lambda: new.event("broker_subscribed"), timeout_s=20)
+            new.wait_until_ready()
+            received = [e.payload for e in queued(redis_url, 300)]
+            assert sorted(received) == sorted(bodies)
+            assert (old.connections, new.connections) == (1, 1)
+    assert snapshot(redis_url).counters.get(TAKEN_OVER, 0) == 0
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_a_listener_that_was_thought_dead_does_not_fight_its_successor(
+    tmp_path: Path, redis_url: str, broker: Mosquitto, version: str
+) -> None:
+    """A lost node: its pod goes on running, or does again, when another has taken its place."""
+    bodies = notifications(300)
+    options = {"GC_MQTT_VERSION": version}
+    with listener(tmp_path, redis_url, broker.url, **options) as old:
+        old.wait_until_ready()
+        old.process.send_signal(signal.SIGSTOP)
+        try:
+            with listener(tmp_path, redis_url, broker.url, **options) as new:
+                wait_until(lambda: new.event("broker_subscribed"), timeout_s=20)
+                publish(broker, bodies[:150])
+                old.process.send_signal(signal.SIGCONT)
+                wait_until(lambda: old.event("session_held_by_another_listener"), timeout_s=20)
+                publish(broker, bodies[150:])
+                received = [e.payload for e in queued(redis_url, 300)]
+                assert set(received) == set(bodies)
+                # Long enough for a fight: the one thrown out would come back within a second.
+                before = snapshot(redis_url).processes[0].at_s
+                wait_until(lambda: snapshot(redis_url).processes[0].at_s > before + 2.5)
+                assert (old.connections, new.connections) == (1, 1)
+                assert new.end(signal.SIGTERM) == 0
+            # It is there for the next time.
+            wait_until(lambda: old.connections == 2)
+        finally:
+            old.process.send_signal(signal.SIGCONT)
+    assert snapshot(redis_url).counters.get(TAKEN_OVER, 0) == 0
+
+
 def test_a_stop_comes_soon_with_broker_and_queue_away(tmp_path: Path) -> None:
     with listener(tmp_path, "redis://127.0.0.1:1/0", "mqtt://127.0.0.1:1") as command:
-        wait_until(lambda: command.event("broker_connection_failed"))
+        wait_until(lambda: command.event("broker_connection_failed"), timeout_s=20)
         assert command.probe("/readyz") == 503
         assert command.probe("/healthz") == 200
         assert command.end(signal.SIGTERM) == 0

@@ -1066,6 +1066,25 @@ async def test_processes_that_reported_lately_are_shown_and_old_ones_forgotten(
     assert set(raw.hkeys(keys.PROCESSES)) == {"manager/m-1", "listener/fr/1", "manager/silent"}
 
 
+def test_a_session_is_one_listeners_until_he_lets_it_go_or_is_heard_of_no_more(redis_url, raw):
+    listener = RedisListenerRegistry.connect(redis_url, retention_hours=24)
+    try:
+        assert listener.hold_session("fr", "pod-1/1", lease_s=5)
+        assert not listener.hold_session("fr", "pod-2/1", lease_s=5)
+        assert listener.hold_session("br", "pod-2/1", lease_s=5)
+        assert 4_000 < raw.pttl(keys.session_key("fr")) <= 5_000
+        assert listener.hold_session("fr", "pod-1/1", lease_s=60)
+        assert 59_000 < raw.pttl(keys.session_key("fr")) <= 60_000
+        listener.leave_session("fr", "pod-2/1")
+        assert not listener.hold_session("fr", "pod-2/1", lease_s=5)
+        listener.leave_session("fr", "pod-1/1")
+        assert listener.hold_session("fr", "pod-2/1", lease_s=5)
+        raw.delete(keys.session_key("fr"))  # what time does
+        assert listener.hold_session("fr", "pod-1/1", lease_s=5)
+    finally:
+        listener.close()
+
+
 async def test_an_empty_registry_reads_as_nothing(reader):
     snapshot = await reader.snapshot()
     assert (snapshot.counters, snapshot.gauges, snapshot.processes) == ({}, {}, [])

@@ -78,6 +78,9 @@ class Clients:
             "listener note": lambda: asyncio.to_thread(listener.look, [A], deletions={A: 1}),
             "listener count": lambda: asyncio.to_thread(listener.count, {"a": 1}),
             "listener heartbeat": lambda: asyncio.to_thread(listener.heartbeat, status),
+            "listener session": lambda: asyncio.to_thread(
+                listener.hold_session, "fr", "pod", lease_s=5
+            ),
         }
 
     async def refused(self) -> dict[str, str]:

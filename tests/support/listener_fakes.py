@@ -50,6 +50,10 @@ class FakeSender:
     def payloads(self) -> list[bytes]:
         return [envelope.payload for envelope in self.accepted]
 
+    def check(self) -> None:
+        if self.is_away:
+            raise Unavailable("queue", "switched off by the test")
+
     def send(self, batch: Sequence[Envelope]) -> list[Sent]:
         assert 0 < len(batch) <= self.max_batch
         self.calls.append(list(batch))
@@ -85,6 +89,8 @@ class FakeListenerRegistry:
         """Raised by each look."""
         self.is_away = False
         self.is_closed = False
+        self.holder = ""
+        """Whose session it is."""
 
     def look(self, items: Sequence[ItemKey], *, deletions: Mapping[ItemKey, int]) -> Looked:
         self.looks.append(list(items))
@@ -107,6 +113,17 @@ class FakeListenerRegistry:
         self._refuse_when_away()
         self.statuses.append(status)
 
+    def hold_session(self, broker_name: str, holder: str, *, lease_s: float) -> bool:
+        self._refuse_when_away()
+        if self.holder in {"", holder}:
+            self.holder = holder
+        return self.holder == holder
+
+    def leave_session(self, broker_name: str, holder: str) -> None:
+        self._refuse_when_away()
+        if self.holder == holder:
+            self.holder = ""
+
     def close(self) -> None:
         self.is_closed = True
 
@@ -121,11 +138,18 @@ class FakeBroker:
     def __init__(self) -> None:
         self.state = BrokerState(is_connected=True, is_subscribed=True, problem="")
         self.acknowledged: list[Arrival] = []
+        self.lets: list[bool | None] = []
+        """What it was told about its session, without repetitions."""
         self._lock = threading.Lock()
 
     def acknowledge(self, arrivals: Sequence[Arrival]) -> None:
         with self._lock:
             self.acknowledged.extend(arrivals)
+
+    def let(self, is_ours: bool | None, *, lease_s: float) -> None:
+        assert lease_s > 0
+        if self.lets[-1:] != [is_ours]:
+            self.lets.append(is_ours)
 
     @property
     def packet_ids(self) -> list[int]:

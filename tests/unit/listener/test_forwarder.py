@@ -68,14 +68,16 @@ def key(data_id: str) -> ItemKey:
 class Rig:
     """A forwarder among fakes."""
 
-    def __init__(self, *, max_batch: int = 10, burst: int = 10_000) -> None:
+    def __init__(
+        self, *, max_batch: int = 10, burst: int = 10_000, queue_problem: str = ""
+    ) -> None:
         self.inbox = Inbox(capacity=10_000)
         self.sender = FakeSender(max_batch=max_batch)
         self.registry = FakeListenerRegistry()
         self.broker = FakeBroker()
         self.crashed = threading.Event()
         self.forwarder = Forwarder(
-            identity=Identity("fr", "mqtts://broker:8883", DEFAULT_FILTERS),
+            identity=Identity("fr", "mqtts://broker:8883", DEFAULT_FILTERS, "pod/1"),
             inbox=self.inbox,
             triage=Triage(centre_id=OUR_CENTRE, filters=DEFAULT_FILTERS),
             sender=self.sender,
@@ -84,6 +86,7 @@ class Rig:
             rates=CentreRates(rate_per_s=1, burst=burst, clock=lambda: 0.0),
             on_crash=self.crashed.set,
             repeat_window_hours=12,
+            queue_problem=queue_problem,
             timing=FAST,
         )
         self.put_count = 0
@@ -481,6 +484,63 @@ def test_a_heartbeat_says_why_a_broker_is_away(rig: Rig):
         status = rig.registry.statuses[-1]
     assert not status.is_ready
     assert status.facts["last_problem"] == "refused by the broker: Not authorized"
+
+
+def test_it_holds_the_session_and_lets_it_go_at_the_end(rig: Rig):
+    with running(rig):
+        wait_until(lambda: rig.registry.holder == "pod/1")
+        wait_until(lambda: rig.broker.lets == [True])
+    rig.forwarder.leave_session()
+    assert rig.registry.holder == ""
+
+
+def test_who_waits_for_another_listener_does_not_report_on_its_broker(rig: Rig):
+    rig.registry.holder = "pod/2"
+    with running(rig):
+        wait_until(lambda: rig.broker.lets == [False])
+        rig.put(payload("d"))
+        wait_until(lambda: rig.registry.counters.get(field(QUEUED, "fr")))
+        assert rig.forwarder.problem == ""
+    rig.forwarder.leave_session()
+    assert rig.registry.statuses == []
+    assert rig.registry.holder == "pod/2"
+
+
+def test_while_the_registry_is_away_the_session_is_whose_it_was(rig: Rig):
+    rig.registry.holder = "pod/2"
+    with running(rig):
+        wait_until(lambda: rig.broker.lets == [False])
+        rig.registry.is_away = True
+        wait_until(lambda: "registry" in rig.forwarder.problem)
+        assert rig.broker.lets == [False]
+        rig.registry.holder, rig.registry.is_away = "", False
+        wait_until(lambda: rig.broker.lets == [False, True])
+        rig.registry.is_away = True
+        wait_until(lambda: rig.broker.lets == [False, True, None])
+
+
+def test_a_session_of_which_nothing_is_known_is_ours_after_a_while(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    moments = [0.0]
+    monkeypatch.setattr(forwarder_module.time, "monotonic", lambda: moments[0])
+    rig = Rig()
+    rig.registry.is_away = True
+    rig.forwarder._hold_session(4.9)
+    assert rig.broker.lets == []
+    assert rig.forwarder.problem
+    rig.forwarder._hold_session(FAST.session_lease_s)
+    assert rig.broker.lets == [None]
+
+
+def test_a_queue_that_is_away_at_the_start_is_said_until_it_answers():
+    rig = Rig(queue_problem="queue: no permission")
+    rig.sender.is_away = True
+    with running(rig):
+        wait_until(lambda: "switched off" in rig.forwarder.problem)
+        rig.sender.is_away = False
+        wait_until(lambda: not rig.forwarder.problem)
+    assert rig.sender.calls == []
 
 
 def test_a_crash_of_the_thread_is_told(rig: Rig, monkeypatch: pytest.MonkeyPatch):

@@ -75,6 +75,9 @@ class Broker(Protocol):
     def acknowledge(self, arrivals: Sequence[Arrival]) -> None:
         """Let the broker forget these, in this order."""
 
+    def let(self, is_ours: bool | None, *, lease_s: float) -> None:
+        """Say whether the session is ours; None: as before, the registry cannot say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -84,6 +87,8 @@ class Identity:
     broker_address: str
     """Without user and password."""
     topics: tuple[str, ...]
+    process: str
+    """Tells this listener from another one of the same Global Broker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,8 @@ class Timing:
 
     report_every_s: float = 1.0
     heartbeat_every_s: float = 3.0
+    session_lease_s: float = 5.0
+    """Longer than it takes to report, also when the registry takes its time."""
     registry_first_s: float = 1.0
     registry_longest_s: float = 5.0
     queue_first_s: float = 0.1
@@ -113,8 +120,10 @@ class Forwarder:
         rates: CentreRates,
         on_crash: Callable[[], None],
         repeat_window_hours: int,
+        queue_problem: str = "",
         timing: Timing | None = None,
     ) -> None:
+        """`queue_problem`: why the queue was not reached at start, "" when it was."""
         self._identity = identity
         self._inbox = inbox
         self._triage = triage
@@ -133,13 +142,15 @@ class Forwarder:
         self._last_message_ms = 0
         self._silence_reconnects = self._taken_over = 0
         self._in_hand = InOrder([])
-        self._queue_problem = ""
+        self._queue_problem = queue_problem
         self._queue_logged_at = 0.0
         self._queue_backoff = Backoff(
             first_s=self._timing.queue_first_s, longest_s=self._timing.queue_longest_s
         )
         self._registry_problem = ""
         self._registry_again_at = 0.0
+        self._is_ours: bool | None = None
+        self._assume_ours_at = self._beat_at + self._timing.session_lease_s
         self._registry_backoff = Backoff(
             first_s=self._timing.registry_first_s, longest_s=self._timing.registry_longest_s
         )
@@ -168,6 +179,8 @@ class Forwarder:
     @property
     def problem(self) -> str:
         """What is wrong on our side, "" when nothing is."""
+        if self._is_ours is None:
+            return self._registry_problem or "the registry has not answered yet"
         return self._queue_problem or self._registry_problem
 
     def start(self) -> None:
@@ -182,6 +195,16 @@ class Forwarder:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def leave_session(self) -> None:
+        """Let a successor connect at once; to be called when `stop` has ended the thread.
+
+        Never raises: a session that is not let go is free when its lease is over.
+        """
+        try:
+            self._registry.leave_session(self._identity.broker_name, self._identity.process)
+        except Exception as error:  # noqa: BLE001 - nothing is to be done about it
+            _log.warning("session_not_let_go", problem=repr(error)[:200])
+
     def _run(self) -> None:
         try:
             self._forward_until_stopped()
@@ -191,6 +214,8 @@ class Forwarder:
             self._on_crash()
 
     def _forward_until_stopped(self) -> None:
+        self._report()
+        self._reach_queue()
         while True:
             self._beat_at = time.monotonic()
             batch = self._inbox.take(MAX_BATCH, timeout_s=min(0.5, self._timing.report_every_s))
@@ -201,6 +226,17 @@ class Forwarder:
                 break
             self._report()
         self._report(is_last=True)
+
+    def _reach_queue(self) -> None:
+        """Return when the queue has answered once, or the listener is to stop."""
+        while self._queue_problem and not self._stopping.is_set():
+            try:
+                self._sender.check()
+            except Unavailable as error:
+                self._queue_failed(str(error))
+                self._pause(self._queue_backoff.next_s())
+            else:
+                self._queue_answered()
 
     def _forward(self, batch: list[Arrival]) -> bool:
         """Bring one batch to its end; False when the listener stops before the queue took it."""
@@ -409,6 +445,7 @@ class Forwarder:
             return
         self._refusals_to_log = _REFUSALS_LOGGED_PER_REPORT
         self._report_due_at = now + self._timing.report_every_s
+        self._hold_session(now)
         self._count_connections()
         if now < self._registry_again_at:
             return
@@ -420,7 +457,9 @@ class Forwarder:
                 self._registry.refuse(self._refusals)
                 self._refusals = []
             status = self._status(is_last=is_last)
-            if now >= self._heartbeat_due_at or status.is_ready != self._is_reported_ready:
+            is_due = now >= self._heartbeat_due_at or status.is_ready != self._is_reported_ready
+            # Who waits for another listener's end leaves it to that one to report on the broker.
+            if self._is_ours and is_due:
                 self._heartbeat_due_at = now + self._timing.heartbeat_every_s
                 self._registry.heartbeat(status)
                 self._is_reported_ready = status.is_ready
@@ -436,6 +475,30 @@ class Forwarder:
             self._registry_failed(f"registry: {BUG}")
         else:
             self._registry_answered()
+
+    def _hold_session(self, now: float) -> None:
+        """Ask whether the session is ours, and tell the broker."""
+        lease_s, is_ours = self._timing.session_lease_s, None
+        if now >= self._registry_again_at:
+            try:
+                is_ours = self._registry.hold_session(
+                    self._identity.broker_name, self._identity.process, lease_s=lease_s
+                )
+            except Unavailable as error:
+                self._registry_failed(str(error))
+            except Exception:  # noqa: BLE001 - an adapter's bug is an outage to us
+                _log.exception("registry_failed_unexpectedly")
+                self._registry_failed(f"registry: {BUG}")
+        if is_ours is None and self._is_ours is None and now >= self._assume_ours_at:
+            # Nobody has been seen to hold it, for as long as anybody might: a queue that is there
+            # without the registry is to be fed.
+            self._is_ours = True
+        if is_ours is not None:
+            if self._is_ours is not is_ours:
+                _log.info("session_held" if is_ours else "session_held_by_another_listener")
+            self._is_ours = is_ours
+        if self._is_ours or is_ours is not None:
+            self._broker.let(is_ours, lease_s=lease_s)
 
     def _count_connections(self) -> None:
         state, broker_name = self._broker.state, self._identity.broker_name

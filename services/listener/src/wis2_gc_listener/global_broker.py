@@ -72,6 +72,9 @@ _ENOUGH = 10
 _LINGER_S = 0.01
 #: Times are busy when the read before was less than this ago. After a pause, nothing waits.
 _QUIET_S = 0.02
+#: How often is looked whether the session has become ours.
+_STAND_BY_S = 0.1
+_ANOTHER_LISTENER = "another listener of ours has the session"
 _FAILED = 0x80
 _SESSION_TAKEN_OVER = 0x8E
 #: What paho's reasons mean where it is not the broker that gives them.
@@ -115,9 +118,11 @@ class BrokerState:
 class GlobalBroker:
     """Receives into an inbox, acknowledges on request.
 
-    When another client takes our session, we take it back, after delays that grow much longer than
-    after any other failure: it is a second listener of ours by mistake, or a thief. Ending instead
-    would have us started again at once, and know nothing of the fights before.
+    Connects only while `let` says that the session is ours: the listeners of one Global Broker take
+    turns, and the next one waits until the one before has left. When a client takes our session
+    although it is ours, we take it back, after delays that grow much longer than after any other
+    failure: it is a thief. Ending instead would have us started again at once, and know nothing of
+    the fights before.
     """
 
     def __init__(
@@ -145,6 +150,9 @@ class GlobalBroker:
         self.is_stopping = threading.Event()
         self._state = BrokerState()
         self._beat_at = time.monotonic()
+        self._is_another_listeners = False
+        self._ours_until = 0.0
+        self._is_in_doubt = False
         self._is_woken = False
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
@@ -165,6 +173,22 @@ class GlobalBroker:
     def stalled_s(self) -> float:
         """For how long the network thread has not gone round its loop, in seconds."""
         return time.monotonic() - self._beat_at
+
+    @property
+    def is_another_listeners(self) -> bool:
+        """Whether the session is known not to be ours."""
+        return self._is_another_listeners
+
+    def let(self, is_ours: bool | None, *, lease_s: float) -> None:
+        """Say whether the session is ours to connect to, for `lease_s` at least.
+
+        None: the registry cannot say. It is as before then, but not after a client has taken the
+        session: that may have been a listener of ours, which knows more.
+        """
+        if is_ours is None and self._is_in_doubt:
+            return
+        self._is_another_listeners = is_ours is False
+        self._ours_until = 0.0 if is_ours is False else time.monotonic() + lease_s
 
     def start(self) -> None:
         """Connect, from a thread of its own."""
@@ -235,38 +259,25 @@ class GlobalBroker:
         backoff_taken_over = Backoff(
             first_s=self.delays.taken_over_first_s, longest_s=self.delays.taken_over_longest_s
         )
-        generation = 0
         while not self.is_stopping.is_set():
-            generation += 1
-            self.change_state(generation=generation)
-            connection = _Connection(self, generation)
+            if not self._is_our_turn(backoff_taken_over):
+                continue
+            self.change_state(generation=self.state.generation + 1)
+            connection = _Connection(self, self.state.generation)
             started_at = time.monotonic()
-            try:
-                connection.run()
-                problem = connection.problem or "the connection was lost"
-            except ssl.SSLError as error:
-                problem = f"TLS: {tls_words(error)}"
-            except OSError as error:
-                problem = f"no connection: {_words(error)}"
-            except Exception:  # noqa: BLE001 - the thread must not die silently
-                # A bug of ours or of paho must not end this thread: unacknowledged messages come
-                # again with the next connection.
-                _log.exception("broker_connection_failed_unexpectedly")
-                problem = BUG
-            finally:
-                connection.close()
-                self.change_state(is_connected=False, is_subscribed=False)
+            problem = self._serve(connection)
             if self.is_stopping.is_set():
                 break
             self.change_state(problem=problem)
             lasted_s = time.monotonic() - started_at
             if connection.is_taken_over:
+                # By a listener of ours, or by a stranger: the registry knows.
+                self._is_in_doubt, self._ours_until = True, 0.0
                 if lasted_s >= _PEACE_S:
                     backoff_taken_over.reset()
-                delay_s = backoff_taken_over.next_s()
-                self.change_state(taken_over=self.state.taken_over + 1)
-                _log.error("session_taken_over", broker=str(self.url), retry_in_s=round(delay_s, 1))
-                self._wait(delay_s)
+                continue
+            if self._is_another_listeners:
+                _log.info("session_left", broker=str(self.url))
                 continue
             if lasted_s >= _STABLE_S:
                 backoff.reset()
@@ -278,6 +289,42 @@ class GlobalBroker:
                 retry_in_s=round(delay_s, 1),
             )
             self._wait(delay_s)
+
+    def _is_our_turn(self, backoff_taken_over: Backoff) -> bool:
+        """Return whether to connect now; wait a little where not."""
+        if self._is_another_listeners:
+            self._is_in_doubt = False
+            self.change_state(problem=_ANOTHER_LISTENER)
+        if time.monotonic() >= self._ours_until:
+            self._wait(_STAND_BY_S)
+            return False
+        if not self._is_in_doubt:
+            return True
+        # It is ours, so it was no listener of ours that took it.
+        self._is_in_doubt = False
+        delay_s = backoff_taken_over.next_s()
+        self.change_state(taken_over=self.state.taken_over + 1)
+        _log.error("session_taken_over", broker=str(self.url), retry_in_s=round(delay_s, 1))
+        self._wait(delay_s)
+        return False
+
+    def _serve(self, connection: _Connection) -> str:
+        """Connect and serve; return why it ended. Never raises."""
+        try:
+            connection.run()
+        except ssl.SSLError as error:
+            return f"TLS: {tls_words(error)}"
+        except OSError as error:
+            return f"no connection: {_words(error)}"
+        except Exception:  # noqa: BLE001 - the thread must not die silently
+            # A bug of ours or of paho must not end this thread: unacknowledged messages come
+            # again with the next connection.
+            _log.exception("broker_connection_failed_unexpectedly")
+            return BUG
+        finally:
+            connection.close()
+            self.change_state(is_connected=False, is_subscribed=False)
+        return connection.problem or "the connection was lost"
 
     def _wait(self, delay_s: float) -> None:
         deadline = time.monotonic() + delay_s
@@ -316,7 +363,7 @@ class _Connection:
         misc_due_at = 0.0
         while (sock := client.socket()) is not None:
             broker.beat()
-            if broker.is_stopping.is_set():
+            if broker.is_stopping.is_set() or broker.is_another_listeners:
                 self._leave()
                 return
             may_read = broker.is_reading and not broker.inbox.is_full

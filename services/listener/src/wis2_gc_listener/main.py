@@ -68,17 +68,21 @@ def _put_together(settings: ListenerSettings) -> Listener:
         redis_url=settings.common.redis_url,
         max_length=settings.max_queue_length,
     )
+    queue_problem = ""
     try:
         sender.check()
     except Misconfigured as error:
         raise SettingsError(error.variable, error.detail) from None
     except Unavailable as error:
         # It may come back: the broker keeps what we do not acknowledge meanwhile.
-        _log.warning("queue_not_reached_yet", problem=str(error))
+        queue_problem = str(error)
+        _log.warning("queue_not_reached_yet", problem=queue_problem)
     registry = RedisListenerRegistry.connect(
         settings.common.redis_url, retention_hours=settings.retention_hours
     )
     try:
-        return Listener(settings, sender=sender, registry=registry, tls=tls)
+        return Listener(
+            settings, sender=sender, registry=registry, tls=tls, queue_problem=queue_problem
+        )
     except OSError as error:
         raise SettingsError(HTTP_PORT.name, f"cannot be listened on: {os_words(error)}") from None

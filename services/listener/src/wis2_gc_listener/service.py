@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -48,6 +50,7 @@ class Listener:
         sender: Sender,
         registry: ListenerRegistry,
         tls: ssl.SSLContext | None,
+        queue_problem: str = "",
         silence: Silence | None = None,
         delays: Delays | None = None,
         timing: Timing | None = None,
@@ -72,6 +75,8 @@ class Listener:
                 broker_name=settings.broker_name,
                 broker_address=str(settings.broker_url),
                 topics=settings.topics,
+                # The same after a restart in a pod, which need not wait for itself.
+                process=f"{socket.gethostname()}/{os.getpid()}",
             ),
             inbox=inbox,
             triage=Triage(centre_id=settings.common.centre_id, filters=settings.topics),
@@ -85,6 +90,7 @@ class Listener:
             ),
             on_crash=lambda: self._fail("the forwarder crashed"),
             repeat_window_hours=settings.repeat_window_hours,
+            queue_problem=queue_problem,
             timing=timing,
         )
         self._health = HealthServer(
@@ -128,6 +134,7 @@ class Listener:
         self._health.close()
         # A forwarder that hangs still holds these; the process ends anyway.
         if not self._forwarder.is_alive:
+            self._forwarder.leave_session()
             self._sender.close()
             self._registry.close()
         return self._failure
@@ -147,9 +154,13 @@ class Listener:
         return Health()
 
     def ready(self) -> Health:
-        """Whether notifications arrive: connected and subscribed."""
-        state = self._broker.state
-        return Health() if state.is_ready else Health(state.problem or "not subscribed yet")
+        """Whether all that is ours is there: both threads, registry and queue.
+
+        A Global Broker that does not admit us is no reason to hold a release up; whether it does is
+        told by the heartbeat, and so by the metrics service.
+        """
+        live = self.live()
+        return live if live.problem else Health(self._forwarder.problem)
 
     def _fail(self, why: str) -> None:
         self._failure = why

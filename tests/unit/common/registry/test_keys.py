@@ -26,6 +26,7 @@ def _all_keys(data_id: str, centre_id: str, message_id: str, pubtime_ns: int) ->
         keys.failed_key(record, pubtime_ns),
         keys.message_key(keys.message_digest(centre_id, message_id)),
         keys.count_key("token"),
+        keys.session_key("fr"),
     ]
 
 

@@ -272,6 +272,15 @@ class ListenerRegistry(Protocol):
     def heartbeat(self, status: ProcessStatus) -> None:
         """Say that this listener lives; forgotten when not repeated."""
 
+    def hold_session(self, broker_name: str, holder: str, *, lease_s: float) -> bool:
+        """Return whether the session at a Global Broker is `holder`'s, for `lease_s` from now on.
+
+        It is whoever asks first, until he lets it go or has not asked for `lease_s`.
+        """
+
+    def leave_session(self, broker_name: str, holder: str) -> None:
+        """Let the session go, if it is `holder`'s."""
+
     def close(self) -> None:
         """Release connections. Never raises."""
 

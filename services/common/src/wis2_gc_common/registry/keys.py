@@ -118,6 +118,11 @@ def event_key(centre_id: str) -> str:
     return f"{_TAG}e:{centre_id}"
 
 
+def session_key(broker_name: str) -> str:
+    """Return the key (string) that says which listener may connect to a Global Broker."""
+    return f"{_TAG}l:{broker_name}"
+
+
 def process_field(kind: str, name: str) -> str:
     """Return the field of one process in `PROCESSES`."""
     return f"{kind}/{name}"

@@ -459,10 +459,22 @@ class RedisListenerRegistry:
         """See `base.ListenerRegistry`."""
         self._run(scripts.HEARTBEAT, *_heartbeat(status))
 
-    def _run(self, script: Script, names: Sequence[str], arguments: Sequence[str | int]) -> None:
+    def hold_session(self, broker_name: str, holder: str, *, lease_s: float) -> bool:
+        """See `base.ListenerRegistry`."""
+        return bool(self._session(broker_name, holder, max(1, round(lease_s * 1000))))
+
+    def leave_session(self, broker_name: str, holder: str) -> None:
+        """See `base.ListenerRegistry`."""
+        self._session(broker_name, holder, 0)
+
+    def _session(self, broker_name: str, holder: str, lease_ms: int) -> Any:
+        return self._run(scripts.SESSION, [keys.session_key(broker_name)], (holder, lease_ms))
+
+    def _run(self, script: Script, names: Sequence[str], arguments: Sequence[str | int]) -> Any:
         (answer,) = self._connection.run((script, names, arguments))
         if isinstance(answer, Exception):
             raise answer
+        return answer
 
     def close(self) -> None:
         """See `base.ListenerRegistry`."""
