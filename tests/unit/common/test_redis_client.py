@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
+import uvloop
 from redis._parsers.base import BaseParser
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from wis2_gc_common import redis_client
 from wis2_gc_common.errors import CacheError, Misconfigured, PartError, Unavailable
 from wis2_gc_common.redis_client import translate
+from wis2_gc_common.registry.connection import Connections
 
 
 def translated(text: str) -> CacheError:
@@ -88,3 +94,42 @@ def test_a_value_that_cannot_be_sent_is_no_outage() -> None:
 )
 def test_a_server_that_is_not_reached_is_away(error: Exception) -> None:
     assert type(translate("registry", error)) is Unavailable
+
+
+def test_a_connection_that_is_cut_before_anything_is_sent_is_an_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of uvloop's, which the manager runs on: its RuntimeError is not an item's."""
+    connections = Connections("redis://127.0.0.1/0")
+    make = connections._new_connection
+    made = 0
+
+    def make_one_that_is_cut() -> Any:
+        nonlocal made
+        made += 1
+        connection = make()
+        connect = connection.connect
+
+        async def connect_and_be_cut() -> None:
+            await connect()
+            connection._writer.transport.abort()
+            await asyncio.sleep(0)
+
+        connection.connect = connect_and_be_cut
+        return connection
+
+    async def ask() -> None:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        connections._factory.connection_kwargs["port"] = server.sockets[0].getsockname()[1]
+        async with server:
+            await connections.exchange([("PING",)])
+
+    monkeypatch.setattr(connections, "_new_connection", make_one_that_is_cut)
+    with pytest.raises(Unavailable, match="closed"):
+        uvloop.run(ask())
+    assert made == 1
+
+
+def test_other_runtime_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="a bug"), redis_client.closed_is_lost():
+        raise RuntimeError("a bug")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import ssl
 from typing import TYPE_CHECKING
@@ -23,12 +24,15 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.settings import REDIS_URL
 from wis2_gc_common.words import os_words
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wis2_gc_common.errors import Part
 
 _MAX_DETAIL_CHARS = 200
@@ -72,6 +76,20 @@ def verify_certificates(pool: redis.ConnectionPool | redis.asyncio.ConnectionPoo
     """
     if issubclass(pool.connection_class, _TLS):
         pool.connection_kwargs.update(ssl_cert_reqs="required", ssl_check_hostname=True)
+
+
+@contextlib.contextmanager
+def closed_is_lost() -> Iterator[None]:
+    """Raise ConnectionError of redis-py where uvloop says that the connection is closed.
+
+    It was cut after it was made and before redis-py, which expects an OSError, sent anything.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "handler is closed" not in str(error):
+            raise
+        raise RedisConnectionError("connection closed") from error
 
 
 def translate(part: Part, error: BaseException) -> Unavailable | PartError:

@@ -102,7 +102,8 @@ _NO_CURSOR = b"0-0"
 @contextlib.contextmanager
 def _outages_translated() -> Iterator[None]:
     try:
-        yield
+        with redis_client.closed_is_lost():
+            yield
     except (RedisError, OSError) as error:
         raise redis_client.translate("queue", error) from error
 

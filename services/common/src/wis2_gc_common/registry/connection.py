@@ -111,9 +111,10 @@ class Connections:
         is_reusable = False
         try:
             async with asyncio.timeout(self._answer_timeout_s):
-                if not connection.is_connected:
-                    await connection.connect()  # type: ignore[no-untyped-call]
-                await connection.send_packed_command(_packed(commands))
+                with redis_client.closed_is_lost():
+                    if not connection.is_connected:
+                        await connection.connect()  # type: ignore[no-untyped-call]
+                    await connection.send_packed_command(_packed(commands))
                 for _ in commands:
                     try:
                         answers.append(await connection.read_response())
