@@ -148,6 +148,8 @@ class Process:
 
     def __init__(self, command: str, environment: dict[str, str], log: Path) -> None:
         self.command, self._environment, self._log = command, environment, log
+        self.before: tuple[str, ...] = ()
+        """What starts the command: a program and its arguments."""
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -157,7 +159,7 @@ class Process:
         with self._log.open("ab") as log:
             self.log_begin = log.tell()
             self._process = subprocess.Popen(
-                [str(BIN / self.command)], env={**inherited, **self._environment},
+                [*self.before, str(BIN / self.command)], env={**inherited, **self._environment},
                 stdout=log, stderr=log,
             )  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from tests.faults.catalogue import FEW, Scene, fault, href_of
@@ -91,7 +90,7 @@ def other_cache_helps(kind: str, centre_id: str, link: str, *answers: Answer) ->
         broken.fail_first(*answers)
         scene.load.may_fail(centre_id, (FEW, FEW), 0)
         names = [scene.load.name() for _ in range(FEW)]
-        begin = failures(scene)
+        begin = scene.failures(centre_id)
         times = {name: utc_now() for name in names}
         for name in names:
             body = body_of(name, 3000)
@@ -100,7 +99,7 @@ def other_cache_helps(kind: str, centre_id: str, link: str, *answers: Answer) ->
                 centre_id, name, body, counted_for=OTHER_CACHE,
                 href=href, pubtime=times[name], integrity=integrity_of(body),
             )  # fmt: skip
-        scene.until(lambda: failures(scene) >= begin + FEW, f"{FEW} failures are counted")
+        scene.until(lambda: scene.failures(centre_id) >= begin + FEW, f"{FEW} failures are counted")
         for name in names:
             copy = wnm(
                 data_id=name, href=href_of(good, name), pubtime=times[name],
@@ -108,20 +107,8 @@ def other_cache_helps(kind: str, centre_id: str, link: str, *answers: Answer) ->
             )  # fmt: skip
             scene.load.send(topic_of(centre_id, "cache"), encoded(copy))
         scene.have_come_out(names)
-        yield f"{failures(scene) - begin:g} failures counted; another cache's copy was taken"
-
-    def failures(scene: Scene) -> float:
-        told: list[float] = []
-
-        def is_told() -> bool:
-            # Those whose metrics service was killed beside the fault before are told a bit later.
-            with contextlib.suppress(OSError, AssertionError):
-                counters = scene.world.counters(centre_id)
-                told.append(counters.get("downloaded_errors_total", 0.0))
-            return bool(told)
-
-        scene.until(is_told, "the metrics service tells")
-        return told[0]
+        counted = scene.failures(centre_id) - begin
+        yield f"{counted:g} failures counted; another cache's copy was taken"
 
 
 other_cache_helps("has no name in the DNS", "be-nameless", "http://gone.invalid/{name}?3000")

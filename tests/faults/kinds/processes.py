@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults.catalogue import FEW, LISTENERS, MANAGERS, SEEN_S, Scene, fault
+from tests.faults.long_load import LARGE
 from tests.support.nodes import Answer
 from tests.support.world import wait_until
 from wis2_gc_common.queue import scripts as queue
 from wis2_gc_common.registry import scripts as registry
+from wis2_gc_common.store.keys import INCOMING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -163,3 +166,29 @@ def _(scene: Scene) -> Iterator[str]:
     for name in MANAGERS:
         scene.world.processes[name].start()
     scene.have_come_out(few)
+
+
+@fault("managers killed while they write a large object", only="file")
+def _(scene: Scene) -> Iterator[str]:
+    origin = scene.world.new_origin()
+    proxy = scene.world.new_proxy(origin.port_number(), origin.host_name())
+    proxy.begin("slow", delay_s=0.05)
+    large = scene.few("cu-writes", origin, items=1, size=LARGE, port=proxy.port())
+
+    def written() -> int:
+        sizes = [0]
+        for file in (scene.world.store / INCOMING).iterdir():
+            with contextlib.suppress(FileNotFoundError):  # finished meanwhile
+                sizes.append(file.stat().st_size)
+        return max(sizes)
+
+    wait_until(lambda: written() > LARGE // 4, "a part of it is on disk", timeout=SEEN_S)
+    for name in MANAGERS:
+        scene.world.processes[name].kill()
+    left = written()
+    assert 0 < left < LARGE
+    proxy.calm()
+    yield f"both managers gone with {left} bytes written"
+    for name in MANAGERS:
+        scene.world.processes[name].start()
+    scene.have_come_out(large)

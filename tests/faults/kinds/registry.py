@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 def _(scene: Scene) -> Iterator[str]:
     scene.world.redis.kill()
     scene.load.more(20)
-    status = scene.world.get(f"http://127.0.0.1:{scene.world.metrics_port}/metrics")[0]
-    assert status == 503, "rather no numbers than wrong ones"
+    assert scene.answer("/metrics")[0] == 503, "rather no numbers than wrong ones"
     yield "gone, and /metrics says 503"
     scene.world.redis.start()
 
