@@ -62,8 +62,9 @@ class LongLoad:
 
     def _run(self) -> None:
         for number in count():
-            waiting = len(self) - self._world.number_out()
-            if self._stop.wait(self.EVERY_S if waiting < self.MAX_WAITING else self.SLOWLY_S):
+            behind = (len(self) - self._world.number_out()) / self.MAX_WAITING
+            # What is tried again comes after what is new: on a busy machine it must have its turn.
+            if self._stop.wait(self.EVERY_S if behind < 1 else self.SLOWLY_S * behind**2):
                 return
             self._one(number)
 
