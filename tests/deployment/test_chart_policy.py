@@ -423,6 +423,14 @@ def test_who_shares_the_stores_volume_has_one_group() -> None:
     assert claims == [{"claimName": "wis2-store"}] * 2
 
 
+def test_a_slow_start_is_no_reason_to_begin_again() -> None:
+    objects = chart.by_id(chart.manifests(CASES["on-premises"]))
+    for part in ("listener-meteo-fr", "manager", "metrics"):
+        pod = objects[("Deployment", f"wis2-{part}")]["spec"]["template"]["spec"]
+        probe = pod["containers"][0]["startupProbe"]
+        assert probe["periodSeconds"] * probe["failureThreshold"] >= 300, part
+
+
 def test_no_deployment_gives_up_before_the_release_that_waits_for_it() -> None:
     for item in chart.manifests(CASES["on-premises"]):
         if item["kind"] == "Deployment":

@@ -94,6 +94,12 @@ resources: {{- toYaml (get $root.Values $service).resources | nindent 2 }}
 ports:
   - name: http
     containerPort: 8080
+# On a node without time to spare (all pods of a drained one start there) a start may take minutes.
+startupProbe:
+  httpGet: {path: /healthz, port: http}
+  periodSeconds: 2
+  timeoutSeconds: 5
+  failureThreshold: 150
 # Alive means that work goes on: what hangs for a minute is restarted.
 livenessProbe:
   httpGet: {path: /healthz, port: http}
