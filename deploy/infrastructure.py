@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploy.terraform import Terraform
+from deploy.terraform import READONLY, Terraform
 
 if TYPE_CHECKING:
     from deploy.session import Session
@@ -34,7 +34,7 @@ def bootstrap(session: Session) -> None:
     # The data directory of terraform/main remembers another backend.
     variables = {"TF_DATA_DIR": str(environment.directory / "bootstrap")}
     terraform = ("terraform", "-chdir=terraform/bootstrap")
-    session.commands.run(*terraform, "init", "-input=false", variables=variables)
+    session.commands.run(*terraform, "init", "-input=false", READONLY, variables=variables)
     session.commands.run(
         *terraform, "apply", "-input=false", "-auto-approve", f"-state={state}",
         f"-var=account_id={environment.account_id}", f"-var=region={environment.region}",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 #: Exit codes of `plan -detailed-exitcode`.
 _NOTHING_TO_DO, _CHANGES = 0, 2
 _MAIN = "terraform/main"
+#: Of `init`: the provider is the one of the lock file, which stays as it was committed.
+READONLY = "-lockfile=readonly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Terraform:
         """Find state and providers. Safe to repeat."""
         environment = self._environment
         self._run(
-            "init", "-input=false", "-reconfigure",
+            "init", "-input=false", "-reconfigure", READONLY,
             f"-backend-config=bucket={environment.state_bucket}",
             f"-backend-config=region={environment.region}",
             f"-backend-config=key={environment.name}.tfstate",

@@ -76,7 +76,7 @@ unset AWS_PROFILE AWS_SESSION_TOKEN
 say "format"
 terraform fmt -check -recursive -diff . || fail "terraform fmt -recursive terraform"
 
-# In a copy: neither .terraform nor lock files of a check are to lie about for `make deploy`.
+# In a copy: no .terraform of a check is to lie about for `make deploy`.
 scratch=$(mktemp -d)
 background=""
 clean() {
@@ -87,7 +87,7 @@ clean() {
 trap clean EXIT
 trap 'exit 130' INT TERM
 cp -RP bootstrap environments main modules tests "$scratch/"
-rm -rf "$scratch"/*/.terraform "$scratch"/*/.terraform.lock.hcl
+rm -rf "$scratch"/*/.terraform
 cd "$scratch"
 
 plugins=$(plugins_folder)
@@ -97,7 +97,7 @@ if [ -z "$plugins" ]; then
     mkdir -p "$TF_PLUGIN_CACHE_DIR"
 fi
 for module in main bootstrap; do
-    if ! terraform -chdir=$module init -backend=false -input=false -no-color \
+    if ! terraform -chdir=$module init -backend=false -input=false -no-color -lockfile=readonly \
         ${plugins:+-plugin-dir="$plugins"} >init.log 2>&1; then
         case $(cat init.log) in
             *"Failed to query available provider packages"* | *"Failed to install provider"*)

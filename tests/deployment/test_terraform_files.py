@@ -97,6 +97,19 @@ def test_every_exception_from_checkov_gives_its_reason() -> None:
                 assert re.search(r"#checkov:skip=CKV2?_AWS_\d+:\S.{10,}", line), f"{path}: {line}"
 
 
+def test_one_provider_is_locked_within_one_major_version() -> None:
+    folders = [*ROOTS, *MODULES]
+    texts = [(folder / "versions.tf").read_text("utf-8") for folder in folders]
+    (wanted,) = {found for text in texts for found in re.findall(r" version = (.*)", text)}
+    locks = {(root / ".terraform.lock.hcl").read_text("utf-8") for root in ROOTS}
+    (lock,) = locks
+    (locked,) = re.findall(r'^  version +="? ?"(.*)"', lock, re.MULTILINE)
+    assert f"constraints = {wanted}" in lock
+    assert wanted == f'"~> {locked.rpartition(".")[0]}"'
+    # Those of each platform's archive, and of the manifest.
+    assert len(set(re.findall(r'"zh:[0-9a-f]{64}"', lock))) == 15
+
+
 def test_only_the_provider_of_aws_is_used() -> None:
     for path in TERRAFORM.rglob("*.tf"):
         sources = re.findall(r'^\s+source\s+= "([^"]+)"', path.read_text("utf-8"), re.MULTILINE)

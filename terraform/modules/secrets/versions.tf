@@ -5,7 +5,7 @@ terraform {
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = ">= 5.100, < 7.0"
+      version = "~> 5.100"
       # Apart, so that tests can mock the other (../../main/versions.tf).
       configuration_aliases = [aws.passwords]
     }
