@@ -42,6 +42,8 @@ resource "aws_eks_node_group" "this" {
   ]
 }
 
+data "aws_default_tags" "this" {}
+
 resource "aws_launch_template" "node" {
   count = local.is_auto ? 0 : 1
 
@@ -66,8 +68,13 @@ resource "aws_launch_template" "node" {
     }
   }
 
-  tag_specifications {
-    resource_type = "instance"
-    tags          = { Name = "${var.name}-node" }
+  # The provider tags the template; what is started from it has these.
+  dynamic "tag_specifications" {
+    for_each = toset(["instance", "network-interface", "volume"])
+
+    content {
+      resource_type = tag_specifications.key
+      tags          = merge(data.aws_default_tags.this.tags, { Name = "${var.name}-node" })
+    }
   }
 }

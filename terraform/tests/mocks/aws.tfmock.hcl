@@ -5,6 +5,12 @@ mock_data "aws_availability_zones" {
   defaults = { names = ["eu-west-3a", "eu-west-3b", "eu-west-3c"] }
 }
 
+mock_data "aws_default_tags" {
+  defaults = {
+    tags = { Project = "wis2-global-cache" }
+  }
+}
+
 mock_data "aws_partition" {
   defaults = { partition = "aws" }
 }
