@@ -106,6 +106,8 @@ class LongRun:
             if not fault.is_alone and len(self.seen) % KILLED_BESIDE == 0:
                 stack.enter_context(self._killed_beside())
         self.scene.comes_out()
+        for name in self.world.processes:
+            self.scene.is_up(name)
         self.seen[fault.kind] += 1
         self.say(f"{fault.kind}: {effect} ({time.monotonic() - began_s:.1f} s)")
 
@@ -137,10 +139,10 @@ class LongRun:
         self.say("the last item is published")
         wait_until(self.world.is_ready, "the cache is ready", timeout=DRAINED_S)
         expected = self.load.expected
-        wait_until(
-            lambda: self.world.are_out(expected), f"all come out, but for {self._missing()}",
-            timeout=DRAINED_S,
-        )  # fmt: skip
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: self.world.are_out(expected), "all come out", timeout=DRAINED_S)
+        missing = self._missing()
+        assert not missing, f"{len(missing)} never came out: {missing[:20]}"
         wait_until(self._is_drained, "nothing waits", timeout=DRAINED_S)
         self.say("all has come out, nothing waits")
         came_out = self.world.came_out
@@ -158,7 +160,7 @@ class LongRun:
         )
 
     def _missing(self) -> list[str]:
-        return [name for name in self.load.names() if name not in self.world.came_out][:5]
+        return [name for name in self.load.names() if name not in self.world.came_out]
 
     def _is_drained(self) -> bool:
         with contextlib.suppress(AssertionError):
@@ -191,7 +193,13 @@ class LongRun:
             short = name.removeprefix("wmo_wis2_gc_").removesuffix("_total")
             if short in counted and value:
                 counted[short][dict(labels)["centre_id"]] = value
-        assert counted["downloaded"] == self.load.of_centre
+        wrong = {
+            centre: f"{counted['downloaded'].get(centre, 0):g} of {wanted}"
+            for centre, wanted in self.load.of_centre.items()
+            if counted["downloaded"].get(centre, 0) != wanted
+        }
+        assert not wrong, f"downloaded_total is wrong: {wrong}"
+        assert counted["downloaded"].keys() == self.load.of_centre.keys()
         errors = counted["downloaded_errors"]
         for centre_id in errors.keys() | self.load.errors.keys():
             least, most = self.load.errors.get(centre_id, (0, 0))
@@ -204,9 +212,10 @@ class LongRun:
         self.say(f"descriptors {self.before.descriptors} before, {after.descriptors} after")
         self.say(f"MB {self.before.resident_mb} before, {after.resident_mb} after")
         for name, number in after.descriptors.items():
-            assert number <= self.before.descriptors[name] + MORE_DESCRIPTORS, name
+            most = self.before.descriptors[name] + MORE_DESCRIPTORS
+            assert number <= most, f"{name} has {number} descriptors, {most} at most"
         for name, number in after.resident_mb.items():
-            assert number <= self.before.resident_mb[name] + MORE_MB, name
+            assert number <= self.before.resident_mb[name] + MORE_MB, f"{name} has {number} MB"
         keys: Counter[str] = Counter()
         with self.scene.admin() as admin:
             for key in admin.scan_iter(count=1000):
@@ -214,10 +223,11 @@ class LongRun:
                 # What remembers a count until nobody can send it again goes by itself.
                 keys["passing" if kind == "n" and 0 < admin.ttl(key) <= PASSING_S else kind] += 1
         self.say(f"keys in Redis: {dict(keys)}")
-        assert keys["i"] <= len(self.load)
+        assert keys["i"] <= len(self.load), "records without an item"
         # Of an item of another cache, two notifications were processed at most.
         assert keys["m"] <= len(self.load) + sum(most for _, most in self.load.errors.values())
-        assert keys.total() - keys["i"] - keys["m"] - keys["passing"] <= OTHER_KEYS
+        others = keys.total() - keys["i"] - keys["m"] - keys["passing"]
+        assert others <= OTHER_KEYS, f"{others} keys of no item"
 
 
 def kind_of(key: bytes) -> str:

@@ -73,7 +73,6 @@ def in_place_of(path: str, file: Path) -> tuple[str, ...]:
 
 def rolled_out(scene: Scene, *before: str) -> None:
     for name in MANAGERS:
-        scene.is_up(name)
         process = scene.world.processes[name]
         assert process.stop() == 0, "a stop is no failure"
         process.before = before

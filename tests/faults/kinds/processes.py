@@ -34,7 +34,6 @@ def rolled_out(who: str, *names: str) -> None:
     @fault(f"{who} rolled out", alone=True)
     def _(scene: Scene) -> Iterator[str]:
         for name in names:
-            scene.is_up(name)  # it may have been started a moment ago
             assert scene.world.processes[name].stop() == 0, "a stop is no failure"
             scene.load.more(5)
             scene.world.processes[name].start()
