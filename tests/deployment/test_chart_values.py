@@ -114,6 +114,8 @@ CANDIDATES: list[Any] = [
     ["eipalloc-0f"], ["subnet-0f"], [8884],
     [{"key": "other", "operator": "Exists"}], [{"name": "other", "secretName": "other"}],
     [{"name": "other"}],
+    {"manager": {"podAnnotations": {"other": "x"}}},
+    [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other"}}],
 ]  # fmt: skip
 
 

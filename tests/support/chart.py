@@ -130,6 +130,30 @@ BROKERS: Values = {
     },
 }
 
+
+def pod_extras(part: str) -> Values:
+    """Return one of everything that `pods` can give a part."""
+    preferred = {
+        "weight": 1,
+        "podAffinityTerm": {
+            "topologyKey": "kubernetes.io/hostname",
+            "labelSelector": {"matchLabels": {"example.int/part": "noisy"}},
+        },
+    }
+    return {
+        "podAnnotations": {"example.int/logs": "json"},
+        "podLabels": {"example.int/part": part},
+        "affinity": {
+            "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}
+        },
+        "priorityClassName": f"wis2-{part}",
+        "imagePullSecrets": [f"registry-{part}"],
+        "extraEnv": [{"name": "EXAMPLE", "value": part}],
+        "extraVolumes": [{"name": "example", "emptyDir": {"sizeLimit": "1Mi"}}],
+        "extraVolumeMounts": [{"name": "example", "mountPath": "/srv/example"}],
+    }
+
+
 #: An S3-compatible store, Redis and broker elsewhere, a Gateway, no rollouts shown: what no values
 #: file shows.
 GATEWAY: Values = {
@@ -170,6 +194,16 @@ GATEWAY: Values = {
         "nodeSelector": {"pool": "wis2"},
         "tolerations": [{"key": "wis2", "operator": "Exists", "effect": "NoSchedule"}],
     },
+    "commonLabels": {"example.int/owner": "meteo"},
+    "pods": {part: pod_extras(part) for part in SERVICES},
+    "extraManifests": [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "{{ .Release.Name }}-notes"},
+            "data": {"centre": "{{ .Values.centreId }}"},
+        }
+    ],
 }
 
 #: KEDA on a Redis in the cluster, an existing volume, an own certificate, no way in for the web.
@@ -199,6 +233,7 @@ IN_CLUSTER: Values = {
     "web": {"mode": "none"},
     "manager": {"autoscaling": {"mode": "keda"}},
     "networkPolicy": {"dns": {"addresses": ["169.254.20.10/32"]}},
+    "pods": {part: pod_extras(part) for part in ("broker", "redis", "store")},
 }
 
 #: mosquitto in place of EMQX: where no image of that can be had.

@@ -19,6 +19,25 @@ app.kubernetes.io/component: {{ index . 1 }}
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 app.kubernetes.io/part-of: wis2-global-cache
 helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
+{{- with $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* Arguments: (list root component). Labels of its pods. */ -}}
+{{- define "wis2.podLabels" -}}
+{{ include "wis2.selector" . }}
+{{- with (index . 0).Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- with include "wis2.extra" (list (index . 0) (index . 1) "podLabels") }}
+{{ . }}
+{{- end }}
+{{- end }}
+
+{{- /* Arguments: (list root component name). What `pods` has for a component, as YAML, or "". */ -}}
+{{- define "wis2.extra" -}}
+{{- with dig (index . 1) (index . 2) "" (index . 0).Values.pods }}{{ toYaml . }}{{ end }}
 {{- end }}
 
 {{- /* Arguments: (list root service). */ -}}

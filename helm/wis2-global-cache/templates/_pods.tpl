@@ -34,7 +34,7 @@ topologySpreadConstraints:
     whenUnsatisfiable: {{ .spreadNodes }}
     labelSelector:
       matchLabels: {{- include "wis2.selector" (list $root (index $ 1)) | nindent 8 }}
-{{- with include "wis2.priorityClass" $root }}
+{{- with dig (index $ 1) "priorityClassName" "" $root.Values.pods | default (include "wis2.priorityClass" $root) }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- with .nodeSelector }}
@@ -44,7 +44,16 @@ nodeSelector: {{- toYaml . | nindent 2 }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
-{{- with $root.Values.image.pullSecrets }}
+{{- $affinity := dig (index . 1) "affinity" dict $root.Values.pods }}
+{{- with and (eq (index . 1) "broker") $root.Values.broker.zones }}
+{{- $in := list (dict "key" "topology.kubernetes.io/zone" "operator" "In" "values" .) }}
+{{- $terms := dict "nodeSelectorTerms" (list (dict "matchExpressions" $in)) }}
+{{- $affinity = merge (dict "nodeAffinity" (dict "requiredDuringSchedulingIgnoredDuringExecution" $terms)) $affinity }}
+{{- end }}
+{{- with $affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with concat $root.Values.image.pullSecrets (dig (index . 1) "imagePullSecrets" list $root.Values.pods) }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . }}
