@@ -64,8 +64,8 @@ test-deployment: setup-promtool ## Tests of Terraform, chart, images and `make d
 test: test-deployment
 
 costs: setup ## Write docs/costs.md anew from docs/costs-assumptions.json
-	@$(PY) -m deploy.costs
+	@PYTHONPATH=. $(PY) docs/costs.py
 
 typecheck: typecheck-deploy
 typecheck-deploy: setup
-	@$(PY) -m mypy deploy
+	@$(PY) -m mypy deploy docs/costs.py

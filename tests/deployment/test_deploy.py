@@ -583,7 +583,7 @@ def test_the_vcpus_are_those_of_the_nodes_that_the_costs_assume(
     deployment: Deployment, env: str
 ) -> None:
     path = REPOSITORY / "docs/costs-assumptions.json"
-    nodes = json.loads(path.read_text("utf-8"))["environments"][env]
+    nodes = json.loads(path.read_text("utf-8"))["columns"][env]
     assert nodes["node_type"] == "m7i.large"
     assert open_environment(deployment.root, env).vcpu_count == 2 * nodes["nodes"]
 

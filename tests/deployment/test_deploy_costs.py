@@ -9,26 +9,24 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy import costs
 from deploy.environment import assignments
+from docs import costs
 from tests.support import chart
 
 ASSUMPTIONS: dict[str, Any] = json.loads(costs.ASSUMPTIONS.read_text("utf-8"))
+COLUMNS = tuple(ASSUMPTIONS["columns"])
+ENVIRONMENTS = ("dev", "prod")
 
 
-def tfvars(name: str) -> str:
-    return (costs.ROOT / f"terraform/environments/{name}.tfvars").read_text("utf-8")
-
-
-def month(name: str, assumptions: dict[str, Any] = ASSUMPTIONS, **changes: Any) -> float:
-    changed = copy.deepcopy(assumptions)
-    changed["environments"][name].update(changes)
-    return costs.total(costs.month(changed, name, costs.read_size(tfvars(name))))
+def month(name: str, **changes: Any) -> float:
+    changed = copy.deepcopy(ASSUMPTIONS)
+    changed["columns"][name].update(changes)
+    return costs.total(costs.month(changed, name))
 
 
 def test_the_page_is_up_to_date() -> None:
     before = costs.PAGE.read_text("utf-8")
-    assert costs.page(before, costs.current()) == before, "run `make costs`"
+    assert costs.page(before, costs.current(ASSUMPTIONS)) == before, "run `make costs`"
 
 
 def test_a_page_is_rewritten_between_its_marks_only() -> None:
@@ -38,21 +36,19 @@ def test_a_page_is_rewritten_between_its_marks_only() -> None:
     assert costs.page(again, "new") == again
 
 
-@pytest.mark.parametrize("name", costs.ENVIRONMENTS)
-def test_every_price_is_used_or_somebody_elses_and_every_volume_has_a_meaning(name: str) -> None:
-    used = {
-        cost.price
-        for each in costs.ENVIRONMENTS
-        for cost in costs.month(ASSUMPTIONS, each, costs.read_size(tfvars(each)))
-    }
-    assert used == set(ASSUMPTIONS["prices"])
-    assert set(ASSUMPTIONS["environments"][name]) - {"comment"} == set(ASSUMPTIONS["meanings"])
+def test_every_price_is_used_and_every_volume_has_a_meaning() -> None:
+    used = {cost.price for each in COLUMNS for cost in costs.month(ASSUMPTIONS, each)}
+    compared = {"cloudfront_out_gb", "cloudfront_requests_million"}
+    plans = {name for name, price in ASSUMPTIONS["prices"].items() if "holds" in price}
+    assert used | compared | plans == set(ASSUMPTIONS["prices"])
+    for column in ASSUMPTIONS["columns"].values():
+        assert set(column) - {"comment", "tfvars"} == set(ASSUMPTIONS["meanings"])
 
 
 def test_every_price_says_where_it_is_from() -> None:
     sources = {price["source"] for price in ASSUMPTIONS["prices"].values()}
     assert sources == set(ASSUMPTIONS["sources"])
-    page = costs.current()
+    page = costs.current(ASSUMPTIONS)
     for name, price in ASSUMPTIONS["prices"].items():
         row = (
             f"| {name.replace('_', ' ')} | {price['usd']:g} | {price['per']} | {price['source']} |"
@@ -61,39 +57,48 @@ def test_every_price_says_where_it_is_from() -> None:
 
 
 def test_sums_are_right_by_hand() -> None:
-    lines = {(c.part, c.what): c.usd for c in costs.month(
-        ASSUMPTIONS, "prod", costs.read_size(tfvars("prod")))}  # fmt: skip
+    lines = {(c.part, c.what.partition(": ")[0]): c.usd for c in costs.month(ASSUMPTIONS, "prod")}
     assert lines["Kubernetes", "control plane"] == pytest.approx(730 * 0.10)
     # 1.2 million items a day, 30.4 days, 5.30 a million
     assert lines["Store", "S3 PUT"] == pytest.approx(1.2 * 30.4 * 5.30)
-    # 102 GB a day, three times, less the first TB
-    assert lines["Downloads", "CloudFront, beyond the first TB"] == pytest.approx(
-        (102 * 30.4 * 3 - 1000) * 0.085
+    # 102 GB a day, three times, less the first TB; 3.6 million a day, less the first ten
+    assert costs.paid_by_use(ASSUMPTIONS, "prod") == pytest.approx(
+        (102 * 30.4 * 3 - 1000) * 0.085 + (3.6 * 30.4 - 10) * 1.2
     )
     # 1.2 million items of 1.3 messages, three calls for five of them
     assert lines["Queue", "SQS requests"] == pytest.approx(1.2 * 30.4 * 1.3 * 3 / 5 * 0.40)
 
 
-def test_sizes_come_from_terraform() -> None:
-    size = costs.read_size(tfvars("prod"))
-    assert (size.nat_gateways, size.broker_addresses, size.registry_nodes) == (3, 3, 2)
-    dev = costs.read_size(tfvars("dev"))
-    assert (dev.nat_gateways, dev.broker_addresses, dev.registry_nodes) == (1, 1, 1)
-    with pytest.raises(KeyError):
-        costs.read_size("")
+@pytest.mark.parametrize(
+    ("downloads", "plan"),
+    # 36.5 million items a month, 3.1 TB: 125 million requests, then 500, then 750.
+    [(0, "free"), (0.2, "pro"), (3, "business"), (3.5, "premium_500"), (14, "premium_750")],
+)
+def test_the_plan_is_the_cheapest_that_holds_requests_and_bytes(
+    downloads: float, plan: str
+) -> None:
+    changed = copy.deepcopy(ASSUMPTIONS)
+    changed["columns"]["prod"]["downloads_per_item"] = downloads
+    used = {cost.price for cost in costs.month(changed, "prod")}
+    assert [name for name in used if "plan" in name] == [f"cloudfront_plan_{plan}"]
 
 
-def test_what_is_free_never_pays_back() -> None:
-    nothing = month("prod", downloads_per_item=0)
-    assert nothing == month("prod", downloads_per_item=0.1)
-    assert nothing < month("prod", downloads_per_item=1)
+@pytest.mark.parametrize("name", COLUMNS)
+def test_the_registry_has_room_for_what_is_assumed(name: str) -> None:
+    tfvars_name = ASSUMPTIONS["columns"][name]["tfvars"]
+    tfvars = (costs.ROOT / f"terraform/environments/{tfvars_name}.tfvars").read_text("utf-8")
+    node = assignments(tfvars)["registry_node_type"]
+    # Half of what a node has is for queues, snapshots and fragments.
+    assert costs.registry_gb(ASSUMPTIONS, name) <= {
+        "cache.t4g.small": 1.37, "cache.r7g.large": 13.07,
+    }[node] / 2  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "volume", ["items_per_day", "bytes_per_item", "nodes", "broker_subscribers"]
 )
 def test_more_costs_more(volume: str) -> None:
-    given = ASSUMPTIONS["environments"]["prod"][volume]
+    given = ASSUMPTIONS["columns"]["prod"][volume]
     assert month("prod", **{volume: 2 * given}) > month("prod")
 
 
@@ -102,9 +107,10 @@ def test_a_node_type_without_a_price_is_an_error() -> None:
         month("prod", node_type="m99.large")
 
 
-@pytest.mark.parametrize("name", costs.ENVIRONMENTS)
+@pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_the_budget_in_terraform_leaves_room_for_what_is_assumed(name: str) -> None:
-    assert month(name) <= float(assignments(tfvars(name))["budget_usd"])
+    tfvars = (costs.ROOT / f"terraform/environments/{name}.tfvars").read_text("utf-8")
+    assert month(name) <= float(assignments(tfvars)["budget_usd"])
 
 
 def _requests(name: str) -> tuple[float, float]:
@@ -127,9 +133,9 @@ def _requests(name: str) -> tuple[float, float]:
     return cpus, gib
 
 
-@pytest.mark.parametrize("name", costs.ENVIRONMENTS)
+@pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_the_assumed_nodes_hold_what_the_chart_asks_for(name: str) -> None:
-    volumes = ASSUMPTIONS["environments"][name]
+    volumes = ASSUMPTIONS["columns"][name]
     assert volumes["node_type"] == "m7i.large"
     cpus, gib = _requests(name)
     assert cpus > 0
