@@ -67,11 +67,11 @@ def running(objects: Path, *, days: int, every_s: float) -> Iterator[None]:
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
-    stopping = threading.Event()
+    # No event is set here: its own thread may be within the wait of it, and hold its lock.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda *_: sys.exit())
     directory, days = sys.argv[1:]
-    expire_until(stopping, Path(directory), days=int(days), every_s=_EVERY_S)
+    expire_until(threading.Event(), Path(directory), days=int(days), every_s=_EVERY_S)
     return 0
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import paho.mqtt.client as paho
 import pytest
@@ -42,7 +45,7 @@ from wis2_gc_common.metrics_catalogue import (
 from wis2_gc_common.settings import CommonSettings, QueueUrl, Secret, parse_broker_url
 from wis2_gc_common.tls import client_context
 from wis2_gc_common.topic import DEFAULT_FILTERS
-from wis2_gc_listener import global_broker
+from wis2_gc_listener import global_broker, service
 from wis2_gc_listener.arrivals import Inbox
 from wis2_gc_listener.forwarder import MAX_BATCH, Timing
 from wis2_gc_listener.global_broker import Delays, GlobalBroker
@@ -53,6 +56,7 @@ from wis2_gc_listener.silence import Silence
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
 OUR_CENTRE = "fr-meteo-global-cache"
 TOPIC = "origin/a/wis2/ca-eccc-msc/data/core/weather/surface-based-observations/synop"
@@ -610,3 +614,46 @@ def test_user_properties_of_mqtt_5_do_no_harm(broker: Mosquitto) -> None:
         rig.wait_for(1)
     client.disconnect()
     client.loop_stop()
+
+
+def test_a_signal_in_any_moment_of_its_wait_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Dozens of listeners: none has to wait.
+    monkeypatch.setattr(service, "HealthServer", Mock())
+    monkeypatch.setattr(service, "LOOK_EVERY_S", 0.001)
+    rig = Rig("mqtt://nobody:nobody@127.0.0.1:1")
+    tried: set[tuple[object, int]] = set()
+    before = signal.signal(signal.SIGTERM, lambda *_: rig.listener.request_stop())
+    try:
+        while _wait_with_signal_at_a_line_not_in(tried, rig.listener):
+            rig.listener.stop()
+            rig = Rig("mqtt://nobody:nobody@127.0.0.1:1")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        rig.listener.stop()
+    assert tried
+
+
+def _wait_with_signal_at_a_line_not_in(tried: set[tuple[object, int]], listener: Listener) -> bool:
+    """Send SIGTERM as the wait comes to the first such line, or to one for the second time.
+
+    Returns whether there was such a line.
+    """
+    met: set[tuple[object, int]] = set()
+    is_sent = is_first = False
+
+    def at_each_line(frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal is_sent, is_first
+        line = (frame.f_code, frame.f_lineno)
+        if event == "line" and not is_sent and (line not in tried or line in met):
+            is_sent, is_first = True, line not in tried
+            tried.add(line)
+            signal.raise_signal(signal.SIGTERM)
+        met.add(line)
+        return at_each_line
+
+    sys.settrace(at_each_line)
+    try:
+        listener.wait()
+    finally:
+        sys.settrace(None)
+    return is_first

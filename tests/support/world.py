@@ -159,7 +159,8 @@ class Process:
         with self._log.open("ab") as log:
             self.log_begin = log.tell()
             self._process = subprocess.Popen(
-                [*self.before, str(BIN / self.command)], env={**inherited, **self._environment},
+                [*self.before, str(BIN / self.command)],
+                env={**inherited, "PYTHONFAULTHANDLER": "1", **self._environment},
                 stdout=log, stderr=log,
             )  # fmt: skip
 
@@ -193,6 +194,10 @@ class Process:
         try:
             return self._process.wait(30)
         except subprocess.TimeoutExpired:
+            # Its log then says where each of its threads is.
+            self._process.send_signal(signal.SIGABRT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
             self.kill()
             raise
 

@@ -38,6 +38,8 @@ NETWORK_STALLED_S = 120.0
 #: How long the forwarder may take to finish after SIGTERM, and the broker to say good-bye.
 DRAIN_S = 6.0
 LEAVE_S = 3.0
+#: How soon a stop is noticed.
+LOOK_EVERY_S = 0.2
 
 
 class Listener:
@@ -57,7 +59,10 @@ class Listener:
     ) -> None:
         self._sender = sender
         self._registry = registry
-        self._ending = threading.Event()
+        # Not the event: a handler that sets one while its own thread is within the wait of it waits
+        # for that thread, for ever.
+        self._is_asked_to_stop = False
+        self._has_failed = threading.Event()
         self._failure = ""
         inbox = Inbox(capacity=INBOX_CAPACITY)
         self._broker = GlobalBroker(
@@ -114,12 +119,11 @@ class Listener:
 
     def request_stop(self) -> None:
         """Make `wait` return; safe in a signal handler."""
-        self._ending.set()
+        self._is_asked_to_stop = True
 
     def wait(self) -> None:
         """Return when the listener is asked to stop, or cannot go on."""
-        # With a time-out, because a signal handler does not run while a lock is waited for.
-        while not self._ending.wait(0.2):
+        while not self._is_asked_to_stop and not self._has_failed.wait(LOOK_EVERY_S):
             pass
 
     def stop(self) -> str:
@@ -164,4 +168,4 @@ class Listener:
 
     def _fail(self, why: str) -> None:
         self._failure = why
-        self._ending.set()
+        self._has_failed.set()
