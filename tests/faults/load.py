@@ -24,34 +24,51 @@ class Load:
     def __init__(self, world: World, node: Node) -> None:
         self._world, self._node = world, node
         self._stop = threading.Event()
+        self._may_go_on = threading.Event()
+        self._may_go_on.set()
         self.bodies: dict[str, bytes] = {}
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         for number in itertools.count():
+            self._may_go_on.wait()
             if self._stop.wait(0.005):
                 return
             data_id = unique_data_id("fault")
             body = hashlib.sha256(data_id.encode()).digest() * (1 + number % 7 * 300)
+            brokers = ("a", "b", "ab")[number // 3 % 3]
             if number % 3 == 0:
-                message = wnm(data_id=data_id, content=inline(body[:1024]))
                 body = body[:1024]
-            else:
-                href = self._node.serve(f"/{number}.bufr", body)
-                message = wnm(
-                    data_id=data_id, href=href, length=len(body), integrity=integrity_of(body)
+                self._world.publish(
+                    TOPIC, wnm(data_id=data_id, content=inline(body)), brokers=brokers
                 )
-            self._world.publish(TOPIC, message, brokers=("a", "b", "ab")[number // 3 % 3])
-            self.bodies[data_id] = body
+                self.bodies[data_id] = body
+            else:
+                self.link(data_id, body, brokers=brokers)
+
+    def link(self, data_id: str, body: bytes, *, brokers: str = "a") -> None:
+        """Publish an item that is to be downloaded."""
+        href = self._node.serve(f"/{data_id}", body)
+        message = wnm(data_id=data_id, href=href, length=len(body), integrity=integrity_of(body))
+        self._world.publish(TOPIC, message, brokers=brokers)
+        self.bodies[data_id] = body
 
     def wait_for(self, count: int) -> None:
         """Wait until `count` more items are published."""
         wanted = len(self.bodies) + count
         wait_until(lambda: len(self.bodies) >= wanted, f"{count} more items", timeout=60)
 
+    def pause(self) -> None:
+        """Publish no more until `go_on`: all that is published has to come out in the end."""
+        self._may_go_on.clear()
+
+    def go_on(self) -> None:
+        self._may_go_on.set()
+
     def stop(self) -> None:
         self._stop.set()
+        self._may_go_on.set()
         self._thread.join(30)
 
 
