@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds before the first probe, and how they grow while the part stays away.
+#: Seconds before the first probe: what broke only once, such as one connection, holds nobody up.
+FIRST_PROBE_S = 0.1
+#: Seconds before the second one, and how they grow while the part stays away.
 PROBE_DELAY_S = 1.0
 PROBE_GROWTH = 1.5
 MAX_PROBE_DELAY_S = 5.0
@@ -33,7 +35,7 @@ PROBE_TIMEOUT_S = 10.0
 #: A part that fails again this soon after a good probe goes on with its grown delay.
 RELAPSE_S = 5.0
 #: A part that answers its probe, but fails one step this often, has something against the item.
-MAX_REPEATS = 5
+MAX_REPEATS = 6
 
 log = get_logger(__name__)
 
@@ -129,7 +131,7 @@ class Gate:
             if problem is None:
                 break
             outage.detail = problem
-            delay_s = min(delay_s * PROBE_GROWTH, MAX_PROBE_DELAY_S)
+            delay_s = _grown(delay_s)
         now_s = self._monotonic_s()
         self._last_delay[part] = (now_s, delay_s)
         del self._outages[part]
@@ -137,10 +139,10 @@ class Gate:
         log.warning("part_back", part=part, away_s=round(now_s - outage.began_s, 1))
 
     def _first_delay_s(self, part: Part) -> float:
-        opened_s, delay_s = self._last_delay.get(part, (float("-inf"), PROBE_DELAY_S))
+        opened_s, delay_s = self._last_delay.get(part, (float("-inf"), FIRST_PROBE_S))
         if self._monotonic_s() - opened_s > RELAPSE_S:
-            return PROBE_DELAY_S
-        return min(delay_s * PROBE_GROWTH, MAX_PROBE_DELAY_S)
+            return FIRST_PROBE_S
+        return _grown(delay_s)
 
     async def _probe(self, part: Part) -> str | None:
         """Return what is wrong with `part`, None when it is back."""
@@ -156,3 +158,7 @@ class Gate:
             log.exception("probe_failed", part=part)
             return BUG
         return None
+
+
+def _grown(delay_s: float) -> float:
+    return min(max(delay_s * PROBE_GROWTH, PROBE_DELAY_S), MAX_PROBE_DELAY_S)
