@@ -187,12 +187,20 @@ class Process:
         return self._process.pid
 
     def stop(self) -> int:
+        self.ask_to_stop()
+        return self.wait(30)
+
+    def ask_to_stop(self) -> None:
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
+
+    def wait(self, timeout: float) -> int:
+        """Return the exit code; fail after `timeout` seconds."""
+        assert self._process is not None
         try:
-            return self._process.wait(30)
+            return self._process.wait(max(0.0, timeout))
         except subprocess.TimeoutExpired:
             # Its log then says where each of its threads is.
             self._process.send_signal(signal.SIGABRT)

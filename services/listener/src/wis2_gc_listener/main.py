@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import NoReturn
 
+from wis2_gc_common.ending import leave
 from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
 from wis2_gc_common.garbage import let_collector_rest
 from wis2_gc_common.logs import configure_logging, get_logger
@@ -23,8 +25,13 @@ from wis2_gc_listener.settings import ListenerSettings, read_settings
 _log = get_logger(__name__)
 
 
-def main() -> int:
-    """Run until a signal, or until it cannot go on; return the exit code."""
+def main() -> NoReturn:
+    """Run until a signal, or until it cannot go on."""
+    leave(_run())
+
+
+def _run() -> int:
+    """Return the exit code."""
     try:
         settings = read_settings(Reader())
         configure_logging(

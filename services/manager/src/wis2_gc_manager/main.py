@@ -9,7 +9,9 @@ import asyncio
 import resource
 import signal
 import sys
+from typing import NoReturn
 
+from wis2_gc_common.ending import leave
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.garbage import let_collector_rest
 from wis2_gc_common.logs import configure_logging, get_logger
@@ -28,8 +30,8 @@ from wis2_gc_manager.settings import ManagerSettings, read_settings
 log = get_logger(__name__)
 
 
-def main() -> int:
-    """Run until a signal; return the exit code."""
+def main() -> NoReturn:
+    """Run until a signal."""
     try:
         settings = read_settings(Reader())
         configure_logging(
@@ -38,11 +40,13 @@ def main() -> int:
             service="manager",
         )
         warn_of_unknown_settings()
-        with asyncio.Runner(loop_factory=EventLoop) as runner:
-            return runner.run(_run(settings))
+        runner = asyncio.Runner(loop_factory=EventLoop)
+        exit_code = runner.run(_run(settings))
     except SettingsError as error:
         sys.stderr.write(f"wis2-gc-manager: {error}\n")
-        return 2
+        exit_code = 2
+    # The runner is not closed: that waits for name look-ups and disks, however long they take.
+    leave(exit_code)
 
 
 def _allow_open_files() -> None:

@@ -6,6 +6,7 @@ Of bulk it takes less (`BulkShare`).
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ BULK_WAIT_S = 0.02
 PAUSE_S = 1.0
 #: How long one suspect is worked on alone; those that came with it are back after as long.
 SUSPECT_S = 10.0
+#: For each of the last things that a manager does: a part that hangs costs the others nothing.
+LAST_WORDS_S = 3.0
 
 log = get_logger(__name__)
 
@@ -111,10 +114,12 @@ class Receiver:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
-        await asyncio.gather(
-            *(self._pipeline.hand_back(item, delay_s=0.0) for item in self._leftovers)
-        )
+            await asyncio.wait(tasks, timeout=LAST_WORDS_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await asyncio.gather(
+                    *(self._pipeline.hand_back(item, delay_s=0.0) for item in self._leftovers)
+                )
         return len(self._leftovers)
 
     async def _try_alone(self, suspects: list[Received]) -> None:

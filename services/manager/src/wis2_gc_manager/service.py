@@ -28,7 +28,7 @@ from wis2_gc_manager.lease_keeper import LeaseKeeper
 from wis2_gc_manager.pipeline import Pipeline
 from wis2_gc_manager.public_check import PUBLIC_URL, PublicCheck
 from wis2_gc_manager.publisher import Publisher
-from wis2_gc_manager.receiver import Receiver
+from wis2_gc_manager.receiver import LAST_WORDS_S, Receiver
 from wis2_gc_manager.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 
 #: Renewals per lease: two may fail before it is lost.
 _RENEWALS_PER_LEASE = 3
-#: For each of the last words to registry and queue.
-_LAST_WORDS_S = 3.0
-
 log = get_logger(__name__)
 
 
@@ -255,10 +252,9 @@ class Manager:
         receiving.cancel()
         await asyncio.wait({receiving})
         handed_back = await self._receiver.drain(self._settings.drain_s, hurry=self._hurry)
-        await self._in_time(self._acknowledger.flush())
+        await self._in_time(self._acknowledger.flush(), self._downloads.close())
         await self._acknowledger.close()
         await self._events.close()
-        await self._in_time(self._downloads.close())
         for task in background:
             task.cancel()
         await asyncio.wait(background)
@@ -267,15 +263,15 @@ class Manager:
         await self._publisher.close()
         await self._parts.downloader.close()
         await self._parts.public_fetch.close()
-        await self._parts.store.close()
-        await self._parts.queue.close()
+        # A store that hangs ends no upload; the queue has its own end.
+        await asyncio.gather(self._in_time(self._parts.store.close()), self._parts.queue.close())
         await self._parts.registry.close()
         self._health.close()
         log.info("drained", handed_back=handed_back)
 
-    async def _in_time(self, last_words: Awaitable[object]) -> None:
+    async def _in_time(self, *last_words: Awaitable[object]) -> None:
         with suppress(TimeoutError, Unavailable, PartError):
-            await asyncio.wait_for(last_words, _LAST_WORDS_S)
+            await asyncio.wait_for(asyncio.gather(*last_words), LAST_WORDS_S)
 
     def _on_broker_lost(self, error: Unavailable) -> None:
         if not self._stopping.is_set():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
 
+from wis2_gc_common.ending import leave
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.logs import configure_logging, get_logger
 from wis2_gc_common.queue import open_queue
@@ -35,8 +37,8 @@ _CONSUMER = "metrics"
 _VISIBILITY_S = 30.0
 
 
-def main() -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code: 2 for a wrong setting."""
+def main() -> NoReturn:
+    """Serve until SIGTERM or SIGINT. Exit code 2: a setting is wrong."""
     try:
         settings = read_settings(Reader())
         configure_logging(
@@ -49,15 +51,23 @@ def main() -> int:
         listening = _listen(settings.common.http_host, settings.common.http_port)
     except SettingsError as error:
         sys.stderr.write(f"wis2-gc-metrics: {error}\n")
-        return 2
+        leave(2)
     # What uvicorn says of its own start and stop is not worth a line each.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     # It warns of each request that is no HTTP: anybody could fill the log.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    server = _server(settings, readings)
+    _log.info(
+        "metrics_started",
+        http_host=settings.common.http_host,
+        http_port=listening.getsockname()[1],
+    )
+    # Not closed: that waits for name look-ups, however long they take.
+    runner = asyncio.Runner()
     with listening:
-        _serve(settings, readings, listening)
+        runner.run(server.serve(sockets=[listening]))
     _log.info("metrics_stopped")
-    return 0
+    leave(0)
 
 
 def _open(settings: MetricsSettings) -> Readings:
@@ -105,11 +115,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _serve(settings: MetricsSettings, readings: Readings, listening: socket.socket) -> None:
-    common = settings.common
+def _server(settings: MetricsSettings, readings: Readings) -> uvicorn.Server:
+    """Return the server, which ends at SIGTERM and SIGINT."""
     app = create_app(
         readings,
-        centre_id=common.centre_id,
+        centre_id=settings.common.centre_id,
         expected_brokers=settings.expected_brokers,
         rollouts=_rollouts(settings.kubernetes),
     )
@@ -135,5 +145,4 @@ def _serve(settings: MetricsSettings, readings: Readings, listening: socket.sock
     # signal again: with Python's handlers the process would then die of it instead of returning.
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, stop)
-    _log.info("metrics_started", http_host=common.http_host, http_port=listening.getsockname()[1])
-    server.run(sockets=[listening])
+    return server
