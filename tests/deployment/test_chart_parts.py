@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 CASES = chart.cases()
 DEADLINE_S = 10.0
+#: After which a network load balancer forgets a TCP connection without traffic, by default.
+AWS_IDLE_S = 350
 
 
 def _config(case: str, component: str) -> dict[str, str]:
@@ -374,6 +376,24 @@ def test_emqx_lets_nobody_in_without_an_account(case: str) -> None:
     # EMQX opens these by itself unless they are named.
     for name in ("tcp.default", "ssl.default", "ws.default", "wss.default"):
         assert f"listeners.{name} {{" in text or f"listeners.{name}.enable = false" in text
+
+
+@pytest.mark.parametrize("case", ["dev", "prod", "in-cluster"])
+def test_no_client_is_silent_for_as_long_as_the_load_balancer_remembers_it(case: str) -> None:
+    text = _config(case, "broker")["emqx.conf"]
+    # MQTT 5; the managers, who pass no load balancer, keep their own.
+    zones = re.findall(r"^zones\.(\w+).*?^\}", text, re.MULTILINE | re.DOTALL)
+    keepalives = re.findall(r"^ +server_keepalive = (\d+)$", text, re.MULTILINE)
+    assert zones == ["public", "accounts"]
+    assert [int(k) for k in keepalives] == [120, 120]
+    # EMQX closes after 1.5 times that.
+    assert all(1.5 * int(k) < AWS_IDLE_S for k in keepalives)
+    for name, body in _listeners(text).items():
+        probed = re.search(r'tcp_options.keepalive = "(\d+),(\d+),(\d+)"', body)
+        # EMQX does it for TCP and TLS, not for WebSocket.
+        assert bool(probed) == (name != "tcp.default" and not name.startswith("ws")), name
+        if probed:
+            assert int(probed[1]) < AWS_IDLE_S
 
 
 @pytest.mark.parametrize("messages", [1000, 50_000, 10_000_000])

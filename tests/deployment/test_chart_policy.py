@@ -311,6 +311,32 @@ def test_the_world_sees_tls_only(name: str) -> None:
         assert annotations[f"{prefix}-eip-allocations"] == "eipalloc-0a,eipalloc-0b,eipalloc-0c"
 
 
+def _public_service(service: chart.Values, case: str = "prod") -> chart.Manifest:
+    values = chart.merged(CASES[case], {"broker": {"service": service}})
+    return chart.by_id(chart.manifests(values))[("Service", "wis2-broker-public")]
+
+
+def test_a_load_balancer_made_elsewhere_finds_a_service_inside() -> None:
+    ports = {"mqtts": 30883, "wss": 0, "accounts": 0}
+    service = _public_service({"type": "ClusterIP", "nodePorts": ports})
+    # Kubernetes refuses both with this type.
+    assert "externalTrafficPolicy" not in service["spec"]
+    assert not [port for port in service["spec"]["ports"] if "nodePort" in port]
+    assert "loadBalancerClass" not in service["spec"]
+    assert "annotations" not in service["metadata"]
+
+
+def test_on_premises_nothing_waits_for_a_load_balancer_that_is_not_there() -> None:
+    service = chart.by_id(chart.manifests(CASES["on-premises"]))[("Service", "wis2-broker-public")]
+    assert service["spec"]["type"] == "NodePort"
+    # Whichever node the firewall leads to, it answers.
+    assert service["spec"]["externalTrafficPolicy"] == "Cluster"
+    ports = {port["port"]: port["nodePort"] for port in service["spec"]["ports"]}
+    assert ports == {8883: 30883, 443: 30443}
+    chosen = _public_service({"type": "NodePort"})
+    assert not [port for port in chosen["spec"]["ports"] if "nodePort" in port]
+
+
 def test_annotations_of_the_operator_win_over_the_charts() -> None:
     name = "service.beta.kubernetes.io/aws-load-balancer-scheme"
     values = chart.merged(

@@ -215,6 +215,10 @@ CONTRADICTIONS = [
     ({"broker": {"certificateArn": ""}}, "broker.certificateArn"),
     ({"broker": {"replicas": 2}}, "broker.replicas"),
     ({"broker": {"software": "mosquitto"}}, "broker.replicas must be 1 with broker.software"),
+    *(
+        ({"broker": {"image": {"tag": tag}}}, f"broker.image.tag {tag}")
+        for tag in ("5.9.0", "v5.10.3", "e5.9.1", "6.0.0-alpha.1", "5.10", "latest", "stable")
+    ),
     ({"broker": {"tls": {"mode": "secret"}}}, "broker.tls.secretName"),
     ({"broker": {"tls": {"mode": "certManager"}}}, "broker.tls.issuer.name"),
     ({"brokers": [{"name": "fr"}]}, "brokers: fr: secretName or secretArn"),
@@ -243,6 +247,23 @@ def test_values_that_contradict_each_other_are_refused(change: chart.Values, mes
     with pytest.raises(helm_python.HelmError) as refusal:
         chart.render(chart.merged(CASES["prod"], change))
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image": {"tag": "5.8.9"}},
+        {"image": {"tag": "5.8.10-patch.1"}},
+        {"image": {"tag": "4.4.19"}},
+        {"image": {"tag": "5.10.3", "licenseSecretName": "license"}},
+        {"image": {"tag": "latest", "licenseSecretName": "license"}},
+        {"image": {"tag": "5.10.3"}, "replicas": 1},
+        {"image": {"tag": "5.10.3"}, "replicas": 1, "software": "mosquitto"},
+    ],
+    ids=str,
+)
+def test_a_version_of_emqx_that_runs_as_asked_is_taken(change: chart.Values) -> None:
+    assert chart.render(chart.merged(CASES["prod"], {"broker": change}))
 
 
 def test_nothing_is_deployed_by_default() -> None:
