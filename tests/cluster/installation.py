@@ -7,6 +7,7 @@ What an installation on another cluster may have to change comes from the enviro
   BROKER               mosquitto (default), or emqx, with three replicas
   EMQX_IMAGE, MOSQUITTO_IMAGE, REDIS_IMAGE, NGINX_IMAGE   instead of the chart's own
   STORAGE_CLASS, ACCESS_MODE   of the volumes; defaults: the cluster's own class, ReadWriteMany
+  RATE                 items a second; default 8
   NETWORKS             where pods and Services are; default 10.0.0.0/8
 """
 
@@ -73,6 +74,7 @@ class Installation:
         """`node`: where the world stands, which no test empties."""
         self.cache, self.world, self.node = cache, world, node
         self.is_emqx = setting("BROKER", "mosquitto") == "emqx"
+        self._changes: Values = {}
         self._publisher_password = secrets.token_hex(16)
         self._account_password = secrets.token_hex(16)
         self._authority = trustme.CA()
@@ -138,13 +140,18 @@ class Installation:
         url = f"mqtt://everyone:{password}@broker-{name}.{self.world.name}.svc.cluster.local:1883"
         self.cache.secret(f"global-broker-{name}", url=url)
 
-    def upgrade(self, *changes: Values, wait: bool = True) -> None:
-        """Install or upgrade with the values of `values`, then `changes`. Raises CommandFailed."""
+    def upgrade(self, change: Values | None = None) -> None:
+        """Install, or upgrade with one more change to the values. Raises CommandFailed."""
+        self._changes = merged(self._changes, change or {})
         self.cache.helm(
-            "upgrade", "--install", RELEASE, str(CHART), "--timeout", f"{TIMEOUT_S}s",
-            "--values", str(CHART / "values" / "on-premises.yaml"), *(["--wait"] if wait else []),
-            values=merged(self.values, *changes),
+            "upgrade", "--install", RELEASE, str(CHART), "--wait", "--timeout", f"{TIMEOUT_S}s",
+            "--values", str(CHART / "values" / "on-premises.yaml"),
+            values=merged(self.values, self._changes),
         )  # fmt: skip
+
+    def roll_back(self) -> None:
+        """Go back to the release before. Raises CommandFailed."""
+        self.cache.helm("rollback", RELEASE, "--wait", "--timeout", f"{TIMEOUT_S}s")
 
     def install(self) -> None:
         """Make the world and the cache; return when all pods are ready."""
@@ -283,7 +290,12 @@ class Installation:
                 "apiVersion": "v1",
                 "kind": "Service",
                 "metadata": {"name": name},
-                "spec": {"selector": labels, "ports": [{"port": port}]},
+                "spec": {
+                    "selector": labels,
+                    "ports": [{"port": port}],
+                    # On a machine without time to spare a probe fails, and nothing else does.
+                    "publishNotReadyAddresses": True,
+                },
             },
         ]
 
