@@ -2,10 +2,12 @@
 
 The engine that answers is used. Where none does and we are root, one is started for the time of
 the command: its files in `.tools/images`, no network of its own and no firewall rule, so that
-nothing of the machine is changed. Where the official base cannot be pulled, one is made with
-debootstrap; but not for an engine that was there, unless with `--try-out`: what goes from there
-to a registry stands on the base that was named. The command gets DOCKER_HOST, BASE, BUILD_BASE,
-NETWORK and, with an engine of ours, OWN_ENGINE_FILES.
+nothing of the machine is changed. With `--bridges` it has both, in a network namespace of its own,
+where the command runs too: what is to be built or fetched has to be there before. Where the
+official base cannot be pulled, one is made with debootstrap; but not for an engine that was there,
+unless with `--try-out`: what goes from there to a registry stands on the base that was named. The
+command gets DOCKER_HOST, BASE, BUILD_BASE, NETWORK (not with `--bridges`) and, with an engine of
+ours, OWN_ENGINE_FILES.
 
 Where nothing of this is possible the command does not run: one loud line, exit code 0 with
 `--try-out`, else 1.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -41,6 +44,7 @@ _SUITE = "bookworm"
 _START_S = 60.0
 _STOP_S = 60.0
 _PULL_S = 600.0
+_CLONE_NEWNET = 0x40000000
 
 #: What a base of the size of the official slim one lacks.
 _LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "var/log",
@@ -56,7 +60,7 @@ def _say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def engine() -> Iterator[bool]:
+def engine(*, bridges: bool = False) -> Iterator[bool]:
     """Have DOCKER_HOST name an engine that answers; whether it is ours. Raises NotPossible."""
     try:
         version = engine_version()
@@ -70,12 +74,27 @@ def engine() -> Iterator[bool]:
     if os.geteuid() != 0:
         raise NotPossible("no Docker engine answers, and only root can start one")
     _install("dockerd", "docker.io")
-    with _own_engine():
+    options = ["--bridge", "none", "--iptables=false", "--ip6tables=false"]
+    if bridges:
+        _install("ip", "iproute2")
+        _leave_the_network()
+        options = []
+    else:
+        os.environ["NETWORK"] = "host"
+    with _own_engine(options):
         yield True
 
 
+def _leave_the_network() -> None:
+    """Go into a network namespace that has loopback only. Raises NotPossible."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNET):
+        raise NotPossible(f"no network namespace can be made: {os.strerror(ctypes.get_errno())}")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
 @contextlib.contextmanager
-def _own_engine() -> Iterator[None]:
+def _own_engine(options: Sequence[str]) -> Iterator[None]:
     STATE.mkdir(parents=True, exist_ok=True)
     log = STATE / "dockerd.log"
     # Short, because the name of a socket may have no more than 107 characters.
@@ -85,14 +104,12 @@ def _own_engine() -> Iterator[None]:
             [
                 "dockerd", "--host", address, "--data-root", str(STATE / "docker"),
                 "--exec-root", f"{run}/exec", "--pidfile", f"{run}/dockerd.pid",
-                "--bridge", "none", "--iptables=false", "--ip6tables=false", "--log-level", "warn",
+                "--log-level", "warn", *options,
             ],
             stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True,
             preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - runs C only
         )  # fmt: skip
-        os.environ.update(
-            DOCKER_HOST=address, NETWORK="host", OWN_ENGINE_FILES=str(STATE / "docker")
-        )
+        os.environ.update(DOCKER_HOST=address, OWN_ENGINE_FILES=str(STATE / "docker"))
         try:
             version = _wait_for(process, log)
             _say(f"started an engine of our own, {version}, its files in {STATE}")
@@ -228,12 +245,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--try-out", action="store_true", help="any base will do; skip where there is none"
     )
+    parser.add_argument(
+        "--bridges", action="store_true", help="an engine of ours has networks, and no other"
+    )
     parser.add_argument("command", nargs="+", metavar="-- COMMAND")
     options = parser.parse_args(arguments)
     # dockerd is stopped in `finally`, also when we are asked to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        with engine() as is_ours:
+        with engine(bridges=options.bridges) as is_ours:
             base, build_base = bases(may_be_ours=is_ours or options.try_out)
             environment = {**os.environ, "BASE": base, "BUILD_BASE": build_base}
             return subprocess.run(options.command, env=environment, check=False).returncode

@@ -1,7 +1,7 @@
 # Container images. Included by the Makefile at the root.
 
 ##@ Images
-.PHONY: images lock-images test-images test-in-containers clean-images typecheck-images
+.PHONY: images lock-images test-images test-compose test-in-containers clean-images typecheck-images
 images: setup ## Build the three images (REGISTRY=, TAG=, BASE=; PUSH=1 pushes them)
 	@$(PY) -m images.build --check $(if $(PUSH),--push)
 	@$(PY) -m images.engine -- $(PY) -m images.build $(if $(PUSH),--push)
@@ -11,6 +11,10 @@ lock-images: setup ## Look up the digests of the base images, where a registry c
 
 test-images: setup ## Build the images and run the cache from them; skips where no engine can run, unless REQUIRED=1
 	@$(PY) -m images.engine $(if $(REQUIRED),,--try-out) -- $(PY) -m pytest tests/deployment/test_images*.py
+
+test-compose: setup ## compose.yaml with an engine: killed, upgraded, renewed; skips where none can run, unless REQUIRED=1
+	@$(PY) -m images.engine $(if $(REQUIRED),,--try-out) -- $(PY) -m tests.support.compose
+	@$(PY) -m images.engine $(if $(REQUIRED),,--try-out) --bridges -- $(PY) -m pytest tests/compose
 
 test-in-containers: setup-sqs ## Integration and conformance tests, their servers in containers
 	@$(PY) -m images.engine $(if $(REQUIRED),,--try-out) -- $(PY) -m images.parts \

@@ -128,6 +128,27 @@ def dynamic_security(accounts: tuple[Account, ...]) -> str:
     )
 
 
+def bridge(address: str, password: str) -> list[str]:
+    """Return the lines with which a public broker reads the broker at `address` (host:port)."""
+    # Who knows a session's name may take it, on either side: nobody can guess these.
+    secret = hashlib.sha256(f"bridge {password}".encode()).hexdigest()[:32]
+    return [
+        "connection cache",
+        f"address {address}",
+        *(f"topic {topic} in 1" for topic in CACHE_TOPICS),
+        # What is announced while this process is away waits for it.
+        "cleansession false",
+        f"remote_clientid {BRIDGE_USERNAME}-{secret}",
+        f"local_clientid local-{secret}",
+        f"remote_username {BRIDGE_USERNAME}",
+        f"remote_password {password}",
+        "notifications false",
+        "try_private false",
+        "keepalive_interval 10",
+        "restart_timeout 1",
+    ]
+
+
 def plugin_path() -> Path:
     """Return where the dynamic security plugin is. Raises StartFailed: nowhere."""
     for library in _LIBRARIES:
@@ -425,24 +446,8 @@ class PublicBroker(Mosquitto):
         return super().exit_code()
 
     def _bridge(self) -> list[str]:
-        password = self._source.password(BRIDGE_USERNAME)
-        # Who knows a session's name may take it, on either side: nobody can guess these.
-        secret = hashlib.sha256(f"bridge {password}".encode()).hexdigest()[:32]
-        return [
-            "connection cache",
-            f"address {_LOOPBACK}:{self._source.port}",
-            *(f"topic {topic} in 1" for topic in CACHE_TOPICS),
-            # What is announced while this process is away waits for it.
-            "cleansession false",
-            f"remote_clientid {BRIDGE_USERNAME}-{secret}",
-            f"local_clientid local-{secret}",
-            f"remote_username {BRIDGE_USERNAME}",
-            f"remote_password {password}",
-            "notifications false",
-            "try_private false",
-            "keepalive_interval 10",
-            "restart_timeout 1",
-        ]
+        source = self._source
+        return bridge(f"{_LOOPBACK}:{source.port}", source.password(BRIDGE_USERNAME))
 
     @property
     def port(self) -> int:
