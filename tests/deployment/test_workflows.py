@@ -64,3 +64,34 @@ def test_only_a_tag_publishes_and_only_after_the_tests() -> None:
     publish = yaml.safe_load(text)["jobs"]["publish"]
     assert publish["if"] == "github.ref_type == 'tag'"
     assert publish["needs"] == ["test"]
+
+
+def commands() -> str:
+    """Return all that workflows run, one command a line."""
+    jobs = [job for path in WORKFLOWS for job in yaml.safe_load(path.read_text())["jobs"].values()]
+    run = "\n".join(step.get("run", "") for job in jobs for step in job["steps"])
+    return run.replace(".ci/run", (ROOT / ".ci/run").read_text())
+
+
+def test_what_they_make_is_a_target() -> None:
+    named = set(re.findall(r"^(?:\s*)make ([a-z-]+)", commands(), re.MULTILINE))
+    assert {"test", "test-faults", "test-images"} <= named
+    makefiles = (ROOT / "Makefile", *ROOT.glob("*/*.mk"))
+    text = "\n".join(path.read_text() for path in makefiles)
+    assert named <= set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("suite", "no_excuse"),
+    [
+        ("test-images", "REQUIRED=1"),
+        ("test-compose", "REQUIRED=1"),
+        ("test-cluster", "REQUIRED=1"),
+        ("test-security", ""),
+        ("test-day", ""),
+    ],
+)
+def test_suites_that_make_test_leaves_out_run_and_may_not_skip(suite: str, no_excuse: str) -> None:
+    found = [x for x in commands().splitlines() if re.match(rf"\s*make {suite}(\s|$)", x)]
+    assert found
+    assert all(no_excuse in line for line in found)
