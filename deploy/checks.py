@@ -55,6 +55,8 @@ def check(
     Raises Refused with one line that says what to mend.
     """
     _check_tools(session, tools)
+    if "docker" in tools:
+        _check_builder(session)
     principal = _check_account(session)
     if "terraform" in tools:
         _check_variables(session)
@@ -62,6 +64,7 @@ def check(
         _check_admin(session, principal)
         _check_brokers(session)
         _check_quotas(session)
+        _tell_of_verification(session)
     if "terraform" in tools and wants_state:
         _check_state(session)
     if wants_clean_tree and session.environment.is_guarded:
@@ -93,6 +96,40 @@ def _check_tools(session: Session, tools: Collection[str]) -> None:
         if version < least:
             wanted, found = (".".join(map(str, v)) for v in (least, version))
             raise Refused(f"{tool} is version {found or 'unknown'}; {wanted} or later is needed")
+
+
+def _check_builder(session: Session) -> None:
+    """Refuse a builder that cannot attach what is pushed with every image: the whole build fails.
+
+    The engine's own builder can only where images lie in containerd's store.
+    """
+    again = "`docker buildx create --use --driver docker-container`, then again"
+    try:
+        builder = session.commands.read("docker", "buildx", "inspect")
+        store = session.commands.read("docker", "info", "--format", "{{.DriverStatus}}")
+    except DeployError as error:
+        raise Refused(f"docker has no buildx that answers ({error}); docs/deploy.md") from None
+    if re.search(r"^Driver: +docker$", builder, re.MULTILINE) and "containerd" not in store:
+        raise Refused(f"docker's builder attaches no bill of materials to an image; {again}")
+
+
+def _tell_of_verification(session: Session) -> None:
+    """Say that an account without a CloudFront distribution may have to be verified first.
+
+    Nothing but an attempt to make one shows whether it is.
+    """
+    try:
+        count = session.commands.read(
+            "aws", "cloudfront", "list-distributions", "--output", "text",
+            "--query", "length(DistributionList.Items || `[]`)",
+        )  # fmt: skip
+    except DeployError:
+        return
+    if count == "0":
+        session.say(
+            "note: this account has no CloudFront distribution yet. Where Terraform says that it "
+            '"must be verified", ask AWS Support (Account → CloudFront), then repeat the step'
+        )
 
 
 def _check_account(session: Session) -> str:
@@ -160,26 +197,26 @@ def _check_quotas(session: Session) -> None:
         *("describe-instances", "--filters", "Name=instance-state-name,Values=pending,running"),
         *("--query", "Reservations[].Instances[].[InstanceType, CpuOptions, Tags]"),
     )
-    for what, quota, words, wanted in (
+    for what, (code, name), words, wanted in (
         ("elastic IPs", _ADDRESSES, addresses, environment.address_count),
         ("vCPUs of EC2", _VCPUS, vcpus, environment.vcpu_count),
     ):
-        region = ("--region", environment.region)
-        code, name = quota
+        aws = ("--region", environment.region, "--output", "json")
         try:
-            allowed = float(session.commands.read(
-                "aws", "service-quotas", "get-service-quota", *region, "--service-code", "ec2",
-                "--quota-code", code, "--query", "Quota.Value", "--output", "text",
-            ))  # fmt: skip
-            answer = json.loads(
-                session.commands.read("aws", "ec2", *words, *region, "--output", "json")
-            )
+            allowed, found = (
+                json.loads(session.commands.read("aws", *asked, *aws))
+                for asked in (
+                    ("service-quotas", "get-service-quota", "--service-code", "ec2",
+                     "--quota-code", code, "--query", "Quota.Value"),
+                    ("ec2", *words),
+                )
+            )  # fmt: skip
         except (DeployError, ValueError):
             # Not to be allowed to look at quotas is no reason not to deploy.
             continue
-        used, owned = answer if quota is _ADDRESSES else _vcpus(answer, environment.cluster_name)
+        used, owned = found if words is addresses else _vcpus(found, environment.cluster_name)
         more = max(wanted - owned, 0)
-        if more and used + more > allowed:
+        if allowed is not None and more and used + more > allowed:
             raise Refused(
                 f"{what}: the quota of {environment.region} is {allowed:.0f} and {used} are in "
                 f'use; {environment.name} requires {more} more (Service Quotas: "{name}")'
@@ -189,19 +226,13 @@ def _check_quotas(session: Session) -> None:
 def _vcpus(instances: list[tuple[str, dict[str, int], list[dict[str, str]] | None]],
            cluster_name: str) -> tuple[int, int]:  # fmt: skip
     """Return how many vCPUs of the quota are in use, and how many of them by our nodes."""
-    used = owned = 0
-    for kind, cpu, tags in instances:
-        if kind[0] not in _STANDARD_FAMILIES or kind.startswith(("inf", "trn", "dl", "hpc")):
-            continue
-        count = cpu["CoreCount"] * cpu["ThreadsPerCore"]
-        used += count
-        if any((tag["Key"], tag["Value"]) in _names(cluster_name) for tag in tags or []):
-            owned += count
-    return used, owned
-
-
-def _names(cluster_name: str) -> set[tuple[str, str]]:
-    return {(tag, cluster_name) for tag in _CLUSTER_TAGS}
+    counted = [
+        (cpu["CoreCount"] * cpu["ThreadsPerCore"],
+         any(tag["Key"] in _CLUSTER_TAGS and tag["Value"] == cluster_name for tag in tags or []))
+        for kind, cpu, tags in instances
+        if kind[0] in _STANDARD_FAMILIES and not kind.startswith(("inf", "trn", "dl", "hpc"))
+    ]  # fmt: skip
+    return sum(count for count, _ in counted), sum(count for count, own in counted if own)
 
 
 def check_secrets(session: Session) -> None:

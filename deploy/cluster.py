@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploy.checks import check_context
-from deploy.terraform import Terraform
+from deploy.helm import apply_manifests, uninstall, upgrade
+from deploy.terraform import Outputs, Terraform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deploy.session import Session
-    from deploy.terraform import Outputs
 
 _ADD_ONS = Path(__file__).with_name("addons.json")
-_ADD_ON_TIMEOUT = "10m"
+_TIMEOUT = "10m"
 _NAME = re.compile(r"\$\{([a-z_]+)\}")
 
 
-@dataclass(frozen=True, slots=True)
-class AddOn:
+class AddOn(NamedTuple):
     """A chart of somebody else, at one version."""
 
     name: str
@@ -34,8 +32,7 @@ class AddOn:
     values: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class AddOns:
+class AddOns(NamedTuple):
     """What a cluster needs besides the cache."""
 
     first: tuple[dict[str, Any], ...]
@@ -55,9 +52,7 @@ def write_kubeconfig(session: Session) -> None:
     )  # fmt: skip
     environment.kubeconfig.chmod(0o600)
     check_context(session)
-    session.commands.read(
-        "kubectl", "--context", environment.cluster_name, "get", "--raw", "/readyz"
-    )
+    session.commands.read(*session.kubectl(), "get", "--raw", "/readyz")
     session.say(f"the cluster {environment.cluster_name} answers")
 
 
@@ -67,8 +62,20 @@ def install_add_ons(session: Session) -> None:
     add_ons = load_add_ons(session, Terraform(session).outputs())
     if add_ons.first:
         apply_manifests(session, "before-add-ons", add_ons.first)
-    for add_on in add_ons.charts:
-        _install(session, add_on)
+    for each in add_ons.charts:
+        source = (each.chart, "--repo", each.repository, "--version", each.version)
+        # An upgrade of Helm leaves a chart's definitions of resources as they are.
+        if definitions := session.commands.read("helm", "show", "crds", *source):
+            session.commands.run(
+                *session.kubectl(), "apply", "--server-side", "--force-conflicts", "-f", "-",
+                stdin=definitions.encode(),
+            )  # fmt: skip
+        values = session.environment.directory / f"add-on-{each.name}.json"
+        values.write_text(json.dumps(each.values, indent=2) + "\n", encoding="utf-8")
+        upgrade(
+            session, each.name, *source, "--namespace", each.namespace, "--create-namespace",
+            "--history-max", "5", "--values", values, timeout=_TIMEOUT,
+        )  # fmt: skip
     if add_ons.manifests:
         apply_manifests(session, "add-ons", add_ons.manifests)
 
@@ -77,22 +84,7 @@ def uninstall_add_ons(session: Session) -> None:
     """Take the add-ons away again, the last first."""
     add_ons = load_add_ons(session, Terraform(session).outputs())
     for add_on in reversed(add_ons.charts):
-        session.commands.run(
-            "helm", "--kube-context", session.environment.cluster_name, "uninstall", add_on.name,
-            "--namespace", add_on.namespace, "--ignore-not-found", "--wait",
-            "--timeout", _ADD_ON_TIMEOUT,
-        )  # fmt: skip
-
-
-def apply_manifests(session: Session, name: str, manifests: tuple[dict[str, Any], ...]) -> None:
-    """Apply objects that no chart makes. Safe to repeat."""
-    path = session.environment.directory / f"{name}.json"
-    listing = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
-    path.write_text(json.dumps(listing, indent=2) + "\n", encoding="utf-8")
-    session.commands.run(
-        "kubectl", "--context", session.environment.cluster_name, "apply",
-        "--server-side", "--force-conflicts", "--field-manager=wis2-gc-deploy", "-f", path,
-    )  # fmt: skip
+        uninstall(session, add_on.name, add_on.namespace, timeout=_TIMEOUT)
 
 
 def load_add_ons(session: Session, outputs: Outputs) -> AddOns:
@@ -108,7 +100,7 @@ def load_add_ons(session: Session, outputs: Outputs) -> AddOns:
             "metrics_domain": outputs.helm_values["domain"]["metrics"],
             "certificate_arn": outputs.helm_values["broker"]["certificateArn"],
             "alarm_topic": outputs.alarm_topic,
-            "public_subnets": list(outputs.public_subnet_ids),
+            "public_subnets": outputs.public_subnet_ids,
         },
     )
 
@@ -122,34 +114,20 @@ def select_add_ons(
     Raises KeyError: a name that is not there.
     """
 
-    def applies(entry: dict[str, Any]) -> bool:
-        when = entry.get("when", {})
-        return compute in when.get("compute", [compute]) and environment not in when.get(
-            "not_in", []
-        )
+    def applying(kind: str) -> list[dict[str, Any]]:
+        return [
+            _filled(entry, names)
+            for entry in catalogue[kind]
+            for when in (entry.get("when", {}),)
+            if compute in when.get("compute", [compute])
+            and environment not in when.get("not_in", [])
+        ]
 
-    def manifests(*, first: bool) -> tuple[dict[str, Any], ...]:
-        return tuple(
-            _filled(entry["manifest"], names)
-            for entry in catalogue["manifests"]
-            if applies(entry) and entry.get("first", False) is first
-        )
-
+    manifests = applying("manifests")
     return AddOns(
-        first=manifests(first=True),
-        charts=tuple(
-            AddOn(
-                name=entry["name"],
-                namespace=entry["namespace"],
-                repository=entry["repository"],
-                chart=entry["chart"],
-                version=entry["version"],
-                values=_filled(entry["values"], names),
-            )
-            for entry in catalogue["charts"]
-            if applies(entry)
-        ),
-        manifests=manifests(first=False),
+        tuple(each["manifest"] for each in manifests if each.get("first")),
+        tuple(AddOn(*(each[name] for name in AddOn._fields)) for each in applying("charts")),
+        tuple(each["manifest"] for each in manifests if not each.get("first")),
     )
 
 
@@ -163,14 +141,3 @@ def _filled(value: Any, names: Mapping[str, Any]) -> Any:
     if whole := _NAME.fullmatch(value):
         return names[whole[1]]
     return _NAME.sub(lambda found: str(names[found[1]]), value)
-
-
-def _install(session: Session, add_on: AddOn) -> None:
-    values = session.environment.directory / f"add-on-{add_on.name}.json"
-    values.write_text(json.dumps(add_on.values, indent=2) + "\n", encoding="utf-8")
-    session.commands.run(
-        "helm", "--kube-context", session.environment.cluster_name,
-        "upgrade", "--install", add_on.name, add_on.chart, "--repo", add_on.repository,
-        "--version", add_on.version, "--namespace", add_on.namespace, "--create-namespace",
-        "--atomic", "--timeout", _ADD_ON_TIMEOUT, "--history-max", "5", "--values", values,
-    )  # fmt: skip

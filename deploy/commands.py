@@ -45,16 +45,17 @@ class Commands:
         *argv: str | Path,
         codes: Collection[int] = (0,),
         variables: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
     ) -> int:
         """Run a program whose output is for the operator; return its exit code.
 
-        `variables` are added to its environment, and shown.
+        `variables` are added to its environment, and shown; `stdin` is not: it may be a secret.
         Raises DeployError: not one of `codes`, or the program is not there.
         """
         command = [str(word) for word in argv]
         shown = [f"{name}={shlex.quote(value)}" for name, value in (variables or {}).items()]
         self._say(f"$ {' '.join((*shown, shlex.join(command)))}")
-        code, _, _ = self._call(command, None, is_captured=False, variables=variables)
+        code, _, _ = self._call(command, stdin, None, variables or {})
         if code not in codes:
             raise DeployError(f"`{_short(command)}` ended with exit code {code}")
         return code
@@ -65,36 +66,26 @@ class Commands:
         Raises DeployError with the last line of its complaint.
         """
         command = [str(word) for word in argv]
-        code, out, err = self._call(command, stdin, is_captured=True)
+        code, out, err = self._call(command, stdin, subprocess.PIPE, {})
         if code != 0:
             complaint = next((line for line in reversed(err.splitlines()) if line.strip()), "")
             detail = f": {complaint.strip()[:_SHOWN_CHARS]}" if complaint else ""
             raise DeployError(f"`{_short(command)}` ended with exit code {code}{detail}")
         return out.rstrip("\n")
 
-    def pipe(self, producer: tuple[str | Path, ...], consumer: tuple[str | Path, ...]) -> None:
-        """Give what `producer` prints to `consumer`, without showing it: it may be a secret."""
-        self._say(f"$ {shlex.join(map(str, producer))} | {shlex.join(map(str, consumer))}")
-        secret = self.read(*producer)
-        code, _, _ = self._call([str(w) for w in consumer], secret.encode(), is_captured=False)
-        if code != 0:
-            raise DeployError(f"`{_short([str(w) for w in consumer])}` ended with exit code {code}")
-
     def _call(
         self,
         command: list[str],
         stdin: bytes | None,
-        *,
-        is_captured: bool,
-        variables: Mapping[str, str] | None = None,
+        output: int | None,
+        variables: Mapping[str, str],
     ) -> tuple[int, str, str]:
         # What we said so far comes before what the program says.
         sys.stdout.flush()
-        output = subprocess.PIPE if is_captured else None
         try:
             process = subprocess.Popen(
                 command,
-                env={**self._environment, **(variables or {})},
+                env={**self._environment, **variables},
                 cwd=self._directory,
                 stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 stdout=output,
@@ -102,8 +93,8 @@ class Commands:
             )
         except FileNotFoundError:
             raise DeployError(f"{command[0]} is not installed") from None
-        out, err = _wait(process, stdin)
-        return process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+        out, err = (text.decode("utf-8", "replace") for text in _wait(process, stdin))
+        return process.returncode, out, err
 
 
 def _wait(process: subprocess.Popen[bytes], stdin: bytes | None) -> tuple[bytes, bytes]:

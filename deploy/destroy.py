@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 
 from deploy.checks import check_context
 from deploy.cluster import uninstall_add_ons
+from deploy.environment import RELEASE
 from deploy.errors import Refused
-from deploy.infrastructure import apply_plan
-from deploy.release import uninstall
+from deploy.helm import TIMEOUT, uninstall
 from deploy.terraform import Terraform
 
 if TYPE_CHECKING:
     from deploy.session import Session
-    from deploy.terraform import Outputs
 
 _PROTECTED = "aws_eip.protected"
-_TIMEOUT = "15m"
 
 
 def destroy(session: Session) -> None:
@@ -36,7 +34,7 @@ def destroy(session: Session) -> None:
         )
     terraform = Terraform(session)
     terraform.init()
-    state = terraform.state_list()
+    state = terraform.read("state", "list").splitlines()
     protected = [address for address in state if _PROTECTED in address]
     session.say(f"will be destroyed: all of {environment.cluster_name} in {environment.account_id}")
     for address in protected:
@@ -49,29 +47,29 @@ def destroy(session: Session) -> None:
             is_typed=True,
         )
     if any("aws_eks_cluster." in address for address in state):
-        _empty_cluster(session, terraform.outputs())
+        _empty_cluster(session, terraform.outputs().namespace)
     if protected:
         _keep_addresses(session, terraform, protected)
     # Confirmed above, for everything.
-    apply_plan(session, terraform, "-destroy", is_confirmed=True)
+    terraform.change("-destroy", is_confirmed=True)
     session.say(
         "AWS keeps encryption keys for up to 30 days, and secrets for secret_recovery_days, "
         "before they are gone for good"
     )
 
 
-def _empty_cluster(session: Session, outputs: Outputs) -> None:
+def _empty_cluster(session: Session, namespace: str) -> None:
     """Take away what Kubernetes made in AWS: without the cluster nobody would."""
     check_context(session)
-    kubectl = ("kubectl", "--context", session.environment.cluster_name)
-    uninstall(session, outputs.namespace)
+    kubectl = session.kubectl()
+    uninstall(session, RELEASE, namespace)
     session.commands.run(
-        *kubectl, "delete", "namespace", outputs.namespace, "monitoring",
-        "--ignore-not-found", f"--timeout={_TIMEOUT}",
+        *kubectl, "delete", "namespace", namespace, "monitoring",
+        "--ignore-not-found", f"--timeout={TIMEOUT}",
     )  # fmt: skip
     volumes = session.commands.read(*kubectl, "get", "persistentvolume", "-o", "name").split()
     if volumes:
-        session.commands.run(*kubectl, "wait", "--for=delete", f"--timeout={_TIMEOUT}", *volumes)
+        session.commands.run(*kubectl, "wait", "--for=delete", f"--timeout={TIMEOUT}", *volumes)
     uninstall_add_ons(session)
 
 
@@ -81,14 +79,10 @@ def _keep_addresses(session: Session, terraform: Terraform, protected: list[str]
     kept = {
         variable: addresses
         for variable, addresses, module in (
-            ("existing_nat_allocation_ids", outputs.egress_addresses, "module.nat_addresses."),
-            (
-                "existing_broker_allocation_ids",
-                outputs.broker_addresses,
-                "module.broker_addresses.",
-            ),
+            ("existing_nat_allocation_ids", outputs.egress_addresses, "nat"),
+            ("existing_broker_allocation_ids", outputs.broker_addresses, "broker"),
         )
-        if any(address.startswith(module) for address in protected)
+        if any(address.startswith(f"module.{module}_addresses.") for address in protected)
     }
     answer = session.commands.read(
         *("aws", "ec2", "describe-addresses", "--region", session.environment.region),

@@ -63,12 +63,12 @@ class Environment:
     @property
     def tfvars(self) -> Path:
         """Terraform's variables."""
-        return _tfvars(self.root, self.name)
+        return self.root / "terraform" / "environments" / f"{self.name}.tfvars"
 
     @property
     def values(self) -> Path:
         """The chart's values that Terraform does not know."""
-        return _values(self.root, self.name)
+        return self.root / CHART / "values" / f"{self.name}.yaml"
 
     @property
     def directory(self) -> Path:
@@ -117,9 +117,9 @@ def open_environment(root: Path, name: str) -> Environment:
         raise Refused(f"say which environment: {choices}")
     if not _NAME.fullmatch(name) or name not in known:
         raise Refused(f"there is no environment {name!r}: {choices}")
-    if not _values(root, name).is_file():
+    if not (root / f"{CHART}/values/{name}.yaml").is_file():
         raise Refused(f"{CHART}/values/{name}.yaml is missing: the chart's values of {name}")
-    text = _tfvars(root, name).read_text(encoding="utf-8")
+    text = (root / f"terraform/environments/{name}.tfvars").read_text(encoding="utf-8")
     tfvars, listed = assignments(text), lists(text)
     where = f"terraform/environments/{name}.tfvars"
     for variable in ("environment", "account_id", "region"):
@@ -174,11 +174,3 @@ def _address_count(tfvars: Mapping[str, str], listed: Mapping[str, tuple[str, ..
         nat * (makes_vpc and not listed.get("existing_nat_allocation_ids"))
         + broker * (not listed.get("existing_broker_allocation_ids"))
     )  # fmt: skip
-
-
-def _tfvars(root: Path, name: str) -> Path:
-    return root / "terraform" / "environments" / f"{name}.tfvars"
-
-
-def _values(root: Path, name: str) -> Path:
-    return root / CHART / "values" / f"{name}.yaml"

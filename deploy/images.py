@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from deploy.environment import SERVICES
 from deploy.errors import DeployError
-from deploy.infrastructure import apply_plan
 from deploy.terraform import Terraform
 
 if TYPE_CHECKING:
@@ -27,32 +26,65 @@ def build_and_push(session: Session) -> None:
 
     Tags never move: what a clean commit was built into once is not built again.
     """
-    environment = session.environment
-    registry = _registry(session)
-    tag = _tag(session)
-    found = {service: _digest(session, registry, service, tag) for service in SERVICES}
-    missing = [service for service in SERVICES if found[service] is None]
+    environment, commands = session.environment, session.commands
+    registry, tag = _registry(session), _tag(session)
+    missing = [service for service in SERVICES if not digest_of(session, registry, service, tag)]
     if missing:
-        session.commands.pipe(
-            ("aws", "ecr", "get-login-password", "--region", environment.region),
-            ("docker", "login", "--username", "AWS", "--password-stdin", environment.registry_host),
-        )
-        session.commands.run(
-            sys.executable, "-m", "images.build", "--push", "--platforms", _PLATFORM, *missing,
-            variables={"REGISTRY": registry, "TAG": tag},
+        password = commands.read("aws", "ecr", "get-login-password", "--region", environment.region)
+        commands.run(
+            "docker", "login", "--username", "AWS", "--password-stdin", environment.registry_host,
+            stdin=password.encode(),
         )  # fmt: skip
-    digests = {
-        service: found[service] or _digest(session, registry, service, tag) for service in SERVICES
-    }
+        commands.run(
+            sys.executable, "-m", "images.build", "--push", *missing,
+            variables={"REGISTRY": registry, "TAG": tag, "PLATFORM": _PLATFORM},
+        )  # fmt: skip
+    digests = {service: digest_of(session, registry, service, tag) for service in SERVICES}
     for service, digest in digests.items():
-        if digest is None:
+        if not digest:
             raise DeployError(f"{registry}/wis2-gc-{service}:{tag} was pushed, but is not there")
-    environment.images_file.write_text(
-        json.dumps({"tag": tag, "digests": digests}, indent=2) + "\n", encoding="utf-8"
-    )
+    noted = json.dumps({"registry": registry, "tag": tag, "digests": digests}, indent=2)
+    environment.images_file.write_text(f"{noted}\n", encoding="utf-8")
     session.say(
         f"images {tag}: {len(missing)} pushed, {len(SERVICES) - len(missing)} there already"
     )
+
+
+def noted_digests(session: Session) -> dict[str, str]:
+    """Return the digests to release, after a look that the registry has them.
+
+    An image that cannot be pulled would silence what it is of.
+    Raises DeployError: none was pushed from here, or of another commit, or it was expired.
+    """
+    path = session.environment.images_file
+    again = f"`make deploy-images ENV={session.environment.name}`"
+    noted = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if "registry" not in noted:
+        raise DeployError(f"no image was pushed from here yet; first {again}")
+    registry, tag, digests = noted["registry"], noted["tag"], noted["digests"]
+    if not session.commands.read("git", "rev-parse", "HEAD").startswith(tag.split("-", 1)[0]):
+        raise DeployError(f"the images pushed last are of commit {tag}, not of this one; {again}")
+    for service in SERVICES:
+        if digest_of(session, registry, service, tag) != digests[service]:
+            raise DeployError(
+                f"{registry}/wis2-gc-{service}:{tag} is not in the registry any more; {again}"
+            )
+    return {service: str(digests[service]) for service in SERVICES}
+
+
+def digest_of(session: Session, registry: str, service: str, tag: str) -> str:
+    """Return the digest of an image in the registry; empty: it is not there.
+
+    By the list of tags: that asks for no kind of manifest, and a tag with attestations is an index.
+    """
+    answer = session.commands.read(
+        "aws", "ecr", "list-images", "--region", session.environment.region,
+        "--repository-name", f"{registry.partition('/')[2]}/wis2-gc-{service}",
+        "--filter", "tagStatus=TAGGED",
+        "--query", f"imageIds[?imageTag=='{tag}'].imageDigest", "--output", "text",
+    )  # fmt: skip
+    found = _DIGEST.search(answer)
+    return found[0] if found else ""
 
 
 def _registry(session: Session) -> str:
@@ -62,7 +94,7 @@ def _registry(session: Session) -> str:
     repositories = terraform.output().get("image_repositories")
     if repositories is None:
         session.say("no image repositories yet: Terraform makes them first, and nothing else")
-        apply_plan(session, terraform, "-target=module.images")
+        terraform.change("-target=module.images")
         repositories = terraform.output()["image_repositories"]
     registries = {repositories[service].removesuffix(f"/wis2-gc-{service}") for service in SERVICES}
     if len(registries) != 1:
@@ -79,18 +111,3 @@ def _tag(session: Session) -> str:
     if not session.commands.read("git", "status", "--porcelain"):
         return commit
     return f"{commit}-dirty-{time.strftime('%Y%m%d%H%M%S', time.gmtime(session.now()))}"
-
-
-def _digest(session: Session, registry: str, service: str, tag: str) -> str | None:
-    """Return the digest of an image in the registry; None: it is not there.
-
-    By the list of tags: that asks for no kind of manifest, and a tag with attestations is an index.
-    """
-    answer = session.commands.read(
-        "aws", "ecr", "list-images", "--region", session.environment.region,
-        "--repository-name", f"{registry.split('/', 1)[1]}/wis2-gc-{service}",
-        "--filter", "tagStatus=TAGGED",
-        "--query", f"imageIds[?imageTag=='{tag}'].imageDigest", "--output", "text",
-    )  # fmt: skip
-    found = _DIGEST.search(answer)
-    return found[0] if found else None

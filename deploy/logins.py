@@ -10,7 +10,7 @@ from deploy.terraform import Terraform
 from wis2_gc_common.settings import parse_broker_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from deploy.session import Session
 
@@ -28,14 +28,26 @@ def put_logins(session: Session, again: str = "") -> None:
     secrets = login_secrets(Terraform(session).outputs().secret_names)
     if again and again not in secrets:
         raise Refused(f"BROKER={again} is none of global_brokers: {', '.join(secrets) or 'none'}")
-    empty = empty_logins(session, secrets)
     for name, secret in secrets.items():
-        if name not in empty and name != again:
+        if name != again and not _is_empty(session, secret):
             session.say(f"the login of {name} is there already")
-        elif session.ask_secret is None:
-            raise DeployError(empty_login(secret))
-        else:
-            _put(session, name, secret, session.ask_secret)
+            continue
+        if session.ask_secret is None:
+            raise DeployError(_what_to_do(secret))
+        url = session.ask_secret(
+            f"URL of {name} with its login, as in mqtts://user:password@host:8883 (not shown): "
+        ).strip()
+        try:
+            broker = parse_broker_url(url)
+        except ValueError as error:
+            # The error does not repeat the URL.
+            raise DeployError(f"the URL of {name} {error}") from None
+        session.commands.read(
+            "aws", "secretsmanager", "put-secret-value", "--region", session.environment.region,
+            "--secret-id", secret, "--secret-string", "file:///dev/stdin",
+            stdin=json.dumps({"url": url}).encode(),
+        )  # fmt: skip
+        session.say(f"the login of {name} is put in: {broker}")
 
 
 def login_secrets(secret_names: Mapping[str, str]) -> dict[str, str]:
@@ -47,39 +59,24 @@ def login_secrets(secret_names: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def empty_logins(session: Session, secrets: Mapping[str, str]) -> list[str]:
-    """Return the brokers whose login nobody put in yet. Only the length of a secret is read."""
-    empty = []
-    for name, secret in secrets.items():
-        length = session.commands.read(
-            *("aws", "secretsmanager", "get-secret-value", "--region", session.environment.region),
-            *("--secret-id", secret, "--query", "length(SecretString)", "--output", "text"),
-        )
-        if length.isdecimal() and int(length) <= _EMPTY_CHARS:
-            empty.append(name)
-    return empty
+def check_logins(session: Session, secret_names: Mapping[str, str]) -> None:
+    """Raise DeployError for a login that nobody put in; a listener would not start without."""
+    for secret in login_secrets(secret_names).values():
+        if _is_empty(session, secret):
+            raise DeployError(_what_to_do(secret))
 
 
-def empty_login(secret: str) -> str:
-    """Return what is to be done about a login that is not there."""
+def _is_empty(session: Session, secret: str) -> bool:
+    """Whether nobody put it in yet. Only its length is read."""
+    length = session.commands.read(
+        *("aws", "secretsmanager", "get-secret-value", "--region", session.environment.region),
+        *("--secret-id", secret, "--query", "length(SecretString)", "--output", "text"),
+    )
+    return length.isdecimal() and int(length) <= _EMPTY_CHARS
+
+
+def _what_to_do(secret: str) -> str:
     return (
         f"the secret {secret} is still empty; `make deploy-logins` asks for it, or put "
         '{"url": "mqtts://user:password@host:8883"} into it (docs/deploy.md)'
     )
-
-
-def _put(session: Session, name: str, secret: str, ask: Callable[[str], str]) -> None:
-    url = ask(
-        f"URL of {name} with its login, as in mqtts://user:password@host:8883 (not shown): "
-    ).strip()
-    try:
-        broker = parse_broker_url(url)
-    except ValueError as error:
-        # The error does not repeat the URL.
-        raise DeployError(f"the URL of {name} {error}") from None
-    session.commands.read(
-        "aws", "secretsmanager", "put-secret-value", "--region", session.environment.region,
-        "--secret-id", secret, "--secret-string", "file:///dev/stdin",
-        stdin=json.dumps({"url": url}).encode(),
-    )  # fmt: skip
-    session.say(f"the login of {name} is put in: {broker}")

@@ -6,11 +6,10 @@ import argparse
 import getpass
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from deploy import cluster, destroy, images, infrastructure, logins, release, smoke_step
+from deploy import cluster, destroy, images, logins, release, smoke_step, terraform
 from deploy.checks import ALL_TOOLS, check
 from deploy.commands import Commands
 from deploy.environment import open_environment
@@ -20,14 +19,12 @@ from deploy.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from deploy.smoke.rollouts import Workloads
-
 ROOT = Path(__file__).resolve().parent.parent
-_CLUSTER_TOOLS = ("aws", "terraform", "kubectl", "helm")
+_CLOUD = ("git", "aws", "terraform")
+_CLUSTER = ("aws", "terraform", "kubectl", "helm")
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One target of the Makefile."""
 
     run: Callable[[Session], None]
@@ -39,57 +36,38 @@ class Step:
     """With Terraform: whether the bucket of its state must be there."""
 
 
-def _steps(
-    options: argparse.Namespace, workloads: Callable[[Session, str], Workloads]
-) -> dict[str, Step]:
-    def rollouts(session: Session) -> None:
-        smoke_step.wait_for_rollouts(session, workloads)
-
-    def smoke(session: Session) -> None:
-        smoke_step.run_smoke_test(session, workloads, options.item)
-
+def _steps(options: argparse.Namespace) -> dict[str, Step]:
     def roll_back(session: Session) -> None:
         release.roll_back(session, options.revision)
-        rollouts(session)
-
-    def put_logins(session: Session) -> None:
-        logins.put_logins(session, options.broker)
+        smoke_step.wait_for_rollouts(session)
 
     def logs(session: Session) -> None:
         release.logs(
             session, component=options.part, since=options.since, is_following=options.follow
         )
 
-    def nothing(session: Session) -> None:
-        session.say(f"ready to deploy {session.environment.name}")
-
-    cloud = ("git", "aws", "terraform")
     return {
-        "check": Step(nothing, ALL_TOOLS, "look at tools, account, tree; touch nothing", True),
-        "bootstrap": Step(
-            infrastructure.bootstrap, cloud, "make the bucket of the state, once", wants_state=False
-        ),
-        "images": Step(
-            images.build_and_push, (*cloud, "docker"), "build and push the images", True
-        ),
-        "infra": Step(infrastructure.apply, cloud, "plan and apply terraform/main", True),
-        "logins": Step(
-            put_logins, ("aws", "terraform"), "have the Global Brokers' logins in Secrets Manager"
-        ),
+        "check": Step(lambda session: session.say(f"ready to deploy {session.environment.name}"),
+                      ALL_TOOLS, "look at tools, account, tree; touch nothing", True),
+        "bootstrap": Step(terraform.bootstrap, _CLOUD, "make the bucket of the state, once",
+                          wants_state=False),
+        "images": Step(images.build_and_push, (*_CLOUD, "docker"), "build and push the images",
+                       True),
+        "infra": Step(terraform.apply, _CLOUD, "plan and apply terraform/main", True),
+        "logins": Step(lambda session: logins.put_logins(session, options.broker),
+                       ("aws", "terraform"), "have the Global Brokers' logins in Secrets Manager"),
         "kubeconfig": Step(cluster.write_kubeconfig, ("aws", "kubectl"), "reach the cluster"),
-        "addons": Step(
-            cluster.install_add_ons, _CLUSTER_TOOLS, "install what the cache needs around it"
-        ),
-        "release": Step(
-            release.release, ("git", *_CLUSTER_TOOLS), "install or upgrade the chart", True
-        ),
-        "rollout": Step(rollouts, _CLUSTER_TOOLS, "wait until all pods are new and ready"),
-        "smoke": Step(smoke, _CLUSTER_TOOLS, "look at the cache from outside"),
-        "status": Step(release.status, _CLUSTER_TOOLS, "release, pods, listeners, queue"),
-        "logs": Step(logs, _CLUSTER_TOOLS, "logs of all pods, or of PART="),
-        "rollback": Step(roll_back, _CLUSTER_TOOLS, "back to the release before, or REVISION="),
-        "destroy": Step(destroy.destroy, _CLUSTER_TOOLS, "take the environment away"),
-    }
+        "addons": Step(cluster.install_add_ons, _CLUSTER, "install what the cache needs around it"),
+        "release": Step(release.release, ("git", *_CLUSTER), "install or upgrade the chart", True),
+        "rollout": Step(smoke_step.wait_for_rollouts, _CLUSTER,
+                        "wait until all pods are new and ready"),
+        "smoke": Step(lambda session: smoke_step.run_smoke_test(session, options.item), _CLUSTER,
+                      "look at the cache from outside"),
+        "status": Step(release.status, _CLUSTER, "release, pods, listeners, queue"),
+        "logs": Step(logs, _CLUSTER, "logs of all pods, or of PART="),
+        "rollback": Step(roll_back, _CLUSTER, "back to the release before, or REVISION="),
+        "destroy": Step(destroy.destroy, _CLUSTER, "take the environment away"),
+    }  # fmt: skip
 
 
 #: `make deploy`, in this order.
@@ -103,7 +81,6 @@ def main(
     environment: Mapping[str, str] | None = None,
     ask: Callable[[str], str] | None = None,
     ask_secret: Callable[[str], str] | None = None,
-    workloads: Callable[[Session, str], Workloads] = smoke_step.open_workloads,
 ) -> int:
     """Run one step, or all; return the exit code.
 
@@ -120,7 +97,7 @@ def main(
     parser.add_argument("--follow", action="store_true", help="logs: go on")
     parser.add_argument("--item", default="", help="smoke: synthetic, live or none")
     options = parser.parse_args(argv)
-    steps = _steps(options, workloads)
+    steps = _steps(options)
     names = ALL if options.step == "all" else (options.step,)
     if options.step not in (*steps, "all"):
         parser.error(f"no such step: {options.step}")

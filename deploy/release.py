@@ -7,21 +7,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from deploy.checks import check_context, names_brokers, no_broker
-from deploy.cluster import apply_manifests
-from deploy.environment import CHART, RELEASE, SERVICES
+from deploy.environment import CHART, RELEASE
 from deploy.errors import DeployError, Refused
-from deploy.logins import empty_login, empty_logins, login_secrets
-from deploy.revisions import read_history, revision_before
-from deploy.terraform import Terraform
+from deploy.helm import TIMEOUT, apply_manifests, upgrade, waiting
+from deploy.images import noted_digests
+from deploy.logins import check_logins, login_secrets
+from deploy.revisions import Revision, read_history, revision_before
+from deploy.terraform import Outputs, Terraform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from deploy.revisions import Revision
     from deploy.session import Session
-    from deploy.terraform import Outputs
 
-_TIMEOUT = "15m"
 #: No Helm of ours waits longer: whoever left a revision pending before that, is gone.
 _INTERRUPTED_AFTER_S = 20 * 60.0
 #: The class of the broker's load balancer follows from who makes load balancers.
@@ -37,26 +35,27 @@ def release(session: Session) -> None:
     check_context(session)
     environment = session.environment
     outputs = Terraform(session).outputs()
-    revisions = _secrets_revisions(session, outputs)
-    own = own_values(
-        digests=_digests(session), compute=outputs.compute, secrets_revisions=revisions
-    )
-    from_terraform = environment.directory / "helm-values.json"
-    from_deploy = environment.directory / "deploy-values.json"
     told = {"brokers": brokers_of(outputs.secret_names), **outputs.helm_values}
     if not told["brokers"] and not names_brokers(environment.values):
         raise DeployError(no_broker(environment.name))
-    _check_logins(session, outputs.secret_names)
-    for path, values in ((from_terraform, told), (from_deploy, own)):
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    own = own_values(
+        digests=noted_digests(session),
+        compute=outputs.compute,
+        secrets_revisions=_secrets_revisions(session, outputs),
+    )
+    check_logins(session, outputs.secret_names)
+    files = {"helm-values.json": told, "deploy-values.json": own}
+    for name, values in files.items():
+        text = json.dumps(values, indent=2)
+        (environment.directory / name).write_text(f"{text}\n", encoding="utf-8")
+    from_terraform, from_deploy = (environment.directory / name for name in files)
     apply_manifests(session, "namespace", (namespace_manifest(outputs.namespace),))
     _end_interrupted(session, outputs.namespace)
     _refresh_secrets(session, outputs.namespace)
     commit = session.commands.read("git", "rev-parse", "--short=12", "HEAD")
-    session.commands.run(
-        *_helm(session), "upgrade", "--install", RELEASE, CHART,
-        "--namespace", outputs.namespace, "--atomic", "--timeout", _TIMEOUT,
-        "--history-max", "10", "--description", f"{environment.name} {commit}",
+    upgrade(
+        session, RELEASE, CHART, "--namespace", outputs.namespace, "--history-max", "10",
+        "--description", f"{environment.name} {commit}",
         "--values", from_terraform, "--values", environment.values, "--values", from_deploy,
     )  # fmt: skip
 
@@ -102,9 +101,7 @@ def roll_back(session: Session, revision: str) -> None:
     if revision and not revision.isdecimal():
         raise Refused(f"REVISION={revision} is not a number; `make status` lists them")
     namespace = Terraform(session).outputs().namespace
-    session.commands.run(
-        *_helm(session), "history", RELEASE, "--namespace", namespace, "--max", "5"
-    )
+    _show_history(session, namespace)
     target = revision or revision_before(_history(session, namespace))
     if target is None:
         raise Refused("no revision that ran is left to go back to")
@@ -118,8 +115,8 @@ def roll_back(session: Session, revision: str) -> None:
 
 def _roll_back_to(session: Session, namespace: str, revision: str) -> None:
     session.commands.run(
-        *_helm(session), "rollback", RELEASE, revision, "--namespace", namespace,
-        "--wait", "--timeout", _TIMEOUT, "--cleanup-on-fail",
+        *session.helm, "rollback", RELEASE, revision, "--namespace", namespace,
+        *waiting(session), "--timeout", TIMEOUT, "--cleanup-on-fail",
     )  # fmt: skip
 
 
@@ -127,7 +124,7 @@ def _history(session: Session, namespace: str) -> list[Revision]:
     """Return the release's revisions; none where it is not installed."""
     try:
         text = session.commands.read(
-            *_helm(session), "history", RELEASE, "--namespace", namespace, "-o", "json"
+            *session.helm, "history", RELEASE, "--namespace", namespace, "-o", "json"
         )
     except DeployError as error:
         if "not found" in str(error):
@@ -169,18 +166,18 @@ def status(session: Session) -> None:
     outputs = Terraform(session).outputs()
     namespace = outputs.namespace
     run = session.commands.run
-    run(*_helm(session), "history", RELEASE, "--namespace", namespace, "--max", "5")
+    _show_history(session, namespace)
     run(
-        *_kubectl(session, namespace), "get", "deployment,statefulset,hpa,pod",
+        *session.kubectl(namespace), "get", "deployment,statefulset,hpa,pod",
         "-l", _SELECTOR, "-o", "wide",
     )  # fmt: skip
     # The manager's role may read the queue, and its settings name registry and queue.
     run(
-        *_kubectl(session, namespace), "exec", f"deploy/{RELEASE}-manager", "-c", "manager", "--",
+        *session.kubectl(namespace), "exec", f"deploy/{RELEASE}-manager", "-c", "manager", "--",
         "wis2-gc", "status", codes=(0, 1),
     )  # fmt: skip
-    session.say(f"egress addresses: {', '.join(outputs.egress_addresses) or 'none'}")
-    session.say(f"broker addresses: {', '.join(outputs.broker_addresses) or 'none'}")
+    for line in outputs.addresses():
+        session.say(line)
     session.say(f"status page: https://{outputs.helm_values['domain']['metrics']}/")
 
 
@@ -192,38 +189,10 @@ def logs(session: Session, *, component: str, since: str, is_following: bool) ->
     namespace = Terraform(session).outputs().namespace
     selector = _SELECTOR + (f",app.kubernetes.io/component={component}" if component else "")
     session.commands.run(
-        *_kubectl(session, namespace), "logs", "-l", selector, "--all-containers", "--prefix",
+        *session.kubectl(namespace), "logs", "-l", selector, "--all-containers", "--prefix",
         "--tail=-1", f"--since={since}", "--max-log-requests=50",
         *(("--follow",) if is_following else ()),
     )  # fmt: skip
-
-
-def uninstall(session: Session, namespace: str) -> None:
-    """Take the release away, and what Kubernetes made in AWS for it: its load balancers."""
-    session.commands.run(
-        *_helm(session), "uninstall", RELEASE, "--namespace", namespace,
-        "--ignore-not-found", "--wait", "--timeout", _TIMEOUT,
-    )  # fmt: skip
-
-
-def _digests(session: Session) -> dict[str, str]:
-    path = session.environment.images_file
-    again = f"`make deploy-images ENV={session.environment.name}`"
-    if not path.is_file():
-        raise DeployError(f"no image was pushed from here yet; first {again}")
-    noted = json.loads(path.read_text(encoding="utf-8"))
-    commit = session.commands.read("git", "rev-parse", "HEAD")
-    tag = str(noted["tag"])
-    if not commit.startswith(tag.split("-", 1)[0]):
-        raise DeployError(f"the images pushed last are of commit {tag}, not of this one; {again}")
-    return {service: str(noted["digests"][service]) for service in SERVICES}
-
-
-def _check_logins(session: Session, secret_names: Mapping[str, str]) -> None:
-    """Refuse logins that nobody put in; a listener would wait for one until Helm gives up."""
-    secrets = login_secrets(secret_names)
-    for broker in empty_logins(session, secrets):
-        raise DeployError(empty_login(secrets[broker]))
 
 
 def _secrets_revisions(session: Session, outputs: Outputs) -> dict[str, str]:
@@ -247,7 +216,7 @@ def _refresh_secrets(session: Session, namespace: str) -> None:
     """
     # Kubernetes tells whole seconds.
     started = datetime.fromtimestamp(int(session.now()), UTC)
-    kubectl = _kubectl(session, namespace)
+    kubectl = session.kubectl(namespace)
     if not _refresh_times(session, namespace):
         return
     session.commands.run(
@@ -267,7 +236,7 @@ def _refresh_secrets(session: Session, namespace: str) -> None:
 def _refresh_times(session: Session, namespace: str) -> list[datetime]:
     """Return when each of our ExternalSecrets was fetched last; never: the year 1."""
     answer = session.commands.read(
-        *_kubectl(session, namespace), "get", "externalsecret", "-l", _SELECTOR, "-o", "json"
+        *session.kubectl(namespace), "get", "externalsecret", "-l", _SELECTOR, "-o", "json"
     )
     never = datetime.min.replace(tzinfo=UTC)
     return [
@@ -278,9 +247,5 @@ def _refresh_times(session: Session, namespace: str) -> list[datetime]:
     ]
 
 
-def _helm(session: Session) -> tuple[str, ...]:
-    return ("helm", "--kube-context", session.environment.cluster_name)
-
-
-def _kubectl(session: Session, namespace: str) -> tuple[str, ...]:
-    return ("kubectl", "--context", session.environment.cluster_name, "-n", namespace)
+def _show_history(session: Session, namespace: str) -> None:
+    session.commands.run(*session.helm, "history", RELEASE, "--namespace", namespace, "--max", "5")

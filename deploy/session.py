@@ -32,6 +32,16 @@ class Session:
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = field(default=time.time)
 
+    @property
+    def helm(self) -> tuple[str, ...]:
+        """Return helm, for this cluster."""
+        return "helm", "--kube-context", self.environment.cluster_name
+
+    def kubectl(self, namespace: str = "") -> tuple[str, ...]:
+        """Return kubectl, for this cluster."""
+        where = ("-n", namespace) if namespace else ()
+        return "kubectl", "--context", self.environment.cluster_name, *where
+
     def confirm(self, what: str, *, word: str, is_typed: bool = False) -> None:
         """Have `word` typed before something serious begins.
 

@@ -1,16 +1,17 @@
-"""Terraform, with a data directory of its own for each environment: they cannot be mixed up."""
+"""Terraform: makes the bucket of the state, plans and applies terraform/main.
+
+It has a data directory of its own for each environment: they cannot be mixed up.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploy.errors import DeployError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from deploy.session import Session
 
 #: Exit codes of `plan -detailed-exitcode`.
@@ -22,39 +23,33 @@ READONLY = "-lockfile=readonly"
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What terraform/main tells the later steps."""
+    """The outputs of terraform/main that the later steps read; a test compares."""
 
     helm_values: dict[str, Any]
     namespace: str
     compute: str
     """`auto` or `node_groups`."""
     vpc_id: str
-    public_subnet_ids: tuple[str, ...]
+    public_subnet_ids: list[str]
     alarm_topic: str
     image_repositories: dict[str, str]
     secret_names: dict[str, str]
     """Of each secret its name in Secrets Manager."""
-    egress_addresses: tuple[str, ...]
-    broker_addresses: tuple[str, ...]
+    egress_addresses: list[str]
+    broker_addresses: list[str]
+
+    def addresses(self) -> list[str]:
+        """Return what others admit us by, a line each."""
+        return [
+            f"egress addresses: {', '.join(self.egress_addresses) or 'none'}",
+            f"broker addresses: {', '.join(self.broker_addresses) or 'none'}",
+        ]
 
 
-#: The outputs of terraform/main that are read here; a test compares.
-NAMES = (
-    "helm_values",
-    "namespace",
-    "compute",
-    "vpc_id",
-    "public_subnet_ids",
-    "alarm_topic",
-    "image_repositories",
-    "secret_names",
-    "egress_addresses",
-    "broker_addresses",
-)
+NAMES = tuple(field.name for field in fields(Outputs))
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):
     """What a plan would do, counted; and the addresses of what it would take away."""
 
     created: int
@@ -67,14 +62,14 @@ class Changes:
 
 def summarize(plan: dict[str, Any]) -> Changes:
     """Return the counts of a plan in Terraform's JSON. A replacement is one of each."""
-    created, changed, destroyed = 0, 0, []
-    for resource in plan.get("resource_changes", []):
-        actions = resource["change"]["actions"]
-        created += "create" in actions
-        changed += actions == ["update"]
-        if "delete" in actions:
-            destroyed.append(resource["address"])
-    return Changes(created, changed, tuple(destroyed))
+    changes = [
+        (each["change"]["actions"], each["address"]) for each in plan.get("resource_changes", [])
+    ]
+    return Changes(
+        sum("create" in actions for actions, _ in changes),
+        sum(actions == ["update"] for actions, _ in changes),
+        tuple(address for actions, address in changes if "delete" in actions),
+    )
 
 
 class Terraform:
@@ -83,6 +78,7 @@ class Terraform:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._environment = session.environment
+        self._plan_file = self._environment.directory / "plan"
 
     def init(self) -> None:
         """Find state and providers. Safe to repeat."""
@@ -94,64 +90,90 @@ class Terraform:
             f"-backend-config=key={environment.name}.tfstate",
         )  # fmt: skip
 
-    def plan(self, *options: str) -> Changes | None:
-        """Write a plan to `plan_file` and return what it would do; None: nothing."""
-        code = self._run(
-            "plan", "-input=false", "-lock-timeout=5m", "-detailed-exitcode",
-            f"-var-file={self._environment.tfvars}", f"-out={self.plan_file}", *options,
-            codes=(_NOTHING_TO_DO, _CHANGES),
-        )  # fmt: skip
-        if code == _NOTHING_TO_DO:
-            return None
-        return summarize(json.loads(self._read("show", "-json", str(self.plan_file))))
-
-    def apply(self) -> None:
-        """Do what `plan` wrote."""
-        self._run("apply", "-input=false", "-lock-timeout=5m", str(self.plan_file))
-
-    @property
-    def plan_file(self) -> Path:
-        """The plan that is about to be applied."""
-        return self._environment.directory / "plan"
+    def change(self, *options: str, is_confirmed: bool = False) -> None:
+        """Plan, ask where that is due, apply."""
+        name = self._environment.name
+        try:
+            code = self._run(
+                "plan", "-input=false", "-lock-timeout=5m", "-detailed-exitcode",
+                f"-var-file={self._environment.tfvars}", f"-out={self._plan_file}", *options,
+                codes=(_NOTHING_TO_DO, _CHANGES),
+            )  # fmt: skip
+            if code == _NOTHING_TO_DO:
+                self._session.say("nothing to change")
+                return
+            changes = summarize(json.loads(self.read("show", "-json", str(self._plan_file))))
+            for address in changes.destroyed:
+                self._session.say(f"will be destroyed or replaced: {address}")
+            if self._environment.is_guarded and not is_confirmed:
+                self._session.confirm(f"Terraform on {name}: {changes}", word=name)
+            self._run("apply", "-input=false", "-lock-timeout=5m", str(self._plan_file))
+        finally:
+            # A plan may hold what the state holds, and is of no use a second time.
+            self._plan_file.unlink(missing_ok=True)
 
     def output(self) -> dict[str, Any]:
         """Return all outputs that the state has."""
-        text = self._read("output", "-json")
-        return {name: output["value"] for name, output in json.loads(text).items()}
+        found = json.loads(self.read("output", "-json"))
+        return {name: output["value"] for name, output in found.items()}
 
     def outputs(self) -> Outputs:
         """Return the outputs. Raises DeployError: the infrastructure is not there yet."""
         found = self.output()
-        missing = [name for name in NAMES if name not in found]
-        if missing:
-            name = self._environment.name
-            raise DeployError(
-                f"the infrastructure of {name} is not there yet (no output {missing[0]}); "
-                f"first `make deploy-infra ENV={name}`"
-            )
-        return Outputs(
-            helm_values=found["helm_values"],
-            namespace=found["namespace"],
-            compute=found["compute"],
-            vpc_id=found["vpc_id"],
-            public_subnet_ids=tuple(found["public_subnet_ids"]),
-            alarm_topic=found["alarm_topic"],
-            image_repositories=found["image_repositories"],
-            secret_names=found["secret_names"],
-            egress_addresses=tuple(found["egress_addresses"]),
-            broker_addresses=tuple(found["broker_addresses"]),
-        )
-
-    def state_list(self) -> list[str]:
-        """Return the addresses of everything in the state."""
-        return self._read("state", "list").splitlines()
+        for missing in NAMES:
+            if missing not in found:
+                name = self._environment.name
+                raise DeployError(
+                    f"the infrastructure of {name} is not there yet (no output {missing}); "
+                    f"first `make deploy-infra ENV={name}`"
+                )
+        return Outputs(**{name: found[name] for name in NAMES})
 
     def forget(self, addresses: list[str]) -> None:
         """Take resources out of the state; they stay in the account."""
         self._run("state", "rm", "-lock-timeout=5m", *addresses)
 
+    def read(self, *words: str) -> str:
+        """Return what Terraform prints."""
+        return self._session.commands.read("terraform", f"-chdir={_MAIN}", *words)
+
     def _run(self, *words: str, codes: tuple[int, ...] = (0,)) -> int:
         return self._session.commands.run("terraform", f"-chdir={_MAIN}", *words, codes=codes)
 
-    def _read(self, *words: str) -> str:
-        return self._session.commands.read("terraform", f"-chdir={_MAIN}", *words)
+
+def bootstrap(session: Session) -> None:
+    """Make the bucket that keeps the state, once for each account and region.
+
+    Its own state stays on this machine, and is needed only to finish what was begun here: where
+    somebody else made the bucket, nothing is done.
+    """
+    environment = session.environment
+    state, bucket = environment.directory / "bootstrap.tfstate", environment.state_bucket
+    there = session.commands.read(
+        "aws", "s3api", "list-buckets",
+        "--query", f"Buckets[?Name=='{bucket}'].Name", "--output", "text",
+    )  # fmt: skip
+    if there == bucket and not state.exists():
+        session.say(f"the state bucket {bucket} is there already")
+        return
+    if environment.is_guarded:
+        what = f"The state bucket {bucket} is made in account {environment.account_id}"
+        session.confirm(what, word=environment.name)
+    # The data directory of terraform/main remembers another backend.
+    variables = {"TF_DATA_DIR": str(environment.directory / "bootstrap")}
+    terraform = ("terraform", "-chdir=terraform/bootstrap")
+    session.commands.run(*terraform, "init", "-input=false", READONLY, variables=variables)
+    session.commands.run(
+        *terraform, "apply", "-input=false", "-auto-approve", f"-state={state}",
+        f"-var=account_id={environment.account_id}", f"-var=region={environment.region}",
+        variables=variables,
+    )  # fmt: skip
+
+
+def apply(session: Session) -> None:
+    """Bring the infrastructure to what the configuration says. Applying twice changes nothing."""
+    terraform = Terraform(session)
+    terraform.init()
+    terraform.change()
+    for line in terraform.outputs().addresses():
+        session.say(line)

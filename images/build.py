@@ -1,13 +1,13 @@
-"""`make images`: builds the image of each service; `--push` sends them to a registry.
+"""`make images` and `make lock-images`: what docker-bake.hcl is told, and the bases' digests.
 
 Environment:
   REGISTRY    where the images belong, `host/folder`; without it they stay on this machine
-  TAG         default: version of the service, and the commit
-  BASE        what they run on; default: BASE of the Dockerfiles, with its digest when known
-  BUILD_BASE  what they are put together on; default: as BASE
+  TAG         default: version of the listener, and the commit
+  BASE        what they run on; default: images/bases.json
+  BUILD_BASE  what they are put together on; default: as BASE, or images/bases.json
   SOURCE      URL of the repository, for the label; default: the remote `origin`
+  PLATFORM    as linux/amd64; default: this machine's
   NETWORK     network of the build's steps (`host`); default: the engine's own
-  OWN_ENGINE_FILES  where the engine keeps them that images.engine started for this build alone
 Proxies (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) are handed on to the build's steps, and not kept.
 """
 
@@ -20,61 +20,109 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from images import digests
-from images.docker import DockerError, docker, engine_version, has_buildx
+from images.docker import DockerError, docker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
+BASES = ROOT / "images/bases.json"
 SERVICES = ("listener", "manager", "metrics")
-#: As in the Dockerfiles (a test compares).
-BASE = "python:3.11-slim-bookworm"
-BUILD_BASE = "python:3.11-bookworm"
 #: What an image is made of; changes elsewhere do not change it.
 _SOURCES = ("services", "requirements", "images", ".dockerignore")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+_ARGUMENTS = ("BASE", "BUILD_BASE", "VERSION", "REVISION", "CREATED", "SOURCE")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to build, on what, and what to call it."""
+def bases(file: Path = BASES) -> dict[str, str]:
+    """Return BASE and BUILD_BASE, with their digests once they are locked."""
+    variables = json.loads(file.read_text("utf-8"))["variable"]
+    return {name: str(variable["default"]) for name, variable in variables.items()}
 
-    service: str
-    name: str
-    """`[REGISTRY/]wis2-gc-SERVICE:TAG`."""
-    base: str
-    build_base: str
-    labels: Mapping[str, str]
-    """Build arguments that only labels are made of."""
-    network: str = ""
-    proxies: tuple[str, ...] = ()
 
-    @property
-    def repository(self) -> str:
-        """The name without its tag."""
-        return self.name.rpartition(":")[0]
+def lock(file: Path = BASES) -> list[str]:
+    """Pin each base by the digest that its registry has for the tag now.
 
-    def arguments(self) -> list[str]:
-        """Return the arguments that all builders understand, the context last."""
-        given = {"BASE": self.base, "BUILD_BASE": self.build_base, **self.labels}
-        result = ["--file", f"services/{self.service}/Dockerfile", "--tag", self.name]
-        for name, value in given.items():
-            result += ["--build-arg", f"{name}={value}"]
-        for name in self.proxies:
-            # Without a value: docker takes it from its own environment.
-            result += ["--build-arg", name]
-        if self.network:
-            result += ["--network", self.network]
-        return [*result, str(ROOT)]
+    A tag may be moved to another image, a digest cannot. What cannot be looked up stays as it is;
+    returns what went wrong.
+    """
+    found, problems = bases(file), []
+    for name, known in found.items():
+        image = known.partition("@")[0]
+        try:
+            docker("pull", "--quiet", image)
+            listed = json.loads(
+                docker("image", "inspect", "--format", "{{json .RepoDigests}}", image)
+            )
+        except DockerError as error:
+            problems.append(f"{name} stays {known}: {error}")
+            continue
+        # For a tag of several platforms this is the digest of the list, so it serves all of them.
+        repository = image.rpartition(":")[0]
+        digest = next(each for each in listed if each.partition("@")[0].endswith(repository))
+        found[name] = f"{image}@{digest.partition('@')[2]}"
+    variables = {name: {"default": image} for name, image in found.items()}
+    file.write_text(json.dumps({"variable": variables}, indent=2) + "\n", encoding="utf-8")
+    return problems
+
+
+def variables(given: Mapping[str, str]) -> dict[str, str]:
+    """Return what docker-bake.hcl is told: `given`, completed from git and bases.json."""
+    project = tomllib.loads((ROOT / "services/listener/pyproject.toml").read_text("utf-8"))
+    version = project["project"]["version"]
+    revision = _git("rev-parse", "HEAD")
+    changed = "-changed" if revision and _git("status", "--porcelain", "--", *_SOURCES) else ""
+    base = given.get("BASE")
+    found = {
+        "TAG": f"{version}-g{revision[:9]}{changed}" if revision else version,
+        **bases(),
+        "VERSION": version,
+        "REVISION": f"{revision}{changed}" or "unknown",
+        "CREATED": _git("log", "-1", "--format=%cI") or "unknown",
+        "SOURCE": public_url(_git("remote", "get-url", "origin")) or "unknown",
+        **({"BUILD_BASE": base} if base else {}),
+        **{name.upper(): value for name, value in given.items() if name.upper() in _PROXIES},
+    }
+    found |= {name: value for name, value in given.items() if value}
+    found["REGISTRY"] = f"{given['REGISTRY'].rstrip('/')}/" if given.get("REGISTRY") else ""
+    return found
+
+
+def build(
+    services: Sequence[str] = SERVICES, given: Mapping[str, str] = os.environ, *options: str
+) -> dict[str, str]:
+    """Build, and return each image's name; kept in the engine unless `options` push them.
+
+    Raises DockerError. The classic builder, of an engine without buildx, only keeps them.
+    """
+    told = variables(given)
+    for base in sorted({told["BASE"], told["BUILD_BASE"]}):
+        if "@sha256:" not in base:
+            print(f"note: {base} is named by tag only, no digest is known", file=sys.stderr)
+    names = {name: f"{told['REGISTRY']}wis2-gc-{name}:{told['TAG']}" for name in services}
+    if _has_buildx():
+        files = ("--file", "images/docker-bake.hcl", "--file", "images/bases.json")
+        allowed = ("--allow", "network.host") if told.get("NETWORK") == "host" else ()
+        _run(told, "buildx", "bake", *files, *allowed, *(options or ("--load",)), *services)
+        return names
+    if options:
+        raise DockerError("buildx is not installed; the classic builder only keeps what it builds")
+    for service, name in names.items():
+        network = ("--network", told["NETWORK"]) if told.get("NETWORK") else ()
+        # Without a value: docker takes it from its own environment.
+        known = (name for name in (*_ARGUMENTS, *_PROXIES) if told.get(name))
+        _run(
+            told, "build", "--file", "images/Dockerfile", "--target", service, "--tag", name,
+            *network, "--build-arg", f"SERVICE={service}",
+            *(word for name in known for word in ("--build-arg", name)), ".",
+        )  # fmt: skip
+    return names
 
 
 def public_url(remote: str) -> str:
@@ -90,133 +138,56 @@ def public_url(remote: str) -> str:
 
 
 def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+    done = subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     return done.stdout.strip()
 
 
-def plan(service: str, environment: Mapping[str, str], known: digests.Digests) -> Plan:
-    """Return what to build for one service."""
-    project = tomllib.loads((ROOT / f"services/{service}/pyproject.toml").read_text("utf-8"))
-    version = project["project"]["version"]
-    revision = _git("rev-parse", "HEAD")
-    changed = "-changed" if revision and _git("status", "--porcelain", "--", *_SOURCES) else ""
-    tag = environment.get("TAG") or (f"{version}-g{revision[:9]}{changed}" if revision else version)
-    registry = environment.get("REGISTRY", "").rstrip("/")
-    base = environment.get("BASE") or digests.pinned(BASE, known)
-    return Plan(
-        service,
-        name=f"{registry}/wis2-gc-{service}:{tag}".removeprefix("/"),
-        base=base,
-        build_base=environment.get("BUILD_BASE")
-        or (base if environment.get("BASE") else digests.pinned(BUILD_BASE, known)),
-        labels={
-            "VERSION": version,
-            "REVISION": f"{revision}{changed}" or "unknown",
-            "CREATED": _git("log", "-1", "--format=%cI") or "unknown",
-            "SOURCE": environment.get("SOURCE")
-            or public_url(_git("remote", "get-url", "origin"))
-            or "unknown",
-        },
-        network=environment.get("NETWORK", ""),
-        proxies=tuple(name for name in _PROXIES if environment.get(name)),
-    )
-
-
-def _run(*arguments: str) -> None:
-    """Run docker with its output on ours: a build takes minutes."""
+def _has_buildx() -> bool:
     try:
-        subprocess.run(["docker", *arguments], cwd=ROOT, stdout=sys.stderr, check=True)
-    except FileNotFoundError:
-        raise DockerError("docker is not installed") from None
-    except subprocess.CalledProcessError as error:
-        raise DockerError(f"docker {arguments[0]} ended with {error.returncode}") from None
+        docker("buildx", "version", timeout_s=30)
+    except DockerError:
+        return False
+    return True
 
 
-def build(planned: Plan, *, run: Callable[..., object] = _run) -> None:
-    """Build, and keep the image in the engine. Raises DockerError."""
-    builder = ("buildx", "build", "--load") if has_buildx() else ("build",)
-    run(*builder, *planned.arguments())
+def _run(told: Mapping[str, str], *arguments: str) -> None:
+    """Run docker with its output on ours: a build takes minutes."""
+    environment = {**os.environ, **told}
+    done = subprocess.run(
+        ["docker", *arguments], cwd=ROOT, env=environment, stdout=sys.stderr, check=False
+    )
+    if done.returncode:
+        raise DockerError(f"docker {arguments[0]} ended with {done.returncode}")
 
 
-def build_and_push(planned: Plan, platforms: str, *, run: Callable[..., object] = _run) -> str:
-    """Build, push, and return `repository@digest`. Raises DockerError.
-
-    With BuildKit for all `platforms`, with a bill of materials and the provenance attached;
-    the classic builder knows neither, and only its own platform.
-    """
-    if not has_buildx():
-        if platforms:
-            raise DockerError("the classic builder builds for its own platform only")
-        build(planned, run=run)
-        run("push", "--quiet", planned.name)
-        found: list[str] = json.loads(
-            docker("image", "inspect", "--format", "{{json .RepoDigests}}", planned.name)
-        )
-        return next(name for name in found if name.startswith(f"{planned.repository}@"))
-    with tempfile.TemporaryDirectory() as directory:
-        metadata = Path(directory) / "metadata.json"
-        attest = ["--sbom=true", "--provenance=mode=max", "--metadata-file", str(metadata)]
-        where = ["--platform", platforms] if platforms else []
-        run("buildx", "build", "--push", *attest, *where, *planned.arguments())
-        digest: str = json.loads(metadata.read_text(encoding="utf-8"))["containerimage.digest"]
-    return f"{planned.repository}@{digest}"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Build what is asked for; return the exit code."""
     parser = argparse.ArgumentParser(prog="images.build", description="Build the images.")
     parser.add_argument("services", nargs="*", metavar="SERVICE", help=", ".join(SERVICES))
-    parser.add_argument("--push", action="store_true", help="to REGISTRY")
-    parser.add_argument("--platforms", default="", help="with --push: linux/amd64,linux/arm64")
-    parser.add_argument("--check", action="store_true", help="look at what is given, no more")
-    parser.add_argument("--digests", type=Path, help="file to write {service: name@digest} into")
-    options = parser.parse_args(arguments)
-    if unknown := set(options.services) - set(SERVICES):
-        parser.error(f"no such service: {', '.join(sorted(unknown))}")
+    parser.add_argument("--push", action="store_true", help="to REGISTRY, with SBOM and provenance")
+    parser.add_argument("--metadata-file", default="", help="with --push: bake's, with the digests")
+    parser.add_argument("--lock", action="store_true", help="pin the bases by digest, no more")
+    options = parser.parse_args()
     if options.push and not os.environ.get("REGISTRY"):
         parser.error("REGISTRY says where to push to; it is not set")
     if (tag := os.environ.get("TAG")) and not _TAG.fullmatch(tag):
         parser.error(f"TAG={tag!r} is no tag: up to 128 letters, digits, '_', '.' and '-'")
-    if options.check:
-        return 0
     try:
-        engine_version()
-        made = _build_all(options)
+        docker("version", "--format", "{{.Server.Version}}", timeout_s=30)
+        if options.lock:
+            problems = lock()
+            print(*problems, *bases().values(), sep="\n", file=sys.stderr)
+            return 1 if problems else 0
+        attested = ("--push", "--sbom=true", "--provenance=mode=max") if options.push else ()
+        noted = ("--metadata-file", options.metadata_file) if options.metadata_file else ()
+        names = build(options.services or SERVICES, os.environ, *attested, *noted)
     except DockerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if options.digests:
-        options.digests.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
-    for reference in made.values():
-        print(reference)
-    if not options.push and (files := os.environ.get("OWN_ENGINE_FILES")):
-        print(
-            f"note: the engine that built them ends now; they lie in {files}, where no other "
-            "engine finds them. Start a Docker engine and repeat, or push them (REGISTRY=… PUSH=1)",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
+    print(*names.values(), sep="\n")
     return 0
-
-
-def _build_all(options: argparse.Namespace) -> dict[str, str]:
-    known = digests.read()
-    made: dict[str, str] = {}
-    for service in options.services or SERVICES:
-        planned = plan(service, os.environ, known)
-        for base in sorted({planned.base, planned.build_base}):
-            if "@sha256:" not in base:
-                print(f"note: {base} is named by tag only, no digest is known", file=sys.stderr)
-        if options.push:
-            made[service] = build_and_push(planned, options.platforms)
-        else:
-            build(planned)
-            made[service] = planned.name
-    return made
 
 
 if __name__ == "__main__":

@@ -2,22 +2,22 @@
 
 ##@ Images
 .PHONY: images lock-images test-images test-compose test-in-containers clean-images typecheck-images
+ENGINE = $(PY) -m tests.support.engine $(if $(REQUIRED),--required)
 images: setup ## Build the three images (REGISTRY=, TAG=, BASE=; PUSH=1 pushes them)
-	@$(PY) -m images.build --check $(if $(PUSH),--push)
-	@$(PY) -m images.engine -- $(PY) -m images.build $(if $(PUSH),--push)
+	@$(PY) -m images.build $(if $(PUSH),--push)
 
-lock-images: setup ## Look up the digests of the base images, where a registry can be reached
-	@$(PY) -m images.digests
+lock-images: setup ## Pin the base images by digest, where their registry can be reached
+	@$(PY) -m images.build --lock
 
 test-images: setup ## Build the images and run the cache from them; skips where no engine can run, unless REQUIRED=1
-	@$(PY) -m images.engine $(if $(REQUIRED),,--try-out) -- $(PY) -m pytest tests/deployment/test_images*.py
+	@$(ENGINE) -- $(PY) -m pytest tests/deployment/test_images*.py
 
 test-compose: setup ## compose.yaml with an engine: killed, upgraded, renewed; skips where none can run, unless REQUIRED=1
-	@$(PY) -m images.engine $(if $(REQUIRED),,--try-out) -- $(PY) -m tests.support.compose
-	@$(PY) -m images.engine $(if $(REQUIRED),,--try-out) --bridges -- $(PY) -m pytest tests/compose
+	@$(ENGINE) -- $(PY) -m tests.support.compose
+	@$(ENGINE) --bridges -- $(PY) -m pytest tests/compose
 
 test-in-containers: setup-sqs ## Integration and conformance tests, their servers in containers
-	@$(PY) -m images.engine $(if $(REQUIRED),,--try-out) -- $(PY) -m images.parts \
+	@$(ENGINE) -- $(PY) -m tests.support.parts_in_containers \
 	  $(MAKE) $(if $(filter file,$(origin T)),test-integration test-conformance,tests)
 
 clean-images: ## Remove the engine's files that `make test-images` keeps (.tools/images)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import queue
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -17,16 +16,13 @@ from wis2_gc_common.tls import client_context
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from wis2_gc_common.settings import BrokerUrl
-
-TOPICS = "cache/a/wis2/#"
+_TOPICS = "cache/a/wis2/#"
 _TIMEOUT_S = 20
 #: Beyond it the oldest are of no interest: the test looks for one message.
 _MAX_KEPT = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One message as a subscriber gets it."""
 
     topic: str
@@ -34,31 +30,46 @@ class Message:
 
 
 class Subscriber:
-    """A subscription to `topics` with the account in the URL.
+    """A subscription to what we announce, with the account in the URL.
 
     Raises NotYet from `__enter__`: not reachable, refused, or not over TLS.
     """
 
-    def __init__(self, url: str, *, topics: str = TOPICS, ca_file: str | None = None) -> None:
+    def __init__(self, url: str, *, ca_file: str | None = None) -> None:
         self._url = url
-        self._topics = topics
-        self._broker = parse_broker_url(url)
+        self._broker = broker = parse_broker_url(url)
         self._events: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._messages: queue.Queue[Message] = queue.Queue(_MAX_KEPT)
-        self._client = _client(self._broker, ca_file)
-        self._client.on_connect = lambda _c, _d, _f, code, _p: self._events.put(("connect", code))
-        self._client.on_connect_fail = lambda _c, _d: self._events.put(("fail", None))
-        self._client.on_subscribe = lambda _c, _d, _m, codes, _p: self._events.put(
+        self._client = client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, reconnect_on_failure=False,
+            transport="websockets" if broker.is_websocket else "tcp",
+        )  # fmt: skip
+        client.connect_timeout = _TIMEOUT_S
+        client.username = broker.username
+        client.password = broker.password
+        if broker.is_websocket:
+            client.ws_set_options(path=broker.path)
+        if broker.is_tls:
+            client.tls_set_context(client_context(ca_file))
+        client.on_connect = lambda _c, _d, _f, code, _p: self._events.put(("connect", code))
+        client.on_connect_fail = lambda _c, _d: self._events.put(("fail", None))
+        client.on_subscribe = lambda _c, _d, _m, codes, _p: self._events.put(
             ("subscribe", codes[0])
         )
-        self._client.on_message = self._keep
+        client.on_message = self._keep
 
     def __enter__(self) -> Self:
         demand_tls(self._url, "wss" if self._broker.is_websocket else "mqtts")
         try:
-            self._connect()
-        except BaseException:
-            self.close()
+            self._client.connect(self._broker.host, self._broker.port, keepalive=30)
+            self._client.loop_start()
+            self._await("connect", "refuses the connection")
+            self._client.subscribe(_TOPICS, qos=1)
+            self._await("subscribe", f"refuses the subscription to {_TOPICS}")
+        except BaseException as error:
+            self.__exit__(None, None, None)
+            if isinstance(error, OSError | ValueError):
+                raise NotYet(f"{self._broker}: {error}") from None
             raise
         return self
 
@@ -68,10 +79,6 @@ class Subscriber:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Leave. Never raises."""
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -81,16 +88,6 @@ class Subscriber:
             return self._messages.get(timeout=timeout_s)
         except queue.Empty:
             return None
-
-    def _connect(self) -> None:
-        try:
-            self._client.connect(self._broker.host, self._broker.port, keepalive=30)
-        except (OSError, ValueError) as error:
-            raise NotYet(f"{self._broker}: {error}") from None
-        self._client.loop_start()
-        self._await("connect", "refuses the connection")
-        self._client.subscribe(self._topics, qos=1)
-        self._await("subscribe", f"refuses the subscription to {self._topics}")
 
     def _await(self, wanted: str, problem: str) -> None:
         try:
@@ -117,30 +114,11 @@ def check_broker(url: str, *, ca_file: str | None = None) -> str:
         pass
     broker = parse_broker_url(url)
     scheme, _, rest = url.partition("://")
-    anonymous = f"{scheme}://{rest.rpartition('@')[2]}"
     try:
-        with Subscriber(anonymous, ca_file=ca_file):
+        with Subscriber(f"{scheme}://{rest.rpartition('@')[2]}", ca_file=ca_file):
             pass
     except NotYet as refusal:
         if "refuses the connection" not in str(refusal):
             raise
-    else:
-        raise NotYet(f"{broker} lets in who has no account")
-    return f"{broker.username} may subscribe, nobody gets in without an account"
-
-
-def _client(broker: BrokerUrl, ca_file: str | None) -> mqtt.Client:
-    client = mqtt.Client(
-        CallbackAPIVersion.VERSION2,
-        protocol=mqtt.MQTTv5,
-        transport="websockets" if broker.is_websocket else "tcp",
-        reconnect_on_failure=False,
-    )
-    client.connect_timeout = _TIMEOUT_S
-    if broker.username is not None:
-        client.username_pw_set(broker.username, broker.password)
-    if broker.is_websocket:
-        client.ws_set_options(path=broker.path)
-    if broker.is_tls:
-        client.tls_set_context(client_context(ca_file))
-    return client
+        return f"{broker.username} may subscribe, nobody gets in without an account"
+    raise NotYet(f"{broker} lets in who has no account")

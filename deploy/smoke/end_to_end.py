@@ -12,8 +12,7 @@ import json
 import secrets
 import time
 import uuid
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploy.smoke.waiting import NotYet
 
@@ -30,15 +29,7 @@ _TOPIC = f"a/wis2/{TEST_CENTRE}/data/core/weather/experimental/smoke-test"
 _MAX_LISTEN_S = 5.0
 
 
-class SendOne(Protocol):
-    """Puts one notification on the queue of the cache."""
-
-    def __call__(self, topic: str, payload: bytes) -> None:
-        """Raise NotYet: the queue did not take it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Synthetic:
+class Synthetic(NamedTuple):
     """A notification with its data inside, and what must come of it."""
 
     topic: str
@@ -53,6 +44,8 @@ def make_synthetic(now: datetime) -> Synthetic:
     pubtime = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
     data = f"Smoke test {token} of {pubtime}. Not an observation.\n".encode()
     data_id = f"{TEST_CENTRE}/smoke-test/{token}"
+    digest = base64.b64encode(hashlib.sha512(data).digest()).decode()
+    content = base64.b64encode(data).decode()
     message = {
         "id": str(uuid.uuid4()),
         "conformsTo": ["http://wis.wmo.int/spec/wnm/1/conf/core"],
@@ -62,33 +55,22 @@ def make_synthetic(now: datetime) -> Synthetic:
             "data_id": data_id,
             "pubtime": pubtime,
             "datetime": pubtime,
-            "integrity": {
-                "method": "sha512",
-                "value": base64.b64encode(hashlib.sha512(data).digest()).decode(),
-            },
-            "content": {
-                "encoding": "base64",
-                "value": base64.b64encode(data).decode(),
-                "size": len(data),
-            },
+            "integrity": {"method": "sha512", "value": digest},
+            "content": {"encoding": "base64", "value": content, "size": len(data)},
         },
+        # RFC 2606: such a host never exists. The data is inside.
         "links": [
-            {
-                # RFC 2606: such a host never exists. The data is inside.
-                "href": f"https://{TEST_CENTRE}.invalid/{token}.txt",
-                "rel": "canonical",
-                "type": "text/plain",
-                "length": len(data),
-            }
+            {"href": f"https://{TEST_CENTRE}.invalid/{token}.txt", "rel": "canonical",
+             "type": "text/plain", "length": len(data)}
         ],
-    }
+    }  # fmt: skip
     return Synthetic(f"origin/{_TOPIC}", json.dumps(message).encode(), data_id, data)
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
+class Announced(NamedTuple):
     """What our announcement says of an item."""
 
+    topic: str
     data_id: str
     centre_id: str
     """Whose copy it is: `properties.global-cache`."""
@@ -106,6 +88,7 @@ def read_announcement(message: Message) -> Announced | None:
         link = next(each for each in body["links"] if each["rel"] in ("canonical", "update"))
         integrity = properties.get("integrity")
         return Announced(
+            topic=message.topic,
             data_id=str(properties["data_id"]),
             centre_id=str(properties["global-cache"]),
             href=str(link["href"]),
@@ -129,63 +112,60 @@ def fetch(web: Web, announced: Announced, *, centre_id: str, data_base_url: str)
         raise NotYet(f"{announced.href}: {len(answer.body)} bytes, {announced.length} announced")
     if announced.digest is not None and not _is_intact(answer.body, *announced.digest):
         raise NotYet(f"{announced.href}: the checksum does not match")
-    if answer.headers.get("x-content-type-options", "").lower() != "nosniff":
+    if answer.headers.get("X-Content-Type-Options", "").lower() != "nosniff":
         raise NotYet(f"{announced.href}: no X-Content-Type-Options: nosniff")
     return answer.body
 
 
-def check_synthetic(
-    send: SendOne,
+def check_item(
     subscriber: Subscriber,
     web: Web,
     *,
-    synthetic: Synthetic,
+    send: Callable[[str, bytes], None] | None,
+    now: datetime,
     centre_id: str,
     data_base_url: str,
     timeout_s: float,
 ) -> str:
-    """Return that our own item came out as it went in. Raises NotYet."""
-    send(synthetic.topic, synthetic.payload)
-    message = _find(subscriber, lambda found: found.data_id == synthetic.data_id, timeout_s)
-    if message is None:
-        raise NotYet(f"{synthetic.data_id} was not announced within {timeout_s:g} s")
-    topic, announced = message
-    if topic != f"cache/{_TOPIC}":
-        raise NotYet(f"{synthetic.data_id} was announced on {topic}")
-    data = fetch(web, announced, centre_id=centre_id, data_base_url=data_base_url)
-    if data != synthetic.data:
-        raise NotYet(f"{announced.href} holds other bytes than were sent")
-    return f"{synthetic.data_id} announced, {len(data)} bytes fetched"
+    """Return that an item came out as it went in, or as it was announced. Raises NotYet.
 
+    `send` puts a notification of ours on the queue; None: the next real item is taken.
+    """
+    sent = make_synthetic(now) if send is not None else None
 
-def check_live(
-    subscriber: Subscriber, web: Web, *, centre_id: str, data_base_url: str, timeout_s: float
-) -> str:
-    """Return that the next real item can be fetched as announced. Raises NotYet."""
-    # An override or `cache: false` is announced with its origin's link.
-    found = _find(
-        subscriber,
-        lambda each: each.centre_id == centre_id and each.href.startswith(f"{data_base_url}/"),
-        timeout_s,
-    )
+    def is_wanted(each: Announced) -> bool:
+        if sent is not None:
+            return each.data_id == sent.data_id
+        # An override or `cache: false` is announced with its origin's link.
+        return each.centre_id == centre_id and each.href.startswith(f"{data_base_url}/")
+
+    if send is not None and sent is not None:
+        send(sent.topic, sent.payload)
+    found = _find(subscriber, is_wanted, timeout_s)
+    if found is None and sent is not None:
+        raise NotYet(f"{sent.data_id} was not announced within {timeout_s:g} s")
     if found is None:
         raise NotYet(
             f"nothing of ours was announced within {timeout_s:g} s; is a Global Broker connected?"
         )
-    data = fetch(web, found[1], centre_id=centre_id, data_base_url=data_base_url)
-    return f"{found[1].data_id} announced, {len(data)} bytes fetched"
+    if sent is not None and found.topic != f"cache/{_TOPIC}":
+        raise NotYet(f"{sent.data_id} was announced on {found.topic}")
+    data = fetch(web, found, centre_id=centre_id, data_base_url=data_base_url)
+    if sent is not None and data != sent.data:
+        raise NotYet(f"{found.href} holds other bytes than were sent")
+    return f"{found.data_id} announced, {len(data)} bytes fetched"
 
 
 def _find(
     subscriber: Subscriber, is_wanted: Callable[[Announced], bool], timeout_s: float
-) -> tuple[str, Announced] | None:
-    """Return the topic and content of the first wanted announcement; None: none came in time."""
+) -> Announced | None:
+    """Return the first wanted announcement; None: none came in time."""
     deadline = time.monotonic() + timeout_s
     while (left := deadline - time.monotonic()) > 0:
         message = subscriber.next(min(left, _MAX_LISTEN_S))
         announced = None if message is None else read_announcement(message)
-        if message is not None and announced is not None and is_wanted(announced):
-            return message.topic, announced
+        if announced is not None and is_wanted(announced):
+            return announced
     return None
 
 

@@ -8,19 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from deploy.smoke.broker import Subscriber, check_broker
-from deploy.smoke.end_to_end import check_live, check_synthetic, make_synthetic
-from deploy.smoke.rollouts import check_rollouts
-from deploy.smoke.waiting import Failed, NotYet, Patience
-from deploy.smoke.web import Web, check_data, check_metrics
+from deploy.smoke.end_to_end import check_item
+from deploy.smoke.waiting import Failed, Patience
+from deploy.smoke.web import Web, check_data, check_metrics, check_ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.smoke.end_to_end import SendOne
-    from deploy.smoke.rollouts import Workloads
-
 EndToEnd = Literal["synthetic", "live", "none"]
-_READY = 200
+#: A listener that starts is subscribed well before.
+_SUBSCRIBED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +26,7 @@ class Target:
 
     centre_id: str
     metrics_url: str
-    """Address of the metrics service, without a slash at its end."""
+    """Without a slash at its end, as `data_base_url`."""
     data_base_url: str
     broker_urls: tuple[str, ...]
     """With the public account; the first one is subscribed to for the item."""
@@ -39,9 +36,8 @@ class Target:
 def smoke_test(
     target: Target,
     *,
-    workloads: Workloads | None,
-    send: SendOne | None,
-    policies: Callable[[], str] | None = None,
+    inside: dict[str, Callable[[], str]],
+    send: Callable[[str, bytes], None],
     say: Callable[[str], None],
     patience: Patience,
     item_timeout_s: float = 60.0,
@@ -49,64 +45,42 @@ def smoke_test(
 ) -> None:
     """Run every check, one line each.
 
-    `workloads` None: there is no Kubernetes to ask; `policies` None: none whose network policies
-    could be tried. `send` is needed for a synthetic item.
-    `ca_file`: trusted besides the system's authorities.
+    `inside`: what only the cluster can tell, `rollouts` first of all, `policies` before the item.
+    `send` puts a notification on the queue. `ca_file`: trusted besides the system's authorities.
     Raises Failed at the first check that does not come true in its time.
     """
     web = Web(ca_file=ca_file)
-    checks: list[tuple[str, Callable[[], str]]] = []
-    if workloads is not None:
-        checks.append(("rollouts", partial(check_rollouts, workloads)))
-    checks += [
-        ("metrics", partial(
-            check_metrics, web, f"{target.metrics_url}/metrics", target.centre_id)),
-        ("ready", partial(_check_ready, web, f"{target.metrics_url}/readyz")),
-        ("data", partial(check_data, web, target.data_base_url)),
-        *((f"broker {url.partition('://')[0]}", partial(check_broker, url, ca_file=ca_file))
-          for url in target.broker_urls),
-    ]  # fmt: skip
-    if policies is not None:
-        checks.append(("policies", policies))
-    if target.end_to_end != "none":
-        item = partial(_check_item, target, web, send, ca_file, item_timeout_s)
-        checks.append((f"{target.end_to_end} item", item))
-    for name, check in checks:
+    metrics, data, centre_id = target.metrics_url, target.data_base_url, target.centre_id
+
+    def is_ready() -> str:
+        short = Patience(min(_SUBSCRIBED_S, patience.seconds), now=patience.now,
+                         sleep=patience.sleep)  # fmt: skip
         try:
-            say(f"ok  {name:<14} {patience.until(check)}")
-        except Failed as failure:
-            raise Failed(f"{name}: {failure}") from None
+            return short.until(partial(check_ready, web, f"{metrics}/readyz"))
+        except Failed:
+            return check_ready(web, f"{metrics}/readyz", is_last_look=True)
 
+    def item() -> str:
+        with Subscriber(target.broker_urls[0], ca_file=ca_file) as subscriber:
+            return check_item(
+                subscriber, web, send=send if target.end_to_end == "synthetic" else None,
+                now=datetime.now(UTC), centre_id=centre_id, data_base_url=data,
+                timeout_s=item_timeout_s,
+            )  # fmt: skip
 
-def _check_ready(web: Web, url: str) -> str:
-    """Return that every listener is subscribed and a manager receives. Raises NotYet."""
-    answer = web.get(url)
-    if answer.status != _READY:
-        text = answer.body.decode("utf-8", "replace").strip()
-        raise NotYet(f"{url} answers {answer.status}: {text[:300]}")
-    return "every listener is subscribed, a manager receives"
-
-
-def _check_item(
-    target: Target, web: Web, send: SendOne | None, ca_file: str | None, timeout_s: float
-) -> str:
-    with Subscriber(target.broker_urls[0], ca_file=ca_file) as subscriber:
-        if target.end_to_end == "live":
-            return check_live(
-                subscriber,
-                web,
-                centre_id=target.centre_id,
-                data_base_url=target.data_base_url,
-                timeout_s=timeout_s,
-            )
-        if send is None:
-            raise Failed("nothing puts a synthetic item on the queue")
-        return check_synthetic(
-            send,
-            subscriber,
-            web,
-            synthetic=make_synthetic(datetime.now(UTC)),
-            centre_id=target.centre_id,
-            data_base_url=target.data_base_url,
-            timeout_s=timeout_s,
-        )
+    checks = {
+        "rollouts": inside.get("rollouts"),
+        "metrics": partial(check_metrics, web, f"{metrics}/metrics", centre_id),
+        "ready": is_ready,
+        "data": partial(check_data, web, data),
+        **{f"broker {url.partition('://')[0]}": partial(check_broker, url, ca_file=ca_file)
+           for url in target.broker_urls},
+        "policies": inside.get("policies"),
+        f"{target.end_to_end} item": None if target.end_to_end == "none" else item,
+    }  # fmt: skip
+    for name, check in checks.items():
+        if check is not None:
+            try:
+                say(f"ok  {name:<14} {patience.until(check)}")
+            except Failed as failure:
+                raise Failed(f"{name}: {failure}") from None

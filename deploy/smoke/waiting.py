@@ -30,10 +30,7 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
 
     def until(self, check: Callable[[], T]) -> T:
-        """Return what `check` returns as soon as it raises NotYet no more.
-
-        Raises Failed with its last NotYet after `seconds`.
-        """
+        """Return what `check` returns once it raises NotYet no more. Raises Failed."""
         deadline = self.now() + self.seconds
         while True:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import urllib.error
 import urllib.request
@@ -15,14 +16,16 @@ from deploy.smoke.waiting import NotYet
 from wis2_gc_common.tls import client_context
 
 if TYPE_CHECKING:
-    import email.message
     from collections.abc import Mapping
 
 _TIMEOUT_S = 20
 _MAX_BYTES = 64 * 1024 * 1024
+_OK = 200
 _REPORT_BY = re.compile(r'^wmo_wis2_gc_[a-z_]+\{[^}\n]*report_by="([^"\n]*)"', re.MULTILINE)
 #: Known to the metrics service from its first moment, whatever was counted so far.
 _OURS = re.compile(r"^# TYPE wis2_gc_\w+ ", re.MULTILINE)
+#: What is a Global Broker's to mend, of the lines of /readyz.
+_THEIRS = re.compile(r"listener \S+ is not subscribed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,6 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    """Names in lower case."""
     body: bytes
 
 
@@ -44,17 +46,17 @@ class Web:
         )
 
     def get(self, url: str) -> Answer:
-        """Return the answer. Raises NotYet: none came, or not over TLS."""
+        """Return the answer, whatever its status. Raises NotYet: none came, or not over TLS."""
         demand_tls(url, "https")
         try:
-            with self._opener.open(url, timeout=_TIMEOUT_S) as response:
-                return _answer(response.status, response.headers, response.read(_MAX_BYTES))
-        except urllib.error.HTTPError as error:
-            with error:
-                return _answer(error.code, error.headers, error.read(_MAX_BYTES))
+            try:
+                response = self._opener.open(url, timeout=_TIMEOUT_S)
+            except urllib.error.HTTPError as error:
+                response = error
+            with response:
+                return Answer(response.status, response.headers, response.read(_MAX_BYTES))
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            raise NotYet(f"{url}: {reason}") from None
+            raise NotYet(f"{url}: {getattr(error, 'reason', error)}") from None
 
 
 def demand_tls(url: str, scheme: str) -> None:
@@ -67,17 +69,33 @@ def demand_tls(url: str, scheme: str) -> None:
 def check_metrics(web: Web, url: str, centre_id: str) -> str:
     """Return what `/metrics` has. Raises NotYet: no metrics, or another cache's."""
     answer = web.get(url)
-    if answer.status != http.client.OK:
+    if answer.status != _OK:
         raise NotYet(f"{url} answers {answer.status}")
     text = answer.body.decode("utf-8", "replace")
-    ours = len(_OURS.findall(text))
+    ours, reporters = len(_OURS.findall(text)), _REPORT_BY.findall(text)
     if not ours:
         raise NotYet(f"{url} has no metrics of a Global Cache")
-    reporters = set(_REPORT_BY.findall(text))
-    if reporters - {centre_id}:
-        raise NotYet(f"{url} reports for {', '.join(sorted(reporters))}, not for {centre_id}")
-    samples = len(_REPORT_BY.findall(text))
-    return f"{ours} metrics of the service, {samples} samples of the WMO's"
+    if others := sorted({*reporters} - {centre_id}):
+        raise NotYet(f"{url} reports for {', '.join(others)}, not for {centre_id}")
+    return f"{ours} metrics of the service, {len(reporters)} samples of the WMO's"
+
+
+def check_ready(web: Web, url: str, *, is_last_look: bool = False) -> str:
+    """Return that every listener is subscribed and a manager receives. Raises NotYet.
+
+    `is_last_look`: a Global Broker that does not take our listener is told, and no reason to fail.
+    """
+    answer = web.get(url)
+    if answer.status == _OK:
+        return "every listener is subscribed, a manager receives"
+    text = answer.body.decode("utf-8", "replace").strip()
+    try:
+        missing = [str(line) for line in json.loads(text)["missing"]]
+    except (ValueError, KeyError, TypeError):
+        missing = [text[:300]]
+    if is_last_look and all(_THEIRS.fullmatch(line) for line in missing):
+        return f"a manager receives; NOT SUBSCRIBED, ask the Global Brokers: {'; '.join(missing)}"
+    raise NotYet(f"{url} answers {answer.status}: {'; '.join(missing)}")
 
 
 def check_data(web: Web, base_url: str) -> str:
@@ -85,13 +103,9 @@ def check_data(web: Web, base_url: str) -> str:
     answer = web.get(f"{base_url}/")
     if answer.status >= http.client.INTERNAL_SERVER_ERROR:
         raise NotYet(f"{base_url}/ answers {answer.status}")
-    if answer.status == http.client.OK:
+    if answer.status == _OK:
         raise NotYet(f"{base_url}/ lists what is there")
     return f"answers, lists nothing ({answer.status})"
-
-
-def _answer(status: int, headers: email.message.Message, body: bytes) -> Answer:
-    return Answer(status, {name.lower(): value for name, value in headers.items()}, body)
 
 
 def _is_this_machine(host: str) -> bool:

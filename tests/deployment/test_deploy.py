@@ -32,16 +32,16 @@ READS_ONLY = (
     ("git",), ("aws", "--version"), ("aws", "sts"), ("aws", "s3api", "head-bucket"),
     ("aws", "service-quotas", "get-service-quota"), ("aws", "ec2", "describe-addresses"),
     ("aws", "ec2", "describe-instances"), ("aws", "secretsmanager", "list-secrets"),
+    ("aws", "cloudfront", "list-distributions"),
     ("terraform", "version"), ("docker", "version"), ("kubectl", "version"),
+    ("docker", "buildx", "version"), ("docker", "buildx", "inspect"), ("docker", "info"),
     ("kubectl", "config", "view"), ("helm", "version"),
 )  # fmt: skip
 WHOLE = [
     "terraform init",
     "aws ecr get-login-password",
     "docker login",
-    "docker buildx build",
-    "docker buildx build",
-    "docker buildx build",
+    "docker buildx bake",
     "terraform init",
     "terraform plan",
     "terraform apply",
@@ -54,7 +54,7 @@ WHOLE = [
     "kubectl apply",
     "helm upgrade wis2-global-cache",
 ]
-MONITORING = [*WHOLE[:14], "helm upgrade monitoring", *WHOLE[14:]]
+MONITORING = [*WHOLE[:12], "helm upgrade monitoring", *WHOLE[12:]]
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_deployment_can_be_repeated_and_builds_nothing_twice(deployment: Deplo
     ended = deployment.run("all")
     assert ended.code == 0, ended.err
     again = deployment.story()[first:]
-    assert "docker buildx build" not in again
+    assert "docker buildx bake" not in again
     assert "docker login" not in again
     assert "terraform apply" not in again
     assert again[-1] == "helm upgrade wis2-global-cache"
@@ -97,7 +97,7 @@ def test_a_deployment_can_be_repeated_and_builds_nothing_twice(deployment: Deplo
     ("failing", "last"),
     [
         (("docker", "login"), "docker login"),
-        (("docker", "buildx", "build"), "docker buildx build"),
+        (("docker", "buildx", "bake"), "docker buildx bake"),
         (("terraform", "plan"), "terraform plan"),
         (("terraform", "apply"), "terraform apply"),
         (("aws", "eks", "update-kubeconfig"), "aws eks update-kubeconfig"),
@@ -121,19 +121,18 @@ def test_it_stops_at_the_first_failure_with_one_line(
 
 
 def test_images_are_pushed_by_commit_and_noted_by_digest(deployment: Deployment) -> None:
-    assert deployment.run("images").code == 0
+    ended = deployment.run("images")
+    assert ended.code == 0, ended.err
     (login,) = deployment.programs.where("docker", "login")
     assert login.stdin == PASSWORD
     assert login.argv[-1] == f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
-    builds = deployment.programs.where("docker", "buildx", "build", "--push")
+    (call,) = deployment.programs.where("docker", "buildx", "bake", "--push")
+    assert call.has("--sbom=true", "--provenance=mode=max", *DIGESTS)
     tag = COMMIT[:12]
     registry = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/wis2-gc-dev"
-    assert [call.option("--tag") for call in builds] == [
-        [f"{registry}/wis2-gc-{service}:{tag}"] for service in DIGESTS
-    ]
-    assert all(call.option("--platform") == ["linux/amd64"] for call in builds)
+    assert f"REGISTRY={registry} TAG={tag} PLATFORM=linux/amd64 " in ended.out
     noted = json.loads((deployment.root / ".deploy/dev/images.json").read_text())
-    assert noted == {"tag": tag, "digests": DIGESTS}
+    assert noted == {"registry": registry, "tag": tag, "digests": DIGESTS}
 
 
 def test_before_the_first_apply_only_the_repositories_are_made(deployment: Deployment) -> None:
@@ -160,9 +159,9 @@ def test_repositories_that_the_chart_would_not_find_end_the_step(deployment: Dep
 
 def test_a_dirty_tree_gets_a_tag_of_its_own_in_dev(deployment: Deployment) -> None:
     deployment.programs.answer("git", "status", "--porcelain", out=" M services/x.py\n")
-    assert deployment.run("images").code == 0
-    build = deployment.programs.where("docker", "buildx", "build", "--push")[0]
-    assert f":{COMMIT[:12]}-dirty-2" in build.option("--tag")[0]
+    ended = deployment.run("images")
+    assert ended.code == 0, ended.err
+    assert f" TAG={COMMIT[:12]}-dirty-2" in ended.out
 
 
 def test_terraform_gets_state_variables_and_a_plan_that_is_applied_and_removed(
@@ -218,7 +217,7 @@ def test_the_release_takes_terraforms_values_then_ours_then_the_digests(
         str(state / "deploy-values.json"),
     ]
     assert call.has("upgrade", "--install", "wis2-global-cache", "helm/wis2-global-cache",
-                    "--namespace", "wis2-gc", "--atomic")  # fmt: skip
+                    "--atomic", "--namespace", "wis2-gc")  # fmt: skip
     told = json.loads((state / "helm-values.json").read_text())
     assert told["centreId"] == outputs("dev")["helm_values"]["value"]["centreId"]
     assert told["brokers"] == [
@@ -339,6 +338,54 @@ def test_a_release_without_a_global_broker_is_refused_before_helm_runs(
     assert deployment.run("release").code == 0
 
 
+def test_an_image_that_the_registry_has_no_more_is_told_before_helm_runs(
+    deployment: Deployment,
+) -> None:
+    """It could not be pulled: every listener would wait for it at once."""
+    assert deployment.run("all").code == 0
+    deployment.programs.forget()
+    deployment.programs.answer(
+        "aws", "ecr", "list-images", "wis2-gc-dev/wis2-gc-listener", out="\n"
+    )
+    ended = deployment.run("release")
+    assert ended.code == 1
+    assert f"wis2-gc-listener:{COMMIT[:12]} is not in the registry any more" in ended.err
+    assert "make deploy-images ENV=dev" in ended.err
+    assert deployment.story() == []
+
+
+@pytest.mark.parametrize(
+    ("version", "options"),
+    [
+        ("v3.18.4", ("--atomic", "--wait")),
+        ("v4.2.3", ("--rollback-on-failure", "--wait=legacy", "--server-side=false")),
+    ],
+)
+def test_both_helms_wait_apply_and_take_back_in_the_same_way(
+    deployment: Deployment, version: str, options: tuple[str, ...]
+) -> None:
+    deployment.programs.answer("helm", "version", out=version)
+    assert deployment.run("all").code == 0
+    for call in deployment.programs.where("helm", "upgrade"):
+        assert call.has(*options)
+        assert ("--atomic" in call.argv) == (version[1] == "3")
+    assert deployment.run("rollback", "dev", "--revision", "1").code == 0
+    (back,) = deployment.programs.where("helm", "rollback")
+    assert back.has(*options[1:])
+
+
+def test_definitions_of_resources_are_upgraded_with_the_chart_of_an_add_on(
+    deployment: Deployment,
+) -> None:
+    definitions = "kind: CustomResourceDefinition\n"
+    deployment.programs.answer("helm", "show", "crds", "keda", out=definitions)
+    assert deployment.run("all").code == 0
+    (applied,) = deployment.programs.where("kubectl", "apply", "-f", "-")
+    assert applied.stdin.strip() == definitions.strip()
+    story = deployment.story()
+    assert story.index("helm upgrade keda") == story.index("helm upgrade external-secrets") + 2
+
+
 def test_a_release_wants_images_of_this_commit(deployment: Deployment) -> None:
     assert deployment.run("kubeconfig").code == 0
     ended = deployment.run("release")
@@ -440,6 +487,35 @@ def test_an_old_program_is_refused_with_its_version(
 def test_a_docker_engine_that_does_not_answer_is_said(deployment: Deployment) -> None:
     deployment.programs.answer("docker", "version", code=1, err="Cannot connect to the daemon\n")
     assert "the Docker engine does not answer" in _refused(deployment)
+
+
+def test_a_builder_that_attaches_nothing_is_refused_before_anything_is_touched(
+    deployment: Deployment,
+) -> None:
+    own = "Name: default\nDriver: docker\n\nNodes:\nName: default\n"
+    deployment.programs.answer("docker", "buildx", "inspect", out=own)
+    deployment.programs.answer("docker", "info", out="[[Backing Filesystem extfs]]")
+    for step in ("all", "images"):
+        line = _refused(deployment, step=step)
+        assert "docker buildx create --use --driver docker-container" in line
+    store = "[[driver-type io.containerd.snapshotter.v1]]"
+    deployment.programs.answer("docker", "info", out=store)
+    assert deployment.run("check").code == 0
+
+
+def test_a_docker_without_buildx_is_refused(deployment: Deployment) -> None:
+    deployment.programs.answer("docker", "buildx", code=1, err="unknown command: docker buildx\n")
+    assert "no buildx" in _refused(deployment)
+
+
+@pytest.mark.parametrize(("count", "is_told"), [("0", True), ("1", False)])
+def test_an_account_that_cloudfront_may_have_to_verify_is_told(
+    deployment: Deployment, count: str, *, is_told: bool
+) -> None:
+    deployment.programs.answer("aws", "cloudfront", "list-distributions", out=f"{count}\n")
+    ended = deployment.run("check")
+    assert ended.code == 0
+    assert ("must be verified" in ended.out) == is_told
 
 
 def test_another_account_is_refused_with_both(deployment: Deployment) -> None:

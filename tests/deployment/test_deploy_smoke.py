@@ -9,7 +9,6 @@ import threading
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -18,16 +17,16 @@ from deploy.environment import Environment
 from deploy.session import Session
 from deploy.smoke.broker import Message, check_broker
 from deploy.smoke.end_to_end import fetch, make_synthetic, read_announcement
-from deploy.smoke.rollouts import KubernetesWorkloads, Workload, check_rollouts, unfinished
+from deploy.smoke.rollouts import check_rollouts, unfinished
 from deploy.smoke.run import Target, smoke_test
 from deploy.smoke.waiting import Failed, NotYet, Patience
-from deploy.smoke.web import Web, check_data, check_metrics
-from deploy.smoke_step import check_policies, send_from_listener, target_of
+from deploy.smoke.web import Web, check_data, check_metrics, check_ready
+from deploy.smoke_step import check_policies, rollouts, send_from_listener, target_of
 from local.parts.certificates import CertificateAuthority
 from local.parts.mosquitto import CacheBroker, PublicBroker
 from local.parts.nginx import Nginx
 from tests.support import chart
-from tests.support.deployments import ACCOUNT, REGION, FakeWorkloads
+from tests.support.deployments import ACCOUNT, REGION, workload
 from tests.support.stand_ins import StandIns
 from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
 from tests.support.world import BIN, CENTRE_ID, World, open_world
@@ -64,9 +63,14 @@ def target(world: World, end_to_end: EndToEnd = "none", **changes: Any) -> Targe
     )
 
 
+def _send_nothing(_topic: str, _payload: bytes) -> None:
+    pass
+
+
 def run(target: Target, **options: Any) -> list[str]:
     lines: list[str] = []
-    given = {"workloads": FakeWorkloads(), "send": None, "patience": IMPATIENT, **options}
+    inside = {"rollouts": lambda: "all", "policies": lambda: "enforced"}
+    given = {"inside": inside, "send": _send_nothing, "patience": IMPATIENT, **options}
     smoke_test(target, say=lines.append, **given)
     return lines
 
@@ -105,7 +109,6 @@ def test_a_cache_that_works_passes_with_an_item_sent_from_a_listeners_pod(
     lines = run(
         target(world, "synthetic"),
         send=lambda topic, payload: send_from_listener(opened, "wis2-gc", topic, payload),
-        policies=lambda: "enforced",
     )
     assert [line.split()[1] for line in lines] == [
         "rollouts", "metrics", "ready", "data", "broker", "policies", "synthetic",
@@ -241,7 +244,7 @@ def test_a_cache_that_announces_nothing_of_its_own_fails(world: World) -> None:
 
 def test_an_item_that_is_not_announced_fails(world: World) -> None:
     with pytest.raises(Failed, match=r"synthetic item: xx-smoke-test/.* was not announced"):
-        run(target(world, "synthetic"), send=lambda _t, _p: None, item_timeout_s=0.5)
+        run(target(world, "synthetic"), item_timeout_s=0.5)
 
 
 def test_another_caches_metrics_are_not_ours(world: World) -> None:
@@ -399,26 +402,6 @@ def test_patience_returns_the_first_success() -> None:
     assert Patience(9.0, sleep=lambda _s: None).until(check) == "there"
 
 
-# Kubernetes
-
-
-@pytest.mark.parametrize(
-    ("workload", "line"),
-    [
-        (Workload("d/a", 2, 2, 2, 2, is_observed=True), None),
-        (Workload("d/a", 0, 0, 0, 0, is_observed=True), None),
-        (Workload("d/a", 2, 2, 2, 2, is_observed=False), "d/a: not begun"),
-        (Workload("d/a", 3, 1, 3, 3, is_observed=True), "d/a: 1 of 3 are new"),
-        (Workload("d/a", 2, 2, 2, 3, is_observed=True), "d/a: 1 old ones are still there"),
-        (Workload("d/a", 2, 2, 1, 2, is_observed=True), "d/a: 1 of 2 are available"),
-    ],
-)
-def test_a_rollout_is_over_when_all_are_new_and_available(
-    workload: Workload, line: str | None
-) -> None:
-    assert unfinished([workload]) == ([] if line is None else [line])
-
-
 @contextmanager
 def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -432,103 +415,105 @@ def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
         server.server_close()
 
 
-class FakeApi:
-    """As much of a Kubernetes API as the smoke test asks for."""
-
-    def __init__(self) -> None:
-        self.status = 200
-        self.asked: list[str] = []
-        self.items: dict[str, list[dict[str, Any]]] = {
-            "deployments": [], "statefulsets": [], "pods": [],
-        }  # fmt: skip
-
-    @contextmanager
-    def open(self, directory: Path) -> Iterator[KubernetesWorkloads]:
-        api = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                api.asked.append(self.path)
-                kind = self.path.partition("?")[0].rsplit("/", 1)[-1]
-                body = json.dumps({"kind": "List", "items": api.items[kind]}).encode()
-                self.send_response(api.status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_args: Any) -> None:
-                pass
-
-        with serving(Handler) as port:
-            yield self.connect(directory, port)
-
-    @staticmethod
-    def connect(directory: Path, port: int) -> KubernetesWorkloads:
-        path = directory / "kubeconfig"
-        path.write_text(json.dumps({
-            "apiVersion": "v1", "kind": "Config",
-            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-            "users": [{"name": "u", "user": {}}],
-            "contexts": [{"name": "wis2-gc-dev", "context": {"cluster": "c", "user": "u"}}],
-        }))  # fmt: skip
-        return KubernetesWorkloads(
-            kubeconfig=path, context="wis2-gc-dev", namespace="wis2-gc", release="wis2"
-        )
+# Kubernetes
 
 
-def deployment(name: str, **status: int) -> dict[str, Any]:
-    return {
-        "metadata": {"name": name, "generation": 3},
-        "spec": {"replicas": 2, "selector": {}, "template": {}},
-        "status": {"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, **status},
-    }
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        (workload("a"), ""),
+        (workload("a", wanted=0), ""),
+        (workload("a", kind="StatefulSet"), ""),
+        (workload("a", generation=4), "deployment/a: not begun"),
+        (workload("a", wanted=3, updatedReplicas=1), "deployment/a: 1 of 3 are new"),
+        (workload("a", replicas=3), "deployment/a: 1 old ones are still there"),
+        (workload("a", availableReplicas=1), "deployment/a: 1 of 2 are available"),
+        (workload("a", kind="StatefulSet", readyReplicas=0),
+         "statefulset/a: 0 of 2 are available"),
+    ],
+)  # fmt: skip
+def test_a_rollout_is_over_when_all_are_new_and_available(found: dict[str, Any], line: str) -> None:
+    assert unfinished(found) == line
 
 
 def test_workloads_are_those_of_the_release_in_its_namespace(tmp_path: Path) -> None:
-    api = FakeApi()
-    api.items["deployments"] = [deployment("wis2-manager", availableReplicas=2)]
-    api.items["statefulsets"] = [deployment("wis2-broker", readyReplicas=2) | {
-        "spec": {"replicas": 2, "selector": {}, "serviceName": "b", "template": {}}}]  # fmt: skip
-    with api.open(tmp_path) as workloads:
-        assert check_rollouts(workloads) == "2 workloads, 4 replicas"
-    assert all("/namespaces/wis2-gc/" in path for path in api.asked)
-    queries = [parse_qs(urlsplit(path).query) for path in api.asked]
-    assert [query["labelSelector"] for query in queries] == [
-        ["app.kubernetes.io/instance=wis2"]
-    ] * 2
+    programs = StandIns(tmp_path / "programs")
+    items = [workload("manager"), workload("broker", kind="StatefulSet")]
+    programs.answer("kubectl", "get", "deployment,statefulset", out=json.dumps({"items": items}))
+    programs.answer("kubectl", "get", "pod", out='{"items": []}')
+    opened = Session(
+        Environment("dev", tmp_path, ACCOUNT, REGION),
+        Commands(environment={"PATH": str(programs.bin)}, directory=tmp_path, say=print),
+        say=print, ask=None,
+    )  # fmt: skip
+    assert rollouts(opened, "wis2-gc") == "2 workloads, 4 replicas"
+    for call in programs.calls:
+        assert call.has("--context", "wis2-gc-dev", "-n", "wis2-gc", "get")
+        assert call.option("-l") == ["app.kubernetes.io/instance=wis2-global-cache"]
+    programs.answer("kubectl", "get", code=1, err="Unable to connect to the server\n")
+    with pytest.raises(NotYet, match="Unable to connect"):
+        rollouts(opened, "wis2-gc")
 
 
-def test_a_pod_that_cannot_start_is_told_with_its_reason(tmp_path: Path) -> None:
-    api = FakeApi()
-    api.items["deployments"] = [deployment("wis2-manager", availableReplicas=1)]
-    waiting = {"state": {"waiting": {"reason": "ImagePullBackOff"}}}
-    starting = {"state": {"waiting": {"reason": "ContainerCreating"}}}
-    common = {"image": "i", "imageID": "", "name": "manager", "ready": False, "restartCount": 0}
-    api.items["pods"] = [
-        {"metadata": {"name": "wis2-manager-1"},
-         "status": {"containerStatuses": [{**common, **waiting}, {**common, **starting}]}},
-        {"metadata": {"name": "wis2-manager-2"},
-         "status": {"conditions": [{"type": "PodScheduled", "status": "False",
-                                    "message": "0/3 nodes are available"}]}},
-    ]  # fmt: skip
-    with api.open(tmp_path) as workloads, pytest.raises(NotYet) as problem:
-        check_rollouts(workloads)
+def pod(name: str, **status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"nodeName": "node-1"}, "status": status}
+
+
+def test_a_pod_that_cannot_start_is_told_with_its_reason() -> None:
+    waiting = [{"state": {"waiting": {"reason": reason}}}
+               for reason in ("ImagePullBackOff", "ContainerCreating")]  # fmt: skip
+    no_room = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}
+    pods = [
+        pod("wis2-manager-1", containerStatuses=[*waiting, {"state": {"running": {}}}]),
+        pod("wis2-manager-2", conditions=[no_room]),
+    ]
+    with pytest.raises(NotYet) as problem:
+        check_rollouts([workload("wis2-manager", availableReplicas=1)], pods)
     assert str(problem.value) == (
         "deployment/wis2-manager: 1 of 2 are available; pod wis2-manager-1: ImagePullBackOff; "
         "pod wis2-manager-2: 0/3 nodes are available"
     )
 
 
-def test_a_release_without_workloads_is_not_rolled_out(tmp_path: Path) -> None:
-    with FakeApi().open(tmp_path) as workloads, pytest.raises(NotYet, match="no workloads"):
-        check_rollouts(workloads)
+def test_a_pod_that_hangs_on_a_lost_node_is_told(tmp_path: Path) -> None:
+    """No workload counts it: all of them were rolled out while it hung."""
+    hanging = pod("wis2-manager-1")
+    hanging["metadata"]["deletionTimestamp"] = "2026-11-28T00:00:00Z"
+    with pytest.raises(NotYet, match="pod wis2-manager-1: still ends on node-1"):
+        check_rollouts([workload()], [hanging, pod("wis2-manager-2")])
 
 
-def test_an_api_that_refuses_or_is_away_is_waited_for(tmp_path: Path) -> None:
-    api = FakeApi()
-    api.status = 403
-    with api.open(tmp_path) as workloads, pytest.raises(NotYet, match="answers 403"):
-        check_rollouts(workloads)
-    with pytest.raises(NotYet, match="does not answer"):
-        check_rollouts(FakeApi.connect(tmp_path, 1))
+def test_a_release_without_workloads_is_not_rolled_out() -> None:
+    with pytest.raises(NotYet, match="no workloads"):
+        check_rollouts([], [])
+
+
+def not_ready(*missing: str) -> type[http.server.BaseHTTPRequestHandler]:
+    class NotReady(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503)
+            self.end_headers()
+            body = {"status": "unavailable", "missing": list(missing)}
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_args: Any) -> None:
+            pass
+
+    return NotReady
+
+
+def test_a_global_broker_that_does_not_take_us_is_told_and_not_fatal() -> None:
+    with serving(not_ready("listener fr is not subscribed")) as port:
+        url = f"http://127.0.0.1:{port}/readyz"
+        with pytest.raises(NotYet, match="listener fr is not subscribed"):
+            check_ready(Web(), url)
+        said = check_ready(Web(), url, is_last_look=True)
+    assert "NOT SUBSCRIBED" in said
+    assert "listener fr is not subscribed" in said
+
+
+@pytest.mark.parametrize("line", ["no manager reports", "listener fr does not report"])
+def test_what_is_missing_of_ours_is_fatal(line: str) -> None:
+    handler = not_ready("listener br is not subscribed", line)
+    with serving(handler) as port, pytest.raises(NotYet, match=line):
+        check_ready(Web(), f"http://127.0.0.1:{port}/readyz", is_last_look=True)

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from images import digests
-from images.build import ROOT, SERVICES, build, plan
+from images.build import ROOT, SERVICES, build
 from images.docker import DockerError, docker
 from tests.support.containers import (
     HARDENING,
@@ -58,14 +57,8 @@ def images(bases: tuple[str, str]) -> dict[str, str]:
         data=f"FROM {build_base}\nENV PIP_EXTRA_INDEX_PASSWORD={CANARY}\n"
         f"RUN echo {CANARY} >/etc/mirror-password\n".encode(),
     )  # fmt: skip
-    environment = {**os.environ, "TAG": "test", "BASE": base, "BUILD_BASE": secretive}
-    environment.pop("REGISTRY", None)
-    names = {}
-    for service in SERVICES:
-        planned = plan(service, environment, digests.read())
-        build(planned, run=docker)
-        names[service] = planned.name
-    return names
+    own = {"TAG": "test", "REGISTRY": "", "BASE": base, "BUILD_BASE": secretive}
+    return build(SERVICES, {**os.environ, **own})
 
 
 def inspect(reference: str) -> dict[str, Any]:
@@ -134,17 +127,15 @@ def test_an_image_stays_small_and_quick_on_a_base_without_byte_code(
         data=f"FROM {bases[0]}\nRUN find / -xdev -name __pycache__ -prune -exec rm -rf {{}} +\n"
         .encode(),
     )  # fmt: skip
-    environment = {**os.environ, "TAG": "bare", "BASE": bare, "BUILD_BASE": bases[1]}
-    environment.pop("REGISTRY", None)
-    planned = plan("manager", environment, digests.read())
-    build(planned, run=docker)
-    added = inspect(planned.name)["Size"] - inspect(bare)["Size"]
+    own = {"TAG": "bare", "REGISTRY": "", "BASE": bare, "BUILD_BASE": bases[1]}
+    image = build(["manager"], {**os.environ, **own})["manager"]
+    added = inspect(image)["Size"] - inspect(bare)["Size"]
     with capsys.disabled():
-        print(f"\n  {planned.name} adds {added / 1e6:.1f} MB to a base without byte code")
+        print(f"\n  {image} adds {added / 1e6:.1f} MB to a base without byte code")
     assert added <= MAX_ADDED_BYTES
     # Whatever the command imports of Python's own library has its byte code.
     docker(
-        "run", "--rm", "--network", "none", "--entrypoint", "python", planned.name, "-c",
+        "run", "--rm", "--network", "none", "--entrypoint", "python", image, "-c",
         "import os, sys, wis2_gc_manager.main\n"
         "bare = [m.__file__ for m in list(sys.modules.values()) if getattr(m, '__cached__', None)"
         " and not os.path.exists(m.__cached__)]\n"

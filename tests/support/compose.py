@@ -23,8 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from prometheus_client.parser import text_string_to_metric_families
 
-from images.build import ROOT, SERVICES, build, plan
-from images.digests import read
+from images.build import ROOT, SERVICES, build
 from images.docker import DockerError, docker, has_image
 from local.parts.certificates import CertificateAuthority
 from local.parts.mosquitto import GlobalBroker
@@ -87,7 +86,7 @@ def main() -> None:
         sys.exit("REQUIRED" in os.environ)
     others()
     for service in SERVICES:
-        build(plan(service, {**os.environ, "TAG": "compose", "REGISTRY": ""}, read()))
+        build([service], {**os.environ, "TAG": "compose", "REGISTRY": ""})
 
 
 def another(image: str) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.main import main
-from deploy.smoke.rollouts import Workload
 from tests.support import chart
 from tests.support.stand_ins import StandIns
 
@@ -67,14 +66,23 @@ def plan(**actions: list[str]) -> str:
     )
 
 
-class FakeWorkloads:
-    """One Deployment that is rolled out."""
-
-    def read(self) -> list[Workload]:
-        return [Workload("deployment/wis2-global-cache-manager", 2, 2, 2, 2, is_observed=True)]
-
-    def troubles(self) -> list[str]:
-        return []
+def workload(
+    name: str = "wis2-global-cache-manager",
+    *,
+    kind: str = "Deployment",
+    wanted: int = 2,
+    generation: int = 3,
+    **status: int,
+) -> dict[str, Any]:
+    """Return a Deployment or StatefulSet that is rolled out, but for what `status` says."""
+    ready = "readyReplicas" if kind == "StatefulSet" else "availableReplicas"
+    counts = dict.fromkeys(("replicas", "updatedReplicas", ready), wanted)
+    return {
+        "kind": kind,
+        "metadata": {"name": name, "generation": generation},
+        "spec": {"replicas": wanted},
+        "status": {"observedGeneration": 3, **counts, **status},
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -134,12 +142,13 @@ class Deployment:
         answer("aws", "ecr", "get-login-password", out=PASSWORD)
         # Blank lines: the AWS CLI prints one for each page.
         answer("aws", "ecr", "list-images", out="\n\n")
-        pushed = json.dumps({"containerimage.digest": f"sha256:{'0' * 64}"})
-        answer("docker", "buildx", "build", write=("--metadata-file", pushed))
         answer("terraform", "plan", code=2, write=("-out", "a plan"))
         answer("terraform", "show", "-json", out=plan(module__queue=["create"]))
         answer("aws", "eks", "update-kubeconfig", write=("--kubeconfig", "apiVersion: v1\n"))
         answer("kubectl", "get", "externalsecret", out='{"items": []}')
+        answer("kubectl", "get", "pod", out='{"items": []}')
+        rolled_out = json.dumps({"items": [workload()]})
+        answer("kubectl", "get", "deployment,statefulset", "-o", "json", out=rolled_out)
         missing = "Error: release: not found\n"
         answer("helm", "history", "-o", "json", code=1, err=missing)
         answer("aws", "secretsmanager", "list-secret-version-ids", out="version-1\n")
@@ -151,7 +160,7 @@ class Deployment:
             answer("kubectl", "config", "view", f"wis2-gc-{name}", out=view)
             for service, digest in DIGESTS.items():
                 image = f"wis2-gc-{name}/wis2-gc-{service}"
-                answer("aws", "ecr", "list-images", image, out=f"\n{digest}\n", after=f"{image}:")
+                answer("aws", "ecr", "list-images", image, out=f"\n{digest}\n", after=" bake ")
         self.use("dev")
 
     def use(self, name: str, **options: Any) -> None:
@@ -197,7 +206,6 @@ class Deployment:
                 environment=environment,
                 ask=None if answers is None else ask,
                 ask_secret=secrets,
-                workloads=lambda _session, _namespace: FakeWorkloads(),
             )
         return Ended(code, out.getvalue(), err.getvalue())
 
@@ -205,7 +213,7 @@ class Deployment:
         """Return what was run to change something, in order: program and verb."""
         told = (
             ("aws", "ecr", "get-login-password"), ("docker", "login"),
-            ("docker", "buildx", "build"), ("terraform", "init"), ("terraform", "plan"),
+            ("docker", "buildx", "bake"), ("terraform", "init"), ("terraform", "plan"),
             ("terraform", "apply"), ("terraform", "state", "rm"),
             ("aws", "secretsmanager", "put-secret-value"),
             ("aws", "eks", "update-kubeconfig"), ("kubectl", "apply"), ("kubectl", "annotate"),

@@ -3,54 +3,57 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
 
-from images import digests
-from images.build import BASE, BUILD_BASE, ROOT, SERVICES, main, plan, public_url
+from images import build
+from images.build import ROOT, SERVICES, public_url, variables
+from images.docker import DockerError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DIGEST = f"sha256:{'a1' * 32}"
+DOCKERFILE = (ROOT / "images/Dockerfile").read_text()
+BAKE = (ROOT / "images/docker-bake.hcl").read_text()
 
 
-def dockerfile(service: str) -> str:
-    return (ROOT / f"services/{service}/Dockerfile").read_text()
+def test_the_file_of_the_bases_and_the_dockerfile_name_the_same() -> None:
+    for name, image in build.bases().items():
+        assert f"\nARG {name}={image.partition('@')[0]}\n" in DOCKERFILE
 
 
-def test_the_dockerfiles_differ_in_name_and_title_only() -> None:
-    def without_name(service: str) -> str:
-        text = re.sub(r"# The .*\. Build it", "# Build it", dockerfile(service))
-        text = re.sub(r'image\.description=".*"', "image.description=", text)
-        return text.replace(service, "SERVICE")
-
-    assert without_name("listener") == without_name("manager") == without_name("metrics")
-
-
-@pytest.mark.parametrize("service", SERVICES)
-def test_a_dockerfile_stands_on_the_bases_that_are_locked(service: str) -> None:
-    assert f"\nARG BASE={BASE}\nARG BUILD_BASE={BUILD_BASE}\n" in dockerfile(service)
-    assert set(digests.read()) >= {BASE, BUILD_BASE}
+def test_every_argument_is_in_the_dockerfile_the_bake_file_and_here() -> None:
+    wanted = {*build._ARGUMENTS, "SERVICE"}
+    assert set(re.findall(r"^ARG (\w+)", DOCKERFILE, re.MULTILINE)) == wanted
+    given = set(re.findall(r"^    (\w+) +=", BAKE, re.MULTILINE))
+    assert given == wanted | set(build._PROXIES)
+    declared = set(re.findall(r'^variable "(\w+)"', BAKE, re.MULTILINE))
+    assert given - {"SERVICE"} <= declared
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_a_dockerfile_needs_no_buildkit(service: str) -> None:
-    text = dockerfile(service)
-    assert "--mount" not in text
-    assert "<<" not in text
-    assert "COPY --link" not in text
-    assert "COPY --chmod" not in text
+def test_all_services_have_the_version_that_the_images_are_labelled_with() -> None:
+    projects = [(ROOT / f"services/{s}/pyproject.toml").read_text() for s in SERVICES]
+    versions = {tomllib.loads(project)["project"]["version"] for project in projects}
+    assert versions == {variables({})["VERSION"]}
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_the_user_is_a_number_and_the_commands_are_no_shell_s(service: str) -> None:
-    text = dockerfile(service)
-    assert re.findall(r"^USER (.*)", text, re.MULTILINE) == ["65532:65532"]
-    entry = re.findall(r"^ENTRYPOINT (.*)", text, re.MULTILINE)
-    assert [json.loads(e) for e in entry] == [[f"/opt/wis2-gc/bin/wis2-gc-{service}"]]
-    assert not re.search(r"^CMD", text, re.MULTILINE)
+def test_the_dockerfile_needs_no_buildkit() -> None:
+    for word in ("--mount", "<<", "COPY --link", "COPY --chmod"):
+        assert word not in DOCKERFILE
+
+
+def test_the_user_is_a_number_and_the_commands_are_no_shell_s() -> None:
+    assert re.findall(r"^USER (.*)", DOCKERFILE, re.MULTILINE) == ["65532:65532"]
+    stages = re.findall(r"^FROM service AS (\w+)\nENTRYPOINT (.*)", DOCKERFILE, re.MULTILINE)
+    assert [(name, json.loads(entry)) for name, entry in stages] == [
+        (service, [f"/opt/wis2-gc/bin/wis2-gc-{service}"]) for service in SERVICES
+    ]
+    assert not re.search(r"^CMD", DOCKERFILE, re.MULTILINE)
 
 
 def test_no_lock_of_a_service_holds_what_only_builds() -> None:
@@ -61,18 +64,28 @@ def test_no_lock_of_a_service_holds_what_only_builds() -> None:
         assert not {"hatchling", "pip", "setuptools", "editables", "pytest"} & set(names)
 
 
-def test_a_base_whose_digest_is_known_is_pinned_by_it() -> None:
-    planned = plan("manager", {}, {BASE: DIGEST, BUILD_BASE: None})
-    assert planned.base == f"{BASE}@{DIGEST}"
-    assert planned.build_base == BUILD_BASE
-
-
 def test_another_base_is_also_what_it_is_built_on_unless_told_otherwise() -> None:
-    assert plan("manager", {"BASE": "mine:1"}, {BASE: DIGEST}).build_base == "mine:1"
-    given = plan("manager", {"BASE": "mine:1", "BUILD_BASE": "mine:build"}, {})
-    assert (given.base, given.build_base) == ("mine:1", "mine:build")
+    assert {name: variables({})[name] for name in ("BASE", "BUILD_BASE")} == build.bases()
+    assert variables({"BASE": "mine:1"})["BUILD_BASE"] == "mine:1"
+    given = variables({"BASE": "mine:1", "BUILD_BASE": "mine:build"})
+    assert (given["BASE"], given["BUILD_BASE"]) == ("mine:1", "mine:build")
 
 
+class Docker:
+    """Records what docker is run with."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, has_buildx: bool = True) -> None:
+        self.calls: list[tuple[str, ...]] = []
+        self.told: dict[str, str] = {}
+        monkeypatch.setattr(build, "_has_buildx", lambda: has_buildx)
+        monkeypatch.setattr(build, "_run", self._run)
+
+    def _run(self, told: dict[str, str], *arguments: str) -> None:
+        self.told = told
+        self.calls.append(arguments)
+
+
+@pytest.mark.parametrize("has_buildx", [True, False])
 @pytest.mark.parametrize(
     ("registry", "name"),
     [
@@ -81,19 +94,45 @@ def test_another_base_is_also_what_it_is_built_on_unless_told_otherwise() -> Non
         ("registry.example:5000/", "registry.example:5000/wis2-gc-metrics:t1"),
     ],
 )
-def test_an_image_is_named_for_its_service_in_the_registry(registry: str, name: str) -> None:
-    planned = plan("metrics", {"REGISTRY": registry, "TAG": "t1"}, {})
-    assert planned.name == name
-    assert planned.repository == name.removesuffix(":t1")
+def test_an_image_is_named_for_its_service_in_the_registry(
+    monkeypatch: pytest.MonkeyPatch, registry: str, name: str, *, has_buildx: bool
+) -> None:
+    docker = Docker(monkeypatch, has_buildx=has_buildx)
+    given = {"REGISTRY": registry, "TAG": "t1"}
+    assert build.build(["metrics"], given) == {"metrics": name}
+    (call,) = docker.calls
+    assert ("--load" in call) if has_buildx else (call[call.index("--tag") + 1] == name)
+    assert f"{docker.told['REGISTRY']}wis2-gc-metrics:{docker.told['TAG']}" == name
 
 
-def test_a_proxy_is_named_and_its_password_is_not() -> None:
-    secret = "http://user:hunter2@proxy.example:3128"
-    planned = plan("listener", {"HTTPS_PROXY": secret, "NETWORK": "host"}, {})
-    arguments = planned.arguments()
-    assert "HTTPS_PROXY" in arguments
-    assert "hunter2" not in " ".join(arguments)
-    assert arguments[arguments.index("--network") + 1] == "host"
+@pytest.mark.parametrize("has_buildx", [True, False])
+def test_a_proxy_is_named_and_its_password_is_not(
+    monkeypatch: pytest.MonkeyPatch, *, has_buildx: bool
+) -> None:
+    docker = Docker(monkeypatch, has_buildx=has_buildx)
+    build.build(["listener"], {"https_proxy": "http://u:hunter2@proxy.example", "NETWORK": "host"})
+    (call,) = docker.calls
+    assert "hunter2" not in " ".join(call)
+    assert docker.told["HTTPS_PROXY"] == "http://u:hunter2@proxy.example"
+    option, network = ("--allow", "network.host") if has_buildx else ("--network", "host")
+    assert call[call.index(option) + 1] == network
+    assert has_buildx or "HTTPS_PROXY" in call
+
+
+def test_the_classic_builder_pushes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = Docker(monkeypatch, has_buildx=False)
+    with pytest.raises(DockerError, match="buildx is not installed"):
+        build.build(SERVICES, {"REGISTRY": "r"}, "--push")
+    assert docker.calls == []
+
+
+def test_a_base_without_a_digest_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Docker(monkeypatch)
+    build.build(SERVICES, {"BASE": "mine:1", "BUILD_BASE": f"mine:2@{DIGEST}"})
+    assert "mine:1 is named by tag only" in (said := capsys.readouterr().err)
+    assert "mine:2" not in said
 
 
 @pytest.mark.parametrize(
@@ -109,72 +148,23 @@ def test_a_proxy_is_named_and_its_password_is_not() -> None:
         ("", ""),
     ],
 )
-def test_the_source_label_shows_no_login_and_no_folder_of_ours(remote: str, url: str) -> None:
+def test_a_label_shows_an_address_that_anybody_may_see(remote: str, url: str) -> None:
     assert public_url(remote) == url
 
 
-def test_pushing_without_a_registry_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("variables", "option", "said"),
+    [
+        ({"REGISTRY": ""}, "--push", "REGISTRY says where to push to"),
+        ({"TAG": "no/tag"}, "", "'no/tag' is no tag"),
+    ],
+)
+def test_what_cannot_work_is_said_before_docker_is_asked(
+    tmp_path: Path, variables: dict[str, str], option: str, said: str
 ) -> None:
-    monkeypatch.delenv("REGISTRY", raising=False)
-    with pytest.raises(SystemExit) as ended:
-        main(["--push"])
-    assert ended.value.code == 2
-    assert "REGISTRY" in capsys.readouterr().err
-
-
-def test_an_unknown_service_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["broker"])
-    assert ended.value.code == 2
-    assert "no such service: broker" in capsys.readouterr().err
-
-
-def test_no_engine_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PATH", "/nonexistent")
-    assert main(["listener"]) == 1
-    assert capsys.readouterr().err == "error: docker is not installed\n"
-
-
-@pytest.mark.parametrize("tag", ["bad tag", "-x", "a/b", "a:b", "ä", "x" * 129, "x\n"])
-@pytest.mark.parametrize("arguments", [[], ["--check"]])
-def test_a_tag_that_docker_would_refuse_is_said_before_anything_is_built(
-    tag: str,
-    arguments: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("PATH", "/nonexistent")
-    monkeypatch.setenv("TAG", tag)
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
-    assert f"TAG={tag!r} is no tag" in capsys.readouterr().err
-
-
-def test_a_check_needs_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nonexistent")
-    monkeypatch.setenv("TAG", "v1.2.3_x-y")
-    assert main(["--check"]) == 0
-
-
-@pytest.mark.parametrize("files", ["/srv/checkout/.tools/images/docker", ""])
-def test_whoever_has_no_engine_is_told_where_the_images_are(
-    files: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    docker = tmp_path / "docker"
-    docker.write_text("#!/bin/sh\n")
-    docker.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setenv("TAG", "t1")
-    monkeypatch.setenv("OWN_ENGINE_FILES", files)
-    assert main(["listener"]) == 0
-    captured = capfd.readouterr()
-    assert captured.out == "wis2-gc-listener:t1\n"
-    last = captured.err.splitlines()[-1]
-    assert (f"they lie in {files}" in last) == bool(files)
+    done = subprocess.run(
+        [sys.executable, "-m", "images.build", *option.split()], cwd=ROOT, capture_output=True,
+        text=True, check=False, env={**os.environ, **variables, "PATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert said in done.stderr

@@ -1,10 +1,11 @@
-"""Runs tests against servers in containers: `python -m images.engine -- python -m images.parts …`.
+"""Runs tests against servers in containers, after `python -m tests.support.engine -- `.
+
+`python -m tests.support.parts_in_containers COMMAND`.
 
 Where the official images cannot be pulled, one image stands in for them, on the base that BASE
 names: Debian's packages of Redis, mosquitto and Node.js, and the rclone of our own tests.
 """
 
-# ruff: noqa: S603 - the command given, and docker
 from __future__ import annotations
 
 import os

@@ -1,19 +1,16 @@
-"""Runs a command with a Docker engine and a base image at hand: `python -m images.engine -- …`.
+"""Runs a command with a Docker engine and a base image: `python -m tests.support.engine -- …`.
 
 The engine that answers is used. Where none does and we are root, one is started for the time of
 the command: its files in `.tools/images`, no network of its own and no firewall rule, so that
 nothing of the machine is changed. With `--bridges` it has both, in a network namespace of its own,
 where the command runs too: what is to be built or fetched has to be there before. Where the
-official base cannot be pulled, one is made with debootstrap; but not for an engine that was there,
-unless with `--try-out`: what goes from there to a registry stands on the base that was named. The
-command gets DOCKER_HOST, BASE, BUILD_BASE, NETWORK (not with `--bridges`) and, with an engine of
-ours, OWN_ENGINE_FILES.
+official base cannot be pulled, one is made with debootstrap. The command gets DOCKER_HOST, BASE,
+BUILD_BASE and NETWORK (not with `--bridges`).
 
-Where nothing of this is possible the command does not run: one loud line, exit code 0 with
-`--try-out`, else 1.
+Where nothing of this is possible the command does not run: one loud line, exit code 0, or 1 with
+`--required`.
 """
 
-# ruff: noqa: S603, S607 - docker, dockerd, debootstrap and apt-get, from the PATH
 from __future__ import annotations
 
 import argparse
@@ -29,8 +26,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from images import digests
-from images.build import BASE, BUILD_BASE, ROOT
+from images.build import ROOT
+from images.build import bases as official_bases
 from images.docker import DockerError, docker, engine_version, has_image
 from local.parts.process import die_with_parent
 
@@ -60,8 +57,8 @@ def _say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def engine(*, bridges: bool = False) -> Iterator[bool]:
-    """Have DOCKER_HOST name an engine that answers; whether it is ours. Raises NotPossible."""
+def engine(*, bridges: bool = False) -> Iterator[None]:
+    """Have DOCKER_HOST name an engine that answers. Raises NotPossible."""
     try:
         version = engine_version()
     except DockerError as error:
@@ -69,7 +66,7 @@ def engine(*, bridges: bool = False) -> Iterator[bool]:
             raise NotPossible(f"the engine of DOCKER_HOST does not answer: {error}") from None
     else:
         _say(f"engine {version} answers")
-        yield False
+        yield
         return
     if os.geteuid() != 0:
         raise NotPossible("no Docker engine answers, and only root can start one")
@@ -82,7 +79,7 @@ def engine(*, bridges: bool = False) -> Iterator[bool]:
     else:
         os.environ["NETWORK"] = "host"
     with _own_engine(options):
-        yield True
+        yield
 
 
 def _leave_the_network() -> None:
@@ -109,7 +106,7 @@ def _own_engine(options: Sequence[str]) -> Iterator[None]:
             stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True,
             preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - runs C only
         )  # fmt: skip
-        os.environ.update(DOCKER_HOST=address, OWN_ENGINE_FILES=str(STATE / "docker"))
+        os.environ.update(DOCKER_HOST=address)
         try:
             version = _wait_for(process, log)
             _say(f"started an engine of our own, {version}, its files in {STATE}")
@@ -165,30 +162,27 @@ def _install(program: str, package: str) -> None:
             guard.unlink()
 
 
-def bases(*, may_be_ours: bool) -> tuple[str, str]:
+def bases() -> tuple[str, str]:
     """Return what images run on and what they are built on. Raises NotPossible."""
     if base := os.environ.get("BASE"):
         return base, os.environ.get("BUILD_BASE", base)
-    known = digests.read()
-    official = digests.pinned(BASE, known), digests.pinned(BUILD_BASE, known)
+    official = official_bases()
     try:
-        for image in official:
+        for image in official.values():
             if not has_image(image):
                 docker("pull", "--quiet", image, timeout_s=_PULL_S)
     except DockerError as error:
-        if not may_be_ours:
-            raise NotPossible(f"{error}. BASE and BUILD_BASE may name other images") from None
         _say(f"the official base cannot be had ({error})")
     else:
-        return official
+        return official["BASE"], official["BUILD_BASE"]
     if not has_image(OWN_BASE):
         if os.geteuid() != 0:
-            raise NotPossible(f"{BASE} cannot be pulled, and only root can make a base image")
+            raise NotPossible("no base can be pulled, and only root can make one")
         _install("debootstrap", "debootstrap")
         _make_base()
     if not has_image(OWN_BUILD_BASE):
         _make_build_base()
-    _say(f"building on {OWN_BASE}, made here with debootstrap, INSTEAD OF {BASE}")
+    _say(f"building on {OWN_BASE}, made here with debootstrap, INSTEAD OF {official['BASE']}")
     return OWN_BASE, OWN_BUILD_BASE
 
 
@@ -241,10 +235,8 @@ ENV PIP_CERT=/etc/ssl/machine-ca.pem
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(prog="images.engine", description="See the module's text.")
-    parser.add_argument(
-        "--try-out", action="store_true", help="any base will do; skip where there is none"
-    )
+    parser = argparse.ArgumentParser(prog="tests.support.engine", description="See the text above.")
+    parser.add_argument("--required", action="store_true", help="fail where there is none")
     parser.add_argument(
         "--bridges", action="store_true", help="an engine of ours has networks, and no other"
     )
@@ -253,14 +245,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # dockerd is stopped in `finally`, also when we are asked to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        with engine(bridges=options.bridges) as is_ours:
-            base, build_base = bases(may_be_ours=is_ours or options.try_out)
+        with engine(bridges=options.bridges):
+            base, build_base = bases()
             environment = {**os.environ, "BASE": base, "BUILD_BASE": build_base}
             return subprocess.run(options.command, env=environment, check=False).returncode
     except (NotPossible, DockerError) as error:
         bar = "!" * 78
-        _say(f"\n{bar}\n{'SKIPPED' if options.try_out else 'FAILED'}: {error}\n{bar}")
-        return 0 if options.try_out else 1
+        _say(f"\n{bar}\n{'FAILED' if options.required else 'SKIPPED'}: {error}\n{bar}")
+        return 1 if options.required else 0
 
 
 if __name__ == "__main__":
