@@ -1,0 +1,161 @@
+"""What `make deploy` does with Helm, by a real one: 3 and 4 (HELMS names the programs)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from deploy import release
+from deploy.commands import Commands
+from deploy.environment import RELEASE, Environment
+from deploy.errors import DeployError, Refused
+from deploy.helm import upgrade
+from deploy.revisions import read_history, revision_before
+from deploy.session import Session
+from tests.cluster import kube
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(600)
+
+HELMS = os.environ.get("HELMS", "helm").split(":")
+CHART = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: what-runs}
+data: {version: {{ .Values.version | quote }}}
+{{- if .Values.fails }}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: never-ready}
+spec:
+  securityContext: {runAsNonRoot: true, runAsUser: 65532, seccompProfile: {type: RuntimeDefault}}
+  containers:
+    - name: none
+      image: wis2-gc.invalid/no-such-image:1
+      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+{{- end }}
+"""
+
+
+@pytest.fixture(params=HELMS)
+def namespace(request: pytest.FixtureRequest, prefix: str) -> Iterator[kube.Namespace]:
+    found = kube.Namespace(f"{prefix}-helm-{HELMS.index(request.param)}")
+    found.create()
+    yield found
+    found.delete()
+
+
+@pytest.fixture
+def session(request: pytest.FixtureRequest, namespace: kube.Namespace, tmp_path: Path) -> Session:
+    helm = request.node.callspec.params["namespace"]
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/helm").symlink_to(shutil.which(helm) or helm)
+    (tmp_path / "chart/templates").mkdir(parents=True)
+    (tmp_path / "chart/Chart.yaml").write_text("{apiVersion: v2, name: tried, version: 1.0.0}")
+    (tmp_path / "chart/templates/all.yaml").write_text(CHART)
+    config = tmp_path / "kubeconfig"
+    raw = subprocess.run(["kubectl", "config", "view", "--raw", "--minify", "--flatten"],
+                         capture_output=True, check=True).stdout  # fmt: skip
+    config.write_bytes(raw)
+    environment = {**os.environ, "KUBECONFIG": str(config),
+                   "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}  # fmt: skip
+    opened = Environment("dev", tmp_path, "210987654321", "eu-west-3")
+    current = ("kubectl", "config", "current-context")
+    name = subprocess.run(current, env=environment, capture_output=True, check=True).stdout.decode()
+    rename = ("kubectl", "config", "rename-context", name.strip(), opened.cluster_name)
+    subprocess.run(rename, env=environment, capture_output=True, check=True)
+    commands = Commands(environment=environment, directory=tmp_path, say=kube.say)
+    return Session(opened, commands, say=kube.say, ask=None)
+
+
+def install(session: Session, namespace: str, version: str, *, fails: bool = False) -> None:
+    upgrade(
+        session, RELEASE, "chart", "--namespace", namespace, "--set",
+        f"version={version},fails={str(fails).lower()}", timeout="10s" if fails else "2m",
+    )  # fmt: skip
+
+
+def running(session: Session, namespace: str) -> str:
+    return session.commands.read(
+        *session.kubectl(namespace),
+        "get",
+        "configmap",
+        "what-runs",
+        "-o",
+        "jsonpath={.data.version}",
+    )
+
+
+def statuses(session: Session, namespace: str) -> list[str]:
+    text = session.commands.read(*session.helm, "history", RELEASE, "-n", namespace, "-o", "json")
+    return [revision.status for revision in read_history(text)]
+
+
+def test_a_release_that_fails_is_taken_back_and_a_rollback_goes_to_what_ran(
+    session: Session, namespace: kube.Namespace
+) -> None:
+    name = namespace.name
+    install(session, name, "one")
+    install(session, name, "two")
+    with pytest.raises(DeployError):
+        install(session, name, "three", fails=True)
+    assert statuses(session, name) == ["superseded", "superseded", "failed", "deployed"]
+    assert running(session, name) == "two"
+    # 4 is 2 again; Helm's own choice is 3, which failed.
+    history = release._history(session, name)
+    assert revision_before(history) == 1
+    release._roll_back_to(session, name, "1")
+    assert running(session, name) == "one"
+    # Taken back by nobody: what ran is the last that was deployed.
+    how = ("--set", "version=four,fails=true", "--wait", "--timeout", "10s", "-n", name)
+    with pytest.raises(DeployError):
+        session.commands.run(*session.helm, "upgrade", RELEASE, "chart", *how)
+    assert statuses(session, name)[-2:] == ["deployed", "failed"]
+    assert revision_before(release._history(session, name)) == 5
+    # A field that somebody else has changed since is ours again.
+    change = ("patch", "configmap", "what-runs", "--type=merge", "-p", '{"data":{"version":"x"}}')
+    session.commands.read(*session.kubectl(name), *change, "--field-manager=somebody")
+    install(session, name, "five")
+    assert running(session, name) == "five"
+
+
+def test_a_helm_that_was_killed_is_noticed_and_what_ran_is_brought_back(
+    session: Session, namespace: kube.Namespace
+) -> None:
+    name = namespace.name
+    install(session, name, "one")
+    helm = [*session.helm, "upgrade", RELEASE, "chart", "-n", name, "--wait", "--timeout", "5m",
+            "--set", "version=two,fails=true"]  # fmt: skip
+    root = session.environment.root
+    path = f"{root}/bin:{os.environ['PATH']}"
+    environment = {**os.environ, "KUBECONFIG": str(root / "kubeconfig"), "PATH": path}
+    process = subprocess.Popen(helm, cwd=root, stdout=subprocess.DEVNULL, env=environment)
+    try:
+        deadline = time.monotonic() + 120
+        while statuses(session, name)[-1] != "pending-upgrade":
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with pytest.raises(DeployError):
+        install(session, name, "three")
+    with pytest.raises(Refused, match="another Helm is at work"):
+        release._end_interrupted(session, name)
+    later = Session(session.environment, session.commands, say=kube.say, ask=None,
+                    now=lambda: time.time() + 3600)  # fmt: skip
+    release._end_interrupted(later, name)
+    assert statuses(session, name)[-1] == "deployed"
+    assert running(session, name) == "one"
+    install(session, name, "three")
+    assert running(session, name) == "three"
