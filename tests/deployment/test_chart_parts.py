@@ -425,12 +425,19 @@ def test_emqx_has_no_disk_of_its_own_to_be_tied_to(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("running", "is_started"), [("", False), ("1", False), ("2", True), ("3", True), ("13", True)]
-)
-def test_a_node_of_emqx_has_started_when_it_has_found_another(
-    tmp_path: Path, running: str, is_started: bool
+    ("running", "age_s", "is_started"),
+    [
+        ("", 10, False), ("1", 10, False), ("2", 10, True), ("3", 10, True), ("13", 10, True),
+        ("", 130, False), ("1", 130, True),
+    ],
+)  # fmt: skip
+def test_a_node_of_emqx_has_started_when_it_has_found_another_or_is_the_last(
+    tmp_path: Path, running: str, age_s: int, is_started: bool
 ) -> None:
     """Alone it would acknowledge what managers publish, and nobody would hear of it."""
+    uptime_s = float(Path("/proc/uptime").read_text().split()[0])
+    began = int((uptime_s - age_s) * 100)
+    (tmp_path / "stat").write_text(f"1 (sh) S{' 0' * 18} {began} 0 0\n")
     line = f"emqx_cluster_nodes_running {running}" if running else "no answer"
     (tmp_path / "curl").write_text(
         f"#!/bin/sh\nprintf '# HELP x\\n{line}\\nemqx_cluster_nodes_stopped 2\\n'\n"
@@ -438,7 +445,7 @@ def test_a_node_of_emqx_has_started_when_it_has_found_another(
     (tmp_path / "curl").chmod(0o755)
     probe = _emqx_pod("prod")["spec"]["template"]["spec"]["containers"][0]["startupProbe"]
     result = subprocess.run(
-        probe["exec"]["command"],
+        [part.replace("/proc/1/", f"{tmp_path}/") for part in probe["exec"]["command"]],
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
         check=False,
     )
