@@ -567,7 +567,7 @@ variable "registry_engine" {
 }
 
 variable "registry_node_type" {
-  description = "Node type, as in `cache.r7g.large`. About 300 bytes an item: 3 GB hold ten million."
+  description = "Node type, as in `cache.r7g.large`. About 512 bytes an item: 5 GB hold ten million."
   type        = string
   default     = "cache.r7g.large"
   nullable    = false
