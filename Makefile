@@ -66,7 +66,7 @@ test-conformance: setup-sqs ## The three commands against a WIS2 world, one test
 # On SQS and S3 the long run does not end well each time yet (docs/reliability.md).
 test-faults: setup-sqs setup-faketime ## Processes killed; Redis, broker, disk, SQS or S3 away: nothing is lost
 	@$(PYTEST) tests/faults
-	@QUEUE=sqs STORE=s3 $(PYTEST) --ignore tests/faults/test_long_run.py tests/faults
+	@QUEUE=sqs STORE=s3 $(PYTEST) $(if $(filter no,$(LONG_RUN_ON_SQS)),--ignore tests/faults/test_long_run.py) tests/faults
 
 test-long-run: setup-sqs setup-faketime ## 20,000 items under every kind of fault (QUEUE=sqs STORE=s3)
 	@$(if $(QUEUE),QUEUE='$(QUEUE)') $(if $(STORE),STORE='$(STORE)') $(PYTEST) -s tests/faults/test_long_run.py

@@ -12,6 +12,7 @@ from tests.support.manager_fakes import Workbench, envelope_of
 from tests.support.waiting import until
 from wis2_gc_common.errors import Reason, SourceError, Unavailable
 from wis2_gc_manager import receiver as receiver_module
+from wis2_gc_manager.gate import MAX_REPEATS
 from wis2_gc_manager.in_flight import InFlight, Item
 from wis2_gc_manager.receiver import SUSPECT_S
 from wis2_gc_manager.retry import MAX_DELIVERIES, SUSPECT_DELIVERIES
@@ -358,7 +359,7 @@ class TestSlots:
 async def test_a_message_that_cannot_be_deleted_does_not_stop_the_others(error):
     bench = Workbench()
     first, second = (bench.queue.deliver(envelope_of(data_id="d")) for _ in range(2))
-    bench.traps.before("delete", *[error] * (5 if isinstance(error, Unavailable) else 1))
+    bench.traps.before("delete", *[error] * (MAX_REPEATS if isinstance(error, Unavailable) else 1))
     bench.acknowledger.delete(first.receipt)
     await bench.acknowledger.flush()
     bench.acknowledger.delete(second.receipt)
