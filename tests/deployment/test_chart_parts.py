@@ -335,8 +335,11 @@ def test_a_port_with_long_sessions_is_for_the_accounts_of_global_brokers(
     config = _config(case, "broker")
     body = _listeners(config["emqx.conf"])[f"{listener}.accounts"]
     assert f'bind = "0.0.0.0:{port}"' in body
-    override = "zones.accounts.mqtt.clientid_override = \"concat(['accounts:', username"
-    assert override in config["emqx.conf"]
+    zone = re.search(
+        r"^zones\.accounts\.mqtt \{(.*?)^\}", config["emqx.conf"], re.MULTILINE | re.DOTALL
+    )
+    assert zone is not None
+    assert "clientid_override = \"concat(['accounts:', username, ':', clientid])\"" in zone[1]
     rules = [line for line in config["acl.conf"].splitlines() if line[0] == "{"]
     names = "|".join(account["name"] for account in CASES[case]["broker"]["accounts"])
     who = f'{{\'and\', [{{username, {{re, "^({names})$"}}}}, {{clientid, {{re, "^accounts:"}}}}]}}'

@@ -116,6 +116,7 @@ CANDIDATES: list[Any] = [
     [{"name": "other"}],
     {"manager": {"podAnnotations": {"other": "x"}}},
     [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other"}}],
+    {"registry": "other"},
 ]  # fmt: skip
 
 

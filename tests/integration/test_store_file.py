@@ -48,8 +48,11 @@ async def store(directory: Path) -> AsyncIterator[FileStore]:
 
 def files(directory: Path) -> list[str]:
     """All files, those of `.incoming` and `.trash` too."""
+    # Unlike `rglob`, it bears folders that go while it looks.
     return sorted(
-        str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()
+        str((Path(folder) / name).relative_to(directory))
+        for folder, _, names in os.walk(directory)
+        for name in names
     )
 
 
