@@ -9,6 +9,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tests.support.name_server import answer
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -16,7 +18,6 @@ ADDRESS = ("127.0.53.53", 53)
 #: The one name that it knows: 127.0.0.1.
 KNOWN = "data.canary.test"
 _HEADER_BYTES = 12
-_TYPE_A = 1
 _CLONE_NEWNS = 0x20000
 _MS_BIND, _MS_PRIVATE_ALL = 0x1000, 0x4000 | 0x40000
 
@@ -34,9 +35,9 @@ class NameServer:
         with suppress(OSError):
             while True:
                 question, sender = self._socket.recvfrom(4096)
-                answer = answer_to(question)
-                if answer:
-                    self._socket.sendto(answer, sender)
+                found = answer_to(question)
+                if found:
+                    self._socket.sendto(found, sender)
                 else:
                     self.unanswered += 1
 
@@ -47,14 +48,9 @@ class NameServer:
 def answer_to(question: bytes) -> bytes:
     """Return the answer of DNS to a question for `KNOWN`, nothing to any other."""
     name = b"".join(bytes([len(label)]) + label.encode() for label in KNOWN.split(".")) + b"\0"
-    end = _HEADER_BYTES + len(name)
-    if question[_HEADER_BYTES:end].lower() != name:
+    if not question[_HEADER_BYTES:].lower().startswith(name):
         return b""
-    is_a = int.from_bytes(question[end : end + 2]) == _TYPE_A
-    head = question[:2] + b"\x81\x80\0\1" + (b"\0\1" if is_a else b"\0\0") + b"\0\0\0\0"
-    # A pointer to the name; type A, class IN, for a second.
-    record = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4" + socket.inet_aton("127.0.0.1")
-    return head + question[_HEADER_BYTES : end + 4] + (record if is_a else b"")
+    return answer(question, "127.0.0.1")
 
 
 def ask_only_ours(resolver_file: Path) -> None:

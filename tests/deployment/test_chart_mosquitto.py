@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import queue
-import socket
 import subprocess
-import time
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from local.parts.ports import free_port
 from tests.support import chart
+from tests.support.server_process import wait_for_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
     objects = chart.by_id(chart.manifests(values))
     (directory / "accounts").write_text(ACCOUNTS)
     (directory / "accounts").chmod(0o440)
-    found = {port: _free_port() for port in ("1883", "11883", "8083", "18884")}
+    found = {port: free_port() for port in ("1883", "11883", "8083", "18884")}
     for name, text in objects[("ConfigMap", "wis2-broker")]["data"].items():
         text = text.replace("/run/secrets/broker", str(directory))  # noqa: PLW2901
         text = text.replace("/run/mosquitto", str(directory))  # noqa: PLW2901
@@ -54,7 +54,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
     )
     try:
         for port in found.values():
-            _wait_for_port(port, process)
+            wait_for_port(port, process, timeout_s=DEADLINE_S)
         yield found
     finally:
         process.terminate()
@@ -64,24 +64,6 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
     written = (directory / "passwords").read_text()
     assert "odd#password" not in written
     assert (directory / "passwords").stat().st_mode & 0o077 == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    pytest.fail(f"nothing listens; exit code {process.poll()}")
 
 
 class _Client:

@@ -14,9 +14,7 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -27,7 +25,9 @@ import redis
 import yaml
 
 from local.parts.part import current_user
+from local.parts.ports import free_port
 from tests.support import chart
+from tests.support.server_process import wait_for_port
 from wis2_gc_common import metrics_catalogue
 from wis2_gc_common.topic import MAX_LEVELS
 
@@ -44,12 +44,6 @@ def _config(case: str, component: str) -> dict[str, str]:
     objects = chart.by_id(chart.manifests(CASES[case]))
     data: dict[str, str] = objects[("ConfigMap", f"wis2-{component}")]["data"]
     return data
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -71,7 +65,7 @@ def web_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple
     (tmp_path / "data" / "2026-08-01" / "05" / "page.html.~bin").write_bytes(b"<script>")
     (tmp_path / "data" / ".incoming").mkdir()
     (tmp_path / "data" / ".incoming" / "x").write_bytes(b"half")
-    port = _free_port()
+    port = free_port()
     text = (
         data["nginx.conf"]
         .replace("/tmp/", f"{tmp_path}/")
@@ -90,22 +84,10 @@ def web_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple
     command = ["nginx", "-e", f"{tmp_path}/error.log", "-c", f"{tmp_path}/nginx.conf"]
     process = subprocess.Popen([*command, "-g", "daemon off;"], cwd=tmp_path)
     try:
-        _wait_for_port(port, process)
+        wait_for_port(port, process, timeout_s=DEADLINE_S)
         yield port, urlsplit(values["store"]["dataBaseUrl"]).path
     finally:
         _stop(process)
-
-
-def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    pytest.fail(f"nothing listens; exit code {process.poll()}")
 
 
 def _ask(port: int, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
@@ -150,7 +132,7 @@ def test_nginx_serves_the_objects_and_nothing_else(web_server: tuple[int, str]) 
 
 def test_redis_wants_the_password_of_the_secret_and_forgets_nothing(tmp_path: Path) -> None:
     data = _config("on-premises", "redis")
-    port = _free_port()
+    port = free_port()
     password = 'p"a ss#$word'.replace('"', "")
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "password").write_text(password)
@@ -170,7 +152,7 @@ def test_redis_wants_the_password_of_the_secret_and_forgets_nothing(tmp_path: Pa
         (tmp_path / name).write_text(text)
     process = subprocess.Popen(["sh", str(tmp_path / "start.sh")], stdout=subprocess.DEVNULL)
     try:
-        _wait_for_port(port, process)
+        wait_for_port(port, process, timeout_s=DEADLINE_S)
         with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
         with redis.Redis(port=port, password=password) as client:

@@ -604,12 +604,17 @@ def test_too_few_elastic_ips_are_told_before_terraform_runs_out_of_them(
 ) -> None:
     deployment.programs.answer("aws", "service-quotas", "L-0263D0A3", out=f"{quota}\n")
     deployment.programs.answer("aws", "ec2", "describe-addresses", out=f"{addresses}\n")
+    _assert_quota_told(deployment, env, wanted, "EC2-VPC Elastic IPs")
+
+
+def _assert_quota_told(deployment: Deployment, env: str, wanted: int | None, quota: str) -> None:
+    """`wanted`: how many more are required; None: enough."""
     if wanted is None:
         assert deployment.run("check", env).code == 0
     else:
         line = _refused(deployment, env, "check")
         assert f"{env} requires {wanted} more" in line
-        assert "EC2-VPC Elastic IPs" in line
+        assert quota in line
 
 
 def _instance(kind: str, cores: int, **tags: str) -> list[object]:
@@ -646,12 +651,7 @@ def test_too_few_vcpus_are_told_before_pods_wait_for_nodes(
 ) -> None:
     deployment.programs.answer("aws", "service-quotas", "L-1216C47A", out=f"{quota}\n")
     deployment.programs.answer("aws", "ec2", "describe-instances", out=json.dumps(instances))
-    if wanted is None:
-        assert deployment.run("check", env).code == 0
-    else:
-        line = _refused(deployment, env, "check")
-        assert f"{env} requires {wanted} more" in line
-        assert "Running On-Demand Standard" in line
+    _assert_quota_told(deployment, env, wanted, "Running On-Demand Standard")
 
 
 @pytest.mark.parametrize("env", ["dev", "prod"])

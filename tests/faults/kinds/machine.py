@@ -11,8 +11,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from tests.faults.catalogue import FEW, LISTENERS, MANAGERS, Scene, fault
-from tests.faults.name_server import NameServer
 from tests.support.day import LIBRARIES
+from tests.support.name_server import NameServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

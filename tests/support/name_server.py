@@ -15,12 +15,23 @@ _A = b"\x00\x01"
 _HEADER_BYTES = 12
 
 
+def answer(question: bytes, address: str) -> bytes:
+    """Return the IPv4 address, or that there is none of another type (RFC 1035, 4.1)."""
+    end = question.index(b"\0", _HEADER_BYTES) + 5
+    asked = question[_HEADER_BYTES:end]
+    has_answer = asked[-4:-2] == _A
+    head = question[:2] + b"\x81\x80\x00\x01" + bytes([0, has_answer]) + b"\0\0\0\0"
+    # The name asked for, type A, class IN, for a second, of 4 bytes.
+    record = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x01\x00\x04" + socket.inet_aton(address)
+    return head + asked + (record if has_answer else b"")
+
+
 class NameServer:
     """Answers on port 53 of `host`, an address of this machine; only root may use that port."""
 
     def __init__(self, address: str) -> None:
         """`address`: the IPv4 address that every name has."""
-        self._address = socket.inet_aton(address)
+        self._address = address
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.host = ""
         while not self.host:
@@ -50,14 +61,4 @@ class NameServer:
                 if self.is_silent:
                     self.unanswered += 1
                 else:
-                    self._socket.sendto(self._answer(question), client)
-
-    def _answer(self, question: bytes) -> bytes:
-        """Return the address, or that there is none of another type (RFC 1035, 4.1)."""
-        end = question.index(b"\0", _HEADER_BYTES) + 5
-        asked = question[_HEADER_BYTES:end]
-        has_answer = asked[-4:-2] == _A
-        head = question[:2] + b"\x81\x80\x00\x01" + bytes([0, has_answer]) + b"\0\0\0\0"
-        # The name asked for, type A, class IN, for a second, of 4 bytes.
-        record = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x01\x00\x04" + self._address
-        return head + asked + (record if has_answer else b"")
+                    self._socket.sendto(answer(question, self._address), client)
