@@ -290,7 +290,7 @@ def bodies_without_an_end(place: Place) -> Iterator[Message]:
         failed("protocol", "timeout", "truncated"), "in what follows the chunks",
     )  # fmt: skip
     yield place.link(
-        place.servers.http(without_end(head("Content-Length: 1000"), block)),
+        place.servers.http(without_end(head("Content-Length: 1000") + block, block)),
         failed("protocol", "truncated"), "after the length",
     )  # fmt: skip
 
