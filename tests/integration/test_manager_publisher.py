@@ -16,6 +16,7 @@ import pytest
 import uvloop
 
 from tests.support.mosquitto import Account, Mosquitto
+from tests.support.shallow_broker import ShallowBroker
 from tests.support.waiting import until
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.settings import parse_broker_url
@@ -225,14 +226,6 @@ async def test_a_message_that_the_broker_refuses_while_it_takes_others_is_no_out
 TOO_DEEP = "cache/a/wis2/xx-met/data/core" + "/x" * 300
 
 
-async def until_taken(publisher: Publisher, topic: str, payload: bytes) -> None:
-    """Do what an item does: publish again, once the broker is there."""
-    while True:
-        with contextlib.suppress(Unavailable):
-            return await publisher.publish(topic, payload)
-        await asyncio.sleep(0.01)  # as the gate does; else nobody else would have a turn
-
-
 @on_uvloop
 async def test_what_ends_the_session_is_found_and_the_others_get_through(broker):
     subscriber = Subscriber(broker.port)
@@ -240,25 +233,54 @@ async def test_what_ends_the_session_is_found_and_the_others_get_through(broker)
         async with publishing(broker.url) as (publisher, lost):
             await publisher.check()
             payloads = [b"%d" % n for n in range(100)]
-            poisons = [until_taken(publisher, TOO_DEEP, b"poison %d" % n) for n in range(3)]
-            innocents = [until_taken(publisher, TOPIC, payload) for payload in payloads]
+            poisons = [publisher.publish(TOO_DEEP, b"poison %d" % n) for n in range(3)]
+            innocents = [publisher.publish(TOPIC, payload) for payload in payloads]
             bad, _ = await asyncio.gather(
                 asyncio.gather(*poisons, return_exceptions=True), asyncio.gather(*innocents)
             )
             assert [type(error) for error in bad] == [PartError] * 3
             assert "ends the session at this message" in str(bad[0])
-            assert len(lost) == 1
+            # The innocents hear nothing of it: nothing waits, and nothing is put back.
+            assert lost == []
             # Its centre is known now: the next ones do not come near the others.
             with pytest.raises(PartError):
                 await publisher.publish(TOO_DEEP, b"another")
             # What is good of that centre gets through, and so does what once was suspect.
             await publisher.publish("cache/a/wis2/xx-met/metadata", b"good")
             await publisher.publish(TOPIC, payloads[0])
-            assert len(lost) == 1
+            assert lost == []
             await until(lambda: b"good" in subscriber.payloads)
     finally:
         subscriber.close()
     assert set(subscriber.payloads) == {*payloads, b"good"}
+
+
+class OneAnswer(ShallowBroker):
+    """Acknowledges nothing of what came together with a message at which it ends the session."""
+
+    def _answer(self, packets: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        return [p for p in packets if self.is_too_deep(p[1])] or packets
+
+
+@on_uvloop
+async def test_what_ends_the_session_is_found_also_where_others_waited_longer(broker):
+    shallow = OneAnswer(broker.port, levels=8)
+    try:
+        async with publishing(f"mqtt://127.0.0.1:{shallow.port}") as (publisher, lost):
+            await publisher.check()
+            await publisher.publish(TOPIC, b"before")
+            *innocents, bad = await asyncio.gather(
+                *(publisher.publish(TOPIC, b"%d" % n) for n in range(100)),
+                publisher.publish(TOO_DEEP, b"poison"),
+                return_exceptions=True,
+            )
+            assert innocents == [None] * 100
+            assert isinstance(bad, PartError)
+            assert lost == []
+    finally:
+        shallow.close()
+    # Twice with others, and on its own as often as it takes to be sure.
+    assert shallow.ended <= 2 + publisher_module.MAX_STRIKES
 
 
 @on_uvloop

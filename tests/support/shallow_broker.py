@@ -31,12 +31,19 @@ class ShallowBroker(TcpProxy):
     def port(self) -> int:
         return self._port
 
+    def is_too_deep(self, topic: bytes) -> bool:
+        return topic.count(b"/") >= self._levels
+
+    def _answer(self, packets: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return those that are answered of what came at once, each with its topic."""
+        return packets
+
     def _requests(self, client: socket.socket, server: socket.socket) -> None:
         received = bytearray()
         while data := client.recv(65536):
             received += data
-            for packet, topic in _packets(received):
-                if topic.count(b"/") >= self._levels:
+            for packet, topic in self._answer(list(_packets(received))):
+                if self.is_too_deep(topic):
                     self.ended += 1
                     client.sendall(_TOPIC_NAME_INVALID)
                     return

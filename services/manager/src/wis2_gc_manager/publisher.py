@@ -2,13 +2,15 @@
 
 paho does the protocol; its socket is watched by our event loop, so that no thread stands between
 an item and its PUBACK. Only connecting (DNS, TCP, TLS) is left to a thread, since paho blocks
-there. Every connection gets a client of its own: what was not acknowledged when a connection
-broke is failed, and the items publish it again, under the same message id.
+there. Every connection gets a client of its own. A session that worked is followed by the next one
+at once, on which everything that was not acknowledged is published again, under the same message
+id; only where that does not come about is it an outage, and the items hear of it.
 
 A broker may end the session at one message, and would do so for ever (too many levels in the
-topic). Whatever was not acknowledged then is suspect: it is published again on a connection beside
-ours, one message at a time, so that a message is blamed only for what it does alone, and the
-others' connection stays.
+topic). The message that waited longest then is suspect, and so is one that was there twice: it is
+published again on a connection beside ours, one message at a time, so that a message is blamed only
+for what it does alone, and the others' connection stays. From the first time that the broker ends
+that, its centre's messages go beside ours, too.
 """
 
 from __future__ import annotations
@@ -54,8 +56,16 @@ PUBACK_TIMEOUT_S = 30.0
 WELL_WITHIN_S = 60.0
 #: A message at which the broker ends the connection this often when it is alone is refused.
 MAX_STRIKES = 3
-#: A centre of which a message was refused so: for how long its messages go beside the others'.
+#: For how long a centre's messages go beside the others' when the broker ended the connection at
+#: one of them, and when one was refused so.
+SUSPECTED_S = 10.0
 BLAMED_S = 600.0
+#: A session works once it has lived this long, or has accepted a message.
+WORKS_S = 1.0
+#: So many that do not work may follow one that did, each at once, and each waited for as long as
+#: this; then it is an outage.
+MAX_RESUMES = 3
+RESUME_S = 1.0
 #: Of suspects and of blamed centres, the newest: who is forgotten is suspected again.
 MAX_REMEMBERED = 2 * MAX_IN_FLIGHT
 FIRST_RECONNECT_S = 0.25
@@ -74,6 +84,10 @@ log = get_logger(__name__)
 _Message = tuple[str, bytes]
 
 
+class _Cut(Unavailable):
+    """The connection ended before the PUBACK."""
+
+
 class _Connection:
     """One paho client, from its CONNECT to its end, watched by the running loop."""
 
@@ -88,6 +102,8 @@ class _Connection:
         """By packet id, oldest first: who waits for the PUBACK, since when, and of what."""
         self._loop = asyncio.get_running_loop()
         self.connack: asyncio.Future[None] = self._loop.create_future()
+        self._began_s = time.monotonic()
+        self.is_hung = False
         self.ended: asyncio.Future[str] = self._loop.create_future()
         """Done, with the reason, once the connection is of no use any more."""
         self._on_free = on_free
@@ -105,6 +121,11 @@ class _Connection:
         self._loop.add_reader(self._fd, self._read)
         self.watch_writes()
 
+    @property
+    def has_worked(self) -> bool:
+        """Whether the broker has taken what it was given."""
+        return bool(self.accepted_s) or time.monotonic() - self._began_s > WORKS_S
+
     def watch_writes(self) -> None:
         """Let the loop write what the socket did not take at once."""
         if self.client.want_write() and not self._is_watching_writes and not self.ended.done():
@@ -117,6 +138,7 @@ class _Connection:
         self.watch_writes()
         oldest = next(iter(self.pending.values()), None)
         if oldest is not None and time.monotonic() - oldest[1] > PUBACK_TIMEOUT_S:
+            self.is_hung = True
             self.end(f"no PUBACK within {PUBACK_TIMEOUT_S:g} s")
 
     def end(self, reason: str) -> None:
@@ -133,7 +155,7 @@ class _Connection:
         """Tell everybody who waits for a PUBACK that it will not come."""
         for waiter, *_ in self.pending.values():
             if not waiter.done():
-                waiter.set_exception(Unavailable("broker", detail))
+                waiter.set_exception(_Cut("broker", detail))
         self.pending.clear()
 
     def _read(self) -> None:
@@ -227,7 +249,7 @@ class Publisher:
         tls: ssl.SSLContext | None,
         on_lost: Callable[[Unavailable], None],
     ) -> None:
-        """Prepare; `on_lost` hears of every connection that broke.
+        """Prepare; `on_lost` hears when a session ended and the next one does not come at once.
 
         `name` goes into the client id, for the broker's log. `tls` is used for `mqtts` and `wss`.
         """
@@ -241,10 +263,16 @@ class Publisher:
         self._connected = asyncio.Event()
         self._problem = Unavailable("broker", "not connected yet")
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._resuming: asyncio.TimerHandle | None = None
+        """Runs while the session that follows one that worked may still come at once."""
+        self._resumes = 0
+        """Sessions since one that worked."""
+        self._witnesses: dict[_Message, None] = {}
+        """What was not acknowledged at the end of a session, and is not suspect."""
         self._strikes: dict[_Message, int] = {}
         """The suspects: how often the broker ended the connection when it had only this."""
-        self._blamed_s: dict[str, float] = {}
-        """By centre-id: when a message of it was last refused so."""
+        self._blamed_until_s: dict[str, float] = {}
+        """By centre-id: until when its messages go beside the others'."""
         # Innocent suspects do not wait for those of a centre that is known for its messages.
         self._suspects, self._blamed = _Lane(), _Lane()
         self._task: asyncio.Task[None] | None = None
@@ -278,13 +306,31 @@ class Publisher:
         PartError("broker"): it refuses this message, and has lately taken others; it ended the
         connection each time it was given this message alone; or the message is too large for it.
         """
-        # In most times there are none, and this costs nothing.
-        if self._blamed_s and self._is_blamed(topic):
-            await self._publish_alone(self._blamed, topic, payload)
-        elif self._strikes and (topic, payload) in self._strikes:
-            await self._publish_alone(self._suspects, topic, payload)
-        else:
-            await self._send(await self._slot(), topic, payload)
+        message = (topic, payload)
+        while True:
+            # In most times there are none, and this costs nothing.
+            lane = None
+            if self._blamed_until_s and self._is_blamed(topic):
+                lane = self._blamed
+            elif self._strikes and message in self._strikes:
+                lane = self._suspects
+            if lane is not None:
+                self._wake_one()  # the turn may be ours, and is of no use to us
+                await self._publish_alone(lane, topic, payload)
+                return
+            connection = self._free_connection()
+            if connection is None:
+                await self._turn()
+                continue
+            try:
+                await self._send(connection, topic, payload)
+            except _Cut as error:
+                if self._resuming is None and self._connection is None:
+                    raise Unavailable("broker", error.detail) from None
+                continue
+            if self._witnesses:
+                self._witnesses.pop(message, None)
+            return
 
     async def _send(self, connection: _Connection, topic: str, payload: bytes) -> None:
         size = len(topic.encode()) + len(payload) + _OVERHEAD_BYTES
@@ -294,7 +340,8 @@ class Publisher:
             raise PartError("broker", f"it takes {connection.max_packet_bytes} bytes, not {size}")
         info = connection.client.publish(topic, payload, qos=1)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise Unavailable("broker", error_string(info.rc))
+            kind = _Cut if connection.ended.done() else Unavailable
+            raise kind("broker", error_string(info.rc))
         acknowledged = asyncio.get_running_loop().create_future()
         # A waiter that is cancelled leaves its packet id here: it is taken until the PUBACK.
         connection.pending[info.mid] = (acknowledged, time.monotonic(), (topic, payload))
@@ -315,6 +362,7 @@ class Publisher:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
+        self._stop_resuming()
         for lane in (self._suspects, self._blamed):
             if lane.connection is not None:
                 lane.connection.end("closed")
@@ -324,22 +372,27 @@ class Publisher:
         message = (topic, payload)
         lane.users += 1
         try:
-            async with lane.turn:
-                while not await self._is_taken_alone(lane, topic, payload):
-                    strikes = self._strikes.get(message, 0) + 1
-                    detail = "" if lane.connection is None else lane.connection.ended.result()
-                    log.warning(
-                        "broker_ended_session_at_message",
-                        topic=topic[:200],
-                        strikes=strikes,
-                        detail=detail,
-                    )
-                    if strikes >= MAX_STRIKES:
+            while True:
+                # Whoever is suspect has one try, then it is the next one's turn.
+                async with lane.turn:
+                    if await self._is_taken_alone(lane, topic, payload):
                         self._strikes.pop(message, None)
-                        _remember(self._blamed_s, _centre_id(topic), time.monotonic())
-                        raise PartError("broker", f"it ends the session at this message: {detail}")
-                    _remember(self._strikes, message, strikes)
-                self._strikes.pop(message, None)
+                        self._witnesses.pop(message, None)
+                        return
+                    detail = "" if lane.connection is None else lane.connection.ended.result()
+                strikes = self._strikes.get(message, 0) + 1
+                log.warning(
+                    "broker_ended_session_at_message",
+                    topic=topic[:200],
+                    strikes=strikes,
+                    detail=detail,
+                )
+                is_refused = strikes >= MAX_STRIKES
+                self._blame(topic, BLAMED_S if is_refused else SUSPECTED_S)
+                if is_refused:
+                    self._strikes.pop(message, None)
+                    raise PartError("broker", f"it ends the session at this message: {detail}")
+                _remember(self._strikes, message, strikes)
         finally:
             lane.users -= 1
             if lane.users == 0 and lane.connection is not None:
@@ -377,31 +430,43 @@ class Publisher:
                 connection.end("its message is not waited for")
         return True
 
+    def _blame(self, topic: str, for_s: float) -> None:
+        centre_id, until_s = _centre_id(topic), time.monotonic() + for_s
+        until_s = max(until_s, self._blamed_until_s.get(centre_id, until_s))
+        _remember(self._blamed_until_s, centre_id, until_s)
+
     def _is_blamed(self, topic: str) -> bool:
         centre_id = _centre_id(topic)
-        blamed_s = self._blamed_s.get(centre_id)
-        if blamed_s is None:
+        until_s = self._blamed_until_s.get(centre_id)
+        if until_s is None:
             return False
-        if time.monotonic() - blamed_s > BLAMED_S:
-            del self._blamed_s[centre_id]
+        if time.monotonic() > until_s:
+            del self._blamed_until_s[centre_id]
             return False
         return True
 
-    async def _slot(self) -> _Connection:
-        """Return the connection once the broker takes one more message on it."""
-        while True:
-            connection = self._connection
-            if connection is None:
+    def _free_connection(self) -> _Connection | None:
+        """Return the connection if the broker takes one more message on it now.
+
+        Raises Unavailable: there is none, and none comes at once.
+        """
+        connection = self._connection
+        if connection is None:
+            if self._resuming is None:
                 raise Unavailable("broker", self._problem.detail)
-            if len(connection.pending) < connection.limit:
-                return connection
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                self._wake_one()  # the turn may have been given to us already
-                raise
+            return None
+        is_free = len(connection.pending) < connection.limit and not connection.ended.done()
+        return connection if is_free else None
+
+    async def _turn(self) -> None:
+        """Return when there may be a free connection, or when there is none to wait for."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            self._wake_one()  # the turn may have been given to us already
+            raise
 
     def _wake_one(self) -> None:
         while self._waiting:
@@ -409,6 +474,22 @@ class Publisher:
             if not waiter.done():
                 waiter.set_result(None)
                 return
+
+    def _wake_all(self) -> None:
+        for _ in range(len(self._waiting)):
+            self._wake_one()
+
+    def _stop_resuming(self) -> bool:
+        """Let nobody wait for the next session any more; whether anybody could until now."""
+        resuming, self._resuming = self._resuming, None
+        if resuming is not None:
+            resuming.cancel()
+        self._wake_all()
+        return resuming is not None
+
+    def _give_up_resuming(self) -> None:
+        if self._stop_resuming():
+            self._on_lost(self._problem.anew())
 
     async def _run(self) -> None:
         delay_s = FIRST_RECONNECT_S
@@ -419,10 +500,13 @@ class Publisher:
             except Unavailable as error:
                 self._problem = error
                 log.warning("broker_connect_failed", broker=str(self._url), detail=error.detail)
+                self._give_up_resuming()
             else:
                 await self._serve(connection)
             if time.monotonic() - began_s > MAX_RECONNECT_S:
                 delay_s = FIRST_RECONNECT_S
+            if self._resuming is not None:
+                continue
             await asyncio.sleep(delay_s * (0.5 + random.random()))  # noqa: S311 - only jitter
             delay_s = min(delay_s * 2, MAX_RECONNECT_S)
 
@@ -471,23 +555,38 @@ class Publisher:
         """Keep a connection alive until it ends, and tell everybody who waits."""
         self._connection = connection
         self._connected.set()
+        self._stop_resuming()
         log.info("broker_connected", broker=str(self._url), in_flight_limit=connection.limit)
         try:
             while not connection.ended.done():
                 await asyncio.wait({connection.ended}, timeout=_TICK_S)
                 connection.tick()
         finally:
+            is_closed = not connection.ended.done()
             connection.end("closed")
             self._problem = Unavailable("broker", connection.ended.result())
             self._connection = None
             self._connected.clear()
-            for *_, message in connection.pending.values():
-                _remember(self._strikes, message, self._strikes.get(message, 0))
+            self._suspect(connection)
+            self._resumes = 0 if connection.has_worked else self._resumes + 1
+            is_resuming = self._resumes < MAX_RESUMES and not connection.is_hung and not is_closed
+            if is_resuming:
+                loop = asyncio.get_running_loop()
+                self._resuming = loop.call_later(RESUME_S, self._give_up_resuming)
             connection.fail_pending(self._problem.detail)
-            while self._waiting:
-                self._wake_one()
+            self._wake_all()
         log.warning("broker_lost", broker=str(self._url), detail=self._problem.detail)
-        self._on_lost(Unavailable("broker", self._problem.detail))
+        if not is_resuming:
+            self._on_lost(self._problem.anew())
+
+    def _suspect(self, connection: _Connection) -> None:
+        """Suspect what waited longest of what was not acknowledged, and who was there before."""
+        for number, (*_, message) in enumerate(connection.pending.values()):
+            if number == 0 or message in self._witnesses:
+                self._witnesses.pop(message, None)
+                _remember(self._strikes, message, self._strikes.get(message, 0))
+            else:
+                _remember(self._witnesses, message, None)
 
 
 def _centre_id(topic: str) -> str:
