@@ -101,6 +101,9 @@ def load_add_ons(session: Session, outputs: Outputs) -> AddOns:
             "certificate_arn": outputs.helm_values["broker"]["certificateArn"],
             "alarm_topic": outputs.alarm_topic,
             "public_subnets": outputs.public_subnet_ids,
+            "node_subnets": [{"id": each} for each in outputs.private_subnet_ids],
+            "tags": outputs.tags,
+            "load_balancer_tags": [{"key": k, "value": v} for k, v in outputs.tags.items()],
         },
     )
 

@@ -31,6 +31,8 @@ class Outputs:
     """`auto` or `node_groups`."""
     vpc_id: str
     public_subnet_ids: list[str]
+    private_subnet_ids: list[str]
+    tags: dict[str, str]
     alarm_topic: str
     image_repositories: dict[str, str]
     secret_names: dict[str, str]

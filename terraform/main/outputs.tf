@@ -83,6 +83,16 @@ output "public_subnet_ids" {
   value       = local.public_subnet_ids
 }
 
+output "private_subnet_ids" {
+  description = "Private subnets, for the nodes of Auto Mode."
+  value       = local.private_subnet_ids
+}
+
+output "tags" {
+  description = "Tags of everything, also for what the cluster makes: nodes of Auto Mode, load balancers."
+  value       = local.tags
+}
+
 output "image_repositories" {
   description = "Of each service: the repository its image is pushed to."
   value       = module.images.repository_urls

@@ -749,6 +749,19 @@ run "an_auto_mode_cluster_has_no_nodes_of_ours" {
   }
 
   assert {
+    condition     = one(aws_eks_cluster.this.compute_config).node_pools == toset(["system"]) && can(regex("CriticalAddonsOnly", aws_eks_addon.after_nodes["metrics-server"].configuration_values))
+    error_message = "Ours stand on nodes of our own pool; until it is there, nodes of \"system\" take the metrics server, for which Terraform waits"
+  }
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(aws_iam_role_policy.cluster_tags[0].policy).Statement :
+      statement.Condition.StringEquals == { "aws:RequestTag/eks:eks-cluster-name" = "wis2-gc-test" }
+    ])
+    error_message = "Auto Mode may put tags of ours on what it makes for this cluster, and on nothing else"
+  }
+
+  assert {
     condition     = length(aws_eks_node_group.this) == 0 && length(aws_eks_addon.before_nodes) == 0
     error_message = "Nodes and their add-ons are AWS's work"
   }

@@ -22,6 +22,7 @@ from deploy.release import COMPONENTS, brokers_of, namespace_manifest, own_value
 from images import build
 from tests.support import chart
 from tests.support.deployments import ACCOUNT, DIGESTS, REGION
+from tests.support.kubernetes_schemas import VERSIONS, problems
 from wis2_gc_manager.retry import MAX_DELIVERIES
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,9 @@ NAMES = {
     "metrics_domain": "metrics.example.org",
     "certificate_arn": "arn:aws:acm:eu-west-3:210987654321:certificate/0d",
     "public_subnets": ["subnet-0a", "subnet-0b", "subnet-0c"],
+    "node_subnets": [{"id": "subnet-1a"}, {"id": "subnet-1b"}, {"id": "subnet-1c"}],
+    "tags": {"Project": "wis2-global-cache"},
+    "load_balancer_tags": [{"key": "Project", "value": "wis2-global-cache"}],
     "alarm_topic": "arn:aws:sns:eu-west-3:210987654321:wis2-gc-prod-alarms",
 }
 ENVIRONMENT = Environment("prod", ROOT, ACCOUNT, REGION)
@@ -205,6 +209,50 @@ def test_network_policies_are_enforced_before_anything_runs() -> None:
     )  # fmt: skip
     assert switch["data"] == {"enable-network-policy-controller": "true"}
     assert all(chart.values_file(name).get("networkPolicy") is None for name in ("dev", "prod"))
+
+
+def test_nodes_are_of_a_pool_of_ours_from_the_first_chart_on() -> None:
+    first = {each["kind"]: each for each in add_ons("auto").first}
+    nodes, pool = first["NodeClass"], first["NodePool"]
+    assert [problem for each in (nodes, pool) for problem in problems(each, VERSIONS[-1])] == []
+    reference = pool["spec"]["template"]["spec"]["nodeClassRef"]
+    assert (reference["kind"], reference["name"]) == (nodes["kind"], nodes["metadata"]["name"])
+    assert nodes["spec"]["role"] == f"{ENVIRONMENT.cluster_name}-node"
+    assert 'name = "${var.name}-node"' in text("terraform/modules/cluster/roles.tf")
+    assert nodes["spec"]["subnetSelectorTerms"] == NAMES["node_subnets"]
+    assert nodes["spec"]["tags"] == NAMES["tags"]
+    # The images are for this architecture alone.
+    assert "linux/amd64" in text("deploy/images.py")
+    wanted = {
+        each["key"]: each["values"] for each in pool["spec"]["template"]["spec"]["requirements"]
+    }
+    assert wanted["kubernetes.io/arch"] == ["amd64"]
+
+
+def test_nodes_are_renewed_one_at_a_time_in_two_hours_of_the_night() -> None:
+    (pool,) = [each for each in add_ons("auto").first if each["kind"] == "NodePool"]
+    disruption, node = pool["spec"]["disruption"], pool["spec"]["template"]["spec"]
+    always, closed = disruption["budgets"]
+    assert always == {"nodes": "1"}
+    assert (closed["nodes"], closed["reasons"]) == ("0", ["Drifted"])
+    # To save a node, no pod is moved.
+    assert disruption["consolidationPolicy"] == "WhenEmpty"
+    _, hour, *days = closed["schedule"].split()
+    assert days == ["*"] * 3
+    assert (int(hour) + int(closed["duration"].removesuffix("h"))) % 24 == 2
+    # Budgets do not hold an expired node: pods' own do, for so long. AWS allows 21 days in all.
+    lifetime, patience = (
+        int(node[name].removesuffix("h")) for name in ("expireAfter", "terminationGracePeriod")
+    )
+    assert lifetime + patience <= 21 * 24
+    assert patience == 24
+
+
+def test_what_the_cluster_makes_has_the_tags_of_everything() -> None:
+    (ours,) = [each for each in add_ons("auto").manifests if each["kind"] == "IngressClassParams"]
+    assert ours["spec"]["tags"] == NAMES["load_balancer_tags"]
+    controller = add_ons("node_groups").charts[0]
+    assert controller.values["defaultTags"] == NAMES["tags"]
 
 
 def test_volumes_of_the_add_ons_find_a_class_of_storage() -> None:

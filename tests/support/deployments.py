@@ -39,6 +39,8 @@ def outputs(environment: str, *, compute: str = "auto") -> dict[str, Any]:
         "compute": compute,
         "vpc_id": "vpc-0a",
         "public_subnet_ids": ["subnet-0a", "subnet-0b", "subnet-0c"],
+        "private_subnet_ids": ["subnet-1a", "subnet-1b", "subnet-1c"],
+        "tags": {"Project": "wis2-global-cache", "Environment": environment},
         "alarm_topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{name}-alarms",
         "image_repositories": {s: f"{registry}/wis2-gc-{s}" for s in DIGESTS},
         "secret_names": {

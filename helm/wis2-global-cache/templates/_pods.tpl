@@ -66,9 +66,10 @@ imagePullSecrets:
 progressDeadlineSeconds: 1800
 {{- end }}
 
-{{- /* For pods that keep what is lost or missed when they move: no autoscaler moves them to save a node. */ -}}
+{{- /* For pods that keep what is lost or missed when they move: the cluster autoscaler moves none to save a node.
+       Not karpenter.sh/do-not-disrupt: such a pod is not evicted from an expired node, and is killed there at last,
+       with all others whose nodes are as old. */ -}}
 {{- define "wis2.stay" -}}
-karpenter.sh/do-not-disrupt: "true"
 cluster-autoscaler.kubernetes.io/safe-to-evict: "false"
 {{- end }}
 

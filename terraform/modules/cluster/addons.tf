@@ -7,7 +7,11 @@ locals {
     kube-proxy             = null
     eks-pod-identity-agent = null
   }
-  after_nodes = merge({ metrics-server = null }, local.is_auto ? {} : {
+  after_nodes = merge(local.is_auto ? {
+    # Its nodes are those of the pool `system`, until `make deploy` makes a pool for the rest.
+    metrics-server = jsonencode({ tolerations = [{ key = "CriticalAddonsOnly", operator = "Exists" }] })
+    } : {
+    metrics-server     = null
     coredns            = null
     aws-ebs-csi-driver = jsonencode({ defaultStorageClass = { enabled = true } })
   })

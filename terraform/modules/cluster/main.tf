@@ -37,8 +37,11 @@ resource "aws_eks_cluster" "this" {
   }
 
   compute_config {
-    enabled       = local.is_auto
-    node_pools    = local.is_auto ? ["general-purpose", "system"] : null
+    enabled = local.is_auto
+    # Ours stand on nodes of a NodePool of ours (deploy/addons.json): this one cannot be changed, and has
+    # its nodes replaced whenever that suits AWS. It is for what runs before ours is there, and it has
+    # EKS let nodes with this role into the cluster.
+    node_pools    = local.is_auto ? ["system"] : null
     node_role_arn = local.is_auto ? aws_iam_role.node.arn : null
   }
 

@@ -32,6 +32,57 @@ resource "aws_iam_role_policy" "cluster_key" {
   })
 }
 
+# What Auto Mode makes in EC2 and load balancing may carry tags of ours, besides EKS' own: AWS' policies
+# allow EKS' own only. Source: https://docs.aws.amazon.com/eks/latest/userguide/auto-cluster-iam-role.html
+resource "aws_iam_role_policy" "cluster_tags" {
+  count = local.is_auto ? 1 : 0
+
+  name = "tags-of-ours"
+  role = aws_iam_role.cluster.id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "Nodes"
+        Effect   = "Allow"
+        Action   = ["ec2:CreateFleet", "ec2:CreateLaunchTemplate", "ec2:RunInstances"]
+        Resource = ["*"]
+        Condition = {
+          StringEquals = { "aws:RequestTag/eks:eks-cluster-name" = var.name }
+          StringLike = {
+            "aws:RequestTag/eks:kubernetes-node-class-name" = "*"
+            "aws:RequestTag/eks:kubernetes-node-pool-name"  = "*"
+          }
+        }
+      },
+      {
+        Sid      = "Interfaces"
+        Effect   = "Allow"
+        Action   = ["ec2:CreateNetworkInterface"]
+        Resource = ["*"]
+        Condition = {
+          StringEquals = { "aws:RequestTag/eks:eks-cluster-name" = var.name }
+          StringLike   = { "aws:RequestTag/eks:kubernetes-cni-node-name" = "*" }
+        }
+      },
+      {
+        Sid    = "LoadBalancers"
+        Effect = "Allow"
+        Action = [
+          "ec2:CreateSecurityGroup",
+          "elasticloadbalancing:CreateListener",
+          "elasticloadbalancing:CreateLoadBalancer",
+          "elasticloadbalancing:CreateRule",
+          "elasticloadbalancing:CreateTargetGroup",
+        ]
+        Resource  = ["*"]
+        Condition = { StringEquals = { "aws:RequestTag/eks:eks-cluster-name" = var.name } }
+      },
+    ]
+  })
+}
+
 resource "aws_iam_role" "node" {
   name = "${var.name}-node"
 
