@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from typing import TYPE_CHECKING
 
 from deploy.environment import CHART
-from deploy.errors import DeployError, Refused
+from deploy.session import DeployError, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
+    from deploy.main import Step
     from deploy.session import Session
 
 Version = tuple[int, ...]
@@ -26,73 +27,60 @@ TOOLS: dict[str, tuple[Version, tuple[str, ...]]] = {
     "kubectl": ((1, 30), ("kubectl", "version", "--client", "-o", "json")),
     "helm": ((3, 14), ("helm", "version", "--template", "{{.Version}}")),
 }
-ALL_TOOLS = tuple(TOOLS)
-
-#: Quotas of EC2: code, and name in the console.
-_ADDRESSES = ("L-0263D0A3", "EC2-VPC Elastic IPs")
-_VCPUS = ("L-1216C47A", "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances")
-_STANDARD_FAMILIES = frozenset("acdhimrtz")
-#: Of node groups, and of Auto Mode.
-_CLUSTER_TAGS = ("aws:eks:cluster-name", "eks:eks-cluster-name")
 #: Those that terraform/modules/secrets makes, whatever is deployed; a test compares.
 SECRETS = ("broker", "deployment", "registry")
-_VERSION = re.compile(r"(\d+(?:\.\d+)+)")
+#: Of EC2, with their names in the console.
+_QUOTAS = {
+    "elastic IPs": "EC2-VPC Elastic IPs",
+    "vCPUs of EC2": "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances",
+}
+_VERSION = re.compile(r"\d+(?:\.\d+)+")
 
 
-def check(
-    session: Session,
-    *,
-    tools: Collection[str],
-    wants_clean_tree: bool,
-    wants_state: bool,
-    is_whole: bool,
-) -> None:
+def check(session: Session, step: Step, *, is_whole: bool) -> None:
     """Look at everything that the coming steps rely on.
 
-    `wants_clean_tree`: what a commit says is deployed, or made by Terraform.
-    `wants_state`: of a step that uses Terraform, whether the bucket of its state must be there.
     `is_whole`: the release is one of the steps, so that what it will require is looked at now.
     Raises Refused with one line that says what to mend.
     """
-    _check_tools(session, tools)
-    if "docker" in tools:
+    _check_tools(session, step.tools)
+    if "docker" in step.tools:
         _check_builder(session)
     principal = _check_account(session)
-    if "terraform" in tools:
-        _check_variables(session)
     if is_whole:
         _check_admin(session, principal)
-        _check_brokers(session)
+        check_brokers(session, session.environment.variables.get("global_brokers"))
         _check_quotas(session)
         _tell_of_verification(session)
-    if "terraform" in tools and wants_state:
+    if "terraform" in step.tools and step.wants_state:
         _check_state(session)
-    if wants_clean_tree and session.environment.is_guarded:
+    if step.wants_clean_tree and session.environment.is_guarded:
         _check_tree(session)
-    if "terraform" in tools and wants_clean_tree:
-        check_secrets(session)
-    if "kubectl" in tools and session.environment.kubeconfig.exists():
+    if "terraform" in step.tools and step.wants_clean_tree:
+        _check_secrets(session)
+    if "kubectl" in step.tools and session.environment.kubeconfig.exists():
         check_context(session)
 
 
 def version_of(text: str) -> Version:
     """Return the first version number in what a program says of itself; empty: there is none."""
     found = _VERSION.search(text)
-    return tuple(int(part) for part in found[1].split(".")) if found else ()
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def _check_tools(session: Session, tools: Collection[str]) -> None:
-    missing = [tool for tool in TOOLS if tool in tools and not session.commands.find(tool)]
+    path = session.variables.get("PATH", "")
+    missing = [tool for tool in TOOLS if tool in tools and not shutil.which(tool, path=path)]
     if missing:
         raise Refused(f"not installed: {', '.join(missing)}; docs/deploy.md says where from")
     for tool in tools:
         least, command = TOOLS[tool]
         try:
-            version = version_of(session.commands.read(*command))
+            version = version_of(session.read(*command))
         except DeployError as error:
-            if tool == "docker":
-                raise Refused(f"the Docker engine does not answer ({error})") from None
-            raise Refused(str(error)) from None
+            is_docker = tool == "docker"
+            said = f"the Docker engine does not answer ({error})" if is_docker else str(error)
+            raise Refused(said) from None
         if version < least:
             wanted, found = (".".join(map(str, v)) for v in (least, version))
             raise Refused(f"{tool} is version {found or 'unknown'}; {wanted} or later is needed")
@@ -105,8 +93,8 @@ def _check_builder(session: Session) -> None:
     """
     again = "`docker buildx create --use --driver docker-container`, then again"
     try:
-        builder = session.commands.read("docker", "buildx", "inspect")
-        store = session.commands.read("docker", "info", "--format", "{{.DriverStatus}}")
+        builder = session.read("docker", "buildx", "inspect")
+        store = session.read("docker", "info", "--format", "{{.DriverStatus}}")
     except DeployError as error:
         raise Refused(f"docker has no buildx that answers ({error}); docs/deploy.md") from None
     if re.search(r"^Driver: +docker$", builder, re.MULTILINE) and "containerd" not in store:
@@ -118,14 +106,12 @@ def _tell_of_verification(session: Session) -> None:
 
     Nothing but an attempt to make one shows whether it is.
     """
+    query = ("--query", "length(DistributionList.Items || `[]`)")
     try:
-        count = session.commands.read(
-            "aws", "cloudfront", "list-distributions", "--output", "text",
-            "--query", "length(DistributionList.Items || `[]`)",
-        )  # fmt: skip
+        count = session.aws("cloudfront", "list-distributions", *query)
     except DeployError:
         return
-    if count == "0":
+    if count == 0:
         session.say(
             "note: this account has no CloudFront distribution yet. Where Terraform says that it "
             '"must be verified", ask AWS Support (Account → CloudFront), then repeat the step'
@@ -136,16 +122,14 @@ def _check_account(session: Session) -> str:
     """Return who we are to AWS."""
     environment = session.environment
     try:
-        answer = session.commands.read("aws", "sts", "get-caller-identity", "--output", "json")
+        identity = session.aws("sts", "get-caller-identity")
     except DeployError as error:
         raise Refused(
             f"AWS knows no login here; `aws sso login`, or set AWS_PROFILE ({error})"
-        ) from (None)
-    identity = json.loads(answer)
-    account = identity["Account"]
-    if account != environment.account_id:
+        ) from None
+    if identity["Account"] != environment.account_id:
         raise Refused(
-            f"the AWS login is for account {account}; {environment.name} belongs to "
+            f"the AWS login is for account {identity['Account']}; {environment.name} belongs to "
             f"{environment.account_id} (terraform/environments/{environment.name}.tfvars)"
         )
     return str(identity["Arn"])
@@ -153,7 +137,8 @@ def _check_account(session: Session) -> str:
 
 def _check_admin(session: Session, principal: str) -> None:
     """Refuse whom the new cluster would shut out: it lets in those named, its maker or not."""
-    if _who(principal) not in map(_who, session.environment.admins):
+    admins = session.environment.variables.get("cluster_admin_arns") or []
+    if _who(principal) not in map(_who, admins):
         raise Refused(
             f"the AWS login is {principal}, whom the cluster will not let in: its role or user is "
             f"not in cluster_admin_arns (terraform/environments/{session.environment.name}.tfvars)"
@@ -168,96 +153,79 @@ def _who(arn: str) -> tuple[str, str]:
     return kind, path.rpartition("/")[2]
 
 
-def _check_brokers(session: Session) -> None:
+def check_brokers(
+    session: Session, named: Collection[object] | None, problem: type[DeployError] = Refused
+) -> None:
+    """Raise `problem` where neither Terraform (`named`) nor the chart's values name one."""
     environment = session.environment
-    if not environment.global_brokers and not names_brokers(environment.values):
-        raise Refused(no_broker(environment.name))
-
-
-def names_brokers(values: Path) -> bool:
-    """Whether the chart's values have a list of Global Brokers."""
-    found = re.search(r"^brokers:(?! *\[ *\])", values.read_text(encoding="utf-8"), re.MULTILINE)
-    return found is not None
-
-
-def no_broker(name: str) -> str:
-    """Return where Global Brokers are named."""
-    return (
-        f"no Global Broker is named: global_brokers in {name}.tfvars, "
-        f"or brokers in {CHART}/values/{name}.yaml (docs/deploy.md)"
-    )
+    values = environment.values.read_text(encoding="utf-8")
+    if not named and not re.search(r"^brokers:(?! *\[ *\])", values, re.MULTILINE):
+        raise problem(
+            f"no Global Broker is named: global_brokers in {environment.name}.tfvars, "
+            f"or brokers in {CHART}/values/{environment.name}.yaml (docs/deploy.md)"
+        )
 
 
 def _check_quotas(session: Session) -> None:
     """Refuse a region that has no room for us: a new account has five of either."""
-    environment = session.environment
-    ours = f"Addresses[?Tags[?Key=='Name' && starts_with(Value, '{environment.cluster_name}-')]]"
-    addresses = ("describe-addresses", "--query", f"[length(Addresses), length({ours})]")
-    vcpus = (
-        *("describe-instances", "--filters", "Name=instance-state-name,Values=pending,running"),
-        *("--query", "Reservations[].Instances[].[InstanceType, CpuOptions, Tags]"),
-    )
-    for what, (code, name), words, wanted in (
-        ("elastic IPs", _ADDRESSES, addresses, environment.address_count),
-        ("vCPUs of EC2", _VCPUS, vcpus, environment.vcpu_count),
-    ):
-        aws = ("--region", environment.region, "--output", "json")
-        try:
-            allowed, found = (
-                json.loads(session.commands.read("aws", *asked, *aws))
-                for asked in (
-                    ("service-quotas", "get-service-quota", "--service-code", "ec2",
-                     "--quota-code", code, "--query", "Quota.Value"),
-                    ("ec2", *words),
-                )
-            )  # fmt: skip
-        except (DeployError, ValueError):
-            # Not to be allowed to look at quotas is no reason not to deploy.
-            continue
-        used, owned = found if words is addresses else _vcpus(found, environment.cluster_name)
-        more = max(wanted - owned, 0)
-        if allowed is not None and more and used + more > allowed:
+    environment, name = session.environment, session.environment.cluster_name
+    ours = f"Addresses[?Tags[?Key=='Name' && starts_with(Value, '{name}-')]]"
+    try:
+        addresses = session.aws(
+            "ec2", "describe-addresses", "--query", f"[length(Addresses), length({ours})]"
+        )
+        instances = session.aws(
+            "ec2", "describe-instances",
+            "--filters", "Name=instance-state-name,Values=pending,running", "--query",
+            "Reservations[].Instances[].[InstanceType, CpuOptions, contains("
+            f"not_null(Tags, `[]`)[?contains(Key, 'eks:')].Value, '{name}')]",
+        )  # fmt: skip
+        allowed = [
+            session.aws(
+                *("service-quotas", "get-service-quota", "--service-code", "ec2"),
+                *("--quota-code", code, "--query", "Quota.Value"),
+            )
+            for code in ("L-0263D0A3", "L-1216C47A")
+        ]
+    except DeployError:
+        # Not to be allowed to look at quotas is no reason not to deploy.
+        return
+    vcpus = [
+        (cpu["CoreCount"] * cpu["ThreadsPerCore"], is_ours)
+        for kind, cpu, is_ours in instances
+        if kind[0] in "acdhimrtz" and not kind.startswith(("dl", "hpc", "inf", "trn"))
+    ]
+    in_use = [addresses, (sum(n for n, _ in vcpus), sum(n for n, is_ours in vcpus if is_ours))]
+    wanted = environment.address_count, environment.vcpu_count
+    for what, most, (used, owned), need in zip(_QUOTAS, allowed, in_use, wanted, strict=True):
+        more = max(need - owned, 0)
+        if most is not None and more and used + more > most:
             raise Refused(
-                f"{what}: the quota of {environment.region} is {allowed:.0f} and {used} are in "
-                f'use; {environment.name} requires {more} more (Service Quotas: "{name}")'
+                f"{what}: the quota of {environment.region} is {most:.0f} and {used} are in "
+                f'use; {environment.name} requires {more} more (Service Quotas: "{_QUOTAS[what]}")'
             )
 
 
-def _vcpus(instances: list[tuple[str, dict[str, int], list[dict[str, str]] | None]],
-           cluster_name: str) -> tuple[int, int]:  # fmt: skip
-    """Return how many vCPUs of the quota are in use, and how many of them by our nodes."""
-    counted = [
-        (cpu["CoreCount"] * cpu["ThreadsPerCore"],
-         any(tag["Key"] in _CLUSTER_TAGS and tag["Value"] == cluster_name for tag in tags or []))
-        for kind, cpu, tags in instances
-        if kind[0] in _STANDARD_FAMILIES and not kind.startswith(("inf", "trn", "dl", "hpc"))
-    ]  # fmt: skip
-    return sum(count for count, _ in counted), sum(count for count, own in counted if own)
-
-
-def check_secrets(session: Session) -> None:
+def _check_secrets(session: Session) -> None:
     """Refuse names of secrets that a former deployment holds: deleted, and still to be restored.
 
     Raises Refused, with what to type: Terraform would make much, and then fail.
     """
     environment = session.environment
-    prefix = f"{environment.cluster_name}/"
+    prefix, given = f"{environment.cluster_name}/", environment.variables.get
     try:
-        answer = session.commands.read(
-            "aws", "secretsmanager", "list-secrets", "--region", environment.region,
-            "--include-planned-deletion", "--filters", f"Key=name,Values={prefix}",
-            "--query", "SecretList[?DeletedDate].Name", "--output", "json",
+        deleted = session.aws(
+            "secretsmanager", "list-secrets", "--include-planned-deletion",
+            "--filters", f"Key=name,Values={prefix}", "--query", "SecretList[?DeletedDate].Name",
         )  # fmt: skip
-        deleted = set(json.loads(answer))
-    except (DeployError, ValueError):
+    except DeployError:
         return
     names = {
         *SECRETS,
-        *(f"global-brokers/{broker}" for broker in environment.global_brokers),
-        *(f"accounts/{account}" for account in environment.broker_accounts),
+        *(f"global-brokers/{broker}" for broker in given("global_brokers") or []),
+        *(f"accounts/{account}" for account in given("broker_accounts") or []),
     }
-    held = sorted(deleted & {prefix + name for name in names})
-    if held:
+    if held := sorted({prefix + name for name in names}.intersection(deleted)):
         raise Refused(
             f"secrets of a former {environment.name} keep their names until AWS deletes them "
             f"(secret_recovery_days): {', '.join(held)}. To give up what is in them now: "
@@ -269,10 +237,7 @@ def check_secrets(session: Session) -> None:
 def _check_state(session: Session) -> None:
     environment = session.environment
     try:
-        session.commands.read(
-            "aws", "s3api", "head-bucket", "--bucket", environment.state_bucket,
-            "--region", environment.region,
-        )  # fmt: skip
+        session.aws("s3api", "head-bucket", "--bucket", environment.state_bucket)
     except DeployError as error:
         if "404" in str(error):
             raise Refused(
@@ -282,17 +247,8 @@ def _check_state(session: Session) -> None:
         raise Refused(f"the bucket {environment.state_bucket} is out of reach ({error})") from None
 
 
-def _check_variables(session: Session) -> None:
-    """Refuse a mistyped name: Terraform would take its default."""
-    script = session.environment.root / "terraform" / "check.sh"
-    try:
-        session.commands.read(script, "tfvars", session.environment.tfvars)
-    except DeployError as error:
-        raise Refused(str(error).partition("error: ")[2] or str(error)) from None
-
-
 def _check_tree(session: Session) -> None:
-    changed = session.commands.read("git", "status", "--porcelain").splitlines()
+    changed = session.read("git", "status", "--porcelain").splitlines()
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise Refused(
@@ -310,13 +266,14 @@ def check_context(session: Session) -> None:
     again = f"`make deploy-kubeconfig ENV={environment.name}`"
     if not environment.kubeconfig.exists():
         raise Refused(f"the cluster of {environment.name} is not known here yet; first {again}")
-    view = session.commands.read(
-        "kubectl", "config", "view", "--minify", "--context", environment.cluster_name, "-o", "json"
-    )
+    view = session.read(*session.kubectl("config", "view", "--minify", "-o", "json"))
     contexts = json.loads(view).get("contexts") or [{}]
     cluster = contexts[0].get("context", {}).get("cluster", "none")
-    if cluster != environment.cluster_arn:
+    # By this name the AWS CLI writes the cluster into a kubeconfig.
+    place = f"{environment.region}:{environment.account_id}"
+    wanted = f"arn:aws:eks:{place}:cluster/{environment.cluster_name}"
+    if cluster != wanted:
         raise Refused(
-            f"{environment.kubeconfig} points at {cluster}, not at {environment.cluster_arn}; "
+            f"{environment.kubeconfig} points at {cluster}, not at {wanted}; "
             f"remove the file, then {again}"
         )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from deploy.errors import Refused
+import hcl2
+from lark.exceptions import LarkError
+
+from deploy.session import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,13 +24,6 @@ SERVICES = ("listener", "manager", "metrics")
 _EXAMPLES = ("123456789012", "192.0.2.0/24", "example.org", "xx-example-")
 _ZONES = 3
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,10}[a-z0-9]", re.ASCII)
-_LIST = re.compile(r"^(?P<name>[a-z0-9_]+)[ \t]*=[ \t]*\[(?P<words>[^\]]*)\]", re.MULTILINE)
-_WORD = re.compile(r'"([^"\\\n]*)"')
-_COMMENT = re.compile(r"(?m)(?:#|//).*$")
-_ASSIGNMENT = re.compile(
-    r'^(?P<name>[a-z0-9_]+)[ \t]*=[ \t]*(?:"(?P<text>[^"\\\n]*)"|(?P<word>[a-z0-9.]+))',
-    re.MULTILINE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +35,8 @@ class Environment:
     """The checkout."""
     account_id: str
     region: str
-    admins: tuple[str, ...] = ()
-    """ARNs of roles and users that the cluster lets in."""
-    global_brokers: tuple[str, ...] = ()
-    """Those whose login lies in Secrets Manager."""
-    broker_accounts: tuple[str, ...] = ()
-    """Those who have an account on our broker."""
-    address_count: int = 0
-    """Elastic IPs that Terraform makes for it."""
-    is_disposable: bool = False
-    """Whether bucket and image repositories may be destroyed with what is in them."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """All that its tfvars file says."""
 
     @property
     def is_guarded(self) -> bool:
@@ -59,6 +47,16 @@ class Environment:
     def vcpu_count(self) -> int:
         """The vCPUs of the nodes that the pods need; a test holds it against docs/costs.md."""
         return 12 if self.is_guarded else 4
+
+    @property
+    def address_count(self) -> int:
+        """Elastic IPs that terraform/main makes: for NAT gateways, and for the broker."""
+        given = self.variables.get
+        nat = 1 if given("one_nat_gateway") else _ZONES
+        broker = given("broker_address_count") or _ZONES
+        has_nat = given("existing_vpc_id") or given("existing_nat_allocation_ids")
+        has_broker = given("existing_broker_allocation_ids")
+        return (0 if has_nat else nat) + (0 if has_broker else int(broker))
 
     @property
     def tfvars(self) -> Path:
@@ -81,16 +79,6 @@ class Environment:
         return self.directory / "kubeconfig"
 
     @property
-    def images_file(self) -> Path:
-        """The digests, written by the step `images` and read by the step `release`."""
-        return self.directory / "images.json"
-
-    @property
-    def registry_host(self) -> str:
-        """Host of the account's container registry."""
-        return f"{self.account_id}.dkr.ecr.{self.region}.amazonaws.com"
-
-    @property
     def state_bucket(self) -> str:
         """Where Terraform keeps the state, as terraform/bootstrap names it."""
         return f"wis2-gc-state-{self.account_id}-{self.region}"
@@ -99,11 +87,6 @@ class Environment:
     def cluster_name(self) -> str:
         """As terraform/main names it."""
         return f"wis2-gc-{self.name}"
-
-    @property
-    def cluster_arn(self) -> str:
-        """By this name the AWS CLI writes the cluster into a kubeconfig."""
-        return f"arn:aws:eks:{self.region}:{self.account_id}:cluster/{self.cluster_name}"
 
 
 def open_environment(root: Path, name: str) -> Environment:
@@ -119,58 +102,31 @@ def open_environment(root: Path, name: str) -> Environment:
         raise Refused(f"there is no environment {name!r}: {choices}")
     if not (root / f"{CHART}/values/{name}.yaml").is_file():
         raise Refused(f"{CHART}/values/{name}.yaml is missing: the chart's values of {name}")
-    text = (root / f"terraform/environments/{name}.tfvars").read_text(encoding="utf-8")
-    tfvars, listed = assignments(text), lists(text)
     where = f"terraform/environments/{name}.tfvars"
-    for variable in ("environment", "account_id", "region"):
-        if not tfvars.get(variable):
-            raise Refused(f"{where} sets no {variable}")
-    if tfvars["environment"] != name:
-        raise Refused(f'{where} says environment = "{tfvars["environment"]}"')
-    for variable, value in (*tfvars.items(), *((n, v) for n, vs in listed.items() for v in vs)):
-        if any(example in value for example in _EXAMPLES):
-            raise Refused(f"{where} still holds the example's {variable} {value}; put in yours")
-    if tfvars.get("service_account_prefix", RELEASE) != RELEASE:
+    variables = read_variables(root / where)
+    declaring = "terraform/main/variables.tf"
+    declared = re.findall(r'^variable "(\w+)"', (root / declaring).read_text("utf-8"), re.MULTILINE)
+    # Terraform would only warn, and take the default of what was meant.
+    if unknown := [variable for variable in variables if variable not in declared]:
+        raise Refused(f"{where}: there is no variable {unknown[0]}; {declaring} has them all")
+    if missing := {"environment", "account_id", "region"} - set(filter(variables.get, variables)):
+        raise Refused(f"{where} sets no {', '.join(sorted(missing))}")
+    if variables["environment"] != name:
+        raise Refused(f'{where} says environment = "{variables["environment"]}"')
+    for variable, given in variables.items():
+        for value in given if isinstance(given, list) else [given]:
+            if any(example in str(value) for example in _EXAMPLES):
+                raise Refused(f"{where} still holds the example's {variable} {value}; put in yours")
+    if variables.get("service_account_prefix", RELEASE) != RELEASE:
         raise Refused(f"{where}: service_account_prefix must be {RELEASE}, the name of the release")
-    return Environment(
-        name=name,
-        root=root,
-        account_id=tfvars["account_id"],
-        region=tfvars["region"],
-        admins=listed.get("cluster_admin_arns", ()),
-        global_brokers=listed.get("global_brokers", ()),
-        broker_accounts=listed.get("broker_accounts", ()),
-        address_count=_address_count(tfvars, listed),
-        is_disposable=tfvars.get("disposable") == "true",
-    )
+    return Environment(name, root, str(variables["account_id"]), variables["region"], variables)
 
 
-def assignments(text: str) -> dict[str, str]:
-    """Return the texts, numbers and truths that a tfvars file assigns, each on one line.
-
-    What is null is as good as not assigned.
-    """
-    return {
-        match["name"]: match["word"] if match["text"] is None else match["text"]
-        for match in _ASSIGNMENT.finditer(text)
-        if match["word"] != "null"
-    }
-
-
-def lists(text: str) -> dict[str, tuple[str, ...]]:
-    """Return the lists of texts that a tfvars file assigns."""
-    return {
-        match["name"]: tuple(_WORD.findall(match["words"]))
-        for match in _LIST.finditer(_COMMENT.sub("", text))
-    }
-
-
-def _address_count(tfvars: Mapping[str, str], listed: Mapping[str, tuple[str, ...]]) -> int:
-    """Return how many elastic IPs terraform/main makes: for NAT gateways, and for the broker."""
-    makes_vpc = "existing_vpc_id" not in tfvars
-    nat = 1 if tfvars.get("one_nat_gateway") == "true" else _ZONES
-    broker = int(tfvars.get("broker_address_count", _ZONES))
-    return (
-        nat * (makes_vpc and not listed.get("existing_nat_allocation_ids"))
-        + broker * (not listed.get("existing_broker_allocation_ids"))
-    )  # fmt: skip
+def read_variables(path: Path) -> dict[str, Any]:
+    """Return what a tfvars file assigns. Raises Refused: it is not in Terraform's language."""
+    options = hcl2.SerializationOptions(strip_string_quotes=True, with_comments=False)
+    try:
+        return hcl2.loads(path.read_text(encoding="utf-8"), serialization_options=options)
+    except LarkError as error:
+        line = str(error).partition("\n")[0]
+        raise Refused(f"{path.parent.name}/{path.name} cannot be read: {line}") from None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from deploy.errors import DeployError, Refused
-from deploy.terraform import Terraform
+from deploy import terraform
+from deploy.session import DeployError, Refused
 from wis2_gc_common.settings import parse_broker_url
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def put_logins(session: Session, again: str = "") -> None:
 
     Raises Refused: no broker of that name. DeployError: nobody is here to ask, or it is no URL.
     """
-    secrets = login_secrets(Terraform(session).outputs().secret_names)
+    secrets = login_secrets(terraform.outputs(session)["secret_names"])
     if again and again not in secrets:
         raise Refused(f"BROKER={again} is none of global_brokers: {', '.join(secrets) or 'none'}")
     for name, secret in secrets.items():
@@ -42,10 +42,9 @@ def put_logins(session: Session, again: str = "") -> None:
         except ValueError as error:
             # The error does not repeat the URL.
             raise DeployError(f"the URL of {name} {error}") from None
-        session.commands.read(
-            "aws", "secretsmanager", "put-secret-value", "--region", session.environment.region,
-            "--secret-id", secret, "--secret-string", "file:///dev/stdin",
-            stdin=json.dumps({"url": url}).encode(),
+        session.aws(
+            "secretsmanager", "put-secret-value", "--secret-id", secret,
+            "--secret-string", "file:///dev/stdin", stdin=json.dumps({"url": url}).encode(),
         )  # fmt: skip
         session.say(f"the login of {name} is put in: {broker}")
 
@@ -68,11 +67,11 @@ def check_logins(session: Session, secret_names: Mapping[str, str]) -> None:
 
 def _is_empty(session: Session, secret: str) -> bool:
     """Whether nobody put it in yet. Only its length is read."""
-    length = session.commands.read(
-        *("aws", "secretsmanager", "get-secret-value", "--region", session.environment.region),
-        *("--secret-id", secret, "--query", "length(SecretString)", "--output", "text"),
-    )
-    return length.isdecimal() and int(length) <= _EMPTY_CHARS
+    length = session.aws(
+        "secretsmanager", "get-secret-value", "--secret-id", secret,
+        "--query", "length(SecretString)",
+    )  # fmt: skip
+    return bool(length <= _EMPTY_CHARS)
 
 
 def _what_to_do(secret: str) -> str:

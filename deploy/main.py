@@ -9,12 +9,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from deploy import cluster, destroy, images, logins, release, smoke_step, terraform
-from deploy.checks import ALL_TOOLS, check
-from deploy.commands import Commands
+from deploy import cluster, destroy, images, logins, release, terraform
+from deploy.checks import TOOLS, check
 from deploy.environment import open_environment
-from deploy.errors import DeployError
-from deploy.session import Session
+from deploy.session import DeployError, Session
+from deploy.smoke import step as smoke
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +27,7 @@ class Step(NamedTuple):
     """One target of the Makefile."""
 
     run: Callable[[Session], None]
-    tools: tuple[str, ...]
+    tools: Sequence[str]
     meaning: str
     wants_clean_tree: bool = False
     """What is deployed is what a commit says, in all environments but dev."""
@@ -39,7 +38,7 @@ class Step(NamedTuple):
 def _steps(options: argparse.Namespace) -> dict[str, Step]:
     def roll_back(session: Session) -> None:
         release.roll_back(session, options.revision)
-        smoke_step.wait_for_rollouts(session)
+        smoke.wait_for_rollouts(session)
 
     def logs(session: Session) -> None:
         release.logs(
@@ -48,7 +47,7 @@ def _steps(options: argparse.Namespace) -> dict[str, Step]:
 
     return {
         "check": Step(lambda session: session.say(f"ready to deploy {session.environment.name}"),
-                      ALL_TOOLS, "look at tools, account, tree; touch nothing", True),
+                      tuple(TOOLS), "look at tools, account, tree; touch nothing", True),
         "bootstrap": Step(terraform.bootstrap, _CLOUD, "make the bucket of the state, once",
                           wants_state=False),
         "images": Step(images.build_and_push, (*_CLOUD, "docker"), "build and push the images",
@@ -59,9 +58,8 @@ def _steps(options: argparse.Namespace) -> dict[str, Step]:
         "kubeconfig": Step(cluster.write_kubeconfig, ("aws", "kubectl"), "reach the cluster"),
         "addons": Step(cluster.install_add_ons, _CLUSTER, "install what the cache needs around it"),
         "release": Step(release.release, ("git", *_CLUSTER), "install or upgrade the chart", True),
-        "rollout": Step(smoke_step.wait_for_rollouts, _CLUSTER,
-                        "wait until all pods are new and ready"),
-        "smoke": Step(lambda session: smoke_step.run_smoke_test(session, options.item), _CLUSTER,
+        "rollout": Step(smoke.wait_for_rollouts, _CLUSTER, "wait until all pods are new and ready"),
+        "smoke": Step(lambda session: smoke.run_smoke_test(session, options.item), _CLUSTER,
                       "look at the cache from outside"),
         "status": Step(release.status, _CLUSTER, "release, pods, listeners, queue"),
         "logs": Step(logs, _CLUSTER, "logs of all pods, or of PART="),
@@ -78,7 +76,7 @@ def main(
     argv: Sequence[str] | None = None,
     *,
     root: Path = ROOT,
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] = os.environ,
     ask: Callable[[str], str] | None = None,
     ask_secret: Callable[[str], str] | None = None,
 ) -> int:
@@ -86,7 +84,6 @@ def main(
 
     `ask` and `ask_secret` None: the operator is asked where standard input is a terminal.
     """
-    variables = dict(os.environ if environment is None else environment)
     parser = argparse.ArgumentParser(prog="deploy", description=__doc__)
     parser.add_argument("step", metavar="STEP", help="all, or one of its steps")
     parser.add_argument("--env", default="", help="environment: dev, prod")
@@ -99,23 +96,25 @@ def main(
     options = parser.parse_args(argv)
     steps = _steps(options)
     names = ALL if options.step == "all" else (options.step,)
-    if options.step not in (*steps, "all"):
+    if names[0] not in steps:
         parser.error(f"no such step: {options.step}")
     if sys.stdin.isatty():
         ask, ask_secret = ask or input, ask_secret or getpass.getpass
     try:
-        session = _open_session(root, options.env, variables, ask, ask_secret)
+        found = open_environment(root, options.env)
+        variables = {
+            **environment,
+            # One data directory for each environment: their states cannot be mixed up.
+            "TF_DATA_DIR": str(found.directory / "terraform"),
+            "TF_IN_AUTOMATION": "1",
+            "KUBECONFIG": str(found.kubeconfig),
+            "AWS_PAGER": "",
+        }
+        session = Session(found, variables, _say, ask, ask_secret)
         # The first of all is the check.
-        first = steps[names[0]]
-        check(
-            session,
-            tools=first.tools,
-            wants_clean_tree=first.wants_clean_tree,
-            wants_state=first.wants_state,
-            is_whole=names[0] == ALL[0],
-        )
+        check(session, steps[names[0]], is_whole=names[0] == ALL[0])
         # Nothing is written before the checks; what is, is the operator's alone.
-        session.environment.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number, name in enumerate(names, start=1):
             if len(names) > 1:
                 session.say(f"\n[{number}/{len(names)}] {name}: {steps[name].meaning}")
@@ -127,36 +126,6 @@ def main(
         print("\nstopped; the step can be repeated", file=sys.stderr)
         return 130
     return 0
-
-
-def _open_session(
-    root: Path,
-    name: str,
-    variables: dict[str, str],
-    ask: Callable[[str], str] | None,
-    ask_secret: Callable[[str], str] | None,
-) -> Session:
-    found = open_environment(root, name)
-    commands = Commands(
-        environment={
-            **variables,
-            # One data directory for each environment: their states cannot be mixed up.
-            "TF_DATA_DIR": str(found.directory / "terraform"),
-            "TF_IN_AUTOMATION": "1",
-            "KUBECONFIG": str(found.kubeconfig),
-            "AWS_PAGER": "",
-        },
-        directory=root,
-        say=_say,
-    )
-    return Session(
-        environment=found,
-        commands=commands,
-        say=_say,
-        ask=ask,
-        ask_secret=ask_secret,
-        confirmation=variables.get("CONFIRM", ""),
-    )
 
 
 def _say(line: str) -> None:

@@ -3,58 +3,60 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from deploy.checks import check_context, names_brokers, no_broker
+from deploy import terraform
+from deploy.checks import check_brokers, check_context
+from deploy.cluster import TIMEOUT, upgrade, waiting
 from deploy.environment import CHART, RELEASE
-from deploy.errors import DeployError, Refused
-from deploy.helm import TIMEOUT, apply_manifests, upgrade, waiting
 from deploy.images import noted_digests
 from deploy.logins import check_logins, login_secrets
-from deploy.revisions import Revision, read_history, revision_before
-from deploy.terraform import Outputs, Terraform
+from deploy.session import DeployError, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from deploy.session import Session
 
+Revision = dict[str, Any]
+"""An entry of `helm history -o json`."""
+
+COMPONENTS = ("listener", "manager", "metrics", "broker")
 #: No Helm of ours waits longer: whoever left a revision pending before that, is gone.
 _INTERRUPTED_AFTER_S = 20 * 60.0
 #: The class of the broker's load balancer follows from who makes load balancers.
 _LOAD_BALANCER_CLASSES = {"auto": "eks.amazonaws.com/nlb", "node_groups": "service.k8s.aws/nlb"}
 _SELECTOR = f"app.kubernetes.io/instance={RELEASE}"
-COMPONENTS = ("listener", "manager", "metrics", "broker")
-_REFRESH_S = 60.0
-_POLL_S = 1.0
+_REFRESH_S = 60
+#: Helm writes this into the description of a rollback, also of the one that `--atomic` makes.
+_ROLLBACK = re.compile(r"Rollback to (\d+)")
 
 
 def release(session: Session) -> None:
     """Install or upgrade the chart; where that fails, Helm brings the one before back."""
     check_context(session)
-    environment = session.environment
-    outputs = Terraform(session).outputs()
-    told = {"brokers": brokers_of(outputs.secret_names), **outputs.helm_values}
-    if not told["brokers"] and not names_brokers(environment.values):
-        raise DeployError(no_broker(environment.name))
+    environment, outputs = session.environment, terraform.outputs(session)
+    namespace, secrets = outputs["namespace"], outputs["secret_names"]
+    told = {"brokers": brokers_of(secrets), **outputs["helm_values"]}
+    check_brokers(session, told["brokers"], DeployError)
     own = own_values(
         digests=noted_digests(session),
-        compute=outputs.compute,
-        secrets_revisions=_secrets_revisions(session, outputs),
+        compute=outputs["compute"],
+        secrets_revisions={name: _version_of(session, secrets[name]) for name in sorted(secrets)},
     )
-    check_logins(session, outputs.secret_names)
+    check_logins(session, secrets)
     files = {"helm-values.json": told, "deploy-values.json": own}
     for name, values in files.items():
         text = json.dumps(values, indent=2)
         (environment.directory / name).write_text(f"{text}\n", encoding="utf-8")
     from_terraform, from_deploy = (environment.directory / name for name in files)
-    apply_manifests(session, "namespace", (namespace_manifest(outputs.namespace),))
-    _end_interrupted(session, outputs.namespace)
-    _refresh_secrets(session, outputs.namespace)
-    commit = session.commands.read("git", "rev-parse", "--short=12", "HEAD")
+    end_interrupted(session, namespace)
+    _refresh_secrets(session, namespace)
+    commit = session.read("git", "rev-parse", "--short=12", "HEAD")
     upgrade(
-        session, RELEASE, CHART, "--namespace", outputs.namespace, "--history-max", "10",
+        session, RELEASE, CHART, "--namespace", namespace, "--history-max", "10",
         "--description", f"{environment.name} {commit}",
         "--values", from_terraform, "--values", environment.values, "--values", from_deploy,
     )  # fmt: skip
@@ -65,9 +67,8 @@ def brokers_of(secret_names: Mapping[str, str]) -> list[dict[str, str]]:
 
     A list `brokers` in values/{environment}.yaml replaces it.
     """
-    return [
-        {"name": name, "secretArn": secret} for name, secret in login_secrets(secret_names).items()
-    ]
+    secrets = login_secrets(secret_names)
+    return [{"name": name, "secretArn": secret} for name, secret in secrets.items()]
 
 
 def own_values(
@@ -75,24 +76,18 @@ def own_values(
 ) -> dict[str, Any]:
     """Return the values that only a deployment knows; they win over all others."""
     return {
-        "image": {"digests": dict(digests)},
+        "image": {"digests": digests},
         "broker": {"service": {"loadBalancerClass": _LOAD_BALANCER_CLASSES[compute]}},
-        "secrets": {"revisions": dict(secrets_revisions)},
+        "secrets": {"revisions": secrets_revisions},
     }
 
 
-def namespace_manifest(namespace: str) -> dict[str, Any]:
-    """Return the namespace: what is no ordinary pod does not get in."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {
-            "name": namespace,
-            "labels": {
-                "pod-security.kubernetes.io/enforce": "restricted",
-            },
-        },
-    }
+def _version_of(session: Session, secret: str) -> str:
+    """Return a text that changes when the secret does; it is not read."""
+    query = "Versions[?contains(VersionStages, 'AWSCURRENT')].VersionId | [0]"
+    return str(session.aws(
+        "secretsmanager", "list-secret-version-ids", "--secret-id", secret, "--query", query
+    ))  # fmt: skip
 
 
 def roll_back(session: Session, revision: str) -> None:
@@ -100,85 +95,106 @@ def roll_back(session: Session, revision: str) -> None:
     check_context(session)
     if revision and not revision.isdecimal():
         raise Refused(f"REVISION={revision} is not a number; `make status` lists them")
-    namespace = Terraform(session).outputs().namespace
+    name, namespace = session.environment.name, terraform.outputs(session)["namespace"]
     _show_history(session, namespace)
-    target = revision or revision_before(_history(session, namespace))
+    target = int(revision) if revision else revision_before(history(session, namespace))
     if target is None:
         raise Refused("no revision that ran is left to go back to")
     if session.environment.is_guarded:
-        session.confirm(
-            f"{RELEASE} on {session.environment.name} goes back to revision {target}",
-            word=session.environment.name,
-        )
-    _roll_back_to(session, namespace, str(target))
+        session.confirm(f"{RELEASE} on {name} goes back to revision {target}", word=name)
+    roll_back_to(session, namespace, target)
 
 
-def _roll_back_to(session: Session, namespace: str, revision: str) -> None:
-    session.commands.run(
-        *session.helm, "rollback", RELEASE, revision, "--namespace", namespace,
-        *waiting(session), "--timeout", TIMEOUT, "--cleanup-on-fail",
-    )  # fmt: skip
+def roll_back_to(session: Session, namespace: str, revision: int) -> None:
+    """Have Helm bring a revision back, and wait for it."""
+    session.run(*session.helm(
+        "rollback", RELEASE, str(revision), "--namespace", namespace, *waiting(session),
+        "--timeout", TIMEOUT, "--cleanup-on-fail",
+    ))  # fmt: skip
 
 
-def _history(session: Session, namespace: str) -> list[Revision]:
-    """Return the release's revisions; none where it is not installed."""
+def history(session: Session, namespace: str) -> list[Revision]:
+    """Return the release's revisions, the oldest first; none where it is not installed."""
     try:
-        text = session.commands.read(
-            *session.helm, "history", RELEASE, "--namespace", namespace, "-o", "json"
+        text = session.read(
+            *session.helm("history", RELEASE, "--namespace", namespace, "-o", "json")
         )
     except DeployError as error:
         if "not found" in str(error):
             return []
         raise
-    return read_history(text)
+    return sorted(json.loads(text), key=lambda revision: int(revision["revision"]))
 
 
-def _end_interrupted(session: Session, namespace: str) -> None:
+def revision_before(revisions: Sequence[Revision]) -> int | None:
+    """Return the revision to go back to, or None where there is none.
+
+    Helm's own choice is the last number minus one, also where that one failed. Pure.
+
+    - The last one failed, or was interrupted: the one that ran before it.
+    - Otherwise: the newest one that ran and is not what runs now under another number.
+    """
+    back_to = {r["revision"]: _ROLLBACK.search(r.get("description", "")) for r in revisions}
+
+    def original(number: int) -> int:
+        """Return the number under which this content was installed first, as far as is told."""
+        while back := back_to.get(number):
+            number = int(back[1])
+        return number
+
+    ran: list[int] = [r["revision"] for r in revisions if r["status"] in ("deployed", "superseded")]
+    if not ran or revisions[-1]["status"] != "deployed":
+        return ran[-1] if ran else None
+    others = (number for number in reversed(ran) if original(number) != original(ran[-1]))
+    return next(others, None)
+
+
+def end_interrupted(session: Session, namespace: str) -> None:
     """Bring back what ran, where a Helm was ended before it had finished.
 
     Helm refuses every later release ("another operation is in progress") until somebody does.
     Raises Refused: the other Helm may still be at work, or nothing ran before.
     """
-    history = _history(session, namespace)
-    if not history or not history[-1].is_pending:
+    revisions = history(session, namespace)
+    if not revisions or not revisions[-1]["status"].startswith("pending-"):
         return
-    last = history[-1]
-    age_s = session.now() - last.updated_s
+    number, status = revisions[-1]["revision"], revisions[-1]["status"]
+    age_s = session.now() - datetime.fromisoformat(revisions[-1]["updated"]).timestamp()
     if age_s < _INTERRUPTED_AFTER_S:
         raise Refused(
-            f"revision {last.number} is {last.status}: another Helm is at work, or was interrupted "
+            f"revision {number} is {status}: another Helm is at work, or was interrupted "
             f"{age_s / 60:.0f} minutes ago; wait until it has ended, or, where you know that none "
             f"runs, `make rollback ENV={session.environment.name}`"
         )
-    target = revision_before(history)
+    target = revision_before(revisions)
     if target is None:
         raise Refused(
-            f"the first installation was interrupted ({last.status}); nothing ran before it: "
+            f"the first installation was interrupted ({status}); nothing ran before it: "
             f"`helm uninstall {RELEASE} --namespace {namespace}`, then again"
         )
-    session.say(f"revision {last.number} was interrupted ({last.status}); back to {target} first")
-    _roll_back_to(session, namespace, str(target))
+    session.say(f"revision {number} was interrupted ({status}); back to {target} first")
+    roll_back_to(session, namespace, target)
 
 
 def status(session: Session) -> None:
     """Show the release, its workloads and pods, and what the cache says of itself."""
     check_context(session)
-    outputs = Terraform(session).outputs()
-    namespace = outputs.namespace
-    run = session.commands.run
+    outputs = terraform.outputs(session)
+    namespace = outputs["namespace"]
     _show_history(session, namespace)
-    run(
-        *session.kubectl(namespace), "get", "deployment,statefulset,hpa,pod",
-        "-l", _SELECTOR, "-o", "wide",
-    )  # fmt: skip
+    kinds = "deployment,statefulset,hpa,pod"
+    session.run(*session.kubectl(
+        "get", kinds, "-l", _SELECTOR, "-o", "wide", namespace=namespace
+    ))  # fmt: skip
     # The manager's role may read the queue, and its settings name registry and queue.
-    run(
-        *session.kubectl(namespace), "exec", f"deploy/{RELEASE}-manager", "-c", "manager", "--",
-        "wis2-gc", "status", codes=(0, 1),
+    session.run(
+        *session.kubectl(
+            "exec", f"deploy/{RELEASE}-manager", "-c", "manager", "--", "wis2-gc", "status",
+            namespace=namespace,
+        ), codes=(0, 1),
     )  # fmt: skip
-    for line in outputs.addresses():
-        session.say(line)
-    session.say(f"status page: https://{outputs.helm_values['domain']['metrics']}/")
+    terraform.say_addresses(session, outputs)
+    session.say(f"status page: https://{outputs['helm_values']['domain']['metrics']}/")
 
 
 def logs(session: Session, *, component: str, since: str, is_following: bool) -> None:
@@ -186,26 +202,12 @@ def logs(session: Session, *, component: str, since: str, is_following: bool) ->
     if component and component not in COMPONENTS:
         raise Refused(f"PART={component} is none of {', '.join(COMPONENTS)}")
     check_context(session)
-    namespace = Terraform(session).outputs().namespace
     selector = _SELECTOR + (f",app.kubernetes.io/component={component}" if component else "")
-    session.commands.run(
-        *session.kubectl(namespace), "logs", "-l", selector, "--all-containers", "--prefix",
-        "--tail=-1", f"--since={since}", "--max-log-requests=50",
-        *(("--follow",) if is_following else ()),
-    )  # fmt: skip
-
-
-def _secrets_revisions(session: Session, outputs: Outputs) -> dict[str, str]:
-    """Return for each secret a text that changes when it does; no secret is read."""
-    region = session.environment.region
-    query = "Versions[?contains(VersionStages, 'AWSCURRENT')].VersionId"
-    return {
-        name: session.commands.read(
-            *("aws", "secretsmanager", "list-secret-version-ids", "--region", region),
-            *("--secret-id", secret, "--query", query, "--output", "text"),
-        ).strip()
-        for name, secret in sorted(outputs.secret_names.items())
-    }
+    session.run(*session.kubectl(
+        "logs", "-l", selector, "--all-containers", "--prefix", "--tail=-1", f"--since={since}",
+        "--max-log-requests=50", *(("--follow",) if is_following else ()),
+        namespace=terraform.outputs(session)["namespace"],
+    ))  # fmt: skip
 
 
 def _refresh_secrets(session: Session, namespace: str) -> None:
@@ -214,38 +216,30 @@ def _refresh_secrets(session: Session, namespace: str) -> None:
     Without it they would wait for the next refresh, up to an hour. Nothing to do at the first
     installation.
     """
-    # Kubernetes tells whole seconds.
-    started = datetime.fromtimestamp(int(session.now()), UTC)
-    kubectl = session.kubectl(namespace)
-    if not _refresh_times(session, namespace):
+    started_s = int(session.now())
+    ours = ("externalsecret", "-l", _SELECTOR)
+
+    def old() -> bool:
+        """Return whether one of them was fetched before: Kubernetes tells whole seconds."""
+        text = session.read(*session.kubectl("get", *ours, "-o", "json", namespace=namespace))
+        times = [item.get("status", {}).get("refreshTime") for item in json.loads(text)["items"]]
+        return any(
+            not time or datetime.fromisoformat(time).timestamp() < started_s for time in times
+        )
+
+    if not old():
         return
-    session.commands.run(
-        *kubectl, "annotate", "externalsecret", "-l", _SELECTOR, "--overwrite",
-        f"force-sync={int(session.now())}",
-    )  # fmt: skip
-    deadline = session.now() + _REFRESH_S
-    while any(at < started for at in _refresh_times(session, namespace)):
-        if session.now() > deadline:
+    session.run(*session.kubectl(
+        "annotate", *ours, "--overwrite", f"force-sync={started_s}", namespace=namespace
+    ))  # fmt: skip
+    while old():
+        if session.now() > started_s + _REFRESH_S:
             raise DeployError(
-                f"External Secrets fetched nothing for {_REFRESH_S:.0f} s; "
+                f"External Secrets fetched nothing for {_REFRESH_S} s; "
                 f"`kubectl -n {namespace} describe externalsecret` says why"
             )
-        session.sleep(_POLL_S)
-
-
-def _refresh_times(session: Session, namespace: str) -> list[datetime]:
-    """Return when each of our ExternalSecrets was fetched last; never: the year 1."""
-    answer = session.commands.read(
-        *session.kubectl(namespace), "get", "externalsecret", "-l", _SELECTOR, "-o", "json"
-    )
-    never = datetime.min.replace(tzinfo=UTC)
-    return [
-        datetime.fromisoformat(time)
-        if (time := item.get("status", {}).get("refreshTime"))
-        else never
-        for item in json.loads(answer)["items"]
-    ]
+        session.sleep(1.0)
 
 
 def _show_history(session: Session, namespace: str) -> None:
-    session.commands.run(*session.helm, "history", RELEASE, "--namespace", namespace, "--max", "5")
+    session.run(*session.helm("history", RELEASE, "--namespace", namespace, "--max", "5"))

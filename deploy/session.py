@@ -1,18 +1,39 @@
-"""What all steps have in hand."""
+"""What all steps have in hand: the environment, other programs, and the operator.
+
+What programs are given never holds a secret in its arguments: those are for everyone on the machine
+to read. A secret goes in by standard input, or stays in the program's own hands.
+"""
 
 from __future__ import annotations
 
+import json
+import shlex
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-from deploy.errors import Refused
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
 
-    from deploy.commands import Commands
     from deploy.environment import Environment
+
+_SHOWN_CHARS = 400
+
+
+class DeployError(Exception):
+    """A step failed; those after it do not run. The message is the operator's one line."""
+
+    exit_code = 1
+
+
+class Refused(DeployError):
+    """Something is missing or wrong, and was seen before anything was touched."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,39 +41,113 @@ class Session:
     """One run of `make deploy` or of one of its steps."""
 
     environment: Environment
-    commands: Commands
+    variables: Mapping[str, str]
+    """Of the programs that are run, from the checkout."""
     say: Callable[[str], None]
     """Shows one line."""
-    ask: Callable[[str], str] | None
+    ask: Callable[[str], str] | None = None
     """Shows a question and returns what is typed; None: nobody is there to answer."""
     ask_secret: Callable[[str], str] | None = None
     """The same, without showing what is typed."""
-    confirmation: str = ""
-    """What `CONFIRM=` said: stands for the answer where nobody is there."""
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = field(default=time.time)
 
-    @property
-    def helm(self) -> tuple[str, ...]:
-        """Return helm, for this cluster."""
-        return "helm", "--kube-context", self.environment.cluster_name
+    def run(
+        self,
+        *argv: str | Path,
+        codes: Collection[int] = (0,),
+        variables: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+    ) -> int:
+        """Show and run a program whose output is for the operator; return its exit code.
 
-    def kubectl(self, namespace: str = "") -> tuple[str, ...]:
-        """Return kubectl, for this cluster."""
-        where = ("-n", namespace) if namespace else ()
-        return "kubectl", "--context", self.environment.cluster_name, *where
+        `variables` are added to its environment; `stdin` is not shown: it may be a secret.
+        Raises DeployError: not one of `codes`, or the program is not there.
+        """
+        shown = [f"{name}={shlex.quote(value)}" for name, value in (variables or {}).items()]
+        self.say(f"$ {' '.join((*shown, shlex.join(map(str, argv))))}")
+        return self._call(argv, stdin, None, codes, variables or {})[0]
+
+    def read(self, *argv: str | Path, stdin: bytes | None = None) -> str:
+        """Return what a program prints, without the last line's end.
+
+        Raises DeployError with the last line of its complaint.
+        """
+        return self._call(argv, stdin, subprocess.PIPE, (0,), {})[1].rstrip("\n")
+
+    def aws(self, *words: str | Path, stdin: bytes | None = None) -> Any:
+        """Return what AWS answers in the environment's region. Raises DeployError."""
+        where = ("--region", self.environment.region, "--output", "json")
+        return json.loads(self.read("aws", *words, *where, stdin=stdin) or "null")
+
+    def helm(self, *words: str | Path) -> tuple[str | Path, ...]:
+        """Return a command of helm, for this cluster."""
+        return "helm", f"--kube-context={self.environment.cluster_name}", *words
+
+    def kubectl(self, *words: str | Path, namespace: str = "") -> tuple[str | Path, ...]:
+        """Return a command of kubectl, for this cluster."""
+        where = (f"--namespace={namespace}",) if namespace else ()
+        return "kubectl", f"--context={self.environment.cluster_name}", *where, *words
 
     def confirm(self, what: str, *, word: str, is_typed: bool = False) -> None:
-        """Have `word` typed before something serious begins.
+        """Have `word` typed before something serious begins, or given as CONFIRM.
 
         `is_typed`: CONFIRM does not stand for it.
         Raises Refused: another word, or nobody to ask and no CONFIRM=`word`.
         """
-        if self.confirmation and not is_typed:
-            answer = self.confirmation
-        elif self.ask is None:
-            raise Refused(f"{what}: nobody is here to confirm; CONFIRM={word} says yes")
-        else:
+        answer = "" if is_typed else self.variables.get("CONFIRM", "")
+        if not answer:
+            if self.ask is None:
+                raise Refused(f"{what}: nobody is here to confirm; CONFIRM={word} says yes")
             answer = self.ask(f'{what}. Type "{word}" to go on: ').strip()
         if answer != word:
             raise Refused(f"{what}: not confirmed")
+
+    def _call(
+        self,
+        argv: tuple[str | Path, ...],
+        stdin: bytes | None,
+        output: int | None,
+        codes: Collection[int],
+        variables: Mapping[str, str],
+    ) -> tuple[int, str]:
+        # What we said so far comes before what the program says.
+        sys.stdout.flush()
+        try:
+            process = subprocess.Popen(
+                argv, env={**self.variables, **variables}, cwd=self.environment.root,
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                stdout=output, stderr=output,
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise DeployError(f"{argv[0]} is not installed") from None
+        out, err = (text.decode("utf-8", "replace") for text in _wait(process, stdin))
+        if process.returncode not in codes:
+            # The program and its verbs, without the options.
+            words = takewhile(lambda word: "=" in word or word[0] != "-", map(str, argv))
+            verbs = [word.rsplit("/", 1)[-1] for word in words if word[0] != "-"][:3]
+            lines = [line.strip() for line in err.splitlines() if line.strip()]
+            detail = f": {lines[-1][:_SHOWN_CHARS]}" if lines else ""
+            raise DeployError(
+                f"`{' '.join(verbs)}` ended with exit code {process.returncode}{detail}"
+            )
+        return process.returncode, out
+
+
+def _wait(process: subprocess.Popen[bytes], stdin: bytes | None) -> tuple[bytes, bytes]:
+    """Wait until it ends by itself, whatever the operator presses.
+
+    Ctrl-C reaches the program too. Terraform and Helm then finish what is under way and write
+    down what they did; to kill them a moment later would leave a lock and a forgotten resource.
+    """
+    interruption: KeyboardInterrupt | None = None
+    while True:
+        try:
+            # What was to be written is with the program since the first call.
+            out, err = process.communicate(None if interruption else stdin)
+        except KeyboardInterrupt as pressed:
+            interruption = pressed
+            continue
+        if interruption is not None:
+            raise interruption
+        return out or b"", err or b""

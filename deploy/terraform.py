@@ -6,141 +6,105 @@ It has a data directory of its own for each environment: they cannot be mixed up
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from deploy.errors import DeployError
+from deploy.session import DeployError
 
 if TYPE_CHECKING:
     from deploy.session import Session
 
 #: Exit codes of `plan -detailed-exitcode`.
 _NOTHING_TO_DO, _CHANGES = 0, 2
-_MAIN = "terraform/main"
+_MAIN = ("terraform", "-chdir=terraform/main")
 #: Of `init`: the provider is the one of the lock file, which stays as it was committed.
-READONLY = "-lockfile=readonly"
+_INIT = ("init", "-input=false", "-lockfile=readonly")
+#: The outputs of terraform/main that the later steps read; a test compares.
+OUTPUTS = (
+    "alarm_topic", "broker_addresses", "compute", "egress_addresses", "helm_values",
+    "image_repositories", "namespace", "private_subnet_ids", "public_subnet_ids", "secret_names",
+    "tags", "vpc_id",
+)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """The outputs of terraform/main that the later steps read; a test compares."""
-
-    helm_values: dict[str, Any]
-    namespace: str
-    compute: str
-    """`auto` or `node_groups`."""
-    vpc_id: str
-    public_subnet_ids: list[str]
-    private_subnet_ids: list[str]
-    tags: dict[str, str]
-    alarm_topic: str
-    image_repositories: dict[str, str]
-    secret_names: dict[str, str]
-    """Of each secret its name in Secrets Manager."""
-    egress_addresses: list[str]
-    broker_addresses: list[str]
-
-    def addresses(self) -> list[str]:
-        """Return what others admit us by, a line each."""
-        return [
-            f"egress addresses: {', '.join(self.egress_addresses) or 'none'}",
-            f"broker addresses: {', '.join(self.broker_addresses) or 'none'}",
-        ]
+def init(session: Session) -> None:
+    """Find state and providers. Safe to repeat."""
+    environment = session.environment
+    session.run(
+        *_MAIN, *_INIT, "-reconfigure",
+        f"-backend-config=bucket={environment.state_bucket}",
+        f"-backend-config=region={environment.region}",
+        f"-backend-config=key={environment.name}.tfstate",
+    )  # fmt: skip
 
 
-NAMES = tuple(field.name for field in fields(Outputs))
+def change(session: Session, *options: str, is_confirmed: bool = False) -> None:
+    """Plan, ask where that is due, apply."""
+    environment = session.environment
+    plan = environment.directory / "plan"
+    try:
+        code = session.run(
+            *_MAIN, "plan", "-input=false", "-lock-timeout=5m", "-detailed-exitcode",
+            f"-var-file={environment.tfvars}", f"-out={plan}", *options,
+            codes=(_NOTHING_TO_DO, _CHANGES),
+        )  # fmt: skip
+        if code == _NOTHING_TO_DO:
+            session.say("nothing to change")
+            return
+        added, changed, destroyed = summarize(json.loads(read(session, "show", "-json", str(plan))))
+        for address in destroyed:
+            session.say(f"will be destroyed or replaced: {address}")
+        if environment.is_guarded and not is_confirmed:
+            counts = f"{added} to add, {changed} to change, {len(destroyed)} to destroy"
+            session.confirm(f"Terraform on {environment.name}: {counts}", word=environment.name)
+        session.run(*_MAIN, "apply", "-input=false", "-lock-timeout=5m", plan)
+    finally:
+        # A plan may hold what the state holds, and is of no use a second time.
+        plan.unlink(missing_ok=True)
 
 
-class Changes(NamedTuple):
-    """What a plan would do, counted; and the addresses of what it would take away."""
-
-    created: int
-    changed: int
-    destroyed: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.created} to add, {self.changed} to change, {len(self.destroyed)} to destroy"
-
-
-def summarize(plan: dict[str, Any]) -> Changes:
-    """Return the counts of a plan in Terraform's JSON. A replacement is one of each."""
-    changes = [
-        (each["change"]["actions"], each["address"]) for each in plan.get("resource_changes", [])
-    ]
-    return Changes(
-        sum("create" in actions for actions, _ in changes),
-        sum(actions == ["update"] for actions, _ in changes),
-        tuple(address for actions, address in changes if "delete" in actions),
+def summarize(plan: dict[str, Any]) -> tuple[int, int, list[str]]:
+    """Return how much a plan adds and changes, and what it takes away. A replacement does both."""
+    changes = {
+        each["address"]: each["change"]["actions"] for each in plan.get("resource_changes", [])
+    }
+    return (
+        sum("create" in actions for actions in changes.values()),
+        sum("update" in actions for actions in changes.values()),
+        [address for address, actions in changes.items() if "delete" in actions],
     )
 
 
-class Terraform:
-    """Runs Terraform in terraform/main."""
+def known_outputs(session: Session) -> dict[str, Any]:
+    """Return the outputs that the state has, by name."""
+    found = json.loads(read(session, "output", "-json"))
+    return {name: output["value"] for name, output in found.items()}
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._environment = session.environment
-        self._plan_file = self._environment.directory / "plan"
 
-    def init(self) -> None:
-        """Find state and providers. Safe to repeat."""
-        environment = self._environment
-        self._run(
-            "init", "-input=false", "-reconfigure", READONLY,
-            f"-backend-config=bucket={environment.state_bucket}",
-            f"-backend-config=region={environment.region}",
-            f"-backend-config=key={environment.name}.tfstate",
-        )  # fmt: skip
+def outputs(session: Session) -> dict[str, Any]:
+    """Return the outputs. Raises DeployError: the infrastructure is not there yet."""
+    found, name = known_outputs(session), session.environment.name
+    if missing := [output for output in OUTPUTS if output not in found]:
+        raise DeployError(
+            f"the infrastructure of {name} is not there yet (no output {missing[0]}); "
+            f"first `make deploy-infra ENV={name}`"
+        )
+    return found
 
-    def change(self, *options: str, is_confirmed: bool = False) -> None:
-        """Plan, ask where that is due, apply."""
-        name = self._environment.name
-        try:
-            code = self._run(
-                "plan", "-input=false", "-lock-timeout=5m", "-detailed-exitcode",
-                f"-var-file={self._environment.tfvars}", f"-out={self._plan_file}", *options,
-                codes=(_NOTHING_TO_DO, _CHANGES),
-            )  # fmt: skip
-            if code == _NOTHING_TO_DO:
-                self._session.say("nothing to change")
-                return
-            changes = summarize(json.loads(self.read("show", "-json", str(self._plan_file))))
-            for address in changes.destroyed:
-                self._session.say(f"will be destroyed or replaced: {address}")
-            if self._environment.is_guarded and not is_confirmed:
-                self._session.confirm(f"Terraform on {name}: {changes}", word=name)
-            self._run("apply", "-input=false", "-lock-timeout=5m", str(self._plan_file))
-        finally:
-            # A plan may hold what the state holds, and is of no use a second time.
-            self._plan_file.unlink(missing_ok=True)
 
-    def output(self) -> dict[str, Any]:
-        """Return all outputs that the state has."""
-        found = json.loads(self.read("output", "-json"))
-        return {name: output["value"] for name, output in found.items()}
+def say_addresses(session: Session, found: dict[str, Any]) -> None:
+    """Show what others admit us by."""
+    for kind in ("egress", "broker"):
+        session.say(f"{kind} addresses: {', '.join(found[f'{kind}_addresses']) or 'none'}")
 
-    def outputs(self) -> Outputs:
-        """Return the outputs. Raises DeployError: the infrastructure is not there yet."""
-        found = self.output()
-        for missing in NAMES:
-            if missing not in found:
-                name = self._environment.name
-                raise DeployError(
-                    f"the infrastructure of {name} is not there yet (no output {missing}); "
-                    f"first `make deploy-infra ENV={name}`"
-                )
-        return Outputs(**{name: found[name] for name in NAMES})
 
-    def forget(self, addresses: list[str]) -> None:
-        """Take resources out of the state; they stay in the account."""
-        self._run("state", "rm", "-lock-timeout=5m", *addresses)
+def read(session: Session, *words: str) -> str:
+    """Return what Terraform prints of terraform/main."""
+    return session.read(*_MAIN, *words)
 
-    def read(self, *words: str) -> str:
-        """Return what Terraform prints."""
-        return self._session.commands.read("terraform", f"-chdir={_MAIN}", *words)
 
-    def _run(self, *words: str, codes: tuple[int, ...] = (0,)) -> int:
-        return self._session.commands.run("terraform", f"-chdir={_MAIN}", *words, codes=codes)
+def forget(session: Session, addresses: list[str]) -> None:
+    """Take resources out of the state; they stay in the account."""
+    session.run(*_MAIN, "state", "rm", "-lock-timeout=5m", *addresses)
 
 
 def bootstrap(session: Session) -> None:
@@ -151,11 +115,8 @@ def bootstrap(session: Session) -> None:
     """
     environment = session.environment
     state, bucket = environment.directory / "bootstrap.tfstate", environment.state_bucket
-    there = session.commands.read(
-        "aws", "s3api", "list-buckets",
-        "--query", f"Buckets[?Name=='{bucket}'].Name", "--output", "text",
-    )  # fmt: skip
-    if there == bucket and not state.exists():
+    there = session.aws("s3api", "list-buckets", "--query", f"Buckets[?Name=='{bucket}'].Name")
+    if there and not state.exists():
         session.say(f"the state bucket {bucket} is there already")
         return
     if environment.is_guarded:
@@ -164,8 +125,8 @@ def bootstrap(session: Session) -> None:
     # The data directory of terraform/main remembers another backend.
     variables = {"TF_DATA_DIR": str(environment.directory / "bootstrap")}
     terraform = ("terraform", "-chdir=terraform/bootstrap")
-    session.commands.run(*terraform, "init", "-input=false", READONLY, variables=variables)
-    session.commands.run(
+    session.run(*terraform, *_INIT, variables=variables)
+    session.run(
         *terraform, "apply", "-input=false", "-auto-approve", f"-state={state}",
         f"-var=account_id={environment.account_id}", f"-var=region={environment.region}",
         variables=variables,
@@ -174,8 +135,6 @@ def bootstrap(session: Session) -> None:
 
 def apply(session: Session) -> None:
     """Bring the infrastructure to what the configuration says. Applying twice changes nothing."""
-    terraform = Terraform(session)
-    terraform.init()
-    terraform.change()
-    for line in terraform.outputs().addresses():
-        session.say(line)
+    init(session)
+    change(session)
+    say_addresses(session, outputs(session))

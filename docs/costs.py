@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deploy.environment import assignments
+from deploy.environment import read_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,12 +35,12 @@ class Cost(NamedTuple):
 def month(assumptions: Mapping[str, Any], name: str) -> list[Cost]:
     """Return every line of a column's month. Raises KeyError: a price or size is not there."""
     prices, v = assumptions["prices"], assumptions["columns"][name]
-    tfvars = assignments((ROOT / f"terraform/environments/{v['tfvars']}.tfvars").read_text("utf-8"))
+    tfvars = read_variables(ROOT / f"terraform/environments/{v['tfvars']}.tfvars")
     hours, items = (
         assumptions["hours_per_month"],
         v["items_per_day"] * assumptions["days_per_month"],
     )
-    nat = 1 if tfvars["one_nat_gateway"] == "true" else 3
+    nat = 1 if tfvars["one_nat_gateway"] else 3
     # The metrics service's load balancer has an address in each zone.
     addresses = nat + int(tfvars["broker_address_count"]) + 3
     registry = (int(tfvars["registry_node_count"]), tfvars["registry_node_type"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
 
 _TOPICS = "cache/a/wis2/#"
 _TIMEOUT_S = 20
-#: Beyond it the oldest are of no interest: the test looks for one message.
-_MAX_KEPT = 10_000
-
-
-class Message(NamedTuple):
-    """One message as a subscriber gets it."""
-
-    topic: str
-    payload: bytes
 
 
 class Subscriber:
@@ -39,7 +30,7 @@ class Subscriber:
         self._url = url
         self._broker = broker = parse_broker_url(url)
         self._events: queue.Queue[tuple[str, Any]] = queue.Queue()
-        self._messages: queue.Queue[Message] = queue.Queue(_MAX_KEPT)
+        self.messages: queue.Queue[mqtt.MQTTMessage] = queue.Queue()
         self._client = client = mqtt.Client(
             CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, reconnect_on_failure=False,
             transport="websockets" if broker.is_websocket else "tcp",
@@ -53,10 +44,8 @@ class Subscriber:
             client.tls_set_context(client_context(ca_file))
         client.on_connect = lambda _c, _d, _f, code, _p: self._events.put(("connect", code))
         client.on_connect_fail = lambda _c, _d: self._events.put(("fail", None))
-        client.on_subscribe = lambda _c, _d, _m, codes, _p: self._events.put(
-            ("subscribe", codes[0])
-        )
-        client.on_message = self._keep
+        client.on_subscribe = lambda _c, _d, _m, code, _p: self._events.put(("subscribe", code[0]))
+        client.on_message = lambda _c, _d, message: self.messages.put(message)
 
     def __enter__(self) -> Self:
         demand_tls(self._url, "wss" if self._broker.is_websocket else "mqtts")
@@ -82,13 +71,6 @@ class Subscriber:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def next(self, timeout_s: float) -> Message | None:
-        """Return the next message; None: none came in time."""
-        try:
-            return self._messages.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
-
     def _await(self, wanted: str, problem: str) -> None:
         try:
             what, code = self._events.get(timeout=_TIMEOUT_S)
@@ -99,17 +81,9 @@ class Subscriber:
         if code.is_failure:
             raise NotYet(f"{self._broker} {problem}: {code}")
 
-    def _keep(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        if self._messages.full():
-            self._messages.get_nowait()
-        self._messages.put_nowait(Message(message.topic, bytes(message.payload)))
-
 
 def check_broker(url: str, *, ca_file: str | None = None) -> str:
-    """Return that the public account may subscribe, and nobody comes in without one.
-
-    Raises NotYet.
-    """
+    """Return that the public account may subscribe, and nobody comes in without. Raises NotYet."""
     with Subscriber(url, ca_file=ca_file):
         pass
     broker = parse_broker_url(url)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-T = TypeVar("T")
 
 
 class NotYet(Exception):
@@ -29,7 +27,7 @@ class Patience:
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
-    def until(self, check: Callable[[], T]) -> T:
+    def until(self, check: Callable[[], str]) -> str:
         """Return what `check` returns once it raises NotYet no more. Raises Failed."""
         deadline = self.now() + self.seconds
         while True:

@@ -7,9 +7,8 @@ import json
 import re
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from deploy.smoke.waiting import NotYet
@@ -28,8 +27,7 @@ _OURS = re.compile(r"^# TYPE wis2_gc_\w+ ", re.MULTILINE)
 _THEIRS = re.compile(r"listener \S+ is not subscribed")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One HTTP answer."""
 
     status: int
@@ -62,7 +60,12 @@ class Web:
 def demand_tls(url: str, scheme: str) -> None:
     """Raise NotYet where `url` is without TLS and leads off this machine."""
     parts = urlsplit(url)
-    if parts.scheme != scheme and not _is_this_machine(parts.hostname or ""):
+    host = parts.hostname or ""
+    try:
+        is_this_machine = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        is_this_machine = False
+    if parts.scheme != scheme and not is_this_machine:
         raise NotYet(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]} is not {scheme}")
 
 
@@ -93,7 +96,7 @@ def check_ready(web: Web, url: str, *, is_last_look: bool = False) -> str:
         missing = [str(line) for line in json.loads(text)["missing"]]
     except (ValueError, KeyError, TypeError):
         missing = [text[:300]]
-    if is_last_look and all(_THEIRS.fullmatch(line) for line in missing):
+    if is_last_look and all(map(_THEIRS.fullmatch, missing)):
         return f"a manager receives; NOT SUBSCRIBED, ask the Global Brokers: {'; '.join(missing)}"
     raise NotYet(f"{url} answers {answer.status}: {'; '.join(missing)}")
 
@@ -106,10 +109,3 @@ def check_data(web: Web, base_url: str) -> str:
     if answer.status == _OK:
         raise NotYet(f"{base_url}/ lists what is there")
     return f"answers, lists nothing ({answer.status})"
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

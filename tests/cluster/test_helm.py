@@ -7,17 +7,16 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from deploy import release
-from deploy.commands import Commands
+from deploy.cluster import upgrade
 from deploy.environment import RELEASE, Environment
-from deploy.errors import DeployError, Refused
-from deploy.helm import upgrade
-from deploy.revisions import read_history, revision_before
-from deploy.session import Session
+from deploy.release import revision_before
+from deploy.session import DeployError, Refused, Session
 from tests.cluster import kube
 
 if TYPE_CHECKING:
@@ -74,8 +73,7 @@ def session(request: pytest.FixtureRequest, namespace: kube.Namespace, tmp_path:
     name = subprocess.run(current, env=environment, capture_output=True, check=True).stdout.decode()
     rename = ("kubectl", "config", "rename-context", name.strip(), opened.cluster_name)
     subprocess.run(rename, env=environment, capture_output=True, check=True)
-    commands = Commands(environment=environment, directory=tmp_path, say=kube.say)
-    return Session(opened, commands, say=kube.say, ask=None)
+    return Session(opened, environment, say=kube.say)
 
 
 def install(session: Session, namespace: str, version: str, *, fails: bool = False) -> None:
@@ -86,19 +84,12 @@ def install(session: Session, namespace: str, version: str, *, fails: bool = Fal
 
 
 def running(session: Session, namespace: str) -> str:
-    return session.commands.read(
-        *session.kubectl(namespace),
-        "get",
-        "configmap",
-        "what-runs",
-        "-o",
-        "jsonpath={.data.version}",
-    )
+    what = ("get", "configmap", "what-runs", "-o", "jsonpath={.data.version}")
+    return session.read(*session.kubectl(*what, namespace=namespace))
 
 
 def statuses(session: Session, namespace: str) -> list[str]:
-    text = session.commands.read(*session.helm, "history", RELEASE, "-n", namespace, "-o", "json")
-    return [revision.status for revision in read_history(text)]
+    return [revision["status"] for revision in release.history(session, namespace)]
 
 
 def test_a_release_that_fails_is_taken_back_and_a_rollback_goes_to_what_ran(
@@ -112,19 +103,19 @@ def test_a_release_that_fails_is_taken_back_and_a_rollback_goes_to_what_ran(
     assert statuses(session, name) == ["superseded", "superseded", "failed", "deployed"]
     assert running(session, name) == "two"
     # 4 is 2 again; Helm's own choice is 3, which failed.
-    history = release._history(session, name)
+    history = release.history(session, name)
     assert revision_before(history) == 1
-    release._roll_back_to(session, name, "1")
+    release.roll_back_to(session, name, 1)
     assert running(session, name) == "one"
     # Taken back by nobody: what ran is the last that was deployed.
     how = ("--set", "version=four,fails=true", "--wait", "--timeout", "10s", "-n", name)
     with pytest.raises(DeployError):
-        session.commands.run(*session.helm, "upgrade", RELEASE, "chart", *how)
+        session.run(*session.helm("upgrade", RELEASE, "chart", *how))
     assert statuses(session, name)[-2:] == ["deployed", "failed"]
-    assert revision_before(release._history(session, name)) == 5
+    assert revision_before(release.history(session, name)) == 5
     # A field that somebody else has changed since is ours again.
     change = ("patch", "configmap", "what-runs", "--type=merge", "-p", '{"data":{"version":"x"}}')
-    session.commands.read(*session.kubectl(name), *change, "--field-manager=somebody")
+    session.read(*session.kubectl(*change, "--field-manager=somebody", namespace=name))
     install(session, name, "five")
     assert running(session, name) == "five"
 
@@ -134,8 +125,8 @@ def test_a_helm_that_was_killed_is_noticed_and_what_ran_is_brought_back(
 ) -> None:
     name = namespace.name
     install(session, name, "one")
-    helm = [*session.helm, "upgrade", RELEASE, "chart", "-n", name, "--wait", "--timeout", "5m",
-            "--set", "version=two,fails=true"]  # fmt: skip
+    helm = session.helm("upgrade", RELEASE, "chart", "-n", name, "--wait", "--timeout", "5m",
+                        "--set", "version=two,fails=true")  # fmt: skip
     root = session.environment.root
     path = f"{root}/bin:{os.environ['PATH']}"
     environment = {**os.environ, "KUBECONFIG": str(root / "kubeconfig"), "PATH": path}
@@ -151,10 +142,9 @@ def test_a_helm_that_was_killed_is_noticed_and_what_ran_is_brought_back(
     with pytest.raises(DeployError):
         install(session, name, "three")
     with pytest.raises(Refused, match="another Helm is at work"):
-        release._end_interrupted(session, name)
-    later = Session(session.environment, session.commands, say=kube.say, ask=None,
-                    now=lambda: time.time() + 3600)  # fmt: skip
-    release._end_interrupted(later, name)
+        release.end_interrupted(session, name)
+    later = replace(session, now=lambda: time.time() + 3600)
+    release.end_interrupted(later, name)
     assert statuses(session, name)[-1] == "deployed"
     assert running(session, name) == "one"
     install(session, name, "three")

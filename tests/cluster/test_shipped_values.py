@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.installation import ten_lines
 from tests.cluster.kube import say
-from tests.support.chart import cases, manifests, merged, values_file
+from tests.support.chart import cases, manifests
 
 if TYPE_CHECKING:
     from tests.cluster.kube import Manifest, Namespace
@@ -28,16 +27,12 @@ def known_kinds(namespace: Namespace) -> set[str]:
     }
 
 
-#: Also what the README has a centre with its own Kubernetes write.
-CASES = {**cases(), "README": merged(values_file("on-premises"), ten_lines())}
-
-
-@pytest.mark.parametrize("name", sorted(CASES))
+@pytest.mark.parametrize("name", sorted(cases()))
 def test_the_api_server_accepts_it_without_a_warning(name: str, namespace: Namespace) -> None:
     known = known_kinds(namespace)
     tried: list[Manifest] = []
     unknown: list[Manifest] = []
-    for item in manifests(CASES[name]):
+    for item in manifests(cases()[name]):
         group = item["apiVersion"].rpartition("/")[0]
         (tried if f"{group}/{item['kind']}" in known else unknown).append(item)
         # The chart's own namespace is the one it is installed into.

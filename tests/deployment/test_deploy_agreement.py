@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +16,10 @@ import yaml
 
 from deploy import terraform
 from deploy.checks import SECRETS, TOOLS
-from deploy.cluster import AddOns, select_add_ons
-from deploy.environment import CHART, RELEASE, SERVICES, Environment, assignments
+from deploy.cluster import select_add_ons
+from deploy.environment import CHART, RELEASE, SERVICES, Environment, read_variables
 from deploy.main import ALL
-from deploy.release import COMPONENTS, brokers_of, namespace_manifest, own_values
+from deploy.release import COMPONENTS, brokers_of, own_values
 from images import build
 from tests.support import chart
 from tests.support.deployments import ACCOUNT, DIGESTS, REGION
@@ -30,6 +31,7 @@ MAIN = ROOT / "terraform/main"
 NAMES = {
     "cluster": "wis2-gc-prod",
     "region": REGION,
+    "namespace": "wis2-gc",
     "vpc_id": "vpc-0a",
     "metrics_domain": "metrics.example.org",
     "certificate_arn": "arn:aws:acm:eu-west-3:210987654321:certificate/0d",
@@ -46,9 +48,12 @@ def text(path: str) -> str:
     return (ROOT / path).read_text("utf-8")
 
 
-def add_ons(compute: str, environment: str = "prod") -> AddOns:
-    catalogue = json.loads(text("deploy/addons.json"))
-    return select_add_ons(catalogue, compute=compute, environment=environment, names=NAMES)
+def add_ons(compute: str, environment: str = "prod") -> Any:
+    found = select_add_ons(
+        text("deploy/addons.json"), compute=compute, environment=environment, names=NAMES
+    )
+    charts = [SimpleNamespace(**each) for each in found["charts"]]
+    return SimpleNamespace(**(found | {"charts": charts}))
 
 
 def test_sqs_leaves_a_message_to_the_managers_until_they_have_buried_it() -> None:
@@ -61,7 +66,7 @@ def test_sqs_leaves_a_message_to_the_managers_until_they_have_buried_it() -> Non
 
 def test_terraform_has_every_output_that_is_read() -> None:
     declared = set(re.findall(r'^output "(\w+)"', text("terraform/main/outputs.tf"), re.MULTILINE))
-    assert set(terraform.NAMES) <= declared
+    assert set(terraform.OUTPUTS) <= declared
 
 
 def test_the_release_has_the_name_that_terraform_gives_the_roles_to() -> None:
@@ -103,7 +108,7 @@ def test_every_environment_of_terraform_has_values_of_the_chart() -> None:
     assert {"dev", "prod"} <= names
     for name in names:
         assert (ROOT / CHART / "values" / f"{name}.yaml").is_file()
-        tfvars = assignments(text(f"terraform/environments/{name}.tfvars"))
+        tfvars = read_variables(ROOT / f"terraform/environments/{name}.tfvars")
         assert tfvars["environment"] == name
 
 
@@ -197,7 +202,7 @@ def test_auto_mode_gets_no_controller_that_it_has_built_in() -> None:
     assert [each.name for each in add_ons("auto", "dev").charts] == names[:-1]
     kinds = [manifest["kind"] for manifest in add_ons("node_groups").manifests]
     assert kinds == ["ClusterSecretStore"]
-    assert add_ons("node_groups").first == ()
+    assert [each["kind"] for each in add_ons("node_groups").first] == ["Namespace"]
     assert "IngressClass" in [manifest["kind"] for manifest in add_ons("auto").manifests]
 
 
@@ -311,9 +316,9 @@ def test_add_ons_are_pinned_and_fetched_over_https() -> None:
 def test_a_name_alone_is_filled_with_a_value_of_any_kind() -> None:
     entry = {"manifest": {"alone": "${many}", "within": "a ${one} b", "list": ["${one}", 1, True]}}
     filled = select_add_ons(
-        {"charts": [], "manifests": [entry]},
+        json.dumps({"charts": [], "manifests": [entry]}),
         compute="auto", environment="dev", names={"one": "x", "many": ["y", "z"]},
-    ).manifests[0]  # fmt: skip
+    )["manifests"][0]  # fmt: skip
     assert filled == {"alone": ["y", "z"], "within": "a x b", "list": ["x", 1, True]}
 
 
@@ -322,7 +327,7 @@ def test_nothing_is_left_to_fill_in_the_add_ons() -> None:
         assert "${" not in str(add_ons(compute))
     with pytest.raises(KeyError):
         select_add_ons(
-            {"charts": [], "manifests": [{"manifest": {"x": "${mistyped}"}}]},
+            json.dumps({"charts": [], "manifests": [{"manifest": {"x": "a ${mistyped}"}}]}),
             compute="auto", environment="dev", names=NAMES,
         )  # fmt: skip
 
@@ -347,7 +352,9 @@ def test_what_dev_asks_for_needs_no_prometheus_operator() -> None:
 
 
 def test_the_namespace_lets_no_privileged_pod_in() -> None:
-    labels = namespace_manifest("wis2-gc")["metadata"]["labels"]
+    namespace = add_ons("node_groups").first[0]["metadata"]
+    assert namespace["name"] == NAMES["namespace"]
+    labels = namespace["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 

@@ -1,4 +1,4 @@
-"""Other programs, run by `deploy.commands`."""
+"""Other programs, run by `deploy.session`, and what is read of files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from deploy.checks import version_of
-from deploy.commands import Commands
-from deploy.environment import assignments
-from deploy.errors import DeployError
-from deploy.terraform import Changes, summarize
+from deploy.environment import Environment, read_variables
+from deploy.session import DeployError, Refused, Session
+from deploy.terraform import summarize
 
 
 @pytest.fixture
@@ -24,41 +23,41 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def commands(tmp_path: Path, said: list[str]) -> Commands:
-    return Commands(environment=os.environ, directory=tmp_path, say=said.append)
+def session(tmp_path: Path, said: list[str]) -> Session:
+    return Session(Environment("dev", tmp_path, "1", "eu-west-3"), os.environ, said.append)
 
 
-def test_a_command_is_shown_as_it_can_be_typed(commands: Commands, said: list[str]) -> None:
-    assert commands.run("true", "two words", variables={"TAG": "a b"}) == 0
+def test_a_command_is_shown_as_it_can_be_typed(session: Session, said: list[str]) -> None:
+    assert session.run("true", "two words", variables={"TAG": "a b"}) == 0
     assert said == ["$ TAG='a b' true 'two words'"]
 
 
-def test_a_failure_names_the_program_and_its_verbs_only(commands: Commands) -> None:
+def test_a_failure_names_the_program_and_its_verbs_only(session: Session) -> None:
     with pytest.raises(DeployError) as failure:
-        commands.run("sh", "-c", "exit 3")
+        session.run("sh", "-c", "exit 3")
     assert str(failure.value) == "`sh` ended with exit code 3"
     for words, shown in (
         (("-chdir=terraform/main", "plan", "-input=false"), "env plan"),
-        (("--kube-context", "c", "upgrade", "--install", "x"), "env upgrade"),
-        (("--context", "c", "-n", "ns", "get", "pod", "-l", "a"), "env get pod"),
+        (("--kube-context=c", "upgrade", "--install", "x"), "env upgrade"),
+        (("--context=c", "--namespace=n", "get", "pod", "-l", "a"), "env get pod"),
     ):
         # `env` fails with whatever these are.
         with pytest.raises(DeployError, match=f"`{shown}` ended"):
-            commands.read("env", *words)
+            session.read("env", *words)
 
 
-def test_what_is_read_and_fails_tells_the_last_line_of_the_complaint(commands: Commands) -> None:
+def test_what_is_read_and_fails_tells_the_last_line_of_the_complaint(session: Session) -> None:
     with pytest.raises(DeployError, match=r"exit code 1: no such thing$"):
-        commands.read("sh", "-c", "echo first >&2; echo 'no such thing' >&2; exit 1")
+        session.read("sh", "-c", "echo first >&2; echo 'no such thing' >&2; exit 1")
 
 
-def test_a_program_that_is_not_there_is_said(commands: Commands) -> None:
+def test_a_program_that_is_not_there_is_said(session: Session) -> None:
     with pytest.raises(DeployError, match="no-such-program is not installed"):
-        commands.run("no-such-program")
+        session.run("no-such-program")
 
 
-def test_what_goes_in_is_not_shown(commands: Commands, said: list[str], tmp_path: Path) -> None:
-    commands.run("sh", "-c", "cat >got", stdin=b"hidden")
+def test_what_goes_in_is_not_shown(session: Session, said: list[str], tmp_path: Path) -> None:
+    session.run("sh", "-c", "cat >got", stdin=b"hidden")
     assert (tmp_path / "got").read_text() == "hidden"
     assert "hidden" not in said[0]
 
@@ -69,14 +68,15 @@ def test_an_interrupted_program_is_left_to_finish_what_it_does(tmp_path: Path) -
         "import os\n"
         "import signal\n"
         "from pathlib import Path\n"
-        "from deploy.commands import Commands\n"
+        "from deploy.environment import Environment\n"
+        "from deploy.session import Session\n"
         # Whoever runs the tests in the background may have had the signal ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "commands = Commands(environment=os.environ, directory=Path.cwd(), say=print)\n"
+        "session = Session(Environment('dev', Path.cwd(), '', ''), os.environ, print)\n"
         "inner = 'trap \"echo finishing\" INT; : >started; n=0;'\n"
         "inner += ' while [ ! -e go ]; do sleep 0.05; done; : >finished'\n"
         "try:\n"
-        "    commands.run('sh', '-c', inner)\n"
+        "    session.run('sh', '-c', inner)\n"
         "except KeyboardInterrupt:\n"
         "    print('stopped after', Path('finished').exists())\n"
     )
@@ -111,18 +111,28 @@ def test_versions_are_found_in_what_programs_say(text: str, version: tuple[int, 
     assert version_of(text) == version
 
 
-def test_variables_are_read_from_the_top_level_of_a_file() -> None:
-    text = """
+def test_variables_are_read_as_terraform_reads_them(tmp_path: Path) -> None:
+    file = tmp_path / "dev.tfvars"
+    file.write_text("""
 # account_id = "1"
 account_id  = "2" # yours
 disposable = true
 number= 3
+nothing = null
 tags = {
   region = "inside"
 }
-list = ["a"]
-"""
-    assert assignments(text) == {"account_id": "2", "disposable": "true", "number": "3"}
+list = ["a", // one
+  "b",
+]
+""")
+    assert read_variables(file) == {
+        "account_id": "2", "disposable": True, "number": 3, "nothing": None,
+        "tags": {"region": "inside"}, "list": ["a", "b"],
+    }  # fmt: skip
+    file.write_text("account_id = \n")
+    with pytest.raises(Refused, match=r"dev\.tfvars cannot be read"):
+        read_variables(file)
 
 
 def test_a_plan_is_counted_as_terraform_counts() -> None:
@@ -134,5 +144,4 @@ def test_a_plan_is_counted_as_terraform_counts() -> None:
         {"address": "e", "change": {"actions": ["no-op"]}},
         {"address": "f", "change": {"actions": ["read"]}},
     ]})  # fmt: skip
-    assert changes == Changes(created=2, changed=1, destroyed=("c", "d"))
-    assert str(changes) == "2 to add, 1 to change, 2 to destroy"
+    assert changes == (2, 1, ["c", "d"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.environment import assignments
+from deploy.environment import read_variables
 from docs import costs
 from tests.support import chart
 
@@ -86,8 +86,8 @@ def test_the_plan_is_the_cheapest_that_holds_requests_and_bytes(
 @pytest.mark.parametrize("name", COLUMNS)
 def test_the_registry_has_room_for_what_is_assumed(name: str) -> None:
     tfvars_name = ASSUMPTIONS["columns"][name]["tfvars"]
-    tfvars = (costs.ROOT / f"terraform/environments/{tfvars_name}.tfvars").read_text("utf-8")
-    node = assignments(tfvars)["registry_node_type"]
+    tfvars = read_variables(costs.ROOT / f"terraform/environments/{tfvars_name}.tfvars")
+    node = tfvars["registry_node_type"]
     # Half of what a node has is for queues, snapshots and fragments.
     assert costs.registry_gb(ASSUMPTIONS, name) <= {
         "cache.t4g.small": 1.37, "cache.r7g.large": 13.07,
@@ -109,8 +109,8 @@ def test_a_node_type_without_a_price_is_an_error() -> None:
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_the_budget_in_terraform_leaves_room_for_what_is_assumed(name: str) -> None:
-    tfvars = (costs.ROOT / f"terraform/environments/{name}.tfvars").read_text("utf-8")
-    assert month(name) <= float(assignments(tfvars)["budget_usd"])
+    tfvars = read_variables(costs.ROOT / f"terraform/environments/{name}.tfvars")
+    assert month(name) <= tfvars["budget_usd"]
 
 
 def _requests(name: str) -> tuple[float, float]:

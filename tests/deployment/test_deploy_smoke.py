@@ -7,21 +7,25 @@ import json
 import socket
 import threading
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from deploy.commands import Commands
 from deploy.environment import Environment
 from deploy.session import Session
-from deploy.smoke.broker import Message, check_broker
-from deploy.smoke.end_to_end import fetch, make_synthetic, read_announcement
+from deploy.smoke.broker import check_broker
+from deploy.smoke.item import fetch, make_synthetic, read_announcement
 from deploy.smoke.rollouts import check_rollouts, unfinished
-from deploy.smoke.run import Target, smoke_test
+from deploy.smoke.step import (
+    Target,
+    check_policies,
+    rollouts,
+    send_from_listener,
+    smoke_test,
+    target_of,
+)
 from deploy.smoke.waiting import Failed, NotYet, Patience
 from deploy.smoke.web import Web, check_data, check_metrics, check_ready
-from deploy.smoke_step import check_policies, rollouts, send_from_listener, target_of
 from local.parts.certificates import CertificateAuthority
 from local.parts.mosquitto import CacheBroker, PublicBroker
 from local.parts.nginx import Nginx
@@ -37,8 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from deploy.smoke.run import EndToEnd
-
 IMPATIENT = Patience(0.0, sleep=lambda _seconds: None)
 DEFAULT_DENY = "networkpolicy.networking.k8s.io/wis2-global-cache-default-deny\n"
 REAL_TOPIC = "a/wis2/tt-smoke/data/core/weather/surface-based-observations/synop"
@@ -50,7 +52,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
-def target(world: World, end_to_end: EndToEnd = "none", **changes: Any) -> Target:
+def target(world: World, end_to_end: str = "none", **changes: Any) -> Target:
     return Target(
         **{
             "centre_id": CENTRE_ID,
@@ -92,13 +94,8 @@ def session(
     programs.answer("kubectl", "exec", "-i", "--", run={"PATH": f"{BIN}:{programs.bin}"})
     return Session(
         environment=Environment("dev", tmp_path, ACCOUNT, REGION),
-        commands=Commands(
-            environment={**world.environment, "PATH": str(programs.bin)},
-            directory=tmp_path,
-            say=lambda _line: None,
-        ),
+        variables={**world.environment, "PATH": str(programs.bin)},
         say=lambda _line: None,
-        ask=None,
     )
 
 
@@ -125,11 +122,8 @@ def test_without_a_running_listener_the_item_cannot_be_sent(world: World, tmp_pa
 def test_a_queue_that_does_not_answer_is_said(world: World, tmp_path: Path) -> None:
     opened = session(world, tmp_path)
     away = {**world.environment, "GC_REDIS_URL": "redis://127.0.0.1:1/0"}
-    commands = Commands(
-        environment={**away, "PATH": str(tmp_path / "programs/bin")},
-        directory=tmp_path, say=lambda _line: None,
-    )  # fmt: skip
-    broken = Session(opened.environment, commands, say=lambda _line: None, ask=None)
+    path = {"PATH": str(tmp_path / "programs/bin")}
+    broken = Session(opened.environment, {**away, **path}, say=lambda _line: None)
     with pytest.raises(NotYet, match="exit code 1"):
         send_from_listener(broken, "wis2-gc", "topic", b"{}")
 
@@ -138,7 +132,7 @@ def policies(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, port: int
 ) -> str:
     """Look at the policies of a cluster in which a listener's pod is this machine."""
-    monkeypatch.setattr("deploy.smoke_step._CLOSED", (host, str(port)))
+    monkeypatch.setattr("deploy.smoke.step._CLOSED", (host, str(port)))
     return check_policies(session(world, tmp_path, policies=DEFAULT_DENY), "wis2-gc")
 
 
@@ -193,13 +187,13 @@ def test_without_policies_there_is_nothing_to_try(world: World, tmp_path: Path) 
 
 
 def test_what_is_sent_is_a_valid_notification_of_a_centre_that_cannot_be(world: World) -> None:
-    made = make_synthetic(datetime(2026, 11, 23, 12, tzinfo=UTC))
+    made = make_synthetic()
     notification = parse(parse_topic(made.topic), made.payload)
     assert notification.content is not None
     assert not notification.drops_content
     assert notification.integrity is not None
     assert notification.source_centre_id == "xx-smoke-test"
-    assert notification.data_id != make_synthetic(datetime.now(UTC)).data_id
+    assert notification.data_id != make_synthetic().data_id
 
 
 @contextmanager
@@ -303,7 +297,7 @@ def announcement(world: World, **changes: Any) -> Any:
         data_id="d", href=changes.pop("href", f"{world.data_base_url}/nothing"),
         global_cache=changes.pop("global_cache", CENTRE_ID), **changes,
     )  # fmt: skip
-    return read_announcement(Message("cache/x", json.dumps(message).encode()))
+    return read_announcement(f"cache/{REAL_TOPIC}", json.dumps(message).encode())
 
 
 def test_an_object_that_is_not_as_announced_fails(world: World) -> None:
@@ -333,7 +327,7 @@ def test_an_object_that_is_not_as_announced_fails(world: World) -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"null", b"[]", b'{"properties": 1}', b"\xff", b"{}"])
 def test_strange_messages_are_passed_over(payload: bytes) -> None:
-    assert read_announcement(Message("cache/x", payload)) is None
+    assert read_announcement(f"cache/{REAL_TOPIC}", payload) is None
 
 
 def test_certificates_are_verified_over_https_mqtts_and_wss(tmp_path: Path) -> None:
@@ -443,12 +437,11 @@ def test_workloads_are_those_of_the_release_in_its_namespace(tmp_path: Path) -> 
     programs.answer("kubectl", "get", "pod", out='{"items": []}')
     opened = Session(
         Environment("dev", tmp_path, ACCOUNT, REGION),
-        Commands(environment={"PATH": str(programs.bin)}, directory=tmp_path, say=print),
-        say=print, ask=None,
+        {"PATH": str(programs.bin)}, say=print,
     )  # fmt: skip
     assert rollouts(opened, "wis2-gc") == "2 workloads, 4 replicas"
     for call in programs.calls:
-        assert call.has("--context", "wis2-gc-dev", "-n", "wis2-gc", "get")
+        assert call.has("--context=wis2-gc-dev", "--namespace=wis2-gc", "get")
         assert call.option("-l") == ["app.kubernetes.io/instance=wis2-global-cache"]
     programs.answer("kubectl", "get", code=1, err="Unable to connect to the server\n")
     with pytest.raises(NotYet, match="Unable to connect"):

@@ -123,8 +123,7 @@ class Deployment:
                 .replace("global_brokers = []", 'global_brokers = ["inmet-br", "meteo-fr"]')
             )
         (self.root / "terraform/main").mkdir()
-        for path in ("terraform/check.sh", "terraform/main/variables.tf"):
-            shutil.copy(REPOSITORY / path, self.root / path)
+        shutil.copy(REPOSITORY / "terraform/main/variables.tf", self.root / "terraform/main")
         shutil.copytree(REPOSITORY / "helm/wis2-global-cache/values",
                         self.root / "helm/wis2-global-cache/values")  # fmt: skip
         # `python -m images.build` is run from here.
@@ -142,8 +141,7 @@ class Deployment:
         answer("git", "rev-parse", "HEAD", out=f"{COMMIT}\n")
         answer("git", "rev-parse", "--short=12", "HEAD", out=f"{COMMIT[:12]}\n")
         answer("aws", "ecr", "get-login-password", out=PASSWORD)
-        # Blank lines: the AWS CLI prints one for each page.
-        answer("aws", "ecr", "list-images", out="\n\n")
+        answer("aws", "ecr", "list-images", out="null\n")
         answer("terraform", "plan", code=2, write=("-out", "a plan"))
         answer("terraform", "show", "-json", out=plan(module__queue=["create"]))
         answer("aws", "eks", "update-kubeconfig", write=("--kubeconfig", "apiVersion: v1\n"))
@@ -153,16 +151,16 @@ class Deployment:
         answer("kubectl", "get", "deployment,statefulset", "-o", "json", out=rolled_out)
         missing = "Error: release: not found\n"
         answer("helm", "history", "-o", "json", code=1, err=missing)
-        answer("aws", "secretsmanager", "list-secret-version-ids", out="version-1\n")
+        answer("aws", "secretsmanager", "list-secret-version-ids", out='"version-1"\n')
         answer("aws", "secretsmanager", "get-secret-value", out="61\n")
         for name in ("dev", "prod"):
             arn = f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/wis2-gc-{name}"
             context = {"name": f"wis2-gc-{name}", "context": {"cluster": arn}}
             view = json.dumps({"contexts": [context]})
-            answer("kubectl", "config", "view", f"wis2-gc-{name}", out=view)
+            answer("kubectl", f"--context=wis2-gc-{name}", "config", "view", out=view)
             for service, digest in DIGESTS.items():
                 image = f"wis2-gc-{name}/wis2-gc-{service}"
-                answer("aws", "ecr", "list-images", image, out=f"\n{digest}\n", after=" bake ")
+                answer("aws", "ecr", "list-images", image, out=f'"{digest}"\n', after=" bake ")
         self.use("dev")
 
     def use(self, name: str, **options: Any) -> None:

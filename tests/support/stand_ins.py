@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROGRAMS = ("terraform", "helm", "kubectl", "docker", "aws", "git")
-#: What terraform/check.sh and the stand-ins themselves are made of; PATH holds nothing else.
-ORDINARY = ("sh", "awk", "cat", "sed", "grep", "sort", "dirname", "env")
+#: What the stand-ins themselves are made of; PATH holds nothing else.
+ORDINARY = ("sh", "cat", "env")
 VERSIONS = {
     ("git", "--version"): "git version 2.39.5",
     ("aws", "--version"): "aws-cli/2.31.8 Python/3.13.7 Linux/6.1 exe/x86_64",

@@ -1,36 +1,57 @@
-"""The smoke test as a step of a deployment: Terraform says what to look at."""
+"""The smoke test: all checks, in the order in which one builds on the other."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from deploy import terraform
 from deploy.checks import check_context
 from deploy.environment import RELEASE
-from deploy.errors import DeployError, Refused
+from deploy.session import DeployError, Refused
+from deploy.smoke.broker import Subscriber, check_broker
+from deploy.smoke.item import check_item
 from deploy.smoke.rollouts import check_rollouts
-from deploy.smoke.run import EndToEnd, Target, smoke_test
 from deploy.smoke.waiting import Failed, NotYet, Patience
-from deploy.terraform import Terraform
+from deploy.smoke.web import Web, check_data, check_metrics, check_ready
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deploy.session import Session
 
 #: Pods, then DNS and certificates: the first deployment takes longest.
 _PATIENCE_S = 900.0
+#: A listener that starts is subscribed well before.
+_SUBSCRIBED_S = 60.0
+_ITEMS = ("synthetic", "live", "none")
 _PUBLIC_ACCOUNT = "everyone"
-_SCRIPTS = Path(__file__).parent / "smoke"
 _BROKER = f"{RELEASE}-broker"
 #: Plain MQTT, which managers alone may use.
 _CLOSED = (_BROKER, "1883")
 _OURS = f"app.kubernetes.io/instance={RELEASE}"
 
 
+class Target(NamedTuple):
+    """What to look at, as the world sees it."""
+
+    centre_id: str
+    metrics_url: str
+    """Without a slash at its end, as `data_base_url`."""
+    data_base_url: str
+    broker_urls: tuple[str, ...]
+    """With the public account; the first one is subscribed to for the item."""
+    end_to_end: str
+    """Which item goes all the way: `synthetic`, `live` or `none`."""
+
+
 def wait_for_rollouts(session: Session) -> None:
     """Wait until every workload of the release runs as it should."""
     check_context(session)
-    namespace = Terraform(session).outputs().namespace
+    namespace = terraform.outputs(session)["namespace"]
     try:
         detail = _patience(session).until(lambda: rollouts(session, namespace))
     except Failed as failure:
@@ -38,22 +59,20 @@ def wait_for_rollouts(session: Session) -> None:
     session.say(f"ok  rollouts       {detail}")
 
 
-def run_smoke_test(session: Session, end_to_end: str) -> None:
-    """Look at the deployed cache from outside.
-
-    `end_to_end`: "" takes `synthetic` in dev and `live` elsewhere.
-    """
-    choice = end_to_end or ("live" if session.environment.is_guarded else "synthetic")
-    if choice not in get_args(EndToEnd):
-        raise Refused(f"ITEM={choice} is none of {', '.join(get_args(EndToEnd))}")
-    if choice == "synthetic" and session.environment.is_guarded:
-        raise Refused(f"nothing is made up on {session.environment.name}: ITEM=live or ITEM=none")
+def run_smoke_test(session: Session, item: str) -> None:
+    """Look at the deployed cache from outside; `item` "": `synthetic` in dev, `live` elsewhere."""
+    name, is_guarded = session.environment.name, session.environment.is_guarded
+    item = item or ("live" if is_guarded else "synthetic")
+    if item not in _ITEMS:
+        raise Refused(f"ITEM={item} is none of {', '.join(_ITEMS)}")
+    if item == "synthetic" and is_guarded:
+        raise Refused(f"nothing is made up on {name}: ITEM=live or ITEM=none")
     check_context(session)
-    outputs = Terraform(session).outputs()
-    namespace = outputs.namespace
+    outputs = terraform.outputs(session)
+    namespace = outputs["namespace"]
     try:
         smoke_test(
-            target_of(outputs.helm_values, cast("EndToEnd", choice)),
+            target_of(outputs["helm_values"], item),
             inside={
                 "rollouts": lambda: rollouts(session, namespace),
                 "policies": lambda: check_policies(session, namespace),
@@ -61,11 +80,60 @@ def run_smoke_test(session: Session, end_to_end: str) -> None:
             send=lambda topic, payload: send_from_listener(session, namespace, topic, payload),
             say=session.say,
             patience=_patience(session),
-            item_timeout_s=300.0 if choice == "live" else 60.0,
+            item_timeout_s=300.0 if item == "live" else 60.0,
         )
     except Failed as failure:
         raise DeployError(f"smoke test: {failure}") from None
-    session.say(f"the smoke test of {session.environment.name} passed")
+    session.say(f"the smoke test of {name} passed")
+
+
+def smoke_test(
+    target: Target,
+    *,
+    inside: dict[str, Callable[[], str]],
+    send: Callable[[str, bytes], None],
+    say: Callable[[str], None],
+    patience: Patience,
+    item_timeout_s: float = 60.0,
+) -> None:
+    """Run every check, one line each.
+
+    `inside`: what only the cluster can tell, `rollouts` first of all, `policies` before the item.
+    `send` puts a notification on the queue.
+    Raises Failed at the first check that does not come true in its time.
+    """
+    web, ready_url = Web(), f"{target.metrics_url}/readyz"
+
+    def is_ready() -> str:
+        short = replace(patience, seconds=min(_SUBSCRIBED_S, patience.seconds))
+        try:
+            return short.until(partial(check_ready, web, ready_url))
+        except Failed:
+            return check_ready(web, ready_url, is_last_look=True)
+
+    def item() -> str:
+        with Subscriber(target.broker_urls[0]) as subscriber:
+            return check_item(
+                subscriber, web, send=send if target.end_to_end == "synthetic" else None,
+                centre_id=target.centre_id, data_base_url=target.data_base_url,
+                timeout_s=item_timeout_s,
+            )  # fmt: skip
+
+    checks: dict[str, Callable[[], str]] = {
+        "rollouts": inside["rollouts"],
+        "metrics": partial(check_metrics, web, f"{target.metrics_url}/metrics", target.centre_id),
+        "ready": is_ready,
+        "data": partial(check_data, web, target.data_base_url),
+        **{f"broker {url.partition('://')[0]}": partial(check_broker, url)
+           for url in target.broker_urls},
+        "policies": inside["policies"],
+        **({} if target.end_to_end == "none" else {f"{target.end_to_end} item": item}),
+    }  # fmt: skip
+    for name, check in checks.items():
+        try:
+            say(f"ok  {name:<14} {patience.until(check)}")
+        except Failed as failure:
+            raise Failed(f"{name}: {failure}") from None
 
 
 def rollouts(session: Session, namespace: str) -> str:
@@ -77,7 +145,7 @@ def rollouts(session: Session, namespace: str) -> str:
     return check_rollouts(workloads, pods)
 
 
-def target_of(helm_values: dict[str, Any], end_to_end: EndToEnd) -> Target:
+def target_of(helm_values: dict[str, Any], end_to_end: str) -> Target:
     """Return what to look at, from what the chart is told."""
     account = helm_values["broker"].get("publicAccount", _PUBLIC_ACCOUNT)
     login = f"{account}:{account}@{helm_values['domain']['broker']}"
@@ -131,16 +199,17 @@ def _run_in_listener(
     ).split()  # fmt: skip
     if not pods:
         raise NotYet("no listener runs, in whose pod it could be tried")
+    text = Path(__file__).with_name(script).read_text(encoding="utf-8")
     return _kubectl(
         session, namespace, "exec", "-i", pods[0], "-c", "listener", "--",
-        "python", "-c", (_SCRIPTS / script).read_text(encoding="utf-8"), *arguments, stdin=stdin,
+        "python", "-c", text, *arguments, stdin=stdin,
     )  # fmt: skip
 
 
 def _kubectl(session: Session, namespace: str, *words: str, stdin: bytes | None = None) -> str:
     """Return what kubectl prints. Raises NotYet: the API does not answer, or refuses."""
     try:
-        return session.commands.read(*session.kubectl(namespace), *words, stdin=stdin)
+        return session.read(*session.kubectl(*words, namespace=namespace), stdin=stdin)
     except DeployError as error:
         raise NotYet(str(error)) from None
 
