@@ -109,7 +109,8 @@ def open_environment(root: Path, name: str) -> Environment:
     # Terraform would only warn, and take the default of what was meant.
     if unknown := [variable for variable in variables if variable not in declared]:
         raise Refused(f"{where}: there is no variable {unknown[0]}; {declaring} has them all")
-    if missing := {"environment", "account_id", "region"} - set(filter(variables.get, variables)):
+    named = {name for name, value in variables.items() if value}
+    if missing := {"environment", "account_id", "region"} - named:
         raise Refused(f"{where} sets no {', '.join(sorted(missing))}")
     if variables["environment"] != name:
         raise Refused(f'{where} says environment = "{variables["environment"]}"')

@@ -11,7 +11,7 @@ Environment:
 Proxies (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) are handed on to the build's steps, and not kept.
 """
 
-# ruff: noqa: S603, S607, T201 - docker and git from the PATH; prints what it made
+# ruff: noqa: S603, T201 - docker and git from the PATH; prints what it made
 from __future__ import annotations
 
 import argparse
@@ -25,8 +25,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from images.docker import DockerError, docker
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -36,7 +34,6 @@ SERVICES = ("listener", "manager", "metrics")
 #: What an image is made of; changes elsewhere do not change it.
 _SOURCES = ("services", "requirements", "images", ".dockerignore")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_ARGUMENTS = ("BASE", "BUILD_BASE", "VERSION", "REVISION", "CREATED", "SOURCE")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -49,24 +46,20 @@ def bases(file: Path = BASES) -> dict[str, str]:
 def lock(file: Path = BASES) -> list[str]:
     """Pin each base by the digest that its registry has for the tag now.
 
-    A tag may be moved to another image, a digest cannot. What cannot be looked up stays as it is;
-    returns what went wrong.
+    A tag may be moved to another image, a digest cannot: of a tag of several platforms it is that
+    of the list. What cannot be looked up stays as it is; returns what went wrong.
     """
     found, problems = bases(file), []
     for name, known in found.items():
         image = known.partition("@")[0]
-        try:
-            docker("pull", "--quiet", image)
-            listed = json.loads(
-                docker("image", "inspect", "--format", "{{json .RepoDigests}}", image)
-            )
-        except DockerError as error:
-            problems.append(f"{name} stays {known}: {error}")
-            continue
-        # For a tag of several platforms this is the digest of the list, so it serves all of them.
-        repository = image.rpartition(":")[0]
-        digest = next(each for each in listed if each.partition("@")[0].endswith(repository))
-        found[name] = f"{image}@{digest.partition('@')[2]}"
+        asked = ("docker", "buildx", "imagetools", "inspect", image, "--format")
+        done = subprocess.run(
+            [*asked, "{{.Manifest.Digest}}"], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            problems.append(f"{name} stays {known}: {done.stderr.strip()}")
+        else:
+            found[name] = f"{image}@{done.stdout.strip()}"
     variables = {name: {"default": image} for name, image in found.items()}
     file.write_text(json.dumps({"variable": variables}, indent=2) + "\n", encoding="utf-8")
     return problems
@@ -99,67 +92,46 @@ def build(
 ) -> dict[str, str]:
     """Build, and return each image's name; kept in the engine unless `options` push them.
 
-    Raises DockerError. The classic builder, of an engine without buildx, only keeps them.
+    Raises CalledProcessError: docker has said why.
     """
     told = variables(given)
     for base in sorted({told["BASE"], told["BUILD_BASE"]}):
         if "@sha256:" not in base:
             print(f"note: {base} is named by tag only, no digest is known", file=sys.stderr)
-    names = {name: f"{told['REGISTRY']}wis2-gc-{name}:{told['TAG']}" for name in services}
-    if _has_buildx():
-        files = ("--file", "images/docker-bake.hcl", "--file", "images/bases.json")
-        allowed = ("--allow", "network.host") if told.get("NETWORK") == "host" else ()
-        _run(told, "buildx", "bake", *files, *allowed, *(options or ("--load",)), *services)
-        return names
-    if options:
-        raise DockerError("buildx is not installed; the classic builder only keeps what it builds")
-    for service, name in names.items():
-        network = ("--network", told["NETWORK"]) if told.get("NETWORK") else ()
-        # Without a value: docker takes it from its own environment.
-        known = (name for name in (*_ARGUMENTS, *_PROXIES) if told.get(name))
-        _run(
-            told, "build", "--file", "images/Dockerfile", "--target", service, "--tag", name,
-            *network, "--build-arg", f"SERVICE={service}",
-            *(word for name in known for word in ("--build-arg", name)), ".",
-        )  # fmt: skip
-    return names
+    command = [
+        "docker",
+        "buildx",
+        "bake",
+        "--file",
+        "images/docker-bake.hcl",
+        "--file",
+        "images/bases.json",
+    ]
+    # Of buildx since 0.17, and needed by it since 0.20.
+    if told.get("NETWORK") == "host" and "--allow" in _output("docker", "buildx", "bake", "--help"):
+        command += ["--allow", "network.host"]
+    subprocess.run([*command, *(options or ("--load",)), *services], cwd=ROOT,
+                   env={**os.environ, **told}, stdout=2, check=True)  # fmt: skip
+    return {name: f"{told['REGISTRY']}wis2-gc-{name}:{told['TAG']}" for name in services}
 
 
 def public_url(remote: str) -> str:
     """Return a remote's address without who may read it; "" for a folder of this machine."""
-    if "://" not in remote:
-        # git@host:owner/name
-        host, colon, path = remote.rpartition("@")[2].partition(":")
-        return f"https://{host}/{path.removesuffix('.git')}" if colon and "/" not in host else ""
-    parts = urlsplit(remote)
+    # git@host:owner/name
+    short = re.fullmatch(r"(?:[^@/]+@)?([^:/]+):(?!//)(.+)", remote)
+    parts = urlsplit(f"ssh://{short[1]}/{short[2]}" if short else remote)
     if parts.scheme not in ("https", "http", "ssh", "git") or not parts.hostname:
         return ""
     return f"https://{parts.hostname}{parts.path.removesuffix('.git')}"
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def _output(*command: str) -> str:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
 
-def _has_buildx() -> bool:
-    try:
-        docker("buildx", "version", timeout_s=30)
-    except DockerError:
-        return False
-    return True
-
-
-def _run(told: Mapping[str, str], *arguments: str) -> None:
-    """Run docker with its output on ours: a build takes minutes."""
-    environment = {**os.environ, **told}
-    done = subprocess.run(
-        ["docker", *arguments], cwd=ROOT, env=environment, stdout=sys.stderr, check=False
-    )
-    if done.returncode:
-        raise DockerError(f"docker {arguments[0]} ended with {done.returncode}")
+def _git(*arguments: str) -> str:
+    return _output("git", *arguments)
 
 
 def main() -> int:
@@ -175,7 +147,6 @@ def main() -> int:
     if (tag := os.environ.get("TAG")) and not _TAG.fullmatch(tag):
         parser.error(f"TAG={tag!r} is no tag: up to 128 letters, digits, '_', '.' and '-'")
     try:
-        docker("version", "--format", "{{.Server.Version}}", timeout_s=30)
         if options.lock:
             problems = lock()
             print(*problems, *bases().values(), sep="\n", file=sys.stderr)
@@ -183,7 +154,7 @@ def main() -> int:
         attested = ("--push", "--sbom=true", "--provenance=mode=max") if options.push else ()
         noted = ("--metadata-file", options.metadata_file) if options.metadata_file else ()
         names = build(options.services or SERVICES, os.environ, *attested, *noted)
-    except DockerError as error:
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(*names.values(), sep="\n")

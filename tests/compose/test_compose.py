@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from images.docker import docker
 from tests.support import compose
 from tests.support.containers import require_engine
+from tests.support.docker import docker
 from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
 from tests.support.world import wait_until
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from images.build import ROOT, SERVICES, build
-from images.docker import DockerError, docker
+from images.build import ROOT, SERVICES
+from tests.support.building import build
 from tests.support.containers import (
     HARDENING,
     Container,
@@ -26,6 +26,7 @@ from tests.support.containers import (
     give_away,
     require_engine,
 )
+from tests.support.docker import DockerError, docker
 from tests.support.nodes import Answer, Node
 from tests.support.wnm import inline, unique_data_id, wnm
 from tests.support.world import World, _free_port, wait_until

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from images.build import _has_buildx, bases, build, lock
-from images.docker import docker
+from images.build import bases, build, lock
 from tests.support.containers import require_engine
+from tests.support.docker import docker, has_buildx
 from tests.support.image_registry import ImageRegistry, digest_of
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def test_bases_are_locked_by_the_registry_s_digests_and_what_is_not_there_stays(
 def test_a_pushed_image_is_known_by_its_digest_and_can_be_run_by_it(
     registry: ImageRegistry, tmp_path: Path
 ) -> None:
-    if not _has_buildx():
+    if not has_buildx():
         pytest.skip("this docker has no buildx, which alone pushes")
     base, build_base = require_engine()
     given = {

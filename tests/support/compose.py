@@ -23,11 +23,12 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from prometheus_client.parser import text_string_to_metric_families
 
-from images.build import ROOT, SERVICES, build
-from images.docker import DockerError, docker, has_image
+from images.build import ROOT, SERVICES
 from local.parts.certificates import CertificateAuthority
 from local.parts.mosquitto import GlobalBroker
 from local.parts.ports import free_ports
+from tests.support.building import build
+from tests.support.docker import DockerError, docker, has_image
 from tests.support.nodes import Node
 from tests.support.wnm import encoded
 from tests.support.world import wait_until

@@ -19,7 +19,7 @@ import requests
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
-from images.docker import has_image
+from tests.support.docker import has_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

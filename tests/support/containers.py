@@ -9,7 +9,7 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from images.docker import DockerError, docker
+from tests.support.docker import DockerError, docker
 from tests.support.world import Process, World
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def require_engine() -> tuple[str, str]:
     """Return (BASE, BUILD_BASE) as `make test-images` gives them; skip without."""
     import pytest
 
-    from images.docker import engine_version
+    from tests.support.docker import engine_version
 
     base = os.environ.get("BASE")
     if not base:

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING
 
 from images.build import ROOT
 from images.build import bases as official_bases
-from images.docker import DockerError, docker, engine_version, has_image
 from local.parts.process import die_with_parent
+from tests.support.docker import DockerError, docker, engine_version, has_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

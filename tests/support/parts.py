@@ -19,12 +19,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from images.docker import DockerError, engine_version, has_image
 from local.parts.mosquitto import CacheBroker, GlobalBroker, Mosquitto, PublicBroker
 from local.parts.part import Part
 from local.parts.redis_server import RedisServer
 from local.parts.s3_server import S3Server
 from local.parts.sqs_server import MODULES, PROGRAM, SqsServer
+from tests.support.docker import DockerError, engine_version, has_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

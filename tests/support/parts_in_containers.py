@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from images.docker import DockerError, docker, has_image
 from local.parts.s3_server import PROGRAM as RCLONE
+from tests.support.docker import DockerError, docker, has_image
 from tests.support.parts import images, variable
 
 _OWN = "wis2-gc-test-parts:bookworm-2"

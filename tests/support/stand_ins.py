@@ -24,7 +24,6 @@ VERSIONS = {
     ("aws", "--version"): "aws-cli/2.31.8 Python/3.13.7 Linux/6.1 exe/x86_64",
     ("terraform", "version"): '{"terraform_version": "1.11.4", "platform": "linux_amd64"}',
     ("docker", "version"): "27.5.1",
-    ("docker", "buildx", "version"): "github.com/docker/buildx v0.20.0",
     ("docker", "buildx", "inspect"): "Name: builder\nDriver: docker-container\n",
     ("kubectl", "version"): '{"clientVersion": {"gitVersion": "v1.33.1"}}',
     ("helm", "version"): "v3.18.4",

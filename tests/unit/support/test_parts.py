@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from images.docker import DockerError
 from tests.support import parts
+from tests.support.docker import DockerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,6 +1,5 @@
-"""The docker command line: what all of this needs of an engine."""
+"""The docker command line: what tests need of an engine."""
 
-# ruff: noqa: S603, S607 - docker, from the PATH, with arguments of our own
 from __future__ import annotations
 
 import subprocess
