@@ -75,7 +75,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have a docker that writes down what it is run with."""
     script = tmp_path / "docker"
     script.write_text(
-        f'#!/bin/sh\n[ "$4" != --help ] || exec echo --allow\necho "$*" >{tmp_path}/words\n'
+        f'#!/bin/sh\n[ "$3" != --help ] || exec echo --allow\necho "$*" >{tmp_path}/words\n'
         f"env >{tmp_path}/told\n"
     )
     script.chmod(0o755)
