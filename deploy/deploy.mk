@@ -39,8 +39,8 @@ deploy-rollout: ## Wait until every pod is new and ready
 
 ##@ Operate
 .PHONY: smoke status logs rollback destroy
-smoke: ## Look at the deployed cache from outside (ITEM=synthetic, live or none)
-	$(STEP) smoke "$(ENV)" --item "$(ITEM)"
+smoke: ## Look at the deployed cache from outside (ITEM=synthetic, live or none; FETCH='http://… ftp://…')
+	$(STEP) smoke "$(ENV)" --item "$(ITEM)" --fetch "$(FETCH)"
 
 status: ## Release, pods, listeners, managers, queue
 	$(STEP) status "$(ENV)"

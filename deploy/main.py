@@ -59,8 +59,8 @@ def _steps(options: argparse.Namespace) -> dict[str, Step]:
         "addons": Step(cluster.install_add_ons, _CLUSTER, "install what the cache needs around it"),
         "release": Step(release.release, ("git", *_CLUSTER), "install or upgrade the chart", True),
         "rollout": Step(smoke.wait_for_rollouts, _CLUSTER, "wait until all pods are new and ready"),
-        "smoke": Step(lambda session: smoke.run_smoke_test(session, options.item), _CLUSTER,
-                      "look at the cache from outside"),
+        "smoke": Step(lambda session: smoke.run_smoke_test(session, options.item, options.fetch),
+                      _CLUSTER, "look at the cache from outside"),
         "status": Step(release.status, _CLUSTER, "release, pods, listeners, queue"),
         "logs": Step(logs, _CLUSTER, "logs of all pods, or of PART="),
         "rollback": Step(roll_back, _CLUSTER, "back to the release before, or REVISION="),
@@ -93,6 +93,7 @@ def main(
     parser.add_argument("--since", default="10m", help="logs: how far back")
     parser.add_argument("--follow", action="store_true", help="logs: go on")
     parser.add_argument("--item", default="", help="smoke: synthetic, live or none")
+    parser.add_argument("--fetch", default="", help="smoke: URLs that a manager's pod fetches")
     options = parser.parse_args(argv)
     steps = _steps(options)
     names = ALL if options.step == "all" else (options.step,)

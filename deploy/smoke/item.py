@@ -25,19 +25,19 @@ from wis2_gc_common.topic import parse_topic
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.smoke.broker import Subscriber
+    from deploy.smoke.broker import Messages
     from deploy.smoke.web import Web
+    from wis2_gc_common.integrity import Integrity
 
 #: No country has the code xx.
 TEST_CENTRE = "xx-smoke-test"
-_TOPIC = f"a/wis2/{TEST_CENTRE}/data/core/weather/experimental/smoke-test"
+TOPIC = f"a/wis2/{TEST_CENTRE}/data/core/weather/experimental/smoke-test"
 _OK = 200
 
 
 class Synthetic(NamedTuple):
-    """A notification with its data inside, and what must come of it."""
+    """A notification on `origin/…` with its data inside, and what must come of it."""
 
-    topic: str
     payload: bytes
     data_id: str
     data: bytes
@@ -70,7 +70,7 @@ def make_synthetic() -> Synthetic:
              "type": "text/plain", "length": len(data)}
         ],
     }  # fmt: skip
-    return Synthetic(f"origin/{_TOPIC}", json.dumps(message).encode(), data_id, data)
+    return Synthetic(json.dumps(message).encode(), data_id, data)
 
 
 def read_announcement(topic: str, payload: bytes) -> Notification | None:
@@ -93,18 +93,21 @@ def fetch(web: Web, announced: Notification, *, centre_id: str, data_base_url: s
         raise NotYet(f"{href} answers {answer.status}")
     if length is not None and length != len(answer.body):
         raise NotYet(f"{href}: {len(answer.body)} bytes, {length} announced")
-    made = new_hash(integrity.method) if integrity else None
-    if made:
-        made.update(answer.body)
-    if announced.integrity_problem or (integrity and made and not integrity.matches(made.digest())):
+    if announced.integrity_problem or not (integrity is None or _passes(answer.body, integrity)):
         raise NotYet(f"{href}: the checksum does not match")
     if answer.headers.get("X-Content-Type-Options", "").lower() != "nosniff":
         raise NotYet(f"{href}: no X-Content-Type-Options: nosniff")
     return answer.body
 
 
+def _passes(data: bytes, integrity: Integrity) -> bool:
+    made = new_hash(integrity.method)
+    made.update(data)
+    return integrity.matches(made.digest())
+
+
 def check_item(
-    subscriber: Subscriber,
+    messages: Messages,
     web: Web,
     *,
     send: Callable[[str, bytes], None] | None,
@@ -125,14 +128,14 @@ def check_item(
         return each.global_cache == centre_id and each.link.href.startswith(f"{data_base_url}/")
 
     if send and sent:
-        send(sent.topic, sent.payload)
-    topic, found = _find(subscriber, is_wanted, timeout_s)
+        send(f"origin/{TOPIC}", sent.payload)
+    topic, found = _find(messages, is_wanted, timeout_s)
     if found is None:
         raise NotYet(
             f"{sent.data_id} was not announced within {timeout_s:g} s" if sent else
             f"nothing of ours was announced within {timeout_s:g} s; is a Global Broker connected?"
         )  # fmt: skip
-    if sent and topic != f"cache/{_TOPIC}":
+    if sent and topic != f"cache/{TOPIC}":
         raise NotYet(f"{sent.data_id} was announced on {topic}")
     data = fetch(web, found, centre_id=centre_id, data_base_url=data_base_url)
     if sent and data != sent.data:
@@ -141,13 +144,13 @@ def check_item(
 
 
 def _find(
-    subscriber: Subscriber, is_wanted: Callable[[Notification], bool], timeout_s: float
+    messages: Messages, is_wanted: Callable[[Notification], bool], timeout_s: float
 ) -> tuple[str, Notification | None]:
     """Return the first wanted announcement and its topic; None: none came in time."""
     deadline = time.monotonic() + timeout_s
     while (left := deadline - time.monotonic()) > 0:
         try:
-            message = subscriber.messages.get(timeout=left)
+            message = messages.get(timeout=left)
         except queue.Empty:
             break
         announced = read_announcement(message.topic, bytes(message.payload))

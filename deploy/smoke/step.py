@@ -12,7 +12,7 @@ from deploy import terraform
 from deploy.checks import check_context
 from deploy.environment import RELEASE
 from deploy.session import DeployError, Refused
-from deploy.smoke.broker import Subscriber, check_broker
+from deploy.smoke.broker import check_broker, subscription
 from deploy.smoke.item import check_item
 from deploy.smoke.rollouts import check_rollouts
 from deploy.smoke.waiting import Failed, NotYet, Patience
@@ -59,8 +59,11 @@ def wait_for_rollouts(session: Session) -> None:
     session.say(f"ok  rollouts       {detail}")
 
 
-def run_smoke_test(session: Session, item: str) -> None:
-    """Look at the deployed cache from outside; `item` "": `synthetic` in dev, `live` elsewhere."""
+def run_smoke_test(session: Session, item: str, urls: str) -> None:
+    """Look at the deployed cache from outside.
+
+    `item` "": `synthetic` in dev, `live` elsewhere. `urls`: managers fetch these, as a test.
+    """
     name, is_guarded = session.environment.name, session.environment.is_guarded
     item = item or ("live" if is_guarded else "synthetic")
     if item not in _ITEMS:
@@ -76,6 +79,9 @@ def run_smoke_test(session: Session, item: str) -> None:
             inside={
                 "rollouts": lambda: rollouts(session, namespace),
                 "policies": lambda: check_policies(session, namespace),
+                "downloads": lambda: check_downloads(
+                    session, namespace, f"{outputs['helm_values']['domain']['broker']}:8883", urls
+                ),
             },
             send=lambda topic, payload: send_from_listener(session, namespace, topic, payload),
             say=session.say,
@@ -98,7 +104,7 @@ def smoke_test(
 ) -> None:
     """Run every check, one line each.
 
-    `inside`: what only the cluster can tell, `rollouts` first of all, `policies` before the item.
+    `inside`: what only the cluster can tell, `rollouts`, `policies` and `downloads`.
     `send` puts a notification on the queue.
     Raises Failed at the first check that does not come true in its time.
     """
@@ -112,9 +118,9 @@ def smoke_test(
             return check_ready(web, ready_url, is_last_look=True)
 
     def item() -> str:
-        with Subscriber(target.broker_urls[0]) as subscriber:
+        with subscription(target.broker_urls[0]) as messages:
             return check_item(
-                subscriber, web, send=send if target.end_to_end == "synthetic" else None,
+                messages, web, send=send if target.end_to_end == "synthetic" else None,
                 centre_id=target.centre_id, data_base_url=target.data_base_url,
                 timeout_s=item_timeout_s,
             )  # fmt: skip
@@ -127,6 +133,7 @@ def smoke_test(
         **{f"broker {url.partition('://')[0]}": partial(check_broker, url)
            for url in target.broker_urls},
         "policies": inside["policies"],
+        "downloads": inside["downloads"],
         **({} if target.end_to_end == "none" else {f"{target.end_to_end} item": item}),
     }  # fmt: skip
     for name, check in checks.items():
@@ -160,7 +167,7 @@ def target_of(helm_values: dict[str, Any], end_to_end: str) -> Target:
 
 def send_from_listener(session: Session, namespace: str, topic: str, payload: bytes) -> None:
     """Have a listener's pod put one notification on the queue: nobody else may. Raises NotYet."""
-    _run_in_listener(session, namespace, "send_one.py", topic, stdin=payload)
+    _run_in(session, namespace, "listener", "send_one.py", topic, stdin=payload)
 
 
 def check_policies(session: Session, namespace: str) -> str:
@@ -178,30 +185,44 @@ def check_policies(session: Session, namespace: str) -> str:
         return "there are none: networkPolicy.enabled is false"
     if not is_there("service", _BROKER):
         return "not tried: no broker of ours to be shut out of, broker.enabled is false"
-    outcome = _run_in_listener(session, namespace, "try_to_reach.py", *_CLOSED).strip()
-    where = ":".join(_CLOSED)
+    outcome = _run_in(session, namespace, "listener", "try_to_reach.py", *_CLOSED).strip()
+    pod, where = "a listener's pod", ":".join(_CLOSED)
     if outcome == "shut out":
-        return f"a listener's pod finds names, and is shut out of {where}"
-    raise NotYet({
-        "reached": f"a listener's pod reaches {where}: network policies are not enforced",
-        "no such name": f"a listener's pod does not find {where}: {outcome}",
-    }.get(outcome, f"cannot tell whether a listener's pod is shut out of {where}: "
-                   f"{outcome or 'no answer'}"))  # fmt: skip
+        return f"{pod} finds names, and is shut out of {where}"
+    if outcome == "reached":
+        raise NotYet(f"{pod} reaches {where}: network policies are not enforced")
+    if outcome == "no such name":
+        raise NotYet(f"{pod} does not find {where}: {outcome}")
+    raise NotYet(f"cannot tell whether {pod} is shut out of {where}: {outcome or 'no answer'}")
 
 
-def _run_in_listener(
-    session: Session, namespace: str, script: str, *arguments: str, stdin: bytes | None = None
-) -> str:
-    """Return what a script prints in a listener's pod. Raises NotYet."""
+def check_downloads(session: Session, namespace: str, open_port: str, urls: str) -> str:
+    """Return that a manager's pod reaches `open_port`, `host:port`, and fetches all `urls`.
+
+    Policies may leave it port 443 alone; WIS2 Nodes have their data on others, and on FTP.
+    Raises NotYet.
+    """
+    reached = _run_in(session, namespace, "manager", "try_to_reach.py", *open_port.rsplit(":", 1))
+    if reached.strip() != "reached":
+        raise NotYet(f"a manager's pod does not reach {open_port}: {reached.strip()}")
+    _run_in(session, namespace, "manager", "fetch.py", *urls.split())
+    return f"a manager's pod reaches {' '.join((open_port, *urls.split()))}"
+
+
+def _run_in(
+    session: Session, namespace: str, component: str, script: str, *arguments: str,
+    stdin: bytes | None = None,
+) -> str:  # fmt: skip
+    """Return what a script prints in a pod of `component`. Raises NotYet."""
     pods = _kubectl(
-        session, namespace, "get", "pod", "-l", f"{_OURS},app.kubernetes.io/component=listener",
+        session, namespace, "get", "pod", "-l", f"{_OURS},app.kubernetes.io/component={component}",
         "--field-selector=status.phase=Running", "-o", "name",
     ).split()  # fmt: skip
     if not pods:
-        raise NotYet("no listener runs, in whose pod it could be tried")
+        raise NotYet(f"no {component} runs, in whose pod it could be tried")
     text = Path(__file__).with_name(script).read_text(encoding="utf-8")
     return _kubectl(
-        session, namespace, "exec", "-i", pods[0], "-c", "listener", "--",
+        session, namespace, "exec", "-i", pods[0], "-c", component, "--",
         "python", "-c", text, *arguments, stdin=stdin,
     )  # fmt: skip
 

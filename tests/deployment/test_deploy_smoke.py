@@ -6,7 +6,9 @@ import http.server
 import json
 import socket
 import threading
+import warnings
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,10 +16,11 @@ import pytest
 from deploy.environment import Environment
 from deploy.session import Session
 from deploy.smoke.broker import check_broker
-from deploy.smoke.item import fetch, make_synthetic, read_announcement
+from deploy.smoke.item import TOPIC, fetch, make_synthetic, read_announcement
 from deploy.smoke.rollouts import check_rollouts, unfinished
 from deploy.smoke.step import (
     Target,
+    check_downloads,
     check_policies,
     rollouts,
     send_from_listener,
@@ -71,7 +74,7 @@ def _send_nothing(_topic: str, _payload: bytes) -> None:
 
 def run(target: Target, **options: Any) -> list[str]:
     lines: list[str] = []
-    inside = {"rollouts": lambda: "all", "policies": lambda: "enforced"}
+    inside = {name: lambda: "well" for name in ("rollouts", "policies", "downloads")}
     given = {"inside": inside, "send": _send_nothing, "patience": IMPATIENT, **options}
     smoke_test(target, say=lines.append, **given)
     return lines
@@ -108,7 +111,7 @@ def test_a_cache_that_works_passes_with_an_item_sent_from_a_listeners_pod(
         send=lambda topic, payload: send_from_listener(opened, "wis2-gc", topic, payload),
     )
     assert [line.split()[1] for line in lines] == [
-        "rollouts", "metrics", "ready", "data", "broker", "policies", "synthetic",
+        "rollouts", "metrics", "ready", "data", "broker", "policies", "downloads", "synthetic",
     ]  # fmt: skip
     assert all(line.startswith("ok  ") for line in lines)
     assert "bytes fetched" in lines[-1]
@@ -186,9 +189,27 @@ def test_without_policies_there_is_nothing_to_try(world: World, tmp_path: Path) 
     assert "networkPolicy.enabled is false" in check_policies(session(world, tmp_path), "wis2-gc")
 
 
+def test_a_managers_pod_fetches_over_http_on_another_port_and_over_ftp(
+    world: World, tmp_path: Path
+) -> None:
+    opened = session(world, tmp_path, pods="pod/wis2-manager-1\n")
+    port = f"127.0.0.1:{world.public_broker.port}"
+    (tmp_path / "file").write_bytes(b"data")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with serving(handler) as web, ftp_server(tmp_path) as ftp:
+        urls = [f"http://127.0.0.1:{web}/file", f"ftp://127.0.0.1:{ftp}/file"]
+        said = check_downloads(opened, "wis2-gc", port, " ".join(urls))
+        assert said == f"a manager's pod reaches {port} {' '.join(urls)}"
+        for url in urls:
+            with pytest.raises(NotYet, match=r"404|550"):
+                check_downloads(opened, "wis2-gc", port, f"{url}.gone")
+    with pytest.raises(NotYet, match=f"does not reach 127.0.0.1:{web}: refused"):
+        check_downloads(opened, "wis2-gc", f"127.0.0.1:{web}", "")
+
+
 def test_what_is_sent_is_a_valid_notification_of_a_centre_that_cannot_be(world: World) -> None:
     made = make_synthetic()
-    notification = parse(parse_topic(made.topic), made.payload)
+    notification = parse(parse_topic(f"origin/{TOPIC}"), made.payload)
     assert notification.content is not None
     assert not notification.drops_content
     assert notification.integrity is not None
@@ -275,9 +296,9 @@ def test_a_wrong_account_is_refused_with_the_brokers_reason(world: World) -> Non
 def test_a_broker_that_lets_everybody_in_fails(world: World, monkeypatch: Any) -> None:
     # No broker of ours can be made so; the URL with an account stands for the one without.
     url = f"mqtt://everyone:everyone@127.0.0.1:{world.public_broker.port}"
-    real = check_broker.__globals__["Subscriber"]
+    real = check_broker.__globals__["subscription"]
     monkeypatch.setitem(
-        check_broker.__globals__, "Subscriber", lambda _url, **options: real(url, **options)
+        check_broker.__globals__, "subscription", lambda _url, **options: real(url, **options)
     )
     with pytest.raises(NotYet, match="lets in who has no account"):
         check_broker(url)
@@ -407,6 +428,33 @@ def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def ftp_server(folder: Path) -> Iterator[int]:
+    """An FTP server that lets in anybody."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it imports asyncore
+        from pyftpdlib.authorizers import DummyAuthorizer  # type: ignore[import-untyped]
+        from pyftpdlib.handlers import FTPHandler  # type: ignore[import-untyped]
+        from pyftpdlib.servers import FTPServer  # type: ignore[import-untyped]
+
+    handler = type("Handler", (FTPHandler,), {"authorizer": DummyAuthorizer()})
+    handler.authorizer.add_anonymous(str(folder))
+    server, ended = FTPServer(("127.0.0.1", 0), handler), threading.Event()
+
+    def serve() -> None:
+        while not ended.is_set():
+            server.serve_forever(timeout=0.02, blocking=False, handle_exit=False)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield server.address[1]
+    finally:
+        ended.set()
+        thread.join()
+        server.close_all()
 
 
 # Kubernetes
