@@ -1,4 +1,4 @@
-"""`make images` and `make lock-images`: what docker-bake.hcl is told, and the bases' digests.
+"""`make images` and `make lock-images`: what docker-bake.hcl is told, and others' digests.
 
 Environment:
   REGISTRY    where the images belong, `host/folder`; without it they stay on this machine
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 BASES = ROOT / "images/bases.json"
+#: What names images of others, by tag or digest.
+LOCKED = (BASES, ROOT / "compose.yaml", ROOT / "helm/wis2-global-cache/values.yaml")
+_NAMED = re.compile(
+    r'("default": "|image: (?:\$\{\w+:-)?)([^\s"@${}]+:[^\s"@${}]+)(?:@(sha256:[0-9a-f]{64}))?'
+)
+_IN_PARTS = re.compile(r'(repository: (\S+)\n +tag: (\S+)\n(?: +#.*\n)* +digest: )"([^"\n]*)"')
 SERVICES = ("listener", "manager", "metrics")
 #: What an image is made of; changes elsewhere do not change it.
 _SOURCES = ("services", "requirements", "images", ".dockerignore")
@@ -37,31 +43,39 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
-def bases(file: Path = BASES) -> dict[str, str]:
+def bases() -> dict[str, str]:
     """Return BASE and BUILD_BASE, with their digests once they are locked."""
-    variables = json.loads(file.read_text("utf-8"))["variable"]
+    variables = json.loads(BASES.read_text("utf-8"))["variable"]
     return {name: str(variable["default"]) for name, variable in variables.items()}
 
 
-def lock(file: Path = BASES) -> list[str]:
-    """Pin each base by the digest that its registry has for the tag now.
+def lock(files: Sequence[Path] = LOCKED) -> list[str]:
+    """Pin each image that the files name by the digest that its registry has for the tag now.
 
     A tag may be moved to another image, a digest cannot: of a tag of several platforms it is that
     of the list. What cannot be looked up stays as it is; returns what went wrong.
     """
-    found, problems = bases(file), []
-    for name, known in found.items():
-        image = known.partition("@")[0]
+    problems = []
+
+    def ask(image: str, known: str) -> str:
         asked = ("docker", "buildx", "imagetools", "inspect", image, "--format")
         done = subprocess.run(
-            [*asked, "{{.Manifest.Digest}}"], capture_output=True, text=True, check=False
+            [*asked, "{{json .Manifest}}"], capture_output=True, text=True, check=False
         )
         if done.returncode:
-            problems.append(f"{name} stays {known}: {done.stderr.strip()}")
-        else:
-            found[name] = f"{image}@{done.stdout.strip()}"
-    variables = {name: {"default": image} for name, image in found.items()}
-    file.write_text(json.dumps({"variable": variables}, indent=2) + "\n", encoding="utf-8")
+            problems.append(f"{image} stays {known or 'without a digest'}: {done.stderr.strip()}")
+        return known if done.returncode else str(json.loads(done.stdout)["digest"])
+
+    def pinned(found: re.Match[str]) -> str:
+        before, image, known = found.groups()
+        digest = ask(image, known or "")
+        return f"{before}{image}{'@' if digest else ''}{digest}"
+
+    for file in files:
+        text = _NAMED.sub(pinned, file.read_text("utf-8"))
+        # EMQX's three parts.
+        text = _IN_PARTS.sub(lambda m: f'{m[1]}"{ask(f"{m[2]}:{m[3]}", m[4])}"', text)
+        file.write_text(text, encoding="utf-8")
     return problems
 
 
@@ -140,7 +154,7 @@ def main() -> int:
     parser.add_argument("services", nargs="*", metavar="SERVICE", help=", ".join(SERVICES))
     parser.add_argument("--push", action="store_true", help="to REGISTRY, with SBOM and provenance")
     parser.add_argument("--metadata-file", default="", help="with --push: bake's, with the digests")
-    parser.add_argument("--lock", action="store_true", help="pin the bases by digest, no more")
+    parser.add_argument("--lock", action="store_true", help="pin others' images by digest, no more")
     options = parser.parse_args()
     if options.push and not os.environ.get("REGISTRY"):
         parser.error("REGISTRY says where to push to; it is not set")
@@ -149,7 +163,7 @@ def main() -> int:
     try:
         if options.lock:
             problems = lock()
-            print(*problems, *bases().values(), sep="\n", file=sys.stderr)
+            print(*problems, sep="\n", file=sys.stderr)
             return 1 if problems else 0
         attested = ("--push", "--sbom=true", "--provenance=mode=max") if options.push else ()
         noted = ("--metadata-file", options.metadata_file) if options.metadata_file else ()

@@ -6,7 +6,7 @@ ENGINE = $(PY) -m tests.support.engine $(if $(REQUIRED),--required)
 images: setup ## Build the three images (REGISTRY=, TAG=, BASE=; PUSH=1 pushes them)
 	@$(PY) -m images.build $(if $(PUSH),--push)
 
-lock-images: setup ## Pin the base images by digest, where their registry can be reached
+lock-images: setup ## Pin the images of others by digest, where their registry can be reached
 	@$(PY) -m images.build --lock
 
 test-images: setup ## Build the images and run the cache from them; skips where no engine can run, unless REQUIRED=1

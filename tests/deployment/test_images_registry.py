@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from images.build import bases, build, lock
+from images.build import _IN_PARTS, _NAMED, LOCKED, build, lock
 from tests.support.containers import require_engine
 from tests.support.docker import docker, has_buildx
 from tests.support.image_registry import ImageRegistry, digest_of
@@ -27,30 +27,46 @@ def registry() -> Iterator[ImageRegistry]:
         yield registry
 
 
-def push_small_image(registry: ImageRegistry, name: str) -> str:
-    """Return what the registry calls it: its digest."""
-    reference = f"{registry.address}/{name}"
-    docker("build", "--tag", reference, "-", data=b"FROM scratch\nLABEL small=yes\nCMD []\n")
-    docker("push", "--quiet", reference)
-    docker("rmi", reference)
-    repository, _, tag = name.rpartition(":")
-    return digest_of(registry.manifests[repository, tag][1])
-
-
-def test_bases_are_locked_by_the_registry_s_digests_and_what_is_not_there_stays(
-    registry: ImageRegistry, tmp_path: Path
+def test_images_of_others_are_locked_by_the_registry_s_digests_and_what_is_not_there_stays(
+    tmp_path: Path,
 ) -> None:
-    digest = push_small_image(registry, "library/small:1.0-slim")
-    there, gone = (f"{registry.address}/{name}" for name in ("library/small:1.0-slim", "gone:1"))
-    old = f"sha256:{'0' * 64}"
-    file = tmp_path / "bases.json"
-    given = {"BASE": f"{there}@{old}", "BUILD_BASE": f"{gone}@{old}", "NEVER": gone}
-    variables = {name: {"default": image} for name, image in given.items()}
-    file.write_text(json.dumps({"variable": variables}))
-    problems = lock(file)
-    assert len(problems) == 2
-    assert problems[0].startswith(f"BUILD_BASE stays {gone}@{old}: ")
-    assert bases(file) == {**given, "BASE": f"{there}@{digest}"}
+    if not has_buildx():
+        pytest.skip("this docker has no buildx, which asks registries")
+    manifest = json.dumps({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [],
+    }).encode()  # fmt: skip
+    old, digest = f"sha256:{'0' * 64}", digest_of(manifest)
+    with ImageRegistry() as registry:
+        kept = ("application/vnd.oci.image.index.v1+json", manifest)
+        for reference in ("1.0-slim", digest):
+            registry.manifests["library/small", reference] = kept
+        there, gone = (
+            f"{registry.address}/library/{name}" for name in ("small:1.0-slim", "gone:1")
+        )
+        file = tmp_path / "names"
+        template = """
+    "BASE": {{"default": "{0}"}}, "OTHER": {{"default": "{1}"}}
+    image: {0}
+    image: ${{REGISTRY}}wis2-gc-listener:${{TAG}}
+    image: ${{SMALL:-{1}}} # why
+    repository: {2}
+    tag: 1.0-slim
+    # sha256:…
+    digest: "{3}"
+"""
+        repository = there.rpartition(":")[0]
+        file.write_text(template.format(there, f"{gone}@{old}", repository, ""))
+        problems = lock([file])
+    wanted = template.format(f"{there}@{digest}", f"{gone}@{old}", repository, digest)
+    assert file.read_text() == wanted
+    assert [line.startswith(f"{gone} stays {old}: ") for line in problems] == [True, True]
+
+
+def test_every_image_of_others_is_found() -> None:
+    named = [match[2] for file in LOCKED for match in _NAMED.finditer(file.read_text())]
+    named += [match[2] for file in LOCKED for match in _IN_PARTS.finditer(file.read_text())]
+    for name in ("python", "nginx-unprivileged", "eclipse-mosquitto", "emqx/emqx", "valkey"):
+        assert any(name in image for image in named), name
 
 
 def test_a_pushed_image_is_known_by_its_digest_and_can_be_run_by_it(
