@@ -43,8 +43,8 @@ clean: ## Remove the state that `make run` keeps (.state, or STATE=…)
 	@local/clean.sh "$${STATE:-.state}"
 
 ##@ Test
-.PHONY: test lint typecheck test-unit test-integration test-conformance test-faults test-long-run soak test-security fuzz test-day test-cluster tests format
-test: setup lint typecheck test-unit test-integration test-conformance ## Checks and tests; test-faults, test-security, test-day, test-cluster and test-images are their own
+.PHONY: test lint typecheck test-unit test-integration test-conformance test-conformance-sqs test-faults test-long-run soak test-security fuzz test-day test-cluster tests format
+test: setup lint typecheck test-unit test-integration test-conformance ## Checks and tests, under 15 minutes; the longer suites are targets of their own
 
 lint: setup ## ruff: rules and formatting
 	@$(PY) -m ruff check .
@@ -57,13 +57,14 @@ test-unit: setup ## Unit and property tests
 	@PYTHONDEVMODE=1 $(PYTEST) $(BOTH_CORES) tests/unit
 
 test-integration: setup-sqs ## Against real redis-server, mosquitto and nginx
-	@$(PYTEST) $(BOTH_CORES) tests/integration
+	@$(PYTEST) $(BOTH_CORES) -n 3 tests/integration
 
 test-conformance: setup-sqs ## The three commands against a WIS2 world, one test per SPEC number
 	@$(PYTEST) $(BOTH_CORES) tests/conformance
+
+test-conformance-sqs: setup-sqs ## The same on SQS and S3
 	@QUEUE=sqs STORE=s3 $(PYTEST) $(BOTH_CORES) tests/conformance
 
-# On SQS and S3 the long run does not end well each time yet (docs/reliability.md).
 test-faults: setup-sqs setup-faketime ## Processes killed; Redis, broker, disk, SQS or S3 away: nothing is lost
 	@$(PYTEST) tests/faults
 	@QUEUE=sqs STORE=s3 $(PYTEST) $(if $(filter no,$(LONG_RUN_ON_SQS)),--ignore tests/faults/test_long_run.py) tests/faults

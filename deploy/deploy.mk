@@ -55,13 +55,14 @@ destroy: ## Take an environment away; prod requires it typed
 	$(STEP) destroy "$(ENV)"
 
 ##@ Check what deploys
-.PHONY: test-deployment costs typecheck-deploy
-test-deployment: setup-promtool ## Tests of Terraform, chart, images and `make deploy`
+.PHONY: test-deployment test-terraform costs typecheck-deploy
+test-deployment: setup-promtool ## Tests of chart, images and `make deploy`
 	@$(PYTEST) $(BOTH_CORES) tests/deployment
-	@terraform/check.sh
 
-# Terraform's part skips itself, loudly, where Terraform or its provider is not at hand.
 test: test-deployment
+
+test-terraform: setup ## Checks of terraform/; skips itself, loudly, where Terraform or its provider is not at hand
+	@terraform/check.sh
 
 costs: setup ## Write docs/costs.md anew from docs/costs-assumptions.json
 	@PYTHONPATH=. $(PY) docs/costs.py
