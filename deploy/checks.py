@@ -29,11 +29,6 @@ TOOLS: dict[str, tuple[Version, tuple[str, ...]]] = {
 }
 #: Those that terraform/modules/secrets makes, whatever is deployed; a test compares.
 SECRETS = ("broker", "deployment", "registry")
-#: Of EC2, with their names in the console.
-_QUOTAS = {
-    "elastic IPs": "EC2-VPC Elastic IPs",
-    "vCPUs of EC2": "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances",
-}
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 
 
@@ -106,12 +101,8 @@ def _tell_of_verification(session: Session) -> None:
 
     Nothing but an attempt to make one shows whether it is.
     """
-    query = ("--query", "length(DistributionList.Items || `[]`)")
-    try:
-        count = session.aws("cloudfront", "list-distributions", *query)
-    except DeployError:
-        return
-    if count == 0:
+    query = "length(DistributionList.Items || `[]`)"
+    if session.ask_aws("cloudfront", "list-distributions", "--query", query) == 0:
         session.say(
             "note: this account has no CloudFront distribution yet. Where Terraform says that it "
             '"must be verified", ask AWS Support (Account → CloudFront), then repeat the step'
@@ -170,39 +161,34 @@ def _check_quotas(session: Session) -> None:
     """Refuse a region that has no room for us: a new account has five of either."""
     environment, name = session.environment, session.environment.cluster_name
     ours = f"Addresses[?Tags[?Key=='Name' && starts_with(Value, '{name}-')]]"
-    try:
-        addresses = session.aws(
-            "ec2", "describe-addresses", "--query", f"[length(Addresses), length({ours})]"
-        )
-        instances = session.aws(
-            "ec2", "describe-instances",
-            "--filters", "Name=instance-state-name,Values=pending,running", "--query",
-            "Reservations[].Instances[].[InstanceType, CpuOptions, contains("
-            f"not_null(Tags, `[]`)[?contains(Key, 'eks:')].Value, '{name}')]",
-        )  # fmt: skip
-        allowed = [
-            session.aws(
-                *("service-quotas", "get-service-quota", "--service-code", "ec2"),
-                *("--quota-code", code, "--query", "Quota.Value"),
-            )
-            for code in ("L-0263D0A3", "L-1216C47A")
-        ]
-    except DeployError:
-        # Not to be allowed to look at quotas is no reason not to deploy.
-        return
+    addresses = session.ask_aws(
+        "ec2", "describe-addresses", "--query", f"[length(Addresses), length({ours})]"
+    )
+    instances = session.ask_aws(
+        "ec2", "describe-instances", "--filters", "Name=instance-state-name,Values=pending,running",
+        "--query", "Reservations[].Instances[].[InstanceType, CpuOptions, contains("
+        f"not_null(Tags, `[]`)[?contains(Key, 'eks:')].Value, '{name}')]",
+    )  # fmt: skip
     vcpus = [
         (cpu["CoreCount"] * cpu["ThreadsPerCore"], is_ours)
-        for kind, cpu, is_ours in instances
+        for kind, cpu, is_ours in instances or []
         if kind[0] in "acdhimrtz" and not kind.startswith(("dl", "hpc", "inf", "trn"))
     ]
-    in_use = [addresses, (sum(n for n, _ in vcpus), sum(n for n, is_ours in vcpus if is_ours))]
-    wanted = environment.address_count, environment.vcpu_count
-    for what, most, (used, owned), need in zip(_QUOTAS, allowed, in_use, wanted, strict=True):
-        more = max(need - owned, 0)
+    used_vcpus = sum(n for n, _ in vcpus), sum(n for n, is_ours in vcpus if is_ours)
+    for what, code, label, (used, owned), wanted in (
+        ("elastic IPs", "L-0263D0A3", "EC2-VPC Elastic IPs", addresses or (0, 0),
+         environment.address_count),
+        ("vCPUs of EC2", "L-1216C47A",
+         "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", used_vcpus,
+         environment.vcpu_count),
+    ):  # fmt: skip
+        quota = ("--service-code", "ec2", "--quota-code", code, "--query", "Quota.Value")
+        most = session.ask_aws("service-quotas", "get-service-quota", *quota)
+        more = max(wanted - owned, 0)
         if most is not None and more and used + more > most:
             raise Refused(
                 f"{what}: the quota of {environment.region} is {most:.0f} and {used} are in "
-                f'use; {environment.name} requires {more} more (Service Quotas: "{_QUOTAS[what]}")'
+                f'use; {environment.name} requires {more} more (Service Quotas: "{label}")'
             )
 
 
@@ -213,19 +199,16 @@ def _check_secrets(session: Session) -> None:
     """
     environment = session.environment
     prefix, given = f"{environment.cluster_name}/", environment.variables.get
-    try:
-        deleted = session.aws(
-            "secretsmanager", "list-secrets", "--include-planned-deletion",
-            "--filters", f"Key=name,Values={prefix}", "--query", "SecretList[?DeletedDate].Name",
-        )  # fmt: skip
-    except DeployError:
-        return
+    deleted = session.ask_aws(
+        "secretsmanager", "list-secrets", "--include-planned-deletion",
+        "--filters", f"Key=name,Values={prefix}", "--query", "SecretList[?DeletedDate].Name",
+    )  # fmt: skip
     names = {
         *SECRETS,
         *(f"global-brokers/{broker}" for broker in given("global_brokers") or []),
         *(f"accounts/{account}" for account in given("broker_accounts") or []),
     }
-    if held := sorted({prefix + name for name in names}.intersection(deleted)):
+    if held := sorted({prefix + name for name in names}.intersection(deleted or [])):
         raise Refused(
             f"secrets of a former {environment.name} keep their names until AWS deletes them "
             f"(secret_recovery_days): {', '.join(held)}. To give up what is in them now: "

@@ -96,12 +96,6 @@ def install_add_ons(session: Session) -> None:
         apply_manifests(session, add_ons["manifests"])
 
 
-def uninstall_add_ons(session: Session, outputs: dict[str, Any]) -> None:
-    """Take the add-ons away again, the last first."""
-    for each in reversed(load_add_ons(session, outputs)["charts"]):
-        uninstall(session, each["name"], each["namespace"])
-
-
 def load_add_ons(session: Session, outputs: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Return the add-ons that this environment needs, with its own names in them."""
     return select_add_ons(
@@ -135,15 +129,12 @@ def select_add_ons(
     whole = re.sub(r'"\$\{(\w+)\}"', lambda name: json.dumps(names[name[1]]), catalogue)
     found = json.loads(string.Template(whole).substitute(names))
 
-    def is_wanted(entry: dict[str, Any]) -> bool:
-        when = entry.get("when", {})
-        return compute in when.get("compute", [compute]) and environment not in when.get(
-            "not_in", ()
-        )
-
-    manifests = list(filter(is_wanted, found["manifests"]))
-    return {
-        "first": [each["manifest"] for each in manifests if each.get("first")],
-        "charts": list(filter(is_wanted, found["charts"])),
-        "manifests": [each["manifest"] for each in manifests if not each.get("first")],
-    }
+    chosen: dict[str, list[dict[str, Any]]] = {"first": [], "charts": [], "manifests": []}
+    for kind in ("charts", "manifests"):
+        for entry in found[kind]:
+            when = entry.get("when", {})
+            if compute in when.get("compute", [compute]) and environment not in when.get(
+                "not_in", []
+            ):
+                chosen["first" if entry.get("first") else kind].append(entry.get("manifest", entry))
+    return chosen

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deploy import terraform
 from deploy.checks import check_context
-from deploy.cluster import TIMEOUT, uninstall, uninstall_add_ons
+from deploy.cluster import TIMEOUT, load_add_ons, uninstall
 from deploy.environment import RELEASE
 from deploy.session import Refused
 
@@ -65,7 +65,8 @@ def _empty_cluster(session: Session) -> None:
     ))  # fmt: skip
     if volumes := session.read(*session.kubectl("get", "persistentvolume", "-o", "name")).split():
         session.run(*session.kubectl("wait", "--for=delete", f"--timeout={TIMEOUT}", *volumes))
-    uninstall_add_ons(session, outputs)
+    for each in reversed(load_add_ons(session, outputs)["charts"]):
+        uninstall(session, each["name"], each["namespace"])
 
 
 def _keep_addresses(session: Session, protected: list[str]) -> None:
@@ -87,7 +88,7 @@ def _keep_addresses(session: Session, protected: list[str]) -> None:
     ]
     path = session.environment.directory / "kept-addresses.tfvars"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    terraform.forget(session, protected)
+    session.run(*terraform.MAIN, "state", "rm", "-lock-timeout=5m", *protected)
     session.say(f"kept (each costs by the hour): {', '.join(f'{a} {i}' for a, i in ids.items())}")
     session.say(f"to use them again, put into {session.environment.name}.tfvars:")
     for line in lines:

@@ -67,10 +67,8 @@ def check_logins(session: Session, secret_names: Mapping[str, str]) -> None:
 
 def _is_empty(session: Session, secret: str) -> bool:
     """Whether nobody put it in yet. Only its length is read."""
-    length = session.aws(
-        "secretsmanager", "get-secret-value", "--secret-id", secret,
-        "--query", "length(SecretString)",
-    )  # fmt: skip
+    query = ("--query", "length(SecretString)")
+    length = session.aws("secretsmanager", "get-secret-value", "--secret-id", secret, *query)
     return bool(length <= _EMPTY_CHARS)
 
 

@@ -80,6 +80,13 @@ class Session:
         where = ("--region", self.environment.region, "--output", "json")
         return json.loads(self.read("aws", *words, *where, stdin=stdin) or "null")
 
+    def ask_aws(self, *words: str) -> Any:
+        """Return the same, or None where we may not ask: no reason not to deploy."""
+        try:
+            return self.aws(*words)
+        except DeployError:
+            return None
+
     def helm(self, *words: str | Path) -> tuple[str | Path, ...]:
         """Return a command of helm, for this cluster."""
         return "helm", f"--kube-context={self.environment.cluster_name}", *words

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Exit codes of `plan -detailed-exitcode`.
 _NOTHING_TO_DO, _CHANGES = 0, 2
-_MAIN = ("terraform", "-chdir=terraform/main")
+MAIN = ("terraform", "-chdir=terraform/main")
 #: Of `init`: the provider is the one of the lock file, which stays as it was committed.
 _INIT = ("init", "-input=false", "-lockfile=readonly")
 #: The outputs of terraform/main that the later steps read; a test compares.
@@ -30,7 +30,7 @@ def init(session: Session) -> None:
     """Find state and providers. Safe to repeat."""
     environment = session.environment
     session.run(
-        *_MAIN, *_INIT, "-reconfigure",
+        *MAIN, *_INIT, "-reconfigure",
         f"-backend-config=bucket={environment.state_bucket}",
         f"-backend-config=region={environment.region}",
         f"-backend-config=key={environment.name}.tfstate",
@@ -43,7 +43,7 @@ def change(session: Session, *options: str, is_confirmed: bool = False) -> None:
     plan = environment.directory / "plan"
     try:
         code = session.run(
-            *_MAIN, "plan", "-input=false", "-lock-timeout=5m", "-detailed-exitcode",
+            *MAIN, "plan", "-input=false", "-lock-timeout=5m", "-detailed-exitcode",
             f"-var-file={environment.tfvars}", f"-out={plan}", *options,
             codes=(_NOTHING_TO_DO, _CHANGES),
         )  # fmt: skip
@@ -56,7 +56,7 @@ def change(session: Session, *options: str, is_confirmed: bool = False) -> None:
         if environment.is_guarded and not is_confirmed:
             counts = f"{added} to add, {changed} to change, {len(destroyed)} to destroy"
             session.confirm(f"Terraform on {environment.name}: {counts}", word=environment.name)
-        session.run(*_MAIN, "apply", "-input=false", "-lock-timeout=5m", plan)
+        session.run(*MAIN, "apply", "-input=false", "-lock-timeout=5m", plan)
     finally:
         # A plan may hold what the state holds, and is of no use a second time.
         plan.unlink(missing_ok=True)
@@ -99,12 +99,7 @@ def say_addresses(session: Session, found: dict[str, Any]) -> None:
 
 def read(session: Session, *words: str) -> str:
     """Return what Terraform prints of terraform/main."""
-    return session.read(*_MAIN, *words)
-
-
-def forget(session: Session, addresses: list[str]) -> None:
-    """Take resources out of the state; they stay in the account."""
-    session.run(*_MAIN, "state", "rm", "-lock-timeout=5m", *addresses)
+    return session.read(*MAIN, *words)
 
 
 def bootstrap(session: Session) -> None:

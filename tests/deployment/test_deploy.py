@@ -148,15 +148,6 @@ def test_before_the_first_apply_only_the_repositories_are_made(deployment: Deplo
     ]  # fmt: skip
 
 
-def test_repositories_that_the_chart_would_not_find_end_the_step(deployment: Deployment) -> None:
-    named = outputs("dev")
-    named["image_repositories"]["value"]["manager"] += "-x"
-    deployment.programs.answer("terraform", "output", "-json", out=json.dumps(named))
-    ended = deployment.run("images")
-    assert ended.code == 1
-    assert "wis2-gc-listener" in ended.err
-
-
 def test_a_dirty_tree_gets_a_tag_of_its_own_in_dev(deployment: Deployment) -> None:
     deployment.programs.answer("git", "status", "--porcelain", out=" M services/x.py\n")
     ended = deployment.run("images")
