@@ -55,7 +55,7 @@ destroy: ## Take an environment away; prod requires it typed
 	$(STEP) destroy "$(ENV)"
 
 ##@ Check what deploys
-.PHONY: test-deployment test-terraform costs typecheck-deploy
+.PHONY: test-deployment test-terraform test-apply costs typecheck-deploy
 test-deployment: setup-promtool ## Tests of chart, images and `make deploy`
 	@$(PYTEST) $(BOTH_CORES) tests/deployment
 
@@ -63,6 +63,11 @@ test: test-deployment
 
 test-terraform: setup ## Checks of terraform/; skips itself, loudly, where Terraform or its provider is not at hand
 	@terraform/check.sh
+
+# dev and prod at the same time, each into an account of its own.
+test-apply: setup ## terraform/ applied, changed and destroyed by the real provider, in an emulated AWS
+	@local/bootstrap.sh apply
+	@$(PYTEST) $(BOTH_CORES) tests/apply
 
 costs: setup ## Write docs/costs.md anew from docs/costs-assumptions.json
 	@PYTHONPATH=. $(PY) docs/costs.py

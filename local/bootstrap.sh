@@ -3,6 +3,7 @@
 # with uv from the hashed lock. Safe to repeat; silent when there is nothing to do.
 # local/bootstrap.sh sqs: also the server that plays Amazon SQS (Node.js, npm).
 # local/bootstrap.sh promtool: also Prometheus's tool, which runs the alert rules in tests.
+# local/bootstrap.sh apply: also the emulator of AWS, and the AWS CLI, which terraform/ is tested with.
 # local/bootstrap.sh faketime: also the library that gives processes another clock.
 set -eu
 cd "$(dirname "$0")/.."
@@ -25,14 +26,16 @@ need_server nginx nginx-light
 
 wants_sqs=""
 wants_promtool=""
+wants_apply=""
 for wanted in "$@"; do
     case $wanted in
         sqs) wants_sqs=yes ;;
         promtool) wants_promtool=yes ;;
+        apply) wants_apply=yes ;;
         faketime)
             ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 ||
                 packages="$packages libfaketime" ;;
-        *) echo "error: $0 knows sqs, promtool and faketime, and not $wanted" >&2; exit 2 ;;
+        *) echo "error: $0 knows apply, sqs, promtool and faketime, and not $wanted" >&2; exit 2 ;;
     esac
 done
 if [ "$wants_sqs" ]; then
@@ -137,6 +140,17 @@ if [ "$wants_sqs" ]; then
         cp local/sqs/package.json local/sqs/package-lock.json local/sqs/.npmrc .tools/sqs/
         (cd .tools/sqs && npm ci --silent --ignore-scripts --no-audit --no-fund)
         printf '%s\n' "$wanted" >"$stamp"
+    fi
+fi
+
+if [ "$wants_apply" ]; then
+    wanted=$(digest requirements/apply.txt)
+    if ! is_current .tools/apply/.installed "$wanted"; then
+        say "installing moto and the AWS CLI into .tools/apply"
+        rm -rf .tools/apply
+        .tools/uv/bin/uv venv -q --python "$python" .tools/apply
+        .tools/uv/bin/uv pip sync -q --python .tools/apply/bin/python --require-hashes requirements/apply.txt
+        printf '%s\n' "$wanted" >.tools/apply/.installed
     fi
 fi
 

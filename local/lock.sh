@@ -25,3 +25,5 @@ compile dev pyproject.toml --group dev requirements/build.in
 compile deploy deploy/requirements.in
 # What scans terraform/; terraform/check.sh installs the lock of it.
 compile checkov requirements/checkov.in
+# What terraform/ is applied to and with in a test.
+compile apply requirements/apply.in

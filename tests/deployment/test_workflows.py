@@ -87,6 +87,7 @@ def test_what_they_make_is_a_target() -> None:
         ("test-images", "REQUIRED=1"),
         ("test-compose", "REQUIRED=1"),
         ("test-cluster", "REQUIRED=1"),
+        ("test-apply", "REQUIRE_TERRAFORM=1"),
         ("test-security", ""),
         ("test-day", ""),
     ],
