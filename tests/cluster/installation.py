@@ -8,6 +8,8 @@ What an installation on another cluster may have to change comes from the enviro
   EMQX_IMAGE, MOSQUITTO_IMAGE, REDIS_IMAGE, NGINX_IMAGE   instead of the chart's own
   STORAGE_CLASS, ACCESS_MODE   of the volumes; defaults: the cluster's own class, ReadWriteMany
   RATE                 items a second; default 8
+  LOSE_NODE, BRING_NODE_BACK   shell commands that end and start the kubelet of node `$1`, and leave
+                       its pods running; default: no node is lost
   NETWORKS             where pods and Services are; default 10.0.0.0/8
 """
 
@@ -140,13 +142,20 @@ class Installation:
         url = f"mqtt://everyone:{password}@broker-{name}.{self.world.name}.svc.cluster.local:1883"
         self.cache.secret(f"global-broker-{name}", url=url)
 
+    def sessions_taken(self) -> int:
+        """Return how often a client took a session from one that was connected."""
+        return sum(
+            self.world.kubectl("logs", f"deployment/broker-{name}").count("already connected")
+            for name in ("a", "b", "c")
+        )
+
     def upgrade(self, change: Values | None = None) -> None:
         """Install, or upgrade with one more change to the values. Raises CommandFailed."""
         self._changes = merged(self._changes, change or {})
         self.cache.helm(
             "upgrade", "--install", RELEASE, str(CHART), "--wait", "--timeout", f"{TIMEOUT_S}s",
             "--values", str(CHART / "values" / "on-premises.yaml"),
-            values=merged(self.values, self._changes),
+            values=merged(ten_lines(), self.values, self._changes),
         )  # fmt: skip
 
     def roll_back(self) -> None:
@@ -310,6 +319,14 @@ class Installation:
     def verify(self) -> Manifest:
         """Return whether what is announced can be fetched, byte for byte."""
         return self.world.ask("world:8080", "verify")
+
+
+def ten_lines() -> Values:
+    """Return what the chart's README has a centre with its own Kubernetes set."""
+    text = (CHART / "README.md").read_text("utf-8")
+    section = text.partition("\n## A centre with its own Kubernetes\n")[2]
+    values: Values = yaml.safe_load(section.partition("```yaml\n")[2].partition("```")[0])
+    return values
 
 
 def _small(megabytes: int = 128) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,6 +10,9 @@ import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any
+
+from deploy.smoke.rollouts import check_rollouts
+from deploy.smoke.waiting import NotYet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +26,8 @@ class CommandFailed(AssertionError):
     """A command of kubectl or helm ended badly; what it said."""
 
 
-def _run(*command: str, given: str | None = None, timeout_s: float = TIMEOUT_S + 60) -> str:
+def run(*command: str, given: str | None = None, timeout_s: float = TIMEOUT_S + 60) -> str:
+    """Run it, return what it prints. Raises CommandFailed."""
     done = subprocess.run(
         command, input=given, capture_output=True, text=True, timeout=timeout_s, check=False
     )
@@ -45,7 +50,7 @@ def why_not() -> str | None:
         if shutil.which(program) is None:
             return f"{program} is not installed"
     try:
-        _run("kubectl", "get", "--raw", "/readyz", "--request-timeout=20s", timeout_s=60)
+        run("kubectl", "get", "--raw", "/readyz", "--request-timeout=20s", timeout_s=60)
     except CommandFailed as error:
         return f"the cluster of KUBECONFIG does not answer: {error}"
     return None
@@ -64,11 +69,12 @@ class Namespace:
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
     def delete(self) -> None:
-        self.kubectl("delete", "namespace", self.name, "--ignore-not-found")
+        # Its pods may take a minute to end: longer than a test has to tidy up.
+        self.kubectl("delete", "namespace", self.name, "--ignore-not-found", "--wait=false")
 
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
         """Run kubectl, return what it prints. Raises CommandFailed."""
-        return _run("kubectl", "--namespace", self.name, *arguments, given=given)
+        return run("kubectl", "--namespace", self.name, *arguments, given=given)
 
     def get(self, kinds: str, *arguments: str) -> list[Manifest]:
         found: Manifest = json.loads(self.kubectl("get", kinds, *arguments, "-o", "json"))
@@ -103,8 +109,8 @@ class Namespace:
         """Run helm; `values` are the last file of values. Raises CommandFailed."""
         command = ["helm", "--namespace", self.name, *arguments]
         if values is None:
-            return _run(*command)
-        return _run(*command, "--values", "-", given=json.dumps(values))
+            return run(*command)
+        return run(*command, "--values", "-", given=json.dumps(values))
 
     def templates(self) -> dict[str, Manifest]:
         """Return the pod template of each Deployment and StatefulSet, by `Kind/name`."""
@@ -112,6 +118,37 @@ class Namespace:
             f"{item['kind']}/{item['metadata']['name']}": item["spec"]["template"]
             for item in self.get("deployments,statefulsets")
         }
+
+    def unfinished(self) -> str:
+        """Return what the smoke test of `make deploy` says is not rolled out; empty: all is."""
+        try:
+            check_rollouts(self.get("deployments,statefulsets"), self.get("pods"))
+        except NotYet as problem:
+            return str(problem)
+        return ""
+
+    def drain(self, node: str, release: str) -> list[str]:
+        """Move a release's pods off a node; return the evictions that a budget refused at first."""
+        arguments = ("--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={TIMEOUT_S}s",
+                     f"--pod-selector=app.kubernetes.io/instance={release}")  # fmt: skip
+        said = run("sh", "-c", 'exec kubectl drain "$@" 2>&1', "kubectl", node, *arguments)
+        return [line for line in said.splitlines() if "disruption budget" in line]
+
+    @contextlib.contextmanager
+    def wanted_replicas(self, name: str) -> Iterator[list[int]]:
+        """Yield a list that has, at the end, each number of pods that was wanted meanwhile."""
+        path = 'jsonpath={.spec.replicas}{"\\n"}'
+        command = ("kubectl", "-n", self.name, "get", name, "--watch", "-o", path)
+        seen: list[int] = []
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
+            assert watch.stdout is not None
+            seen.append(int(watch.stdout.readline()))
+            try:
+                yield seen
+                assert watch.poll() is None, "the watch has ended"
+            finally:
+                watch.terminate()
+            seen += [int(number) for number in watch.stdout.read().split()]
 
     def wait_for_rollouts(self) -> None:
         """Wait until every Deployment and StatefulSet is new and ready. Raises CommandFailed."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster.installation import RELEASE, Installation, setting
-from tests.cluster.kube import TIMEOUT_S, rolled, say, wait_until
+from tests.cluster.kube import rolled, run, say, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ class Steps:
     def step(self, name: str, *, rolls: set[str] | None = None) -> Iterator[None]:
         """What the body does rolls these parts, and no others; None: it does not matter."""
         begun, before = time.monotonic(), self._installation.report()["published"]
-        templates = self._cache.templates()
+        templates, taken = self._cache.templates(), self._installation.sessions_taken()
         yield
         self._cache.wait_for_rollouts()
         why = rolled(templates, self._cache.templates())
@@ -84,7 +84,8 @@ class Steps:
         say(
             f"{name}: {time.monotonic() - begun:.0f} s, {report['published'] - before} items; "
             f"announced {report['announced']} of {report['published']}, "
-            f"doubled {len(report['doubled'])}, repeated {report['repeated']}"
+            f"doubled {len(report['doubled'])}, repeated {report['repeated']}, "
+            f"sessions taken {self._installation.sessions_taken() - taken}"
         )
         for part, fields in why.items():
             say(f"    {part}: {', '.join(fields)}")
@@ -109,13 +110,15 @@ class Steps:
         of = self._installation.global_broker
         with self.step("one more Global Broker", rolls={"Deployment/{}-listener-c"}):
             self._installation.upgrade({"brokers": [of("a"), of("b"), of("c")]})
-        with self.step("that one taken away", rolls={"Deployment/{}-listener-c"}):
-            self._installation.upgrade({"brokers": [of("a"), of("b")]})
+        # From here on one of the Global Brokers is away: nothing waits for it.
+        self._installation.write_global_broker_secret("away", "everyone")
+        both = {"Deployment/{}-listener-c", "Deployment/{}-listener-away"}
+        with self.step("that one taken away, and one added that does not answer", rolls=both):
+            self._installation.upgrade({"brokers": [of("a"), of("b"), of("away")]})
 
     def upgrade_and_roll_back(self) -> None:
-        listeners = {"Deployment/{}-listener-a", "Deployment/{}-listener-b"}
-        services = {*listeners, "Deployment/{}-manager", "Deployment/{}-metrics"}
         before = self._cache.templates()
+        services = {p for p in before if p.split("-")[1] in ("listener", "manager", "metrics")}
         with self.step("an upgrade of the services", rolls=services):
             change = {"image": {"tag": setting("NEXT_TAG", setting("TAG"))}}
             levels = {s: {"settings": {"GC_LOG_LEVEL": "debug"}} for s in _STATELESS[:3]}
@@ -124,16 +127,59 @@ class Steps:
             self._installation.roll_back()
         assert rolled(before, self._cache.templates()) == {}
 
+    def scale(self) -> None:
+        """Three managers stay three, whoever decides on their number from then on."""
+        for mode, kind in (("hpa", ""), ("keda", "scaledobjects.keda.sh")):
+            if kind and kind not in self._cache.kubectl("api-resources", "-o", "name").split():
+                say(f"autoscaling by {mode}: NOT TRIED, the cluster does not know {kind}")
+                continue
+            with self.step("three managers", rolls=set()):
+                self._scaling(mode="none")
+            with (
+                self.step(f"autoscaling by {mode}", rolls=set()),
+                self._cache.wanted_replicas(f"deployment/{RELEASE}-manager") as wanted,
+            ):
+                self._scaling(mode=mode, min=3)
+            assert set(wanted) == {3}, mode
+
+    def _scaling(self, **how: object) -> None:
+        self._installation.upgrade({"manager": {"replicas": 3, "autoscaling": how}})
+
     def drain(self, node: str) -> None:
+        refused: list[str] = []
         try:
             with self.step(f"{node} drained", rolls=set()):
-                self._cache.kubectl(
-                    "drain", node, "--ignore-daemonsets", "--delete-emptydir-data",
-                    f"--pod-selector=app.kubernetes.io/instance={RELEASE}",
-                    f"--timeout={TIMEOUT_S}s",
-                )  # fmt: skip
+                refused += self._cache.drain(node, RELEASE)
         finally:
             self._cache.kubectl("uncordon", node)
+        say(f"    evictions that had to wait for another pod of their part: {len(refused)}")
+        # One pod each: nothing that a listener's budget could wait for.
+        assert not [line for line in refused if f"{RELEASE}-listener" in line]
+
+    def lose(self, node: str, others: list[str]) -> None:
+        """The kubelet of `node`, which is empty, ends; its pods run on, and have successors."""
+        with self.step(f"listeners and managers moved to {node}", rolls=set()):
+            self._cache.kubectl("cordon", *others)
+            chosen = "app.kubernetes.io/component in (listener, manager)"
+            self._cache.kubectl("delete", "pods", f"--selector={chosen}")
+            self._cache.wait_for_rollouts()
+            self._cache.kubectl("uncordon", *others)
+        taken = self._installation.sessions_taken()
+        run("sh", "-c", setting("LOSE_NODE"), "sh", node)
+        try:
+            with self.step(f"{node} lost, its pods evicted", rolls=set()):
+                wait_until(self._cache.unfinished, "the rollouts are said to be unfinished")
+                say(f"    said: {self._cache.unfinished()[:200]}")
+                # As Kubernetes does after five minutes.
+                on_it = f"--field-selector=spec.nodeName={node}"
+                self._cache.kubectl("delete", "pods", "--wait=false", on_it)
+            assert f"still ends on {node}" in self._cache.unfinished()
+            say(f"    said: {self._cache.unfinished()[:200]}")
+        finally:
+            run("sh", "-c", setting("BRING_NODE_BACK"), "sh", node)
+        with self.step(f"{node} is back", rolls=set()):
+            wait_until(lambda: not self._cache.unfinished(), "all rollouts are complete")
+        assert self._installation.sessions_taken() == taken, "two listeners fought"
 
     def kill(self, component: str) -> None:
         with self.step(f"all pods killed: {component}", rolls=set()):
@@ -158,6 +204,12 @@ def test_nothing_is_lost_or_doubled(installation: Installation, nodes: list[str]
     for node in others:
         steps.drain(node)
     say(f"nodes drained: {', '.join(others) or 'NONE'}")
+    if others and setting("LOSE_NODE"):
+        # The one that was drained last is empty.
+        steps.lose(others[-1], [*others[:-1], nodes[-1]])
+    else:
+        say("nodes lost: NONE (LOSE_NODE)")
+    steps.scale()
     wait_until(lambda: installation.report()["published"] >= _ITEMS, f"{_ITEMS} items")
     _settle(installation)
     _assert_once(installation)

@@ -108,6 +108,13 @@ async def test_what_kubernetes_leaves_out_is_zero(cluster):
     assert load.desired == 2
 
 
+async def test_a_pod_that_still_ends_on_a_lost_node_is_one_too_many(cluster):
+    cluster.deployments = [workload("wis2-manager", terminatingReplicas=1)]
+    (load,) = await read(cluster)
+    assert (load.total, load.updated, load.available) == (3, 2, 2)
+    assert not is_complete(load)
+
+
 async def test_a_rollout_that_stopped_says_so_in_our_words(cluster):
     message = 'ReplicaSet "wis2-manager-7d" has timed out progressing.'
     cluster.deployments = [

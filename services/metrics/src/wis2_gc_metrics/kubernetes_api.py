@@ -76,6 +76,8 @@ class _Status(msgspec.Struct, rename="camel"):
     updated_replicas: int = 0
     ready_replicas: int = 0
     available_replicas: int = 0
+    #: Not among `replicas`, and only of Deployments (Kubernetes 1.35 and later).
+    terminating_replicas: int = 0
     conditions: list[_Condition] = []
 
 
@@ -235,7 +237,7 @@ def _workload(kind: Kind, item: _Item) -> Workload:
         updated=status.updated_replicas,
         ready=status.ready_replicas,
         available=status.available_replicas,
-        total=status.replicas,
+        total=status.replicas + status.terminating_replicas,
         is_observed=status.observed_generation >= item.metadata.generation,
         problem=_problem(status.conditions),
     )

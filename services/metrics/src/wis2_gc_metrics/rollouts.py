@@ -35,7 +35,7 @@ class Workload:
     ready: int
     available: int
     total: int
-    """Pods of any template: old ones are still there while this is more than `updated`."""
+    """Pods of any template, and those that end: some are left while this is more than `updated`."""
     is_observed: bool
     """Whether Kubernetes has begun with the newest template."""
     problem: str | None
