@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -47,8 +48,9 @@ spec:
 
 
 @pytest.fixture(params=HELMS)
-def namespace(request: pytest.FixtureRequest, prefix: str) -> Iterator[kube.Namespace]:
-    found = kube.Namespace(f"{prefix}-helm-{HELMS.index(request.param)}")
+def namespace(prefix: str) -> Iterator[kube.Namespace]:
+    # Of each test: the one before it may still be ending.
+    found = kube.Namespace(f"{prefix}-helm-{secrets.token_hex(3)}")
     found.create()
     yield found
     found.delete()
