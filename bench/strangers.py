@@ -56,6 +56,7 @@ SESSIONS = 3000
 HALF_SENT = 1100
 MADE_UP = 5000
 HONEST_PER_S = 250
+HONEST_CENTRES = 50
 #: Levels of a topic, more than our broker takes.
 DEEP = 20
 FAST_BYTES = 50_000_000
@@ -235,13 +236,17 @@ def dead_hosts(stranger: Stranger) -> str:
 
 def flood(stranger: Stranger) -> str:
     """10,000 notifications of one centre at once, over both Global Brokers."""
+    return _at_once(stranger, lambda _: topic())
+
+
+def _at_once(stranger: Stranger, topic_of: Callable[[int], str]) -> str:
     payloads = [
         encoded(wnm(data_id=unique_data_id("evil"), content=inline(random.randbytes(500))))
         for _ in range(FLOOD)
     ]
     began = time.monotonic()
-    for payload in payloads:
-        stranger.publish(topic(), payload, everywhere=True)
+    for number, payload in enumerate(payloads):
+        stranger.publish(topic_of(number), payload, everywhere=True)
     took_s = time.monotonic() - began
     stranger.stop.wait()
     return f"sent within {took_s:.1f} s"
@@ -410,9 +415,30 @@ def honest_items(stranger: Stranger) -> str:
     sent = 0
     for number in stranger.pace(HONEST_PER_S):
         message = wnm(data_id=unique_data_id("honest"), content=inline(b"%d" % number))
-        stranger.publish(topic(f"xx-honest-{number % 50}"), message)
+        stranger.publish(_honest(number), message)
         sent += 1
     return f"{sent} items"
+
+
+def honest_flood(stranger: Stranger) -> str:
+    """No attack, as many notifications at once as the flood has, of 50 centres."""
+    return _at_once(stranger, _honest)
+
+
+def honest_links(stranger: Stranger) -> str:
+    """No attack, as many links a second as those that fail, to a file that is there."""
+    folder, url = stranger.places.strangers
+    (folder / "honest.bufr").write_bytes(b"honest")
+    sent = 0
+    for number in stranger.pace(FAILING_PER_S):
+        message = wnm(data_id=unique_data_id("honest"), href=f"{url}/honest.bufr?{number}")
+        stranger.publish(_honest(number), message)
+        sent += 1
+    return f"{sent} links"
+
+
+def _honest(number: int) -> str:
+    return topic(f"xx-honest-{number % HONEST_CENTRES}")
 
 
 @dataclass(frozen=True)
@@ -440,7 +466,8 @@ ATTACKS: Mapping[str, Attack] = {
     "slow sources": Attack(slow_sources),
     "large files": Attack(large_files),
     "costly links": Attack(costly_links),
-    "dns": Attack(silent_names, by_name=True, at_least_s=60),
+    # An answer of the canaries' name server grows old after 60 s.
+    "dns": Attack(silent_names, by_name=True, at_least_s=90),
     "refused by our broker": Attack(refused_by_our_broker, broker_levels=DEEP - 4),
     "flood": Attack(flood),
     "failing: dead host": Attack(dead_host),
@@ -456,6 +483,8 @@ ATTACKS: Mapping[str, Attack] = {
     "s3 parts": Attack(slow_parts, store="s3"),
     "control: busy cores": Attack(busy_cores),
     "control: honest items": Attack(honest_items),
+    "control: honest flood": Attack(honest_flood),
+    "control: honest links": Attack(honest_links),
 }
 
 
