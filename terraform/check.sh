@@ -1,7 +1,7 @@
 #!/bin/sh
 # Every check of terraform/, without an AWS account and without touching one.
 #   terraform/check.sh                all of them
-#   terraform/check.sh tfvars FILE…   only: does each name in these files exist? (make deploy asks)
+#   terraform/check.sh tfvars FILE…   only: does each name in these files exist? (make deploy looks itself)
 # The provider comes from TF_PLUGIN_DIR, from a folder of providers on this machine (`check.sh
 # plugins` prints it), or by `terraform init`.
 # Exit code 0: all passed, or skipped, loudly, because Terraform or the provider is not there;
