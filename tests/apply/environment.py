@@ -93,7 +93,7 @@ class Environment:
         add("helm", '[ "$1" != version ] || echo v3.18.0\n')
         add(
             "kubectl",
-            f"case $1 in config) echo '{view}' ;; version) echo '\"v1.35.0\"' ;; esac\n",
+            f"case \"$*\" in *config*) echo '{view}' ;; version*) echo '\"v1.35.0\"' ;; esac\n",
         )
         aws, terraform = (Path(account.find(name)).resolve() for name in ("aws", "terraform"))
         add("aws", f'[ "$1" = --version ] && echo aws-cli/2.9.0 || exec {aws} "$@"\n')
