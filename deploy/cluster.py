@@ -110,6 +110,7 @@ def load_add_ons(session: Session, outputs: dict[str, Any]) -> dict[str, list[di
             "metrics_domain": outputs["helm_values"]["domain"]["metrics"],
             "certificate_arn": outputs["helm_values"]["broker"]["certificateArn"],
             "alarm_topic": outputs["alarm_topic"],
+            "pod_log_group": outputs["pod_log_group"],
             "public_subnets": outputs["public_subnet_ids"],
             "node_subnets": [{"id": each} for each in outputs["private_subnet_ids"]],
             "tags": outputs["tags"],
@@ -133,8 +134,10 @@ def select_add_ons(
     for kind in ("charts", "manifests"):
         for entry in found[kind]:
             when = entry.get("when", {})
-            if compute in when.get("compute", [compute]) and environment not in when.get(
-                "not_in", []
+            if (
+                compute in when.get("compute", [compute])
+                and environment not in when.get("not_in", [])
+                and when.get("given", True)
             ):
                 chosen["first" if entry.get("first") else kind].append(entry.get("manifest", entry))
     return chosen

@@ -204,6 +204,7 @@ module "cluster" {
   node_count_max      = var.node_count_max
   # Of the cluster this needs the ARN only, so nothing goes round in a circle.
   volume_driver_role_arn = try(module.identity.add_ons["ebs-csi-driver"].role_arn, null)
+  ship_pod_logs          = var.ship_pod_logs
   log_retention_days     = var.log_retention_days
   key_arn                = module.key.arn
 }
@@ -332,4 +333,5 @@ module "identity" {
   alarm_key_arn          = module.key.arn
   hosted_zone_arn        = data.aws_route53_zone.this.arn
   metrics_domain         = var.metrics_domain
+  ship_pod_logs          = var.ship_pod_logs
 }

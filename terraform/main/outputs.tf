@@ -118,6 +118,11 @@ output "smoke" {
   }
 }
 
+output "pod_log_group" {
+  description = "Log group of the pods' logs; empty: they are not shipped."
+  value       = module.cluster.pod_log_group
+}
+
 output "alarm_topic" {
   description = "SNS topic of all alarms but CloudFront's, which has one of its own in us-east-1."
   value       = module.alarms.topic_arn

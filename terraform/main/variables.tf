@@ -466,8 +466,15 @@ variable "service_account_prefix" {
   }
 }
 
+variable "ship_pod_logs" {
+  description = "Whether the pods' logs go to CloudWatch Logs (Fluent Bit on each node); otherwise they end with their node."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
 variable "log_retention_days" {
-  description = "Days that logs of the control plane and of refused connections are kept; a value CloudWatch knows, 1 to 3653."
+  description = "Days that logs of the control plane, of refused connections and of pods are kept; a value CloudWatch knows, 1 to 3653."
   type        = number
   default     = 90
   nullable    = false

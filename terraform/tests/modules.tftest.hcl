@@ -399,6 +399,49 @@ run "auto_mode_needs_fewer_roles" {
   }
 }
 
+run "logs_are_shipped_by_one_who_may_do_nothing_else" {
+  command = plan
+
+  module {
+    source = "../modules/identity"
+  }
+
+  variables {
+    name                   = "wis2-gc-test"
+    partition              = "aws"
+    region                 = "eu-west-3"
+    account_id             = "123456789012"
+    vpc_id                 = "vpc-0123456789abcdef0"
+    cluster_name           = "wis2-gc-test"
+    cluster_arn            = "arn:aws:eks:eu-west-3:123456789012:cluster/wis2-gc-test"
+    compute                = "auto"
+    namespace              = "wis2-global-cache"
+    service_account_prefix = "wis2-global-cache"
+    queue_arn              = "arn:aws:sqs:eu-west-3:123456789012:queue"
+    dead_letter_queue_arn  = "arn:aws:sqs:eu-west-3:123456789012:dead"
+    bucket_arn             = "arn:aws:s3:::bucket"
+    bucket_key_arn         = null
+    object_prefix          = "cache/"
+    secret_arns            = ["arn:aws:secretsmanager:eu-west-3:123456789012:secret:registry"]
+    secrets_key_arn        = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
+    alarm_topic_arn        = "arn:aws:sns:eu-west-3:123456789012:alarms"
+    alarm_key_arn          = "arn:aws:kms:eu-west-3:123456789012:key/11111111-2222-3333-4444-555555555555"
+    hosted_zone_arn        = "arn:aws:route53:::hostedzone/Z0ZONE"
+    metrics_domain         = "metrics.example.org"
+    ship_pod_logs          = true
+  }
+
+  assert {
+    condition = jsondecode(aws_iam_role_policy.this["fluent-bit"].policy).Statement == [{
+      Sid      = "Put"
+      Effect   = "Allow"
+      Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+      Resource = ["arn:aws:logs:eu-west-3:123456789012:log-group:/wis2-gc/wis2-gc-test/pods:*"]
+    }]
+    error_message = "Fluent Bit may put lines into the one log group"
+  }
+}
+
 run "a_registry_fails_over_forgets_nothing_and_knows_no_stranger" {
   command = plan
 

@@ -39,6 +39,7 @@ NAMES = {
     "node_subnets": [{"id": "subnet-1a"}, {"id": "subnet-1b"}, {"id": "subnet-1c"}],
     "tags": {"Project": "wis2-global-cache"},
     "load_balancer_tags": [{"key": "Project", "value": "wis2-global-cache"}],
+    "pod_log_group": "/wis2-gc/wis2-gc-prod/pods",
     "alarm_topic": "arn:aws:sns:eu-west-3:210987654321:wis2-gc-prod-alarms",
 }
 ENVIRONMENT = Environment("prod", ROOT, ACCOUNT, REGION)
@@ -198,12 +199,28 @@ def test_add_ons_run_as_the_accounts_that_terraform_gives_roles_to() -> None:
 
 def test_auto_mode_gets_no_controller_that_it_has_built_in() -> None:
     names = [each.name for each in add_ons("auto").charts]
-    assert names == ["external-secrets", "keda", "external-dns", "monitoring"]
+    assert names == ["external-secrets", "keda", "external-dns", "fluent-bit", "monitoring"]
     assert [each.name for each in add_ons("auto", "dev").charts] == names[:-1]
     kinds = [manifest["kind"] for manifest in add_ons("node_groups").manifests]
     assert kinds == ["ClusterSecretStore"]
     assert [each["kind"] for each in add_ons("node_groups").first] == ["Namespace"]
     assert "IngressClass" in [manifest["kind"] for manifest in add_ons("auto").manifests]
+
+
+def test_logs_are_shipped_where_a_log_group_is_given_and_only_ours() -> None:
+    without = select_add_ons(
+        text("deploy/addons.json"),
+        compute="auto", environment="prod", names=NAMES | {"pod_log_group": ""},
+    )  # fmt: skip
+    assert "fluent-bit" not in [each["name"] for each in without["charts"]]
+    (shipper,) = [each for each in add_ons("auto").charts if each.name == "fluent-bit"]
+    config = shipper.values["config"]
+    assert "Path /var/log/containers/*_wis2-gc_*.log\n" in config["inputs"]
+    assert f"log_group_name {NAMES['pod_log_group']}\n" in config["outputs"]
+    assert 'name              = "/wis2-gc/${var.name}/pods"' in text(
+        "terraform/modules/cluster/main.tf"
+    )
+    assert "log-group:/wis2-gc/${var.name}/pods:*" in text("terraform/modules/identity/addons.tf")
 
 
 def test_network_policies_are_enforced_before_anything_runs() -> None:

@@ -42,6 +42,7 @@ def outputs(environment: str, *, compute: str = "auto") -> dict[str, Any]:
         "private_subnet_ids": ["subnet-1a", "subnet-1b", "subnet-1c"],
         "tags": {"Project": "wis2-global-cache", "Environment": environment},
         "alarm_topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{name}-alarms",
+        "pod_log_group": "",
         "image_repositories": {s: f"{registry}/wis2-gc-{s}" for s in DIGESTS},
         "secret_names": {
             "registry": f"{name}/registry",

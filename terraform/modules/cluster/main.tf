@@ -95,6 +95,16 @@ resource "aws_cloudwatch_log_group" "control_plane" {
   kms_key_id        = var.key_arn
 }
 
+# Read by nobody but people: what pods say, one stream each. Fluent Bit puts it there (modules/identity).
+resource "aws_cloudwatch_log_group" "pods" {
+  #checkov:skip=CKV_AWS_338:How long pods' logs are kept is the variable log_retention_days.
+  count = var.ship_pod_logs ? 1 : 0
+
+  name              = "/wis2-gc/${var.name}/pods"
+  retention_in_days = var.log_retention_days
+  kms_key_id        = var.key_arn
+}
+
 resource "aws_eks_access_entry" "admin" {
   for_each = var.admin_arns
 

@@ -22,3 +22,8 @@ output "dns_address" {
   description = "Address of the cluster's DNS: EKS takes the tenth of the Services' range."
   value       = cidrhost(var.service_cidr, 10)
 }
+
+output "pod_log_group" {
+  description = "Log group of the pods' logs; empty: there is none."
+  value       = one(aws_cloudwatch_log_group.pods[*].name) == null ? "" : one(aws_cloudwatch_log_group.pods[*].name)
+}

@@ -68,8 +68,14 @@ variable "volume_driver_role_arn" {
   type        = string
 }
 
+variable "ship_pod_logs" {
+  description = "Whether there is a log group for the pods' logs."
+  type        = bool
+  default     = false
+}
+
 variable "log_retention_days" {
-  description = "Days that control plane logs are kept."
+  description = "Days that logs of control plane and pods are kept."
   type        = number
 }
 

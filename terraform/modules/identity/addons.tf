@@ -48,6 +48,23 @@ locals {
       })
     }
 
+    # Reads pods' logs on the nodes; made only with ship_pod_logs.
+    fluent-bit = {
+      namespace       = "fluent-bit"
+      service_account = "fluent-bit"
+      managed_policy  = null
+      in_auto_mode    = true
+      policy = jsonencode({
+        Version = "2012-10-17"
+        Statement = [{
+          Sid      = "Put"
+          Effect   = "Allow"
+          Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+          Resource = ["arn:${var.partition}:logs:${var.region}:${var.account_id}:log-group:/wis2-gc/${var.name}/pods:*"]
+        }]
+      })
+    }
+
     # Alerts of Prometheus go where CloudWatch's alarms go.
     alertmanager = {
       namespace       = "monitoring"

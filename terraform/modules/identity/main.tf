@@ -3,8 +3,11 @@
 
 locals {
   # Add-ons that Auto Mode has built in get no role there.
-  add_ons = { for name, role in local.all_add_ons : name => role if role.in_auto_mode || var.compute == "node_groups" }
-  roles   = merge(local.services, local.add_ons)
+  add_ons = {
+    for name, role in local.all_add_ons : name => role
+    if(role.in_auto_mode || var.compute == "node_groups") && (name != "fluent-bit" || var.ship_pod_logs)
+  }
+  roles = merge(local.services, local.add_ons)
 }
 
 resource "aws_iam_role" "this" {

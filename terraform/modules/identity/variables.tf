@@ -102,3 +102,9 @@ variable "metrics_domain" {
   description = "Public name of the metrics service."
   type        = string
 }
+
+variable "ship_pod_logs" {
+  description = "Whether Fluent Bit puts the pods' logs into the log group /wis2-gc/{name}/pods."
+  type        = bool
+  default     = false
+}
