@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import compose
 from tests.support.containers import require_engine
-from tests.support.docker import docker
+from tests.support.docker import DockerError, docker
 from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
 from tests.support.world import wait_until
 
@@ -118,7 +119,17 @@ def test_plain_http_leads_to_tls(cache: ComposedCache) -> None:
     assert (status, headers["Location"]) == (301, f"https://{cache.host}/data/x")
 
 
-def test_containers_may_do_nothing_they_need_not(cache: ComposedCache) -> None:
+SECRETS = ("redis", "deployment", "manager", "bridge", f"accounts/{compose.ACCOUNT}")
+
+
+@pytest.fixture(scope="module")
+def secrets(cache: ComposedCache) -> dict[str, str]:
+    return {name: cache.kept(name) for name in SECRETS}
+
+
+def test_containers_may_do_nothing_they_need_not(
+    cache: ComposedCache, secrets: dict[str, str]
+) -> None:
     for name, one in cache.containers().items():
         host = one["HostConfig"]
         assert host["ReadonlyRootfs"], name
@@ -129,12 +140,12 @@ def test_containers_may_do_nothing_they_need_not(cache: ComposedCache) -> None:
         assert host["Memory"] > 0, name
         assert host["RestartPolicy"]["Name"] == "unless-stopped", name
         environment = " ".join(one["Config"]["Env"])
-        for file in (cache.directory / "compose/secrets/kept").glob("*"):
-            assert not file.is_file() or file.read_text().strip() not in environment, name
+        assert not [secret for secret in secrets.values() if secret in environment], name
 
 
-def test_a_secret_is_in_the_containers_that_use_it_and_in_no_other(cache: ComposedCache) -> None:
-    kept = cache.directory / "compose/secrets/kept"
+def test_a_secret_is_in_the_containers_that_use_it_and_in_no_other(
+    cache: ComposedCache, secrets: dict[str, str]
+) -> None:
     holders = {
         "redis": {"redis", "listener-1", "listener-2", "manager", "metrics"},
         "deployment": {"listener-1", "listener-2", "manager"},
@@ -149,7 +160,7 @@ def test_a_secret_is_in_the_containers_that_use_it_and_in_no_other(cache: Compos
             "exec", "-T", service, "sh", "-c", "find /run/secrets -type f | xargs cat"
         )
         for secret in holders:
-            if (kept / secret).read_text().strip() in text:
+            if secrets[secret] in text:
                 found[secret].add(service)
     assert found == holders
 
@@ -183,6 +194,7 @@ def test_containers_killed_under_load_lose_nothing(
     items, missed = [], []
     for victim in PARTS:
         began = cache.containers()[victim]["State"]["StartedAt"]
+        subscribed = reader.subscriptions
         published = [publish_one(cache) for _ in range(15)]
         cache.kill(victim)
         published += [publish_one(cache) for _ in range(15)]
@@ -194,6 +206,12 @@ def test_containers_killed_under_load_lose_nothing(
             f"{victim} is started again",
             timeout=120,
         )  # fmt: skip
+        if victim == "public-broker-1":
+            wait_until(
+                lambda subscribed=subscribed: reader.subscriptions > subscribed,
+                "the reader is there again",
+                timeout=120,
+            )
     cache.wait_until_ready()
     check(cache, account, items + missed)
     check(cache, reader, items)
@@ -263,3 +281,100 @@ services:
     assert {name: now.get(name) for name in ids} == ids
     assert now.keys() - ids.keys() == {"listener-3-1"}
     check(cache, account, [publish_one(cache, 2)])
+
+
+def test_another_account_is_one_word_and_restarts_the_broker_alone(cache: ComposedCache) -> None:
+    ids = {name: one["Id"] for name, one in cache.containers().items()}
+    cache.settings["BROKER_ACCOUNTS"] = f"{compose.ACCOUNT} gb-other"
+    cache.up(listeners=3)
+    now = {name: one["Id"] for name, one in cache.containers().items()}
+    assert {name for name in ids if ids[name] != now[name]} == {"broker-1"}
+    assert len(cache.kept("accounts/gb-other")) == 48
+
+
+def served(cache: ComposedCache, port: int) -> str:
+    return ssl.get_server_certificate((cache.host, port), timeout=10)
+
+
+def test_a_renewed_certificate_is_served_without_a_restart(
+    cache: ComposedCache, account: Reader
+) -> None:
+    ports = (cache.https_port, cache.tls_port, cache.accounts_port)
+    before = {port: served(cache, port) for port in ports}
+    began = {name: one["State"]["StartedAt"] for name, one in cache.containers().items()}
+    cache.renew_certificate()
+    cache.compose("run", "--rm", "setup")
+    cache.compose("kill", "--signal", "HUP", "nginx", "broker", "public-broker")
+    for port in ports:
+        wait_until(
+            lambda port=port: served(cache, port) != before[port],
+            f"port {port} has the new one",
+            timeout=120,
+        )
+    assert began == {n: one["State"]["StartedAt"] for n, one in cache.containers().items()}
+    check(cache, account, [publish_one(cache)])
+
+
+def test_a_key_of_another_certificate_is_refused_and_the_old_pair_stays(
+    cache: ComposedCache,
+) -> None:
+    before = served(cache, cache.https_port)
+    key = cache.directory / "compose/tls/privkey.pem"
+    old = key.read_bytes()
+    cache.renew_certificate()
+    key.write_bytes(old)
+    with pytest.raises(DockerError, match=r"setup: compose/tls: fullchain\.pem and privkey\.pem"):
+        cache.compose("run", "--rm", "setup")
+    cache.compose("kill", "--signal", "HUP", "nginx")
+    cache.get("/readyz")
+    assert served(cache, cache.https_port) == before
+    cache.renew_certificate()
+
+
+def test_down_keeps_the_data(cache: ComposedCache, account: Reader) -> None:
+    before = cache.counters("tt-compose")["downloaded_total"]
+    item = publish_one(cache)
+    check(cache, account, [item])
+    url = account.link(item[0])
+    wait_until(
+        lambda: cache.counters("tt-compose")["downloaded_total"] == before + 1,
+        "it is counted",
+        timeout=120,
+    )
+    counted = cache.counters("tt-compose")
+    cache.compose("down")
+    with pytest.raises(OSError, match="refused"):
+        cache.get("/readyz")
+    cache.up(listeners=3)
+    assert cache.get(url) == item[1]
+    assert cache.counters("tt-compose") == counted
+
+
+def test_a_lost_registry_costs_a_second_announcement_under_the_same_id(
+    cache: ComposedCache, account: Reader
+) -> None:
+    item = publish_one(cache)
+    check(cache, account, [item])
+    began = {name: one["State"]["StartedAt"] for name, one in cache.containers().items()}
+    cache.compose("rm", "--stop", "--force", "redis")
+    docker("volume", "rm", f"{cache.project}_redis")
+    cache.up(listeners=3)
+    now = {name: one["State"]["StartedAt"] for name, one in cache.containers().items()}
+    # Nobody had to be started again but Redis.
+    assert {name for name in began if began[name] != now[name]} == {"redis-1"}
+    message = wnm(data_id=item[0], href=cache.node.serve("/once-more", item[1], host=cache.host))
+    pubtime = account.announced[item[0]][0]["properties"]["pubtime"]
+    message["properties"]["pubtime"] = pubtime
+    cache.publish(TOPIC, message)
+    wait_until(lambda: len(account.announced[item[0]]) == 2, "it comes again", timeout=180)
+    assert len({each["id"] for each in account.announced[item[0]]}) == 1
+    check(cache, account, [publish_one(cache)])
+
+
+def test_a_lost_store_costs_what_was_in_it(cache: ComposedCache, account: Reader) -> None:
+    item = publish_one(cache)
+    check(cache, account, [item])
+    cache.compose("exec", "-T", "manager", "rm", "-rf", "/srv/wis2/data")
+    items = [publish_one(cache) for _ in range(5)]
+    check(cache, account, items)
+    assert cache.ask(account.link(item[0]))[0] == 404

@@ -105,6 +105,8 @@ class Reader:
         *, is_websocket: bool = False,
     ) -> None:  # fmt: skip
         self.announced: dict[str, list[dict[str, Any]]] = {}
+        #: How often it has subscribed: once more after each connection that broke.
+        self.subscriptions = 0
         self._lock = threading.Lock()
         self._ready = threading.Event()
         self.raw = mqtt.Client(
@@ -122,12 +124,16 @@ class Reader:
             client.subscribe("cache/a/wis2/#", qos=1)
 
         self.raw.on_connect = subscribe
-        self.raw.on_subscribe = lambda *_args: self._ready.set()
+        self.raw.on_subscribe = self._count
         self.raw.on_message = self._keep
         self.raw.connect(host, port, clean_start=False, properties=session)
         self.raw.loop_start()
         if not self._ready.wait(60):
             raise AssertionError(f"not subscribed at port {port}")
+
+    def _count(self, *_args: Any) -> None:
+        self.subscriptions += 1
+        self._ready.set()
 
     def _keep(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
         parsed = json.loads(message.payload)
@@ -309,12 +315,15 @@ class ComposedCache:
 
     def account(self) -> Reader:
         """Return a reader with a Global Broker's account, its password read as an operator does."""
-        path = self.directory / "compose/secrets/kept/accounts" / ACCOUNT
-        password = docker(
-            "run", "--rm", "--network", "none", "--user", "0", "--volume", f"{path}:/password:ro",
-            "--entrypoint", "cat", f"wis2-gc-manager:{self.settings['TAG']}", "/password",
-        )  # fmt: skip
-        return self._reader(self.accounts_port, ACCOUNT, password)
+        return self._reader(self.accounts_port, ACCOUNT, self.kept(f"accounts/{ACCOUNT}"))
+
+    def kept(self, name: str) -> str:
+        """Return a secret that was made up at the first start. Only root may read it."""
+        path = self.directory / "compose/secrets/kept" / name
+        return docker(
+            "run", "--rm", "--network", "none", "--user", "0", "--volume", f"{path}:/kept:ro",
+            "--entrypoint", "cat", f"wis2-gc-manager:{self.settings['TAG']}", "/kept",
+        ).strip()  # fmt: skip
 
     def reaches(self, container: str, host: str, port: int) -> bool:
         """Whether a connection can be made from where a container is."""
