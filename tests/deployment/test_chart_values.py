@@ -325,3 +325,24 @@ def test_any_values_are_refused_by_name_or_make_valid_and_safe_objects(values: A
         assert problems_of_privilege(template) == []
         component = template["metadata"]["labels"]["app.kubernetes.io/component"]
         assert any(p["metadata"]["name"] == f"wis2-{component}" for p in policies), item
+
+
+def _undocumented(text: str) -> list[str]:
+    """Return the leaves of a values file that have no comment, and no key around them has one."""
+    rows: list[tuple[tuple[str, ...], bool]] = []
+    around: list[tuple[str, bool]] = []
+    is_commented = False
+    for line in text.splitlines():
+        key = re.match(r"( *)(\w+):", line)
+        if key:
+            del around[len(key[1]) // 2 :]
+            around.append((key[2], is_commented))
+            rows.append((tuple(name for name, _ in around), any(done for _, done in around)))
+        is_commented = bool(re.match(r" *#", line))
+    parents = {path[:-1] for path, _ in rows}
+    return [".".join(path) for path, done in rows if not done and path not in parents]
+
+
+def test_every_value_is_documented_by_a_comment() -> None:
+    assert _undocumented("a:\n  b: 1\n  # why\n  c: 2\n# these\nd:\n  e: 3\n") == ["a.b"]
+    assert _undocumented((chart.CHART / "values.yaml").read_text("utf-8")) == []
