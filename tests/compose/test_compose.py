@@ -356,7 +356,8 @@ def test_a_lost_registry_costs_a_second_announcement_under_the_same_id(
     item = publish_one(cache)
     check(cache, account, [item])
     began = {name: one["State"]["StartedAt"] for name, one in cache.containers().items()}
-    cache.compose("rm", "--stop", "--force", "redis")
+    # `setup` has ended, and holds the volume all the same.
+    cache.compose("rm", "--stop", "--force", "redis", "setup")
     docker("volume", "rm", f"{cache.project}_redis")
     cache.up(listeners=3)
     now = {name: one["State"]["StartedAt"] for name, one in cache.containers().items()}
@@ -369,12 +370,3 @@ def test_a_lost_registry_costs_a_second_announcement_under_the_same_id(
     wait_until(lambda: len(account.announced[item[0]]) == 2, "it comes again", timeout=180)
     assert len({each["id"] for each in account.announced[item[0]]}) == 1
     check(cache, account, [publish_one(cache)])
-
-
-def test_a_lost_store_costs_what_was_in_it(cache: ComposedCache, account: Reader) -> None:
-    item = publish_one(cache)
-    check(cache, account, [item])
-    cache.compose("exec", "-T", "manager", "rm", "-rf", "/srv/wis2/data")
-    items = [publish_one(cache) for _ in range(5)]
-    check(cache, account, items)
-    assert cache.ask(account.link(item[0]))[0] == 404
