@@ -370,3 +370,12 @@ def test_a_lost_registry_costs_a_second_announcement_under_the_same_id(
     wait_until(lambda: len(account.announced[item[0]]) == 2, "it comes again", timeout=180)
     assert len({each["id"] for each in account.announced[item[0]]}) == 1
     check(cache, account, [publish_one(cache)])
+
+
+def test_an_emptied_store_costs_what_was_in_it(cache: ComposedCache, account: Reader) -> None:
+    item = publish_one(cache)
+    check(cache, account, [item])
+    cache.compose("exec", "-T", "manager", "find", "/srv/wis2/data", "-mindepth", "1", "-delete")
+    items = [publish_one(cache) for _ in range(5)]
+    check(cache, account, items)
+    assert cache.ask(account.link(item[0]))[0] == 404
