@@ -108,7 +108,7 @@ def load_add_ons(session: Session, outputs: dict[str, Any]) -> dict[str, list[di
             "namespace": outputs["namespace"],
             "vpc_id": outputs["vpc_id"],
             "metrics_domain": outputs["helm_values"]["domain"]["metrics"],
-            "certificate_arn": outputs["helm_values"]["broker"]["certificateArn"],
+            "certificate_arn": outputs["certificate_arn"],
             "alarm_topic": outputs["alarm_topic"],
             "pod_log_group": outputs["pod_log_group"],
             "public_subnets": outputs["public_subnet_ids"],

@@ -26,8 +26,6 @@ Revision = dict[str, Any]
 COMPONENTS = ("listener", "manager", "metrics", "broker")
 #: No Helm of ours waits longer: whoever left a revision pending before that, is gone.
 _INTERRUPTED_AFTER_S = 20 * 60.0
-#: The class of the broker's load balancer follows from who makes load balancers.
-_LOAD_BALANCER_CLASSES = {"auto": "eks.amazonaws.com/nlb", "node_groups": "service.k8s.aws/nlb"}
 _SELECTOR = f"app.kubernetes.io/instance={RELEASE}"
 _REFRESH_S = 60
 #: Helm writes this into the description of a rollback, also of the one that `--atomic` makes.
@@ -43,7 +41,6 @@ def release(session: Session) -> None:
     check_brokers(session, told["brokers"], DeployError)
     own = own_values(
         digests=noted_digests(session),
-        compute=outputs["compute"],
         secrets_revisions={name: _version_of(session, secrets[name]) for name in sorted(secrets)},
     )
     check_logins(session, secrets)
@@ -72,12 +69,11 @@ def brokers_of(secret_names: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def own_values(
-    *, digests: Mapping[str, str], compute: str, secrets_revisions: Mapping[str, str]
+    *, digests: Mapping[str, str], secrets_revisions: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the values that only a deployment knows; they win over all others."""
     return {
         "image": {"digests": digests},
-        "broker": {"service": {"loadBalancerClass": _LOAD_BALANCER_CLASSES[compute]}},
         "secrets": {"revisions": secrets_revisions},
     }
 

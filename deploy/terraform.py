@@ -20,9 +20,9 @@ MAIN = ("terraform", "-chdir=terraform/main")
 _INIT = ("init", "-input=false", "-lockfile=readonly")
 #: The outputs of terraform/main that the later steps read; a test compares.
 OUTPUTS = (
-    "alarm_topic", "broker_addresses", "compute", "egress_addresses", "helm_values",
-    "image_repositories", "namespace", "pod_log_group", "private_subnet_ids", "public_subnet_ids",
-    "secret_names", "tags", "vpc_id",
+    "alarm_topic", "broker_addresses", "certificate_arn", "compute", "egress_addresses",
+    "helm_values", "image_repositories", "namespace", "pod_log_group", "private_subnet_ids",
+    "public_subnet_ids", "secret_names", "tags", "vpc_id",
 )  # fmt: skip
 
 

@@ -169,6 +169,18 @@ module "broker_addresses" {
   existing_allocation_ids = var.existing_broker_allocation_ids
 }
 
+module "balancer" {
+  source = "../modules/balancer"
+
+  name                   = local.name
+  vpc_id                 = local.vpc_id
+  subnet_ids             = slice(local.public_subnet_ids, 0, var.broker_address_count)
+  allocation_ids         = module.broker_addresses.allocation_ids
+  certificate_arn        = module.dns.public_certificate_arn
+  pods_security_group_id = module.cluster.security_group_id
+  has_accounts           = length(var.broker_accounts) > 0
+}
+
 module "network" {
   source = "../modules/network"
   count  = local.makes_vpc ? 1 : 0

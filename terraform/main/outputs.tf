@@ -26,12 +26,14 @@ output "helm_values" {
       expirationDays = var.store_expiration_days
     }
     broker = {
-      secretArn        = module.secrets.arns["broker"]
-      accounts         = [for name in var.broker_accounts : { name = name, secretArn = module.secrets.arns["accounts/${name}"] }]
-      eipAllocationIds = module.broker_addresses.allocation_ids
-      certificateArn   = module.dns.public_certificate_arn
-      subnets          = slice(local.public_subnet_ids, 0, var.broker_address_count)
-      zones            = local.broker_zones
+      secretArn = module.secrets.arns["broker"]
+      accounts  = [for name in var.broker_accounts : { name = name, secretArn = module.secrets.arns["accounts/${name}"] }]
+      zones     = local.broker_zones
+      targetGroupBinding = {
+        # Auto Mode has a load balancer controller of its own.
+        apiVersion = var.compute == "auto" ? "eks.amazonaws.com/v1" : "elbv2.k8s.aws/v1beta1"
+        arns       = module.balancer.target_group_arns
+      }
     }
     # What pods must reach though it is private: narrow, because it is let through.
     networkPolicy = {
@@ -56,6 +58,11 @@ output "egress_addresses" {
 output "broker_addresses" {
   description = "IPv4 addresses of our broker: report them to the WMO Secretariat."
   value       = module.broker_addresses.public_ips
+}
+
+output "certificate_arn" {
+  description = "Certificate of the broker and the metrics service, for the latter's load balancer."
+  value       = module.dns.public_certificate_arn
 }
 
 output "cluster_name" {

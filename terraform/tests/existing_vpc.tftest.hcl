@@ -49,7 +49,7 @@ run "plan" {
     condition = alltrue([
       for part, keys in {
         aws              = ["region"]
-        broker           = ["accounts", "certificateArn", "eipAllocationIds", "secretArn", "subnets", "zones"]
+        broker           = ["accounts", "secretArn", "targetGroupBinding", "zones"]
         deploymentSecret = ["secretArn"]
         domain           = ["broker", "data", "metrics"]
         image            = ["registry"]
@@ -74,8 +74,8 @@ run "plan" {
   }
 
   assert {
-    condition     = length(output.helm_values.broker.eipAllocationIds) == length(output.helm_values.broker.subnets)
-    error_message = "A network load balancer requires one address for each subnet"
+    condition     = keys(output.helm_values.broker.targetGroupBinding.arns) == ["mqtts", "wss"]
+    error_message = "The chart binds the broker's pods to both ports, and without accounts to no other"
   }
 
   assert {
@@ -84,7 +84,7 @@ run "plan" {
   }
 
   assert {
-    condition     = output.helm_values.broker.certificateArn != null
+    condition     = output.certificate_arn != null
     error_message = "The broker has no certificate"
   }
 
@@ -104,18 +104,13 @@ run "plan" {
   }
 
   assert {
-    condition     = output.helm_values.broker.subnets == slice(var.existing_public_subnet_ids, 0, 2)
-    error_message = "The broker stands in the given subnets"
+    condition     = module.balancer.addresses == tomap(zipmap(slice(var.existing_public_subnet_ids, 0, 2), var.existing_broker_allocation_ids))
+    error_message = "The broker stands in the given subnets, with the given addresses"
   }
 
   assert {
     condition     = output.helm_values.broker.zones == tolist(["eu-west-3a", "eu-west-3b"])
     error_message = "The broker's pods stand where its load balancer does"
-  }
-
-  assert {
-    condition     = output.helm_values.broker.eipAllocationIds == var.existing_broker_allocation_ids
-    error_message = "The broker has the given addresses"
   }
 
   assert {

@@ -77,7 +77,7 @@ run "plan" {
     condition = alltrue([
       for part, keys in {
         aws              = ["region"]
-        broker           = ["accounts", "certificateArn", "eipAllocationIds", "secretArn", "subnets", "zones"]
+        broker           = ["accounts", "secretArn", "targetGroupBinding", "zones"]
         deploymentSecret = ["secretArn"]
         domain           = ["broker", "data", "metrics"]
         image            = ["registry"]
@@ -102,8 +102,8 @@ run "plan" {
   }
 
   assert {
-    condition     = length(output.helm_values.broker.eipAllocationIds) == length(output.helm_values.broker.subnets)
-    error_message = "A network load balancer requires one address for each subnet"
+    condition     = keys(output.helm_values.broker.targetGroupBinding.arns) == ["mqtts", "wss"]
+    error_message = "The chart binds the broker's pods to both ports, and without accounts to no other"
   }
 
   assert {
@@ -112,7 +112,7 @@ run "plan" {
   }
 
   assert {
-    condition     = output.helm_values.broker.certificateArn != null
+    condition     = output.certificate_arn != null
     error_message = "The broker has no certificate"
   }
 

@@ -24,6 +24,7 @@ _KINDS = {
     ),
     "log groups": ("logs describe-log-groups", "logGroups[].logGroupName"),
     "networks": ("ec2 describe-vpcs", "Vpcs[].Tags[?Key=='Name'][].Value"),
+    "load balancers": ("elbv2 describe-load-balancers", "LoadBalancers[].LoadBalancerName"),
     "queues": ("sqs list-queues", "QueueUrls"),
     "repositories": ("ecr describe-repositories", "repositories[].repositoryName"),
     "roles": ("iam list-roles", "Roles[].RoleName"),

@@ -30,9 +30,9 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
     """Our broker: its ports by those of the chart (8883 without TLS)."""
     directory: Path = tmp_path_factory.mktemp("broker")
     # Behind a load balancer that ends TLS: the same text without certificates.
-    tls = {"mode": "acm"}
+    binding = {"arns": dict.fromkeys(("mqtts", "wss", "accounts"), "a")}
     values = chart.merged(
-        VALUES, {"aws": {"region": "eu-west-3"}, "broker": {"certificateArn": "a", "tls": tls}}
+        VALUES, {"broker": {"targetGroupBinding": binding, "tls": {"mode": "acm"}}}
     )
     objects = chart.by_id(chart.manifests(values))
     (directory / "accounts").write_text(ACCOUNTS)

@@ -335,9 +335,6 @@ def test_a_port_with_long_sessions_is_for_the_accounts_of_global_brokers(
     assert {"name": "accounts", "containerPort": port} in container["ports"]
     policy = objects[("NetworkPolicy", "wis2-broker")]
     assert {"protocol": "TCP", "port": port} in policy["spec"]["ingress"][0]["ports"]
-    ssl_ports = "service.beta.kubernetes.io/aws-load-balancer-ssl-ports"
-    if case == "prod":
-        assert service["metadata"]["annotations"][ssl_ports] == "8883,443,8884"
 
 
 def test_without_accounts_their_port_is_closed() -> None:

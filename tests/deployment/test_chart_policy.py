@@ -294,21 +294,14 @@ def test_only_managers_reach_plain_mqtt_and_only_prometheus_the_dashboard(name: 
     assert open_to_all == expected
 
 
-@pytest.mark.parametrize("name", ["dev", "prod", "on-premises"])
-def test_the_world_sees_tls_only(name: str) -> None:
+def test_the_world_sees_tls_only() -> None:
     public = [
         m
-        for m in chart.manifests(CASES[name])
+        for m in chart.manifests(CASES["on-premises"])
         if m["kind"] == "Service" and m["spec"].get("type", "ClusterIP") != "ClusterIP"
     ]
     assert [m["metadata"]["name"] for m in public] == ["wis2-broker-public"]
-    accounts = [] if name == "on-premises" else [8884]
-    assert [p["port"] for p in public[0]["spec"]["ports"]] == [8883, 443, *accounts]
-    annotations = public[0]["metadata"].get("annotations", {})
-    prefix = "service.beta.kubernetes.io/aws-load-balancer"
-    if name != "on-premises":
-        assert annotations[f"{prefix}-ssl-ports"] == "8883,443,8884"
-        assert annotations[f"{prefix}-eip-allocations"] == "eipalloc-0a,eipalloc-0b,eipalloc-0c"
+    assert [p["port"] for p in public[0]["spec"]["ports"]] == [8883, 443]
 
 
 def _public_service(service: chart.Values, case: str = "prod") -> chart.Manifest:
@@ -337,14 +330,20 @@ def test_on_premises_nothing_waits_for_a_load_balancer_that_is_not_there() -> No
     assert not [port for port in chosen["spec"]["ports"] if "nodePort" in port]
 
 
-def test_annotations_of_the_operator_win_over_the_charts() -> None:
-    name = "service.beta.kubernetes.io/aws-load-balancer-scheme"
-    values = chart.merged(
-        CASES["prod"], {"broker": {"service": {"annotations": {name: "internal"}}}}
-    )
-    service = chart.by_id(chart.manifests(values))[("Service", "wis2-broker-public")]
-    assert service["metadata"]["annotations"][name] == "internal"
-    assert len(service["metadata"]["annotations"]) > 5
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_on_aws_the_pods_are_bound_to_the_load_balancer_that_is_there(name: str) -> None:
+    objects = chart.by_id(chart.manifests(CASES[name]))
+    services = [m for (kind, _), m in objects.items() if kind == "Service"]
+    # None of them has a load balancer made.
+    assert {m["spec"].get("type", "ClusterIP") for m in services} == {"ClusterIP"}
+    arns = CASES[name]["broker"]["targetGroupBinding"]["arns"]
+    assert arns.keys() == {"mqtts", "wss", "accounts"}
+    ports = {p["name"] for p in objects[("Service", "wis2-broker-public")]["spec"]["ports"]}
+    for port, arn in arns.items():
+        spec = objects[("TargetGroupBinding", f"wis2-broker-{port}")]["spec"]
+        assert spec["targetGroupARN"] == arn
+        assert spec["serviceRef"] == {"name": "wis2-broker-public", "port": port}
+        assert port in ports
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

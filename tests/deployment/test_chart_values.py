@@ -111,7 +111,7 @@ CANDIDATES: list[Any] = [
     "redis-stream:other", "redis://other.example.int:6379/3", "s3://other/x", "file:///srv/other",
     "int-other-global-cache", "registry.other.int/x:1.2", {"other": "x"}, ["10.9.0.0/16"],
     ["other"],
-    ["eipalloc-0f"], ["subnet-0f"], [8884],
+    {"mqtts": "other", "wss": "other"}, [8884],
     [{"key": "other", "operator": "Exists"}], [{"name": "other", "secretName": "other"}],
     [{"name": "other"}],
     {"manager": {"podAnnotations": {"other": "x"}}},
@@ -213,7 +213,6 @@ CONTRADICTIONS = [
         },
         "broker.accounts: gb: secretArn without broker.secretArn",
     ),
-    ({"broker": {"certificateArn": ""}}, "broker.certificateArn"),
     ({"broker": {"replicas": 2}}, "broker.replicas"),
     ({"broker": {"software": "mosquitto"}}, "broker.replicas must be 1 with broker.software"),
     *(
@@ -248,6 +247,17 @@ def test_values_that_contradict_each_other_are_refused(change: chart.Values, mes
     with pytest.raises(helm_python.HelmError) as refusal:
         chart.render(chart.merged(CASES["prod"], change))
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("missing", ["mqtts", "wss", "accounts"])
+def test_a_public_port_without_a_target_group_is_refused(missing: str) -> None:
+    values = copy.deepcopy(CASES["prod"])
+    del values["broker"]["targetGroupBinding"]["arns"][missing]
+    with pytest.raises(helm_python.HelmError, match=r"broker.targetGroupBinding.arns." + missing):
+        chart.render(values)
+    values["broker"]["targetGroupBinding"]["arns"] = {}
+    with pytest.raises(helm_python.HelmError, match=r"needed with broker.tls.mode acm"):
+        chart.render(values)
 
 
 @pytest.mark.parametrize(

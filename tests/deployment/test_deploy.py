@@ -217,7 +217,6 @@ def test_the_release_takes_terraforms_values_then_ours_then_the_digests(
     ]
     own = json.loads((state / "deploy-values.json").read_text())
     assert own["image"] == {"digests": DIGESTS}
-    assert own["broker"]["service"]["loadBalancerClass"] == "eks.amazonaws.com/nlb"
 
 
 def test_a_changed_secret_rolls_the_pods_that_read_it_and_an_unchanged_one_does_not(

@@ -113,9 +113,8 @@ def test_every_environment_of_terraform_has_values_of_the_chart() -> None:
         assert tfvars["environment"] == name
 
 
-@pytest.mark.parametrize("compute", ["auto", "node_groups"])
 @pytest.mark.parametrize("name", ["dev", "prod"])
-def test_the_chart_accepts_what_a_deployment_gives_it(name: str, compute: str) -> None:
+def test_the_chart_accepts_what_a_deployment_gives_it(name: str) -> None:
     secrets = {
         "global-brokers/meteo-fr": "wis2-gc/global-brokers/meteo-fr",
         "broker": "wis2-gc/broker",
@@ -124,24 +123,18 @@ def test_the_chart_accepts_what_a_deployment_gives_it(name: str, compute: str) -
         chart.merged(
             {"brokers": brokers_of(secrets), **chart.HELM_VALUES},
             chart.values_file(name),
-            own_values(
-                digests=DIGESTS, compute=compute, secrets_revisions=dict.fromkeys(secrets, "1")
-            ),
+            own_values(digests=DIGESTS, secrets_revisions=dict.fromkeys(secrets, "1")),
         ),
         release=RELEASE,
     )
     assert f"wis2-gc-manager@{DIGESTS['manager']}" in rendered["manager/workload.yaml"]
     listener = yaml.safe_load(rendered["listener/workload.yaml"])
     assert listener["metadata"]["name"] == f"{RELEASE}-listener-meteo-fr"
-    services = list(yaml.safe_load_all(rendered["broker/service.yaml"]))
-    wanted = {"auto": "eks.amazonaws.com/nlb", "node_groups": "service.k8s.aws/nlb"}[compute]
-    classes = [each["spec"].get("loadBalancerClass") for each in services if each]
-    assert [each for each in classes if each] == [wanted]
 
 
 def test_another_revision_of_a_secret_rolls_what_reads_it() -> None:
     def pods(revisions: dict[str, str]) -> dict[str, Any]:
-        values = own_values(digests=DIGESTS, compute="auto", secrets_revisions=revisions)
+        values = own_values(digests=DIGESTS, secrets_revisions=revisions)
         rendered = chart.render(chart.merged(chart.cases()["prod"], values))
         return {
             component: next(
@@ -455,3 +448,15 @@ def test_versions_of_tools_in_the_guide_are_those_that_are_checked() -> None:
         if tool != "git":
             row = next(line for line in guide.splitlines() if line.startswith(f"| `{tool}`"))
             assert row.split("|")[2].strip() == ".".join(map(str, least))
+
+
+def test_the_load_balancer_reaches_the_ports_that_the_broker_listens_at() -> None:
+    source = text("terraform/modules/balancer/main.tf")
+    ports = re.findall(r"(\w+) += \{ world = (\d+), pods = (\d+) \}", source)
+    objects = chart.by_id(chart.manifests(chart.cases()["prod"]))
+    service = objects[("Service", "wis2-broker-public")]["spec"]["ports"]
+    (broker,) = objects[("StatefulSet", "wis2-broker")]["spec"]["template"]["spec"]["containers"]
+    listens = {port["name"]: port["containerPort"] for port in broker["ports"]}
+    assert {name: (int(world), int(pods)) for name, world, pods in ports} == {
+        port["name"]: (port["port"], listens[port["targetPort"]]) for port in service
+    }

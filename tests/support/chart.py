@@ -57,6 +57,8 @@ FOLLOWING: Mapping[str, str] = {
     "GC_HTTP_PORT": "8080 in every pod",
 }
 
+_TARGET_GROUPS = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup"
+
 #: What Terraform's output `helm_values` looks like, with invented names.
 HELM_VALUES: Values = {
     "centreId": "int-example-global-cache",
@@ -84,9 +86,10 @@ HELM_VALUES: Values = {
         "expirationDays": 1,
     },
     "broker": {
-        "eipAllocationIds": ["eipalloc-0a", "eipalloc-0b", "eipalloc-0c"],
-        "certificateArn": "arn:aws:acm:eu-central-1:111122223333:certificate/0d",
-        "subnets": ["subnet-0a", "subnet-0b", "subnet-0c"],
+        "targetGroupBinding": {
+            "apiVersion": "eks.amazonaws.com/v1",
+            "arns": {port: f"{_TARGET_GROUPS}/wis2-gc-prod-{port}/0a" for port in ("mqtts", "wss")},
+        },
         "zones": ["eu-central-1a", "eu-central-1b", "eu-central-1c"],
         "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:wis2-gc/broker",
     },
@@ -126,7 +129,8 @@ BROKERS: Values = {
                 f"wis2-gc/accounts/{name}",
             }
             for name in ("gb-fr", "gb-br")
-        ]
+        ],
+        "targetGroupBinding": {"arns": {"accounts": f"{_TARGET_GROUPS}/wis2-gc-prod-accounts/0a"}},
     },
 }
 
@@ -228,7 +232,7 @@ IN_CLUSTER: Values = {
         "accounts": [{"name": "gb-fr"}],
         "image": {"digest": "sha256:" + "b" * 64, "licenseSecretName": "emqx-license"},
         "tls": {"mode": "secret", "secretName": "wis2-broker-certificate"},
-        "service": {"type": "NodePort"},
+        "service": {"loadBalancerClass": "example.int/addresses"},
     },
     "web": {"mode": "none"},
     "manager": {"autoscaling": {"mode": "keda"}},

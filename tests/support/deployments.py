@@ -37,6 +37,7 @@ def outputs(environment: str, *, compute: str = "auto") -> dict[str, Any]:
         "helm_values": {**chart.HELM_VALUES, "image": {"registry": registry}},
         "namespace": "wis2-gc",
         "compute": compute,
+        "certificate_arn": f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/0d",
         "vpc_id": "vpc-0a",
         "public_subnet_ids": ["subnet-0a", "subnet-0b", "subnet-0c"],
         "private_subnet_ids": ["subnet-1a", "subnet-1b", "subnet-1c"],

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PASSWORD_MARK = "NoPlanMayContainThis"
 HELM_VALUES = Path(__file__).parents[2] / "terraform" / "tests" / "helm_values"
 EVERYWHERE = ("0.0.0.0/0", "::/0")
+#: What everybody is to reach: the broker, over TLS.
+OPEN = "module.balancer.aws_vpc_security_group_ingress_rule.world["
 #: Without each of these a bucket is not ours alone.
 BUCKET_GUARDS = (
     "aws_s3_bucket_ownership_controls",
@@ -52,8 +54,10 @@ def broken_rules(plan: dict[str, Any], *, wants_protection: bool) -> Iterator[st
         for attribute, value in after.items():
             if isinstance(value, str) and '"Statement"' in value:
                 yield from _broken_in_policy(f"{address}: {attribute}", json.loads(value))
-        if kind == "aws_vpc_security_group_ingress_rule" and (
-            after.get("cidr_ipv4") in EVERYWHERE or after.get("cidr_ipv6") in EVERYWHERE
+        if (
+            kind == "aws_vpc_security_group_ingress_rule"
+            and (after.get("cidr_ipv4") in EVERYWHERE or after.get("cidr_ipv6") in EVERYWHERE)
+            and not address.startswith(OPEN)
         ):
             yield f"{address}: is open to everybody"
         if wants_protection and kind == "aws_eip" and ".aws_eip.protected[" not in address:

@@ -6,6 +6,9 @@ output "vpc_id" {
 output "public_subnet_ids" {
   description = "Public subnets, in the order of the zones."
   value       = [for zone in var.zones : aws_subnet.public[zone].id]
+
+  # A load balancer with public addresses is made after the gateway, and taken away before it.
+  depends_on = [aws_route.public_internet]
 }
 
 output "private_subnet_ids" {

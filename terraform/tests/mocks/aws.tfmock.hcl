@@ -167,3 +167,11 @@ mock_resource "aws_elasticache_replication_group" {
     primary_endpoint_address = "master.mocked.cache.amazonaws.com"
   }
 }
+
+mock_resource "aws_lb" {
+  defaults = { arn = "arn:aws:elasticloadbalancing:eu-west-3:123456789012:loadbalancer/net/mocked/0a" }
+}
+
+mock_resource "aws_lb_target_group" {
+  defaults = { arn = "arn:aws:elasticloadbalancing:eu-west-3:123456789012:targetgroup/mocked/0a" }
+}
