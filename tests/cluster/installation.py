@@ -77,6 +77,7 @@ class Installation:
         self.cache, self.world, self.node = cache, world, node
         self.is_emqx = setting("BROKER", "mosquitto") == "emqx"
         self._changes: Values = {}
+        self._changes_before: Values = {}
         self._publisher_password = secrets.token_hex(16)
         self._account_password = secrets.token_hex(16)
         self._authority = trustme.CA()
@@ -151,6 +152,7 @@ class Installation:
 
     def upgrade(self, change: Values | None = None) -> None:
         """Install, or upgrade with one more change to the values. Raises CommandFailed."""
+        self._changes_before = self._changes
         self._changes = merged(self._changes, change or {})
         self.cache.helm(
             "upgrade", "--install", RELEASE, str(CHART), "--wait", "--timeout", f"{TIMEOUT_S}s",
@@ -161,6 +163,7 @@ class Installation:
     def roll_back(self) -> None:
         """Go back to the release before. Raises CommandFailed."""
         self.cache.helm("rollback", RELEASE, "--wait", "--timeout", f"{TIMEOUT_S}s")
+        self._changes = self._changes_before
 
     def install(self) -> None:
         """Make the world and the cache; return when all pods are ready."""
