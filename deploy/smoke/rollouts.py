@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deploy.smoke.waiting import NotYet
+from deploy.session import DeployError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,9 +14,9 @@ _STARTING = ("ContainerCreating", "PodInitializing")
 
 
 def check_rollouts(workloads: Sequence[dict[str, Any]], pods: Sequence[dict[str, Any]]) -> str:
-    """Return how many workloads run. Raises NotYet with what does not, and why. Pure."""
+    """Return how many workloads run. Raises DeployError with what does not, and why. Pure."""
     if not workloads:
-        raise NotYet("the release has no workloads")
+        raise DeployError("the release has no workloads")
     lines = [line for each in workloads if (line := unfinished(each))]
     # Counted by no workload: a pod on a lost node ends only with the node.
     lines += [
@@ -25,7 +25,7 @@ def check_rollouts(workloads: Sequence[dict[str, Any]], pods: Sequence[dict[str,
         if pod["metadata"].get("deletionTimestamp")
     ]
     if lines:
-        raise NotYet("; ".join((*lines, *(line for pod in pods for line in _troubles(pod)))))
+        raise DeployError("; ".join((*lines, *(line for pod in pods for line in _troubles(pod)))))
     replicas = sum(each["spec"].get("replicas", 1) for each in workloads)
     return f"{len(workloads)} workloads, {replicas} replicas"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,11 +11,10 @@ from deploy import terraform
 from deploy.checks import check_context
 from deploy.environment import RELEASE
 from deploy.session import DeployError, Refused
-from deploy.smoke.broker import check_broker, subscription
 from deploy.smoke.item import check_item
+from deploy.smoke.outside import check_broker, check_data, check_metrics, check_ready, subscription
 from deploy.smoke.rollouts import check_rollouts
-from deploy.smoke.waiting import Failed, NotYet, Patience
-from deploy.smoke.web import Web, check_data, check_metrics, check_ready
+from wis2_gc_common.settings import parse_broker_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +23,11 @@ if TYPE_CHECKING:
 
 #: Pods, then DNS and certificates: the first deployment takes longest.
 _PATIENCE_S = 900.0
+_INTERVAL_S = 3.0
 #: A listener that starts is subscribed well before.
 _SUBSCRIBED_S = 60.0
-_ITEMS = ("synthetic", "live", "none")
+#: How long each kind of item may take; `none` is sent or awaited.
+_ITEMS = {"synthetic": 60.0, "live": 300.0, "none": 0.0}
 _PUBLIC_ACCOUNT = "everyone"
 _BROKER = f"{RELEASE}-broker"
 #: Plain MQTT, which managers alone may use.
@@ -38,25 +38,20 @@ _OURS = f"app.kubernetes.io/instance={RELEASE}"
 class Target(NamedTuple):
     """What to look at, as the world sees it."""
 
+    namespace: str
     centre_id: str
     metrics_url: str
     """Without a slash at its end, as `data_base_url`."""
     data_base_url: str
     broker_urls: tuple[str, ...]
     """With the public account; the first one is subscribed to for the item."""
-    end_to_end: str
-    """Which item goes all the way: `synthetic`, `live` or `none`."""
 
 
 def wait_for_rollouts(session: Session) -> None:
     """Wait until every workload of the release runs as it should."""
     check_context(session)
     namespace = terraform.outputs(session)["namespace"]
-    try:
-        detail = _patience(session).until(lambda: rollouts(session, namespace))
-    except Failed as failure:
-        raise DeployError(f"rollouts: {failure}") from None
-    session.say(f"ok  rollouts       {detail}")
+    _report(session, "rollouts", lambda: rollouts(session, namespace), _PATIENCE_S)
 
 
 def run_smoke_test(session: Session, item: str, urls: str) -> None:
@@ -71,169 +66,155 @@ def run_smoke_test(session: Session, item: str, urls: str) -> None:
     if item == "synthetic" and is_guarded:
         raise Refused(f"nothing is made up on {name}: ITEM=live or ITEM=none")
     check_context(session)
-    outputs = terraform.outputs(session)
-    namespace = outputs["namespace"]
-    try:
-        smoke_test(
-            target_of(outputs["helm_values"], item),
-            inside={
-                "rollouts": lambda: rollouts(session, namespace),
-                "policies": lambda: check_policies(session, namespace),
-                "downloads": lambda: check_downloads(
-                    session, namespace, f"{outputs['helm_values']['domain']['broker']}:8883", urls
-                ),
-            },
-            send=lambda topic, payload: send_from_listener(session, namespace, topic, payload),
-            say=session.say,
-            patience=_patience(session),
-            item_timeout_s=300.0 if item == "live" else 60.0,
-        )
-    except Failed as failure:
-        raise DeployError(f"smoke test: {failure}") from None
+    smoke_test(session, target_of(terraform.outputs(session)), item, urls.split())
     session.say(f"the smoke test of {name} passed")
 
 
 def smoke_test(
-    target: Target,
-    *,
-    inside: dict[str, Callable[[], str]],
-    send: Callable[[str, bytes], None],
-    say: Callable[[str], None],
-    patience: Patience,
-    item_timeout_s: float = 60.0,
-) -> None:
-    """Run every check, one line each.
+    session: Session, target: Target, item: str, urls: list[str], *,
+    patience_s: float = _PATIENCE_S, item_timeout_s: float | None = None,
+) -> None:  # fmt: skip
+    """Run every check, one line each. Raises DeployError: one does not come true in its time.
 
-    `inside`: what only the cluster can tell, `rollouts`, `policies` and `downloads`.
-    `send` puts a notification on the queue.
-    Raises Failed at the first check that does not come true in its time.
+    `item`: which one goes all the way, `synthetic`, `live` or `none`.
     """
-    web, ready_url = Web(), f"{target.metrics_url}/readyz"
+    namespace, ready_url = target.namespace, f"{target.metrics_url}/readyz"
+    send = partial(send_from_listener, session, namespace) if item == "synthetic" else None
 
     def is_ready() -> str:
-        short = replace(patience, seconds=min(_SUBSCRIBED_S, patience.seconds))
         try:
-            return short.until(partial(check_ready, web, ready_url))
-        except Failed:
-            return check_ready(web, ready_url, is_last_look=True)
+            short = min(_SUBSCRIBED_S, patience_s)
+            return until(session, lambda: check_ready(ready_url), short)
+        except DeployError:
+            return check_ready(ready_url, is_last_look=True)
 
-    def item() -> str:
+    def whole_way() -> str:
         with subscription(target.broker_urls[0]) as messages:
             return check_item(
-                messages, web, send=send if target.end_to_end == "synthetic" else None,
-                centre_id=target.centre_id, data_base_url=target.data_base_url,
-                timeout_s=item_timeout_s,
+                messages, send=send, centre_id=target.centre_id,
+                data_base_url=target.data_base_url, timeout_s=item_timeout_s or _ITEMS[item],
             )  # fmt: skip
 
     checks: dict[str, Callable[[], str]] = {
-        "rollouts": inside["rollouts"],
-        "metrics": partial(check_metrics, web, f"{target.metrics_url}/metrics", target.centre_id),
+        "rollouts": lambda: rollouts(session, namespace),
+        "metrics": lambda: check_metrics(f"{target.metrics_url}/metrics", target.centre_id),
         "ready": is_ready,
-        "data": partial(check_data, web, target.data_base_url),
+        "data": lambda: check_data(target.data_base_url),
         **{f"broker {url.partition('://')[0]}": partial(check_broker, url)
            for url in target.broker_urls},
-        "policies": inside["policies"],
-        "downloads": inside["downloads"],
-        **({} if target.end_to_end == "none" else {f"{target.end_to_end} item": item}),
+        "policies": lambda: check_policies(session, namespace),
+        "downloads": lambda: check_downloads(session, namespace, target.broker_urls[0], urls),
+        **({} if item == "none" else {f"{item} item": whole_way}),
     }  # fmt: skip
     for name, check in checks.items():
+        _report(session, name, check, patience_s)
+
+
+def until(session: Session, check: Callable[[], str], patience_s: float) -> str:
+    """Return what `check` returns once it raises no DeployError any more; raises the last one."""
+    deadline = session.now() + patience_s
+    while True:
         try:
-            say(f"ok  {name:<14} {patience.until(check)}")
-        except Failed as failure:
-            raise Failed(f"{name}: {failure}") from None
+            return check()
+        except DeployError as problem:
+            if session.now() >= deadline:
+                raise DeployError(f"{problem} (waited {patience_s:g} s)") from None
+        session.sleep(_INTERVAL_S)
+
+
+def _report(session: Session, name: str, check: Callable[[], str], patience_s: float) -> None:
+    try:
+        session.say(f"ok  {name:<14} {until(session, check, patience_s)}")
+    except DeployError as problem:
+        raise DeployError(f"{name}: {problem}") from None
+
+
+def target_of(outputs: dict[str, Any]) -> Target:
+    """Return what to look at, from what Terraform tells the chart."""
+    values = outputs["helm_values"]
+    account = values["broker"].get("publicAccount", _PUBLIC_ACCOUNT)
+    login = f"{account}:{account}@{values['domain']['broker']}"
+    return Target(
+        namespace=outputs["namespace"],
+        centre_id=values["centreId"],
+        metrics_url=f"https://{values['domain']['metrics']}",
+        data_base_url=values["store"]["dataBaseUrl"].rstrip("/"),
+        broker_urls=(f"mqtts://{login}:8883", f"wss://{login}:443/mqtt"),
+    )
 
 
 def rollouts(session: Session, namespace: str) -> str:
-    """Return how many workloads of the release run. Raises NotYet."""
-    workloads, pods = (
-        json.loads(_kubectl(session, namespace, "get", kinds, "-l", _OURS, "-o", "json"))["items"]
-        for kinds in ("deployment,statefulset", "pod")
-    )
-    return check_rollouts(workloads, pods)
+    """Return how many workloads of the release run. Raises DeployError: not as they should."""
 
+    def ours(kinds: str) -> list[dict[str, Any]]:
+        words = ("get", kinds, "-l", _OURS, "-o", "json")
+        items: list[dict[str, Any]] = json.loads(_kubectl(session, namespace, *words))["items"]
+        return items
 
-def target_of(helm_values: dict[str, Any], end_to_end: str) -> Target:
-    """Return what to look at, from what the chart is told."""
-    account = helm_values["broker"].get("publicAccount", _PUBLIC_ACCOUNT)
-    login = f"{account}:{account}@{helm_values['domain']['broker']}"
-    return Target(
-        centre_id=helm_values["centreId"],
-        metrics_url=f"https://{helm_values['domain']['metrics']}",
-        data_base_url=helm_values["store"]["dataBaseUrl"].rstrip("/"),
-        broker_urls=(f"mqtts://{login}:8883", f"wss://{login}:443/mqtt"),
-        end_to_end=end_to_end,
-    )
+    return check_rollouts(ours("deployment,statefulset"), ours("pod"))
 
 
 def send_from_listener(session: Session, namespace: str, topic: str, payload: bytes) -> None:
-    """Have a listener's pod put one notification on the queue: nobody else may. Raises NotYet."""
-    _run_in(session, namespace, "listener", "send_one.py", topic, stdin=payload)
+    """Have a listener's pod put one notification on the queue: nobody else may."""
+    _run_in(session, namespace, "listener", "send", topic, stdin=payload)
 
 
 def check_policies(session: Session, namespace: str) -> str:
     """Return that network policies are enforced, and let pods look names up.
 
     A cluster that does not enforce them takes them without a word.
-    Raises NotYet.
     """
 
     def is_there(kind: str, name: str) -> bool:
-        found = _kubectl(session, namespace, "get", kind, name, "--ignore-not-found", "-o", "name")
-        return bool(found)
+        return bool(
+            _kubectl(session, namespace, "get", kind, name, "--ignore-not-found", "-o", "name")
+        )
 
     if not is_there("networkpolicy", f"{RELEASE}-default-deny"):
         return "there are none: networkPolicy.enabled is false"
     if not is_there("service", _BROKER):
         return "not tried: no broker of ours to be shut out of, broker.enabled is false"
-    outcome = _run_in(session, namespace, "listener", "try_to_reach.py", *_CLOSED).strip()
+    outcome = _run_in(session, namespace, "listener", "reach", *_CLOSED).strip()
     pod, where = "a listener's pod", ":".join(_CLOSED)
     if outcome == "shut out":
         return f"{pod} finds names, and is shut out of {where}"
     if outcome == "reached":
-        raise NotYet(f"{pod} reaches {where}: network policies are not enforced")
+        raise DeployError(f"{pod} reaches {where}: network policies are not enforced")
     if outcome == "no such name":
-        raise NotYet(f"{pod} does not find {where}: {outcome}")
-    raise NotYet(f"cannot tell whether {pod} is shut out of {where}: {outcome or 'no answer'}")
+        raise DeployError(f"{pod} does not find {where}: {outcome}")
+    raise DeployError(f"cannot tell whether {pod} is shut out of {where}: {outcome or 'no answer'}")
 
 
-def check_downloads(session: Session, namespace: str, open_port: str, urls: str) -> str:
-    """Return that a manager's pod reaches `open_port`, `host:port`, and fetches all `urls`.
+def check_downloads(session: Session, namespace: str, broker_url: str, urls: list[str]) -> str:
+    """Return that a manager's pod reaches the port of `broker_url`, and fetches all `urls`.
 
     Policies may leave it port 443 alone; WIS2 Nodes have their data on others, and on FTP.
-    Raises NotYet.
     """
-    reached = _run_in(session, namespace, "manager", "try_to_reach.py", *open_port.rsplit(":", 1))
-    if reached.strip() != "reached":
-        raise NotYet(f"a manager's pod does not reach {open_port}: {reached.strip()}")
-    _run_in(session, namespace, "manager", "fetch.py", *urls.split())
-    return f"a manager's pod reaches {' '.join((open_port, *urls.split()))}"
+    broker = parse_broker_url(broker_url)
+    port = f"{broker.host}:{broker.port}"
+    reached = _run_in(session, namespace, "manager", "reach", broker.host, str(broker.port)).strip()
+    if reached != "reached":
+        raise DeployError(f"a manager's pod does not reach {port}: {reached}")
+    _run_in(session, namespace, "manager", "fetch", *urls)
+    return f"a manager's pod reaches {' '.join((port, *urls))}"
 
 
 def _run_in(
-    session: Session, namespace: str, component: str, script: str, *arguments: str,
-    stdin: bytes | None = None,
-) -> str:  # fmt: skip
-    """Return what a script prints in a pod of `component`. Raises NotYet."""
+    session: Session, namespace: str, component: str, *arguments: str, stdin: bytes | None = None
+) -> str:
+    """Return what in_pod.py prints in a pod of `component`. Raises DeployError."""
     pods = _kubectl(
         session, namespace, "get", "pod", "-l", f"{_OURS},app.kubernetes.io/component={component}",
         "--field-selector=status.phase=Running", "-o", "name",
     ).split()  # fmt: skip
     if not pods:
-        raise NotYet(f"no {component} runs, in whose pod it could be tried")
-    text = Path(__file__).with_name(script).read_text(encoding="utf-8")
+        raise DeployError(f"no {component} runs, in whose pod it could be tried")
+    script = Path(__file__).with_name("in_pod.py").read_text(encoding="utf-8")
     return _kubectl(
         session, namespace, "exec", "-i", pods[0], "-c", component, "--",
-        "python", "-c", text, *arguments, stdin=stdin,
+        "python", "-c", script, *arguments, stdin=stdin,
     )  # fmt: skip
 
 
 def _kubectl(session: Session, namespace: str, *words: str, stdin: bytes | None = None) -> str:
-    """Return what kubectl prints. Raises NotYet: the API does not answer, or refuses."""
-    try:
-        return session.read(*session.kubectl(*words, namespace=namespace), stdin=stdin)
-    except DeployError as error:
-        raise NotYet(str(error)) from None
-
-
-def _patience(session: Session) -> Patience:
-    return Patience(_PATIENCE_S, sleep=session.sleep, now=session.now)
+    return session.read(*session.kubectl(*words, namespace=namespace), stdin=stdin)

@@ -11,8 +11,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from deploy.session import DeployError
 from deploy.smoke.rollouts import check_rollouts
-from deploy.smoke.waiting import NotYet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,7 +123,7 @@ class Namespace:
         """Return what the smoke test of `make deploy` says is not rolled out; empty: all is."""
         try:
             check_rollouts(self.get("deployments,statefulsets"), self.get("pods"))
-        except NotYet as problem:
+        except DeployError as problem:
             return str(problem)
         return ""
 

@@ -1,0 +1,178 @@
+"""What the world gets: metrics and data over HTTPS, announcements over MQTT.
+
+Everything here raises DeployError: it is not so, or not yet. One line says what is the matter.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import queue
+import re
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from deploy.session import DeployError
+from wis2_gc_common.settings import parse_broker_url
+from wis2_gc_common.tls import client_context
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from paho.mqtt.reasoncodes import ReasonCode
+
+Messages = queue.Queue[mqtt.MQTTMessage]
+
+_TOPICS = "cache/a/wis2/#"
+_TIMEOUT_S = 20
+_MAX_BYTES = 64 * 1024 * 1024
+OK = http.client.OK
+_REPORT_BY = re.compile(r'^wmo_wis2_gc_[a-z_]+\{[^}\n]*report_by="([^"\n]*)"', re.MULTILINE)
+#: Known to the metrics service from its first moment, whatever was counted so far.
+_OURS = re.compile(r"^# TYPE wis2_gc_\w+ ", re.MULTILINE)
+#: What is a Global Broker's to mend, of the lines of /readyz.
+_THEIRS = re.compile(r"listener \S+ is not subscribed")
+
+
+class Answer(NamedTuple):
+    """One HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def get(url: str) -> Answer:
+    """Return the answer, whatever its status; certificates are verified."""
+    demand_tls(url, "https")
+    try:
+        try:
+            response = urllib.request.urlopen(  # noqa: S310 - https, but on this machine
+                url, timeout=_TIMEOUT_S, context=client_context()
+            )
+        except urllib.error.HTTPError as error:
+            response = error
+        with response:
+            return Answer(response.status, response.headers, response.read(_MAX_BYTES))
+    except (OSError, http.client.HTTPException) as error:
+        raise DeployError(f"{url}: {getattr(error, 'reason', error)}") from None
+
+
+def demand_tls(url: str, scheme: str) -> None:
+    """Raise DeployError where `url` is without TLS and leads off this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        is_this_machine = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        is_this_machine = False
+    if parts.scheme != scheme and not is_this_machine:
+        raise DeployError(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]} is not {scheme}")
+
+
+def check_metrics(url: str, centre_id: str) -> str:
+    """Return what `/metrics` has: those of this Global Cache, and no other's."""
+    answer = get(url)
+    if answer.status != OK:
+        raise DeployError(f"{url} answers {answer.status}")
+    text = answer.body.decode("utf-8", "replace")
+    ours, reporters = len(_OURS.findall(text)), _REPORT_BY.findall(text)
+    if not ours:
+        raise DeployError(f"{url} has no metrics of a Global Cache")
+    if others := sorted({*reporters} - {centre_id}):
+        raise DeployError(f"{url} reports for {', '.join(others)}, not for {centre_id}")
+    return f"{ours} metrics of the service, {len(reporters)} samples of the WMO's"
+
+
+def check_ready(url: str, *, is_last_look: bool = False) -> str:
+    """Return that every listener is subscribed and a manager receives.
+
+    `is_last_look`: a Global Broker that does not take our listener is told, and no reason to fail.
+    """
+    answer = get(url)
+    if answer.status == OK:
+        return "every listener is subscribed, a manager receives"
+    text = answer.body.decode("utf-8", "replace").strip()
+    try:
+        missing = [str(line) for line in json.loads(text)["missing"]]
+    except (ValueError, KeyError, TypeError):
+        missing = [text[:300]]
+    if is_last_look and all(map(_THEIRS.fullmatch, missing)):
+        return f"a manager receives; NOT SUBSCRIBED, ask the Global Brokers: {'; '.join(missing)}"
+    raise DeployError(f"{url} answers {answer.status}: {'; '.join(missing)}")
+
+
+def check_data(base_url: str) -> str:
+    """Return how the data server answers for its root: it is there, and lists nothing."""
+    status = get(f"{base_url}/").status
+    if status >= http.client.INTERNAL_SERVER_ERROR:
+        raise DeployError(f"{base_url}/ answers {status}")
+    if status == OK:
+        raise DeployError(f"{base_url}/ lists what is there")
+    return f"answers, lists nothing ({status})"
+
+
+@contextmanager
+def subscription(url: str) -> Iterator[Messages]:
+    """Subscribe to what we announce, with the account in the URL; yields the messages."""
+    broker = parse_broker_url(url)
+    demand_tls(url, "wss" if broker.is_websocket else "mqtts")
+    codes: queue.Queue[ReasonCode] = queue.Queue()
+    messages: Messages = queue.Queue()
+    client = mqtt.Client(
+        CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, reconnect_on_failure=False,
+        transport="websockets" if broker.is_websocket else "tcp",
+    )  # fmt: skip
+    client.connect_timeout = _TIMEOUT_S
+    client.username, client.password = broker.username, broker.password
+    client.ws_set_options(path=broker.path)
+    if broker.is_tls:
+        client.tls_set_context(client_context())
+    client.on_connect = lambda _c, _d, _f, code, _p: codes.put(code)
+    client.on_subscribe = lambda _c, _d, _m, answers, _p: codes.put(answers[0])
+    client.on_message = lambda _c, _d, message: messages.put(message)
+
+    def expect(problem: str) -> None:
+        try:
+            code = codes.get(timeout=_TIMEOUT_S)
+        except queue.Empty:
+            raise DeployError(f"{broker} does not answer") from None
+        if code.is_failure:
+            raise DeployError(f"{broker} {problem}: {code}")
+
+    try:
+        try:
+            client.connect(broker.host, broker.port, keepalive=30)
+        except (OSError, ValueError) as error:
+            raise DeployError(f"{broker}: {error}") from None
+        client.loop_start()
+        expect("refuses the connection")
+        client.subscribe(_TOPICS, qos=1)
+        expect(f"refuses the subscription to {_TOPICS}")
+        yield messages
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def check_broker(url: str) -> str:
+    """Return that the public account may subscribe, and nobody comes in without."""
+    with subscription(url):
+        pass
+    broker = parse_broker_url(url)
+    scheme, _, rest = url.partition("://")
+    try:
+        with subscription(f"{scheme}://{rest.rpartition('@')[2]}"):
+            pass
+    except DeployError as refusal:
+        if "refuses the connection" not in str(refusal):
+            raise
+        return f"{broker.username} may subscribe, nobody gets in without an account"
+    raise DeployError(f"{broker} lets in who has no account")
