@@ -30,11 +30,11 @@ def send(topic: str) -> None:
         sys.exit(f"the queue answered {answers[0].value}")
 
 
-def reach(host: str, port: str) -> None:
+def reach(host: str, port: int) -> None:
     """Print what comes of a connection: `reached`, `shut out`, or what else is wrong."""
     try:
         # Policies drop in silence. Inside a cluster an answer takes milliseconds.
-        socket.create_connection((host, int(port)), timeout=5).close()
+        socket.create_connection((host, port), timeout=5).close()
         print("reached")
     except socket.gaierror:
         print("no such name")
@@ -47,11 +47,17 @@ def reach(host: str, port: str) -> None:
         print(error)
 
 
-def fetch(*urls: str) -> None:
+def fetch(urls: list[str]) -> None:
     """Fetch the beginning of each URL, over http, https or FTP."""
     for url in urls:
         with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the operator's own
             answer.read(1)
 
 
-{"send": send, "reach": reach, "fetch": fetch}[sys.argv[1]](*sys.argv[2:])
+match sys.argv[1:]:
+    case ["send", topic]:
+        send(topic)
+    case ["reach", host, port]:
+        reach(host, int(port))
+    case ["fetch", *urls]:
+        fetch(urls)

@@ -118,8 +118,8 @@ def check_item(
 
     if send and sent:
         send(f"origin/{TOPIC}", sent.payload)
-    found, deadline = None, time.monotonic() + timeout_s
-    while not found:
+    deadline = time.monotonic() + timeout_s
+    while True:
         try:
             message = messages.get(timeout=max(deadline - time.monotonic(), 0))
         except queue.Empty:
@@ -128,8 +128,9 @@ def check_item(
                 f"nothing of ours was announced within {timeout_s:g} s; is a Global Broker "
                 "connected?"
             ) from None  # fmt: skip
-        announced = read_announcement(message.topic, bytes(message.payload))
-        found = announced if announced and is_wanted(announced) else None
+        found = read_announcement(message.topic, bytes(message.payload))
+        if found and is_wanted(found):
+            break
     if sent and message.topic != f"cache/{TOPIC}":
         raise DeployError(f"{sent.data_id} was announced on {message.topic}")
     data = fetch(found, centre_id=centre_id, data_base_url=data_base_url)
