@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = "15m"
 _ADD_ONS = Path(__file__).with_name("addons.json")
-_APPLY = (
-    "apply",
-    "--server-side",
-    "--force-conflicts",
-    "--field-manager=wis2-gc-deploy",
-    "-f",
-    "-",
-)
+_APPLY = ("apply", "--server-side", "--force-conflicts", "--field-manager=wis2-gc-deploy", "-f-")
 
 
 def write_kubeconfig(session: Session) -> None:

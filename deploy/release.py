@@ -12,7 +12,7 @@ from deploy.checks import check_brokers, check_context
 from deploy.cluster import TIMEOUT, upgrade, waiting
 from deploy.environment import CHART, RELEASE
 from deploy.images import noted_digests
-from deploy.logins import check_logins, login_secrets
+from deploy.logins import check_logins
 from deploy.session import DeployError, Refused
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def release(session: Session) -> None:
     check_context(session)
     environment, outputs = session.environment, terraform.outputs(session)
     namespace, secrets = outputs["namespace"], outputs["secret_names"]
-    told = {"brokers": brokers_of(secrets), **outputs["helm_values"]}
+    told = outputs["helm_values"]
     check_brokers(session, told["brokers"], DeployError)
     own = own_values(
         digests=noted_digests(session),
@@ -57,15 +57,6 @@ def release(session: Session) -> None:
         "--description", f"{environment.name} {commit}",
         "--values", from_terraform, "--values", environment.values, "--values", from_deploy,
     )  # fmt: skip
-
-
-def brokers_of(secret_names: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return the chart's `brokers` from the secrets that Terraform made for their logins.
-
-    A list `brokers` in values/{environment}.yaml replaces it.
-    """
-    secrets = login_secrets(secret_names)
-    return [{"name": name, "secretArn": secret} for name, secret in secrets.items()]
 
 
 def own_values(

@@ -112,15 +112,8 @@ def build(
     for base in sorted({told["BASE"], told["BUILD_BASE"]}):
         if "@sha256:" not in base:
             print(f"note: {base} is named by tag only, no digest is known", file=sys.stderr)
-    command = [
-        "docker",
-        "buildx",
-        "bake",
-        "--file",
-        "images/docker-bake.hcl",
-        "--file",
-        "images/bases.json",
-    ]
+    files = ("--file=images/docker-bake.hcl", "--file=images/bases.json")
+    command = ["docker", "buildx", "bake", *files]
     # Of buildx since 0.17, and needed by it since 0.20.
     if told.get("NETWORK") == "host" and "--allow" in _output("docker", "buildx", "bake", "--help"):
         command += ["--allow", "network.host"]

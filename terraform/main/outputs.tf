@@ -35,6 +35,8 @@ output "helm_values" {
         arns       = module.balancer.target_group_arns
       }
     }
+    # A list in the environment's own values replaces it.
+    brokers = [for name in sort(var.global_brokers) : { name = name, secretArn = module.secrets.arns["global-brokers/${name}"] }]
     # What pods must reach though it is private: narrow, because it is let through.
     networkPolicy = {
       dns      = { addresses = ["${module.cluster.dns_address}/32"] }

@@ -69,7 +69,7 @@ run "plan" {
   }
 
   assert {
-    condition     = toset(keys(output.helm_values)) == toset(["aws", "broker", "centreId", "deploymentSecret", "domain", "image", "networkPolicy", "queue", "registry", "serviceAccounts", "store"])
+    condition     = toset(keys(output.helm_values)) == toset(["aws", "broker", "brokers", "centreId", "deploymentSecret", "domain", "image", "networkPolicy", "queue", "registry", "serviceAccounts", "store"])
     error_message = "The chart knows these parts of helm_values, and no other"
   }
 

@@ -19,7 +19,7 @@ from deploy.checks import SECRETS, TOOLS
 from deploy.cluster import select_add_ons
 from deploy.environment import CHART, RELEASE, SERVICES, Environment, read_variables
 from deploy.main import ALL
-from deploy.release import COMPONENTS, brokers_of, own_values
+from deploy.release import COMPONENTS, own_values
 from images import build
 from tests.support import chart
 from tests.support.deployments import ACCOUNT, DIGESTS, REGION
@@ -115,13 +115,11 @@ def test_every_environment_of_terraform_has_values_of_the_chart() -> None:
 
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_the_chart_accepts_what_a_deployment_gives_it(name: str) -> None:
-    secrets = {
-        "global-brokers/meteo-fr": "wis2-gc/global-brokers/meteo-fr",
-        "broker": "wis2-gc/broker",
-    }
+    told = json.loads(text(f"terraform/tests/helm_values/{name}.json"))
+    secrets = ("global-brokers/meteo-fr", "broker")
     rendered = chart.render(
         chart.merged(
-            {"brokers": brokers_of(secrets), **chart.HELM_VALUES},
+            {**told, "brokers": [{"name": "meteo-fr", "secretArn": "arn"}]},
             chart.values_file(name),
             own_values(digests=DIGESTS, secrets_revisions=dict.fromkeys(secrets, "1")),
         ),

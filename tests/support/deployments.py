@@ -34,7 +34,14 @@ def outputs(environment: str, *, compute: str = "auto") -> dict[str, Any]:
     name = f"wis2-gc-{environment}"
     registry = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{name}"
     values = {
-        "helm_values": {**chart.HELM_VALUES, "image": {"registry": registry}},
+        "helm_values": {
+            **chart.HELM_VALUES,
+            "image": {"registry": registry},
+            "brokers": [
+                {"name": broker, "secretArn": f"{name}/global-brokers/{broker}"}
+                for broker in ("inmet-br", "meteo-fr")
+            ],
+        },
         "namespace": "wis2-gc",
         "compute": compute,
         "certificate_arn": f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/0d",
