@@ -10,12 +10,10 @@ from deploy.session import DeployError, Refused
 from wis2_gc_common.settings import parse_broker_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from deploy.session import Session
 
-#: How terraform/modules/secrets names the secrets of the Global Brokers' logins.
-_GLOBAL_BROKER = "global-brokers/"
 #: "{}", as Terraform makes them.
 _EMPTY_CHARS = 2
 
@@ -25,7 +23,8 @@ def put_logins(session: Session, again: str = "") -> None:
 
     Raises Refused: no broker of that name. DeployError: nobody is here to ask, or it is no URL.
     """
-    secrets = login_secrets(terraform.outputs(session)["secret_names"])
+    brokers = terraform.outputs(session)["helm_values"]["brokers"]
+    secrets = {broker["name"]: broker["secretArn"] for broker in brokers}
     if again and again not in secrets:
         raise Refused(f"BROKER={again} is none of global_brokers: {', '.join(secrets) or 'none'}")
     for name, secret in secrets.items():
@@ -49,20 +48,14 @@ def put_logins(session: Session, again: str = "") -> None:
         session.say(f"the login of {name} is put in: {broker}")
 
 
-def login_secrets(secret_names: Mapping[str, str]) -> dict[str, str]:
-    """Return of each Global Broker, by its short name, the secret of its login."""
-    return {
-        name.removeprefix(_GLOBAL_BROKER): secret
-        for name, secret in sorted(secret_names.items())
-        if name.startswith(_GLOBAL_BROKER)
-    }
+def check_logins(session: Session, brokers: Sequence[Mapping[str, str]]) -> None:
+    """Raise DeployError for a login that nobody put in; a listener would not start without.
 
-
-def check_logins(session: Session, secret_names: Mapping[str, str]) -> None:
-    """Raise DeployError for a login that nobody put in; a listener would not start without."""
-    for secret in login_secrets(secret_names).values():
-        if _is_empty(session, secret):
-            raise DeployError(_what_to_do(secret))
+    `brokers`: as Terraform tells the chart.
+    """
+    for broker in brokers:
+        if _is_empty(session, broker["secretArn"]):
+            raise DeployError(_what_to_do(broker["secretArn"]))
 
 
 def _is_empty(session: Session, secret: str) -> bool:
