@@ -233,8 +233,9 @@ async def test_what_ends_the_session_is_found_and_the_others_get_through(broker)
         async with publishing(broker.url) as (publisher, lost):
             await publisher.check()
             payloads = [b"%d" % n for n in range(100)]
+            await publisher.publish(TOPIC, payloads[0])
             poisons = [publisher.publish(TOO_DEEP, b"poison %d" % n) for n in range(3)]
-            innocents = [publisher.publish(TOPIC, payload) for payload in payloads]
+            innocents = [publisher.publish(TOPIC, payload) for payload in payloads[1:]]
             bad, _ = await asyncio.gather(
                 asyncio.gather(*poisons, return_exceptions=True), asyncio.gather(*innocents)
             )
@@ -279,8 +280,81 @@ async def test_what_ends_the_session_is_found_also_where_others_waited_longer(br
             assert lost == []
     finally:
         shallow.close()
-    # Twice with others, and on its own as often as it takes to be sure.
-    assert shallow.ended <= 2 + publisher_module.MAX_STRIKES
+    # Twice with others; on its own as often as it takes to be sure, each time on a new connection
+    # after one that carried others.
+    assert shallow.ended <= 2 + 2 * publisher_module.MAX_STRIKES
+
+
+class Cutting(ShallowBroker):
+    """Ends each session at its message with this number, the first is 0, whichever it is."""
+
+    def __init__(self, target_port: int, *, at: int) -> None:
+        self._at = at
+        self.taken = threading.local()
+        super().__init__(target_port, levels=1)
+
+    def is_too_deep(self, topic: bytes) -> bool:
+        if not topic:
+            return False
+        # Each session has a thread of its own.
+        self.taken.count = getattr(self.taken, "count", -1) + 1
+        return self.taken.count == self._at
+
+
+@on_uvloop
+async def test_a_broker_that_ends_every_session_has_nothing_against_a_message(broker):
+    cutting = Cutting(broker.port, at=0)
+    try:
+        async with publishing(f"mqtt://127.0.0.1:{cutting.port}") as (publisher, _):
+            for _ in range(3):  # in its midst, then suspect, then with a connection of its own
+                await publisher.check()
+                answers = await asyncio.gather(
+                    *(publisher.publish(TOPIC, b"%d" % n) for n in range(20)),
+                    return_exceptions=True,
+                )
+                assert {type(answer) for answer in answers} == {Unavailable}
+            connects = cutting.ended
+    finally:
+        cutting.close()
+    # Not each for itself: one shows it for all who wait with it.
+    assert connects < 3 * 40
+
+
+@on_uvloop
+async def test_what_a_connection_that_carried_others_ends_at_is_not_blamed(broker):
+    cutting = Cutting(broker.port, at=1)
+    subscriber = Subscriber(broker.port)
+    payloads = {b"%d" % n for n in range(50)}
+    try:
+        async with publishing(f"mqtt://127.0.0.1:{cutting.port}") as (publisher, _):
+            await publisher.check()
+            await asyncio.gather(*(publisher.publish(TOPIC, payload) for payload in payloads))
+        await until(lambda: set(subscriber.payloads) == payloads)
+    finally:
+        cutting.close()
+        subscriber.close()
+
+
+class Silent(ShallowBroker):
+    """Takes sessions, and no message; says nothing."""
+
+    def _answer(self, packets: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        return [(packet, topic) for packet, topic in packets if not topic]
+
+
+@on_uvloop
+async def test_a_broker_that_hangs_has_nothing_against_a_message(broker, monkeypatch):
+    monkeypatch.setattr(publisher_module, "PUBACK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(publisher_module, "_TICK_S", 0.05)
+    silent = Silent(broker.port, levels=1)
+    try:
+        async with publishing(f"mqtt://127.0.0.1:{silent.port}") as (publisher, _):
+            for _ in range(2):
+                await publisher.check()
+                with pytest.raises(Unavailable, match="no PUBACK"):
+                    await publisher.publish(TOPIC, b"x")
+    finally:
+        silent.close()
 
 
 @on_uvloop

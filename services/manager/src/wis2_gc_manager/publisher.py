@@ -10,7 +10,8 @@ A broker may end the session at one message, and would do so for ever (too many 
 topic). The message that waited longest then is suspect, and so is one that was there twice: it is
 published again on a connection beside ours, one message at a time, so that a message is blamed only
 for what it does alone, and the others' connection stays. From the first time that the broker ends
-that, its centre's messages go beside ours, too.
+that, its centre's messages go beside ours, too. A broker that has lately taken nothing, or that
+hangs, has nothing against a message: that is an outage.
 """
 
 from __future__ import annotations
@@ -60,12 +61,14 @@ MAX_STRIKES = 3
 #: one of them, and when one was refused so.
 SUSPECTED_S = 10.0
 BLAMED_S = 600.0
-#: A session works once it has lived this long, or has accepted a message.
+#: A session works once it has lived this long with nothing left to accept, or accepted a message.
 WORKS_S = 1.0
 #: So many that do not work may follow one that did, each at once, and each waited for as long as
 #: this; then it is an outage.
 MAX_RESUMES = 3
 RESUME_S = 1.0
+#: From the beginning of one session to the next: a broker that ends each is not asked all the time.
+MIN_SESSION_S = 0.05
 #: Of suspects and of blamed centres, the newest: who is forgotten is suspected again.
 MAX_REMEMBERED = 2 * MAX_IN_FLIGHT
 FIRST_RECONNECT_S = 0.25
@@ -73,6 +76,12 @@ MAX_RECONNECT_S = 10.0
 _TICK_S = 1.0
 #: From here on, a reason code of MQTT 5 says no.
 _FAILURE = 0x80
+#: Also what paho says when the broker answers no PINGREQ.
+_KEEP_ALIVE_TIMEOUT = 0x8D
+#: Reason codes of DISCONNECT that say nothing of a message: server busy, server shutting down,
+#: keep-alive timeout, session taken over, administrative action, use another server, server moved,
+#: connection rate, maximum connect time.
+_OF_THE_SESSION = frozenset({0x89, 0x8B, _KEEP_ALIVE_TIMEOUT, 0x8E, 0x98, 0x9C, 0x9D, 0x9F, 0xA0})
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -96,14 +105,15 @@ class _Connection:
         self.client = client
         self.limit = 1
         self.max_packet_bytes = MAX_PACKET_BYTES
-        self.accepted_s: dict[str, float] = {}
-        """By channel, the first level of the topic: when a message was last accepted on it."""
+        self.has_accepted = False
         self.pending: dict[int, tuple[asyncio.Future[None], float, _Message]] = {}
         """By packet id, oldest first: who waits for the PUBACK, since when, and of what."""
         self._loop = asyncio.get_running_loop()
         self.connack: asyncio.Future[None] = self._loop.create_future()
         self._began_s = time.monotonic()
         self.is_hung = False
+        self.is_blameless = False
+        """It ended for what no message can be blamed for."""
         self.ended: asyncio.Future[str] = self._loop.create_future()
         """Done, with the reason, once the connection is of no use any more."""
         self._on_free = on_free
@@ -124,7 +134,8 @@ class _Connection:
     @property
     def has_worked(self) -> bool:
         """Whether the broker has taken what it was given."""
-        return bool(self.accepted_s) or time.monotonic() - self._began_s > WORKS_S
+        is_old = time.monotonic() - self._began_s > WORKS_S
+        return self.has_accepted or (is_old and not self.pending)
 
     def watch_writes(self) -> None:
         """Let the loop write what the socket did not take at once."""
@@ -138,7 +149,7 @@ class _Connection:
         self.watch_writes()
         oldest = next(iter(self.pending.values()), None)
         if oldest is not None and time.monotonic() - oldest[1] > PUBACK_TIMEOUT_S:
-            self.is_hung = True
+            self.is_hung = self.is_blameless = True
             self.end(f"no PUBACK within {PUBACK_TIMEOUT_S:g} s")
 
     def end(self, reason: str) -> None:
@@ -214,6 +225,9 @@ class _Connection:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
+        if not self.ended.done():
+            self.is_hung = reason.value == _KEEP_ALIVE_TIMEOUT
+            self.is_blameless = reason.value in _OF_THE_SESSION
         self._note_end(str(reason))
 
     def _on_socket_close(self, *_args: object) -> None:
@@ -236,6 +250,10 @@ class _Lane:
         self.turn = asyncio.Lock()
         self.users = 0
         self.connection: _Connection | None = None
+        self.failed_s = 0.0
+        """When somebody's turn showed an outage: those who waited with it need not see for
+        themselves, one after the other."""
+        self.problem = ""
 
 
 class Publisher:
@@ -262,6 +280,8 @@ class Publisher:
         self._connection: _Connection | None = None
         self._connected = asyncio.Event()
         self._problem = Unavailable("broker", "not connected yet")
+        self._accepted_s: dict[str, float] = {}
+        """By channel, the first level of the topic: when a message was last accepted on it."""
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._resuming: asyncio.TimerHandle | None = None
         """Runs while the session that follows one that worked may still come at once."""
@@ -269,8 +289,8 @@ class Publisher:
         """Sessions since one that worked."""
         self._witnesses: dict[_Message, None] = {}
         """What was not acknowledged at the end of a session, and is not suspect."""
-        self._strikes: dict[_Message, int] = {}
-        """The suspects: how often the broker ended the connection when it had only this."""
+        self._suspected: dict[_Message, None] = {}
+        """What is published beside the others until the broker has taken or refused it."""
         self._blamed_until_s: dict[str, float] = {}
         """By centre-id: until when its messages go beside the others'."""
         # Innocent suspects do not wait for those of a centre that is known for its messages.
@@ -303,8 +323,8 @@ class Publisher:
 
         Raises Unavailable("broker"): not connected, the connection broke before the PUBACK (the
         message may have got through), or the broker refuses whatever comes on this channel.
-        PartError("broker"): it refuses this message, and has lately taken others; it ended the
-        connection each time it was given this message alone; or the message is too large for it.
+        PartError("broker"): it has lately taken others, and refuses this message or ended the
+        connection each time it was given it alone; or the message is too large for it.
         """
         message = (topic, payload)
         while True:
@@ -312,7 +332,7 @@ class Publisher:
             lane = None
             if self._blamed_until_s and self._is_blamed(topic):
                 lane = self._blamed
-            elif self._strikes and message in self._strikes:
+            elif self._suspected and message in self._suspected:
                 lane = self._suspects
             if lane is not None:
                 self._wake_one()  # the turn may be ours, and is of no use to us
@@ -350,12 +370,16 @@ class Publisher:
         try:
             await acknowledged
         except PartError as error:
-            accepted_s = connection.accepted_s.get(channel)
-            if accepted_s is None or time.monotonic() - accepted_s > WELL_WITHIN_S:
+            if not self._takes_others(topic):
                 # Perhaps our account may not publish at all: then it is nobody's message.
                 raise Unavailable("broker", error.detail) from None
             raise
-        connection.accepted_s[channel] = time.monotonic()
+        connection.has_accepted = True
+        self._accepted_s[channel] = time.monotonic()
+
+    def _takes_others(self, topic: str) -> bool:
+        accepted_s = self._accepted_s.get(topic.partition("/")[0])
+        return accepted_s is not None and time.monotonic() - accepted_s <= WELL_WITHIN_S
 
     async def close(self) -> None:
         """Disconnect. Never raises; what was not acknowledged fails."""
@@ -369,18 +393,22 @@ class Publisher:
 
     async def _publish_alone(self, lane: _Lane, topic: str, payload: bytes) -> None:
         """Do what `publish` does, when it is this message's turn in `lane`."""
-        message = (topic, payload)
+        message, began_s, strikes = (topic, payload), time.monotonic(), 0
         lane.users += 1
         try:
             while True:
                 # Whoever is suspect has one try, then it is the next one's turn.
                 async with lane.turn:
-                    if await self._is_taken_alone(lane, topic, payload):
-                        self._strikes.pop(message, None)
-                        self._witnesses.pop(message, None)
-                        return
-                    detail = "" if lane.connection is None else lane.connection.ended.result()
-                strikes = self._strikes.get(message, 0) + 1
+                    if lane.failed_s >= began_s:
+                        raise Unavailable("broker", lane.problem)
+                    try:
+                        detail = await self._try_alone(lane, topic, payload, strikes)
+                    except Unavailable as error:
+                        lane.failed_s, lane.problem = time.monotonic(), error.detail
+                        raise
+                if not detail:
+                    break
+                strikes += 1
                 log.warning(
                     "broker_ended_session_at_message",
                     topic=topic[:200],
@@ -388,28 +416,42 @@ class Publisher:
                     detail=detail,
                 )
                 is_refused = strikes >= MAX_STRIKES
-                self._blame(topic, BLAMED_S if is_refused else SUSPECTED_S)
+                if self._takes_others(topic):
+                    self._blame(topic, BLAMED_S if is_refused else SUSPECTED_S)
                 if is_refused:
-                    self._strikes.pop(message, None)
+                    self._suspected.pop(message, None)
                     raise PartError("broker", f"it ends the session at this message: {detail}")
-                _remember(self._strikes, message, strikes)
+            self._suspected.pop(message, None)
+            self._witnesses.pop(message, None)
         finally:
             lane.users -= 1
             if lane.users == 0 and lane.connection is not None:
                 lane.connection.end("no suspects are left")
                 lane.connection = None
 
-    async def _is_taken_alone(self, lane: _Lane, topic: str, payload: bytes) -> bool:
-        """Publish on the lane's connection; whether that is still there at the PUBACK.
+    async def _try_alone(self, lane: _Lane, topic: str, payload: bytes, strikes: int) -> str:
+        """Publish on the lane's connection; return why the broker ended it at this, or "".
 
-        Raises Unavailable: there is no connection to be had, or what `_send` raises on one.
+        Raises Unavailable: there is no connection to be had, it ended for what no message can be
+        blamed for, or what `_send` raises on one.
         """
-        if lane.connection is None or lane.connection.ended.done():
-            lane.connection = await self._connect(f"{self._client_id}-{uuid.uuid4().hex[:8]}")
-            if self._connection is not None:
-                # Whether our account may publish at all, our own connection knows.
-                lane.connection.accepted_s = self._connection.accepted_s
-        connection = lane.connection
+        while True:
+            connection, is_new = lane.connection, False
+            if connection is None or connection.ended.done():
+                connection = await self._connect(f"{self._client_id}-{uuid.uuid4().hex[:8]}")
+                lane.connection, is_new = connection, True
+            if await self._is_taken(connection, topic, payload):
+                return ""
+            detail = connection.ended.result()
+            # At the second strike, those who waited with it have had their turn.
+            if connection.is_blameless or (strikes and not self._takes_others(topic)):
+                raise Unavailable("broker", detail)
+            # What has carried others may have ended for something of theirs, or for its age.
+            if is_new:
+                return detail
+
+    async def _is_taken(self, connection: _Connection, topic: str, payload: bytes) -> bool:
+        """Publish what is alone on `connection`; whether that is still there at the PUBACK."""
         sending = asyncio.get_running_loop().create_task(self._send(connection, topic, payload))
         try:
             either: set[asyncio.Future[Any]] = {sending, connection.ended}
@@ -503,9 +545,10 @@ class Publisher:
                 self._give_up_resuming()
             else:
                 await self._serve(connection)
-            if time.monotonic() - began_s > MAX_RECONNECT_S:
-                delay_s = FIRST_RECONNECT_S
+                if self._resumes == 0:
+                    delay_s = FIRST_RECONNECT_S
             if self._resuming is not None:
+                await asyncio.sleep(began_s + MIN_SESSION_S - time.monotonic())
                 continue
             await asyncio.sleep(delay_s * (0.5 + random.random()))  # noqa: S311 - only jitter
             delay_s = min(delay_s * 2, MAX_RECONNECT_S)
@@ -581,10 +624,12 @@ class Publisher:
 
     def _suspect(self, connection: _Connection) -> None:
         """Suspect what waited longest of what was not acknowledged, and who was there before."""
+        if connection.is_hung:
+            return
         for number, (*_, message) in enumerate(connection.pending.values()):
             if number == 0 or message in self._witnesses:
                 self._witnesses.pop(message, None)
-                _remember(self._strikes, message, self._strikes.get(message, 0))
+                _remember(self._suspected, message, None)
             else:
                 _remember(self._witnesses, message, None)
 
