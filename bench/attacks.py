@@ -27,6 +27,7 @@ from redis import Redis
 from bench import canaries, load, names, strangers
 from bench.run import parts_of_environment, percentile
 from local.parts.nginx import Nginx
+from tests.support.name_server import NameServer
 from tests.support.shallow_broker import ShallowBroker
 from tests.support.world import World
 
@@ -372,8 +373,8 @@ def _choose(wanted: str, store: str) -> list[str]:
 def _ask_our_name_server(directory: Path, chosen: list[str], stack: contextlib.ExitStack) -> None:
     for name in [name for name in chosen if strangers.ATTACKS[name].by_name]:
         try:
-            stack.callback(names.NameServer().close)
-            names.ask_only_ours(directory / "resolv.conf")
+            server = stack.enter_context(NameServer("127.0.0.1", known=names.KNOWN))
+            names.ask_only(server.host, directory / "resolv.conf")
         except OSError as error:
             print(f"{name}: left out, it needs root and port 53: {error}")
             chosen.remove(name)

@@ -1,11 +1,12 @@
-"""A name server that knows every name, and can fall silent."""
+"""A name server that knows every name, or one, and can fall silent."""
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import random
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -15,8 +16,14 @@ _A = b"\x00\x01"
 _HEADER_BYTES = 12
 
 
-def answer(question: bytes, address: str) -> bytes:
-    """Return the IPv4 address, or that there is none of another type (RFC 1035, 4.1)."""
+def answer(question: bytes, address: str, *, known: str = "") -> bytes:
+    """Return the IPv4 address, or that there is none of another type (RFC 1035, 4.1).
+
+    `known`: nothing for other names than this one.
+    """
+    name = b"".join(bytes([len(label)]) + label.encode() for label in known.split(".") if label)
+    if known and not question[_HEADER_BYTES:].lower().startswith(name + b"\0"):
+        return b""
     end = question.index(b"\0", _HEADER_BYTES) + 5
     asked = question[_HEADER_BYTES:end]
     has_answer = asked[-4:-2] == _A
@@ -29,16 +36,22 @@ def answer(question: bytes, address: str) -> bytes:
 class NameServer:
     """Answers on port 53 of `host`, an address of this machine; only root may use that port."""
 
-    def __init__(self, address: str) -> None:
-        """`address`: the IPv4 address that every name has."""
-        self._address = address
+    def __init__(self, address: str, *, known: str = "") -> None:
+        """`address`: the IPv4 address that every name has, or `known` alone.
+
+        Raises OSError: it may not have its port.
+        """
+        self._address, self._known = address, known
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.host = ""
         while not self.host:
             host = f"127.{random.randrange(1, 255)}.{random.randrange(255)}.53"
-            with contextlib.suppress(OSError):  # somebody has it
+            try:
                 self._socket.bind((host, 53))
                 self.host = host
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
         self.is_silent = False
         self.unanswered = 0
         threading.Thread(target=self._run, daemon=True).start()
@@ -55,10 +68,11 @@ class NameServer:
         self._socket.close()
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             while True:
                 question, client = self._socket.recvfrom(512)
-                if self.is_silent:
+                found = answer(question, self._address, known=self._known)
+                if self.is_silent or not found:
                     self.unanswered += 1
                 else:
-                    self._socket.sendto(answer(question, self._address), client)
+                    self._socket.sendto(found, client)

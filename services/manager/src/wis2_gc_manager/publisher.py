@@ -366,7 +366,6 @@ class Publisher:
         # A waiter that is cancelled leaves its packet id here: it is taken until the PUBACK.
         connection.pending[info.mid] = (acknowledged, time.monotonic(), (topic, payload))
         connection.watch_writes()
-        channel = topic.partition("/")[0]
         try:
             await acknowledged
         except PartError as error:
@@ -375,7 +374,7 @@ class Publisher:
                 raise Unavailable("broker", error.detail) from None
             raise
         connection.has_accepted = True
-        self._accepted_s[channel] = time.monotonic()
+        self._accepted_s[topic.partition("/")[0]] = time.monotonic()
 
     def _takes_others(self, topic: str) -> bool:
         accepted_s = self._accepted_s.get(topic.partition("/")[0])
