@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.support import parts
@@ -80,12 +81,17 @@ class S3Adapter:
         return sum(1 for path in self.server.objects.rglob("*") if path.is_file())
 
     async def settle(self) -> None:
-        """Wait until the server has noticed who hung up: it writes aside until then."""
+        """Wait until the server has closed every connection: it reads and writes on until then."""
 
         def is_settled() -> bool:
-            return not [*self.server.objects.rglob(".rclone_temp_*")]
+            return not any(
+                one.laddr.port == self.server.port
+                and one.status not in {psutil.CONN_LISTEN, psutil.CONN_TIME_WAIT}
+                for one in psutil.net_connections("tcp")
+                if one.laddr
+            )
 
-        await asyncio.to_thread(wait_until, is_settled, "nothing is written aside", timeout=10)
+        await asyncio.to_thread(wait_until, is_settled, "the server has no connection", timeout=30)
 
 
 @pytest.fixture(scope="session")
