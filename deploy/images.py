@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -37,7 +36,7 @@ def build_and_push(session: Session) -> None:
             stdin=password.encode(),
         )  # fmt: skip
         session.run(
-            sys.executable, "-m", "images.build", "--push", *missing,
+            "images/build.sh", "--push", *missing,
             variables={"REGISTRY": registry, "TAG": tag, "PLATFORM": _PLATFORM},
         )  # fmt: skip
     digests = _digests(session, registry, tag)

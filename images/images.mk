@@ -3,13 +3,13 @@
 ##@ Images
 .PHONY: images lock-images test-images test-compose test-in-containers clean-images typecheck-images
 ENGINE = $(PY) -m tests.support.engine $(if $(REQUIRED),--required)
-images: setup ## Build the three images (REGISTRY=, TAG=, BASE=; PUSH=1 pushes them)
-	@$(PY) -m images.build $(if $(PUSH),--push)
+images: ## Build the three images (REGISTRY=, TAG=, BASE=; PUSH=1 pushes them)
+	@images/build.sh $(if $(PUSH),--push)
 
 lock-images: setup ## Pin the images of others by digest, where their registry can be reached
-	@$(PY) -m images.build --lock
+	@$(PY) -m images.lock
 
-test-images: setup ## Build the images and run the cache from them; skips where no engine can run, unless REQUIRED=1
+test-images: ## Build the images and run the cache from them; skips where no engine can run, unless REQUIRED=1
 	@$(ENGINE) -- $(PY) -m pytest tests/deployment/test_images*.py
 
 test-compose: setup ## compose.yaml with an engine: killed, upgraded, renewed; skips where none can run, unless REQUIRED=1

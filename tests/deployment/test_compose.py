@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from images.build import ROOT
+from images.lock import ROOT
 from local.parts.certificates import CertificateAuthority
 from local.parts.mosquitto import CacheBroker, Mosquitto, PublicBroker
 from local.parts.nginx import Nginx

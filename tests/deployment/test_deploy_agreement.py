@@ -20,7 +20,6 @@ from deploy.cluster import select_add_ons
 from deploy.environment import CHART, RELEASE, SERVICES, Environment, read_variables
 from deploy.main import ALL
 from deploy.release import COMPONENTS, own_values
-from images import build
 from tests.support import chart
 from tests.support.deployments import ACCOUNT, DIGESTS, REGION
 from tests.support.kubernetes_schemas import VERSIONS, problems
@@ -97,9 +96,8 @@ def test_the_secrets_looked_for_are_those_that_terraform_makes() -> None:
 
 def test_images_have_one_name_in_terraform_chart_and_build() -> None:
     assert '"${var.name}/wis2-gc-${each.key}"' in text("terraform/modules/images/main.tf")
-    assert SERVICES == build.SERVICES == chart.SERVICES
+    assert SERVICES == chart.SERVICES
     assert 'tags       = ["${REGISTRY}wis2-gc-${service}:${TAG}"]' in text("images/docker-bake.hcl")
-    assert build.variables({"REGISTRY": "host/wis2-gc-prod"})["REGISTRY"] == "host/wis2-gc-prod/"
     values = chart.merged(chart.cases()["prod"], {"image": {"registry": "host/wis2-gc-prod"}})
     assert "host/wis2-gc-prod/wis2-gc-manager" in chart.render(values)["manager/workload.yaml"]
 
@@ -379,7 +377,6 @@ class Refuse(importlib.abc.MetaPathFinder):
         return None
 
 sys.meta_path.insert(0, Refuse())
-import images.build  # run by the step `images`
 sys.argv[1:] = ["check", "--env", ""]
 runpy.run_module("deploy", run_name="__main__")
 """

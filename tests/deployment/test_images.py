@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from images.build import ROOT, SERVICES
+from deploy.environment import SERVICES
+from images.lock import ROOT
 from tests.support.building import build
 from tests.support.containers import (
     HARDENING,

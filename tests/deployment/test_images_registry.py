@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from images.build import _IN_PARTS, _NAMED, LOCKED, build, lock
+from images.lock import FILES, IN_PARTS, NAMED, lock
+from tests.support.building import build
 from tests.support.containers import require_engine
 from tests.support.docker import docker, has_buildx
 from tests.support.image_registry import ImageRegistry, digest_of
@@ -63,8 +64,8 @@ def test_images_of_others_are_locked_by_the_registry_s_digests_and_what_is_not_t
 
 
 def test_every_image_of_others_is_found() -> None:
-    named = [match[2] for file in LOCKED for match in _NAMED.finditer(file.read_text())]
-    named += [match[2] for file in LOCKED for match in _IN_PARTS.finditer(file.read_text())]
+    named = [match[2] for file in FILES for match in NAMED.finditer(file.read_text())]
+    named += [match[2] for file in FILES for match in IN_PARTS.finditer(file.read_text())]
     for name in ("python", "nginx-unprivileged", "eclipse-mosquitto", "emqx/emqx", "valkey"):
         assert any(name in image for image in named), name
 
@@ -81,7 +82,7 @@ def test_a_pushed_image_is_known_by_its_digest_and_can_be_run_by_it(
     }  # fmt: skip
     # Not attested: what does that is an image that this machine need not have.
     noted = tmp_path / "metadata.json"
-    names = build(["listener"], given, "--push", "--metadata-file", str(noted))
+    names = build(["listener"], given, "--set=*.output=type=registry", f"--metadata-file={noted}")
     assert names == {"listener": f"{registry.address}/folder/wis2-gc-listener:pushed"}
     digest = json.loads(noted.read_text())["listener"]["containerimage.digest"]
     assert digest == digest_of(registry.manifests["folder/wis2-gc-listener", "pushed"][1])

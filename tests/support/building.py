@@ -6,35 +6,54 @@ Debian 12 packages an engine without buildx.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from images import build as bake
-from images.build import ROOT, SERVICES
+from deploy.environment import SERVICES
+from images.lock import ROOT
 from tests.support.docker import has_buildx
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_ARGUMENTS = ("BASE", "BUILD_BASE", "VERSION", "REVISION", "CREATED", "SOURCE", *bake._PROXIES)
+#: A `docker` whose `buildx bake OPTION… SERVICE…` is the classic builder's. A build argument
+#: without a value is taken from the environment.
+_CLASSIC = """#!/bin/sh
+set -eu
+shift 2
+for service; do
+    case $service in
+        -*) ;;
+        *)
+            arguments="SERVICE=$service"
+            for name in BASE BUILD_BASE VERSION REVISION CREATED SOURCE \\
+                HTTP_PROXY HTTPS_PROXY NO_PROXY; do arguments="$arguments $name"; done
+            set --
+            for each in $arguments; do set -- "$@" --build-arg "$each"; done
+            %s build --file images/Dockerfile --target "$service" "$@" \\
+                ${NETWORK:+--network "$NETWORK"} --tag "${REGISTRY}wis2-gc-$service:$TAG" .
+            ;;
+    esac
+done
+"""
 
 
 def build(
-    services: Sequence[str] = SERVICES, given: Mapping[str, str] = os.environ
+    services: Sequence[str] = SERVICES, given: Mapping[str, str] = os.environ, *options: str
 ) -> dict[str, str]:
-    """Return each image's name; it is in the engine."""
-    if has_buildx():
-        return bake.build(services, given)
-    told = bake.variables(given)
-    names = {name: f"{told['REGISTRY']}wis2-gc-{name}:{told['TAG']}" for name in services}
-    network = ("--network", told["NETWORK"]) if told.get("NETWORK") else ()
-    # Without a value: docker takes it from its own environment.
-    known = [word for name in _ARGUMENTS if told.get(name) for word in ("--build-arg", name)]
-    for service, name in names.items():
-        subprocess.run(
-            ["docker", "build", "--file", "images/Dockerfile", "--target", service, "--tag", name,
-             *network, "--build-arg", f"SERVICE={service}", *known, "."],
-            cwd=ROOT, env={**os.environ, **told}, stdout=sys.stderr, check=True,
-        )  # fmt: skip
-    return names
+    """Return each image's name; it is in the engine, or where `options` of bake have it put."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.environ["PATH"]
+        if not has_buildx():
+            classic = Path(folder) / "docker"
+            classic.write_text(_CLASSIC % shutil.which("docker"))
+            classic.chmod(0o755)
+            path = f"{folder}:{path}"
+        printed = subprocess.run(
+            ["images/build.sh", *options, *services], cwd=ROOT, env={**given, "PATH": path},
+            stdout=subprocess.PIPE, text=True, check=True,
+        ).stdout  # fmt: skip
+    return dict(zip(services, printed.split(), strict=True))

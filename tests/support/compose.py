@@ -23,7 +23,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from prometheus_client.parser import text_string_to_metric_families
 
-from images.build import ROOT, SERVICES
+from deploy.environment import SERVICES
+from images.lock import ROOT
 from local.parts.certificates import CertificateAuthority
 from local.parts.mosquitto import GlobalBroker
 from local.parts.ports import free_ports

@@ -135,8 +135,8 @@ class Deployment:
         shutil.copy(REPOSITORY / "terraform/main/variables.tf", self.root / "terraform/main")
         shutil.copytree(REPOSITORY / "helm/wis2-global-cache/values",
                         self.root / "helm/wis2-global-cache/values")  # fmt: skip
-        # `python -m images.build` is run from here.
-        (self.root / "images").symlink_to(REPOSITORY / "images")
+        for name in ("images", "services"):
+            (self.root / name).symlink_to(REPOSITORY / name)
 
     def _answer(self) -> None:
         answer = self.programs.answer

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import json
 import os
 import shutil
 import signal
@@ -26,8 +27,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from images.build import ROOT
-from images.build import bases as official_bases
+from images.lock import ROOT
 from local.parts.process import die_with_parent
 from tests.support.docker import DockerError, docker, engine_version, has_image
 
@@ -166,7 +166,8 @@ def bases() -> tuple[str, str]:
     """Return what images run on and what they are built on. Raises NotPossible."""
     if base := os.environ.get("BASE"):
         return base, os.environ.get("BUILD_BASE", base)
-    official = official_bases()
+    named = json.loads((ROOT / "images/bases.json").read_text("utf-8"))["variable"]
+    official = {name: variable["default"] for name, variable in named.items()}
     try:
         for image in official.values():
             if not has_image(image):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = ("terraform", "helm", "kubectl", "docker", "aws", "git")
 #: What the stand-ins themselves are made of; PATH holds nothing else.
-ORDINARY = ("sh", "cat", "env")
+ORDINARY = ("sh", "cat", "env", "dirname", "grep", "sed")
 VERSIONS = {
     ("git", "--version"): "git version 2.39.5",
     ("aws", "--version"): "aws-cli/2.31.8 Python/3.13.7 Linux/6.1 exe/x86_64",

@@ -1,0 +1,70 @@
+#!/bin/sh
+# Builds the images by docker-bake.hcl, completes from git what that is told, and prints their names.
+#   images/build.sh [--push] [OPTION-OF-BAKE…] [SERVICE…]
+#
+#   REGISTRY    where the images belong, `host/folder`; without it they stay on this machine
+#   TAG         default: version of the listener, and the commit
+#   BASE        what they run on; default: images/bases.json
+#   BUILD_BASE  what they are put together on; default: as BASE, or images/bases.json
+#   SOURCE      URL of the repository, for the label; default: the remote `origin`
+#   PLATFORM    as linux/amd64; default: this machine's
+#   NETWORK     network of the build's steps (`host`); default: the engine's own
+# Proxies (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) are handed on to the build's steps, and not kept.
+set -euf
+cd "$(dirname "$0")/.."
+
+options="" services=""
+for word; do
+    case $word in
+        # With a bill of materials, and how it was made.
+        --push)
+            : "${REGISTRY:?says where to push to; it is not set}"
+            options="$options --push --sbom=true --provenance=mode=max"
+            ;;
+        -*) options="$options $word" ;;
+        *) services="$services $word" ;;
+    esac
+done
+services=${services:-listener manager metrics}
+
+of_git() { git "$@" 2>/dev/null || true; }
+VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' services/listener/pyproject.toml)
+REVISION=$(of_git rev-parse HEAD)
+CREATED=$(of_git log -1 --format=%cI)
+tag=$VERSION${REVISION:+-g$(printf %.9s "$REVISION")}
+# What an image is made of; changes elsewhere do not change it.
+if [ -n "$(of_git status --porcelain -- services requirements images .dockerignore)" ]; then
+    REVISION=$REVISION-changed tag=$tag-changed
+fi
+# The remote as anybody may see it: without a password, and no folder of this machine.
+origin=$(of_git remote get-url origin | sed -nE -e 's#\.git$##' \
+    -e 's#^([^@/]+@)?([^:/]+):([^/].*)#ssh://\2/\3#' \
+    -e 's#^(https?|ssh|git)://([^@/]*@)?([^:/]+)(:[0-9]+)?/#https://\3/#p')
+base() { sed -n "s/.*\"$1\": {\"default\": \"\([^\"]*\)\".*/\1/p" images/bases.json; }
+BUILD_BASE=${BUILD_BASE:-${BASE:-$(base BUILD_BASE)}} BASE=${BASE:-$(base BASE)}
+bases=$BASE
+[ "$BASE" = "$BUILD_BASE" ] || bases="$BASE $BUILD_BASE"
+for base in $bases; do
+    case $base in
+        *@sha256:*) ;;
+        *) echo "note: $base is named by tag only, no digest is known" >&2 ;;
+    esac
+done
+
+REGISTRY=${REGISTRY:+${REGISTRY%/}/} TAG=${TAG:-$tag} SOURCE=${SOURCE:-${origin:-unknown}}
+REVISION=${REVISION:-unknown} CREATED=${CREATED:-unknown}
+HTTP_PROXY=${HTTP_PROXY:-${http_proxy:-}} HTTPS_PROXY=${HTTPS_PROXY:-${https_proxy:-}}
+NO_PROXY=${NO_PROXY:-${no_proxy:-}}
+export REGISTRY TAG BASE BUILD_BASE VERSION REVISION CREATED SOURCE HTTP_PROXY HTTPS_PROXY NO_PROXY
+# To bake an empty variable is a value.
+for name in PLATFORM NETWORK HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+    eval "[ -n \"\${$name:-}\" ] || unset $name"
+done
+# Of buildx since 0.17, and needed by it since 0.20.
+if [ "${NETWORK:-}" = host ] && docker buildx bake --help | grep -q -e --allow; then
+    options="$options --allow=network.host"
+fi
+# shellcheck disable=SC2086 # words
+docker buildx bake --file=images/docker-bake.hcl --file=images/bases.json \
+    ${options:---load} $services >&2
+for service in $services; do echo "${REGISTRY}wis2-gc-$service:$TAG"; done
