@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from typing import TYPE_CHECKING
@@ -27,8 +26,6 @@ TOOLS: dict[str, tuple[Version, tuple[str, ...]]] = {
     "kubectl": ((1, 30), ("kubectl", "version", "--client", "-o", "json")),
     "helm": ((3, 14), ("helm", "version", "--template", "{{.Version}}")),
 }
-#: Those that terraform/modules/secrets makes, whatever is deployed; a test compares.
-SECRETS = ("broker", "deployment", "registry")
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 
 
@@ -45,7 +42,7 @@ def check(session: Session, step: Step, *, is_whole: bool) -> None:
     if is_whole:
         _check_admin(session, principal)
         check_brokers(session, session.environment.variables.get("global_brokers"))
-        _check_quotas(session)
+        _check_quota(session)
         _tell_of_verification(session)
     if "terraform" in step.tools and step.wants_state:
         _check_state(session)
@@ -53,8 +50,6 @@ def check(session: Session, step: Step, *, is_whole: bool) -> None:
         _check_tree(session)
     if "terraform" in step.tools and step.wants_clean_tree:
         _check_secrets(session)
-    if "kubectl" in step.tools and session.environment.kubeconfig.exists():
-        check_context(session)
 
 
 def version_of(text: str) -> Version:
@@ -73,9 +68,7 @@ def _check_tools(session: Session, tools: Collection[str]) -> None:
         try:
             version = version_of(session.read(*command))
         except DeployError as error:
-            is_docker = tool == "docker"
-            said = f"the Docker engine does not answer ({error})" if is_docker else str(error)
-            raise Refused(said) from None
+            raise Refused(f"{tool} does not answer ({error})") from None
         if version < least:
             wanted, found = (".".join(map(str, v)) for v in (least, version))
             raise Refused(f"{tool} is version {found or 'unknown'}; {wanted} or later is needed")
@@ -129,91 +122,57 @@ def _check_account(session: Session) -> str:
 def _check_admin(session: Session, principal: str) -> None:
     """Refuse whom the new cluster would shut out: it lets in those named, its maker or not."""
     admins = session.environment.variables.get("cluster_admin_arns") or []
-    if _who(principal) not in map(_who, admins):
+    # A session does not tell the path of its role.
+    who = re.search(r":(?:assumed-(role)/([^/]+)|(user)/(?:.+/)?([^/]+)$)", principal)
+    kind, name = filter(None, who.groups()) if who else ("root", "")
+    named = re.compile(rf"[^/]+:{kind}/(?:.+/)?{re.escape(name)}")
+    if not any(map(named.fullmatch, admins)):
         raise Refused(
             f"the AWS login is {principal}, whom the cluster will not let in: its role or user is "
             f"not in cluster_admin_arns (terraform/environments/{session.environment.name}.tfvars)"
         )
 
 
-def _who(arn: str) -> tuple[str, str]:
-    """Return kind and name of a role or user, without its path: a session does not tell it."""
-    kind, _, path = arn.rpartition(":")[2].partition("/")
-    if kind == "assumed-role":
-        return "role", path.partition("/")[0]
-    return kind, path.rpartition("/")[2]
-
-
-def check_brokers(
-    session: Session, named: Collection[object] | None, problem: type[DeployError] = Refused
-) -> None:
-    """Raise `problem` where neither Terraform (`named`) nor the chart's values name one."""
+def check_brokers(session: Session, named: Collection[object] | None) -> None:
+    """Raise Refused where neither Terraform (`named`) nor the chart's values name one."""
     environment = session.environment
     values = environment.values.read_text(encoding="utf-8")
     if not named and not re.search(r"^brokers:(?! *\[ *\])", values, re.MULTILINE):
-        raise problem(
+        raise Refused(
             f"no Global Broker is named: global_brokers in {environment.name}.tfvars, "
             f"or brokers in {CHART}/values/{environment.name}.yaml (docs/deploy.md)"
         )
 
 
-def _check_quotas(session: Session) -> None:
-    """Refuse a region that has no room for us: a new account has five of either."""
-    environment, name = session.environment, session.environment.cluster_name
-    ours = f"Addresses[?Tags[?Key=='Name' && starts_with(Value, '{name}-')]]"
-    addresses = session.ask_aws(
-        "ec2", "describe-addresses", "--query", f"[length(Addresses), length({ours})]"
-    )
-    instances = session.ask_aws(
-        "ec2", "describe-instances", "--filters", "Name=instance-state-name,Values=pending,running",
-        "--query", "Reservations[].Instances[].[InstanceType, CpuOptions, contains("
-        f"not_null(Tags, `[]`)[?contains(Key, 'eks:')].Value, '{name}')]",
-    )  # fmt: skip
-    vcpus = [
-        (cpu["CoreCount"] * cpu["ThreadsPerCore"], is_ours)
-        for kind, cpu, is_ours in instances or []
-        if kind[0] in "acdhimrtz" and not kind.startswith(("dl", "hpc", "inf", "trn"))
-    ]
-    used_vcpus = sum(n for n, _ in vcpus), sum(n for n, is_ours in vcpus if is_ours)
-    for what, code, label, (used, owned), wanted in (
-        ("elastic IPs", "L-0263D0A3", "EC2-VPC Elastic IPs", addresses or (0, 0),
-         environment.address_count),
-        ("vCPUs of EC2", "L-1216C47A",
-         "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", used_vcpus,
-         environment.vcpu_count),
-    ):  # fmt: skip
-        quota = ("--service-code", "ec2", "--quota-code", code, "--query", "Quota.Value")
-        most = session.ask_aws("service-quotas", "get-service-quota", *quota)
-        more = max(wanted - owned, 0)
-        if most is not None and more and used + more > most:
-            raise Refused(
-                f"{what}: the quota of {environment.region} is {most:.0f} and {used} are in "
-                f'use; {environment.name} requires {more} more (Service Quotas: "{label}")'
-            )
+def _check_quota(session: Session) -> None:
+    """Refuse a region that has no room for our nodes: pods would wait for them without a word."""
+    environment = session.environment
+    quota = ("--service-code", "ec2", "--quota-code", "L-1216C47A", "--query", "Quota.Value")
+    most = session.ask_aws("service-quotas", "get-service-quota", *quota)
+    if most is not None and most < environment.vcpu_count:
+        raise Refused(
+            f"vCPUs of EC2: the quota of {environment.region} is {most:.0f}; {environment.name} "
+            f'requires {environment.vcpu_count} (Service Quotas: "Running On-Demand Standard '
+            '(A, C, D, H, I, M, R, T, Z) instances")'
+        )
 
 
 def _check_secrets(session: Session) -> None:
     """Refuse names of secrets that a former deployment holds: deleted, and still to be restored.
 
-    Raises Refused, with what to type: Terraform would make much, and then fail.
+    One that every deployment has stands for all. Raises Refused, with what to type: Terraform would
+    make much, and then fail.
     """
     environment = session.environment
-    prefix, given = f"{environment.cluster_name}/", environment.variables.get
-    deleted = session.ask_aws(
-        "secretsmanager", "list-secrets", "--include-planned-deletion",
-        "--filters", f"Key=name,Values={prefix}", "--query", "SecretList[?DeletedDate].Name",
-    )  # fmt: skip
-    names = {
-        *SECRETS,
-        *(f"global-brokers/{broker}" for broker in given("global_brokers") or []),
-        *(f"accounts/{account}" for account in given("broker_accounts") or []),
-    }
-    if held := sorted({prefix + name for name in names}.intersection(deleted or [])):
+    secret = ("--secret-id", f"{environment.cluster_name}/deployment", "--query", "DeletedDate")
+    if session.ask_aws("secretsmanager", "describe-secret", *secret):
+        aws = f"aws secretsmanager --region {environment.region}"
         raise Refused(
             f"secrets of a former {environment.name} keep their names until AWS deletes them "
-            f"(secret_recovery_days): {', '.join(held)}. To give up what is in them now: "
-            f"for secret in {' '.join(held)}; do aws secretsmanager delete-secret --region "
-            f"{environment.region} --force-delete-without-recovery --secret-id $secret; done"
+            "(secret_recovery_days). To give up what is in them now: for secret in "
+            f"$({aws} list-secrets --include-planned-deletion --output text --filters "
+            f"Key=name,Values={environment.cluster_name}/ --query 'SecretList[?DeletedDate].Name');"
+            f" do {aws} delete-secret --force-delete-without-recovery --secret-id $secret; done"
         )
 
 
@@ -222,41 +181,16 @@ def _check_state(session: Session) -> None:
     try:
         session.aws("s3api", "head-bucket", "--bucket", environment.state_bucket)
     except DeployError as error:
-        if "404" in str(error):
-            raise Refused(
-                f"there is no bucket {environment.state_bucket} for Terraform's state yet; "
-                f"first `make deploy-bootstrap ENV={environment.name}`"
-            ) from None
-        raise Refused(f"the bucket {environment.state_bucket} is out of reach ({error})") from None
+        raise Refused(
+            f"Terraform's state is out of reach, in {environment.state_bucket} ({error}); where "
+            f"there is no such bucket yet: `make deploy-bootstrap ENV={environment.name}`"
+        ) from None
 
 
 def _check_tree(session: Session) -> None:
-    changed = session.read("git", "status", "--porcelain").splitlines()
-    if changed:
+    if changed := session.read("git", "status", "--porcelain").splitlines():
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise Refused(
             f"{session.environment.name} is deployed from a clean checkout only; "
             f"commit or remove {changed[0][3:]}{more}"
-        )
-
-
-def check_context(session: Session) -> None:
-    """Hold our kubeconfig against the cluster it should be for.
-
-    Raises Refused: there is none, or its context is of another cluster.
-    """
-    environment = session.environment
-    again = f"`make deploy-kubeconfig ENV={environment.name}`"
-    if not environment.kubeconfig.exists():
-        raise Refused(f"the cluster of {environment.name} is not known here yet; first {again}")
-    view = session.read(*session.kubectl("config", "view", "--minify", "-o", "json"))
-    contexts = json.loads(view).get("contexts") or [{}]
-    cluster = contexts[0].get("context", {}).get("cluster", "none")
-    # By this name the AWS CLI writes the cluster into a kubeconfig.
-    place = f"{environment.region}:{environment.account_id}"
-    wanted = f"arn:aws:eks:{place}:cluster/{environment.cluster_name}"
-    if cluster != wanted:
-        raise Refused(
-            f"{environment.kubeconfig} points at {cluster}, not at {wanted}; "
-            f"remove the file, then {again}"
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy import terraform
-from deploy.checks import check_context, version_of
+from deploy.checks import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,16 +23,20 @@ _APPLY = ("apply", "--server-side", "--force-conflicts", "--field-manager=wis2-g
 
 def write_kubeconfig(session: Session) -> None:
     """Write our own kubeconfig and see that the cluster answers."""
+    reach(session)
+    session.read(*session.kubectl("get", "--raw", "/readyz"))
+    session.say(f"the cluster {session.environment.cluster_name} answers")
+
+
+def reach(session: Session) -> None:
+    """Have our kubeconfig lead to this environment's cluster, whatever it led to before."""
     environment = session.environment
-    session.run(
+    session.read(
         "aws", "eks", "update-kubeconfig", "--region", environment.region,
         "--name", environment.cluster_name, "--alias", environment.cluster_name,
         "--kubeconfig", environment.kubeconfig,
     )  # fmt: skip
     environment.kubeconfig.chmod(0o600)
-    check_context(session)
-    session.read(*session.kubectl("get", "--raw", "/readyz"))
-    session.say(f"the cluster {environment.cluster_name} answers")
 
 
 def waiting(session: Session) -> tuple[str, ...]:
@@ -64,16 +68,16 @@ def uninstall(session: Session, name: str, namespace: str) -> None:
 
 def apply_manifests(session: Session, manifests: list[dict[str, Any]]) -> None:
     """Apply objects that no chart makes. Safe to repeat."""
-    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
-    session.run(*session.kubectl(*_APPLY), stdin=text.encode())
+    if manifests:
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
+        session.run(*session.kubectl(*_APPLY), stdin=text.encode())
 
 
 def install_add_ons(session: Session) -> None:
     """Install or update the add-ons, then what they make possible. Safe to repeat."""
-    check_context(session)
+    reach(session)
     add_ons = load_add_ons(session, terraform.outputs(session))
-    if add_ons["first"]:
-        apply_manifests(session, add_ons["first"])
+    apply_manifests(session, add_ons["first"])
     for each in add_ons["charts"]:
         chart = (each["chart"], "--repo", each["repository"], "--version", each["version"])
         # An upgrade of Helm leaves a chart's definitions of resources as they are.
@@ -85,31 +89,22 @@ def install_add_ons(session: Session) -> None:
             session, each["name"], *chart, "--namespace", each["namespace"], "--create-namespace",
             "--history-max", "5", "--values", values, timeout="10m",
         )  # fmt: skip
-    if add_ons["manifests"]:
-        apply_manifests(session, add_ons["manifests"])
+    apply_manifests(session, add_ons["manifests"])
 
 
 def load_add_ons(session: Session, outputs: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Return the add-ons that this environment needs, with its own names in them."""
+    names = outputs | {
+        "cluster": session.environment.cluster_name,
+        "region": session.environment.region,
+        "metrics_domain": outputs["helm_values"]["domain"]["metrics"],
+        "node_subnets": [{"id": each} for each in outputs["private_subnet_ids"]],
+        "load_balancer_tags": [{"key": k, "value": v} for k, v in outputs["tags"].items()],
+    }
     return select_add_ons(
         _ADD_ONS.read_text(encoding="utf-8"),
-        compute=outputs["compute"],
-        environment=session.environment.name,
-        names={
-            "cluster": session.environment.cluster_name,
-            "region": session.environment.region,
-            "namespace": outputs["namespace"],
-            "vpc_id": outputs["vpc_id"],
-            "metrics_domain": outputs["helm_values"]["domain"]["metrics"],
-            "certificate_arn": outputs["certificate_arn"],
-            "alarm_topic": outputs["alarm_topic"],
-            "pod_log_group": outputs["pod_log_group"],
-            "public_subnets": outputs["public_subnet_ids"],
-            "node_subnets": [{"id": each} for each in outputs["private_subnet_ids"]],
-            "tags": outputs["tags"],
-            "load_balancer_tags": [{"key": k, "value": v} for k, v in outputs["tags"].items()],
-        },
-    )
+        compute=outputs["compute"], environment=session.environment.name, names=names,
+    )  # fmt: skip
 
 
 def select_add_ons(

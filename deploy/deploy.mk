@@ -4,6 +4,8 @@
 ##@ Deploy
 ENV ?=
 STEP = @deploy/run.sh
+# What a step can be told besides: from the command line or the environment.
+export CONFIRM BROKER ITEM FETCH PART SINCE FOLLOW REVISION
 
 .PHONY: deploy deploy-check deploy-bootstrap deploy-images deploy-infra deploy-logins \
 	deploy-kubeconfig deploy-addons deploy-release deploy-rollout
@@ -23,7 +25,7 @@ deploy-infra: ## Plan terraform/main and apply it (prod asks)
 	$(STEP) infra "$(ENV)"
 
 deploy-logins: ## Ask for the Global Brokers' URLs that are missing (BROKER=name: for that one again)
-	$(STEP) logins "$(ENV)" --broker "$(BROKER)"
+	$(STEP) logins "$(ENV)"
 
 deploy-kubeconfig: ## Reach the cluster; your own kubeconfig stays as it is
 	$(STEP) kubeconfig "$(ENV)"
@@ -40,16 +42,16 @@ deploy-rollout: ## Wait until every pod is new and ready
 ##@ Operate
 .PHONY: smoke status logs rollback destroy
 smoke: ## Look at the deployed cache from outside (ITEM=synthetic, live or none; FETCH='http://… ftp://…')
-	$(STEP) smoke "$(ENV)" --item "$(ITEM)" --fetch "$(FETCH)"
+	$(STEP) smoke "$(ENV)"
 
 status: ## Release, pods, listeners, managers, queue
 	$(STEP) status "$(ENV)"
 
 logs: ## Logs of all pods (PART=listener|manager|metrics|broker, SINCE=10m, FOLLOW=1)
-	$(STEP) logs "$(ENV)" --part "$(PART)" --since "$(or $(SINCE),10m)" $(if $(FOLLOW),--follow)
+	$(STEP) logs "$(ENV)"
 
 rollback: ## Back to the release before (or REVISION=); prod asks
-	$(STEP) rollback "$(ENV)" --revision "$(REVISION)"
+	$(STEP) rollback "$(ENV)"
 
 destroy: ## Take an environment away; prod requires it typed
 	$(STEP) destroy "$(ENV)"

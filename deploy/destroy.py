@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import TYPE_CHECKING
 
 from deploy import terraform
-from deploy.checks import check_context
-from deploy.cluster import TIMEOUT, load_add_ons, uninstall
+from deploy.cluster import TIMEOUT, load_add_ons, reach, uninstall
 from deploy.environment import RELEASE
 from deploy.session import Refused
 
@@ -31,7 +29,7 @@ def destroy(session: Session) -> None:
             f"`make deploy-infra ENV={environment.name}`, then come again"
         )
     terraform.init(session)
-    state = terraform.read(session, "state", "list").splitlines()
+    state = session.read(*terraform.MAIN, "state", "list").splitlines()
     protected = [address for address in state if "aws_eip.protected" in address]
     session.say(f"will be destroyed: all of {environment.cluster_name} in {environment.account_id}")
     for address in protected:
@@ -56,7 +54,7 @@ def destroy(session: Session) -> None:
 
 def _empty_cluster(session: Session) -> None:
     """Take away what Kubernetes made in AWS: without the cluster nobody would."""
-    check_context(session)
+    reach(session)
     outputs = terraform.outputs(session)
     uninstall(session, RELEASE, outputs["namespace"])
     session.run(*session.kubectl(
@@ -71,25 +69,21 @@ def _empty_cluster(session: Session) -> None:
 
 def _keep_addresses(session: Session, protected: list[str]) -> None:
     """Take the protected addresses out of Terraform's hands, and say how to give them back."""
-    outputs = terraform.outputs(session)
-    kept = {
-        f"existing_{module}_allocation_ids": outputs[f"{kind}_addresses"]
-        for module, kind in (("nat", "egress"), ("broker", "broker"))
-        if any(address.startswith(f"module.{module}_addresses.") for address in protected)
-    }
-    ids = dict(
-        session.aws(
-            "ec2", "describe-addresses", "--public-ips", *itertools.chain(*kept.values()),
-            "--query", "Addresses[].[PublicIp, AllocationId]",
-        )
-    )  # fmt: skip
-    lines = [
-        f"{variable} = {json.dumps([ids[ip] for ip in ips])}" for variable, ips in kept.items()
-    ]
+    outputs, lines = terraform.outputs(session), []
+    for module, kind in (("nat", "egress"), ("broker", "broker")):
+        if any(address.startswith(f"module.{module}_addresses.") for address in protected):
+            kept = outputs[f"{kind}_addresses"]
+            ids = dict(session.aws(
+                "ec2", "describe-addresses", "--public-ips", *kept,
+                "--query", "Addresses[].[PublicIp, AllocationId]",
+            ))  # fmt: skip
+            session.say(f"kept (each costs by the hour): {', '.join(kept)}")
+            lines.append(
+                f"existing_{module}_allocation_ids = {json.dumps([ids[ip] for ip in kept])}"
+            )
     path = session.environment.directory / "kept-addresses.tfvars"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     session.run(*terraform.MAIN, "state", "rm", "-lock-timeout=5m", *protected)
-    session.say(f"kept (each costs by the hour): {', '.join(f'{a} {i}' for a, i in ids.items())}")
     session.say(f"to use them again, put into {session.environment.name}.tfvars:")
     for line in lines:
         session.say(f"  {line}")

@@ -22,8 +22,6 @@ SERVICES = ("listener", "manager", "metrics")
 
 #: What terraform/environments holds until somebody puts in their own.
 _EXAMPLES = ("123456789012", "192.0.2.0/24", "example.org", "xx-example-")
-_ZONES = 3
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,10}[a-z0-9]", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +45,6 @@ class Environment:
     def vcpu_count(self) -> int:
         """The vCPUs of the nodes that the pods need; a test holds it against docs/costs.md."""
         return 12 if self.is_guarded else 4
-
-    @property
-    def address_count(self) -> int:
-        """Elastic IPs that terraform/main makes: for NAT gateways, and for the broker."""
-        given = self.variables.get
-        nat = 1 if given("one_nat_gateway") else _ZONES
-        broker = given("broker_address_count") or _ZONES
-        has_nat = given("existing_vpc_id") or given("existing_nat_allocation_ids")
-        has_broker = given("existing_broker_allocation_ids")
-        return (0 if has_nat else nat) + (0 if has_broker else int(broker))
 
     @property
     def tfvars(self) -> Path:
@@ -98,7 +86,7 @@ def open_environment(root: Path, name: str) -> Environment:
     choices = " or ".join(f"ENV={each}" for each in known) or "a file in terraform/environments"
     if not name:
         raise Refused(f"say which environment: {choices}")
-    if not _NAME.fullmatch(name) or name not in known:
+    if name not in known:
         raise Refused(f"there is no environment {name!r}: {choices}")
     if not (root / f"{CHART}/values/{name}.yaml").is_file():
         raise Refused(f"{CHART}/values/{name}.yaml is missing: the chart's values of {name}")

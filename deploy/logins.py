@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 _EMPTY_CHARS = 2
 
 
-def put_logins(session: Session, again: str = "") -> None:
-    """Ask for the URLs that are not there yet, and for that of the broker named `again`.
+def put_logins(session: Session) -> None:
+    """Ask for the URLs that are not there yet, and again for that of BROKER.
 
     Raises Refused: no broker of that name. DeployError: nobody is here to ask, or it is no URL.
     """
     brokers = terraform.outputs(session)["helm_values"]["brokers"]
     secrets = {broker["name"]: broker["secretArn"] for broker in brokers}
+    again = session.variables.get("BROKER")
     if again and again not in secrets:
         raise Refused(f"BROKER={again} is none of global_brokers: {', '.join(secrets) or 'none'}")
     for name, secret in secrets.items():

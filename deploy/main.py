@@ -1,4 +1,7 @@
-"""`python -m deploy STEP --env dev`: what the Makefile's group "Deploy" calls."""
+"""`python -m deploy STEP --env dev`: what the Makefile's group "Deploy" calls.
+
+What a step can be told besides (REVISION, BROKER, PART, …) are variables, as make hands them on.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 import getpass
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,41 +39,27 @@ class Step(NamedTuple):
     """With Terraform: whether the bucket of its state must be there."""
 
 
-def _steps(options: argparse.Namespace) -> dict[str, Step]:
-    def roll_back(session: Session) -> None:
-        release.roll_back(session, options.revision)
-        smoke.wait_for_rollouts(session)
-
-    def logs(session: Session) -> None:
-        release.logs(
-            session, component=options.part, since=options.since, is_following=options.follow
-        )
-
-    return {
-        "check": Step(lambda session: session.say(f"ready to deploy {session.environment.name}"),
-                      tuple(TOOLS), "look at tools, account, tree; touch nothing", True),
-        "bootstrap": Step(terraform.bootstrap, _CLOUD, "make the bucket of the state, once",
-                          wants_state=False),
-        "images": Step(images.build_and_push, (*_CLOUD, "docker"), "build and push the images",
-                       True),
-        "infra": Step(terraform.apply, _CLOUD, "plan and apply terraform/main", True),
-        "logins": Step(lambda session: logins.put_logins(session, options.broker),
-                       ("aws", "terraform"), "have the Global Brokers' logins in Secrets Manager"),
-        "kubeconfig": Step(cluster.write_kubeconfig, ("aws", "kubectl"), "reach the cluster"),
-        "addons": Step(cluster.install_add_ons, _CLUSTER, "install what the cache needs around it"),
-        "release": Step(release.release, ("git", *_CLUSTER), "install or upgrade the chart", True),
-        "rollout": Step(smoke.wait_for_rollouts, _CLUSTER, "wait until all pods are new and ready"),
-        "smoke": Step(lambda session: smoke.run_smoke_test(session, options.item, options.fetch),
-                      _CLUSTER, "look at the cache from outside"),
-        "status": Step(release.status, _CLUSTER, "release, pods, listeners, queue"),
-        "logs": Step(logs, _CLUSTER, "logs of all pods, or of PART="),
-        "rollback": Step(roll_back, _CLUSTER, "back to the release before, or REVISION="),
-        "destroy": Step(destroy.destroy, _CLUSTER, "take the environment away"),
-    }  # fmt: skip
-
-
+STEPS = {
+    "check": Step(lambda session: session.say(f"ready to deploy {session.environment.name}"),
+                  tuple(TOOLS), "look at tools, account, tree; touch nothing", True),
+    "bootstrap": Step(terraform.bootstrap, _CLOUD, "make the bucket of the state, once",
+                      wants_state=False),
+    "infra": Step(terraform.apply, _CLOUD, "plan and apply terraform/main", True),
+    "images": Step(images.build_and_push, (*_CLOUD, "docker"), "build and push the images", True),
+    "logins": Step(logins.put_logins, ("aws", "terraform"),
+                   "have the Global Brokers' logins in Secrets Manager"),
+    "kubeconfig": Step(cluster.write_kubeconfig, ("aws", "kubectl"), "reach the cluster"),
+    "addons": Step(cluster.install_add_ons, _CLUSTER, "install what the cache needs around it"),
+    "release": Step(release.release, ("git", *_CLUSTER), "install or upgrade the chart", True),
+    "rollout": Step(release.wait_for_rollouts, _CLUSTER, "wait until all pods are new and ready"),
+    "smoke": Step(smoke.run_smoke_test, _CLUSTER, "look at the cache from outside"),
+    "status": Step(release.status, _CLUSTER, "release, pods, listeners, queue"),
+    "logs": Step(release.logs, _CLUSTER, "logs of all pods, or of PART="),
+    "rollback": Step(release.roll_back, _CLUSTER, "back to the release before, or REVISION="),
+    "destroy": Step(destroy.destroy, _CLUSTER, "take the environment away"),
+}  # fmt: skip
 #: `make deploy`, in this order.
-ALL = ("check", "images", "infra", "logins", "kubeconfig", "addons", "release", "rollout", "smoke")
+ALL = ("check", "infra", "images", "logins", "kubeconfig", "addons", "release", "rollout", "smoke")
 
 
 def main(
@@ -85,20 +75,10 @@ def main(
     `ask` and `ask_secret` None: the operator is asked where standard input is a terminal.
     """
     parser = argparse.ArgumentParser(prog="deploy", description=__doc__)
-    parser.add_argument("step", metavar="STEP", help="all, or one of its steps")
+    parser.add_argument("step", metavar="STEP", choices=("all", *STEPS), help="all, or one of them")
     parser.add_argument("--env", default="", help="environment: dev, prod")
-    parser.add_argument("--revision", default="", help="rollback: which release; default: before")
-    parser.add_argument("--broker", default="", help="logins: whose is asked for again")
-    parser.add_argument("--part", default="", help="logs: listener, manager, metrics, broker")
-    parser.add_argument("--since", default="10m", help="logs: how far back")
-    parser.add_argument("--follow", action="store_true", help="logs: go on")
-    parser.add_argument("--item", default="", help="smoke: synthetic, live or none")
-    parser.add_argument("--fetch", default="", help="smoke: URLs that a manager's pod fetches")
     options = parser.parse_args(argv)
-    steps = _steps(options)
     names = ALL if options.step == "all" else (options.step,)
-    if names[0] not in steps:
-        parser.error(f"no such step: {options.step}")
     if sys.stdin.isatty():
         ask, ask_secret = ask or input, ask_secret or getpass.getpass
     try:
@@ -111,15 +91,15 @@ def main(
             "KUBECONFIG": str(found.kubeconfig),
             "AWS_PAGER": "",
         }
-        session = Session(found, variables, _say, ask, ask_secret)
+        session = Session(found, variables, partial(print, flush=True), ask, ask_secret)
         # The first of all is the check.
-        check(session, steps[names[0]], is_whole=names[0] == ALL[0])
+        check(session, STEPS[names[0]], is_whole=names[0] == ALL[0])
         # Nothing is written before the checks; what is, is the operator's alone.
         found.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number, name in enumerate(names, start=1):
             if len(names) > 1:
-                session.say(f"\n[{number}/{len(names)}] {name}: {steps[name].meaning}")
-            steps[name].run(session)
+                session.say(f"\n[{number}/{len(names)}] {name}: {STEPS[name].meaning}")
+            STEPS[name].run(session)
     except DeployError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -127,7 +107,3 @@ def main(
         print("\nstopped; the step can be repeated", file=sys.stderr)
         return 130
     return 0
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

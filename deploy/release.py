@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from deploy import terraform
-from deploy.checks import check_brokers, check_context
-from deploy.cluster import TIMEOUT, upgrade, waiting
+from deploy.checks import check_brokers
+from deploy.cluster import TIMEOUT, reach, upgrade, waiting
 from deploy.environment import CHART, RELEASE
-from deploy.images import noted_digests
+from deploy.images import pushed_digests
 from deploy.logins import check_logins
 from deploy.session import DeployError, Refused
 
@@ -20,31 +21,28 @@ if TYPE_CHECKING:
 
     from deploy.session import Session
 
-Revision = dict[str, Any]
-"""An entry of `helm history -o json`."""
-
 COMPONENTS = ("listener", "manager", "metrics", "broker")
 #: No Helm of ours waits longer: whoever left a revision pending before that, is gone.
 _INTERRUPTED_AFTER_S = 20 * 60.0
-_SELECTOR = f"app.kubernetes.io/instance={RELEASE}"
+SELECTOR = f"app.kubernetes.io/instance={RELEASE}"
 _REFRESH_S = 60
+#: The names of pods that are to end, of `kubectl get pod`.
+ENDING = "jsonpath={range .items[?(@.metadata.deletionTimestamp)]}pod/{.metadata.name} {end}"
 #: Helm writes this into the description of a rollback, also of the one that `--atomic` makes.
 _ROLLBACK = re.compile(r"Rollback to (\d+)")
 
 
 def release(session: Session) -> None:
     """Install or upgrade the chart; where that fails, Helm brings the one before back."""
-    check_context(session)
+    reach(session)
     environment, outputs = session.environment, terraform.outputs(session)
     namespace, secrets = outputs["namespace"], outputs["secret_names"]
     told = outputs["helm_values"]
-    check_brokers(session, told["brokers"], DeployError)
-    own = own_values(
-        digests=noted_digests(session),
-        secrets_revisions={name: _version_of(session, secrets[name]) for name in sorted(secrets)},
-    )
+    check_brokers(session, told["brokers"])
+    digests = pushed_digests(session, told["image"]["registry"])
+    revisions = {name: _version_of(session, secrets[name]) for name in sorted(secrets)}
     check_logins(session, told["brokers"])
-    files = {"helm-values.json": told, "deploy-values.json": own}
+    files = {"helm-values.json": told, "deploy-values.json": own_values(digests, revisions)}
     for name, values in files.items():
         text = json.dumps(values, indent=2)
         (environment.directory / name).write_text(f"{text}\n", encoding="utf-8")
@@ -59,14 +57,9 @@ def release(session: Session) -> None:
     )  # fmt: skip
 
 
-def own_values(
-    *, digests: Mapping[str, str], secrets_revisions: Mapping[str, str]
-) -> dict[str, Any]:
+def own_values(digests: Mapping[str, str], revisions: Mapping[str, str]) -> dict[str, Any]:
     """Return the values that only a deployment knows; they win over all others."""
-    return {
-        "image": {"digests": digests},
-        "secrets": {"revisions": secrets_revisions},
-    }
+    return {"image": {"digests": digests}, "secrets": {"revisions": revisions}}
 
 
 def _version_of(session: Session, secret: str) -> str:
@@ -77,19 +70,21 @@ def _version_of(session: Session, secret: str) -> str:
     ))  # fmt: skip
 
 
-def roll_back(session: Session, revision: str) -> None:
-    """Go back to `revision`, or to the one before; the infrastructure stays as it is."""
-    check_context(session)
+def roll_back(session: Session) -> None:
+    """Go back to REVISION, or to the one before; the infrastructure stays as it is."""
+    reach(session)
+    revision = session.variables.get("REVISION", "")
     if revision and not revision.isdecimal():
         raise Refused(f"REVISION={revision} is not a number; `make status` lists them")
     name, namespace = session.environment.name, terraform.outputs(session)["namespace"]
-    _show_history(session, namespace)
+    session.run(*session.helm("history", RELEASE, "--namespace", namespace, "--max", "5"))
     target = int(revision) if revision else revision_before(history(session, namespace))
     if target is None:
         raise Refused("no revision that ran is left to go back to")
     if session.environment.is_guarded:
         session.confirm(f"{RELEASE} on {name} goes back to revision {target}", word=name)
     roll_back_to(session, namespace, target)
+    wait_for_rollouts(session)
 
 
 def roll_back_to(session: Session, namespace: str, revision: int) -> None:
@@ -100,8 +95,8 @@ def roll_back_to(session: Session, namespace: str, revision: int) -> None:
     ))  # fmt: skip
 
 
-def history(session: Session, namespace: str) -> list[Revision]:
-    """Return the release's revisions, the oldest first; none where it is not installed."""
+def history(session: Session, namespace: str) -> list[dict[str, Any]]:
+    """Return what Helm has of each revision, the oldest first; none where it is not installed."""
     try:
         text = session.read(
             *session.helm("history", RELEASE, "--namespace", namespace, "-o", "json")
@@ -113,7 +108,7 @@ def history(session: Session, namespace: str) -> list[Revision]:
     return sorted(json.loads(text), key=lambda revision: int(revision["revision"]))
 
 
-def revision_before(revisions: Sequence[Revision]) -> int | None:
+def revision_before(revisions: Sequence[dict[str, Any]]) -> int | None:
     """Return the revision to go back to, or None where there is none.
 
     Helm's own choice is the last number minus one, also where that one failed. Pure.
@@ -163,36 +158,56 @@ def end_interrupted(session: Session, namespace: str) -> None:
     roll_back_to(session, namespace, target)
 
 
+def wait_for_rollouts(session: Session) -> None:
+    """Wait until every pod of the release is new and ready.
+
+    Raises DeployError: it is not; then the pods, and what Kubernetes says of them, are shown.
+    """
+    reach(session)
+    namespace = terraform.outputs(session)["namespace"]
+    kubectl = partial(session.kubectl, namespace=namespace)
+    kinds = "deployment,statefulset"
+    workloads = session.read(*kubectl("get", kinds, "-l", SELECTOR, "-o", "name")).split()
+    if not workloads:
+        raise DeployError("the release has no workloads")
+    try:
+        session.run(*kubectl("rollout", "status", f"--timeout={TIMEOUT}", *workloads))
+        # Counted by no workload: a pod on a lost node ends only with the node.
+        if pods := session.read(*kubectl("get", "pod", "-l", SELECTOR, "-o", ENDING)).split():
+            session.run(*kubectl("wait", "--for=delete", f"--timeout={TIMEOUT}", *pods))
+    except DeployError:
+        session.run(*kubectl("get", "pod", "-l", SELECTOR, "-o", "wide"))
+        session.run(*kubectl("events", "--types=Warning"))
+        raise
+    session.say(f"ok  {'rollouts':<14} {len(workloads)} workloads, all pods new and ready")
+
+
 def status(session: Session) -> None:
     """Show the release, its workloads and pods, and what the cache says of itself."""
-    check_context(session)
+    reach(session)
     outputs = terraform.outputs(session)
     namespace = outputs["namespace"]
-    _show_history(session, namespace)
-    kinds = "deployment,statefulset,hpa,pod"
-    session.run(*session.kubectl(
-        "get", kinds, "-l", _SELECTOR, "-o", "wide", namespace=namespace
-    ))  # fmt: skip
+    session.run(*session.helm("history", RELEASE, "--namespace", namespace, "--max", "5"))
+    kubectl = partial(session.kubectl, namespace=namespace)
+    session.run(*kubectl("get", "deployment,statefulset,hpa,pod", "-l", SELECTOR, "-o", "wide"))
     # The manager's role may read the queue, and its settings name registry and queue.
-    session.run(
-        *session.kubectl(
-            "exec", f"deploy/{RELEASE}-manager", "-c", "manager", "--", "wis2-gc", "status",
-            namespace=namespace,
-        ), codes=(0, 1),
-    )  # fmt: skip
+    manager = ("exec", f"deploy/{RELEASE}-manager", "-c", "manager")
+    session.run(*kubectl(*manager, "--", "wis2-gc", "status"), codes=(0, 1))
     terraform.say_addresses(session, outputs)
     session.say(f"status page: https://{outputs['helm_values']['domain']['metrics']}/")
 
 
-def logs(session: Session, *, component: str, since: str, is_following: bool) -> None:
-    """Show the pods' logs, of one component or of all."""
+def logs(session: Session) -> None:
+    """Show the pods' logs: of one PART or of all, from SINCE on."""
+    component, since = (session.variables.get(name) for name in ("PART", "SINCE"))
     if component and component not in COMPONENTS:
         raise Refused(f"PART={component} is none of {', '.join(COMPONENTS)}")
-    check_context(session)
-    selector = _SELECTOR + (f",app.kubernetes.io/component={component}" if component else "")
+    reach(session)
+    selector = SELECTOR + (f",app.kubernetes.io/component={component}" if component else "")
     session.run(*session.kubectl(
-        "logs", "-l", selector, "--all-containers", "--prefix", "--tail=-1", f"--since={since}",
-        "--max-log-requests=50", *(("--follow",) if is_following else ()),
+        "logs", "-l", selector, "--all-containers", "--prefix", "--tail=-1",
+        f"--since={since or '10m'}", "--max-log-requests=50",
+        *(("--follow",) if session.variables.get("FOLLOW") else ()),
         namespace=terraform.outputs(session)["namespace"],
     ))  # fmt: skip
 
@@ -203,12 +218,12 @@ def _refresh_secrets(session: Session, namespace: str) -> None:
     Without it they would wait for the next refresh, up to an hour. Nothing to do at the first
     installation.
     """
-    started_s = int(session.now())
-    ours = ("externalsecret", "-l", _SELECTOR)
+    started_s, kubectl = int(session.now()), partial(session.kubectl, namespace=namespace)
+    ours = ("externalsecret", "-l", SELECTOR)
 
     def old() -> bool:
         """Return whether one of them was fetched before: Kubernetes tells whole seconds."""
-        text = session.read(*session.kubectl("get", *ours, "-o", "json", namespace=namespace))
+        text = session.read(*kubectl("get", *ours, "-o", "json"))
         times = [item.get("status", {}).get("refreshTime") for item in json.loads(text)["items"]]
         return any(
             not time or datetime.fromisoformat(time).timestamp() < started_s for time in times
@@ -216,17 +231,12 @@ def _refresh_secrets(session: Session, namespace: str) -> None:
 
     if not old():
         return
-    session.run(*session.kubectl(
-        "annotate", *ours, "--overwrite", f"force-sync={started_s}", namespace=namespace
-    ))  # fmt: skip
-    while old():
-        if session.now() > started_s + _REFRESH_S:
-            raise DeployError(
-                f"External Secrets fetched nothing for {_REFRESH_S} s; "
-                f"`kubectl -n {namespace} describe externalsecret` says why"
-            )
-        session.sleep(1.0)
+    session.run(*kubectl("annotate", *ours, "--overwrite", f"force-sync={started_s}"))
 
+    def fetched() -> str:
+        if old():
+            why = f"`kubectl -n {namespace} describe externalsecret` says why"
+            raise DeployError(f"External Secrets fetched nothing; {why}")
+        return "all"
 
-def _show_history(session: Session, namespace: str) -> None:
-    session.run(*session.helm("history", RELEASE, "--namespace", namespace, "--max", "5"))
+    session.until(fetched, _REFRESH_S)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from deploy.environment import Environment
 
 _SHOWN_CHARS = 400
+_INTERVAL_S = 3.0
 
 
 class DeployError(Exception):
@@ -52,30 +54,24 @@ class Session:
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = field(default=time.time)
 
-    def run(
-        self,
-        *argv: str | Path,
-        codes: Collection[int] = (0,),
-        variables: Mapping[str, str] | None = None,
-        stdin: bytes | None = None,
-    ) -> int:
+    def run(self, *argv: str | Path, **options: Any) -> int:
         """Show and run a program whose output is for the operator; return its exit code.
 
-        `variables` are added to its environment; `stdin` is not shown: it may be a secret.
-        Raises DeployError: not one of `codes`, or the program is not there.
+        `options`: as of `_call`. Raises DeployError: it fails, or is not there.
         """
-        shown = [f"{name}={shlex.quote(value)}" for name, value in (variables or {}).items()]
+        variables = options.get("variables", {}).items()
+        shown = [f"{name}={shlex.quote(value)}" for name, value in variables]
         self.say(f"$ {' '.join((*shown, shlex.join(map(str, argv))))}")
-        return self._call(argv, stdin, None, codes, variables or {})[0]
+        return self._call(argv, None, **options)[0]
 
-    def read(self, *argv: str | Path, stdin: bytes | None = None) -> str:
+    def read(self, *argv: str | Path, **options: Any) -> str:
         """Return what a program prints, without the last line's end.
 
-        Raises DeployError with the last line of its complaint.
+        `options`: as of `_call`. Raises DeployError with the last line of its complaint.
         """
-        return self._call(argv, stdin, subprocess.PIPE, (0,), {})[1].rstrip("\n")
+        return self._call(argv, subprocess.PIPE, **options)[1].rstrip("\n")
 
-    def aws(self, *words: str | Path, stdin: bytes | None = None) -> Any:
+    def aws(self, *words: str | Path, stdin: bytes = b"") -> Any:
         """Return what AWS answers in the environment's region. Raises DeployError."""
         where = ("--region", self.environment.region, "--output", "json")
         return json.loads(self.read("aws", *words, *where, stdin=stdin) or "null")
@@ -96,6 +92,17 @@ class Session:
         where = (f"--namespace={namespace}",) if namespace else ()
         return "kubectl", f"--context={self.environment.cluster_name}", *where, *words
 
+    def until(self, check: Callable[[], str], patience_s: float) -> str:
+        """Return what `check` does once it raises no DeployError any more; raises the last one."""
+        deadline = self.now() + patience_s
+        while True:
+            try:
+                return check()
+            except DeployError as problem:
+                if self.now() >= deadline:
+                    raise DeployError(f"{problem} (waited {patience_s:g} s)") from None
+            self.sleep(_INTERVAL_S)
+
     def confirm(self, what: str, *, word: str, is_typed: bool = False) -> None:
         """Have `word` typed before something serious begins, or given as CONFIRM.
 
@@ -111,50 +118,37 @@ class Session:
             raise Refused(f"{what}: not confirmed")
 
     def _call(
-        self,
-        argv: tuple[str | Path, ...],
-        stdin: bytes | None,
-        output: int | None,
-        codes: Collection[int],
-        variables: Mapping[str, str],
-    ) -> tuple[int, str]:
+        self, argv: tuple[str | Path, ...], output: int | None, *,
+        codes: Collection[int] = (0,), variables: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> tuple[int, str]:  # fmt: skip
+        """Run a program, return its exit code, one of `codes`, and its output where that is piped.
+
+        `variables` are added to its environment; `stdin` is not shown: it may be a secret.
+        """
         # What we said so far comes before what the program says.
         sys.stdout.flush()
+        # Ctrl-C reaches the program too. Terraform and Helm then finish what is under way and write
+        # down what they did; to kill them would leave a lock and a forgotten resource.
+        pressed: list[int] = []
+        before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
         try:
-            process = subprocess.Popen(
-                argv, env={**self.variables, **variables}, cwd=self.environment.root,
-                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-                stdout=output, stderr=output,
+            done = subprocess.run(
+                argv, env={**self.variables, **(variables or {})}, cwd=self.environment.root,
+                input=stdin, stdout=output, stderr=output, check=False,
             )  # fmt: skip
         except FileNotFoundError:
             raise DeployError(f"{argv[0]} is not installed") from None
-        out, err = (text.decode("utf-8", "replace") for text in _wait(process, stdin))
-        if process.returncode not in codes:
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if pressed:
+            raise KeyboardInterrupt
+        out, err = ((text or b"").decode("utf-8", "replace") for text in (done.stdout, done.stderr))
+        if done.returncode not in codes:
             # The program and its verbs, without the options.
             words = takewhile(lambda word: "=" in word or word[0] != "-", map(str, argv))
             verbs = [word.rsplit("/", 1)[-1] for word in words if word[0] != "-"][:3]
             lines = [line.strip() for line in err.splitlines() if line.strip()]
             detail = f": {lines[-1][:_SHOWN_CHARS]}" if lines else ""
-            raise DeployError(
-                f"`{' '.join(verbs)}` ended with exit code {process.returncode}{detail}"
-            )
-        return process.returncode, out
-
-
-def _wait(process: subprocess.Popen[bytes], stdin: bytes | None) -> tuple[bytes, bytes]:
-    """Wait until it ends by itself, whatever the operator presses.
-
-    Ctrl-C reaches the program too. Terraform and Helm then finish what is under way and write
-    down what they did; to kill them a moment later would leave a lock and a forgotten resource.
-    """
-    interruption: KeyboardInterrupt | None = None
-    while True:
-        try:
-            # What was to be written is with the program since the first call.
-            out, err = process.communicate(None if interruption else stdin)
-        except KeyboardInterrupt as pressed:
-            interruption = pressed
-            continue
-        if interruption is not None:
-            raise interruption
-        return out or b"", err or b""
+            raise DeployError(f"`{' '.join(verbs)}` ended with exit code {done.returncode}{detail}")
+        return done.returncode, out

@@ -21,7 +21,7 @@ _INIT = ("init", "-input=false", "-lockfile=readonly")
 #: The outputs of terraform/main that the later steps read; a test compares.
 OUTPUTS = (
     "alarm_topic", "broker_addresses", "certificate_arn", "compute", "egress_addresses",
-    "helm_values", "image_repositories", "namespace", "pod_log_group", "private_subnet_ids",
+    "helm_values", "namespace", "pod_log_group", "private_subnet_ids",
     "public_subnet_ids", "secret_names", "tags", "vpc_id",
 )  # fmt: skip
 
@@ -50,11 +50,16 @@ def change(session: Session, *options: str, is_confirmed: bool = False) -> None:
         if code == _NOTHING_TO_DO:
             session.say("nothing to change")
             return
-        added, changed, destroyed = summarize(json.loads(read(session, "show", "-json", str(plan))))
+        changes = json.loads(session.read(*MAIN, "show", "-json", plan)).get("resource_changes", [])
+        # A replacement is a destruction and an addition.
+        added, changed, destroyed = (
+            [each["address"] for each in changes if verb in each["change"]["actions"]]
+            for verb in ("create", "update", "delete")
+        )
         for address in destroyed:
             session.say(f"will be destroyed or replaced: {address}")
         if environment.is_guarded and not is_confirmed:
-            counts = f"{added} to add, {changed} to change, {len(destroyed)} to destroy"
+            counts = f"{len(added)} to add, {len(changed)} to change, {len(destroyed)} to destroy"
             session.confirm(f"Terraform on {environment.name}: {counts}", word=environment.name)
         session.run(*MAIN, "apply", "-input=false", "-lock-timeout=5m", plan)
     finally:
@@ -62,44 +67,21 @@ def change(session: Session, *options: str, is_confirmed: bool = False) -> None:
         plan.unlink(missing_ok=True)
 
 
-def summarize(plan: dict[str, Any]) -> tuple[int, int, list[str]]:
-    """Return how much a plan adds and changes, and what it takes away. A replacement does both."""
-    changes = {
-        each["address"]: each["change"]["actions"] for each in plan.get("resource_changes", [])
-    }
-    return (
-        sum("create" in actions for actions in changes.values()),
-        sum("update" in actions for actions in changes.values()),
-        [address for address, actions in changes.items() if "delete" in actions],
-    )
-
-
-def known_outputs(session: Session) -> dict[str, Any]:
-    """Return the outputs that the state has, by name."""
-    found = json.loads(read(session, "output", "-json"))
-    return {name: output["value"] for name, output in found.items()}
-
-
 def outputs(session: Session) -> dict[str, Any]:
     """Return the outputs. Raises DeployError: the infrastructure is not there yet."""
-    found, name = known_outputs(session), session.environment.name
+    found, name = json.loads(session.read(*MAIN, "output", "-json")), session.environment.name
     if missing := [output for output in OUTPUTS if output not in found]:
         raise DeployError(
             f"the infrastructure of {name} is not there yet (no output {missing[0]}); "
             f"first `make deploy-infra ENV={name}`"
         )
-    return found
+    return {output: entry["value"] for output, entry in found.items()}
 
 
 def say_addresses(session: Session, found: dict[str, Any]) -> None:
     """Show what others admit us by."""
     for kind in ("egress", "broker"):
         session.say(f"{kind} addresses: {', '.join(found[f'{kind}_addresses']) or 'none'}")
-
-
-def read(session: Session, *words: str) -> str:
-    """Return what Terraform prints of terraform/main."""
-    return session.read(*MAIN, *words)
 
 
 def bootstrap(session: Session) -> None:

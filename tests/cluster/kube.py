@@ -11,8 +11,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from deploy.session import DeployError
-from deploy.smoke.rollouts import check_rollouts
+from deploy.release import ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,12 +119,14 @@ class Namespace:
         }
 
     def unfinished(self) -> str:
-        """Return what the smoke test of `make deploy` says is not rolled out; empty: all is."""
+        """Return what `make deploy-rollout` would still wait for; empty: all is rolled out."""
+        ending = run("kubectl", "-n", self.name, "get", "pod", "-o", ENDING)
+        names = run("kubectl", "-n", self.name, "get", "deployment,statefulset", "-o", "name")
         try:
-            check_rollouts(self.get("deployments,statefulsets"), self.get("pods"))
-        except DeployError as problem:
-            return str(problem)
-        return ""
+            run("kubectl", "-n", self.name, "rollout", "status", "--timeout=1s", *names.split())
+        except CommandFailed as problem:
+            return f"{ending}; {problem}"
+        return ending.strip()
 
     def drain(self, node: str, release: str) -> list[str]:
         """Move a release's pods off a node; return the evictions that a budget refused at first."""

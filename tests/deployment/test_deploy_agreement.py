@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from deploy import terraform
-from deploy.checks import SECRETS, TOOLS
+from deploy.checks import TOOLS
 from deploy.cluster import select_add_ons
 from deploy.environment import CHART, RELEASE, SERVICES, Environment, read_variables
 from deploy.main import ALL
@@ -34,7 +34,7 @@ NAMES = {
     "vpc_id": "vpc-0a",
     "metrics_domain": "metrics.example.org",
     "certificate_arn": "arn:aws:acm:eu-west-3:210987654321:certificate/0d",
-    "public_subnets": ["subnet-0a", "subnet-0b", "subnet-0c"],
+    "public_subnet_ids": ["subnet-0a", "subnet-0b", "subnet-0c"],
     "node_subnets": [{"id": "subnet-1a"}, {"id": "subnet-1b"}, {"id": "subnet-1c"}],
     "tags": {"Project": "wis2-global-cache"},
     "load_balancer_tags": [{"key": "Project", "value": "wis2-global-cache"}],
@@ -87,11 +87,10 @@ def test_names_that_terraform_makes_are_the_ones_we_use() -> None:
     assert 'resource "aws_eip" "protected"' in text("terraform/modules/addresses/main.tf")
 
 
-def test_the_secrets_looked_for_are_those_that_terraform_makes() -> None:
-    text = (ROOT / "terraform/modules/secrets/main.tf").read_text("utf-8")
-    passwords = text.partition("passwords = merge({")[2].partition("}")[0]
-    assert tuple(sorted(re.findall(r"^ *(\w+) *= \[", passwords, re.MULTILINE))) == SECRETS
-    assert "accounts/${name}" in text
+def test_the_secret_looked_for_is_one_that_terraform_always_makes() -> None:
+    passwords = text("terraform/modules/secrets/main.tf").partition("passwords = merge({")[2]
+    assert re.search(r"^ *deployment *= \[", passwords.partition("}")[0], re.MULTILINE)
+    assert 'f"{environment.cluster_name}/deployment"' in text("deploy/checks.py")
 
 
 def test_images_have_one_name_in_terraform_chart_and_build() -> None:
@@ -119,7 +118,7 @@ def test_the_chart_accepts_what_a_deployment_gives_it(name: str) -> None:
         chart.merged(
             {**told, "brokers": [{"name": "meteo-fr", "secretArn": "arn"}]},
             chart.values_file(name),
-            own_values(digests=DIGESTS, secrets_revisions=dict.fromkeys(secrets, "1")),
+            own_values(DIGESTS, dict.fromkeys(secrets, "1")),
         ),
         release=RELEASE,
     )
@@ -130,7 +129,7 @@ def test_the_chart_accepts_what_a_deployment_gives_it(name: str) -> None:
 
 def test_another_revision_of_a_secret_rolls_what_reads_it() -> None:
     def pods(revisions: dict[str, str]) -> dict[str, Any]:
-        values = own_values(digests=DIGESTS, secrets_revisions=revisions)
+        values = own_values(DIGESTS, revisions)
         rendered = chart.render(chart.merged(chart.cases()["prod"], values))
         return {
             component: next(
@@ -283,7 +282,7 @@ def test_the_metrics_service_is_reached_in_the_public_subnets_whatever_their_tag
     )  # fmt: skip
     for spec in (ours["spec"], controller.values["ingressClassParams"]["spec"]):
         assert spec["scheme"] == "internet-facing"
-        assert spec["subnets"] == {"ids": NAMES["public_subnets"]}
+        assert spec["subnets"] == {"ids": NAMES["public_subnet_ids"]}
 
 
 def test_alerts_reach_the_topic_of_the_alarms() -> None:

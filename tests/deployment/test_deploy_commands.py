@@ -14,7 +14,6 @@ import pytest
 from deploy.checks import version_of
 from deploy.environment import Environment, read_variables
 from deploy.session import DeployError, Refused, Session
-from deploy.terraform import summarize
 
 
 @pytest.fixture
@@ -133,15 +132,3 @@ list = ["a", // one
     file.write_text("account_id = \n")
     with pytest.raises(Refused, match=r"dev\.tfvars cannot be read"):
         read_variables(file)
-
-
-def test_a_plan_is_counted_as_terraform_counts() -> None:
-    changes = summarize({"resource_changes": [
-        {"address": "a", "change": {"actions": ["create"]}},
-        {"address": "b", "change": {"actions": ["update"]}},
-        {"address": "c", "change": {"actions": ["delete", "create"]}},
-        {"address": "d", "change": {"actions": ["delete"]}},
-        {"address": "e", "change": {"actions": ["no-op"]}},
-        {"address": "f", "change": {"actions": ["read"]}},
-    ]})  # fmt: skip
-    assert changes == (2, 1, ["c", "d"])

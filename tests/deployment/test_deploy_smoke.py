@@ -18,22 +18,19 @@ from deploy.environment import Environment
 from deploy.session import DeployError, Session
 from deploy.smoke.item import fetch, make_synthetic, read_announcement
 from deploy.smoke.outside import check_broker, check_data, check_metrics, check_ready
-from deploy.smoke.rollouts import check_rollouts, unfinished
 from deploy.smoke.step import (
     Target,
     check_downloads,
     check_policies,
-    rollouts,
     send_from_listener,
     smoke_test,
     target_of,
-    until,
 )
 from local.parts.certificates import CertificateAuthority
 from local.parts.mosquitto import CacheBroker, PublicBroker
 from local.parts.nginx import Nginx
 from tests.support import chart
-from tests.support.deployments import ACCOUNT, REGION, workload
+from tests.support.deployments import ACCOUNT, REGION
 from tests.support.stand_ins import StandIns
 from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
 from tests.support.world import BIN, CENTRE_ID, World, open_world
@@ -82,13 +79,8 @@ def session(
 ) -> Session:
     """Return a session whose kubectl runs on this machine what it should run in a pod."""
     programs = StandIns(tmp_path / "programs")
-    programs.answer(
-        "kubectl", "get", "deployment,statefulset", out=json.dumps({"items": [workload()]})
-    )
     programs.answer("kubectl", "get", "pod", out=pods)
-    programs.answer("kubectl", "get", "pod", "json", out='{"items": []}')
-    programs.answer("kubectl", "get", "networkpolicy", out=policies)
-    programs.answer("kubectl", "get", "service", out=broker)
+    programs.answer("kubectl", "get", "--ignore-not-found", out=policies + broker)
     (programs.bin / "python").symlink_to(BIN / "python")
     programs.answer("kubectl", "exec", "-i", "--", run={"PATH": f"{BIN}:{programs.bin}"})
     return Session(
@@ -103,7 +95,7 @@ def test_a_cache_that_works_passes_with_an_item_sent_from_a_listeners_pod(
 ) -> None:
     lines = run(world, tmp_path, "synthetic")
     assert [line.split()[1] for line in lines] == [
-        "rollouts", "metrics", "ready", "data", "broker", "policies", "downloads", "synthetic",
+        "metrics", "ready", "data", "broker", "policies", "downloads", "synthetic",
     ]  # fmt: skip
     assert all(line.startswith("ok  ") for line in lines)
     assert "bytes fetched" in lines[-1]
@@ -119,7 +111,7 @@ def test_a_queue_that_does_not_answer_is_said(world: World, tmp_path: Path) -> N
     away = {**world.environment, "GC_REDIS_URL": "redis://127.0.0.1:1/0"}
     path = {"PATH": str(tmp_path / "programs/bin")}
     broken = Session(opened.environment, {**away, **path}, say=lambda _line: None)
-    with pytest.raises(DeployError, match="exit code 1"):
+    with pytest.raises(DeployError, match="a listener's pod cannot send: Unavailable: "):
         send_from_listener(broken, "wis2-gc", "topic", b"{}")
 
 
@@ -159,7 +151,9 @@ def test_a_broker_that_does_not_listen_yet_says_nothing_about_policies(
         # Nobody listens there, and nobody else can.
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
-        with pytest.raises(DeployError, match=f"cannot tell .* 127.0.0.1:{port}: refused"):
+        with pytest.raises(
+            DeployError, match=f"cannot tell .* 127.0.0.1:{port}: ConnectionRefusedError"
+        ):
             policies(world, tmp_path, monkeypatch, "127.0.0.1", port)
 
 
@@ -173,9 +167,7 @@ def test_without_a_broker_of_ours_there_is_nothing_to_be_shut_out_of(
 def test_policies_that_let_no_name_be_looked_up_are_told(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(
-        DeployError, match=r"does not find no-such-host\.invalid:1883: no such name"
-    ):
+    with pytest.raises(DeployError, match=r"cannot tell .* no-such-host\.invalid:1883: gaierror"):
         policies(world, tmp_path, monkeypatch, "no-such-host.invalid", 1883)
 
 
@@ -197,7 +189,7 @@ def test_a_managers_pod_fetches_over_http_on_another_port_and_over_ftp(
         for url in urls:
             with pytest.raises(DeployError, match=r"404|550"):
                 check_downloads(opened, "wis2-gc", f"mqtts://{port}", [f"{url}.gone"])
-    with pytest.raises(DeployError, match=f"does not reach 127.0.0.1:{web}: refused"):
+    with pytest.raises(DeployError, match=f"does not reach 127.0.0.1:{web}: ConnectionRefused"):
         check_downloads(opened, "wis2-gc", f"mqtts://127.0.0.1:{web}", [])
 
 
@@ -275,12 +267,10 @@ def test_another_caches_metrics_are_not_ours(world: World, tmp_path: Path) -> No
     ("changes", "problem"),
     [
         ({"metrics_url": "http://127.0.0.1:1"}, "metrics: .*refused"),
-        ({"metrics_url": "http://wis2.example.invalid"}, "is not https"),
         ({"broker_urls": ("mqtt://everyone:everyone@127.0.0.1:1",)}, "broker mqtt: .*refused"),
-        ({"broker_urls": ("mqtt://everyone:everyone@wis2.example.invalid",)}, "is not mqtts"),
     ],
 )
-def test_what_cannot_be_reached_or_is_not_over_tls_fails(
+def test_what_cannot_be_reached_fails(
     world: World, tmp_path: Path, changes: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(DeployError, match=problem):
@@ -391,6 +381,9 @@ def test_terraform_tells_what_to_look_at() -> None:
         "mqtts://everyone:everyone@broker.wis2.example.int:8883",
         "wss://everyone:everyone@broker.wis2.example.int:443/mqtt",
     )
+    plain = chart.HELM_VALUES | {"store": {"dataBaseUrl": "http://data.wis2.example.int"}}
+    with pytest.raises(DeployError, match="is not https"):
+        target_of({"namespace": "wis2-gc", "helm_values": plain})
 
 
 def test_waiting_ends_with_the_first_success_or_with_what_was_the_matter_last(
@@ -407,9 +400,9 @@ def test_waiting_ends_with_the_first_success_or_with_what_was_the_matter_last(
         raise DeployError(next(problems))
 
     with pytest.raises(DeployError, match=r"third \(waited 6 s\)"):
-        until(opened, check, 6.0)
+        opened.until(check, 6.0)
     assert waited == [3.0, 3.0]
-    assert until(opened, lambda: next(problems), 0.0) == "fourth"
+    assert opened.until(lambda: next(problems), 0.0) == "fourth"
 
 
 @contextmanager
@@ -450,78 +443,6 @@ def ftp_server(folder: Path) -> Iterator[int]:
         ended.set()
         thread.join()
         server.close_all()
-
-
-# Kubernetes
-
-
-@pytest.mark.parametrize(
-    ("found", "line"),
-    [
-        (workload("a"), ""),
-        (workload("a", wanted=0), ""),
-        (workload("a", kind="StatefulSet"), ""),
-        (workload("a", generation=4), "deployment/a: not begun"),
-        (workload("a", wanted=3, updatedReplicas=1), "deployment/a: 1 of 3 are new"),
-        (workload("a", replicas=3), "deployment/a: 1 old ones are still there"),
-        (workload("a", availableReplicas=1), "deployment/a: 1 of 2 are available"),
-        (workload("a", kind="StatefulSet", readyReplicas=0),
-         "statefulset/a: 0 of 2 are available"),
-    ],
-)  # fmt: skip
-def test_a_rollout_is_over_when_all_are_new_and_available(found: dict[str, Any], line: str) -> None:
-    assert unfinished(found) == line
-
-
-def test_workloads_are_those_of_the_release_in_its_namespace(tmp_path: Path) -> None:
-    programs = StandIns(tmp_path / "programs")
-    items = [workload("manager"), workload("broker", kind="StatefulSet")]
-    programs.answer("kubectl", "get", "deployment,statefulset", out=json.dumps({"items": items}))
-    programs.answer("kubectl", "get", "pod", out='{"items": []}')
-    opened = Session(
-        Environment("dev", tmp_path, ACCOUNT, REGION),
-        {"PATH": str(programs.bin)}, say=print,
-    )  # fmt: skip
-    assert rollouts(opened, "wis2-gc") == "2 workloads, 4 replicas"
-    for call in programs.calls:
-        assert call.has("--context=wis2-gc-dev", "--namespace=wis2-gc", "get")
-        assert call.option("-l") == ["app.kubernetes.io/instance=wis2-global-cache"]
-    programs.answer("kubectl", "get", code=1, err="Unable to connect to the server\n")
-    with pytest.raises(DeployError, match="Unable to connect"):
-        rollouts(opened, "wis2-gc")
-
-
-def pod(name: str, **status: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "spec": {"nodeName": "node-1"}, "status": status}
-
-
-def test_a_pod_that_cannot_start_is_told_with_its_reason() -> None:
-    waiting = [{"state": {"waiting": {"reason": reason}}}
-               for reason in ("ImagePullBackOff", "ContainerCreating")]  # fmt: skip
-    no_room = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}
-    pods = [
-        pod("wis2-manager-1", containerStatuses=[*waiting, {"state": {"running": {}}}]),
-        pod("wis2-manager-2", conditions=[no_room]),
-    ]
-    with pytest.raises(DeployError) as problem:
-        check_rollouts([workload("wis2-manager", availableReplicas=1)], pods)
-    assert str(problem.value) == (
-        "deployment/wis2-manager: 1 of 2 are available; pod wis2-manager-1: ImagePullBackOff; "
-        "pod wis2-manager-2: 0/3 nodes are available"
-    )
-
-
-def test_a_pod_that_hangs_on_a_lost_node_is_told(tmp_path: Path) -> None:
-    """No workload counts it: all of them were rolled out while it hung."""
-    hanging = pod("wis2-manager-1")
-    hanging["metadata"]["deletionTimestamp"] = "2026-11-28T00:00:00Z"
-    with pytest.raises(DeployError, match="pod wis2-manager-1: still ends on node-1"):
-        check_rollouts([workload()], [hanging, pod("wis2-manager-2")])
-
-
-def test_a_release_without_workloads_is_not_rolled_out() -> None:
-    with pytest.raises(DeployError, match="no workloads"):
-        check_rollouts([], [])
 
 
 def not_ready(*missing: str) -> type[http.server.BaseHTTPRequestHandler]:

@@ -23,6 +23,7 @@ ACCOUNT = "210987654321"
 REGION = "eu-west-3"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PASSWORD = "registry-password-of-twelve-hours"
+WORKLOADS = "deployment.apps/wis2-global-cache-manager\nstatefulset.apps/wis2-global-cache-broker\n"
 DIGESTS = {
     service: f"sha256:{str(number) * 64}"
     for number, service in enumerate(("listener", "manager", "metrics"), start=1)
@@ -51,7 +52,6 @@ def outputs(environment: str, *, compute: str = "auto") -> dict[str, Any]:
         "tags": {"Project": "wis2-global-cache", "Environment": environment},
         "alarm_topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{name}-alarms",
         "pod_log_group": "",
-        "image_repositories": {s: f"{registry}/wis2-gc-{s}" for s in DIGESTS},
         "secret_names": {
             "registry": f"{name}/registry",
             "broker": f"{name}/broker",
@@ -75,25 +75,6 @@ def plan(**actions: list[str]) -> str:
             ]
         }
     )
-
-
-def workload(
-    name: str = "wis2-global-cache-manager",
-    *,
-    kind: str = "Deployment",
-    wanted: int = 2,
-    generation: int = 3,
-    **status: int,
-) -> dict[str, Any]:
-    """Return a Deployment or StatefulSet that is rolled out, but for what `status` says."""
-    ready = "readyReplicas" if kind == "StatefulSet" else "availableReplicas"
-    counts = dict.fromkeys(("replicas", "updatedReplicas", ready), wanted)
-    return {
-        "kind": kind,
-        "metadata": {"name": name, "generation": generation},
-        "spec": {"replicas": wanted},
-        "status": {"observedGeneration": 3, **counts, **status},
-    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -144,9 +125,8 @@ class Deployment:
         identity = {"Account": ACCOUNT, "Arn": session}
         answer("aws", "sts", "get-caller-identity", out=json.dumps(identity))
         answer("aws", "service-quotas", "get-service-quota", out="20.0\n")
-        answer("aws", "ec2", "describe-addresses", out="[0, 0]\n")
-        answer("aws", "ec2", "describe-instances", out="[]\n")
-        answer("aws", "secretsmanager", "list-secrets", out="[]\n")
+        missing = "An error occurred (ResourceNotFoundException)\n"
+        answer("aws", "secretsmanager", "describe-secret", code=254, err=missing)
         answer("git", "rev-parse", "HEAD", out=f"{COMMIT}\n")
         answer("git", "rev-parse", "--short=12", "HEAD", out=f"{COMMIT[:12]}\n")
         answer("aws", "ecr", "get-login-password", out=PASSWORD)
@@ -155,18 +135,12 @@ class Deployment:
         answer("terraform", "show", "-json", out=plan(module__queue=["create"]))
         answer("aws", "eks", "update-kubeconfig", write=("--kubeconfig", "apiVersion: v1\n"))
         answer("kubectl", "get", "externalsecret", out='{"items": []}')
-        answer("kubectl", "get", "pod", out='{"items": []}')
-        rolled_out = json.dumps({"items": [workload()]})
-        answer("kubectl", "get", "deployment,statefulset", "-o", "json", out=rolled_out)
+        answer("kubectl", "get", "deployment,statefulset", "-o", "name", out=WORKLOADS)
         missing = "Error: release: not found\n"
         answer("helm", "history", "-o", "json", code=1, err=missing)
         answer("aws", "secretsmanager", "list-secret-version-ids", out='"version-1"\n')
         answer("aws", "secretsmanager", "get-secret-value", out="61\n")
         for name in ("dev", "prod"):
-            arn = f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/wis2-gc-{name}"
-            context = {"name": f"wis2-gc-{name}", "context": {"cluster": arn}}
-            view = json.dumps({"contexts": [context]})
-            answer("kubectl", f"--context=wis2-gc-{name}", "config", "view", out=view)
             for service, digest in DIGESTS.items():
                 image = f"wis2-gc-{name}/wis2-gc-{service}"
                 answer("aws", "ecr", "list-images", image, out=f'"{digest}"\n', after=" bake ")
@@ -225,7 +199,7 @@ class Deployment:
             ("docker", "buildx", "bake"), ("terraform", "init"), ("terraform", "plan"),
             ("terraform", "apply"), ("terraform", "state", "rm"),
             ("aws", "secretsmanager", "put-secret-value"),
-            ("aws", "eks", "update-kubeconfig"), ("kubectl", "apply"), ("kubectl", "annotate"),
+            ("kubectl", "apply"), ("kubectl", "annotate"),
             ("kubectl", "delete"), ("kubectl", "exec"), ("helm", "upgrade"), ("helm", "rollback"),
             ("helm", "uninstall"),
         )  # fmt: skip
