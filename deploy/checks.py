@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ TOOLS: dict[str, tuple[Version, tuple[str, ...]]] = {
     "kubectl": ((1, 30), ("kubectl", "version", "--client", "-o", "json")),
     "helm": ((3, 14), ("helm", "version", "--template", "{{.Version}}")),
 }
+#: Those that terraform/modules/secrets makes, whatever is deployed; a test compares.
+SECRETS = ("broker", "deployment", "registry")
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 
 
@@ -42,7 +45,7 @@ def check(session: Session, step: Step, *, is_whole: bool) -> None:
     if is_whole:
         _check_admin(session, principal)
         check_brokers(session, session.environment.variables.get("global_brokers"))
-        _check_quota(session)
+        _check_quotas(session)
         _tell_of_verification(session)
     if "terraform" in step.tools and step.wants_state:
         _check_state(session)
@@ -144,42 +147,75 @@ def check_brokers(session: Session, named: Collection[object] | None) -> None:
         )
 
 
-def _check_quota(session: Session) -> None:
-    """Refuse a region that has no room for our nodes: pods would wait for them without a word."""
-    environment = session.environment
-    quota = ("--service-code", "ec2", "--quota-code", "L-1216C47A", "--query", "Quota.Value")
-    most = session.ask_aws("service-quotas", "get-service-quota", *quota)
-    if most is not None and most < environment.vcpu_count:
-        raise Refused(
-            f"vCPUs of EC2: the quota of {environment.region} is {most:.0f}; {environment.name} "
-            f'requires {environment.vcpu_count} (Service Quotas: "Running On-Demand Standard '
-            '(A, C, D, H, I, M, R, T, Z) instances")'
-        )
+def _check_quotas(session: Session) -> None:
+    """Refuse a region with too little room for us beside others: Terraform would end halfway.
+
+    A new account has five of either; pods wait for a missing node without a word.
+    """
+    environment, name = session.environment, session.environment.cluster_name
+    given = [environment.variables.get(f"existing_{of}_allocation_ids") for of in ("nat", "broker")]
+    held = json.dumps([each for ids in given for each in ids or []])
+    addresses = session.ask_aws(
+        "ec2", "describe-addresses", "--query",
+        f"length(Addresses[?!(Tags[?Key=='Name' && starts_with(Value, '{name}-')] "
+        f"|| contains(`{held}`, AllocationId))])",
+    )  # fmt: skip
+    instances = session.ask_aws(
+        "ec2", "describe-instances", "--filters", "Name=instance-state-name,Values=pending,running",
+        "--query", "Reservations[].Instances[].[InstanceType, CpuOptions, "
+        f"Tags[?contains(Key, 'eks:') && Value=='{name}'] || `[]`]",
+    )  # fmt: skip
+    vcpus = sum(
+        cpu["CoreCount"] * cpu["ThreadsPerCore"]
+        for kind, cpu, ours in instances or []
+        if not ours and re.match(r"(?!dl|hpc|inf|trn)[acdhimrtz]", kind)
+    )
+    for what, code, label, used, required in (
+        ("elastic IPs", "L-0263D0A3", "EC2-VPC Elastic IPs", addresses or 0,
+         environment.address_count),
+        ("vCPUs of EC2", "L-1216C47A",
+         "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", vcpus,
+         environment.vcpu_count),
+    ):  # fmt: skip
+        quota = ("--service-code", "ec2", "--quota-code", code, "--query", "Quota.Value")
+        most = session.ask_aws("service-quotas", "get-service-quota", *quota)
+        if most is not None and used + required > most:
+            raise Refused(
+                f"{what}: the quota of {environment.region} is {most:.0f}, others use {used}; "
+                f'{environment.name} requires {required} (Service Quotas: "{label}")'
+            )
 
 
 def _check_secrets(session: Session) -> None:
     """Refuse names of secrets that a former deployment holds: deleted, and still to be restored.
 
-    One that every deployment has stands for all. Raises Refused, with what to type: Terraform would
-    make much, and then fail.
+    Raises Refused, with what to type: Terraform would make much, and then fail.
     """
     environment = session.environment
-    secret = ("--secret-id", f"{environment.cluster_name}/deployment", "--query", "DeletedDate")
-    if session.ask_aws("secretsmanager", "describe-secret", *secret):
-        aws = f"aws secretsmanager --region {environment.region}"
+    prefix, given = f"{environment.cluster_name}/", environment.variables.get
+    deleted = session.ask_aws(
+        "secretsmanager", "list-secrets", "--include-planned-deletion",
+        "--filters", f"Key=name,Values={prefix}", "--query", "SecretList[?DeletedDate].Name",
+    )  # fmt: skip
+    names = {
+        *SECRETS,
+        *(f"global-brokers/{broker}" for broker in given("global_brokers") or []),
+        *(f"accounts/{account}" for account in given("broker_accounts") or []),
+    }
+    if held := sorted({prefix + name for name in names}.intersection(deleted or [])):
         raise Refused(
             f"secrets of a former {environment.name} keep their names until AWS deletes them "
-            "(secret_recovery_days). To give up what is in them now: for secret in "
-            f"$({aws} list-secrets --include-planned-deletion --output text --filters "
-            f"Key=name,Values={environment.cluster_name}/ --query 'SecretList[?DeletedDate].Name');"
-            f" do {aws} delete-secret --force-delete-without-recovery --secret-id $secret; done"
+            f"(secret_recovery_days): {', '.join(held)}. To give up what is in them now: "
+            f"for secret in {' '.join(held)}; do aws secretsmanager delete-secret --region "
+            f"{environment.region} --force-delete-without-recovery --secret-id $secret; done"
         )
 
 
 def _check_state(session: Session) -> None:
     environment = session.environment
     try:
-        session.aws("s3api", "head-bucket", "--bucket", environment.state_bucket)
+        where = ("--bucket", environment.state_bucket, "--region", environment.region)
+        session.read("aws", "s3api", "head-bucket", *where)
     except DeployError as error:
         raise Refused(
             f"Terraform's state is out of reach, in {environment.state_bucket} ({error}); where "

@@ -22,6 +22,7 @@ SERVICES = ("listener", "manager", "metrics")
 
 #: What terraform/environments holds until somebody puts in their own.
 _EXAMPLES = ("123456789012", "192.0.2.0/24", "example.org", "xx-example-")
+_ZONES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,13 @@ class Environment:
     def vcpu_count(self) -> int:
         """The vCPUs of the nodes that the pods need; a test holds it against docs/costs.md."""
         return 12 if self.is_guarded else 4
+
+    @property
+    def address_count(self) -> int:
+        """Elastic IPs that terraform/main takes: of NAT gateways, and of the broker."""
+        given = self.variables.get
+        nat = 0 if given("existing_vpc_id") else 1 if given("one_nat_gateway") else _ZONES
+        return nat + int(given("broker_address_count") or _ZONES)
 
     @property
     def tfvars(self) -> Path:

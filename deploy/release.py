@@ -98,14 +98,14 @@ def roll_back_to(session: Session, namespace: str, revision: int) -> None:
 def history(session: Session, namespace: str) -> list[dict[str, Any]]:
     """Return what Helm has of each revision, the oldest first; none where it is not installed."""
     try:
-        text = session.read(
+        found = session.read_json(
             *session.helm("history", RELEASE, "--namespace", namespace, "-o", "json")
         )
     except DeployError as error:
         if "not found" in str(error):
             return []
         raise
-    return sorted(json.loads(text), key=lambda revision: int(revision["revision"]))
+    return sorted(found, key=lambda revision: int(revision["revision"]))
 
 
 def revision_before(revisions: Sequence[dict[str, Any]]) -> int | None:
@@ -223,8 +223,8 @@ def _refresh_secrets(session: Session, namespace: str) -> None:
 
     def old() -> bool:
         """Return whether one of them was fetched before: Kubernetes tells whole seconds."""
-        text = session.read(*kubectl("get", *ours, "-o", "json"))
-        times = [item.get("status", {}).get("refreshTime") for item in json.loads(text)["items"]]
+        items = session.read_json(*kubectl("get", *ours, "-o", "json"))["items"]
+        times = [item.get("status", {}).get("refreshTime") for item in items]
         return any(
             not time or datetime.fromisoformat(time).timestamp() < started_s for time in times
         )

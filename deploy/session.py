@@ -71,10 +71,19 @@ class Session:
         """
         return self._call(argv, subprocess.PIPE, **options)[1].rstrip("\n")
 
+    def read_json(self, *argv: str | Path, **options: Any) -> Any:
+        """Return the JSON that a program prints. Raises DeployError: it fails, or prints none."""
+        text = self.read(*argv, **options)
+        try:
+            return json.loads(text)
+        except ValueError:
+            what = f"{text[:_SHOWN_CHARS]!r}, which is not JSON" if text else "nothing"
+            raise DeployError(f"`{_verbs(argv)}` prints {what}") from None
+
     def aws(self, *words: str | Path, stdin: bytes = b"") -> Any:
         """Return what AWS answers in the environment's region. Raises DeployError."""
         where = ("--region", self.environment.region, "--output", "json")
-        return json.loads(self.read("aws", *words, *where, stdin=stdin) or "null")
+        return self.read_json("aws", *words, *where, stdin=stdin)
 
     def ask_aws(self, *words: str) -> Any:
         """Return the same, or None where we may not ask: no reason not to deploy."""
@@ -145,10 +154,13 @@ class Session:
             raise KeyboardInterrupt
         out, err = ((text or b"").decode("utf-8", "replace") for text in (done.stdout, done.stderr))
         if done.returncode not in codes:
-            # The program and its verbs, without the options.
-            words = takewhile(lambda word: "=" in word or word[0] != "-", map(str, argv))
-            verbs = [word.rsplit("/", 1)[-1] for word in words if word[0] != "-"][:3]
             lines = [line.strip() for line in err.splitlines() if line.strip()]
             detail = f": {lines[-1][:_SHOWN_CHARS]}" if lines else ""
-            raise DeployError(f"`{' '.join(verbs)}` ended with exit code {done.returncode}{detail}")
+            raise DeployError(f"`{_verbs(argv)}` ended with exit code {done.returncode}{detail}")
         return done.returncode, out
+
+
+def _verbs(argv: tuple[str | Path, ...]) -> str:
+    """Return the program and its verbs, without the options."""
+    words = takewhile(lambda word: "=" in word or word[0] != "-", map(str, argv))
+    return " ".join([word.rsplit("/", 1)[-1] for word in words if word[0] != "-"][:3])

@@ -5,7 +5,6 @@ It has a data directory of its own for each environment: they cannot be mixed up
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from deploy.session import DeployError
@@ -50,7 +49,7 @@ def change(session: Session, *options: str, is_confirmed: bool = False) -> None:
         if code == _NOTHING_TO_DO:
             session.say("nothing to change")
             return
-        changes = json.loads(session.read(*MAIN, "show", "-json", plan)).get("resource_changes", [])
+        changes = session.read_json(*MAIN, "show", "-json", plan).get("resource_changes", [])
         # A replacement is a destruction and an addition.
         added, changed, destroyed = (
             [each["address"] for each in changes if verb in each["change"]["actions"]]
@@ -69,7 +68,7 @@ def change(session: Session, *options: str, is_confirmed: bool = False) -> None:
 
 def outputs(session: Session) -> dict[str, Any]:
     """Return the outputs. Raises DeployError: the infrastructure is not there yet."""
-    found, name = json.loads(session.read(*MAIN, "output", "-json")), session.environment.name
+    found, name = session.read_json(*MAIN, "output", "-json"), session.environment.name
     if missing := [output for output in OUTPUTS if output not in found]:
         raise DeployError(
             f"the infrastructure of {name} is not there yet (no output {missing[0]}); "

@@ -8,7 +8,6 @@
 #   BUILD_BASE  what they are put together on; default: as BASE, or images/bases.json
 #   SOURCE      URL of the repository, for the label; default: the remote `origin`
 #   PLATFORM    as linux/amd64; default: this machine's
-#   NETWORK     network of the build's steps (`host`); default: the engine's own
 # Proxies (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) are handed on to the build's steps, and not kept.
 set -euf
 cd "$(dirname "$0")/.."
@@ -57,13 +56,9 @@ HTTP_PROXY=${HTTP_PROXY:-${http_proxy:-}} HTTPS_PROXY=${HTTPS_PROXY:-${https_pro
 NO_PROXY=${NO_PROXY:-${no_proxy:-}}
 export REGISTRY TAG BASE BUILD_BASE VERSION REVISION CREATED SOURCE HTTP_PROXY HTTPS_PROXY NO_PROXY
 # To bake an empty variable is a value.
-for name in PLATFORM NETWORK HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+for name in PLATFORM HTTP_PROXY HTTPS_PROXY NO_PROXY; do
     eval "[ -n \"\${$name:-}\" ] || unset $name"
 done
-# Of buildx since 0.17, and needed by it since 0.20.
-if [ "${NETWORK:-}" = host ] && docker buildx bake --help | grep -q -e --allow; then
-    options="$options --allow=network.host"
-fi
 # shellcheck disable=SC2086 # words
 docker buildx bake --file=images/docker-bake.hcl --file=images/bases.json \
     ${options:---load} $services >&2

@@ -9,7 +9,6 @@ variable "REVISION" { default = "unknown" }
 variable "CREATED" { default = "unknown" }
 variable "SOURCE" { default = "unknown" }
 variable "PLATFORM" { default = null }
-variable "NETWORK" { default = null } # of the build's steps
 variable "HTTP_PROXY" { default = null } # known to the steps, and not kept
 variable "HTTPS_PROXY" { default = null }
 variable "NO_PROXY" { default = null }
@@ -25,7 +24,6 @@ target "images" {
   target     = service
   tags       = ["${REGISTRY}wis2-gc-${service}:${TAG}"]
   platforms  = PLATFORM == null ? null : [PLATFORM]
-  network    = NETWORK
   args = {
     SERVICE     = service
     BASE        = BASE

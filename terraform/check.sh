@@ -1,7 +1,5 @@
 #!/bin/sh
 # Every check of terraform/, without an AWS account and without touching one.
-#   terraform/check.sh                all of them
-#   terraform/check.sh tfvars FILE…   only: does each name in these files exist? (make deploy looks itself)
 # The provider comes from TF_PLUGIN_DIR, from a folder of providers on this machine (`check.sh
 # plugins` prints it), or by `terraform init`.
 # Exit code 0: all passed, or skipped, loudly, because Terraform or the provider is not there;
@@ -28,42 +26,12 @@ plugins_folder() {
     [ -z "$found" ] || (cd "$(dirname "$found")/../../../../.." && pwd)
 }
 
-# Terraform only warns of a name that no variable has: what is mistyped would keep its default.
-names_in() {
-    awk '{
-        gsub(/"([^"\\]|\\.)*"/, "")
-        sub(/(#|\/\/).*/, "")
-        if (depth == 0 && match($0, /^[ \t]*[A-Za-z_][A-Za-z0-9_-]*[ \t]*=/)) {
-            name = substr($0, RSTART, RLENGTH)
-            gsub(/[ \t=]/, "", name)
-            print name
-        }
-        depth += gsub(/[[{(]/, "") - gsub(/[]})]/, "")
-    }' "$1"
-}
-tfvars() {
-    [ -f "$1" ] || fail "$1 is not there"
-    for name in $(names_in "$1"); do
-        grep -q "^variable \"$name\" {" "$here/main/variables.tf" ||
-            fail "$1: there is no variable $name; terraform/main/variables.tf has them all"
-    done
-}
-
-here=$PWD
 if [ "${1:-}" = plugins ]; then
     plugins_folder
     exit 0
 fi
-if [ "${1:-}" = tfvars ]; then
-    cd "$OLDPWD"
-    shift
-    for file in "$@"; do tfvars "$file"; done
-    exit 0
-fi
-[ $# -eq 0 ] || fail "check.sh knows tfvars FILE…, and not $1"
-root=$(dirname "$here")
-
-for file in environments/*.tfvars tests/*.tfvars; do tfvars "$file"; done
+[ $# -eq 0 ] || fail "check.sh takes no $1"
+root=$(dirname "$PWD")
 
 command -v terraform >/dev/null 2>&1 || skip "terraform is not installed (1.11 or later is required)"
 # One that names a file which is not there is complained of by every command.

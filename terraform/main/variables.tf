@@ -1,5 +1,5 @@
 # All variables are flat: Terraform drops a mistyped attribute of an object in silence, but a
-# mistyped variable it reports (and ../check.sh refuses, by name).
+# mistyped variable it reports (and `make deploy` refuses, by name).
 
 # Who and where
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
+from tests.apply.account import ACCOUNT_ID, REGION
 from tests.apply.environment import Environment
 from tests.apply.leftovers import leftovers
 
@@ -115,6 +117,13 @@ def test_a_global_broker_less_and_new_passwords_change_nothing_else(
 def test_a_destroyed_environment_leaves_nothing_but_the_state_bucket(
     dev: Environment, account: Account
 ) -> None:
+    kubeconfig = dev.directory / "kubeconfig"
+    led = {"name": NAME, "context": {"cluster": "somebody-else-s", "user": "somebody"}}
+    kubeconfig.write_text(yaml.safe_dump({"apiVersion": "v1", "contexts": [led]}))
     dev.destroy()
+    # Whatever it led to before, what is emptied is the cluster of this environment.
+    (leads,) = yaml.safe_load(kubeconfig.read_text())["contexts"]
+    ours = f"arn:aws:eks:{REGION}:{ACCOUNT_ID}:cluster/{NAME}"
+    assert (leads["name"], leads["context"]["cluster"]) == (NAME, ours)
     assert dev.state() == []
     assert leftovers(account, NAME) == {}

@@ -73,7 +73,7 @@ def test_a_destroyed_environment_leaves_its_addresses_and_its_secrets_for_a_whil
 def test_names_of_secrets_that_wait_for_their_end_are_told_before_anything_is_made(
     prod: Environment, account: Account
 ) -> None:
-    with pytest.raises(Failed, match="secrets of a former prod keep") as refused:
+    with pytest.raises(Failed, match=f"{NAME}/registry") as refused:
         prod.apply()
     assert prod.said == []
     assert leftovers(account, NAME).keys() == {"addresses"}

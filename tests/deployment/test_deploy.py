@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import jmespath
 import pytest
 
 from deploy.environment import open_environment
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 READS_ONLY = (
     ("git",), ("aws", "--version"), ("aws", "sts"), ("aws", "s3api", "head-bucket"),
-    ("aws", "service-quotas", "get-service-quota"), ("aws", "secretsmanager", "describe-secret"),
+    ("aws", "service-quotas", "get-service-quota"), ("aws", "ec2", "describe-addresses"),
+    ("aws", "ec2", "describe-instances"), ("aws", "secretsmanager", "list-secrets"),
     ("aws", "cloudfront", "list-distributions"),
     ("terraform", "version"), ("docker", "version"), ("kubectl", "version"),
     ("docker", "buildx", "version"), ("docker", "buildx", "inspect"), ("docker", "info"),
@@ -499,6 +501,8 @@ def test_another_account_is_refused_with_both(deployment: Deployment) -> None:
 def test_no_login_is_said(deployment: Deployment) -> None:
     deployment.programs.answer("aws", "sts", code=253, err="Unable to locate credentials\n")
     assert "AWS knows no login here" in _refused(deployment)
+    deployment.programs.answer("aws", "sts", out="")
+    assert "AWS knows no login here" in _refused(deployment)
 
 
 def test_the_examples_account_is_refused(deployment: Deployment) -> None:
@@ -557,20 +561,76 @@ def test_whom_the_cluster_would_shut_out_is_told_before_it_is_made(
     assert deployment.run("check").code == 0
 
 
+def _instance(kind: str, cores: int, *, is_ours: bool = False) -> list[object]:
+    return [kind, {"CoreCount": cores, "ThreadsPerCore": 2}, [{"Key": "eks:x"}] if is_ours else []]
+
+
+OURS = _instance("m7i.large", 1, is_ours=True)
+#: Of others: 2 vCPUs, and two kinds whose quotas are others too.
+THEIRS = [_instance("r7i.large", 1), _instance("g5.xlarge", 2), _instance("inf1.xlarge", 2)]
+
+
 @pytest.mark.parametrize(
-    ("env", "quota", "wanted"),
-    [("prod", "5.0", 12), ("dev", "3.0", 4), ("dev", "4.0", None), ("prod", "null", None)],
+    ("env", "quota", "addresses", "instances", "told"),
+    [
+        ("prod", {"L-0263D0A3": "5.0"}, 0, [], "is 5, others use 0; prod requires 6"),
+        ("dev", {"L-0263D0A3": "5.0"}, 4, [], "is 5, others use 4; dev requires 2"),
+        ("dev", {"L-0263D0A3": "5.0"}, 3, [], ""),
+        ("prod", {"L-1216C47A": "5.0"}, 0, [], "is 5, others use 0; prod requires 12"),
+        ("prod", {"L-1216C47A": "12.0"}, 0, [OURS, *THEIRS], "others use 2; prod requires 12"),
+        ("prod", {"L-1216C47A": "14.0"}, 0, [OURS] * 6 + THEIRS, ""),
+        ("prod", {"L-1216C47A": "null", "L-0263D0A3": "null"}, 0, [], ""),
+    ],
 )
-def test_too_few_vcpus_are_told_before_pods_wait_for_nodes(
-    deployment: Deployment, env: str, quota: str, wanted: int | None
-) -> None:
-    deployment.programs.answer("aws", "service-quotas", "L-1216C47A", out=f"{quota}\n")
-    if wanted is None:
+def test_a_quota_that_leaves_no_room_for_us_is_told_before_anything_is_made(
+    deployment: Deployment, env: str, quota: dict[str, str], addresses: int,
+    instances: list[object], told: str,
+) -> None:  # fmt: skip
+    for code, most in quota.items():
+        deployment.programs.answer("aws", "service-quotas", code, out=f"{most}\n")
+    deployment.programs.answer("aws", "ec2", "describe-addresses", out=f"{addresses}\n")
+    deployment.programs.answer("aws", "ec2", "describe-instances", out=json.dumps(instances))
+    if told:
+        line = _refused(deployment, env, "check")
+        assert told in line
+        label = "EC2-VPC Elastic" if "L-0263D0A3" in quota else "Running On-Demand Standard"
+        assert f'(Service Quotas: "{label}' in line
+    else:
         assert deployment.run("check", env).code == 0
-        return
-    line = _refused(deployment, env, "check")
-    assert f"is {float(quota):.0f}; {env} requires {wanted} " in line
-    assert '(Service Quotas: "Running On-Demand Standard' in line
+
+
+def test_what_is_ours_is_known_by_name_tag_and_variables(deployment: Deployment) -> None:
+    deployment.set(
+        "terraform/environments/prod.tfvars", "vpc_cidr ",
+        'existing_nat_allocation_ids = ["eipalloc-1"]\nvpc_cidr ',
+    )  # fmt: skip
+    assert deployment.run("check", "prod").code == 0
+
+    def asked(what: str, answer: dict[str, object]) -> object:
+        (call,) = deployment.programs.where("aws", "ec2", what)
+        return jmespath.search(call.option("--query")[0], answer)
+
+    def tagged(key: str, value: str) -> dict[str, object]:
+        return {"InstanceType": "m7i.large", "Tags": [{"Key": key, "Value": value}]}
+
+    others: list[dict[str, object]] = [
+        tagged("aws:eks:cluster-name", "wis2-gc-dev"), tagged("Name", "wis2-gc-prod"),
+        {"InstanceType": "m7i.large"},
+    ]  # fmt: skip
+    ours = [
+        tagged("eks:eks-cluster-name", "wis2-gc-prod"),
+        tagged("aws:eks:cluster-name", "wis2-gc-prod"),
+    ]
+    found = asked(
+        "describe-instances", {"Reservations": [{"Instances": ours}, {"Instances": others}]}
+    )
+    assert isinstance(found, list)
+    assert [bool(tags) for _, _, tags in found] == [True, True, False, False, False]
+    addresses = [
+        tagged("Name", "wis2-gc-prod-egress-1"), {"AllocationId": "eipalloc-1"},
+        {"AllocationId": "eipalloc-2"}, tagged("Name", "wis2-gc-dev-egress-1"),
+    ]  # fmt: skip
+    assert asked("describe-addresses", {"Addresses": addresses}) == 2
 
 
 @pytest.mark.parametrize("env", ["dev", "prod"])
@@ -587,18 +647,43 @@ def test_the_vcpus_are_those_of_the_nodes_that_the_costs_assume(
 def test_secrets_that_still_hold_their_names_are_told_before_anything_is_made(
     deployment: Deployment, step: str
 ) -> None:
+    deployment.set(
+        "terraform/environments/dev.tfvars",
+        'global_brokers = ["inmet-br", "meteo-fr"]',
+        'global_brokers = ["inmet-br", "meteo-fr"]\nbroker_accounts = ["cma-cn"]',
+    )
+    names = ("registry", "global-brokers/meteo-fr", "accounts/cma-cn")
+    deleted = [f"wis2-gc-dev/{name}" for name in names]
     deployment.programs.answer(
-        "aws", "secretsmanager", "describe-secret", "wis2-gc-dev/deployment",
-        out='"2026-11-28T12:00:00+00:00"\n',
+        "aws", "secretsmanager", "list-secrets", "--include-planned-deletion",
+        out=json.dumps([*deleted, "wis2-gc-dev/global-brokers/gone"]),
     )  # fmt: skip
     line = _refused(deployment, "dev", step)
-    assert "delete-secret --force-delete-without-recovery" in line
-    assert "Key=name,Values=wis2-gc-dev/" in line
+    assert all(name in line for name in deleted)
+    assert "gone" not in line
+    assert "aws secretsmanager delete-secret" in line
 
 
 def test_whoever_may_not_look_at_quotas_may_deploy(deployment: Deployment) -> None:
     deployment.programs.answer("aws", "service-quotas", code=254, err="AccessDenied\n")
     assert deployment.run("check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "addresses"),
+    [
+        ({}, 6),
+        ({"one_nat_gateway      = false": "one_nat_gateway = true"}, 4),
+        ({"broker_address_count = 3": "broker_address_count = 2"}, 5),
+        ({"vpc_cidr ": 'existing_vpc_id = "vpc-0"\nvpc_cidr '}, 3),
+    ],
+)
+def test_elastic_ips_are_counted_as_terraform_makes_them(
+    deployment: Deployment, change: dict[str, str], addresses: int
+) -> None:
+    for old, new in change.items():
+        deployment.set("terraform/environments/prod.tfvars", old, new)
+    assert open_environment(deployment.root, "prod").address_count == addresses
 
 
 @pytest.mark.parametrize("step", ["all", "check"])

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from deploy import terraform
-from deploy.checks import TOOLS
+from deploy.checks import SECRETS, TOOLS
 from deploy.cluster import select_add_ons
 from deploy.environment import CHART, RELEASE, SERVICES, Environment, read_variables
 from deploy.main import ALL
@@ -87,10 +87,11 @@ def test_names_that_terraform_makes_are_the_ones_we_use() -> None:
     assert 'resource "aws_eip" "protected"' in text("terraform/modules/addresses/main.tf")
 
 
-def test_the_secret_looked_for_is_one_that_terraform_always_makes() -> None:
-    passwords = text("terraform/modules/secrets/main.tf").partition("passwords = merge({")[2]
-    assert re.search(r"^ *deployment *= \[", passwords.partition("}")[0], re.MULTILINE)
-    assert 'f"{environment.cluster_name}/deployment"' in text("deploy/checks.py")
+def test_the_secrets_looked_for_are_those_that_terraform_makes() -> None:
+    text = (ROOT / "terraform/modules/secrets/main.tf").read_text("utf-8")
+    passwords = text.partition("passwords = merge({")[2].partition("}")[0]
+    assert tuple(sorted(re.findall(r"^ *(\w+) *= \[", passwords, re.MULTILINE))) == SECRETS
+    assert "accounts/${name}" in text
 
 
 def test_images_have_one_name_in_terraform_chart_and_build() -> None:

@@ -1,6 +1,7 @@
-"""Builds the images for tests: as `make images` does, or without buildx by the classic builder.
+"""Builds the images for tests: as `make images` does, or by `docker build` alone.
 
-Debian 12 packages an engine without buildx.
+Debian 12 packages an engine without buildx; and bake's files know no network before buildx 0.17,
+where an engine of our own has none but the machine's (NETWORK).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from tests.support.docker import has_buildx
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: A `docker` whose `buildx bake OPTION… SERVICE…` is the classic builder's. A build argument
-#: without a value is taken from the environment.
+#: A `docker` whose `buildx bake OPTION… SERVICE…` is its `build`. A build argument without a value
+#: is taken from the environment.
 _CLASSIC = """#!/bin/sh
 set -eu
 shift 2
@@ -47,7 +48,7 @@ def build(
     """Return each image's name; it is in the engine, or where `options` of bake have it put."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.environ["PATH"]
-        if not has_buildx():
+        if given.get("NETWORK") or not has_buildx():
             classic = Path(folder) / "docker"
             classic.write_text(_CLASSIC % shutil.which("docker"))
             classic.chmod(0o755)

@@ -125,8 +125,12 @@ class Deployment:
         identity = {"Account": ACCOUNT, "Arn": session}
         answer("aws", "sts", "get-caller-identity", out=json.dumps(identity))
         answer("aws", "service-quotas", "get-service-quota", out="20.0\n")
-        missing = "An error occurred (ResourceNotFoundException)\n"
-        answer("aws", "secretsmanager", "describe-secret", code=254, err=missing)
+        answer("aws", "ec2", "describe-addresses", out="0\n")
+        answer("aws", "ec2", "describe-instances", out="[]\n")
+        answer("aws", "secretsmanager", "list-secrets", out="[]\n")
+        answer("aws", "secretsmanager", "put-secret-value", out='{"VersionId": "version-2"}\n')
+        answer("aws", "cloudfront", "list-distributions", out="1\n")
+        answer("aws", "s3api", "list-buckets", out="[]\n")
         answer("git", "rev-parse", "HEAD", out=f"{COMMIT}\n")
         answer("git", "rev-parse", "--short=12", "HEAD", out=f"{COMMIT[:12]}\n")
         answer("aws", "ecr", "get-login-password", out=PASSWORD)
