@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from local.parts import ports
 from tests.support import parts
+from tests.support.nodes import Node
 from wis2_gc_manager.event_loop import EventLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
 #: After a test's own time-out: for its traces, and for the fixtures that end with it.
 LAST_DEADLINE_S = 60.0
@@ -26,6 +28,20 @@ LAST_DEADLINE_S = 60.0
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("last_deadline", "seconds", default=str(LAST_DEADLINE_S))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:  # of xdist; its name is gw0, gw1, …
+        ports.take_share(int(worker["workerid"].removeprefix("gw")), of=worker["workercount"])
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    """A data server of this test alone."""
+    node = Node()
+    yield node
+    node.close()
 
 
 def _end_in(config: pytest.Config, seconds: float) -> None:

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Below the range the kernel takes ports of outgoing connections from (32768 to 60999): a server
 #: that is killed and started again finds its port as it left it.
 _CANDIDATES = range(20_000, 32_768)
 _LISTEN = "0A"
+
+
+def _in_any_order(candidates: range) -> Iterator[int]:
+    return itertools.cycle(random.sample(candidates, len(candidates)))
+
+
+#: No port is given out twice before all were: who asked for the first may not listen on it yet.
+_next = _in_any_order(_CANDIDATES)
+
+
+def take_share(number: int, of: int) -> None:
+    """From now on give out share `number`, from 0, `of` so many: none that another process gives.
+
+    For processes that run at the same time and know of each other.
+    """
+    global _next  # noqa: PLW0603
+    _next = _in_any_order(_CANDIDATES[number::of])
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -33,8 +55,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
     Somebody else may take it before its user does: the parts try again with another one.
     """
-    for _ in range(1000):
-        port = random.choice(_CANDIDATES)
+    for port in itertools.islice(_next, 1000):
         if is_free(port, host):
             return port
     raise OSError("no free port found")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.nodes import Node
 from tests.support.wnm import unique_data_id
 from tests.support.world import World, open_world
 
@@ -36,10 +35,3 @@ def topic(centre: str) -> str:
 @pytest.fixture
 def data_id() -> str:
     return unique_data_id()
-
-
-@pytest.fixture
-def node() -> Iterator[Node]:
-    node = Node()
-    yield node
-    node.close()

@@ -19,6 +19,7 @@ import pytest
 
 from deploy.environment import SERVICES
 from images.lock import ROOT
+from local.parts.ports import free_port
 from tests.support.building import build
 from tests.support.containers import (
     HARDENING,
@@ -30,7 +31,7 @@ from tests.support.containers import (
 from tests.support.docker import DockerError, docker
 from tests.support.nodes import Answer, Node
 from tests.support.wnm import inline, unique_data_id, wnm
-from tests.support.world import World, _free_port, wait_until
+from tests.support.world import World, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -389,7 +390,7 @@ def test_nothing_is_written_but_to_the_store(world: ContainerWorld) -> None:
 def parts_alone(world: World, service: str) -> dict[str, str]:
     """Return the settings of one more service beside the running world."""
     extra = {
-        "GC_HTTP_PORT": str(_free_port()),
+        "GC_HTTP_PORT": str(free_port()),
         "GC_GLOBAL_BROKER_URL": f"mqtt://everyone:everyone@127.0.0.1:{world.brokers['a'].port}",
         "GC_GLOBAL_BROKER_NAME": "extra",
         "GC_INSTANCE": "extra",
@@ -441,7 +442,7 @@ def test_the_health_check_tells_well_from_unwell(
         with pytest.raises(DockerError):
             container.execute(
                 "env",
-                f"GC_HTTP_PORT={_free_port()}",
+                f"GC_HTTP_PORT={free_port()}",
                 "python",
                 "-IS",
                 "/opt/wis2-gc/bin/healthcheck",

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.nodes import Node
 from tests.support.world import World, open_world
 
 if TYPE_CHECKING:
@@ -18,10 +17,3 @@ if TYPE_CHECKING:
 def world(tmp_path: Path) -> Iterator[World]:
     with open_world(tmp_path / "world") as world:
         yield world
-
-
-@pytest.fixture
-def node() -> Iterator[Node]:
-    node = Node()
-    yield node
-    node.close()

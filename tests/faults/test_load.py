@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import socket
 import statistics
 import time
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
+from local.parts.ports import free_port
 from tests.integration.test_manager import DATA, counter, new_world, until_idle
 from tests.support.manager_fakes import envelope_of
 from tests.support.redis import RedisServer, require_redis
@@ -64,12 +64,6 @@ async def trickle(_request: Received, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(1 / 6)
 
 
-def refusing_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def delays(world: World, name: str, href: str, beside: Iterator[Envelope]) -> list[float]:
     """Send innocents at an even pace, four others beside each; return from sent to announced."""
     sent: dict[str, float] = {}
@@ -106,7 +100,7 @@ async def test_a_dead_a_slow_and_a_lying_server_cost_the_innocent_next_to_nothin
         slow_href = slow.serve("/slow.bufr", script=trickle)
         wrong_bytes = lying.serve("/wrong.bufr", b"lies" * 5000)
         wrong_length = lying.serve("/short.bufr", DATA[:1000])
-        dead = f"http://127.0.0.1:{refusing_port()}/obs.bufr"
+        dead = f"http://127.0.0.1:{free_port()}/obs.bufr"
 
         def attackers() -> Iterator[Envelope]:
             for number in itertools.count():

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import os
 import signal
-import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import paho.mqtt.client as paho
 import pytest
 import uvloop
 
+from local.parts.ports import free_port
 from tests.support.mosquitto import Account, Mosquitto
 from tests.support.shallow_broker import ShallowBroker
 from tests.support.waiting import until
@@ -411,10 +411,7 @@ async def test_a_wrong_password_is_said_plainly_and_not_logged():
 
 @on_uvloop
 async def test_nobody_listening_is_unavailable():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    async with publishing(f"mqtt://127.0.0.1:{port}") as (publisher, _):
+    async with publishing(f"mqtt://127.0.0.1:{free_port()}") as (publisher, _):
         with pytest.raises(Unavailable):
             await publisher.publish(TOPIC, b"x")
 

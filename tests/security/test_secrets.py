@@ -91,13 +91,6 @@ def world(
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
-    node = Node()
-    yield node
-    node.close()
-
-
-@pytest.fixture
 def ftp() -> Iterator[TalkativeFtp]:
     ftp = TalkativeFtp()
     yield ftp

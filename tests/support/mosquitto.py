@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 import trustme
 
+from local.parts.ports import free_port
 from tests.support import parts
 
 if TYPE_CHECKING:
@@ -25,13 +26,6 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 _START_S = 10.0
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from local.parts.ports import free_port
 from tests.support import parts
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class RedisServer:
         assert self._process is None
         for _ in range(_START_ATTEMPTS):
             # Another process may take the port between our asking and redis-server's binding.
-            port = self.port or _free_port()
+            port = self.port or free_port()
             self._process = self._launch(port)
             if self._answers(port):
                 self.port = port
@@ -141,12 +142,6 @@ class RedisServer:
             process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def require_redis() -> None:
     """Skip where redis-server is not installed, but fail in CI."""
     if not parts.is_at_hand("redis-server"):
@@ -163,7 +158,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     transaction whose keys are of more than one slot.
     """
     require_redis()
-    options = ("--cluster-enabled", "yes", "--cluster-port", str(_free_port()))
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     server = RedisServer(tmp_path_factory.mktemp("redis"), options=options).start()
     _ask(server, b"CLUSTER ADDSLOTSRANGE 0 16383\r\n")
     deadline = time.monotonic() + _START_DEADLINE_S

@@ -32,6 +32,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from local import s3_lifecycle
 from local.parts.nginx import Nginx
+from local.parts.ports import free_port
 from tests.support import parts
 from tests.support.sqs_server import start_or_skip
 from tests.support.wnm import encoded, inline, unique_data_id, wnm
@@ -61,7 +62,7 @@ def thaw(part: Part) -> None:
     os.kill(part.pid, signal.SIGCONT)
 
 
-def wait_until(condition: Callable[[], Any], what: str, *, timeout: float = 30.0) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, *, timeout: float = 60.0) -> Any:
     """Return the first true value of `condition`; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -353,7 +354,7 @@ class World:
             "GC_LOG_FORMAT": "json",
             **settings,
         }
-        self.metrics_port = _free_port()
+        self.metrics_port = free_port()
         self.processes: dict[str, Process] = {}
         for name, global_broker in self.brokers.items():
             self._start(
@@ -447,7 +448,7 @@ class World:
         with self._lock:
             return list(self._announced[data_id])
 
-    def announced(self, data_id: str, *, count: int = 1, timeout: float = 30) -> Announcement:
+    def announced(self, data_id: str, *, count: int = 1, timeout: float = 60) -> Announcement:
         """Wait for the announcement number `count` of an item and return it."""
         wait_until(
             lambda: len(self.announcements(data_id)) >= count,
@@ -521,14 +522,6 @@ class World:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
