@@ -68,8 +68,10 @@ def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    # What still runs when Python ends (a thread) has this long.
-    _end_in(config, 0.0)
+    # What still runs when Python ends (a thread) has this long. A worker of xdist waits here until
+    # the others are done, and is ended with them.
+    if not hasattr(config, "workerinput"):
+        _end_in(config, 0.0)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

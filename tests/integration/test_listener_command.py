@@ -99,9 +99,9 @@ class Command:
     def wait_until_ready(self) -> None:
         """Wait until it is subscribed."""
         wait_until(lambda: any(each.is_ready for each in snapshot(self.redis_url).processes),
-                   timeout_s=20, what="ready")  # fmt: skip
+                   what="ready")  # fmt: skip
 
-    def end(self, number: signal.Signals, *, timeout_s: float = 10) -> int:
+    def end(self, number: signal.Signals, *, timeout_s: float = 30) -> int:
         self.process.send_signal(number)
         return self.process.wait(timeout_s)
 
@@ -156,7 +156,7 @@ def queued(redis_url: str, count: int) -> list[Envelope]:
             visibility_s=60,
         )
         envelopes: list[Envelope] = []
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 wait_s = 0.2 if len(envelopes) >= count else 1.0
                 received = await queue.receive(100, wait_s=wait_s)
@@ -236,7 +236,7 @@ def test_a_kill_with_the_queue_down_loses_nothing(
         wait_until(lambda: command.event("queue_away"))
         wait_until(lambda: command.probe("/readyz") == 503)
         # Nobody can say whose session it is: it is assumed to be nobody's, after a while.
-        wait_until(lambda: command.event("broker_subscribed"), timeout_s=20)
+        wait_until(lambda: command.event("broker_subscribed"))
         own_redis.start()
         received = queued(own_redis.url, 300)
         wait_until(lambda: command.event("queue_back"))
@@ -253,7 +253,7 @@ def test_kills_at_any_moment_lose_nothing(
         command.end(signal.SIGKILL)
     publish(broker, bodies[1000:1500])
     with listener(tmp_path, redis_url, broker.url) as command:
-        wait_until(lambda: command.event("broker_subscribed"), timeout_s=20)
+        wait_until(lambda: command.event("broker_subscribed"))
         command.end(signal.SIGKILL)
     with listener(tmp_path, redis_url, broker.url):
         publish(broker, bodies[1500:])
@@ -276,7 +276,7 @@ def test_a_broker_silent_for_longer_than_is_set_is_connected_anew(
                 server.say(publish_v5(TOPIC, b"{}", packet_id=packet_id))
                 time.sleep(0.2)  # five messages a second are what is usual
             with contextlib.suppress(AssertionError):
-                wait_until(lambda: server.connections == 2)
+                wait_until(lambda: server.connections >= 2, timeout_s=10)
                 break
         assert command.event("broker_silent")
         command.wait_until_ready()
@@ -310,7 +310,7 @@ def test_a_release_waits_for_what_is_ours_and_not_for_a_global_broker(
     tmp_path: Path, redis_url: str
 ) -> None:
     with listener(tmp_path, redis_url, "mqtt://127.0.0.1:1") as command:
-        wait_until(lambda: command.event("broker_connection_failed"), timeout_s=20)
+        wait_until(lambda: command.event("broker_connection_failed"))
         wait_until(lambda: command.probe("/readyz") == 200)
         wait_until(
             lambda: "no connection" in snapshot(redis_url).processes[0].facts["last_problem"]
@@ -328,13 +328,13 @@ def test_a_successor_waits_until_the_one_before_it_has_left(
         old.wait_until_ready()
         with listener(tmp_path, redis_url, broker.url, **options) as new:
             # Ready, so that Kubernetes ends the old one; and not connected.
-            wait_until(lambda: new.event("session_held_by_another_listener"), timeout_s=20)
+            wait_until(lambda: new.event("session_held_by_another_listener"))
             wait_until(lambda: new.probe("/readyz") == 200)
             publish(broker, bodies[:150])
             assert new.connections == 0
             assert old.end(signal.SIGTERM) == 0
             publish(broker, bodies[150:])
-            wait_until(lambda: new.event("broker_subscribed"), timeout_s=20)
+            wait_until(lambda: new.event("broker_subscribed"))
             new.wait_until_ready()
             received = [e.payload for e in queued(redis_url, 300)]
             assert sorted(received) == sorted(bodies)
@@ -354,10 +354,10 @@ def test_a_listener_that_was_thought_dead_does_not_fight_its_successor(
         old.process.send_signal(signal.SIGSTOP)
         try:
             with listener(tmp_path, redis_url, broker.url, **options) as new:
-                wait_until(lambda: new.event("broker_subscribed"), timeout_s=20)
+                wait_until(lambda: new.event("broker_subscribed"))
                 publish(broker, bodies[:150])
                 old.process.send_signal(signal.SIGCONT)
-                wait_until(lambda: old.event("session_held_by_another_listener"), timeout_s=20)
+                wait_until(lambda: old.event("session_held_by_another_listener"))
                 publish(broker, bodies[150:])
                 received = [e.payload for e in queued(redis_url, 300)]
                 assert set(received) == set(bodies)
@@ -375,7 +375,7 @@ def test_a_listener_that_was_thought_dead_does_not_fight_its_successor(
 
 def test_a_stop_comes_soon_with_broker_and_queue_away(tmp_path: Path) -> None:
     with listener(tmp_path, "redis://127.0.0.1:1/0", "mqtt://127.0.0.1:1") as command:
-        wait_until(lambda: command.event("broker_connection_failed"), timeout_s=20)
+        wait_until(lambda: command.event("broker_connection_failed"))
         assert command.probe("/readyz") == 503
         assert command.probe("/healthz") == 200
         assert command.end(signal.SIGTERM) == 0
@@ -405,7 +405,7 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(
     tmp_path: Path, changes: dict[str, str], variable: str
 ) -> None:
     with listener(tmp_path, "redis://127.0.0.1:1/0", "mqtt://127.0.0.1:1", **changes) as command:
-        assert command.process.wait(20) == 2
+        assert command.process.wait(60) == 2
         lines = command.log_file.read_text().splitlines()
         assert len(lines) == 1
         assert variable in lines[0]
