@@ -155,6 +155,7 @@ wait_for() {
     # A test takes away what it made, which protected addresses would not let happen.
     run_twice prod ../environments/prod.tfvars -var=protect_addresses=false
     run_test modules
+    run_test identity
 ) &
 first=$!
 (

@@ -25,6 +25,7 @@ cluster_public_access_cidrs = ["192.0.2.0/24"]
 cluster_admin_arns          = ["arn:aws:iam::123456789012:role/wis2-gc-deploy"]
 log_retention_days          = 7
 
+# Room for 1 GB: a tenth of the world (docs/costs.md has the formula).
 registry_engine        = "valkey-7.2"
 registry_node_type     = "cache.t4g.small"
 registry_node_count    = 1

@@ -31,7 +31,7 @@ cluster_public_access_cidrs = ["192.0.2.0/24"]
 cluster_admin_arns          = ["arn:aws:iam::123456789012:role/wis2-gc-deploy"]
 log_retention_days          = 90
 
-# About 512 bytes an item and a retention of 24 hours.
+# Room for 10 GB, of which six million items a day take 5 (docs/costs.md has the formula).
 registry_engine        = "valkey-7.2"
 registry_node_type     = "cache.r7g.large"
 registry_node_count    = 2

@@ -574,7 +574,7 @@ variable "registry_engine" {
 }
 
 variable "registry_node_type" {
-  description = "Node type, as in `cache.r7g.large`. About 512 bytes an item: 5 GB hold ten million."
+  description = "Node type, as in `cache.r7g.large`. 512 to 600 bytes an item for a day and a half; docs/costs.md has the formula."
   type        = string
   default     = "cache.r7g.large"
   nullable    = false

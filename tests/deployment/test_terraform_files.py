@@ -192,6 +192,11 @@ def test_every_name_in_our_tfvars_is_a_variables() -> None:
         assert read_variables(file).keys() <= declared, file
 
 
+def test_every_test_of_terraform_is_run_by_the_check() -> None:
+    called = set(re.findall(r"run_(?:test|plan) (\w+)", CHECK.read_text("utf-8"))) | {"twice"}
+    assert {path.name.partition(".")[0] for path in TERRAFORM.glob("tests/*.tftest.hcl")} == called
+
+
 def _path_without_terraform(folder: Path) -> str:
     for tool in ("dirname",):
         found = next(

@@ -49,8 +49,8 @@ resource "aws_elasticache_parameter_group" "this" {
     value = "noeviction"
   }
 
-  # Records stay listpacks (registry/keys.py: at most 300 bytes an item); these are the values it
-  # was measured with, whatever the family's defaults become.
+  # Records stay listpacks; these are the values that their size (docs/costs.md) was measured with,
+  # whatever the family's defaults become.
   parameter {
     name  = "hash-max-listpack-entries"
     value = "128"
