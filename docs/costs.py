@@ -19,6 +19,10 @@ ASSUMPTIONS = ROOT / "docs/costs-assumptions.json"
 PAGE = ROOT / "docs/costs.md"
 BEGIN, END = "<!-- made by `make costs` -->", "<!-- end -->"
 _GB, _MILLION = 1e9, 1e6
+#: Of a node's memory, what ElastiCache leaves to Redis (`reserved-memory-percent` is 25).
+_LEFT_TO_REDIS = 0.75
+#: Beside an amount whose price nobody has checked.
+_FROM_MEMORY = "†"
 
 
 class Cost(NamedTuple):
@@ -110,6 +114,14 @@ def registry_gb(assumptions: Mapping[str, Any], name: str) -> float:
     return float(v["items_per_day"] * v["registry_days"] * v["registry_bytes_per_item"] / _GB)
 
 
+def registry_room_gb(assumptions: Mapping[str, Any], name: str) -> float:
+    """Return the `maxmemory` of a column's type of registry, in GB. Raises KeyError: not known."""
+    tfvars_name = assumptions["columns"][name]["tfvars"]
+    tfvars = read_variables(ROOT / f"terraform/environments/{tfvars_name}.tfvars")
+    gib = assumptions["registry_gib"][tfvars["registry_node_type"]]
+    return float(gib * 2**30 / _GB * _LEFT_TO_REDIS)
+
+
 def total(costs: Sequence[Cost]) -> float:
     """Return the sum in dollars."""
     return sum(cost.usd for cost in costs)
@@ -139,21 +151,30 @@ def current(assumptions: Mapping[str, Any]) -> str:
     for each in zip(*months.values(), strict=True):
         what, colon, _ = each[0].what.partition(": ")
         counted = " / ".join(cost.what.partition(": ")[2] for cost in each) if colon else ""
-        sums = " | ".join(_usd(cost.usd) for cost in each)
+        is_remembered = prices[each[0].price]["source"] == "memory"
+        mark = f" {_FROM_MEMORY}" if is_remembered else ""
+        sums = " | ".join(_usd(cost.usd) + mark for cost in each)
         rows.append(f"| {each[0].part} | {what}{colon}{counted} | {sums} |")
     totals = " | ".join(f"**{_usd(total(costs))}**" for costs in months.values())
-    by_use, held = (
-        " | ".join(_usd(figure(assumptions, name)) for name in columns)
-        for figure in (paid_by_use, registry_gb)
+    remembered = " | ".join(
+        _usd(total([cost for cost in costs if prices[cost.price]["source"] == "memory"]))
+        for costs in months.values()
+    )
+    by_use = " | ".join(_usd(paid_by_use(assumptions, name)) for name in columns)
+    held = " | ".join(
+        f"{registry_gb(assumptions, name):.1f} of {registry_room_gb(assumptions, name):.1f}"
+        for name in columns
     )
     seen = {name: sum(price["source"] == name for price in prices.values())
             for name in assumptions["sources"]}  # fmt: skip
     return "\n".join([
         f"US dollars a month, {assumptions['region']}, on demand, without tax and support.",
+        f"{_FROM_MEMORY}: at a price from memory, not checked.",
         "",
         *head, *rows, f"| **a month** | | {totals} |",
+        f"| *of it {_FROM_MEMORY}* | at prices from memory | {remembered} |",
         f"| *for comparison* | downloads paid by use, without a plan | {by_use} |",
-        f"| *for comparison* | GB that the registry holds | {held} |",
+        f"| *for comparison* | GB that the registry holds, of the room in its type | {held} |",
         "",
         f"Where the {len(prices)} prices are from:",
         "",
