@@ -24,8 +24,8 @@ TOOLS: dict[str, tuple[Version, tuple[str, ...]]] = {
     "aws": ((2,), ("aws", "--version")),
     "terraform": ((1, 11), ("terraform", "version", "-json")),
     "docker": ((23,), ("docker", "version", "--format", "{{.Server.Version}}")),
-    "kubectl": ((1, 30), ("kubectl", "version", "--client", "-o", "json")),
-    "helm": ((3, 14), ("helm", "version", "--template", "{{.Version}}")),
+    "kubectl": ((1, 34), ("kubectl", "version", "--client", "-o", "json")),
+    "helm": ((3, 17), ("helm", "version", "--template", "{{.Version}}")),
 }
 #: Those that terraform/modules/secrets makes, whatever is deployed; a test compares.
 SECRETS = ("broker", "deployment", "registry")

@@ -445,6 +445,12 @@ def test_versions_of_tools_in_the_guide_are_those_that_are_checked() -> None:
             assert row.split("|")[2].strip() == ".".join(map(str, least))
 
 
+def test_kubectl_is_at_most_one_version_older_than_the_cluster() -> None:
+    source = text("terraform/main/variables.tf").partition('variable "kubernetes_version"')[2]
+    (cluster,) = re.findall(r'default\s*=\s*"1\.(\d+)"', source.partition("\n}\n")[0])
+    assert TOOLS["kubectl"][0] >= (1, int(cluster) - 1)
+
+
 def test_the_load_balancer_reaches_the_ports_that_the_broker_listens_at() -> None:
     source = text("terraform/modules/balancer/main.tf")
     ports = re.findall(r"(\w+) += \{ world = (\d+), pods = (\d+) \}", source)

@@ -25,7 +25,7 @@ VERSIONS = {
     ("terraform", "version"): '{"terraform_version": "1.11.4", "platform": "linux_amd64"}',
     ("docker", "version"): "27.5.1",
     ("docker", "buildx", "inspect"): "Name: builder\nDriver: docker-container\n",
-    ("kubectl", "version"): '{"clientVersion": {"gitVersion": "v1.33.1"}}',
+    ("kubectl", "version"): '{"clientVersion": {"gitVersion": "v1.35.2"}}',
     ("helm", "version"): "v3.18.4",
 }
 
