@@ -104,7 +104,7 @@ class Environment:
     def set(self, old: str, new: str) -> None:
         """Change a text in the tfvars file; an empty `old` adds it at the end."""
         text = self._tfvars.read_text("utf-8")
-        assert old in text, old
+        assert old in text, f"{old} is not in {self._tfvars.name}: this suite goes by the examples"
         changed = text.replace(old, new) if old else f"{text}{new}\n"
         self._tfvars.write_text(changed, encoding="utf-8")
 

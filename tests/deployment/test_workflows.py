@@ -59,6 +59,12 @@ def test_no_expression_is_pasted_into_a_script(workflow: dict[str, Any]) -> None
             assert all(re.fullmatch(r"needs\.[\w-]+\.result", text) for text in found), found
 
 
+def test_the_suite_of_the_cluster_is_told_where_it_is() -> None:
+    # kind writes where kubectl looks by itself; the suite goes by KUBECONFIG alone.
+    (line,) = (line for line in commands().splitlines() if "make test-cluster" in line)
+    assert "KUBECONFIG=" in line
+
+
 def test_only_a_tag_publishes_and_only_after_the_tests() -> None:
     text = (ROOT / ".github/workflows/images.yml").read_text()
     publish = yaml.safe_load(text)["jobs"]["publish"]
