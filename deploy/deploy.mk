@@ -71,7 +71,7 @@ test-apply: setup ## terraform/ applied, changed and destroyed by the real provi
 	@local/bootstrap.sh apply
 	@$(PYTEST) $(BOTH_CORES) tests/apply
 
-costs: setup ## Write docs/costs.md anew from docs/costs-assumptions.json
+costs: setup ## Write docs/costs.md again from docs/costs-assumptions.json
 	@PYTHONPATH=. $(PY) docs/costs.py
 
 typecheck: typecheck-deploy

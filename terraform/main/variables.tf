@@ -762,7 +762,7 @@ variable "broker_accounts" {
 
   validation {
     condition     = alltrue([for name in var.broker_accounts : can(regex("^[a-z0-9][a-z0-9-]{0,62}$", name))])
-    error_message = "broker_accounts wants names of 1 to 63 lower-case letters, digits or '-'."
+    error_message = "broker_accounts must be names of 1 to 63 lower-case letters, digits or '-'."
   }
 }
 

@@ -486,7 +486,7 @@ run "a_cluster_of_node_groups_is_closed_and_logged" {
 
   assert {
     condition     = { for tags in aws_launch_template.node[0].tag_specifications : tags.resource_type => tags.tags["Project"] } == { for type in ["instance", "network-interface", "volume"] : type => "wis2-global-cache" }
-    error_message = "Nodes, their volumes and interfaces want the tags of everything else."
+    error_message = "Nodes, their volumes and interfaces must have the tags of everything else"
   }
 
   assert {
