@@ -20,11 +20,11 @@ from moto.moto_api import state_manager
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from tests.apply.emulator import budgets, cloudfront, ec2, eks, elasticache, elbv2, s3, sqs
+from tests.apply.emulator import budgets, cloudfront, ec2, eks, elasticache, elbv2, route53, s3, sqs
 
 
 def main() -> None:
-    for service in (budgets, cloudfront, ec2, eks, elasticache, elbv2, s3, sqs):
+    for service in (budgets, cloudfront, ec2, eks, elasticache, elbv2, route53, s3, sqs):
         service.install()
     # In moto a certificate takes its minute, whatever the records say.
     state_manager.set_transition("acm::certificate", {"progression": "immediate"})
