@@ -12,7 +12,7 @@ export CONFIRM BROKER ITEM FETCH PART SINCE FOLLOW REVISION
 deploy: ## Everything below, one after the other: make deploy ENV=dev
 	$(STEP) all "$(ENV)"
 
-deploy-check: ## Look at tools, account, tree and cluster; touch nothing
+deploy-check: ## Look at tools, account, quotas, names and tree; touch nothing
 	$(STEP) check "$(ENV)"
 
 deploy-bootstrap: ## Once for an account and region: the bucket of Terraform's state

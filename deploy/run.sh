@@ -1,11 +1,10 @@
 #!/bin/sh
 # Runs `python -m deploy` with what it needs and no more: a virtual environment of its own, from
 # a hashed lock. It requires neither root nor the servers of the tests.
-#   deploy/run.sh STEP ENV [OPTION…]
+#   deploy/run.sh STEP ENV
 set -eu
 cd "$(dirname "$0")/.."
 step=$1 environment=$2
-shift 2
 
 if [ -z "$environment" ]; then
     echo "error: say which environment: ENV=dev or ENV=prod" >&2
@@ -40,4 +39,4 @@ mkdir -p .tools
         printf '%s\n' "$lock" >.tools/deploy/.locked
     fi
 )
-PYTHONPATH=.:services/common/src exec .tools/deploy/bin/python -m deploy "$step" --env "$environment" "$@"
+PYTHONPATH=.:services/common/src exec .tools/deploy/bin/python -m deploy "$step" --env "$environment"

@@ -7,7 +7,8 @@ import stat
 import subprocess
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import jmespath
 import pytest
@@ -27,9 +28,6 @@ from tests.support.deployments import (
     outputs,
     plan,
 )  # fmt: skip
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 READS_ONLY = (
     ("git",), ("aws", "--version"), ("aws", "sts"), ("aws", "s3api", "head-bucket"),
@@ -78,6 +76,13 @@ def test_a_deployment_of_dev_runs_every_step_in_order_and_asks_nothing(
     headings = [line for line in ended.out.splitlines() if line.startswith("[")]
     assert [line.split("] ")[1].split(":")[0] for line in headings] == list(ALL)
     assert ended.out.rstrip().endswith("the smoke test of dev passed")
+    assert "egress addresses: 192.0.2.1, 192.0.2.2, 192.0.2.3" in ended.out
+    assert "broker addresses: 192.0.2.11, 192.0.2.12, 192.0.2.13" in ended.out
+    # No secret is in an argument, or on the screen.
+    (login,) = deployment.programs.where("docker", "login")
+    assert login.stdin == PASSWORD
+    for words in (ended.out, ended.err, *(" ".join(c.argv) for c in deployment.programs.calls)):
+        assert PASSWORD not in words
 
 
 def test_a_deployment_can_be_repeated_and_builds_nothing_twice(deployment: Deployment) -> None:
@@ -98,13 +103,9 @@ def test_a_deployment_can_be_repeated_and_builds_nothing_twice(deployment: Deplo
     ("failing", "last"),
     [
         (("terraform", "plan"), "terraform plan"),
-        (("terraform", "apply"), "terraform apply"),
-        (("docker", "login"), "docker login"),
         (("docker", "buildx", "bake"), "docker buildx bake"),
-        (("aws", "eks", "update-kubeconfig"), "docker buildx bake"),
         (("kubectl", "get", "--raw"), "docker buildx bake"),
         (("helm", "upgrade", "keda"), "helm upgrade keda"),
-        (("kubectl", "apply"), "kubectl apply"),
         (("helm", "upgrade", "wis2-global-cache"), "helm upgrade wis2-global-cache"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
@@ -121,17 +122,12 @@ def test_it_stops_at_the_first_failure_with_one_line(
     assert "the smoke test" not in ended.out
 
 
-def test_images_are_pushed_by_commit_and_attested(deployment: Deployment) -> None:
+def test_images_are_pushed_by_commit_for_the_nodes(deployment: Deployment) -> None:
     ended = deployment.run("images")
     assert ended.code == 0, ended.err
-    (login,) = deployment.programs.where("docker", "login")
-    assert login.stdin == PASSWORD
-    assert login.argv[-1] == f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
-    (call,) = deployment.programs.where("docker", "buildx", "bake", "--push")
-    assert call.has("--sbom=true", "--provenance=mode=max", *DIGESTS)
-    tag = COMMIT[:12]
     registry = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/wis2-gc-dev"
-    assert f"REGISTRY={registry} TAG={tag} PLATFORM=linux/amd64 " in ended.out
+    assert f"REGISTRY={registry} TAG={COMMIT[:12]} PLATFORM=linux/amd64 " in ended.out
+    assert deployment.programs.where("docker", "buildx", "bake", "--push", *DIGESTS)
 
 
 def test_a_dirty_tree_gets_a_tag_of_what_is_in_it_in_dev(deployment: Deployment) -> None:
@@ -142,33 +138,20 @@ def test_a_dirty_tree_gets_a_tag_of_what_is_in_it_in_dev(deployment: Deployment)
     assert f" TAG={COMMIT[:12]}-dirty-777777777777 " in ended.out
     assert f"GIT_INDEX_FILE={deployment.root}/.deploy/dev/index git add --all" in ended.out
     # The same tree is not built again, and is what is released.
-    assert deployment.run("all").code == 0
+    assert deployment.run("images").code == deployment.run("release").code == 0
     assert len(deployment.programs.where("docker", "buildx", "bake", "--push")) == 1
 
 
-def test_terraform_gets_state_variables_and_a_plan_that_is_applied_and_removed(
-    deployment: Deployment,
-) -> None:
+def test_the_plan_that_was_shown_is_applied_and_removed(deployment: Deployment) -> None:
     assert deployment.run("infra").code == 0
-    (init,) = deployment.programs.where("terraform", "init")
-    assert init.argv[1] == "-chdir=terraform/main"
-    assert init.option("-backend-config") == [
-        f"bucket=wis2-gc-state-{ACCOUNT}-{REGION}", f"region={REGION}", "key=dev.tfstate",
-    ]  # fmt: skip
-    (planned,) = deployment.programs.where("terraform", "plan")
-    assert planned.option("-var-file") == [
-        str(deployment.root / "terraform/environments/dev.tfvars")
-    ]
-    (applied,) = deployment.programs.where("terraform", "apply")
+    # One state for each environment.
+    assert deployment.programs.where("terraform", "init", "-backend-config=key=dev.tfstate")
+    (planned,), (applied,) = (
+        deployment.programs.where("terraform", verb) for verb in ("plan", "apply")
+    )
     assert applied.argv[-1] == planned.option("-out")[0]
     assert not (deployment.root / ".deploy/dev/plan").exists()
     assert applied.variables["TF_DATA_DIR"].endswith(".deploy/dev/terraform")
-
-
-def test_the_addresses_to_report_are_said(deployment: Deployment) -> None:
-    ended = deployment.run("infra")
-    assert "egress addresses: 192.0.2.1, 192.0.2.2, 192.0.2.3" in ended.out
-    assert "broker addresses: 192.0.2.11, 192.0.2.12, 192.0.2.13" in ended.out
 
 
 def test_the_operators_own_kubeconfig_is_neither_used_nor_changed(deployment: Deployment) -> None:
@@ -192,18 +175,10 @@ def test_the_release_takes_terraforms_values_then_ours_then_the_digests(
 ) -> None:
     assert deployment.run("all").code == 0
     (call,) = deployment.programs.where("helm", "upgrade", "wis2-global-cache")
-    state = deployment.root / ".deploy/dev"
-    assert call.option("--values") == [
-        str(state / "helm-values.json"),
-        str(deployment.root / "helm/wis2-global-cache/values/dev.yaml"),
-        str(state / "deploy-values.json"),
-    ]
-    assert call.has("--install", "wis2-global-cache", "--atomic", "helm/wis2-global-cache")
-    assert call.option("--namespace") == ["wis2-gc"]
-    told = json.loads((state / "helm-values.json").read_text())
-    assert told == outputs("dev")["helm_values"]["value"]
-    own = json.loads((state / "deploy-values.json").read_text())
-    assert own["image"] == {"digests": DIGESTS}
+    told, ours, own = map(Path, call.option("--values"))
+    assert json.loads(told.read_text()) == outputs("dev")["helm_values"]["value"]
+    assert ours == deployment.root / "helm/wis2-global-cache/values/dev.yaml"
+    assert json.loads(own.read_text())["image"] == {"digests": DIGESTS}
 
 
 def test_a_changed_secret_rolls_the_pods_that_read_it_and_an_unchanged_one_does_not(
@@ -214,17 +189,12 @@ def test_a_changed_secret_rolls_the_pods_that_read_it_and_an_unchanged_one_does_
         found: dict[str, str] = json.loads(path.read_text())["secrets"]["revisions"]
         return found
 
-    assert deployment.run("all").code == 0
+    assert deployment.run("images").code == deployment.run("release").code == 0
     first = revisions()
     assert deployment.run("release").code == 0
     assert revisions() == first
-    deployment.programs.answer(
-        "aws",
-        "secretsmanager",
-        "list-secret-version-ids",
-        "wis2-gc-dev/broker",
-        out='"version-2"\n',
-    )
+    asked = ("aws", "secretsmanager", "list-secret-version-ids", "wis2-gc-dev/broker")
+    deployment.programs.answer(*asked, out='"version-2"\n')
     assert deployment.run("release").code == 0
     changed = {name for name, revision in revisions().items() if revision != first[name]}
     assert changed == {"broker"}
@@ -233,7 +203,7 @@ def test_a_changed_secret_rolls_the_pods_that_read_it_and_an_unchanged_one_does_
 def test_secrets_are_fetched_anew_before_the_pods_that_read_them_roll(
     deployment: Deployment,
 ) -> None:
-    assert deployment.run("all").code == 0
+    assert deployment.run("images").code == 0
     deployment.programs.forget()
     get = ("kubectl", "get", "externalsecret")
     old, new = ({"items": [{"status": {"refreshTime": time}}]}
@@ -248,7 +218,8 @@ def test_secrets_are_fetched_anew_before_the_pods_that_read_them_roll(
 def test_a_global_broker_without_a_login_is_named_before_helm_runs(deployment: Deployment) -> None:
     deployment.programs.answer("aws", "secretsmanager", "get-secret-value",
                                "wis2-gc-dev/global-brokers/meteo-fr", out="2\n")  # fmt: skip
-    ended = deployment.run("all")
+    assert deployment.run("images").code == 0
+    ended = deployment.run("release")
     assert ended.code == 1
     assert "wis2-gc-dev/global-brokers/meteo-fr is still empty" in ended.err
     assert "helm upgrade wis2-global-cache" not in deployment.story()
@@ -260,14 +231,13 @@ METEO_FR = ("aws", "secretsmanager", "get-secret-value", "wis2-gc-dev/global-bro
 
 def test_a_login_that_is_missing_is_asked_for_and_no_other(deployment: Deployment) -> None:
     deployment.programs.answer(*METEO_FR, out="2\n")
-    deployment.programs.answer(*METEO_FR, out="61\n", after=" put-secret-value ")
     asked: list[str] = []
 
     def secret(question: str) -> str:
         asked.append(question)
         return f" {LOGIN}\n"
 
-    ended = deployment.run("all", secrets=secret)
+    ended = deployment.run("logins", secrets=secret)
     assert ended.code == 0, ended.err
     assert ["meteo-fr" in question for question in asked] == [True]
     (put,) = deployment.programs.where("aws", "secretsmanager", "put-secret-value")
@@ -307,7 +277,8 @@ def test_a_release_without_a_global_broker_is_refused_before_helm_runs(
     named = outputs("dev")
     named["helm_values"]["value"]["brokers"] = []
     deployment.programs.answer("terraform", "output", "-json", out=json.dumps(named))
-    ended = deployment.run("all")
+    assert deployment.run("images").code == 0
+    ended = deployment.run("release")
     assert ended.code == 2
     assert "no Global Broker is named" in ended.err
     assert "helm upgrade wis2-global-cache" not in deployment.story()
@@ -317,19 +288,14 @@ def test_a_release_without_a_global_broker_is_refused_before_helm_runs(
     assert deployment.run("release").code == 0
 
 
-def test_an_image_that_the_registry_has_no_more_is_told_before_helm_runs(
+def test_an_image_that_the_registry_lacks_is_told_before_helm_runs(
     deployment: Deployment,
 ) -> None:
     """It could not be pulled: every listener would wait for it at once."""
-    assert deployment.run("all").code == 0
-    deployment.programs.forget()
-    deployment.programs.answer(
-        "aws", "ecr", "list-images", "wis2-gc-dev/wis2-gc-listener", out="null\n"
-    )
     ended = deployment.run("release")
     assert ended.code == 1
     assert f"wis2-gc-listener:{COMMIT[:12]}, of what is checked out, is not in the reg" in ended.err
-    assert "make deploy-images ENV=dev" in ended.err
+    assert "first `make deploy-images ENV=dev`" in ended.err
     assert deployment.story() == []
 
 
@@ -344,7 +310,8 @@ def test_both_helms_wait_apply_and_take_back_in_the_same_way(
     deployment: Deployment, version: str, options: tuple[str, ...]
 ) -> None:
     deployment.programs.answer("helm", "version", out=version)
-    assert deployment.run("all").code == 0
+    for step in ("addons", "images", "release"):
+        assert deployment.run(step).code == 0
     for call in deployment.programs.where("helm", "upgrade"):
         assert call.has(*options)
         assert ("--atomic" in call.argv) == (version[1] == "3")
@@ -358,25 +325,11 @@ def test_definitions_of_resources_are_upgraded_with_the_chart_of_an_add_on(
 ) -> None:
     definitions = "kind: CustomResourceDefinition\n"
     deployment.programs.answer("helm", "show", "crds", "keda", out=definitions)
-    assert deployment.run("all").code == 0
+    assert deployment.run("addons").code == 0
     applied = [call.stdin.strip() for call in deployment.programs.where("kubectl", "apply")]
     assert applied.count(definitions.strip()) == 1
     story = deployment.story()
     assert story.index("helm upgrade keda") == story.index("helm upgrade external-secrets") + 2
-
-
-def test_a_release_wants_images_of_this_commit(deployment: Deployment) -> None:
-    ended = deployment.run("release")
-    assert (ended.code, "first `make deploy-images ENV=dev`" in ended.err) == (1, True)
-    assert "helm upgrade wis2-global-cache" not in deployment.story()
-
-
-def test_no_secret_is_in_an_argument_or_on_the_screen(deployment: Deployment) -> None:
-    ended = deployment.run("all")
-    assert ended.code == 0
-    assert PASSWORD not in ended.out + ended.err
-    for call in deployment.programs.calls:
-        assert not any(PASSWORD in word for word in call.argv)
 
 
 def test_production_asks_with_what_will_be_done_and_a_yes_goes_on(deployment: Deployment) -> None:
@@ -425,7 +378,7 @@ def _refused(deployment: Deployment, env: str = "dev", step: str = "all") -> str
     return ended.err
 
 
-@pytest.mark.parametrize("step", ["all", "check", "images", "infra", "release", "destroy"])
+@pytest.mark.parametrize("step", ["all", "destroy"])
 def test_a_missing_environment_is_named_with_the_choices(deployment: Deployment, step: str) -> None:
     assert "ENV=dev or ENV=prod" in _refused(deployment, "", step)
 
@@ -442,24 +395,27 @@ def test_missing_programs_are_named_together(deployment: Deployment) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "out", "found"),
+    ("words", "answer", "told"),
     [
-        (("terraform", "version"), '{"terraform_version": "1.9.8"}', "terraform is version 1.9.8"),
-        (("helm", "version"), "v3.9.0", "helm is version 3.9.0"),
-        (("aws", "--version"), "aws-cli/1.45.11 Python/3.11", "aws is version 1.45.11"),
-        (("kubectl", "version"), "{}", "kubectl is version unknown"),
+        (("terraform", "version"), {"out": '{"terraform_version": "1.9.8"}'},
+         "terraform is version 1.9.8"),
+        (("helm", "version"), {"out": "v3.9.0"}, "helm is version 3.9.0"),
+        (("aws", "--version"), {"out": "aws-cli/1.45.11 Python/3.11"}, "aws is version 1.45.11"),
+        (("kubectl", "version"), {"out": "{}"}, "kubectl is version unknown"),
+        (("docker", "version"), {"code": 1, "err": "Cannot connect"}, "docker does not answer"),
+        (("docker", "buildx"), {"code": 1, "err": "unknown command"}, "no buildx"),
+        (("aws", "sts"), {"code": 253, "err": "Unable to locate"}, "AWS knows no login here"),
+        (("aws", "sts"), {"out": ""}, "AWS knows no login here"),
+        (("aws", "sts"), {"out": '{"Account": "999999999999"}'},
+         f"the AWS login is for account 999999999999; dev belongs to {ACCOUNT}"),
+        (("aws", "s3api", "head-bucket"), {"code": 254, "err": "(403) Forbidden"}, "Forbidden"),
     ],
-)
-def test_an_old_program_is_refused_with_its_version(
-    deployment: Deployment, words: tuple[str, ...], out: str, found: str
+)  # fmt: skip
+def test_what_does_not_do_is_refused_in_one_line_before_anything_is_touched(
+    deployment: Deployment, words: tuple[str, ...], answer: dict[str, Any], told: str
 ) -> None:
-    deployment.programs.answer(*words, out=out)
-    assert found in _refused(deployment)
-
-
-def test_a_docker_engine_that_does_not_answer_is_said(deployment: Deployment) -> None:
-    deployment.programs.answer("docker", "version", code=1, err="Cannot connect to the daemon\n")
-    assert "docker does not answer" in _refused(deployment)
+    deployment.programs.answer(*words, **answer)
+    assert told in _refused(deployment)
 
 
 def test_a_builder_that_attaches_nothing_is_refused_before_anything_is_touched(
@@ -476,11 +432,6 @@ def test_a_builder_that_attaches_nothing_is_refused_before_anything_is_touched(
     assert deployment.run("check").code == 0
 
 
-def test_a_docker_without_buildx_is_refused(deployment: Deployment) -> None:
-    deployment.programs.answer("docker", "buildx", code=1, err="unknown command: docker buildx\n")
-    assert "no buildx" in _refused(deployment)
-
-
 @pytest.mark.parametrize(("count", "is_told"), [("0", True), ("1", False)])
 def test_an_account_that_cloudfront_may_have_to_verify_is_told(
     deployment: Deployment, count: str, *, is_told: bool
@@ -491,49 +442,25 @@ def test_an_account_that_cloudfront_may_have_to_verify_is_told(
     assert ("must be verified" in ended.out) == is_told
 
 
-def test_another_account_is_refused_with_both(deployment: Deployment) -> None:
-    deployment.programs.answer("aws", "sts", out='{"Account": "999999999999"}')
-    line = _refused(deployment)
-    assert "for account 999999999999" in line
-    assert ACCOUNT in line
-
-
-def test_no_login_is_said(deployment: Deployment) -> None:
-    deployment.programs.answer("aws", "sts", code=253, err="Unable to locate credentials\n")
-    assert "AWS knows no login here" in _refused(deployment)
-    deployment.programs.answer("aws", "sts", out="")
-    assert "AWS knows no login here" in _refused(deployment)
-
-
-def test_the_examples_account_is_refused(deployment: Deployment) -> None:
-    deployment.set("terraform/environments/dev.tfvars", f'account_id  = "{ACCOUNT}"',
-                   'account_id  = "123456789012"')  # fmt: skip
-    assert "still holds the example's account_id 123456789012" in _refused(deployment)
-
-
 @pytest.mark.parametrize(
-    ("own", "example", "variable"),
+    ("old", "new", "told"),
     [
-        (
-            f"arn:aws:iam::{ACCOUNT}:role/x",
-            "arn:aws:iam::123456789012:role/x",
-            "cluster_admin_arns",
-        ),
-        ("198.51.100.0/24", "192.0.2.0/24", "cluster_public_access_cidrs"),
-        ("wis2-broker-dev.wis2.example", "wis2-broker-dev.example.org", "broker_domain"),
-        ("xx-ours-test", "xx-example-test", "centre_id"),
+        # AWS would find these twenty minutes later, or never: a range that nobody is in.
+        (f'id  = "{ACCOUNT}"', 'id  = "123456789012"', "example's account_id 123456789012"),
+        (f"::{ACCOUNT}:role", "::123456789012:role", "example's cluster_admin_arns arn:aws:iam::1"),
+        ("198.51.100.0/24", "192.0.2.0/24", "example's cluster_public_access_cidrs 192.0.2.0/24"),
+        ("broker-dev.wis2.example", "broker-dev.example.org", "example's broker_domain wis2-"),
+        ("xx-ours-test", "xx-example-test", "example's centre_id xx-example-test"),
+        ("kept_images", "kept_imagse", "there is no variable kept_imagse"),
+        ("kept_images", 'service_account_prefix = "wis2"\nkept_images',
+         "service_account_prefix must be wis2-global-cache"),
     ],
-)
-def test_what_is_left_of_the_example_is_refused_with_its_name(
-    deployment: Deployment, own: str, example: str, variable: str
+)  # fmt: skip
+def test_variables_that_cannot_be_meant_are_refused_by_name(
+    deployment: Deployment, old: str, new: str, told: str
 ) -> None:
-    """AWS would find it twenty minutes later, or never: a range that nobody is in."""
-    path = "terraform/environments/dev.tfvars"
-    deployment.set(
-        path, f"arn:aws:iam::{ACCOUNT}:role/wis2-gc-deploy", f"arn:aws:iam::{ACCOUNT}:role/x"
-    )
-    deployment.set(path, own, example)
-    assert f"still holds the example's {variable} {example}" in _refused(deployment)
+    deployment.set("terraform/environments/dev.tfvars", old, new)
+    assert told in _refused(deployment)
 
 
 @pytest.mark.parametrize(
@@ -643,7 +570,7 @@ def test_the_vcpus_are_those_of_the_nodes_that_the_costs_assume(
     assert open_environment(deployment.root, env).vcpu_count == 2 * nodes["nodes"]
 
 
-@pytest.mark.parametrize("step", ["check", "all", "infra"])
+@pytest.mark.parametrize("step", ["all", "infra"])
 def test_secrets_that_still_hold_their_names_are_told_before_anything_is_made(
     deployment: Deployment, step: str
 ) -> None:
@@ -686,16 +613,15 @@ def test_elastic_ips_are_counted_as_terraform_makes_them(
     assert open_environment(deployment.root, "prod").address_count == addresses
 
 
-@pytest.mark.parametrize("step", ["all", "check"])
-def test_without_a_global_broker_nothing_is_begun(deployment: Deployment, step: str) -> None:
+def test_without_a_global_broker_nothing_is_begun(deployment: Deployment) -> None:
     path = "terraform/environments/dev.tfvars"
     deployment.set(path, 'global_brokers = ["inmet-br", "meteo-fr"]', "global_brokers = []")
-    assert "no Global Broker is named" in _refused(deployment, "dev", step)
+    assert "no Global Broker is named" in _refused(deployment)
     # The infrastructure may come first.
     assert deployment.run("infra").code == 0
 
 
-@pytest.mark.parametrize("step", ["all", "check", "images", "infra", "destroy"])
+@pytest.mark.parametrize("step", ["all", "infra", "destroy"])
 def test_without_the_bucket_of_the_state_its_step_is_named(
     deployment: Deployment, step: str
 ) -> None:
@@ -705,23 +631,6 @@ def test_without_the_bucket_of_the_state_its_step_is_named(
         deployment, "dev", step
     )
     assert deployment.run("bootstrap").code == 0
-
-
-def test_a_bucket_of_somebody_else_is_told_with_the_reason(deployment: Deployment) -> None:
-    forbidden = "An error occurred (403) when calling the HeadBucket operation: Forbidden\n"
-    deployment.programs.answer("aws", "s3api", "head-bucket", code=254, err=forbidden)
-    assert "Forbidden" in _refused(deployment)
-
-
-def test_a_mistyped_variable_is_refused_with_its_name(deployment: Deployment) -> None:
-    deployment.set("terraform/environments/dev.tfvars", "kept_images", "kept_imagse")
-    assert "kept_imagse" in _refused(deployment)
-
-
-def test_another_release_name_in_the_variables_is_refused(deployment: Deployment) -> None:
-    deployment.set("terraform/environments/dev.tfvars", "kept_images",
-                   'service_account_prefix = "wis2"\nkept_images')  # fmt: skip
-    assert "service_account_prefix must be wis2-global-cache" in _refused(deployment)
 
 
 def test_a_dirty_tree_is_refused_in_production_and_named(deployment: Deployment) -> None:
@@ -747,9 +656,7 @@ def test_each_step_on_the_cluster_begins_with_a_kubeconfig_for_it(
     assert (ended.code, "No cluster found" in ended.err) == (1, True)
     assert deployment.story() == []
     (call,) = deployment.programs.where("aws", "eks", "update-kubeconfig")
-    assert call.option("--region") == [REGION]
     assert call.option("--name") == call.option("--alias") == ["wis2-gc-dev"]
-    assert call.option("--kubeconfig") == [str(deployment.root / ".deploy/dev/kubeconfig")]
 
 
 def test_without_infrastructure_the_step_that_makes_it_is_named(deployment: Deployment) -> None:
@@ -764,7 +671,6 @@ def test_the_state_bucket_is_made_once(deployment: Deployment) -> None:
     (applied,) = deployment.programs.where("terraform", "apply")
     assert applied.argv[1] == "-chdir=terraform/bootstrap"
     assert applied.variables["TF_DATA_DIR"].endswith(".deploy/dev/bootstrap")
-    assert applied.option("-var") == [f"account_id={ACCOUNT}", f"region={REGION}"]
     deployment.programs.forget()
     deployment.programs.answer(
         "aws", "s3api", "list-buckets", out=json.dumps([f"wis2-gc-state-{ACCOUNT}-{REGION}"])
@@ -838,7 +744,7 @@ PENDING = [INSTALLED, ("deployed", "dev 2"), ("pending-upgrade", "Preparing upgr
 def test_a_release_that_was_interrupted_long_ago_is_rolled_back_first(
     deployment: Deployment,
 ) -> None:
-    assert deployment.run("all").code == 0
+    assert deployment.run("images").code == 0
     deployment.programs.answer("helm", "history", "-o", "json", out=history(*PENDING))
     ended = deployment.run("release")
     assert ended.code == 0, ended.err
@@ -859,7 +765,7 @@ def test_a_release_that_was_interrupted_long_ago_is_rolled_back_first(
 def test_a_helm_that_may_be_at_work_is_not_disturbed(
     deployment: Deployment, revisions: list[tuple[str, str]], age_s: float, way_out: str
 ) -> None:
-    assert deployment.run("all").code == 0
+    assert deployment.run("images").code == 0
     before = len(deployment.story())
     text = history(*revisions, age_s=age_s)
     deployment.programs.answer("helm", "history", "-o", "json", out=text)
@@ -872,11 +778,10 @@ def test_a_helm_that_may_be_at_work_is_not_disturbed(
 ROLLOUT = ("kubectl", "rollout", "status")
 
 
-def test_a_rollout_is_waited_for_by_kubectl_for_each_workload(deployment: Deployment) -> None:
+def test_a_rollout_is_waited_for_of_each_workload(deployment: Deployment) -> None:
     ended = deployment.run("rollout")
     assert ended.code == 0, ended.err
-    (call,) = deployment.programs.where(*ROLLOUT)
-    assert call.has("--namespace=wis2-gc", *ROLLOUT[1:], "--timeout=15m", *WORKLOADS.split())
+    assert deployment.programs.where(*ROLLOUT, *WORKLOADS.split())
     assert "ok  rollouts       2 workloads, all pods new and ready" in ended.out
     assert not deployment.programs.where("kubectl", "wait")
 
@@ -911,9 +816,8 @@ def test_a_release_without_workloads_is_not_rolled_out(deployment: Deployment) -
 def test_status_shows_release_pods_cache_and_addresses(deployment: Deployment) -> None:
     ended = deployment.run("status")
     assert ended.code == 0
-    assert deployment.programs.where("helm", "history", "wis2-global-cache")
-    assert deployment.programs.where("kubectl", "exec", "deploy/wis2-global-cache-manager",
-                                     "wis2-gc", "status")  # fmt: skip
+    for words in (("helm", "history"), ("kubectl", "get"), ("kubectl", "exec", "wis2-gc")):
+        assert deployment.programs.where(*words)
     assert "broker addresses: 192.0.2.11" in ended.out
     assert "https://metrics." in ended.out
 
@@ -937,8 +841,6 @@ def test_nothing_is_made_up_in_production(deployment: Deployment, item: str) -> 
 
 
 def test_dev_is_destroyed_from_the_outside_in(deployment: Deployment) -> None:
-    assert deployment.run("all").code == 0
-    deployment.programs.forget()
     deployment.programs.answer("terraform", "state", "list",
                                out="module.cluster.aws_eks_cluster.this\n")  # fmt: skip
     deployment.programs.answer("kubectl", "get", "persistentvolume", out="persistentvolume/pvc-1\n")
@@ -1010,9 +912,7 @@ def test_what_is_not_disposable_is_not_destroyed_halfway(deployment: Deployment)
     assert deployment.story() == []
 
 
-@pytest.mark.parametrize(
-    "target", ["deploy", "deploy-check", "deploy-infra", "smoke", "status", "rollback", "destroy"]
-)
+@pytest.mark.parametrize("target", ["deploy", "destroy"])
 def test_make_without_an_environment_says_so_in_one_line_and_touches_nothing(target: str) -> None:
     tools = REPOSITORY / ".tools/deploy"
     before = tools.exists()

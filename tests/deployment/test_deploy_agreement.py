@@ -17,7 +17,7 @@ import yaml
 from deploy import terraform
 from deploy.checks import SECRETS, TOOLS
 from deploy.cluster import select_add_ons
-from deploy.environment import CHART, RELEASE, SERVICES, Environment, read_variables
+from deploy.environment import RELEASE, SERVICES, Environment
 from deploy.main import ALL
 from deploy.release import COMPONENTS, own_values
 from tests.support import chart
@@ -41,6 +41,7 @@ NAMES = {
     "pod_log_group": "/wis2-gc/wis2-gc-prod/pods",
     "alarm_topic": "arn:aws:sns:eu-west-3:210987654321:wis2-gc-prod-alarms",
 }
+CONTROLLER = "aws-load-balancer-controller"
 ENVIRONMENT = Environment("prod", ROOT, ACCOUNT, REGION)
 
 
@@ -54,6 +55,17 @@ def add_ons(compute: str, environment: str = "prod") -> Any:
     )
     charts = [SimpleNamespace(**each) for each in found["charts"]]
     return SimpleNamespace(**(found | {"charts": charts}))
+
+
+def add_on(name: str, compute: str = "auto") -> Any:
+    (found,) = [each for each in add_ons(compute).charts if each.name == name]
+    return found
+
+
+def manifest(kind: str, *, is_first: bool = True) -> Any:
+    all_of_them = add_ons("auto").first if is_first else add_ons("auto").manifests
+    (found,) = [each for each in all_of_them if each["kind"] == kind]
+    return found
 
 
 def test_sqs_leaves_a_message_to_the_managers_until_they_have_buried_it() -> None:
@@ -100,15 +112,6 @@ def test_images_have_one_name_in_terraform_chart_and_build() -> None:
     assert 'tags       = ["${REGISTRY}wis2-gc-${service}:${TAG}"]' in text("images/docker-bake.hcl")
     values = chart.merged(chart.cases()["prod"], {"image": {"registry": "host/wis2-gc-prod"}})
     assert "host/wis2-gc-prod/wis2-gc-manager" in chart.render(values)["manager/workload.yaml"]
-
-
-def test_every_environment_of_terraform_has_values_of_the_chart() -> None:
-    names = {path.stem for path in (ROOT / "terraform/environments").glob("*.tfvars")}
-    assert {"dev", "prod"} <= names
-    for name in names:
-        assert (ROOT / CHART / "values" / f"{name}.yaml").is_file()
-        tfvars = read_variables(ROOT / f"terraform/environments/{name}.tfvars")
-        assert tfvars["environment"] == name
 
 
 @pytest.mark.parametrize("name", ["dev", "prod"])
@@ -202,8 +205,7 @@ def test_logs_are_shipped_where_a_log_group_is_given_and_only_ours() -> None:
         compute="auto", environment="prod", names=NAMES | {"pod_log_group": ""},
     )  # fmt: skip
     assert "fluent-bit" not in [each["name"] for each in without["charts"]]
-    (shipper,) = [each for each in add_ons("auto").charts if each.name == "fluent-bit"]
-    config = shipper.values["config"]
+    config = add_on("fluent-bit").values["config"]
     assert "Path /var/log/containers/*_wis2-gc_*.log\n" in config["inputs"]
     assert f"log_group_name {NAMES['pod_log_group']}\n" in config["outputs"]
     assert 'name              = "/wis2-gc/${var.name}/pods"' in text(
@@ -214,7 +216,7 @@ def test_logs_are_shipped_where_a_log_group_is_given_and_only_ours() -> None:
 
 def test_network_policies_are_enforced_before_anything_runs() -> None:
     """Without this EKS takes the policies and ignores them; node groups: modules.tftest.hcl."""
-    switch = next(each for each in add_ons("auto").first if each["kind"] == "ConfigMap")
+    switch = manifest("ConfigMap")
     assert (switch["metadata"]["namespace"], switch["metadata"]["name"]) == (
         "kube-system", "amazon-vpc-cni",
     )  # fmt: skip
@@ -223,8 +225,7 @@ def test_network_policies_are_enforced_before_anything_runs() -> None:
 
 
 def test_nodes_are_of_a_pool_of_ours_from_the_first_chart_on() -> None:
-    first = {each["kind"]: each for each in add_ons("auto").first}
-    nodes, pool = first["NodeClass"], first["NodePool"]
+    nodes, pool = manifest("NodeClass"), manifest("NodePool")
     assert [problem for each in (nodes, pool) for problem in problems(each, VERSIONS[-1])] == []
     reference = pool["spec"]["template"]["spec"]["nodeClassRef"]
     assert (reference["kind"], reference["name"]) == (nodes["kind"], nodes["metadata"]["name"])
@@ -241,8 +242,8 @@ def test_nodes_are_of_a_pool_of_ours_from_the_first_chart_on() -> None:
 
 
 def test_nodes_are_renewed_one_at_a_time_in_two_hours_of_the_night() -> None:
-    (pool,) = [each for each in add_ons("auto").first if each["kind"] == "NodePool"]
-    disruption, node = pool["spec"]["disruption"], pool["spec"]["template"]["spec"]
+    spec = manifest("NodePool")["spec"]
+    disruption, node = spec["disruption"], spec["template"]["spec"]
     always, closed = disruption["budgets"]
     assert always == {"nodes": "1"}
     assert (closed["nodes"], closed["reasons"]) == ("0", ["Drifted"])
@@ -260,15 +261,13 @@ def test_nodes_are_renewed_one_at_a_time_in_two_hours_of_the_night() -> None:
 
 
 def test_what_the_cluster_makes_has_the_tags_of_everything() -> None:
-    (ours,) = [each for each in add_ons("auto").manifests if each["kind"] == "IngressClassParams"]
-    assert ours["spec"]["tags"] == NAMES["load_balancer_tags"]
-    controller = add_ons("node_groups").charts[0]
-    assert controller.values["defaultTags"] == NAMES["tags"]
+    ours = manifest("IngressClassParams", is_first=False)["spec"]
+    assert ours["tags"] == NAMES["load_balancer_tags"]
+    assert add_on(CONTROLLER, "node_groups").values["defaultTags"] == NAMES["tags"]
 
 
 def test_volumes_of_the_add_ons_find_a_class_of_storage() -> None:
-    (storage,) = [each for each in add_ons("auto").first if each["kind"] == "StorageClass"]
-    assert storage["metadata"]["annotations"] == {
+    assert manifest("StorageClass")["metadata"]["annotations"] == {
         "storageclass.kubernetes.io/is-default-class": "true"
     }
     assert '"defaultStorageClass"' not in text("deploy/addons.json")
@@ -276,20 +275,15 @@ def test_volumes_of_the_add_ons_find_a_class_of_storage() -> None:
 
 
 def test_the_metrics_service_is_reached_in_the_public_subnets_whatever_their_tags() -> None:
-    (ours,) = [each for each in add_ons("auto").manifests if each["kind"] == "IngressClassParams"]
-    controller = next(
-        each for each in add_ons("node_groups").charts
-        if each.name == "aws-load-balancer-controller"
-    )  # fmt: skip
-    for spec in (ours["spec"], controller.values["ingressClassParams"]["spec"]):
+    controller = add_on(CONTROLLER, "node_groups").values["ingressClassParams"]
+    for spec in (manifest("IngressClassParams", is_first=False)["spec"], controller["spec"]):
         assert spec["scheme"] == "internet-facing"
         assert spec["subnets"] == {"ids": NAMES["public_subnet_ids"]}
 
 
 def test_alerts_reach_the_topic_of_the_alarms() -> None:
     """As the chart comes, they go to a receiver that does nothing."""
-    (monitoring,) = [each for each in add_ons("auto").charts if each.name == "monitoring"]
-    config = monitoring.values["alertmanager"]["config"]
+    config = add_on("monitoring").values["alertmanager"]["config"]
     receivers = {each["name"]: each for each in config["receivers"]}
     (told,) = receivers[config["route"]["receiver"]]["sns_configs"]
     assert told["topic_arn"] == NAMES["alarm_topic"]
@@ -301,10 +295,7 @@ def test_alerts_reach_the_topic_of_the_alarms() -> None:
 
 def test_the_load_balancer_controller_asks_for_nothing_that_its_role_may_not() -> None:
     """It looks for a firewall at each load balancer unless told not to, and fails without leave."""
-    controller = next(
-        each for each in add_ons("node_groups").charts
-        if each.name == "aws-load-balancer-controller"
-    )  # fmt: skip
+    controller = add_on(CONTROLLER, "node_groups")
     role = text("terraform/modules/identity/addons.tf")
     for switch, service in (
         ("enableShield", "shield"), ("enableWaf", "waf-regional"), ("enableWafv2", "wafv2"),

@@ -167,7 +167,7 @@ class Deployment:
         self,
         step: str,
         env: str = "dev",
-        *options: str,
+        *,
         answers: Callable[[str], str] | None = None,
         secrets: Callable[[str], str] | None = None,
         **variables: str,
@@ -188,7 +188,7 @@ class Deployment:
         }
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(
-                [step, "--env", env, *options],
+                [step, "--env", env],
                 root=self.root,
                 environment=environment,
                 ask=None if answers is None else ask,
