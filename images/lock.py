@@ -54,5 +54,10 @@ def lock(files: Sequence[Path] = FILES) -> list[str]:
     return problems
 
 
+def main(files: Sequence[Path] = FILES) -> str | None:
+    """Return what the process ends with: what went wrong, or None for exit code 0."""
+    return "\n".join(lock(files)) or None
+
+
 if __name__ == "__main__":
-    sys.exit("\n".join(lock()))
+    sys.exit(main())

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from typing import TYPE_CHECKING
 
@@ -194,3 +195,25 @@ def test_without_a_registry_nothing_is_pushed(docker: Path, registry: dict[str, 
     assert done.returncode != 0
     assert "REGISTRY: says where to push to" in done.stderr
     assert not (docker / "words").exists()
+
+
+@pytest.mark.parametrize(("name", "code"), [("small:1", 0), ("gone:1", 1)])
+def test_make_lock_images_fails_where_an_image_stays_as_it_was(
+    tmp_path: Path, name: str, code: int
+) -> None:
+    docker, file = tmp_path / "docker", tmp_path / "compose.yaml"
+    answer = json.dumps({"digest": DIGEST})
+    docker.write_text(f"#!/bin/sh\ncase $4 in small:1) echo '{answer}' ;; *) exit 1 ;; esac\n")
+    docker.chmod(0o755)
+    file.write_text(f"image: {name}\n")
+    script = (
+        "import pathlib, sys; from images import lock; "
+        "sys.exit(lock.main([pathlib.Path(sys.argv[1])]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, file], cwd=ROOT, env={"PATH": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert file.read_text() == ("image: gone:1\n" if code else f"image: small:1@{DIGEST}\n")
+    assert (f"{name} stays" in done.stderr) == bool(code)
