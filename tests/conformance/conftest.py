@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with open_world(tmp_path_factory.mktemp("world")) as world:
+    # Longer than a test holds an answer back, also on a busy machine.
+    with open_world(tmp_path_factory.mktemp("world"), GC_IDLE_TIMEOUT="50") as world:
         yield world
 
 

@@ -181,7 +181,8 @@ def test_spec_08_done_and_newer_with_update_is_processed(
     world.announced(data_id)
     put(world, topic, data_id, "2026-11-23T10:00:01Z", "update")
     world.announced(data_id, count=2)
-    assert world.counters(centre) == {"downloaded_total": 2}
+    # It is announced first, and counted then.
+    wait_until(lambda: world.counters(centre) == {"downloaded_total": 2}, "both are counted")
 
 
 def test_spec_08_done_and_newer_without_update_is_dropped_and_counted_on_its_own(
@@ -319,12 +320,9 @@ def test_spec_08_who_works_on_an_item_holds_it_without_a_gap(
         renewed = int(
             wait_until(lambda: (end := client.hget(key, "l")) != str(first) and end, "the renewal")
         )
-        seconds, microseconds = client.time()
     gate.set()
     # By the registry's clock: the time of the renewal, and the end of the lease before.
-    assert renewed - lease_ms < first
-    left_ms = renewed - seconds * 1000 - microseconds // 1000
-    assert left_ms > lease_ms / 3
+    assert renewed - lease_ms < first < renewed
     world.announced(data_id)
     world.settle()
     assert node.requests == {"/slow": 1}

@@ -127,6 +127,7 @@ def test_spec_26_ranges_and_etags_work(world: World, topic: str, data_id: str) -
     assert world.get(href, **{"If-None-Match": headers["etag"]})[0] == 304
 
 
+@pytest.mark.timeout(300)
 def test_spec_26_what_is_past_the_retention_goes_and_what_is_not_stays(world: World) -> None:
     # A bucket keeps a day, and then until midnight.
     past_hours = 49 if os.environ.get("STORE") == "s3" else 27
@@ -141,10 +142,11 @@ def test_spec_26_what_is_past_the_retention_goes_and_what_is_not_stays(world: Wo
     # A manager looks after the folders within a minute of its start, and every few minutes.
     world.processes["manager-1"].stop()
     world.processes["manager-1"].start()
-    wait_until(lambda: not objects[past_hours].exists(), "the old object is gone", timeout=100)
+    wait_until(lambda: not objects[past_hours].exists(), "the old object is gone", timeout=200)
     assert objects[23].exists()
 
 
+@pytest.mark.timeout(300)
 async def test_spec_27_a_thousand_simultaneous_downloads_succeed(
     world: World, node: Node, topic: str, data_id: str
 ) -> None:
@@ -169,6 +171,7 @@ async def test_spec_27_a_thousand_simultaneous_downloads_succeed(
     assert set(sizes) == {size}
 
 
+@pytest.mark.timeout(300)
 def test_spec_28_two_thousand_notifications_of_85_kb_are_all_announced_once(
     world: World, node: Node, topic: str, centre: str
 ) -> None:

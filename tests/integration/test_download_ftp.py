@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from local.parts.ports import free_port
 from tests.support.memory_upload import MemoryUpload, no_upload
 from tests.support.plain_words import assert_plain
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, Refused, SourceError
@@ -194,7 +195,7 @@ class LyingServer:
             reply = self._replies.get(verb, "502 no").format(pasv=pasv, epsv=epsv)
             writer.write(reply.encode("latin-1") + b"\r\n")
             if verb == "RETR" and reply.startswith("1"):
-                await asyncio.wait_for(self.sent.wait(), 10)
+                await asyncio.wait_for(self.sent.wait(), 30)
                 writer.write(self._end)
                 if self._closes_after_data:
                     return
@@ -268,7 +269,7 @@ async def test_pasv_cannot_lead_to_another_port_of_ours(downloader: Downloader) 
 )
 async def test_what_servers_say_has_a_reason(replies: Replies, reason: Reason) -> None:
     async with (
-        a_downloader(idle_timeout_s=0.3) as quick,
+        a_downloader(idle_timeout_s=0.3 if reason is Reason.TIMEOUT else 10) as quick,
         LyingServer(replies, b"x" * 50).running() as href,
     ):
         assert (await failure(quick, href)).reason is reason
@@ -317,6 +318,5 @@ async def test_a_forbidden_address_is_refused(downloader: Downloader) -> None:
 
 
 async def test_nobody_listens(downloader: Downloader) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert (await failure(downloader, f"ftp://127.0.0.1:{port}/a")).reason is Reason.CONNECT
+    href = f"ftp://127.0.0.1:{free_port()}/a"
+    assert (await failure(downloader, href)).reason is Reason.CONNECT

@@ -7,6 +7,8 @@ import hashlib
 import json
 import sys
 
+import pytest
+
 from tests.support.web_server import WebServer, stream
 
 SIZE_BYTES = 300 * 1024 * 1024
@@ -40,7 +42,7 @@ async def main():
         return upload
     downloader = open_downloader(
         allowed_networks=(ipaddress.ip_network("127.0.0.0/8"),), max_object_bytes=2**40,
-        concurrency_per_host=4, connect_timeout_s=10, idle_timeout_s=20, total_timeout_s=100,
+        concurrency_per_host=4, connect_timeout_s=10, idle_timeout_s=20, total_timeout_s=250,
         ca_file=None,
     )
     await downloader.fetch(Request(sys.argv[1], None, None), open_upload)
@@ -57,6 +59,7 @@ uvloop.run(main())
 """
 
 
+@pytest.mark.timeout(300)
 async def test_a_large_object_passes_through_with_bounded_memory() -> None:
     digest = hashlib.sha512()
     for _ in range(SIZE_BYTES // len(BLOCK)):
@@ -69,7 +72,7 @@ async def test_a_large_object_passes_through_with_bounded_memory() -> None:
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
-            output, _ = await asyncio.wait_for(client.communicate(), 90)
+            output, _ = await asyncio.wait_for(client.communicate(), 270)
         finally:
             if client.returncode is None:
                 client.kill()

@@ -14,6 +14,7 @@ import asyncssh
 import pytest
 import pytest_asyncio
 
+from local.parts.ports import free_port
 from tests.support.memory_upload import MemoryUpload, no_upload
 from tests.support.plain_words import assert_plain
 from wis2_gc_common.errors import Overridden, Reason, Refused, SourceError
@@ -185,8 +186,7 @@ async def test_a_server_that_says_nothing_is_given_up() -> None:
 
 
 async def test_servers_that_are_none(downloader: Downloader) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        href = f"sftp://127.0.0.1:{listener.getsockname()[1]}/a"
+    href = f"sftp://127.0.0.1:{free_port()}/a"
     assert (await failure(downloader, href)).reason is Reason.CONNECT
 
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

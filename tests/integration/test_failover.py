@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = "primary.test"
-ANSWER_S = 0.5
+ANSWER_S = 1.5
 QUEUE, DEAD = QueueUrl("redis-stream", "notifications"), QueueUrl("redis-stream", "dead-letters")
 
 

@@ -73,7 +73,7 @@ async def test_a_wrong_setting_ends_the_start_with_one_line_and_exit_code_2(
     world: World, server: ScriptedS3, others: dict[str, str], told: str
 ) -> None:
     manager = world.start(**settings(server, **others))
-    await until(lambda: manager.process.poll() is not None, deadline_s=20)
+    await until(lambda: manager.process.poll() is not None)
     log = manager.log.read_text()
     assert manager.process.returncode == 2
     assert log.splitlines()[-1].startswith(f"wis2-gc-manager: {told}")
@@ -86,7 +86,7 @@ async def test_a_denied_action_ends_the_start_and_while_running_waits(
 ) -> None:
     server.always = answers(403, "AccessDenied")
     manager = world.start(**settings(server))
-    await until(lambda: manager.process.poll() is not None, deadline_s=20)
+    await until(lambda: manager.process.poll() is not None)
     assert manager.process.returncode == 2
     assert "s3:PutObject" in manager.log.read_text().splitlines()[-1]
     server.always = None
@@ -97,7 +97,7 @@ async def test_a_denied_action_ends_the_start_and_while_running_waits(
         await manager.until_probe(503, "s3:PutObject")
         assert not world.announced
         server.always = None
-        await until(lambda: world.announced, deadline_s=20)
+        await until(lambda: world.announced)
     assert await manager.stop() == 0
 
 
@@ -114,7 +114,7 @@ async def test_damaged_data_are_not_announced_until_they_arrive_whole(
         assert not world.announced
         assert not [key for key in server.objects if "probe" not in key]
         server.always = None
-        await until(lambda: len(world.announced) == 2, deadline_s=30)
+        await until(lambda: len(world.announced) == 2)
         await until_idle(world)
     data = {message["properties"]["data_id"]: message for message in world.announced}
     for data_id, expected in (("small", DATA), ("large", large)):

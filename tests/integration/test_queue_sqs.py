@@ -74,7 +74,7 @@ def send(queues: Queues, *envelopes: Envelope) -> None:
 
 async def receive(queue: Queue, count: int) -> list[Received]:
     messages: list[Received] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(messages) < count:
             messages += await queue.receive(count - len(messages), wait_s=2)
     return messages
@@ -152,7 +152,7 @@ def own_sqs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqsServ
 async def test_a_server_that_goes_away_is_an_outage_and_comes_back(
     own_sqs: SqsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wis2_gc_common.queue.sqs_client.ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("wis2_gc_common.queue.sqs_client.ANSWER_TIMEOUT_S", 3.0)
     monkeypatch.setattr("wis2_gc_common.queue.sqs_client.ATTEMPTS", 1)
     monkeypatch.setattr("wis2_gc_common.queue.sqs_client.LONG_POLL_S", 0.2)
     queues = make_queues(own_sqs)
@@ -162,19 +162,21 @@ async def test_a_server_that_goes_away_is_an_outage_and_comes_back(
     done, returned, dead = await receive(queue, 3)
 
     os.kill(own_sqs.pid, signal.SIGSTOP)
-    for step in (
-        lambda: queue.receive(10, wait_s=0),
-        lambda: queue.extend([done.receipt]),
-        lambda: queue.delete([done.receipt]),
-        lambda: queue.put_back(returned, delay_s=0, attempts=1),
-        lambda: queue.dead_letter(dead, reason="dns", last_error=""),
-        queue.depth,
-        lambda: asyncio.to_thread(sender.send, [envelope(9)]),
-        lambda: asyncio.to_thread(sender.check),
-    ):
-        with pytest.raises(Unavailable, match="no answer") as caught:
-            await step()
-        assert not isinstance(caught.value, Misconfigured)
+    problems = await asyncio.gather(
+        queue.receive(10, wait_s=0),
+        queue.extend([done.receipt]),
+        queue.delete([done.receipt]),
+        queue.put_back(returned, delay_s=0, attempts=1),
+        queue.dead_letter(dead, reason="dns", last_error=""),
+        queue.depth(),
+        asyncio.to_thread(sender.send, [envelope(9)]),
+        return_exceptions=True,
+    )
+    problems += await asyncio.gather(asyncio.to_thread(sender.check), return_exceptions=True)
+    for problem in problems:
+        assert isinstance(problem, Unavailable)
+        assert not isinstance(problem, Misconfigured)
+        assert "no answer" in str(problem)
 
     os.kill(own_sqs.pid, signal.SIGCONT)
     await queue.delete([done.receipt])
@@ -193,6 +195,7 @@ async def test_a_server_that_goes_away_is_an_outage_and_comes_back(
 async def test_closing_takes_seconds_only_when_nobody_answers(
     own_sqs: SqsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("wis2_gc_common.queue.sqs_client.ANSWER_TIMEOUT_S", 60.0)
     monkeypatch.setattr("wis2_gc_common.queue.sqs.CLOSE_S", 1.0)
     queues = make_queues(own_sqs)
     send(queues, envelope())
@@ -201,7 +204,7 @@ async def test_closing_takes_seconds_only_when_nobody_answers(
     os.kill(own_sqs.pid, signal.SIGSTOP)
     before = time.monotonic()
     await queue.close()
-    assert time.monotonic() - before < 6  # the answer itself would be waited for longer
+    assert time.monotonic() - before < 30  # the answer itself would be waited for longer
     os.kill(own_sqs.pid, signal.SIGCONT)
 
 

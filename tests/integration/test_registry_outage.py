@@ -40,7 +40,8 @@ def look(listener: RedisListenerRegistry) -> Looked:
     return listener.look([A], deletions={})
 
 
-QUICK_S = 2.0
+#: Less than a call would wait for that had no time-out of its own.
+QUICK_S = 20.0
 
 
 @dataclass
@@ -101,9 +102,9 @@ async def clients(own_redis: RedisServer) -> AsyncIterator[Clients]:
     url = own_redis.url
     clients = Clients(
         own_redis,
-        RedisRegistry.connect(url, retention_hours=24, lease_s=30, answer_timeout_s=0.5),
-        RedisReader.connect(url, answer_timeout_s=0.5),
-        RedisListenerRegistry.connect(url, retention_hours=24, answer_timeout_s=0.5),
+        RedisRegistry.connect(url, retention_hours=24, lease_s=30, answer_timeout_s=1.5),
+        RedisReader.connect(url, answer_timeout_s=1.5),
+        RedisListenerRegistry.connect(url, retention_hours=24, answer_timeout_s=1.5),
     )
     yield clients
     await clients.registry.close()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 TOPIC = "cache/a/wis2/xa-simland-met/data/core/weather/surface-based-observations/synop"
 MONITOR = "monitor/a/wis2/xa-simland-met"
-DEADLINE_S = 10
+DEADLINE_S = 60
 #: Of Global Brokers, on our broker.
 ACCOUNTS = {"gb-fr": "password of fr", "gb-br": "password of br"}
 

@@ -19,7 +19,7 @@ from redis.retry import Retry
 from local.parts.process import is_alive
 
 PROJECT = Path(__file__).parents[2]
-DEADLINE_S = 20
+DEADLINE_S = 60
 
 SUPERVISED = """
 import sys
@@ -173,7 +173,8 @@ def test_nothing_outlives_a_killed_supervisor_and_the_next_run_works(start):
     run.process.kill()
     following = start()
     following.pid("redis")
-    assert not any(is_alive(pid) for pid in pids)
+    # The lock is given back a moment before its holder has ended.
+    wait_until_gone(*pids)
     following.process.send_signal(signal.SIGINT)
     assert following.wait() == 0
 

@@ -18,6 +18,7 @@ import pytest
 import trustme
 from moto.server import ThreadedMotoServer
 
+from local.parts.ports import free_port
 from tests.support import parts
 from tests.support.scripted_s3 import (
     BUCKET,
@@ -549,8 +550,8 @@ async def test_a_server_that_never_answers_is_given_up(
 
 async def test_a_server_that_is_not_there_is_an_outage_and_may_come_back() -> None:
     server = ScriptedS3()
-    await server.start()
-    port = server.port
+    port = free_port()
+    await server.start(port=port)
     await server.stop()
     store = store_at(server.url)
     for call in (store.check, lambda: store.put(KEY, DATA, media_type=BUFR)):
@@ -915,7 +916,7 @@ async def test_who_waits_for_a_connection_of_ours_does_not_take_s3_for_away(
     server: ScriptedS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_requests, "_CONNECTIONS", 1)
-    monkeypatch.setattr(s3_requests, "_SHORT", aiohttp.ClientTimeout(total=2.0))
+    monkeypatch.setattr(s3_requests, "_SHORT", aiohttp.ClientTimeout(total=4.0))
 
     async def slowly(_server: ScriptedS3, _request: object) -> None:
         await asyncio.sleep(0.4)

@@ -166,7 +166,9 @@ def test_the_data_server_does_not_repeat_the_host_either(tmp_path: Path, store: 
     nginx.start()
     try:
         for path in ("", "/", "/data", "/data/", "/data/2026-11-28", "/data//2026-11-28/01"):
-            answer = httpx.get(f"http://127.0.0.1:{nginx.port}{path}", headers={"Host": EVIL})
+            answer = httpx.get(
+                f"http://127.0.0.1:{nginx.port}{path}", headers={"Host": EVIL}, timeout=30
+            )
             assert answer.status_code in {404, 502}, path
             assert EVIL not in f"{answer.headers}{answer.text}", path
     finally:

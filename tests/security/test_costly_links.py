@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tests.support import nasty_inputs
 from tests.support.nodes import Answer, Node
 from tests.support.wnm import unique_data_id, wnm
+from tests.support.world import wait_until
 from wis2_gc_common.notification import MAX_NOTIFICATION_BYTES
 
 if TYPE_CHECKING:
@@ -70,5 +71,9 @@ def test_what_is_costly_to_read_holds_up_nobody(world: World) -> None:
                     canaries.append(data_id)
         assert len(canaries) >= ROUNDS * 5
         for data_id in canaries:
-            world.announced(data_id, timeout=20)
-    assert world.counters("ca-eccc-msc") == {"downloaded_total": len(canaries)}
+            world.announced(data_id, timeout=60)
+    # They are announced first, and counted then.
+    wait_until(
+        lambda: world.counters("ca-eccc-msc") == {"downloaded_total": len(canaries)},
+        "all canaries are counted",
+    )

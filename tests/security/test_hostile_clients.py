@@ -47,7 +47,7 @@ def test_an_mqtt_client_harms_nobody(attacked: Attacked, public_port: int, kind:
     checks.append(attacked.canary())
     for check in checks:
         check()
-    attacked.world.settle()
+    attacked.settle()
     # Nobody but us is heard: the canaries and the sentinels, each once.
     assert attacked.published - before == 2 * len(checks) + len(attacked.world.brokers)
     assert attacked.world.public_broker.is_running

@@ -85,6 +85,8 @@ def test_what_our_broker_refuses_is_a_dead_letter_and_the_others_go_on(world, br
     for letter in dead_letters(world):
         assert "ends the session at this message" in letter["last_error"]
     assert not any(world.announcements(data_id) for data_id in refused)
-    assert world.counters("ca-eccc-msc") == {"downloaded_total": announced}
+    wait_until(
+        lambda: world.counters("ca-eccc-msc") == {"downloaded_total": announced}, "what is counted"
+    )
     (broker,) = brokers
     assert broker.ended >= REFUSED

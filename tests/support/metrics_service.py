@@ -50,9 +50,9 @@ class Service:
         self.port = 0
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        assert self._started.wait(30), f"wis2-gc-metrics does not start: {self.lines}"
+        assert self._started.wait(60), f"wis2-gc-metrics does not start: {self.lines}"
         self.url = f"http://127.0.0.1:{self.port}"
-        self.client = httpx.Client(base_url=self.url, timeout=15)
+        self.client = httpx.Client(base_url=self.url, timeout=60)
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -66,12 +66,12 @@ class Service:
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
         self.process.send_signal(signal_number)
-        code = self.process.wait(timeout=10)
+        code = self.process.wait(timeout=60)
         self._reader.join(timeout=10)
         return code
 
     def until(self, path: str, condition: Callable[[httpx.Response], bool]) -> httpx.Response:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             answer = self.client.get(path)
             if condition(answer):

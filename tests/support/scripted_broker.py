@@ -7,6 +7,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
+from tests.support.shallow_broker import packets
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -77,27 +79,30 @@ class ScriptedBroker:
                     self._talk(connection)
 
     def _talk(self, connection: socket.socket) -> None:
+        received = bytearray()
         while not self._stopping.is_set():
             try:
-                packet = connection.recv(65_536)
+                data = connection.recv(65_536)
             except TimeoutError:
                 continue
             except OSError:
                 return
-            if not packet:
+            if not data:
                 return
-            kind = packet[0] >> 4
-            if kind == CONNECT:
-                self.connect_packets.append(packet)
-            self.subscribes += kind == SUBSCRIBE
-            if kind == PUBACK:
-                # Each is of 4 bytes, or more where it gives a reason.
-                self.pubacks.append((self.connections, int.from_bytes(packet[2:4])))
-            answer = self.answers.get(kind)
-            if answer == HANG_UP:
-                return
-            if answer is not None:
-                connection.sendall(answer.replace(b"<ID>", packet[2:4]))
+            received += data
+            for packet, _topic in packets(received):
+                kind = packet[0] >> 4
+                if kind == CONNECT:
+                    self.connect_packets.append(packet)
+                self.subscribes += kind == SUBSCRIBE
+                if kind == PUBACK:
+                    # Each is of 4 bytes, or more where it gives a reason.
+                    self.pubacks.append((self.connections, int.from_bytes(packet[2:4])))
+                answer = self.answers.get(kind)
+                if answer == HANG_UP:
+                    return
+                if answer is not None:
+                    connection.sendall(answer.replace(b"<ID>", packet[2:4]))
 
 
 @contextlib.contextmanager

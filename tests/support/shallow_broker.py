@@ -42,7 +42,7 @@ class ShallowBroker(TcpProxy):
         received = bytearray()
         while data := client.recv(65536):
             received += data
-            for packet, topic in self._answer(list(_packets(received))):
+            for packet, topic in self._answer(list(packets(received))):
                 if self.is_too_deep(topic):
                     self.ended += 1
                     client.sendall(_TOPIC_NAME_INVALID)
@@ -50,7 +50,7 @@ class ShallowBroker(TcpProxy):
                 server.sendall(packet)
 
 
-def _packets(received: bytearray) -> Iterator[tuple[bytes, bytes]]:
+def packets(received: bytearray) -> Iterator[tuple[bytes, bytes]]:
     """Take whole packets of MQTT off `received`; yield each with its topic, b"" if it has none."""
     while len(received) >= 2:
         length, at = 0, 1

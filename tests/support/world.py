@@ -127,7 +127,7 @@ class Client:
             self.raw.on_message = lambda _c, _u, message: on_message(message)
         self.raw.connect("127.0.0.1", port, clean_start=False, properties=session)
         self.raw.loop_start()
-        assert self._ready.wait(20), "the test's own MQTT client is not connected"
+        assert self._ready.wait(60), "the test's own MQTT client is not connected"
 
     def publish(self, topic: str, payload: bytes) -> mqtt.MQTTMessageInfo:
         # After its broker's restart it may not be back yet.
@@ -408,7 +408,7 @@ class World:
         """Publish on the named Global Brokers; returns when they have it."""
         payload = message if isinstance(message, bytes) else encoded(message)
         for name in brokers:
-            self.publishers[name].publish(topic, payload).wait_for_publish(20)
+            self.publishers[name].publish(topic, payload).wait_for_publish(60)
 
     def _keep(self, message: mqtt.MQTTMessage) -> None:
         kept = Announcement(
@@ -456,13 +456,17 @@ class World:
         )  # fmt: skip
         return self.announcements(data_id)[count - 1]
 
-    def settle(self, *, including_delayed: bool = False) -> None:
-        """Wait until all that was published is decided; what waits for a retry only on demand."""
+    def settle(self, *, including_delayed: bool = False) -> set[str]:
+        """Wait until all that was published is decided; what waits for a retry only on demand.
+
+        Return the ids of what was announced to find that out.
+        """
+        ids = set()
         for name in self.brokers:
             data_id = unique_data_id("sentinel")
             topic = "origin/a/wis2/zz-sentinel/data/core/weather/synop"
             self.publish(topic, wnm(data_id=data_id, content=inline(b"sentinel")), brokers=name)
-            self.announced(data_id)
+            ids.add(self.announced(data_id).message["id"])
         states = ("ready", "in_flight", *(("delayed",) if including_delayed else ()))
 
         def is_idle() -> bool:
@@ -473,6 +477,7 @@ class World:
             )
 
         wait_until(is_idle, "the queue is empty", timeout=60)
+        return ids
 
     def metrics(self) -> dict[tuple[str, Labels], float]:
         """Return all samples of `/metrics`, without `report_by`, which is checked here."""

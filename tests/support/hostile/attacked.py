@@ -108,6 +108,10 @@ class Attacked:
         self.bad_broker: ScriptedBroker | None = None
         self.canaries = 0
         self._published: list[Announcement] = []
+        self._ids: set[str] = set()
+        """Of all that our broker has ever passed on to us."""
+        self._innocent: set[str] = set()
+        """Ids of what was announced of canaries and sentinels."""
         self._subscribers: list[Client] = []
         self.watch(world.cache_broker.port, GLOBAL_BROKER_ACCOUNT)
         self._packet_ids = itertools.count(1)
@@ -131,6 +135,8 @@ class Attacked:
         self._published.append(
             Announcement(message.topic, payload, message.qos, message.retain, 0.0)
         )
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            self._ids.add(json.loads(payload)["id"])
 
     def place(self, kind: str, number: int) -> Place:
         return Place(kind, number, self.servers, self.inner.port)
@@ -180,6 +186,7 @@ class Attacked:
                 announced = self.world.announced(name)
                 assert self.world.get(announced.link()["href"])[2] == right
                 assert len({each.message["id"] for each in self.world.announcements(name)}) == 1
+                self._innocent.add(announced.message["id"])
 
         return check
 
@@ -188,7 +195,9 @@ class Attacked:
         self.canaries += 1
         data_id = unique_data_id("canary")
         self.world.publish(CANARY_TOPIC, wnm(data_id=data_id, content=inline(data)))
-        href = self.world.announced(data_id).link()["href"]
+        announced = self.world.announced(data_id)
+        self._innocent.add(announced.message["id"])
+        href = announced.link()["href"]
         return href.removeprefix(f"{self.world.data_base_url}/")
 
     # What is seen
@@ -200,6 +209,11 @@ class Attacked:
             json.loads(each.payload)["id"]
             for each in list(self._published) if each.topic.startswith("cache/")
         })  # fmt: skip
+
+    def settle(self, *, including_delayed: bool = False) -> None:
+        """Wait until all is decided, and what is known to be announced has been read here, too."""
+        self._innocent |= self.world.settle(including_delayed=including_delayed)
+        wait_until(lambda: self._innocent <= self._ids, "we have heard all of it")
 
     def seen(self, broker: str = "a") -> Seen:
         seen = Seen()
@@ -227,17 +241,25 @@ class Attacked:
         checks = [self.canary()]
         for number, one in enumerate(inputs):
             if one.after and not inputs[number - 1].after:
-                self.world.settle()
+                self.settle()
             self._send(one)
             if number == len(inputs) // 2:
                 checks.append(self.canary())
         checks.append(self.canary())
         for check in checks:
             check()
-        self.world.settle(including_delayed=True)
+        self.settle(including_delayed=True)
         self._check_counters(inputs, before, centre)
         self._check_announcements(inputs)
         self.check_health()
+
+    def _theirs(self) -> int:
+        """Return how many notifications that are no canary's our broker has passed on."""
+        return len({
+            json.loads(each.payload)["id"]
+            for each in list(self._published)
+            if each.topic.startswith("cache/") and not _is_innocent(each.topic)
+        })  # fmt: skip
 
     def _send(self, one: Message | Delivery) -> None:
         if isinstance(one, Message):
@@ -268,7 +290,7 @@ class Attacked:
             )
 
         try:
-            wait_until(agree, "the counters are exact", timeout=10)
+            wait_until(agree, "the counters are exact")
         except AssertionError:
             seen = self.seen(self.attacks_from) - before
             raise AssertionError(
@@ -306,6 +328,8 @@ class Attacked:
                 key = ("cache/" + one.topic.split("/", 1)[1], one.data_id)
                 expected[key] += 1
                 outcomes.setdefault(key, []).append(one)
+        with contextlib.suppress(AssertionError):  # what is missing is told below
+            wait_until(lambda: self._theirs() >= expected.total(), "all expected is announced")
         theirs = Counter[tuple[str, str]]()
         ids = set()
         for announcement in list(self._published):
@@ -318,7 +342,7 @@ class Attacked:
             properties = message["properties"]
             assert properties["global-cache"] == CENTRE_ID
             uuid.UUID(message["id"])
-            if "/zz-sentinel/" in announcement.topic or f"/{CANARY_CENTRE}/" in announcement.topic:
+            if _is_innocent(announcement.topic):
                 continue
             if message["id"] in ids:
                 continue  # Global Brokers pass each id on once (SPEC.md 24)
@@ -388,7 +412,14 @@ class Attacked:
             for secret in _SECRETS:
                 assert secret.encode() not in body, f"{path} tells a secret"
         # On a busy machine a first try may take too long: the item comes all the same.
-        assert self.world.counters(CANARY_CENTRE)["downloaded_total"] == self.canaries
+        wait_until(
+            lambda: self.world.counters(CANARY_CENTRE)["downloaded_total"] == self.canaries,
+            "all canaries are counted",
+        )
+
+
+def _is_innocent(topic: str) -> bool:
+    return "/zz-sentinel/" in topic or f"/{CANARY_CENTRE}/" in topic
 
 
 def _lines_with(log: str, pattern: re.Pattern[str]) -> str:

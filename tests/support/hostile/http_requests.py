@@ -194,9 +194,9 @@ def ask(port: int, raw: bytes) -> tuple[int, bytes]:
     answer = b""
     with (
         contextlib.suppress(OSError),
-        socket.create_connection(("127.0.0.1", port), 5) as connection,
+        socket.create_connection(("127.0.0.1", port), 30) as connection,
     ):
-        connection.settimeout(5)
+        connection.settimeout(30)
         connection.sendall(raw)
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_WR)
