@@ -13,11 +13,13 @@ from tests.support.world import World, open_world
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: Longer than a test holds an answer back, also on a busy machine.
+PATIENT = {"GC_CONNECT_TIMEOUT": "20", "GC_IDLE_TIMEOUT": "50"}
+
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    # Longer than a test holds an answer back, also on a busy machine.
-    with open_world(tmp_path_factory.mktemp("world"), GC_IDLE_TIMEOUT="50") as world:
+    with open_world(tmp_path_factory.mktemp("world"), **PATIENT) as world:
         yield world
 
 

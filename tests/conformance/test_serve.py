@@ -127,7 +127,6 @@ def test_spec_26_ranges_and_etags_work(world: World, topic: str, data_id: str) -
     assert world.get(href, **{"If-None-Match": headers["etag"]})[0] == 304
 
 
-@pytest.mark.timeout(300)
 def test_spec_26_what_is_past_the_retention_goes_and_what_is_not_stays(world: World) -> None:
     # A bucket keeps a day, and then until midnight.
     past_hours = 49 if os.environ.get("STORE") == "s3" else 27
@@ -146,7 +145,6 @@ def test_spec_26_what_is_past_the_retention_goes_and_what_is_not_stays(world: Wo
     assert objects[23].exists()
 
 
-@pytest.mark.timeout(300)
 async def test_spec_27_a_thousand_simultaneous_downloads_succeed(
     world: World, node: Node, topic: str, data_id: str
 ) -> None:
@@ -171,7 +169,6 @@ async def test_spec_27_a_thousand_simultaneous_downloads_succeed(
     assert set(sizes) == {size}
 
 
-@pytest.mark.timeout(300)
 def test_spec_28_two_thousand_notifications_of_85_kb_are_all_announced_once(
     world: World, node: Node, topic: str, centre: str
 ) -> None:

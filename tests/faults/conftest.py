@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.load import PATIENT
 from tests.support.world import World, open_world
 
 if TYPE_CHECKING:
@@ -15,5 +16,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with open_world(tmp_path / "world") as world:
+    with open_world(tmp_path / "world", **PATIENT) as world:
         yield world

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.load import Load, assert_all_came_out
+from tests.faults.load import PATIENT, Load, assert_all_came_out
 from tests.support.wnm import unique_data_id
 from tests.support.world import freeze, open_world, thaw
 
@@ -22,12 +22,13 @@ GRACE_S = {"listener": 30, "manager": DRAIN_S + 20, "metrics": 30}
 LARGE_BYTES = 9_000_000
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("hanging", ["redis", "sqs", "s3", "all"])
 def test_processes_end_in_time_and_nothing_is_lost(
     tmp_path: Path, node: Node, hanging: str
 ) -> None:
     settings = {"GC_DRAIN_TIMEOUT": str(DRAIN_S), "GC_MAX_OBJECT_BYTES": str(2 * LARGE_BYTES)}
+    settings |= PATIENT
     with open_world(tmp_path / "world", **settings) as world:
         there = {"redis": world.redis, "broker": world.cache_broker}
         there |= {name: getattr(world, name) for name in ("sqs", "s3") if hasattr(world, name)}

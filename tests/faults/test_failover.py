@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from local.parts.ports import free_port
-from tests.faults.load import Load, assert_all_came_out
+from tests.faults.load import PATIENT, Load, assert_all_came_out
 from tests.support.lossy_proxy import LossyProxy
 from tests.support.redis import RedisServer
 from tests.support.world import open_world, wait_until
@@ -32,7 +32,7 @@ def test_a_failover_loses_nothing_and_counters_stay_exact(tmp_path: Path, node: 
 
     replica = RedisServer(tmp_path / "replica", port=free_port()).start()
     try:
-        with open_world(tmp_path / "world", cache_redis_port=by_name) as world:
+        with open_world(tmp_path / "world", cache_redis_port=by_name, **PATIENT) as world:
             with redis.Redis.from_url(replica.url) as admin:
                 admin.replicaof("127.0.0.1", world.redis.port)
                 wait_until(

@@ -42,7 +42,7 @@ EVERY_S = 0.03
 #: What attackers may cost them: so many times the delay without attackers, and so much more. On
 #: two busy cores; an intake that stops shows as several seconds.
 FACTOR = 10.0
-MORE_S = 1.5
+MORE_S = 3.0
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ async def test_hundreds_that_fail_in_one_moment_are_handed_back_and_the_gate_sta
             for number in numbers:
                 web.serve(f"/{number}", status=404, gate=gate)
             cache.send(*(envelope_of(data_id=f"d{n}", href=web.url(f"/{n}")) for n in numbers))
-        await until(lambda: len(web.requests) == 300, deadline_s=30)
+        await until(lambda: len(web.requests) == 300)
         for number in range(300):
             web.serve(f"/{number}", DATA)
         gate.set()
@@ -168,7 +168,7 @@ async def test_thousands_of_one_healthy_host_are_all_announced_and_hardly_go_rou
         for start in range(0, items, 100):
             numbers = range(start, start + 100)
             cache.send(*(envelope_of(data_id=f"d{number}", href=href) for number in numbers))
-        await until(lambda: len(cache.announced) >= items, deadline_s=110)
+        await until(lambda: len(cache.announced) >= items, deadline_s=250)
         await until_idle(cache)
         assert await manager.stop() == 0
     assert len({message["properties"]["data_id"] for message in cache.announced}) == items

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.load import Load, assert_all_came_out
+from tests.faults.load import PATIENT, Load, assert_all_came_out
 from tests.support.lossy_proxy import LossyProxy
 from tests.support.world import open_world, wait_until
 
@@ -40,7 +40,7 @@ def all_comes_out_behind_a_lossy_proxy(
         return proxies[0].port
 
     try:
-        with open_world(directory / "world", **{option: behind_a_proxy}) as world:
+        with open_world(directory / "world", **{option: behind_a_proxy}, **PATIENT) as world:
             load = Load(world, node)
             load.wait_for(300)
             wait_until(lambda: proxies[0].lost >= 30, "30 replies are lost", timeout=60)

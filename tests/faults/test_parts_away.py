@@ -109,7 +109,7 @@ def test_sqs_hanging(world: World, node: Node) -> None:
     assert_all_came_out(world, load)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("how", ["killed", "hanging"])
 def test_s3_away(world: World, node: Node, how: str) -> None:
     needs(world, "s3")
@@ -122,7 +122,7 @@ def test_s3_away(world: World, node: Node, how: str) -> None:
     load.wait_for(150)
     # A hung S3 is known as such when all four tries of a request have waited: after 55 s.
     load.pause()
-    wait_until(lambda: not world.is_ready(), "readiness says that no manager receives", timeout=90)
+    wait_until(lambda: not world.is_ready(), "readiness says that no manager receives", timeout=150)
     if how == "hanging":
         # Not thawed: rclone would then work on requests whose senders have gone beside those that
         # repeat them, and of two PUTs of one key at a time it sometimes keeps neither. S3 does.

@@ -40,7 +40,7 @@ def problems(world: World) -> list[str]:
     for name in ("manager-1", "manager-2"):
         ports = re.findall(r'"http_port": ?(\d+)', world.processes[name].log)
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{ports[-1]}/readyz", timeout=5).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{ports[-1]}/readyz", timeout=30).close()
         except urllib.error.HTTPError as error:
             with error:
                 said.append(json.load(error)["problem"])

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(240)
-
 TOPIC = "origin/a/wis2/tt-secrets/data/core/weather/surface-based-observations/synop"
 MARK = "5ecret"
 #: The end of a presigned link: who has it has the object.
