@@ -36,7 +36,7 @@ class UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket: no port to pick, none to lose to somebody else."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=30)
         self._path = path
 
     def connect(self) -> None:
@@ -73,11 +73,11 @@ def nginx() -> Iterator[tuple[Path, Path]]:
             yield root, place / "socket"
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(30)
 
 
 def wait_until_listening(path: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         assert process.poll() is None, "nginx refused the configuration"
         connection = UnixConnection(path)
