@@ -13,6 +13,10 @@ mkdir -p .tools
 exec 9>.tools/.lock
 flock 9
 
+# Mirrors and registries hiccup: apt, pip, uv and npm ask again.
+again="-o Acquire::Retries=5"
+export PIP_RETRIES=10 UV_HTTP_RETRIES=10 NPM_CONFIG_FETCH_RETRIES=5
+
 say() { printf '  %s\n' "$*" >&2; }
 
 packages=""
@@ -88,10 +92,11 @@ if [ -n "$packages" ]; then
             exit 1
         }
     }
-    quietly $as_root apt-get update -qq
-    # shellcheck disable=SC2086 # the list is meant to be split
+    # shellcheck disable=SC2086 # two words
+    quietly $as_root apt-get update -qq $again
+    # shellcheck disable=SC2086 # the lists are meant to be split
     quietly $as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends $packages
+        apt-get install -y -qq --no-install-recommends $again $packages
     # Nor at the next boot. A server that was here before is somebody's own and stays as it is.
     if command -v systemctl >/dev/null 2>&1; then
         for service in $services; do
@@ -138,7 +143,7 @@ if [ "$wants_sqs" ]; then
         rm -rf .tools/sqs
         mkdir -p .tools/sqs
         cp local/sqs/package.json local/sqs/package-lock.json local/sqs/.npmrc .tools/sqs/
-        (cd .tools/sqs && npm ci --silent --ignore-scripts --no-audit --no-fund)
+        (cd .tools/sqs && npm ci --loglevel=error --ignore-scripts --no-audit --no-fund)
         printf '%s\n' "$wanted" >"$stamp"
     fi
 fi
@@ -162,9 +167,11 @@ if [ "$wants_promtool" ] && ! is_there promtool && [ ! -x .tools/promtool/promto
     mkdir -p .tools/promtool
     (
         cd .tools/promtool
-        apt-get download -qq prometheus || {
-            if [ "$(id -u)" -eq 0 ]; then apt-get update -qq; else sudo -n apt-get update -qq; fi
-            apt-get download -qq prometheus
+        # shellcheck disable=SC2086 # two words
+        apt-get download -qq $again prometheus || {
+            if [ "$(id -u)" -eq 0 ]; then as_root=""; else as_root="sudo -n"; fi
+            $as_root apt-get update -qq $again
+            apt-get download -qq $again prometheus
         }
         dpkg-deb --fsys-tarfile ./*.deb | tar -x --strip-components=3 ./usr/bin/promtool
         rm ./*.deb

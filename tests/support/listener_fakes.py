@@ -24,7 +24,7 @@ NOW_MS = 1_772_366_400_000
 """The registry's clock."""
 
 
-def wait_until(condition: Callable[[], object], *, timeout_s: float = 30.0, what: str = "") -> None:
+def wait_until(condition: Callable[[], object], *, timeout_s: float = 60.0, what: str = "") -> None:
     """Return once `condition` is true; fail the test after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-async def until(condition: Callable[[], Any], *, deadline_s: float = 30.0) -> None:
+async def until(condition: Callable[[], Any], *, deadline_s: float = 60.0) -> None:
     """Return when `condition()` is true; the other tasks run meanwhile. Raises TimeoutError."""
     async with asyncio.timeout(deadline_s):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event

@@ -374,7 +374,7 @@ class World:
             GC_REDIS_URL=self.redis.url,
         )
         try:
-            wait_until(self._is_ready_or_dead, "the cache is ready", timeout=60)
+            wait_until(self._is_ready_or_dead, "the cache is ready", timeout=180)
         except AssertionError:
             for name, process in self.processes.items():
                 sys.stderr.write(f"--- the end of the log of {name}\n{process.log[-2000:]}\n")
