@@ -150,12 +150,12 @@ class Installation:
             for name in ("a", "b", "c")
         )
 
-    def upgrade(self, change: Values | None = None) -> None:
+    def upgrade(self, change: Values | None = None, *, timeout_s: int = TIMEOUT_S) -> None:
         """Install, or upgrade with one more change to the values. Raises CommandFailed."""
         self._changes_before = self._changes
         self._changes = merged(self._changes, change or {})
         self.cache.helm(
-            "upgrade", "--install", RELEASE, str(CHART), "--wait", "--timeout", f"{TIMEOUT_S}s",
+            "upgrade", "--install", RELEASE, str(CHART), "--wait", "--timeout", f"{timeout_s}s",
             "--values", str(CHART / "values" / "on-premises.yaml"),
             values=merged(ten_lines(), self.values, self._changes),
         )  # fmt: skip
@@ -164,6 +164,10 @@ class Installation:
         """Go back to the release before. Raises CommandFailed."""
         self.cache.helm("rollback", RELEASE, "--wait", "--timeout", f"{TIMEOUT_S}s")
         self._changes = self._changes_before
+
+    def uninstall(self) -> None:
+        """Take the release away; what it leaves stays. Raises CommandFailed."""
+        self.cache.helm("uninstall", RELEASE, "--wait", "--timeout", f"{TIMEOUT_S}s")
 
     def install(self) -> None:
         """Make the world and the cache; return when all pods are ready."""

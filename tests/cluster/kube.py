@@ -118,6 +118,13 @@ class Namespace:
             for item in self.get("deployments,statefulsets")
         }
 
+    def left_of(self, release: str) -> set[str]:
+        """Return `Kind/name` of all objects that carry a release's label."""
+        kinds = self.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name")
+        labels = f"--selector=app.kubernetes.io/instance={release}"
+        found = self.get(",".join(kinds.split()), labels)
+        return {f"{item['kind']}/{item['metadata']['name']}" for item in found}
+
     def unfinished(self) -> str:
         """Return what `make deploy-rollout` would still wait for; empty: all is rolled out."""
         ending = run("kubectl", "-n", self.name, "get", "pod", "-o", ENDING)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deploy import release
-from deploy.cluster import upgrade
+from deploy.cluster import upgrade, waiting
 from deploy.environment import RELEASE, Environment
 from deploy.release import revision_before
 from deploy.session import DeployError, Refused, Session
@@ -34,15 +34,21 @@ metadata: {name: what-runs}
 data: {version: {{ .Values.version | quote }}}
 {{- if .Values.fails }}
 ---
-apiVersion: v1
-kind: Pod
+apiVersion: apps/v1
+kind: Deployment
 metadata: {name: never-ready}
 spec:
-  securityContext: {runAsNonRoot: true, runAsUser: 65532, seccompProfile: {type: RuntimeDefault}}
-  containers:
-    - name: none
-      image: wis2-gc.invalid/no-such-image:1
-      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+  progressDeadlineSeconds: {{ .Values.deadline }}
+  selector: {matchLabels: {app: never-ready}}
+  template:
+    metadata: {labels: {app: never-ready}}
+    spec:
+      securityContext:
+        {runAsNonRoot: true, runAsUser: 65532, seccompProfile: {type: RuntimeDefault}}
+      containers:
+        - name: none
+          image: wis2-gc.invalid/no-such-image:1
+          securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
 {{- end }}
 """
 
@@ -63,6 +69,7 @@ def session(request: pytest.FixtureRequest, namespace: kube.Namespace, tmp_path:
     (tmp_path / "bin/helm").symlink_to(shutil.which(helm) or helm)
     (tmp_path / "chart/templates").mkdir(parents=True)
     (tmp_path / "chart/Chart.yaml").write_text("{apiVersion: v2, name: tried, version: 1.0.0}")
+    (tmp_path / "chart/values.yaml").write_text("{deadline: 1800}")
     (tmp_path / "chart/templates/all.yaml").write_text(CHART)
     config = tmp_path / "kubeconfig"
     raw = subprocess.run(["kubectl", "config", "view", "--raw", "--minify", "--flatten"],
@@ -94,6 +101,13 @@ def statuses(session: Session, namespace: str) -> list[str]:
     return [revision["status"] for revision in release.history(session, namespace)]
 
 
+def gave_up(session: Session, namespace: str) -> bool:
+    """Return whether Kubernetes has said that the Deployment makes no progress."""
+    what = ("get", "deployment", "never-ready", "-o", "jsonpath={.status.conditions[*].reason}")
+    reasons = session.read(*session.kubectl(*what, namespace=namespace))
+    return "ProgressDeadlineExceeded" in reasons
+
+
 def test_a_release_that_fails_is_taken_back_and_a_rollback_goes_to_what_ran(
     session: Session, namespace: kube.Namespace
 ) -> None:
@@ -120,6 +134,25 @@ def test_a_release_that_fails_is_taken_back_and_a_rollback_goes_to_what_ran(
     session.read(*session.kubectl(*change, "--field-manager=somebody", namespace=name))
     install(session, name, "five")
     assert running(session, name) == "five"
+
+
+def test_a_release_ends_at_its_own_time_out_and_not_at_kubernetes(
+    session: Session, namespace: kube.Namespace
+) -> None:
+    """Of a Deployment that makes no progress Kubernetes says so after its deadline.
+
+    Helm 4 then ends, too: by its own way of waiting, which is not that of `make deploy`.
+    """
+    what = ("upgrade", "--install", RELEASE, "chart", "-n", namespace.name, "--set", "fails=true")
+    ours = waiting(session)
+    # (how it waits, seconds that Kubernetes waits, seconds that Helm waits)
+    for how, deadline, timeout in ((("--wait",), 1800, 4), (ours, 2, 8)):
+        seconds = ("--set", f"deadline={deadline}", "--timeout", f"{timeout}s")
+        with pytest.raises(DeployError) as error:
+            session.read(*session.helm(*what, *how, *seconds))
+        kube.say(f"{how}, deadline {deadline}, timeout {timeout}: {error.value}")
+        assert "context deadline exceeded" in str(error.value)
+        assert gave_up(session, namespace.name) == (deadline < timeout)
 
 
 def test_a_helm_that_was_killed_is_noticed_and_what_ran_is_brought_back(

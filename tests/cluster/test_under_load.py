@@ -7,18 +7,19 @@ and why, is told and compared with what it has to roll.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cluster.installation import RELEASE, Installation, setting
-from tests.cluster.kube import rolled, run, say, wait_until
+from tests.cluster.kube import CommandFailed, rolled, run, say, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster.kube import Namespace
+    from tests.cluster.kube import Manifest, Namespace
 
 pytestmark = pytest.mark.timeout(3500)
 #: The variable RATE: less for a machine that has little time.
@@ -127,6 +128,23 @@ class Steps:
             self._installation.roll_back()
         assert rolled(before, self._cache.templates()) == {}
 
+    def upgrade_to_what_cannot_be_pulled(self) -> None:
+        """What ran runs on, whole, until somebody goes back."""
+        with self.step("images that cannot be pulled, and the way back", rolls=set()):
+            with pytest.raises(CommandFailed):
+                self._installation.upgrade({"image": {"tag": "none-such"}}, timeout_s=20)
+            stuck = [pod for pod in self._cache.get("pods") if _image_is_missing(pod)]
+            short = [
+                item["metadata"]["name"]
+                for item in self._cache.get("deployments")
+                if item["status"].get("availableReplicas", 0) < item["spec"]["replicas"]
+            ]
+            say(f"    pods without an image: {len(stuck)}; parts short of pods: {short or 'none'}")
+            # One of each listener, and one more manager and metrics service.
+            assert len(stuck) == 5
+            assert not short
+            self._installation.roll_back()
+
     def scale(self) -> None:
         """Three managers stay three, whoever decides on their number from then on."""
         for mode, kind in (("hpa", ""), ("keda", "scaledobjects.keda.sh")):
@@ -189,6 +207,13 @@ class Steps:
             )  # fmt: skip
 
 
+def _image_is_missing(pod: Manifest) -> bool:
+    return any(
+        container["state"].get("waiting", {}).get("reason") in ("ErrImagePull", "ImagePullBackOff")
+        for container in pod["status"].get("containerStatuses", [])
+    )
+
+
 def test_nothing_is_lost_or_doubled(installation: Installation, nodes: list[str]) -> None:
     steps = Steps(installation)
     installation.publish(_ITEMS_A_SECOND)
@@ -197,6 +222,7 @@ def test_nothing_is_lost_or_doubled(installation: Installation, nodes: list[str]
     steps.change_secret()
     steps.add_and_remove_a_broker()
     steps.upgrade_and_roll_back()
+    steps.upgrade_to_what_cannot_be_pulled()
     for component in _STATELESS:
         steps.kill(component)
     # Where a volume belongs to a node, its pods cannot leave it.
@@ -212,6 +238,44 @@ def test_nothing_is_lost_or_doubled(installation: Installation, nodes: list[str]
     steps.scale()
     wait_until(lambda: installation.report()["published"] >= _ITEMS, f"{_ITEMS} items")
     _settle(installation)
+    _assert_once(installation)
+
+
+def test_helms_test_says_what_is_subscribed_to(installation: Installation) -> None:
+    said = installation.cache.helm("test", RELEASE, "--logs", "--timeout", "300s")
+    lines = said.rpartition("POD LOGS")[2].strip()
+    say(f"helm test: {lines}")
+    # One that is away is no failure.
+    assert re.search(r"\b2 of [23] Global Brokers are subscribed to", lines)
+
+
+def test_uninstall_leaves_what_the_readme_says_and_an_installation_takes_it_up(
+    installation: Installation,
+) -> None:
+    claims = {
+        f"PersistentVolumeClaim/{RELEASE}-store",
+        f"PersistentVolumeClaim/data-{RELEASE}-redis-0",
+    }
+    secrets_before = {item["metadata"]["name"] for item in installation.cache.get("secrets")}
+    installation.uninstall()
+    # Its pods and what Kubernetes made for it end a little later.
+    left = claims | {f"Pod/{RELEASE}-test"}
+    wait_until(lambda: installation.cache.left_of(RELEASE) <= left, "all else is gone")
+    found = installation.cache.left_of(RELEASE)
+    say(f"left by helm uninstall: {', '.join(sorted(found))}")
+    assert claims <= found
+    secrets_after = {item["metadata"]["name"] for item in installation.cache.get("secrets")}
+    assert {
+        n for n in secrets_before - secrets_after if not n.startswith("sh.helm.release.")
+    } == set()
+
+    before = installation.report()["published"]
+    installation.upgrade({"brokers": [installation.global_broker(name) for name in ("a", "b")]})
+    installation.cache.wait_for_rollouts()
+    installation.publish(_ITEMS_A_SECOND)
+    wait_until(lambda: installation.report()["published"] >= before + 50, "50 items are published")
+    _settle(installation)
+    # With those from before.
     _assert_once(installation)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy import terraform
+from deploy import cluster, terraform
 from deploy.checks import SECRETS, TOOLS
 from deploy.cluster import select_add_ons
 from deploy.environment import RELEASE, SERVICES, Environment
@@ -66,6 +66,20 @@ def manifest(kind: str, *, is_first: bool = True) -> Any:
     all_of_them = add_ons("auto").first if is_first else add_ons("auto").manifests
     (found,) = [each for each in all_of_them if each["kind"] == kind]
     return found
+
+
+def test_a_release_ends_by_its_own_time_out_and_not_by_kubernetes() -> None:
+    minutes = [int(cluster.TIMEOUT.removesuffix("m"))]
+    for each in (chart.CHART.joinpath("README.md"), *(ROOT / "docs").glob("*.md")):
+        minutes += map(int, re.findall(r"--timeout (\d+)m\b", each.read_text("utf-8")))
+    assert len(minutes) > 1
+    # All Deployments that there are.
+    objects = chart.manifests(chart.cases()["on-premises"])
+    specs = [item["spec"] for item in objects if item["kind"] == "Deployment"]
+    assert len(specs) > 4
+    for spec in specs:
+        assert spec["progressDeadlineSeconds"] > 60 * max(minutes)
+        assert spec["progressDeadlineSeconds"] > spec.get("minReadySeconds", 0)
 
 
 def test_sqs_leaves_a_message_to_the_managers_until_they_have_buried_it() -> None:
