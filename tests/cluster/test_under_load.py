@@ -161,7 +161,12 @@ class Steps:
             assert set(wanted) == {3}, mode
 
     def _scaling(self, **how: object) -> None:
-        self._installation.upgrade({"manager": {"replicas": 3, "autoscaling": how}})
+        change = {
+            "manager": {"replicas": 3, "autoscaling": how},
+            # KEDA asks Redis for the queue's length.
+            "registry": {"url": f"redis://{RELEASE}-redis:6379/0"},
+        }
+        self._installation.upgrade(change)
 
     def drain(self, node: str) -> None:
         refused: list[str] = []
@@ -193,11 +198,22 @@ class Steps:
                 self._cache.kubectl("delete", "pods", "--wait=false", on_it)
             assert self._cache.unfinished().startswith("pod/"), "no pod is said to hang"
             say(f"    said: {self._cache.unfinished()[:200]}")
+            self._give_up(node)
         finally:
             run("sh", "-c", setting("BRING_NODE_BACK"), "sh", node)
         with self.step(f"{node} is back", rolls=set()):
             wait_until(lambda: not self._cache.unfinished(), "all rollouts are complete")
         assert self._installation.sessions_taken() == taken, "two listeners fought"
+
+    def _give_up(self, node: str) -> None:
+        """What an operator types who knows that a node is dead (docs/disaster-recovery.md)."""
+        dead = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
+        self._cache.kubectl("taint", "node", node, dead)
+        try:
+            with self.step(f"{node} said to be dead", rolls=set()):
+                wait_until(lambda: not self._cache.unfinished(), "no rollout waits for it")
+        finally:
+            self._cache.kubectl("taint", "node", node, f"{dead}-")
 
     def kill(self, component: str) -> None:
         with self.step(f"all pods killed: {component}", rolls=set()):
