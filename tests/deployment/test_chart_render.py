@@ -147,7 +147,8 @@ ALL = LISTENERS | {"wis2-manager", "wis2-metrics"}
             {"secrets": {"revisions": {"global-brokers/meteo-fr": "2"}}},
             {"wis2-listener-meteo-fr"},
         ),
-        ({"registry": {"url": "redis://wis2-redis:6379"}}, {*ALL, "wis2-redis"}),
+        # For KEDA: pods read the whole URL from the secret.
+        ({"registry": {"url": "redis://wis2-redis:6379"}}, set()),
         ({"monitoring": {"rules": True}}, set()),
         ({"networkPolicy": {"enabled": False}}, set()),
     ],
@@ -163,6 +164,11 @@ def test_a_change_rolls_the_pods_that_use_it_and_no_others(
 def test_a_new_password_of_an_account_rolls_the_broker_alone() -> None:
     change = {"secrets": {"revisions": {"accounts/gb-fr": "2"}}}
     assert _rolled(CASES["prod"], change) == {"wis2-broker"}
+
+
+def test_an_address_that_the_registry_secret_is_made_from_rolls_all_that_connect() -> None:
+    change = {"registry": {"url": "rediss://cache@other.example.int:6379"}}
+    assert _rolled(CASES["prod"], change) == ALL
 
 
 def test_a_session_survives_a_new_release() -> None:

@@ -24,15 +24,16 @@ the external store comes into being only after the first install, which would ro
 for it there are secrets.revisions and secrets.revision. */ -}}
 {{- define "wis2.secretVersion" -}}
 {{- $root := index . 0 -}}
-{{- $versions := list (index . 1) (index . 2) $root.Values.secrets.revision -}}
-{{- if not (index . 2) }}
+{{- $arn := index . 2 -}}
+{{- $versions := list (index . 1) $arn $root.Values.secrets.revision -}}
+{{- if not $arn }}
 {{- $found := lookup "v1" "Secret" $root.Release.Namespace (index . 1) }}
 {{- $versions = append $versions (dig "metadata" "resourceVersion" "" $found) }}
 {{- end -}}
 {{- range slice . 3 }}
 {{- $versions = append $versions (dig . "" $root.Values.secrets.revisions) }}
-{{- /* The whole URL is made from this one. */}}
-{{- if eq . "registry" }}{{ $versions = append $versions $root.Values.registry.url }}{{ end }}
+{{- /* External Secrets makes the whole URL from this one; an existing secret has it whole. */}}
+{{- if eq . "registry" }}{{ $versions = append $versions (ternary $root.Values.registry.url "" (ne $arn "")) }}{{ end }}
 {{- end -}}
 {{ $versions | toJson | sha256sum | trunc 16 }}
 {{- end }}
