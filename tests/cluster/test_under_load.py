@@ -192,7 +192,8 @@ class Steps:
         try:
             with self.step(f"{node} lost, its pods evicted", rolls=set()):
                 wait_until(self._cache.unfinished, "the rollouts are said to be unfinished")
-                say(f"    said: {self._cache.unfinished()[:200]}")
+                # Its end: what kubectl says, behind what was typed.
+                say(f"    said: {self._cache.unfinished()[-200:]}")
                 # As Kubernetes does after five minutes.
                 on_it = f"--field-selector=spec.nodeName={node}"
                 self._cache.kubectl("delete", "pods", "--wait=false", on_it)
