@@ -8,6 +8,7 @@ import functools
 import os
 import signal
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
@@ -16,8 +17,10 @@ import uvloop
 
 from local.parts.ports import free_port
 from tests.support.mosquitto import Account, Mosquitto
-from tests.support.shallow_broker import ShallowBroker
+from tests.support.scripted_broker import PUBACK
+from tests.support.shallow_broker import ShallowBroker, packets
 from tests.support.waiting import until
+from tests.support.world import wait_until
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.settings import parse_broker_url
 from wis2_gc_common.tls import client_context
@@ -26,6 +29,7 @@ from wis2_gc_manager import publisher as publisher_module
 from wis2_gc_manager.publisher import Publisher
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator, Iterator
 
 TOPIC = "cache/a/wis2/yy-met/metadata"
@@ -287,19 +291,41 @@ async def test_what_ends_the_session_is_found_also_where_others_waited_longer(br
 
 
 class Cutting(ShallowBroker):
-    """Ends each session at its message with this number, the first is 0, whichever it is."""
+    """Ends each session at its message with this number, the first is 0, whichever it is.
+
+    Those before it are acknowledged by then.
+    """
 
     def __init__(self, target_port: int, *, at: int) -> None:
         self._at = at
-        self.taken = threading.local()
+        self._session = threading.local()
+        self._acknowledged: Counter[socket.socket] = Counter()
+        """Messages of each session."""
         super().__init__(target_port, levels=1)
 
     def is_too_deep(self, topic: bytes) -> bool:
         if not topic:
             return False
+        self._session.taken += 1
+        is_last = self._session.taken > self._at
+        if is_last:
+            client = self._session.client
+            wait_until(lambda: self._acknowledged[client] >= self._at, "the PUBACKs before it")
+        return is_last
+
+    def _requests(self, client: socket.socket, server: socket.socket) -> None:
         # Each session has a thread of its own.
-        self.taken.count = getattr(self.taken, "count", -1) + 1
-        return self.taken.count == self._at
+        self._session.client, self._session.taken = client, 0
+        super()._requests(client, server)
+
+    def _replies(self, client: socket.socket, server: socket.socket) -> None:
+        received = bytearray()
+        while data := server.recv(65536):
+            client.sendall(data)
+            received += data
+            self._acknowledged[client] += sum(
+                packet[0] >> 4 == PUBACK for packet, _ in packets(received)
+            )
 
 
 @on_uvloop
