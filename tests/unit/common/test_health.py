@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.listener_fakes import wait_until
 from wis2_gc_common.health import MAX_CONNECTIONS, Health, HealthServer
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def test_a_prober_that_hangs_up_leaves_no_traceback_between_the_log_lines(
             # Close with a reset, so that the answer cannot be written.
             prober.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             prober.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
-            assert asked.wait(10)
+            assert asked.wait(30)
         gone.set()
         assert get(server, "/readyz")[0] == 200
     assert capfd.readouterr().err == ""
@@ -171,5 +172,7 @@ def test_half_sent_requests_keep_nobody_out() -> None:
             held.append(client)
         assert get(server, "/healthz")[0] == 200
         # The oldest were shown the door; what they began is not served.
-        assert held[0].recv(100) == b""
-        assert threading.active_count() <= before + MAX_CONNECTIONS + 10
+        with contextlib.suppress(ConnectionResetError):  # what was not read yet is thrown away
+            assert held[0].recv(100) == b""
+        most = before + MAX_CONNECTIONS + 10
+        wait_until(lambda: threading.active_count() <= most, what="their threads have ended")
