@@ -168,7 +168,9 @@ def test_a_simulated_world_comes_out_whole_and_its_state_survives(start, ports, 
     objects = [path for path in stored if "/." not in str(path.relative_to(run.state))]
     assert len(objects) > 40
     key = objects[0].relative_to(run.state / "data")
-    answer = httpx.get(f"http://127.0.0.1:{ports['DATA_PORT']}/data/{key}", trust_env=False)
+    answer = httpx.get(
+        f"http://127.0.0.1:{ports['DATA_PORT']}/data/{key}", trust_env=False, timeout=30
+    )
     assert answer.content == objects[0].read_bytes()
 
     assert run.interrupt() == 0, run.output
@@ -198,7 +200,7 @@ def test_queue_and_store_of_aws_can_be_played(start, ports):
     bucket = run.state / "buckets" / "wis2-data"
     key, *_ = (path for path in bucket.rglob("*.*") if path.is_file())
     url = f"http://127.0.0.1:{ports['DATA_PORT']}/data/{key.relative_to(bucket)}"
-    answer = httpx.get(url, trust_env=False)
+    answer = httpx.get(url, trust_env=False, timeout=30)
     assert answer.content == key.read_bytes()
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "immutable" in answer.headers["Cache-Control"]

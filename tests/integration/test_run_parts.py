@@ -545,7 +545,7 @@ def web(tmp_path_factory, authority) -> Iterator[Nginx]:
 
 @pytest.fixture
 def http(web) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=web.base_url, trust_env=False) as client:
+    with httpx.Client(base_url=web.base_url, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -642,14 +642,14 @@ def test_a_replaced_object_is_served_anew_at_once(http, web):
 
 def test_objects_are_served_over_tls_too(web, authority):
     context = ssl.create_default_context(cafile=authority.ca_file)
-    with httpx.Client(verify=context, trust_env=False) as client:
+    with httpx.Client(verify=context, trust_env=False, timeout=60) as client:
         answer = client.get(f"https://localhost:{web.tls_port}/data/a/obs.bufr")
     assert answer.status_code == 200
 
 
 def test_many_download_at_once(web):
     def download(_number: int) -> int:
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(trust_env=False, timeout=60) as client:
             return len(client.get(f"{web.base_url}/a/large").content)
 
     with ThreadPoolExecutor(20) as pool:
@@ -701,7 +701,7 @@ def test_a_killed_nginx_starts_again_although_its_workers_hold_the_port(tmp_path
         os.kill(nginx.pid, 9)
         nginx._process.wait()
         nginx.start()
-        assert httpx.get(f"{nginx.base_url}/a", trust_env=False).status_code == 200
+        assert httpx.get(f"{nginx.base_url}/a", trust_env=False, timeout=60).status_code == 200
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path):
