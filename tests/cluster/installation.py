@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 RELEASE = "wis2"
 CENTRE_ID = "int-example-global-cache"
 ACCOUNT = "gb-test"
+_BROKER_PORTS = ("mqtts", "wss", "accounts")
 _HERE = Path(__file__).parent
 _GLOBAL_BROKER_CONF = """\
 listener 1883
@@ -113,7 +114,8 @@ class Installation:
                 "accounts": [{"name": ACCOUNT}],
                 # No certificate manager and no load balancer is asked for here.
                 "tls": {"mode": "secret", "secretName": "wis2-broker-certificate"},
-                "service": {"type": "NodePort"},
+                # Kubernetes chooses ports that nobody has, also while an earlier test still ends.
+                "service": {"type": "NodePort", "nodePorts": dict.fromkeys(_BROKER_PORTS, 0)},
                 "resources": _small(1024),
             },
             "networkPolicy": {
