@@ -399,7 +399,11 @@ def test_a_deployment_wants_no_package_that_is_not_in_its_lock() -> None:
     assert done.stderr == "error: say which environment: ENV=dev or ENV=prod\n"
 
 
-DOCS = ("docs/deploy.md", "docs/rollouts.md", "docs/architecture.md", "docs/costs.md")
+DOCS = [
+    str(path.relative_to(ROOT))
+    for where in (".", "docs", "helm/*", "terraform")
+    for path in ROOT.glob(f"{where}/*.md")
+]
 
 
 def test_every_target_that_the_docs_name_is_there() -> None:
