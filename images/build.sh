@@ -59,6 +59,10 @@ export REGISTRY TAG BASE BUILD_BASE VERSION REVISION CREATED SOURCE HTTP_PROXY H
 for name in PLATFORM HTTP_PROXY HTTPS_PROXY NO_PROXY; do
     eval "[ -n \"\${$name:-}\" ] || unset $name"
 done
+docker buildx version >/dev/null 2>&1 || {
+    echo "error: docker is not there, or has no buildx: docs/images.md" >&2
+    exit 1
+}
 # shellcheck disable=SC2086 # words
 docker buildx bake --file=images/docker-bake.hcl --file=images/bases.json \
     ${options:---load} $services >&2
