@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VALUES = chart.cases()["stand-in"]
 TOPIC = "cache/a/wis2/int-example/data/core/weather"
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 ACCOUNTS = "publisher-0123abcd:an,odd#password\neveryone:everyone\ngb-fr:another\n"
 
 

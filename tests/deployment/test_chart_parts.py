@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CASES = chart.cases()
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 #: After which a network load balancer forgets a TCP connection without traffic, by default.
 AWS_IDLE_S = 350
 
@@ -91,7 +91,7 @@ def web_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple
 
 
 def _ask(port: int, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request(method, path)
         answer = connection.getresponse()
