@@ -11,7 +11,7 @@ import queue
 import re
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import paho.mqtt.client as mqtt
@@ -143,7 +143,10 @@ def subscription(url: str) -> Iterator[Messages]:
         yield messages
     finally:
         client.disconnect()
-        client.loop_stop()
+        # Its thread, at its end, makes the client forget it: perhaps between paho's look whether
+        # there is one and its join (2.1.0).
+        with suppress(AttributeError):
+            client.loop_stop()
 
 
 def check_broker(url: str) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from local.parts.mqtt_client import end
 from local.world.centres import CENTRES, OTHER_CACHES
 from local.world.items import (
     ORIGIN,
@@ -84,8 +85,7 @@ class Publisher:
 
     def stop(self) -> None:
         """Disconnect."""
-        self.client.disconnect()
-        self.client.loop_stop()
+        end(self.client)
 
 
 class World:

@@ -16,6 +16,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from local.parts.mqtt_client import end
 from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
 from tests.support.world import World, wait_until
 
@@ -53,8 +54,7 @@ def test_spec_25_everyone_may_subscribe_with_both_versions(
         world.publish(topic, wnm(data_id=data_id, content=inline(b"x")))
         wait_until(lambda: topic.replace("origin", "cache", 1) in received, "the notification")
     finally:
-        client.disconnect()
-        client.loop_stop()
+        end(client)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_spec_25_everyone_may_subscribe_with_both_versions(
 )
 def test_spec_25_nobody_else_gets_in(world: World, user: str | None, password: str | None) -> None:
     client, code = connect(world.public_broker.port, user, password, protocol=mqtt.MQTTv5)
-    client.loop_stop()
+    end(client)
     assert code.is_failure
 
 
@@ -74,8 +74,7 @@ def test_spec_25_only_the_cache_publishes(world: World, centre: str, data_id: st
         client.publish(f"cache/a/wis2/{centre}/data/core/weather/x", b"{}", qos=1)
         assert refused.wait(20)
     finally:
-        client.disconnect()
-        client.loop_stop()
+        end(client)
 
 
 def test_spec_26_items_are_fetched_by_http_1_1_without_credentials(

@@ -11,6 +11,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from local.parts.mqtt_client import end
 from local.parts.ports import free_port
 from tests.support import chart
 from tests.support.server_process import wait_for_port
@@ -100,8 +101,7 @@ class _Client:
         return str(self._wait("pub"))
 
     def close(self) -> None:
-        self.paho.disconnect()
-        self.paho.loop_stop()
+        end(self.paho)
 
 
 PUBLISHER = ("publisher-0123abcd", "an,odd#password")

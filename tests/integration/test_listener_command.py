@@ -21,6 +21,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from local.parts.mqtt_client import end
 from tests.support.listener_fakes import wait_until
 from tests.support.mosquitto import Account, Mosquitto
 from tests.support.scripted_broker import (
@@ -136,8 +137,7 @@ def publish(broker: Mosquitto, bodies: list[bytes]) -> None:
     client.loop_start()
     for info in [client.publish(TOPIC, body, qos=1) for body in bodies]:
         info.wait_for_publish(30)
-    client.disconnect()
-    client.loop_stop()
+    end(client)
 
 
 def notifications(count: int) -> list[bytes]:

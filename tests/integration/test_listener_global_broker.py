@@ -20,6 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from local.parts.mqtt_client import end
 from tests.support.listener_fakes import FakeListenerRegistry, FakeSender, wait_until
 from tests.support.mosquitto import Account, Mosquitto
 from tests.support.scripted_broker import (
@@ -174,8 +175,7 @@ def publisher(broker: Mosquitto, **login: str) -> Iterator[paho.Client]:
     try:
         yield client
     finally:
-        client.disconnect()
-        client.loop_stop()
+        end(client)
 
 
 def notification() -> bytes:
@@ -618,8 +618,7 @@ def test_user_properties_of_mqtt_5_do_no_harm(broker: Mosquitto) -> None:
         properties.MessageExpiryInterval = 3600
         client.publish(TOPIC, notification(), qos=1, properties=properties).wait_for_publish(30)
         rig.wait_for(1)
-    client.disconnect()
-    client.loop_stop()
+    end(client)
 
 
 def test_a_signal_in_any_moment_of_its_wait_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:

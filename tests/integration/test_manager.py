@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import paho.mqtt.client as paho
 import pytest
 
+from local.parts.mqtt_client import end
 from local.parts.ports import free_port
 from tests.support.manager_fakes import BASE_URL, CENTRE_ID, envelope_of
 from tests.support.mosquitto import Mosquitto
@@ -127,8 +128,7 @@ class World:
             if process.poll() is None:
                 process.kill()
             process.wait()
-        self._subscriber.disconnect()
-        self._subscriber.loop_stop()
+        end(self._subscriber)
         self._sender.close()
 
 

@@ -15,6 +15,7 @@ import paho.mqtt.client as paho
 import pytest
 import uvloop
 
+from local.parts.mqtt_client import end
 from local.parts.ports import free_port
 from tests.support.mosquitto import Account, Mosquitto
 from tests.support.scripted_broker import PUBACK
@@ -73,8 +74,7 @@ class Subscriber:
         return [message.payload for message in self.messages]
 
     def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        end(self._client)
 
 
 @contextlib.asynccontextmanager

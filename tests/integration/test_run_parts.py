@@ -22,6 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from local.parts.certificates import CertificateAuthority
 from local.parts.mosquitto import MANAGER_USERNAME, CacheBroker, GlobalBroker, PublicBroker
+from local.parts.mqtt_client import end
 from local.parts.nginx import Nginx
 from local.parts.part import StartFailed
 from local.parts.redis_server import RedisServer
@@ -115,8 +116,7 @@ class Client:
             return list(self.messages)
 
     def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        end(self._client)
 
 
 @pytest.fixture(scope="module")

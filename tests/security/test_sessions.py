@@ -14,6 +14,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from local.parts.mqtt_client import end
 from tests.support.wnm import inline, unique_data_id, wnm
 from tests.support.world import CENTRE_ID, Client, open_world, wait_until
 
@@ -41,8 +42,7 @@ class Intruder:
         self._client.loop_start()
 
     def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        end(self._client)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from deploy.environment import SERVICES
 from images.lock import ROOT
 from local.parts.certificates import CertificateAuthority
 from local.parts.mosquitto import GlobalBroker
+from local.parts.mqtt_client import end
 from local.parts.ports import free_ports
 from tests.support.building import build
 from tests.support.docker import DockerError, docker, has_image
@@ -149,8 +150,7 @@ class Reader:
 
     def leave(self) -> None:
         """Be away, as a Global Broker in its maintenance."""
-        self.raw.disconnect()
-        self.raw.loop_stop()
+        end(self.raw)
 
     def come_back(self) -> None:
         """Take the session up again."""
@@ -361,8 +361,7 @@ class ComposedCache:
         """End everything, and remove the volumes."""
         self.compose("down", "--volumes", "--timeout", "5")
         for client in (*self.publishers, *(reader.raw for reader in self._readers)):
-            client.disconnect()
-            client.loop_stop()
+            end(client)
         for broker in self.brokers:
             broker.stop()
         self.node.close()

@@ -31,6 +31,7 @@ from paho.mqtt.properties import Properties
 from prometheus_client.parser import text_string_to_metric_families
 
 from local import s3_lifecycle
+from local.parts.mqtt_client import end
 from local.parts.nginx import Nginx
 from local.parts.ports import free_port
 from tests.support import parts
@@ -140,8 +141,7 @@ class Client:
         return connection is not None and not select.select([connection], [], [], 0)[0]
 
     def close(self) -> None:
-        self.raw.disconnect()
-        self.raw.loop_stop()
+        end(self.raw)
 
 
 class Process:

@@ -15,6 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from local.parts.mqtt_client import end
 from tests.support.hostile.catalogue import clients, mqtt_length
 from tests.support.wnm import inline, wnm
 
@@ -78,8 +79,7 @@ def _everyone(
     try:
         yield client
     finally:
-        client.disconnect()
-        client.loop_stop()
+        end(client)
 
 
 @clients
