@@ -15,6 +15,7 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -1114,6 +1115,23 @@ async def test_an_incomplete_certificate_chain_is_called_by_its_name(
         error = await failure(open_(ca_file=ca_file), server.serve("/a", DATA))
     assert error.reason is Reason.TLS
     assert error.detail.startswith("the server sends an incomplete certificate chain")
+
+
+async def test_a_certificate_that_has_expired_is_called_by_its_name(
+    open_: Open, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    authority.issue_cert("127.0.0.1", not_after=yesterday).configure_cert(context)
+    downloader = open_(ca_file=ca_file)
+    async with WebServer(tls=context) as server:
+        for _ in range(FAILURES_TO_OPEN + 1):  # the host is not left alone for it
+            error = await failure(downloader, server.serve("/a", DATA))
+            assert (error.reason, error.detail) == (Reason.TLS, "the certificate has expired")
+        assert server.requests == []
 
 
 async def test_a_certificate_for_another_host_is_called_by_its_name(
