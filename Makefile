@@ -59,7 +59,7 @@ test-unit: setup ## Unit and property tests
 test-integration: setup-sqs ## Against real redis-server, mosquitto and nginx
 	@$(PYTEST) $(BOTH_CORES) -n 3 tests/integration
 
-test-conformance: setup-sqs ## The three commands against a WIS2 world, one test per SPEC number
+test-conformance: setup-sqs ## The three commands against a WIS2 world, at least one test per rule of docs/wis2-rules.md
 	@$(PYTEST) $(BOTH_CORES) tests/conformance
 
 test-conformance-sqs: setup-sqs ## The same on SQS and S3

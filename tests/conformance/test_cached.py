@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from tests.support.world import Announcement
 
 
-def test_spec_11_core_data_are_cached(world: World, node: Node, topic: str, data_id: str) -> None:
+def test_rule_11_core_data_are_cached(world: World, node: Node, topic: str, data_id: str) -> None:
     world.publish(topic, wnm(data_id=data_id, href=node.serve("/a.bufr", b"BUFR 7777")))
     assert world.get(world.announced(data_id).link()["href"])[2] == b"BUFR 7777"
 
 
-def test_spec_11_metadata_are_cached(world: World, node: Node, centre: str, data_id: str) -> None:
+def test_rule_11_metadata_are_cached(world: World, node: Node, centre: str, data_id: str) -> None:
     record = json.dumps({"id": f"urn:wmo:md:{centre}:x", "type": "Feature"}).encode()
     href = node.serve("/md.json", record)
     world.publish(f"origin/a/wis2/{centre}/metadata", wnm(data_id=data_id, href=href))
@@ -33,7 +33,7 @@ def test_spec_11_metadata_are_cached(world: World, node: Node, centre: str, data
     assert world.get(announcement.link()["href"])[2] == record
 
 
-def test_spec_11_what_only_another_cache_announces_is_cached(
+def test_rule_11_what_only_another_cache_announces_is_cached(
     world: World, node: Node, topic: str, data_id: str
 ) -> None:
     message = wnm(
@@ -46,7 +46,7 @@ def test_spec_11_what_only_another_cache_announces_is_cached(
 
 
 @pytest.mark.parametrize("channel", ["origin", "cache"])
-def test_spec_12_cache_false_is_announced_untouched_and_not_downloaded(
+def test_rule_12_cache_false_is_announced_untouched_and_not_downloaded(
     world: World, node: Node, topic: str, data_id: str, centre: str, channel: str
 ) -> None:
     message = wnm(data_id=data_id, href=node.serve("/a", b"data"), cache=False)
@@ -64,7 +64,7 @@ def test_spec_12_cache_false_is_announced_untouched_and_not_downloaded(
 
 
 @pytest.mark.parametrize("tells", ["link length", "Content-Length", "nothing"])
-def test_spec_13_what_is_too_large_is_announced_with_the_origins_link_and_reported(
+def test_rule_13_what_is_too_large_is_announced_with_the_origins_link_and_reported(
     world: World, node: Node, topic: str, data_id: str, centre: str, tells: str
 ) -> None:
     body = bytes(MAX_OBJECT_BYTES + 1)
@@ -102,7 +102,7 @@ def assert_is_monitoring_event(payload: bytes, centre: str) -> None:
     assert data["content"]["title"]
 
 
-def test_spec_13_a_failure_is_reported_once_a_minute_for_a_centre(
+def test_rule_13_a_failure_is_reported_once_a_minute_for_a_centre(
     world: World, node: Node, topic: str, centre: str
 ) -> None:
     bad = node.serve("/none", Answer(status=404))
@@ -122,7 +122,7 @@ def test_spec_13_a_failure_is_reported_once_a_minute_for_a_centre(
     assert json.loads(event.payload)["data"]["content"]["title"] == "Download failed"
 
 
-def test_spec_13_an_invalid_notification_is_reported_to_its_centre(
+def test_rule_13_an_invalid_notification_is_reported_to_its_centre(
     world: World, topic: str, centre: str
 ) -> None:
     for payload in (b"{", b"x" * 8193):
@@ -138,7 +138,7 @@ def test_spec_13_an_invalid_notification_is_reported_to_its_centre(
     assert data["content"]["title"] == "Invalid notification"
 
 
-def test_spec_14_a_deletion_is_announced_and_our_object_goes(
+def test_rule_14_a_deletion_is_announced_and_our_object_goes(
     world: World, topic: str, data_id: str, centre: str
 ) -> None:
     world.publish(topic, wnm(data_id=data_id, content=inline(b"x"), pubtime="2026-11-23T10:00:00Z"))
@@ -156,7 +156,7 @@ def test_spec_14_a_deletion_is_announced_and_our_object_goes(
     assert world.counters(centre) == {"downloaded_total": 1}
 
 
-def test_spec_14_a_deletion_on_another_centres_topic_takes_nothing_away(
+def test_rule_14_a_deletion_on_another_centres_topic_takes_nothing_away(
     world: World, topic: str, data_id: str, centre: str
 ) -> None:
     world.publish(topic, wnm(data_id=data_id, content=inline(b"x"), pubtime="2026-11-23T10:00:00Z"))
@@ -174,7 +174,7 @@ def test_spec_14_a_deletion_on_another_centres_topic_takes_nothing_away(
     assert world.announced(data_id, count=3).link("update")
 
 
-def test_spec_15_ftp_links_are_fetched(
+def test_rule_15_ftp_links_are_fetched(
     world: World, topic: str, data_id: str, tmp_path: Path
 ) -> None:
     from pyftpdlib.authorizers import DummyAuthorizer
@@ -200,7 +200,7 @@ def test_spec_15_ftp_links_are_fetched(
         thread.join(10)
 
 
-async def test_spec_15_sftp_links_are_fetched(
+async def test_rule_15_sftp_links_are_fetched(
     world: World, topic: str, data_id: str, tmp_path: Path
 ) -> None:
     import asyncio
@@ -232,7 +232,7 @@ async def test_spec_15_sftp_links_are_fetched(
 
 
 @pytest.mark.parametrize("scheme", ["gopher", "file", "data", "javascript", "s3"])
-def test_spec_15_other_schemes_are_errors(
+def test_rule_15_other_schemes_are_errors(
     world: World, topic: str, data_id: str, centre: str, scheme: str
 ) -> None:
     world.publish(topic, wnm(data_id=data_id, href=f"{scheme}:///etc/passwd"))

@@ -34,7 +34,7 @@ def put(
         ("2026-11-23T10:00:00:5Z", "2026-11-23T10:00:00:75Z"),
     ],
 )
-def test_spec_06_times_are_compared_as_times(
+def test_rule_06_times_are_compared_as_times(
     world: World, topic: str, data_id: str, first: str, later: str
 ) -> None:
     put(world, topic, data_id, first)
@@ -46,7 +46,7 @@ def test_spec_06_times_are_compared_as_times(
     assert world.announcements(data_id)[-1].properties["pubtime"] == (later if is_later else first)
 
 
-def test_spec_06_two_centres_with_one_data_id_and_pubtime_are_both_cached(
+def test_rule_06_two_centres_with_one_data_id_and_pubtime_are_both_cached(
     world: World, topic: str, data_id: str, centre: str
 ) -> None:
     other = f"{centre}-b"
@@ -71,7 +71,7 @@ def test_spec_06_two_centres_with_one_data_id_and_pubtime_are_both_cached(
 
 
 @pytest.mark.parametrize("pubtime", ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
-def test_spec_06_a_centre_cannot_silence_another_by_announcing_its_item_first(
+def test_rule_06_a_centre_cannot_silence_another_by_announcing_its_item_first(
     world: World, topic: str, data_id: str, centre: str, pubtime: str
 ) -> None:
     rogue = topic.replace(centre, f"{centre}-rogue")
@@ -94,7 +94,7 @@ def of_the_future(world: World, centre: str) -> float:
     return world.metrics().get(name, 0.0)
 
 
-def test_spec_06_a_pubtime_of_the_future_locks_nothing(
+def test_rule_06_a_pubtime_of_the_future_locks_nothing(
     world: World, topic: str, data_id: str, centre: str
 ) -> None:
     wrong = "9999-12-31T23:59:59Z"
@@ -109,7 +109,7 @@ def test_spec_06_a_pubtime_of_the_future_locks_nothing(
     assert world.counters(centre) == {"downloaded_total": 2}
 
 
-def test_spec_06_a_deletion_of_the_future_locks_nothing(
+def test_rule_06_a_deletion_of_the_future_locks_nothing(
     world: World, topic: str, data_id: str
 ) -> None:
     put(world, topic, data_id, "9999-12-31T23:59:59Z", "deletion")
@@ -118,7 +118,7 @@ def test_spec_06_a_deletion_of_the_future_locks_nothing(
     assert world.announced(data_id, count=2).link("canonical")
 
 
-def test_spec_06_a_publisher_whose_clock_is_hours_ahead_is_cached_in_its_own_order(
+def test_rule_06_a_publisher_whose_clock_is_hours_ahead_is_cached_in_its_own_order(
     world: World, topic: str, data_id: str
 ) -> None:
     first, second = in_seconds(5 * 3600), in_seconds(5 * 3600 + 1)
@@ -132,7 +132,7 @@ def test_spec_06_a_publisher_whose_clock_is_hours_ahead_is_cached_in_its_own_ord
     assert [each.properties["pubtime"] for each in world.announcements(data_id)] == [first, second]
 
 
-def test_spec_07_an_update_with_a_canonical_link_is_an_update_and_both_links_are_ours(
+def test_rule_07_an_update_with_a_canonical_link_is_an_update_and_both_links_are_ours(
     world: World, node: Node, topic: str, data_id: str
 ) -> None:
     put(world, topic, data_id, "2026-11-23T10:00:00Z")
@@ -153,7 +153,7 @@ def test_spec_07_an_update_with_a_canonical_link_is_an_update_and_both_links_are
 
 
 @pytest.mark.parametrize("rel", ["canonical", "update"])
-def test_spec_08_what_is_not_held_is_processed(
+def test_rule_08_what_is_not_held_is_processed(
     world: World, topic: str, data_id: str, rel: str
 ) -> None:
     put(world, topic, data_id, "2026-11-23T10:00:00Z", rel)
@@ -162,7 +162,7 @@ def test_spec_08_what_is_not_held_is_processed(
 
 @pytest.mark.parametrize("pubtime", ["2026-11-23T10:00:00Z", "2026-11-23T09:00:00Z"])
 @pytest.mark.parametrize("rel", ["canonical", "update", "deletion"])
-def test_spec_08_done_and_not_newer_is_dropped(
+def test_rule_08_done_and_not_newer_is_dropped(
     world: World, topic: str, data_id: str, centre: str, pubtime: str, rel: str
 ) -> None:
     put(world, topic, data_id, "2026-11-23T10:00:00Z")
@@ -174,7 +174,7 @@ def test_spec_08_done_and_not_newer_is_dropped(
     assert world.counters(centre) == {"downloaded_total": 1}
 
 
-def test_spec_08_done_and_newer_with_update_is_processed(
+def test_rule_08_done_and_newer_with_update_is_processed(
     world: World, topic: str, data_id: str, centre: str
 ) -> None:
     put(world, topic, data_id, "2026-11-23T10:00:00Z")
@@ -185,7 +185,7 @@ def test_spec_08_done_and_newer_with_update_is_processed(
     wait_until(lambda: world.counters(centre) == {"downloaded_total": 2}, "both are counted")
 
 
-def test_spec_08_done_and_newer_without_update_is_dropped_and_counted_on_its_own(
+def test_rule_08_done_and_newer_without_update_is_dropped_and_counted_on_its_own(
     world: World, topic: str, data_id: str, centre: str
 ) -> None:
     def repeats() -> float:
@@ -203,7 +203,7 @@ def test_spec_08_done_and_newer_without_update_is_dropped_and_counted_on_its_own
     assert world.counters(centre) == {"downloaded_total": 1}
 
 
-def test_spec_08_what_is_announced_again_the_next_day_without_update_is_cached_again(
+def test_rule_08_what_is_announced_again_the_next_day_without_update_is_cached_again(
     world: World, node: Node, topic: str, data_id: str, centre: str
 ) -> None:
     def done_hours_ago(hours: float) -> None:
@@ -231,7 +231,7 @@ def test_spec_08_what_is_announced_again_the_next_day_without_update_is_cached_a
     assert world.counters(centre) == {"downloaded_total": 2}
 
 
-def test_spec_08_what_is_published_again_after_a_deletion_that_still_waits_is_processed(
+def test_rule_08_what_is_published_again_after_a_deletion_that_still_waits_is_processed(
     world: World, topic: str, data_id: str
 ) -> None:
     def in_queue() -> float:
@@ -268,7 +268,7 @@ def test_spec_08_what_is_published_again_after_a_deletion_that_still_waits_is_pr
     assert world.get(again.link()["href"])[0] == 200
 
 
-def test_spec_08_what_is_in_progress_is_not_done_twice(
+def test_rule_08_what_is_in_progress_is_not_done_twice(
     world: World, node: Node, topic: str, data_id: str, centre: str
 ) -> None:
     def in_work() -> float:
@@ -306,7 +306,7 @@ def test_spec_08_what_is_in_progress_is_not_done_twice(
     assert max(node.requests.values()) == 1
 
 
-def test_spec_08_who_works_on_an_item_holds_it_without_a_gap(
+def test_rule_08_who_works_on_an_item_holds_it_without_a_gap(
     world: World, node: Node, topic: str, data_id: str, centre: str
 ) -> None:
     """A lease lasts as long as GC_VISIBILITY_TIMEOUT, and is renewed well before its end."""
@@ -328,7 +328,7 @@ def test_spec_08_who_works_on_an_item_holds_it_without_a_gap(
     assert node.requests == {"/slow": 1}
 
 
-def test_spec_08_what_came_meanwhile_is_the_fall_back_of_a_failing_source(
+def test_rule_08_what_came_meanwhile_is_the_fall_back_of_a_failing_source(
     world: World, node: Node, topic: str, data_id: str, centre: str
 ) -> None:
     gate = threading.Event()
@@ -347,7 +347,7 @@ def test_spec_08_what_came_meanwhile_is_the_fall_back_of_a_failing_source(
     assert len(world.announcements(data_id)) == 1
 
 
-def test_spec_08_after_a_failure_the_next_notification_of_the_same_pubtime_is_processed(
+def test_rule_08_after_a_failure_the_next_notification_of_the_same_pubtime_is_processed(
     world: World, node: Node, topic: str, data_id: str, centre: str
 ) -> None:
     pubtime = "2026-11-23T10:00:00Z"
@@ -364,7 +364,7 @@ def test_spec_08_after_a_failure_the_next_notification_of_the_same_pubtime_is_pr
 
 
 @pytest.mark.parametrize("pubtime", ["2026-11-23T11:00:00Z", "2026-11-23T10:30:00Z"])
-def test_spec_08_deleted_and_not_newer_is_dropped(
+def test_rule_08_deleted_and_not_newer_is_dropped(
     world: World, topic: str, data_id: str, pubtime: str
 ) -> None:
     put(world, topic, data_id, "2026-11-23T10:00:00Z")
@@ -376,7 +376,7 @@ def test_spec_08_deleted_and_not_newer_is_dropped(
     assert len(world.announcements(data_id)) == 2
 
 
-def test_spec_08_deleted_and_newer_is_processed_as_new(
+def test_rule_08_deleted_and_newer_is_processed_as_new(
     world: World, topic: str, data_id: str
 ) -> None:
     put(world, topic, data_id, "2026-11-23T10:00:00Z")
@@ -387,7 +387,7 @@ def test_spec_08_deleted_and_newer_is_processed_as_new(
     assert world.announced(data_id, count=3).link("canonical")
 
 
-def test_spec_09_the_memory_of_done_items_outlives_the_retention(
+def test_rule_09_the_memory_of_done_items_outlives_the_retention(
     world: World, topic: str, data_id: str, centre: str
 ) -> None:
     put(world, topic, data_id, "2026-11-23T10:00:00Z")
@@ -399,7 +399,7 @@ def test_spec_09_the_memory_of_done_items_outlives_the_retention(
     assert life_s > (24 + 1) * 3600
 
 
-def test_spec_10_of_two_items_with_one_message_id_one_is_processed(
+def test_rule_10_of_two_items_with_one_message_id_one_is_processed(
     world: World, topic: str, centre: str
 ) -> None:
     first, second = unique_data_id(), unique_data_id()

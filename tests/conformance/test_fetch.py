@@ -17,7 +17,7 @@ DATA = b"BUFR inline \xc3\xa4 7777"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "base64", "gzip"])
-def test_spec_16_inline_data_come_first(
+def test_rule_16_inline_data_come_first(
     world: World, node: Node, topic: str, data_id: str, encoding: str
 ) -> None:
     message = wnm(
@@ -43,7 +43,7 @@ def test_spec_16_inline_data_come_first(
     ],
     ids=["size", "base64", "gzip", "encoding", "integrity", "shape"],
 )
-def test_spec_16_broken_inline_data_fall_back_to_the_link(
+def test_rule_16_broken_inline_data_fall_back_to_the_link(
     world: World, node: Node, topic: str, data_id: str, centre: str, content: Any, integrity: Any
 ) -> None:
     more = {} if integrity is None else {"integrity": integrity}
@@ -56,7 +56,7 @@ def test_spec_16_broken_inline_data_fall_back_to_the_link(
     wait_until(lambda: world.counters(centre) == {"downloaded_total": 1}, "the count")
 
 
-def test_spec_16_broken_inline_data_and_a_broken_link_publish_nothing(
+def test_rule_16_broken_inline_data_and_a_broken_link_publish_nothing(
     world: World, node: Node, topic: str, data_id: str, centre: str
 ) -> None:
     href = node.serve("/a", Answer(status=404))
@@ -67,7 +67,7 @@ def test_spec_16_broken_inline_data_and_a_broken_link_publish_nothing(
     assert world.counters(centre) == {"downloaded_errors_total": 1}
 
 
-def test_spec_17_what_is_taken_from_another_cache_counts_for_that_cache(
+def test_rule_17_what_is_taken_from_another_cache_counts_for_that_cache(
     world: World, node: Node, topic: str, data_id: str, centre: str
 ) -> None:
     other = f"yy-{data_id[-8:]}-global-cache"
@@ -82,7 +82,7 @@ def test_spec_17_what_is_taken_from_another_cache_counts_for_that_cache(
 @pytest.mark.parametrize(
     "method", ["sha256", "sha384", "sha512", "sha3-256", "sha3-384", "sha3-512"]
 )
-def test_spec_18_every_checksum_method_is_verified(
+def test_rule_18_every_checksum_method_is_verified(
     world: World, node: Node, topic: str, centre: str, method: str, spelling: str
 ) -> None:
     good, bad = unique_data_id(), unique_data_id()
@@ -101,7 +101,7 @@ def test_spec_18_every_checksum_method_is_verified(
     assert not [p for p in world.store.rglob("bad*") if p.is_file()]
 
 
-def test_spec_18_where_the_publisher_gave_no_checksum_none_is_announced(
+def test_rule_18_where_the_publisher_gave_no_checksum_none_is_announced(
     world: World, node: Node, topic: str, data_id: str
 ) -> None:
     # For all we know it is an error text with status 200.
@@ -160,7 +160,7 @@ WITH_NOTHING = WITH_LENGTH | {
 
 @pytest.mark.parametrize("has_length", [False, True])
 @pytest.mark.parametrize("integrity", INTEGRITY)
-def test_spec_18_every_mixture_of_inline_data_link_and_checksum_is_counted_exactly(
+def test_rule_18_every_mixture_of_inline_data_link_and_checksum_is_counted_exactly(
     world: World, node: Node, centre: str, integrity: str, has_length: bool
 ) -> None:
     if integrity not in ("absent", "right"):
@@ -191,7 +191,7 @@ def test_spec_18_every_mixture_of_inline_data_link_and_checksum_is_counted_exact
             assert not node.requests[path], "no data can pass: none is asked for"
 
 
-def test_spec_18_after_a_failed_check_a_valid_copy_of_another_cache_is_processed(
+def test_rule_18_after_a_failed_check_a_valid_copy_of_another_cache_is_processed(
     world: World, node: Node, topic: str, data_id: str, centre: str
 ) -> None:
     other = f"yy-{data_id[-8:]}-global-cache"
@@ -208,7 +208,7 @@ def test_spec_18_after_a_failed_check_a_valid_copy_of_another_cache_is_processed
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_spec_19_a_length_must_match(
+def test_rule_19_a_length_must_match(
     world: World, node: Node, topic: str, centre: str, as_text: bool
 ) -> None:
     def spelled(length: int) -> int | str:
@@ -227,7 +227,7 @@ def test_spec_19_a_length_must_match(
     assert not world.announcements(bad)
 
 
-def test_spec_19_a_body_shorter_than_its_server_says_is_discarded(
+def test_rule_19_a_body_shorter_than_its_server_says_is_discarded(
     world: World, node: Node, topic: str, data_id: str, centre: str
 ) -> None:
     href = node.serve("/a", Answer(DATA, announced_length=len(DATA) + 100))
@@ -237,7 +237,7 @@ def test_spec_19_a_body_shorter_than_its_server_says_is_discarded(
     assert not world.announcements(data_id)
 
 
-def test_spec_20_a_slow_data_server_does_not_hold_up_the_others(
+def test_rule_20_a_slow_data_server_does_not_hold_up_the_others(
     world: World, node: Node, topic: str, centre: str
 ) -> None:
     gate = threading.Event()
@@ -326,7 +326,7 @@ def test_what_broke_off_is_tried_once_more_at_once_and_counted_once(
     ],
     ids=["12 kB of headers", "32 kB of headers", "200 header lines", "status 203"],
 )
-def test_spec_section_10_odd_answers_are_taken(
+def test_rule_w13_w14_odd_answers_are_taken(
     world: World, node: Node, topic: str, data_id: str, centre: str, answer: Answer
 ) -> None:
     world.publish(topic, wnm(data_id=data_id, href=node.serve("/a", answer)))
@@ -334,7 +334,7 @@ def test_spec_section_10_odd_answers_are_taken(
     wait_until(lambda: world.counters(centre) == {"downloaded_total": 1}, "the count")
 
 
-def test_spec_section_10_a_space_in_a_query_is_sent_quoted(
+def test_rule_w15_a_space_in_a_query_is_sent_quoted(
     world: World, node: Node, topic: str, data_id: str
 ) -> None:
     node.serve("/get?file=a%20b.bufr&sig=%2Fab%3d+c", DATA)
@@ -343,7 +343,7 @@ def test_spec_section_10_a_space_in_a_query_is_sent_quoted(
     assert world.get(world.announced(data_id).link()["href"])[2] == DATA
 
 
-def test_spec_section_10_the_only_link_may_be_an_update_with_an_address_as_host(
+def test_rule_w16_w17_the_only_link_may_be_an_update_with_an_address_as_host(
     world: World, node: Node, topic: str, data_id: str, centre: str
 ) -> None:
     href = node.serve("/a", DATA)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EARLIER = "2026-11-23T10:00:00Z"
 
 
-def test_spec_21_qos_1_not_retained_only_the_first_level_changes_after_the_object_is_there(
+def test_rule_21_qos_1_not_retained_only_the_first_level_changes_after_the_object_is_there(
     world: World, node: Node, topic: str
 ) -> None:
     ids = [unique_data_id() for _ in range(20)]
@@ -49,7 +49,7 @@ def test_spec_21_qos_1_not_retained_only_the_first_level_changes_after_the_objec
 
 
 @pytest.mark.parametrize("declares", ["conformsTo", "version"])
-def test_spec_22_only_what_must_change_changes(
+def test_rule_22_only_what_must_change_changes(
     world: World, node: Node, topic: str, data_id: str, declares: str
 ) -> None:
     links = [
@@ -84,7 +84,7 @@ def test_spec_22_only_what_must_change_changes(
 
 
 @pytest.mark.parametrize("with_canonical", [False, True])
-def test_spec_07_an_update_written_as_a_uri_is_an_update(
+def test_rule_07_an_update_written_as_a_uri_is_an_update(
     world: World, node: Node, topic: str, data_id: str, with_canonical: bool
 ) -> None:
     world.publish(topic, wnm(data_id=data_id, content=inline(b"old"), pubtime=EARLIER))
@@ -102,7 +102,7 @@ def test_spec_07_an_update_written_as_a_uri_is_an_update(
 
 
 @pytest.mark.parametrize("with_canonical", [False, True])
-def test_spec_07_a_deletion_written_as_a_uri_is_a_deletion(
+def test_rule_07_a_deletion_written_as_a_uri_is_a_deletion(
     world: World, topic: str, data_id: str, with_canonical: bool
 ) -> None:
     world.publish(topic, wnm(data_id=data_id, content=inline(b"old"), pubtime=EARLIER))
@@ -117,7 +117,7 @@ def test_spec_07_a_deletion_written_as_a_uri_is_a_deletion(
     wait_until(lambda: world.get(href)[0] == 404, "the object is gone")
 
 
-def test_spec_22_a_length_that_came_as_text_is_announced_as_a_number(
+def test_rule_22_a_length_that_came_as_text_is_announced_as_a_number(
     world: World, topic: str
 ) -> None:
     kept, cached = unique_data_id(), unique_data_id()
@@ -127,14 +127,14 @@ def test_spec_22_a_length_that_came_as_text_is_announced_as_a_number(
     assert world.announced(kept).link()["length"] == 4
 
 
-def test_spec_22_an_identifier_that_is_no_uuid_is_replaced_by_one(
+def test_rule_22_an_identifier_that_is_no_uuid_is_replaced_by_one(
     world: World, topic: str, data_id: str
 ) -> None:
     world.publish(topic, wnm(data_id=data_id, message_id="no uuid/1", content=inline(b"x")))
     assert uuid.UUID(world.announced(data_id).message["id"])
 
 
-def test_spec_23_content_goes_when_our_link_makes_the_message_too_long(
+def test_rule_23_content_goes_when_our_link_makes_the_message_too_long(
     world: World, node: Node, topic: str, data_id: str
 ) -> None:
     data = b"x" * 3000
@@ -149,7 +149,7 @@ def test_spec_23_content_goes_when_our_link_makes_the_message_too_long(
     assert world.get(announcement.link()["href"])[2] == data
 
 
-def test_spec_23_a_message_over_8192_bytes_is_not_taken(
+def test_rule_23_a_message_over_8192_bytes_is_not_taken(
     world: World, topic: str, data_id: str
 ) -> None:
     world.publish(topic, wnm(data_id=data_id, content=inline(b"x"), filler="f" * 8192))
@@ -158,7 +158,7 @@ def test_spec_23_a_message_over_8192_bytes_is_not_taken(
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_spec_24_the_id_is_made_of_what_the_item_is_and_the_secret_of_the_deployment(
+def test_rule_24_the_id_is_made_of_what_the_item_is_and_the_secret_of_the_deployment(
     world: World, topic: str, centre: str, data_id: str, cache: bool
 ) -> None:
     world.publish(
@@ -175,7 +175,7 @@ def test_spec_24_the_id_is_made_of_what_the_item_is_and_the_secret_of_the_deploy
     )
 
 
-def test_spec_24_the_id_is_the_same_when_a_manager_dies_at_work(
+def test_rule_24_the_id_is_the_same_when_a_manager_dies_at_work(
     world: World, node: Node, topic: str
 ) -> None:
     """Every item is announced, under one id only, whenever the managers are killed."""

@@ -39,7 +39,7 @@ def connect(port: int, user: str | None, password: str | None, **options: Any) -
 
 
 @pytest.mark.parametrize("version", [MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311])
-def test_spec_25_everyone_may_subscribe_with_both_versions(
+def test_rule_25_everyone_may_subscribe_with_both_versions(
     world: World, topic: str, data_id: str, version: MQTTProtocolVersion
 ) -> None:
     client, code = connect(world.public_broker.port, "everyone", "everyone", protocol=version)
@@ -60,13 +60,13 @@ def test_spec_25_everyone_may_subscribe_with_both_versions(
 @pytest.mark.parametrize(
     ("user", "password"), [(None, None), ("everyone", "wrong"), ("stranger", "everyone")]
 )
-def test_spec_25_nobody_else_gets_in(world: World, user: str | None, password: str | None) -> None:
+def test_rule_25_nobody_else_gets_in(world: World, user: str | None, password: str | None) -> None:
     client, code = connect(world.public_broker.port, user, password, protocol=mqtt.MQTTv5)
     end(client)
     assert code.is_failure
 
 
-def test_spec_25_only_the_cache_publishes(world: World, centre: str, data_id: str) -> None:
+def test_rule_25_only_the_cache_publishes(world: World, centre: str, data_id: str) -> None:
     client, _ = connect(world.public_broker.port, "everyone", "everyone", protocol=mqtt.MQTTv5)
     refused = threading.Event()
     client.on_publish = lambda _c, _u, _m, code, _p: code.is_failure and refused.set()
@@ -77,7 +77,7 @@ def test_spec_25_only_the_cache_publishes(world: World, centre: str, data_id: st
         end(client)
 
 
-def test_spec_26_items_are_fetched_by_http_1_1_without_credentials(
+def test_rule_26_items_are_fetched_by_http_1_1_without_credentials(
     world: World, node: Node, topic: str, data_id: str
 ) -> None:
     world.publish(topic, wnm(data_id=data_id, href=node.serve("/a.bufr4", b"BUFR")))
@@ -104,7 +104,7 @@ def test_spec_26_items_are_fetched_by_http_1_1_without_credentials(
         ("a.svg", "image/svg+xml", "application/octet-stream"),
     ],
 )
-def test_spec_26_the_media_type_is_the_links_unless_a_browser_would_run_it(
+def test_rule_26_the_media_type_is_the_links_unless_a_browser_would_run_it(
     world: World, node: Node, topic: str, data_id: str, name: str, announced: str, served: str
 ) -> None:
     href = node.serve(f"/{name}", b"<script>alert(1)</script>")
@@ -118,7 +118,7 @@ def test_spec_26_the_media_type_is_the_links_unless_a_browser_would_run_it(
     assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_spec_26_ranges_and_etags_work(world: World, topic: str, data_id: str) -> None:
+def test_rule_26_ranges_and_etags_work(world: World, topic: str, data_id: str) -> None:
     world.publish(topic, wnm(data_id=data_id, content=inline(b"0123456789")))
     href = world.announced(data_id).link()["href"]
     status, headers, body = world.get(href, Range="bytes=2-4")
@@ -126,7 +126,7 @@ def test_spec_26_ranges_and_etags_work(world: World, topic: str, data_id: str) -
     assert world.get(href, **{"If-None-Match": headers["etag"]})[0] == 304
 
 
-def test_spec_26_what_is_past_the_retention_goes_and_what_is_not_stays(world: World) -> None:
+def test_rule_26_what_is_past_the_retention_goes_and_what_is_not_stays(world: World) -> None:
     # A bucket keeps a day, and then until midnight.
     past_hours = 49 if os.environ.get("STORE") == "s3" else 27
     stored = {age: datetime.now(UTC) - timedelta(hours=age) for age in (23, past_hours)}
@@ -144,7 +144,7 @@ def test_spec_26_what_is_past_the_retention_goes_and_what_is_not_stays(world: Wo
     assert objects[23].exists()
 
 
-async def test_spec_27_a_thousand_simultaneous_downloads_succeed(
+async def test_rule_27_a_thousand_simultaneous_downloads_succeed(
     world: World, node: Node, topic: str, data_id: str
 ) -> None:
     size = 2_000_000
@@ -168,7 +168,7 @@ async def test_spec_27_a_thousand_simultaneous_downloads_succeed(
     assert set(sizes) == {size}
 
 
-def test_spec_28_two_thousand_notifications_of_85_kb_are_all_announced_once(
+def test_rule_28_two_thousand_notifications_of_85_kb_are_all_announced_once(
     world: World, node: Node, topic: str, centre: str
 ) -> None:
     body = bytes(85_000)

@@ -176,7 +176,7 @@ del OLD_VERSION["conformsTo"]
     ],
     ids=range(7),
 )  # fmt: skip
-def test_spec_23_what_the_schema_refuses_is_refused_with_its_reason(
+def test_rule_23_what_the_schema_refuses_is_refused_with_its_reason(
     world: World, topic: str, centre: str, message: dict[str, Any], reason: str
 ) -> None:
     labels = frozenset({("broker", "a"), ("reason", reason)})
@@ -207,7 +207,7 @@ def test_spec_23_what_the_schema_refuses_is_refused_with_its_reason(
     ],
     ids=range(7),
 )  # fmt: skip
-def test_spec_12_links_are_not_laundered(
+def test_rule_12_links_are_not_laundered(
     world: World, topic: str, centre: str, data_id: str, options: dict[str, Any], reason: str
 ) -> None:
     labels = frozenset({("reason", reason)})
@@ -227,7 +227,7 @@ def test_spec_12_links_are_not_laundered(
     assert not world.wmo(centre)
 
 
-def test_spec_11_core_data_is_cached_although_a_link_beside_it_is_of_no_use(
+def test_rule_11_core_data_is_cached_although_a_link_beside_it_is_of_no_use(
     world: World, topic: str, data_id: str
 ) -> None:
     links = [

@@ -25,7 +25,7 @@ def dropped(world: World, reason: str) -> float:
 
 @pytest.mark.parametrize("broker", ["a", "b"])
 @pytest.mark.parametrize("channel", ["origin", "cache"])
-def test_spec_01_items_of_both_channels_of_both_global_brokers_are_cached(
+def test_rule_01_items_of_both_channels_of_both_global_brokers_are_cached(
     world: World, topic: str, broker: str, channel: str
 ) -> None:
     data_id = unique_data_id()
@@ -34,7 +34,7 @@ def test_spec_01_items_of_both_channels_of_both_global_brokers_are_cached(
     assert world.announced(data_id).topic == topic.replace("origin", "cache", 1)
 
 
-def test_spec_02_recommended_data_are_ignored(world: World, centre: str, data_id: str) -> None:
+def test_rule_02_recommended_data_are_ignored(world: World, centre: str, data_id: str) -> None:
     before = dropped(world, "recommended")
     message = wnm(data_id=data_id, content=inline(b"x"))
     world.publish(f"origin/a/wis2/{centre}/data/recommended/weather/synop/x", message)
@@ -57,7 +57,7 @@ def test_spec_02_recommended_data_are_ignored(world: World, centre: str, data_id
         "cache/a/wis2/{}/Metadata",
     ],
 )
-def test_spec_03_topics_outside_the_grammar_are_dropped_and_counted(
+def test_rule_03_topics_outside_the_grammar_are_dropped_and_counted(
     world: World, centre: str, topic_of: str, data_id: str
 ) -> None:
     before = dropped(world, "invalid_topic")
@@ -71,7 +71,7 @@ def test_spec_03_topics_outside_the_grammar_are_dropped_and_counted(
     "below",
     ["I/S/A/I/01/SBBR", "S/M/I/N/01/DEMS", "weather", "weather/A b/.é//x", "x/" * 25 + "x"],
 )
-def test_spec_03_levels_from_7_on_are_copied_as_they_came(
+def test_rule_03_levels_from_7_on_are_copied_as_they_came(
     world: World, node: Node, data_id: str, centre: str, below: str
 ) -> None:
     topic = f"origin/a/wis2/{centre}/data/core/{below}"
@@ -88,7 +88,7 @@ def test_spec_03_levels_from_7_on_are_copied_as_they_came(
         "cache/a/wis2/jp-jma-gts-to-wis2/data/core/S/M/I/N/01/DEMS",
     ],
 )
-def test_spec_03_what_the_gateways_publish_is_cached(
+def test_rule_03_what_the_gateways_publish_is_cached(
     world: World, node: Node, data_id: str, topic: str
 ) -> None:
     world.publish(topic, wnm(data_id=data_id, href=node.serve("/bulletin", b"TTAA")), brokers="ab")
@@ -102,7 +102,7 @@ def invalid(world: World, centre: str) -> float:
     return world.metrics().get(("wis2_gc_notifications_invalid_total", labels), 0)
 
 
-def test_spec_03_a_refused_topic_is_told_to_its_centre_and_counted_by_centre(
+def test_rule_03_a_refused_topic_is_told_to_its_centre_and_counted_by_centre(
     world: World, centre: str
 ) -> None:
     topic = f"origin/a/wis2/{centre}/data/Core/weather/synop"
@@ -123,7 +123,7 @@ def test_spec_03_a_refused_topic_is_told_to_its_centre_and_counted_by_centre(
     assert not world.wmo(centre)
 
 
-def test_an_empty_message_is_nobodys_invalid_notification(
+def test_rule_w20_an_empty_message_is_nobodys_invalid_notification(
     world: World, centre: str, topic: str
 ) -> None:
     """SPEC.md section 10: a retained message is cleared by an empty one."""
@@ -135,7 +135,7 @@ def test_an_empty_message_is_nobodys_invalid_notification(
     assert not [event for event in world.events if event.topic == f"monitor/a/wis2/{centre}"]
 
 
-def test_spec_04_what_is_published_while_a_listener_is_away_arrives_with_its_session(
+def test_rule_04_what_is_published_while_a_listener_is_away_arrives_with_its_session(
     world: World, topic: str
 ) -> None:
     ids = {name: unique_data_id() for name in world.brokers}
@@ -149,7 +149,7 @@ def test_spec_04_what_is_published_while_a_listener_is_away_arrives_with_its_ses
         world.announced(data_id)
 
 
-def test_spec_05_our_own_notifications_are_ignored(world: World, centre: str, topic: str) -> None:
+def test_rule_05_our_own_notifications_are_ignored(world: World, centre: str, topic: str) -> None:
     data_id = unique_data_id()
     before = dropped(world, "own")
     own = wnm(data_id=data_id, content=inline(b"x"), global_cache=CENTRE_ID)
