@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 TOPIC = "origin/a/wis2/tt-bench/data/core/weather/surface-based-observations/synop"
 
 
-#: Notifications a second of the steady scenarios: the WMO's performance test (SPEC.md 28), and a
-#: busy Global Broker.
+#: Notifications a second of the steady scenarios: the WMO's performance test (wis2-rules.md 28),
+#: and a busy Global Broker.
 STEADY_ITEMS_PER_S = 50
 STEADY_NOTIFICATIONS_PER_S = 500
 #: Most of what Global Brokers send is known already: of eight notifications one is new.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from local.parts.certificates import Certificate, CertificateAuthority
 
 PUBLIC_USERNAME = "everyone"
-PUBLIC_PASSWORD = "everyone"  # noqa: S105 - known to the whole world, on purpose (SPEC.md 25)
+PUBLIC_PASSWORD = "everyone"  # noqa: S105 - known to the whole world, on purpose (wis2-rules.md 25)
 MANAGER_USERNAME = "wis2-gc-manager"
 BRIDGE_USERNAME = "public-broker"
 _LOOPBACK = "127.0.0.1"
@@ -38,7 +38,7 @@ _LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
 #: PBKDF2 is paid at every connect; the passwords are random, or public.
 _ITERATIONS = 1000
 _PROBE_TIMEOUT_S = 2
-#: Neither a notification nor a monitoring event is longer (SPEC.md 23).
+#: Neither a notification nor a monitoring event is longer (wis2-rules.md 23).
 _MESSAGE_BYTES = 8192
 
 
@@ -226,7 +226,7 @@ class Mosquitto(Part):
             "max_inflight_bytes 0",
             f"message_size_limit {self.limits.message_size_bytes}",
             "queue_qos0_messages false",
-            # A notification is news, never a state to keep (SPEC.md 21).
+            # A notification is news, never a state to keep (wis2-rules.md 21).
             "retain_available false",
             "set_tcp_nodelay true",
             "sys_interval 10",
@@ -306,7 +306,7 @@ def _is_mqtt(connection: socket.socket) -> bool:
 
 
 class CacheBroker(Mosquitto):
-    """Our own broker as those see it who have an account of their own (SPEC.md 25).
+    """Our own broker as those see it who have an account of their own (wis2-rules.md 25).
 
     Managers publish, and the Global Brokers' `accounts` (password by name) subscribe to what they
     publish. `port`: MQTT, on loopback only. `accounts_port`, with an `authority`: MQTT over TLS on
@@ -388,7 +388,7 @@ class CacheBroker(Mosquitto):
 
 
 class PublicBroker(Mosquitto):
-    """Our own broker as everyone sees it (SPEC.md 25): a bridge carries over what `source` has.
+    """Our own broker as everyone sees it (wis2-rules.md 25): a bridge brings what `source` has.
 
     What strangers take up here (sessions, queues, memory, names of sessions) is taken from nobody
     but strangers. `port`: MQTT, on loopback only. `tls_port` and `websocket_port` (secure) are

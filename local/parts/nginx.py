@@ -1,4 +1,4 @@
-"""nginx in front of the stored files (SPEC.md 26, 27)."""
+"""nginx in front of the stored files (wis2-rules.md 26, 27)."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ http {{
 """
 
     def _limit(self) -> str:
-        """Return what bounds one client address (SPEC.md 27)."""
+        """Return what bounds one client address (wis2-rules.md 27)."""
         if not self._connections_per_address:
             return ""
         lines = (

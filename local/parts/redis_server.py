@@ -61,7 +61,8 @@ class RedisServer(Part):
             "appendfsync everysec",
             "aof-load-truncated yes",
             'save ""',
-            # Eviction would silently forget what was announced: writes fail instead (DESIGN.md 5).
+            # Eviction would silently forget what was announced: writes fail instead
+            # (architecture.md#registry).
             "maxmemory-policy noeviction",
             f"maxmemory {self.max_memory}",
             # A node is freed once all its messages are deleted: small nodes follow the queue.

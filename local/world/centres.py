@@ -24,7 +24,7 @@ class Centre:
     is_old: bool = False
     """Writes notifications as older software does."""
     is_odd: bool = False
-    """Its ids, data_ids and links are right, and unusual (SPEC.md section 10)."""
+    """Its ids, data_ids and links are right, and unusual (wis2-rules.md W1 to W8)."""
 
 
 _OBSERVATIONS = (Kind.INLINE, Kind.LINKED)

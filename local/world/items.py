@@ -77,7 +77,7 @@ BURST_MINUTES = 2
 BURST_FACTOR = 4.0
 #: Records of a centre that are announced again and again.
 _DAILY_RECORDS = 5
-#: After this a canonical with a later pubtime is new (SPEC.md 8).
+#: After this a canonical with a later pubtime is new (wis2-rules.md 8).
 _REPEAT_WINDOW = timedelta(hours=12)
 #: When an item is done is not known to the minute; which of two comes first is not, in a moment.
 _UNSURE = timedelta(minutes=10)
@@ -347,7 +347,7 @@ def notification(item: Item, base_url: str, *, source: str = ORIGIN) -> bytes:
             method = "sha512" if item.name.seed % 2 else "sha256"
             digest = base64.b64encode(hashlib.new(method, data).digest()).decode()
             properties["integrity"] = {"method": method, "value": digest}
-        # Numbers as strings are common among older publishers (SPEC.md section 10).
+        # Numbers as strings are common among older publishers (wis2-rules.md W1).
         link["length"] = str(len(data)) if item.centre.is_old else len(data)
         if item.is_inline:
             content = _content(data, item)
@@ -363,7 +363,7 @@ def notification(item: Item, base_url: str, *, source: str = ORIGIN) -> bytes:
         properties["wigos_station_identifier"] = item.file_name.split("_")[1]
     links = [link, {"rel": "via", "href": "https://example.org/simulated", "type": "text/html"}]
     if item.centre.is_old and item.rel != "canonical":
-        # Old nodes name what happened by a URI, in a link beside a canonical one (SPEC.md 7).
+        # Old nodes name what happened by a URI, in a link beside a canonical one (wis2-rules.md 7).
         links = [{**link, "rel": "canonical"}, *links[1:], {**link, "rel": _OLD_REL + item.rel}]
     message_id = str(uuid.uuid4())
     message: dict[str, Any] = {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 #: Of announcements seen, to find repeats among them.
 _MAX_REMEMBERED = 200_000
-#: Which link says what happened, the strongest first; old nodes write URIs (SPEC.md 7).
+#: Which link says what happened, the strongest first; old nodes write URIs (wis2-rules.md 7).
 _RELS = ("deletion", "update", "canonical")
 
 #: Centre-id of the topic, data_id, pubtime, rel.
@@ -68,7 +68,7 @@ class Ledger:
         message = json.loads(payload)
         key = _key(topic, message)
         if key in self._seen:
-            # The same id again is the same announcement (SPEC.md 24); another one is not.
+            # The same id again is the same announcement (wis2-rules.md 24); another one is not.
             if self._seen[key] != message["id"]:
                 self._repeated += 1
                 _show(self.repeated, key[1])

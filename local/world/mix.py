@@ -38,7 +38,7 @@ class Kind(StrEnum):
     UNCACHED = "uncached"
     """`cache: false`."""
     RECOMMENDED = "recommended"
-    """Recommended data, which a Global Cache ignores (SPEC.md 2)."""
+    """Recommended data, which a Global Cache ignores (wis2-rules.md 2)."""
 
 
 class Fault(StrEnum):

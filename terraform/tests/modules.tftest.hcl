@@ -147,7 +147,7 @@ run "a_queue_is_encrypted_for_our_roles_only_and_watched" {
 
   assert {
     condition     = aws_sqs_queue.notifications.visibility_timeout_seconds == 120 && aws_sqs_queue.notifications.message_retention_seconds == 86400 && aws_sqs_queue.dead_letters.message_retention_seconds == 1209600
-    error_message = "Times are those of DESIGN.md 4"
+    error_message = "Times are those of architecture.md#queue"
   }
 
   assert {

@@ -150,7 +150,7 @@ class World:
                 "missing": [n for n in range(self._published) if n not in self._ids],
                 # An item has one announcement: a second id is a second one.
                 "doubled": [number for number, ids in self._ids.items() if len(ids) > 1],
-                # The same id again is the same announcement (SPEC.md 24).
+                # The same id again is the same announcement (wis2-rules.md 24).
                 "repeated": sum(
                     max(times - len(self._readers), 0)
                     for ids in self._ids.values()

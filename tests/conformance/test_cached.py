@@ -1,4 +1,4 @@
-"""SPEC.md 11 to 15: what is cached."""
+"""wis2-rules.md 11 to 15: what is cached."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_rule_13_what_is_too_large_is_announced_with_the_origins_link_and_report
 
 
 def assert_is_monitoring_event(payload: bytes, centre: str) -> None:
-    """SPEC.md section 9."""
+    """wis2-rules.md E2."""
     event = json.loads(payload)
     assert len(payload) <= 8192
     assert uuid.UUID(event["id"])

@@ -1,4 +1,4 @@
-"""SPEC.md 6 to 10: new, repeated, updated and deleted items."""
+"""wis2-rules.md 6 to 10: new, repeated, updated and deleted items."""
 
 from __future__ import annotations
 

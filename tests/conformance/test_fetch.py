@@ -1,4 +1,4 @@
-"""SPEC.md 16 to 20: getting and checking the data."""
+"""wis2-rules.md 16 to 20: getting and checking the data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SPEC.md section 8: the metrics, exact."""
+"""wis2-rules.md M1 to M17: the metrics, exact."""
 
 from __future__ import annotations
 

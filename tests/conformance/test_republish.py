@@ -1,4 +1,4 @@
-"""SPEC.md 21 to 24: our notification."""
+"""wis2-rules.md 21 to 24: our notification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SPEC.md 25 to 28: our broker and our data server."""
+"""wis2-rules.md 25 to 28: our broker and our data server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SPEC.md 1 to 5: what the cache listens to."""
+"""wis2-rules.md 1 to 5: what the cache listens to."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_rule_03_a_refused_topic_is_told_to_its_centre_and_counted_by_centre(
 def test_rule_w20_an_empty_message_is_nobodys_invalid_notification(
     world: World, centre: str, topic: str
 ) -> None:
-    """SPEC.md section 10: a retained message is cleared by an empty one."""
+    """wis2-rules.md W20: a retained message is cleared by an empty one."""
     before = dropped(world, "empty")
     world.publish(topic, b"", brokers="ab")
     wait_until(lambda: dropped(world, "empty") == before + 2, "the drop is counted")

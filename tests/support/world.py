@@ -361,7 +361,7 @@ class World:
                 stack, f"listener-{name}", "wis2-gc-listener",
                 GC_GLOBAL_BROKER_URL=f"mqtt://everyone:everyone@127.0.0.1:{global_broker.port}",
                 GC_GLOBAL_BROKER_NAME=name,
-                # One listener of each kind: MQTT 5 and 3.1.1 (SPEC.md 4).
+                # One listener of each kind: MQTT 5 and 3.1.1 (wis2-rules.md 4).
                 GC_MQTT_VERSION="5" if name == "a" else "3.1.1",
             )  # fmt: skip
         for name in ("manager-1", "manager-2"):

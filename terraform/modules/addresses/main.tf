@@ -1,4 +1,4 @@
-# Elastic IPs that WIS2 Nodes and Global Brokers admit by number (SPEC.md 25). Losing one means
+# Elastic IPs that WIS2 Nodes and Global Brokers admit by number (wis2-rules.md 25). Losing one means
 # writing to every centre, so the protected ones cannot be destroyed by a plan. `prevent_destroy`
 # takes no variable: hence two resources, of which one stays empty.
 

@@ -1,4 +1,4 @@
-# The broker's network load balancer (SPEC.md 25). The chart only tells it the pods
+# The broker's network load balancer (wis2-rules.md 25). The chart only tells it the pods
 # (TargetGroupBinding): neither an uninstalled release nor a new one moves an address.
 
 locals {

@@ -1,4 +1,4 @@
-# The queue between listeners and managers, and its dead letters (DESIGN.md 4).
+# The queue between listeners and managers, and its dead letters (architecture.md#queue).
 
 resource "aws_sqs_queue" "notifications" {
   #checkov:skip=CKV_AWS_27:Encrypted with SSE-SQS. Notifications are public data: a KMS key would add a cost per call and a way to fail.

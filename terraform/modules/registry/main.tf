@@ -1,4 +1,4 @@
-# The registry (DESIGN.md 5): one primary and its replicas, TLS, a user with a password.
+# The registry (architecture.md#registry): one primary and its replicas, TLS, a user with a password.
 
 locals {
   engine = split("-", var.engine)[0]

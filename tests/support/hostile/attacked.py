@@ -345,7 +345,7 @@ class Attacked:
             if _is_innocent(announcement.topic):
                 continue
             if message["id"] in ids:
-                continue  # Global Brokers pass each id on once (SPEC.md 24)
+                continue  # Global Brokers pass each id on once (wis2-rules.md 24)
             ids.add(message["id"])
             key = (announcement.topic, properties["data_id"])
             theirs[key] += 1

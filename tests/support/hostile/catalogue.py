@@ -72,17 +72,17 @@ def cached(data: bytes) -> Outcome:
 
 
 def too_large() -> Outcome:
-    """Return what becomes of data that we decide not to cache (SPEC.md 13)."""
+    """Return what becomes of data that we decide not to cache (wis2-rules.md 13)."""
     return Outcome(counters={"cache_override_total": 1}, untouched=True)
 
 
 def uncached() -> Outcome:
-    """Return what becomes of `cache: false` (SPEC.md 12)."""
+    """Return what becomes of `cache: false` (wis2-rules.md 12)."""
     return Outcome(counters={"no_cache_total": 1}, untouched=True)
 
 
 def deleted() -> Outcome:
-    """Return what becomes of a deletion (SPEC.md 14)."""
+    """Return what becomes of a deletion (wis2-rules.md 14)."""
     return Outcome(untouched=True)
 
 

@@ -429,7 +429,7 @@ def pubtimes_far_away(place: Place) -> Iterator[Message]:
         data_id = place.data_id()
         yield place.item(far, FINE, content=INLINE, data_id=data_id, pubtime=far)
         if far > "2050":
-            # It locks nothing (SPEC.md 6): what comes after it counts.
+            # It locks nothing (wis2-rules.md 6): what comes after it counts.
             soon = (datetime.now(UTC) + timedelta(minutes=2)).isoformat()
             yield place.item(
                 f"an update after {far}", FINE, content=INLINE, data_id=data_id, rel="update",
@@ -730,7 +730,7 @@ def types_that_a_browser_would_run(place: Place) -> Iterator[Message]:
 
 @messages
 def items_of_other_centres(place: Place) -> Iterator[Message]:
-    """The victim is a centre of its own, which the attacker's topic does not reach (SPEC.md 6)."""
+    """The victim is a centre of its own, out of reach for the attacker's topic: wis2-rules.md 6."""
     href = place.servers.body(b"forged" * 100)
     victim = f"origin/a/wis2/{place.centre}-victim/data/core/weather"
     for name, rel, outcome in (

@@ -1,4 +1,4 @@
-"""The table of SPEC 8, a test a row; times are small integers, 50 is what we hold."""
+"""The table of wis2-rules.md 8, a test a row; times are small integers, 50 is what we hold."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_the_window_of_repeats_is_a_setting() -> None:
     assert decide(DONE, **common, repeat_window_ms=1001) is Decision.REPEAT  # type: ignore[arg-type]
 
 
-# Pubtimes of the future (SPEC 6)
+# Pubtimes of the future (wis2-rules.md 6)
 
 
 def at_ms(offset_ms: int) -> int:

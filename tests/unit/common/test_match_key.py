@@ -1,4 +1,4 @@
-"""Sensor centres and other caches know our notification for the origin's (SPEC.md 22)."""
+"""Sensor centres and other caches know our notification for the origin's (wis2-rules.md 22)."""
 
 from __future__ import annotations
 

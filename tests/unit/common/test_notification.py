@@ -125,7 +125,7 @@ def test_cache_false_is_understood() -> None:
     assert parsed(properties={"cache": True}).cache
 
 
-# The link that decides (SPEC 7)
+# The link that decides (wis2-rules.md 7)
 
 
 @pytest.mark.parametrize("rel", ["canonical", "update", "deletion"])
@@ -335,7 +335,7 @@ def test_bytes_that_are_no_json_are_poison(payload: bytes) -> None:
     assert poison(payload) is Reason.INVALID_JSON
 
 
-# Inline content (SPEC 16)
+# Inline content (wis2-rules.md 16)
 
 
 def test_usable_content_is_taken_over() -> None:
@@ -372,7 +372,7 @@ def test_content_that_breaks_the_standard_leaves_only_the_link(content: object) 
     assert notification.drops_content
 
 
-# Integrity (SPEC 18)
+# Integrity (wis2-rules.md 18)
 
 
 @pytest.mark.parametrize("spell", [bytes.hex, lambda d: base64.b64encode(d).decode()])

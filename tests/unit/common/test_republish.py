@@ -254,7 +254,7 @@ def test_of_doubled_members_the_one_that_was_judged_is_announced() -> None:
     assert parse(TOPIC, result).link.href == CACHED.href
 
 
-# cache: false, overrides and deletions (SPEC 12 to 14)
+# cache: false, overrides and deletions (wis2-rules.md 12 to 14)
 
 
 def test_of_doubled_links_the_one_that_was_judged_is_announced_without_a_copy_too() -> None:
@@ -274,7 +274,7 @@ def test_without_a_copy_only_id_and_global_cache_change(rel: str) -> None:
     assert result == expected
 
 
-# The limit of 8192 bytes (SPEC 23)
+# The limit of 8192 bytes (wis2-rules.md 23)
 
 CONTENT = {"encoding": "utf-8", "value": "x" * 4000, "size": 4000}
 LONG = Cached(href="https://cache.example.org/" + "k" * 600, length=4, digest=DIGEST)

@@ -1,4 +1,4 @@
-"""Inline data of a notification (SPEC.md 16)."""
+"""Inline data of a notification (wis2-rules.md 16)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def decode_content(content: Content) -> bytes:
     """Return the inline data, `content.size` bytes.
 
     Raises SourceError: CONTENT_ENCODING (not in the encoding it claims) or CONTENT_SIZE.
-    Memory is bounded by the announced size. Source: SPEC.md 16.
+    Memory is bounded by the announced size. Source: wis2-rules.md 16.
     """
     if content.size > MAX_DECODED_BYTES:
         raise SourceError(Reason.CONTENT_SIZE, f"{content.size} bytes announced")

@@ -1,9 +1,9 @@
-"""What to do with a notification, given what we hold (the table of SPEC.md 8).
+"""What to do with a notification, given what we hold (the table of wis2-rules.md 8).
 
 Pure. `registry/order.lua` takes the same decision atomically; a property test compares the two.
 
 Everything here is about one key, (centre-id of the topic, data_id): what another centre announces
-under the same data_id is another item (SPEC.md 6).
+under the same data_id is another item (wis2-rules.md 6).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Decision(StrEnum):
     WAIT = "wait"
     """In progress elsewhere at another pubtime: decided after that."""
     DUPLICATE_ID = "duplicate_id"
-    """Another data item was processed under this message id (SPEC.md 10)."""
+    """Another data item was processed under this message id (wis2-rules.md 10)."""
     OVER_QUOTA = "over_quota"
     """Its centre holds as many items as it may: it is announced, and no record is made of it."""
 
@@ -54,7 +54,7 @@ _GRANTED = frozenset({Decision.NEW, Decision.UPDATE, Decision.DELETE})
 _DROPPED = frozenset({Decision.DUPLICATE, Decision.STALE, Decision.REPEAT, Decision.DUPLICATE_ID})
 
 
-#: A pubtime this far ahead of our clock, in milliseconds, is no order to trust (SPEC.md 6).
+#: A pubtime this far ahead of our clock, in milliseconds, is no order to trust (wis2-rules.md 6).
 FUTURE_TOLERANCE_MS = 5 * 60 * 1000
 #: Two pubtimes of the future, of which the first was ahead by less than this, are taken for those
 #: of one publisher whose clock, or time zone, is wrong: they are in order among themselves.
@@ -80,7 +80,7 @@ class Held:
 
 
 def is_in_future(pubtime_ns: int, at_ms: int) -> bool:
-    """Return whether a pubtime says more than a few minutes after `at_ms`. Source: SPEC.md 6."""
+    """Return whether a pubtime is more than a few minutes after `at_ms` (wis2-rules.md 6)."""
     return pubtime_ns > (at_ms + FUTURE_TOLERANCE_MS) * NS_PER_MS
 
 
@@ -92,7 +92,7 @@ def trusted_ns(pubtime_ns: int, at_ms: int) -> int:
 def decide(
     held: Held | None, *, rel: Rel, pubtime_ns: int, now_ms: int, repeat_window_ms: int
 ) -> Decision:
-    """Return what to do with a notification. Source: SPEC.md 6, 8 and 14.
+    """Return what to do with a notification. Source: wis2-rules.md 6, 8 and 14.
 
     `now_ms`: the registry's clock, milliseconds since 1970. `repeat_window_ms`: how long after a
     version is done a newer one without an update link is a repeat of it.

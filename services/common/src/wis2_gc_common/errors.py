@@ -24,9 +24,9 @@ from typing import Literal
 class Reason(StrEnum):
     """Why a notification or a download is refused: a metric label, so never free text."""
 
-    # The topic (SPEC.md 3)
+    # The topic (wis2-rules.md 3)
     INVALID_TOPIC = "invalid_topic"
-    # The notification (SPEC.md 6, 7, 23)
+    # The notification (wis2-rules.md 6, 7, 23)
     OVERSIZE = "oversize"
     INVALID_JSON = "invalid_json"
     NOT_A_FEATURE = "not_a_feature"
@@ -43,10 +43,10 @@ class Reason(StrEnum):
     INVALID_LINKS = "invalid_links"
     NO_DECISIVE_LINK = "no_decisive_link"
     CONTRADICTORY_LINKS = "contradictory_links"
-    # Inline content (SPEC.md 16), and for CONTENT_ENCODING what a server sends
+    # Inline content (wis2-rules.md 16), and for CONTENT_ENCODING what a server sends
     CONTENT_ENCODING = "content_encoding"
     CONTENT_SIZE = "content_size"
-    # The data (SPEC.md 18, 19)
+    # The data (wis2-rules.md 18, 19)
     INTEGRITY = "integrity"
     LENGTH = "length"
     # The source
@@ -70,7 +70,7 @@ class Reason(StrEnum):
     HTML_INSTEAD_OF_DATA = "html_instead_of_data"
     CIRCUIT_OPEN = "circuit_open"
     HOST_QUEUE = "host_queue"
-    # We decide (SPEC.md 13)
+    # We decide (wis2-rules.md 13)
     TOO_LARGE = "too_large"
     # The republished notification cannot be made valid
     REPUBLISH_OVERSIZE = "republish_oversize"
@@ -124,7 +124,7 @@ class SourceError(CacheError):
 
 
 class IntegrityFailed(SourceError):
-    """The bytes are not those the notification announces (SPEC.md 18)."""
+    """The bytes are not those the notification announces (wis2-rules.md 18)."""
 
 
 class Refused(SourceError):
@@ -149,7 +149,7 @@ class HostBusy(SourceError):
 
 
 class Overridden(CacheError):
-    """We decide not to cache this item (SPEC.md 13)."""
+    """We decide not to cache this item (wis2-rules.md 13)."""
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))

@@ -1,4 +1,4 @@
-"""How our monitoring events name themselves (SPEC.md section 9): a draft, so by setting.
+"""How our monitoring events name themselves (wis2-rules.md E3): a draft, so by setting.
 
 Apart from the events themselves, because what deploys reads the settings without their encoder.
 """

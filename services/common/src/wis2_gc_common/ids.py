@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from wis2_gc_common.topic import Topic
 
 #: From the start of an hour folder's hour to the last announcement of an object in it; the folder
-#: is kept for the retention from then on (SPEC.md 26). An item keeps the folder of an attempt that
-#: began less than an hour ago, in an hour that began up to an hour before: only an item held up
-#: by one of our own parts comes later.
+#: is kept for the retention from then on (wis2-rules.md 26). An item keeps the folder of an attempt
+#: that began less than an hour ago, in an hour that began up to an hour before: only an item held
+#: up by one of our own parts comes later.
 ANNOUNCED_WITHIN = timedelta(hours=2)
 
 #: `YYYY-MM-DD/HH`.
@@ -39,7 +39,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@,-]")
 def message_id(
     secret: bytes, *, centre_id: str, topic_centre_id: str, data_id: str, pubtime_ns: int, rel: Rel
 ) -> str:
-    """Return the id of our notification: the same after a crash (SPEC.md 24).
+    """Return the id of our notification: the same after a crash (wis2-rules.md 24).
 
     Without `secret` nobody can tell it beforehand, and use it up at a Global Broker. A UUID of
     version 4: to all others it is a random one, and every validator knows that version. Never to be
@@ -69,7 +69,7 @@ def mqtt_client_id(secret: bytes, *, centre_id: str, broker_name: str) -> str:
 def item_digest(centre_id: str, data_id: str) -> str:
     """Return 32 hex digits that stand for an item in the registry's fixed-size keys.
 
-    `centre_id`: that of the topic (SPEC.md 6); no centre-id holds a line feed.
+    `centre_id`: that of the topic (wis2-rules.md 6); no centre-id holds a line feed.
     """
     return hashlib.sha256(f"{centre_id}\n{data_id}".encode()).hexdigest()[:32]
 

@@ -1,4 +1,4 @@
-"""Checksums of data items (SPEC.md 18)."""
+"""Checksums of data items (wis2-rules.md 18)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def new_hash(method: Method) -> Hash:
 
 
 class BrokenIntegrity(ValueError):
-    """`properties.integrity` is there, but no data can pass it: a failed check (SPEC.md 18).
+    """`properties.integrity` is there, but no data can pass it: a failed check (wis2-rules.md 18).
 
     `is_valid_form`: the schema of the WNM takes it all the same.
     """
@@ -69,7 +69,7 @@ def parse_integrity(integrity: object) -> Integrity:
     """Decode `properties.integrity`; its value is base64 (also URL-safe, also unpadded) or hex.
 
     Raises BrokenIntegrity: not an object, an unknown method, or a value that no digest of the
-    method can have. Source: SPEC.md 18.
+    method can have. Source: wis2-rules.md 18.
     """
     if not isinstance(integrity, dict):
         raise BrokenIntegrity("not an object")

@@ -1,4 +1,4 @@
-"""Media types that a stranger's link may give an object (DESIGN.md 6).
+"""Media types that a stranger's link may give an object (architecture.md#store).
 
 One catalogue says which announced types are served as announced; anything else becomes
 `application/octet-stream`. What a browser would run under our name is left out on purpose: HTML,

@@ -1,4 +1,4 @@
-"""Every metric: name, type, labels, help (SPEC.md section 8, DESIGN.md 7).
+"""Every metric: name, type, labels, help (wis2-rules.md M1 to M9).
 
 The one source for what the services count, what `/metrics` shows and the table in
 `docs/metrics.md`. Counters and gauges live in the registry, as fields of one hash each:

@@ -1,4 +1,4 @@
-"""WIS2 monitoring events: what they say, and how often one may be sent (SPEC.md section 9).
+"""WIS2 monitoring events: what they say, and how often one may be sent (wis2-rules.md E1, E2).
 
 Pure: ids and times are passed in, nothing is published here.
 """
@@ -15,7 +15,7 @@ import msgspec
 from wis2_gc_common.event_format import MAX_TITLE_CHARS
 from wis2_gc_common.topic import BASE, is_centre_id
 
-#: Limit of a monitoring event in bytes (SPEC.md section 9).
+#: Limit of a monitoring event in bytes (wis2-rules.md E2).
 MAX_EVENT_BYTES = 8192
 
 Severity = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -78,7 +78,7 @@ def monitoring_event(
 class EventLimiter:
     """Admits one event per centre and `interval_s` seconds in this process; never for overrides.
 
-    Overrides are mandatory (SPEC.md 13): do not ask here for them. Remembers at most
+    Overrides are mandatory (wis2-rules.md 13): do not ask here for them. Remembers at most
     `max_centres` centres; those admitted longest ago are forgotten first.
     """
 

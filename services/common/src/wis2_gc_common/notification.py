@@ -1,4 +1,4 @@
-"""The WIS2 Notification Message: parse, validate, rewrite (SPEC.md 6, 7, 16, 18, 19, 22 to 24).
+"""The WIS2 Notification Message: parse, validate, rewrite (wis2-rules.md 6, 7, 16 to 19, 22 to 24).
 
 Strangers write these. `parse` answers with a value or one Poison, in time and memory bounded by
 the 8192 bytes of a message. `republish` keeps every byte of meaning that is not ours to change:
@@ -26,9 +26,9 @@ from wis2_gc_common.link_security import is_valid_security
 from wis2_gc_common.pubtime import parse_pubtime
 from wis2_gc_common.topic import Topic, is_centre_id
 
-#: Limit of a WNM in bytes, in and out (SPEC.md section 1 and 23).
+#: Limit of a WNM in bytes, in and out (wis2-rules.md 23).
 MAX_NOTIFICATION_BYTES = 8192
-#: Limit of `properties.content.value` in characters (SPEC.md 16).
+#: Limit of `properties.content.value` in characters (wis2-rules.md 16).
 MAX_CONTENT_CHARS = 4096
 #: Limit of `properties.content.size` in the schema; gzip unfolds to more.
 MAX_CONTENT_SIZE = 4096
@@ -46,7 +46,7 @@ Encoding = Literal["utf-8", "base64", "gzip"]
 _CORE = "http://wis.wmo.int/spec/wnm/1/conf/core"
 _VERSION = "v04"
 _DECISIVE: dict[str, Rel] = {"canonical": "canonical", "update": "update", "deletion": "deletion"}
-#: As old nodes write them, for example `http://def.wmo.int/def/rel/wnm/-/update` (SPEC.md 7).
+#: As old nodes write them, for example `http://def.wmo.int/def/rel/wnm/-/update` (wis2-rules.md 7).
 _UPDATE_URI, _DELETION_URI = "/rel/wnm/-/update", "/rel/wnm/-/deletion"
 _LINK_TEXTS = frozenset({"href", "rel", "type", "hreflang", "title"})
 _Position = Annotated[list[float], msgspec.Meta(min_length=2)]
@@ -119,7 +119,7 @@ class Notification:
 
     @property
     def source_centre_id(self) -> str:
-        """The `centre_id` label of what is downloaded through this notification (SPEC.md 17).
+        """The `centre_id` label of what is downloaded through this notification (wis2-rules.md 17).
 
         Only a Global Cache publishes on `cache/…`; on `origin/…` the property is anybody's to
         write, and must not make up centres.
@@ -131,11 +131,11 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class Announcer:
-    """Who we are, and what our notifications say that the publisher's do not (SPEC.md 22)."""
+    """Who we are, and what our notifications say that the publisher's do not (wis2-rules.md 22)."""
 
     centre_id: str
     secret: bytes = field(repr=False)
-    """Of this deployment: message ids are made with it (SPEC.md 24)."""
+    """Of this deployment: message ids are made with it (wis2-rules.md 24)."""
     adds_length: bool = True
     """On our link, where the publisher gave none."""
     adds_integrity: bool = False
@@ -219,7 +219,7 @@ def republish(
     `drop_content`: the inline data failed its check, so nobody shall read it from us.
     Mended for the schema: a `length` as text, `version` beside `conformsTo`, unusable content.
     Raises Poison(REPUBLISH_OVERSIZE) when no valid notification of 8192 bytes can say it.
-    Source: SPEC.md 12, 14, 22 to 24.
+    Source: wis2-rules.md 12, 14, 22 to 24.
     """
     new_id = message_id(
         announcer.secret,
@@ -285,7 +285,7 @@ def _rewritten_links(
             if adds_length or "length" in link:
                 link["length"] = _raw(cached.length)
         elif "length" in link:
-            # The result is a valid WNM (SPEC.md 23), also where nothing else of ours is in it.
+            # The result is a valid WNM (wis2-rules.md 23), also where nothing else of it is ours.
             length = msgspec.json.decode(link["length"])
             if length is None:
                 del link["length"]
@@ -418,7 +418,7 @@ def _content(properties: dict[str, Any]) -> tuple[Content | None, bool]:
 
 
 def _links(links: object) -> tuple[Rel, dict[str, Any], list[str], list[str]]:
-    """Check each link, and find the one that decides (SPEC.md 7).
+    """Check each link, and find the one that decides (wis2-rules.md 7).
 
     Returns what it decides, itself, and the hrefs of all decisive links and of all others.
     """
@@ -465,7 +465,7 @@ def _is_length(value: object) -> bool:
 
 
 def _meaning(rel: str) -> Rel | None:
-    """Return what a link's `rel` decides, None for links that decide nothing (SPEC.md 7)."""
+    """Return what a link's `rel` decides, None for links that decide nothing (wis2-rules.md 7)."""
     known = _DECISIVE.get(rel)
     if known is not None or "/" not in rel:
         return known
@@ -501,7 +501,7 @@ def _link(link: dict[str, Any]) -> Link:
 
 
 def _whole_number(value: object) -> int | None:
-    """Return a size in bytes, also where it came as a string (SPEC.md section 10), else None.
+    """Return a size in bytes, also where it came as a string (wis2-rules.md W1), else None.
 
     `457.0` is a whole number too: JSON knows no other kind.
     """

@@ -1,4 +1,4 @@
-"""RFC 3339 times as integers (SPEC.md 6): compared as nanoseconds, never as strings."""
+"""RFC 3339 times as integers (wis2-rules.md 6): compared as nanoseconds, never as strings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wis2_gc_common.errors import Poison, Reason
 
 _NS = 1_000_000_000
 NS_PER_MS = 1_000_000
-#: In the wild: `+00:00` for `Z`, other offsets, a `:` before the fraction (SPEC.md section 10).
+#: In the wild: `+00:00` for `Z`, other offsets, a `:` before the fraction (wis2-rules.md W3).
 _RFC3339 = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})"
     r"(?:[.:,](\d{1,9}))?(?:[Zz]|([+-])(\d{2}):?(\d{2}))",
@@ -24,7 +24,7 @@ def parse_pubtime(text: str) -> int:
     """Return nanoseconds since 1970-01-01 UTC, exact to the last of 9 fraction digits.
 
     Raises Poison(INVALID_PUBTIME) for anything that is no RFC 3339 time at or after 1970.
-    Source: SPEC.md 6.
+    Source: wis2-rules.md 6.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:

@@ -1,4 +1,4 @@
-"""Every setting of every service, read once at start (DESIGN.md 2).
+"""Every setting of every service, read once at start (architecture.md#settings).
 
 `CATALOGUE` is the one place a setting is named, described and given its default; the services'
 typed objects are made from it, and so is the table in `docs/settings.md` (a test compares).
@@ -108,7 +108,7 @@ class Setting(Generic[T]):
 
 
 def _centre_id(text: str) -> str:
-    # Test instances are named so in the real WIS2 (SPEC.md 10).
+    # Test instances are named so in the real WIS2 (wis2-rules.md W19).
     if not is_centre_id(text) or not text.endswith(("-global-cache", "-global-cache-test")):
         raise ValueError("is not of the form {tld}-{name}-global-cache, or the same and -test")
     return text
@@ -587,6 +587,6 @@ def read_common(read: Reader) -> CommonSettings:
 def read_repeat_window_hours(read: Reader) -> int:
     """Return how long a newer version without an update link is a repeat. Raises SettingsError.
 
-    Never longer than the retention: what has left the cache is repeated by nothing (SPEC.md 8).
+    Never longer than the retention: what has left the cache is repeated by nothing (wis2-rules.md 8).
     """
     return min(read(REPEAT_WINDOW_HOURS), read(RETENTION_HOURS))

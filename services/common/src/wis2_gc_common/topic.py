@@ -1,4 +1,4 @@
-"""The WIS2 topic grammar (SPEC.md 2, 3 and 21)."""
+"""The WIS2 topic grammar (wis2-rules.md 2, 3 and 21)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from wis2_gc_common.errors import Poison, Reason
 
 Channel = Literal["origin", "cache"]
 
-#: Levels 2 and 3, version and system: a later notification standard may bring `b` (SPEC.md 3).
+#: Levels 2 and 3, version and system; a later notification standard may bring `b`: wis2-rules.md 3.
 BASE = "a/wis2"
-#: The default subscription of a Global Cache (SPEC.md 1).
+#: The default subscription of a Global Cache (wis2-rules.md 1).
 DEFAULT_FILTERS = (f"origin/{BASE}/#", f"cache/{BASE}/#")
 
 #: So that every broker in use passes on what we publish: EMQX ends the connection of who publishes
@@ -80,7 +80,7 @@ class Topic:
 
     @property
     def to_cache(self) -> str:
-        """The topic on which our copy is announced: only the first level changes (SPEC.md 21)."""
+        """The topic of our announcement: only the first level changes (wis2-rules.md 21)."""
         return "cache/" + self.text.split("/", 1)[1]
 
 
@@ -89,7 +89,7 @@ def parse_topic(text: str) -> Topic:
     """Return the parts of `text`.
 
     Raises Poison(INVALID_TOPIC); its `centre_id` is the 4th level where that can be one, so that
-    the centre can be told. Source: SPEC.md 3.
+    the centre can be told. Source: wis2-rules.md 3.
     """
     match = _TOPIC.fullmatch(text)
     problem = "not in the WIS2 topic hierarchy" if match is None else _problem_below(text)

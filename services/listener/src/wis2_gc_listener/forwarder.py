@@ -1,4 +1,6 @@
-"""From the inbox to the queue: judge, look, send, and only then acknowledge (DESIGN.md 3).
+"""From the inbox to the queue: judge, look, send, and only then acknowledge.
+
+Source: architecture.md#listener.
 
 One thread, which alone uses the sender and the registry. A batch is finished before the next is
 begun, so that acknowledgements leave strictly in the order of arrival.
@@ -398,7 +400,7 @@ class Forwarder:
             _log.exception("triage_failed", topic=arrival.topic[:200])
 
     def _tell(self, arrival: Arrival, drop: Drop, limiter: EventLimiter) -> bool:
-        """Have the centre of a refused notification told, now and then (SPEC.md section 9)."""
+        """Have the centre of a refused notification told, now and then (wis2-rules.md E1)."""
         if len(self._refusals) >= _MAX_REFUSALS or not limiter.admit(
             drop.centre_id, time.monotonic()
         ):

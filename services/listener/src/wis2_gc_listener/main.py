@@ -1,4 +1,4 @@
-"""`wis2-gc-listener`: receives from one Global Broker, hands to the queue (DESIGN.md 3).
+"""`wis2-gc-listener`: from one Global Broker to the queue (architecture.md#listener).
 
 Exit codes: 0 stopped by SIGTERM or SIGINT; 1 it could not go on (a part of it crashed); 2 a setting
 is wrong.

@@ -1,4 +1,4 @@
-"""The listener's settings (DESIGN.md 2)."""
+"""The listener's settings (architecture.md#settings)."""
 
 from __future__ import annotations
 

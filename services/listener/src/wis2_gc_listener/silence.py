@@ -1,6 +1,6 @@
 """When a broker that is connected and delivers nothing is to be connected again. Pure.
 
-Seen at Global Brokers (SPEC.md section 10): the connection stands, pings are answered, and nothing
+Seen at Global Brokers (wis2-rules.md W21): the connection stands, pings are answered, and nothing
 arrives for minutes, until the client connects again. What is out of proportion depends on the
 broker's past: its longest pause of the last hours.
 """

@@ -1,7 +1,7 @@
 """Which notifications need not reach the queue. Pure.
 
 Only what is certainly of no use is dropped. What is unfinished elsewhere passes: it is a fall-back
-source (SPEC.md 8).
+source (wis2-rules.md 8).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class DropReason(StrEnum):
     """Labels of dropped notifications, besides `errors.Reason` and `decision.Decision`."""
 
     RECOMMENDED = "recommended"
-    """Not ours to cache (SPEC.md 2)."""
+    """Not ours to cache (wis2-rules.md 2)."""
     OWN = "own"
-    """Our own notification, come back over a Global Broker (SPEC.md 5)."""
+    """Our own notification, come back over a Global Broker (wis2-rules.md 5)."""
     NOT_SUBSCRIBED = "not_subscribed"
     """Outside GC_TOPICS: a resumed session still holds an older subscription."""
     EMPTY = "empty"
-    """No notification: a retained message is cleared by an empty one (SPEC.md section 10)."""
+    """No notification: a retained message is cleared by an empty one (wis2-rules.md W20)."""
     NOT_QUEUEABLE = "not_queueable"
     """The queue can never take it (`queue.Sent.POISON`)."""
     QUOTA = OVER_QUOTA
@@ -54,7 +54,7 @@ class Drop:
     does not say."""
 
 
-#: All of it is ignored, also what is below in ways that we would refuse (SPEC.md 2).
+#: All of it is ignored, also what is below in ways that we would refuse (wis2-rules.md 2).
 _IGNORED = re.compile(rf"(?:origin|cache)/{BASE}/[^/]*/data/recommended(?:/|$)")
 _RECOMMENDED = Drop(DropReason.RECOMMENDED)
 _OWN = Drop(DropReason.OWN)
@@ -74,7 +74,7 @@ class Triage:
     def judge(self, topic: str, payload: bytes) -> Notification | Drop:
         """Return the notification to look up in the registry, or why it is dropped.
 
-        Source: SPEC.md 2, 3, 5, 7.
+        Source: wis2-rules.md 2, 3, 5, 7.
         """
         if not payload:
             return _EMPTY
@@ -100,7 +100,7 @@ def refusal(
 ) -> Decision | None:
     """Return the decision that drops `notification` for good, or None: it passes.
 
-    `held`: what the registry holds of the item; `now_ms`: its clock. Source: SPEC.md 6, 8, 9.
+    `held`: what the registry holds of the item; `now_ms`: its clock. Source: wis2-rules.md 6, 8, 9.
     """
     if held is None:
         return None

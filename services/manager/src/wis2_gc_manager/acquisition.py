@@ -1,4 +1,4 @@
-"""Gets the data of one item from whichever of its sources has it first (DESIGN.md 6).
+"""Gets the data of one item from whichever of its sources has it first (architecture.md#downloads).
 
 Inline data needs no download. Otherwise one source after the other; and when the running one is
 slow, a second beside it (hedging). The first verified data wins, the other download is cancelled.
@@ -330,7 +330,7 @@ class Acquisition:
         except HostBusy as error:
             if error.reason is Reason.CIRCUIT_OPEN:
                 # Not asked, because it has failed for others just now: that is a failure of this
-                # notification's download too (SPEC.md section 8), and costs an attempt.
+                # notification's download too (wis2-rules.md M11), and costs an attempt.
                 await self._failed(candidate, error)
                 return None
             self._busy = error
@@ -348,7 +348,7 @@ class Acquisition:
         if error.retry_after_s is not None:
             self._retry_after_s = max(error.retry_after_s, self._retry_after_s or 0.0)
         # Where inline data fails its checksum and the link then fails for whatever reason, the
-        # notification's data has failed the check (SPEC.md section 8).
+        # notification's data has failed the check (wis2-rules.md M12).
         inline = self._broken_inline.get(notification.id)
         is_integrity = isinstance(error, IntegrityFailed) or isinstance(inline, IntegrityFailed)
         failure = Failure(

@@ -1,4 +1,4 @@
-"""Which addresses strangers' links may lead us to (DESIGN.md 6).
+"""Which addresses strangers' links may lead us to (architecture.md#address-guard).
 
 Pure, but for `AddressGuard.open_socket`, which makes the socket and connects nothing. The judgement
 is made on the address of the socket that is about to connect, so no spelling of a host name can
@@ -75,7 +75,7 @@ _METADATA = frozenset(
     )
 )
 
-#: Below 1024, what WIS2 links are served on (SPEC.md 15).
+#: Below 1024, what WIS2 links are served on (wis2-rules.md 15).
 _LOW_PORTS = frozenset({21, 22, 80, 443})
 _FIRST_HIGH_PORT = 1024
 #: Above, what browsers refuse too (the Fetch standard's bad ports), so that nobody serves data on

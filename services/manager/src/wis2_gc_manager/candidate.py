@@ -64,7 +64,7 @@ def read_candidate(envelope: Envelope) -> Candidate:
 
 
 def not_ours(notification: Notification, centre_id: str) -> str | None:
-    """Return why a notification is ignored, None when it is to be processed (SPEC.md 2 and 5).
+    """Return why a notification is ignored, None when it is to be processed (wis2-rules.md 2, 5).
 
     The listener drops these; but the queue may hold what an older one let pass.
     """
@@ -90,9 +90,9 @@ def read_parked(own: Notification, parked: Iterable[bytes]) -> list[Candidate]:
     """Return the fall-back sources of `own` that are about the same data, best first.
 
     Skipped: what is no envelope or no notification, announces other data, or is not to be cached.
-    Another topic of the same centre is no other item (SPEC.md 6), and its queue message is gone:
-    it comes last. Our message id depends on `rel`: those of the same come first, so that an item
-    is not announced under two ids when a worker dies between announcing and recording.
+    Another topic of the same centre is no other item (wis2-rules.md 6), and its queue message is
+    gone: it comes last. Our message id depends on `rel`: those of the same come first, so that an
+    item is not announced under two ids when a worker dies between announcing and recording.
     """
     candidates: list[Candidate] = []
     for source in parked:
@@ -120,7 +120,7 @@ def _distance(other: Notification, own: Notification) -> tuple[bool, bool]:
 
 
 def read_inline(notification: Notification) -> Payload | None:
-    """Return the inline data, None where there is none that can be read (SPEC.md 16).
+    """Return the inline data, None where there is none that can be read (wis2-rules.md 16).
 
     Raises SourceError: wrong encoding, size or length; IntegrityFailed: wrong checksum.
     """

@@ -1,4 +1,4 @@
-"""Monitoring events about centres, on our own broker (SPEC.md section 9).
+"""Monitoring events about centres, on our own broker (wis2-rules.md E1).
 
 Those about failures are sent beside the items, and limited for each centre over all managers. That
 of an override belongs to its item, which waits for our broker with it, as with its announcement.
@@ -118,7 +118,7 @@ class Events:
         channel: str,
         since_ms: int,
     ) -> None:
-        """Report that we do not cache an item, as we must (SPEC.md 13); waits for the broker.
+        """Report that we do not cache an item, as we must (wis2-rules.md 13); waits for the broker.
 
         `message_id`: of the announcement; a repeat gets the same event id. Gives up, with an
         error in the log, where the broker is there but does not take it.

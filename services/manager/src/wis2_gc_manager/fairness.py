@@ -1,4 +1,4 @@
-"""Keeps one centre's slow sources from holding all slots of a manager (SPEC.md 20).
+"""Keeps one centre's slow sources from holding all slots of a manager (wis2-rules.md 20).
 
 The limits of a host do not bound a centre: it may name any number of hosts and ports. So, while
 slots are scarce, a centre may hold a share of them with slow work; what is above it is handed

@@ -1,4 +1,4 @@
-"""Holds the work back while one of our own parts is away (DESIGN.md 4, "ours").
+"""Holds the work back while one of our own parts is away (architecture.md#three-kinds-of-failure).
 
 An outage is nobody's fault but ours: it is not counted against any item. Whoever meets
 `Unavailable` reports it here; one probe per part then asks until the part is back, and everything

@@ -1,4 +1,6 @@
-"""How much we ask of one data server: concurrency, a short queue, a circuit breaker (SPEC.md 20).
+"""How much we ask of one data server: concurrency, a short queue, a circuit breaker.
+
+Source: wis2-rules.md 20.
 
 State only: the clock is given, nothing is connected. A host is `name:port`. Strangers name hosts,
 so what is known about idle ones is bounded, and who brings many in makes us forget his own.

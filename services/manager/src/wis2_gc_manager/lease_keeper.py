@@ -1,4 +1,7 @@
-"""Keeps what is in work ours: leases in the registry, visibility in the queue (DESIGN.md 4, 5)."""
+"""Keeps what is in work ours: leases in the registry, visibility in the queue.
+
+Source: architecture.md#manager.
+"""
 
 from __future__ import annotations
 

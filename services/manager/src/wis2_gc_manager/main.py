@@ -1,4 +1,4 @@
-"""`wis2-gc-manager`: downloads, verifies, stores and announces data items (DESIGN.md 6).
+"""`wis2-gc-manager`: downloads, checks, stores and announces data items (architecture.md#manager).
 
 Exit codes: 0 stopped by SIGTERM or SIGINT; 1 a bug; 2 a setting is wrong.
 """

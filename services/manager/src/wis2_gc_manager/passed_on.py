@@ -1,4 +1,4 @@
-"""Which links of strangers are announced under our name (SPEC.md 12). Pure: resolves no name.
+"""Which links of strangers are announced under our name (wis2-rules.md 12). Pure: resolves no name.
 
 A link that leads to our data is not looked at here: nobody reads the publisher's any more.
 """

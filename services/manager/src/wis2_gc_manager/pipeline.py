@@ -1,11 +1,11 @@
-"""What is done with one queued notification, from claim to deletion (DESIGN.md 4 to 6).
+"""What is done with one queued notification, from claim to deletion (architecture.md#one-item).
 
     claim → data → object visible → announced, PUBACK → commit → message deleted
 
 Every step may be repeated, so a crash between two of them costs a repeat and nothing else: same
-object key, same message id (SPEC.md 24), counters moved by the commit alone. A step that meets
-`Unavailable` is repeated by the gate. What else goes wrong ends here, in one of: dropped, handed
-back with a delay, given up on record, dead letter.
+object key, same message id (wis2-rules.md 24), counters moved by the commit alone. A step that
+meets `Unavailable` is repeated by the gate. What else goes wrong ends here, in one of: dropped,
+handed back with a delay, given up on record, dead letter.
 """
 
 from __future__ import annotations
@@ -335,7 +335,7 @@ class Pipeline:
     # Items that are not cached
 
     async def _delete(self, item: Item, lease: Lease, claimed: Claimed, own: Candidate) -> None:
-        """Announce a deletion, and remove our object (SPEC.md 14).
+        """Announce a deletion, and remove our object (wis2-rules.md 14).
 
         In this order: nobody is left with a link to nothing and no word of it. The record keeps
         the object's key until the commit, so a crash in between loses neither step.
@@ -361,7 +361,7 @@ class Pipeline:
     async def _announce_untouched(
         self, item: Item, lease: Lease, own: Candidate, *, override: str = "", detail: str = ""
     ) -> None:
-        """Announce with the links as they came (SPEC.md 12, 13).
+        """Announce with the links as they came (wis2-rules.md 12, 13).
 
         `override`: why we do not cache what the publisher wants cached; "" for `cache: false`.
         """
@@ -472,7 +472,7 @@ class Pipeline:
         except Poison as error:
             if payload.upload is not None:
                 await payload.upload.abort()
-            # Never the message (SPEC.md 23): the origin's link may be short enough.
+            # Never the message (wis2-rules.md 23): the origin's link may be short enough.
             await self._announce_untouched(
                 item,
                 lease,
@@ -568,7 +568,7 @@ class Pipeline:
             raise
 
     async def _check_visible(self, acquired: Acquired) -> None:
-        """Nothing is announced that cannot be fetched (SPEC.md 21)."""
+        """Nothing is announced that cannot be fetched (wis2-rules.md 21)."""
         size = await self._store.size(acquired.key)
         if size != acquired.payload.size_bytes:
             raise Unavailable("store", f"{size} bytes visible of {acquired.payload.size_bytes}")

@@ -1,4 +1,4 @@
-"""Whether what we announce can be fetched where we say (SPEC.md 21, 27).
+"""Whether what we announce can be fetched where we say (wis2-rules.md 21, 27).
 
 That the store has an object says nothing of what is in front of it: name, certificate, web server,
 CDN. So every now and then one of the objects just stored is fetched through its public URL, as

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Objects up to this size are fetched whole; of larger ones so many bytes.
 WHOLE_BYTES = 64 * 1024
-#: The sensor centres allow 5 s (SPEC.md 27); and twice this is less than a probe has.
+#: The sensor centres allow 5 s (wis2-rules.md 27); and twice this is less than a probe has.
 TIMEOUT_S = 4.5
 MAX_REDIRECTS = 3
 #: What we lack ourselves: files, memory, ports.

@@ -1,4 +1,6 @@
-"""Publishes on our own broker: one MQTT 5 session, QoS 1, a future per PUBACK (DESIGN.md 6).
+"""Publishes on our own broker: one MQTT 5 session, QoS 1, a future per PUBACK.
+
+Source: architecture.md#publishing.
 
 paho does the protocol; its socket is watched by our event loop, so that no thread stands between
 an item and its PUBACK. Only connecting (DNS, TCP, TLS) is left to a thread, since paho blocks

@@ -1,4 +1,7 @@
-"""What follows when no source of an item gave its data (DESIGN.md 4, "source"). Pure."""
+"""What follows when no source of an item gave its data. Pure.
+
+Source: architecture.md#three-kinds-of-failure.
+"""
 
 from __future__ import annotations
 

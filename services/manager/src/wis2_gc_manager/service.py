@@ -1,4 +1,4 @@
-"""One manager: its parts put together, started, watched and stopped (DESIGN.md 6)."""
+"""One manager: its parts put together, started, watched and stopped (architecture.md#manager)."""
 
 from __future__ import annotations
 

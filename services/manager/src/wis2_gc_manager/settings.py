@@ -1,4 +1,4 @@
-"""The manager's settings, read once at start (DESIGN.md 2)."""
+"""The manager's settings, read once at start (architecture.md#settings)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract between the pipeline and what downloads (DESIGN.md 6).
+"""The contract between the pipeline and what downloads (architecture.md#downloads).
 
 `Downloader.fetch` gets one link, whatever its scheme: it holds the per-host limits, the circuit
 breaker, the address guard and the check of length and checksum. Retries, other sources and
@@ -32,11 +32,11 @@ class Request:
 
     href: str
     length: int | None
-    """Announced size in bytes (SPEC.md 19), None where the link has none."""
+    """Announced size in bytes (wis2-rules.md 19), None where the link has none."""
     integrity: Integrity | None
-    """Announced checksum (SPEC.md 18)."""
+    """Announced checksum (wis2-rules.md 18)."""
     media_type: str | None = None
-    """Announced type; a page where data is announced is no data (SPEC.md section 10)."""
+    """Announced type; a page where data is announced is no data (wis2-rules.md W12)."""
     centre_id: str = field(default="", compare=False)
     """Of the topic: whose share of the look-ups and of the memory it takes."""
     is_again: bool = field(default=False, compare=False)

@@ -59,7 +59,7 @@ _METRICS_ANSWERS: dict[int | str, dict[str, Any]] = {
         "content": {"text/plain": _TEXT},
     },
 }
-#: A notification has at most 8192 bytes (SPEC.md 1), so no data_id is longer.
+#: A notification has at most 8192 bytes (wis2-rules.md 23), so no data_id is longer.
 _MAX_CENTRE_ID_CHARS = 64
 _MAX_DATA_ID_CHARS = 8192
 #: Of 8 kB each they are an answer of 2 MB; `wis2-gc failures` shows more.

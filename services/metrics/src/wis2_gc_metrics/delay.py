@@ -1,7 +1,7 @@
 """What a histogram of delays says: percentiles and shares. Pure.
 
 The federation's sensor centres measure a Global Cache by the share of items that it announces
-within 120, 300 and 600 s (SPEC.md section 8). These are bounds of the histogram, so the shares are
+within 120, 300 and 600 s (wis2-rules.md M18). These are bounds of the histogram, so the shares are
 exact; percentiles are estimated within one bucket.
 """
 

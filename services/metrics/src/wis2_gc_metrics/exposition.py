@@ -1,4 +1,4 @@
-"""The registry's numbers as Prometheus and OpenMetrics text (SPEC.md section 8).
+"""The registry's numbers as Prometheus and OpenMetrics text (wis2-rules.md M1 to M10, M15).
 
 Pure: a `Reading` goes in, bytes come out. Every family of the catalogue is in every answer, also
 the ones that have no series yet, so that an alert rule never refers to a name nobody knows.

@@ -1,4 +1,4 @@
-"""The settings of the metrics service (DESIGN.md 2)."""
+"""The settings of the metrics service (architecture.md#settings)."""
 
 from __future__ import annotations
 

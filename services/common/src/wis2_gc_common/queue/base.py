@@ -1,4 +1,4 @@
-"""The contract of the queue (DESIGN.md 4).
+"""The contract of the queue (architecture.md#queue).
 
 At-least-once, unordered. What is bulk (`Envelope.is_bulk`) comes after what is not, and a manager
 says how much of it there is room for. (SQS has no such order; there the shares of the centres are

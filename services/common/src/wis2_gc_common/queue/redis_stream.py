@@ -1,4 +1,4 @@
-"""The queue on a Redis stream with a consumer group (DESIGN.md 4). Redis 7.0 or later.
+"""The queue on a Redis stream with a consumer group (architecture.md#queue). Redis 7.0 or later.
 
 - A message is one entry of the stream of its lane (`keys`); it is deleted from it when it is done,
   so the streams hold what waits and what is being worked on, and nothing is ever trimmed away.

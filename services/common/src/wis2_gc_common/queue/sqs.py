@@ -1,4 +1,4 @@
-"""The queue on Amazon SQS: a standard queue and a dead letter queue (DESIGN.md 4).
+"""The queue on Amazon SQS: a standard queue and a dead letter queue (architecture.md#queue).
 
 Wants of IAM: the listener `sqs:SendMessage` on the queue; the manager `SendMessage`,
 `ReceiveMessage`, `DeleteMessage`, `ChangeMessageVisibility` and `GetQueueAttributes` on the queue,

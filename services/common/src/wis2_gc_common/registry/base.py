@@ -1,4 +1,4 @@
-"""The contract of the registry (DESIGN.md 5, SPEC.md 6 to 10, 14 and section 8).
+"""The contract of the registry (wis2-rules.md 6 to 10, 14, M11, M14).
 
 Per (centre-id of the topic, data_id) one record: the last finished version, and the attempt that is
 running. A claim gives an attempt a lease; only the newest attempt may commit or release. Counters
@@ -23,7 +23,7 @@ UNBOUNDED = 2**53
 
 
 class ItemKey(NamedTuple):
-    """What a record is about (SPEC.md 6)."""
+    """What a record is about (wis2-rules.md 6)."""
 
     centre_id: str
     """4th level of the topic."""
@@ -142,7 +142,7 @@ OVER_QUOTA = "quota"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A notification not taken in, of which its centre shall hear (SPEC.md section 9)."""
+    """A notification not taken in, of which its centre shall hear (wis2-rules.md E1)."""
 
     centre_id: str
     """4th level of the topic."""

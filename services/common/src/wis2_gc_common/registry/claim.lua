@@ -1,4 +1,4 @@
--- Decide on a notification and take the item when it is granted (decision.py, SPEC.md 6 to 10, 14).
+-- Decide on a notification and take the item when it is granted (decision.py, wis2-rules.md 6 to 10, 14).
 -- KEYS  1 message id  2 record  3 its parked sources of this version  4 known  5 held
 -- ARGV  1 rel  2 pubtime  3 digest of the message id  4 item token  5 owner  6 worker  7 attempt
 --       8 source  9 lease in ms  10 TTL of records in s  11 TTL of message ids in s

@@ -1,4 +1,4 @@
-"""The registry on Redis or Valkey (DESIGN.md 5).
+"""The registry on Redis or Valkey (architecture.md#registry).
 
 All that changes a record is one Lua script, so it happens whole or not at all, and every script
 may be sent twice. Redis' own clock rules leases. `maxmemory-policy` must be `noeviction`.
@@ -55,10 +55,10 @@ if TYPE_CHECKING:
 #: Sources that wait with one item, and their bytes.
 MAX_PARKED = 16
 MAX_PARKED_BYTES = 32 * 1024
-#: The memory outlives the retention (SPEC.md 9), so that a late duplicate is still known as one.
+#: The memory outlives the retention (wis2-rules.md 9): a late duplicate is still known as one.
 _MARGIN_S = 2 * 3600
 DEFAULT_REPEAT_WINDOW_HOURS = 12
-#: A message id is remembered for a day, whatever the retention is (SPEC.md 10).
+#: A message id is remembered for a day, whatever the retention is (wis2-rules.md 10).
 _MESSAGE_TTL_S = 24 * 3600 + _MARGIN_S
 #: Labels of centres and data servers that nothing was heard of for more days go.
 LABEL_DAYS = 7

@@ -1,4 +1,4 @@
-"""The contract of the object store (DESIGN.md 1, 6).
+"""The contract of the object store (architecture.md#store).
 
 Every adapter passes the same suite, `tests/integration/test_store.py`. An object is either not
 there or there whole: readers never see a part. When `put` or `complete` has returned, the object
@@ -69,7 +69,7 @@ class ObjectStore(Protocol):
     def announce_by_ns(self, key: str, *, stored_ns: int) -> int:
         """Return until when an object stored then may be announced, both in ns since 1970.
 
-        Announced later it would be gone before the retention is over (SPEC.md 26).
+        Announced later it would be gone before the retention is over (wis2-rules.md 26).
         """
 
     async def delete(self, key: str) -> None:

@@ -1,4 +1,4 @@
-"""The object store in a directory that a web server serves (DESIGN.md 1).
+"""The object store in a directory that a web server serves (architecture.md#store).
 
 Written aside, synced, renamed, synced: readers never see a part, and an object that was announced
 is there after a crash. The media type lives in the file's name (`wis2_gc_common.media_type`).

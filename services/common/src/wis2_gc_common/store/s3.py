@@ -1,4 +1,4 @@
-"""The object store in S3, or in a server that speaks like it (DESIGN.md 1, 6).
+"""The object store in S3, or in a server that speaks like it (architecture.md#store).
 
 IAM: s3:PutObject, s3:GetObject, s3:DeleteObject and s3:AbortMultipartUpload on the objects,
 s3:ListBucket on the bucket (without it S3 answers 403 where there is no object). The bucket's

@@ -1,4 +1,4 @@
-"""Getting links, whatever their scheme (SPEC.md 15 to 20; DESIGN.md 6).
+"""Getting links, whatever their scheme (wis2-rules.md 15 to 20).
 
 `open_downloader` makes the one `Downloader` of a manager: the guard, the limits of each host and
 the bounds of memory and time are here, the protocols in `http`, `ftp` and `sftp`.

@@ -1,4 +1,4 @@
-"""FTP sources (SPEC.md 15), on aioftp. Anonymous, or with the credentials of the link.
+"""FTP sources (wis2-rules.md 15), on aioftp. Anonymous, or with the credentials of the link.
 
 One session per item: they are rare, and servers count sessions.
 """

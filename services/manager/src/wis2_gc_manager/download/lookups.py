@@ -1,4 +1,4 @@
-"""Which host names are looked up when (DESIGN.md 6).
+"""Which host names are looked up when (architecture.md#address-guard).
 
 A look-up holds a thread, some for half a minute. Strangers name the hosts, and whose name servers
 say nothing holds all the threads he can get. So each centre gets a few, and so does each domain;

@@ -1,4 +1,4 @@
-"""SFTP sources (SPEC.md 15), on asyncssh. Imported on first use: it is heavy.
+"""SFTP sources (wis2-rules.md 15), on asyncssh. Imported on first use: it is heavy.
 
 Host keys are not verified: links come from strangers, WIS2 has no place where a centre's host keys
 could be looked up, and the data are public. What proves the data is the checksum of the

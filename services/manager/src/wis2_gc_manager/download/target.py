@@ -21,7 +21,7 @@ _MAX_AUTHORITY_CHARS = 1024
 _PARTS = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://[^/?#]*)?)(.*)")
 #: What is sent as it is: no re-quoting breaks a signed query.
 _CLEAN = re.compile(r"[!-$&-~]*")
-#: What is quoted: a space among it, which a `+` would mean in forms only (SPEC.md section 10).
+#: What is quoted: a space among it, which a `+` would mean in forms only (wis2-rules.md W15).
 _UNCLEAN = re.compile(r"(?:[^!-$&-~%]|%(?![0-9A-Fa-f]{2}))+")
 _QUICKLY_QUOTED = {" ": "%20", "%": "%25"}
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -66,8 +66,9 @@ class Target:
 def parse_target(href: str) -> Target:
     """Return the parts of a link.
 
-    Raises Refused: UNSUPPORTED_SCHEME (SPEC.md 15), or INVALID_URL, also for what browsers would
-    silently mend: control characters, backslashes, percent-encoded hosts. At most a millisecond.
+    Raises Refused: UNSUPPORTED_SCHEME (wis2-rules.md 15), or INVALID_URL, also for what browsers
+    would silently mend: control characters, backslashes, percent-encoded hosts. At most a
+    millisecond.
     """
     return _target(_url(href))
 
