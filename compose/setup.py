@@ -29,7 +29,7 @@ from local.parts.mosquitto import (
 from local.parts.part import write_private
 from local.settings import parse_accounts
 from wis2_gc_common.errors import SettingsError
-from wis2_gc_common.media_type import nginx_try_files, nginx_types
+from wis2_gc_common.wis2.media_type import nginx_try_files, nginx_types
 
 SECRETS = Path("/secrets")
 TLS = Path("/tls")

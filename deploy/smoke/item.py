@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from deploy.session import DeployError
 from deploy.smoke.outside import OK, get
-from wis2_gc_common.content import decode_content
 from wis2_gc_common.errors import Poison
-from wis2_gc_common.integrity import new_hash
-from wis2_gc_common.notification import Notification, parse
-from wis2_gc_common.topic import parse_topic
+from wis2_gc_common.wis2.inline import decode_content
+from wis2_gc_common.wis2.integrity import new_hash
+from wis2_gc_common.wis2.notification import Notification, parse
+from wis2_gc_common.wis2.topic import parse_topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

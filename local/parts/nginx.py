@@ -9,7 +9,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from local.parts.part import Part, current_user
-from wis2_gc_common.media_type import DEFAULT_MEDIA_TYPE, nginx_try_files, nginx_types
+from wis2_gc_common.wis2.media_type import DEFAULT_MEDIA_TYPE, nginx_try_files, nginx_types
 
 if TYPE_CHECKING:
     from pathlib import Path

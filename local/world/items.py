@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from local.world.centres import CENTRES, OTHER_CACHES, Centre
 from local.world.data import MEDIA_TYPES, DataName, make_data
 from local.world.mix import Fault, Kind
-from wis2_gc_common.pubtime import parse_pubtime
+from wis2_gc_common.wis2.pubtime import parse_pubtime
 
 if TYPE_CHECKING:
     import random

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from local.world.items import Outcome
-from wis2_gc_common.pubtime import parse_pubtime
+from wis2_gc_common.wis2.pubtime import parse_pubtime
 
 if TYPE_CHECKING:
     from local.world.items import Item

@@ -29,7 +29,7 @@ from local.parts.ports import free_port
 from tests.support import chart
 from tests.support.server_process import wait_for_port
 from wis2_gc_common import metrics_catalogue
-from wis2_gc_common.topic import MAX_LEVELS
+from wis2_gc_common.wis2.topic import MAX_LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

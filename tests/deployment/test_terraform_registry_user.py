@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from wis2_gc_common.decision import Held
 from wis2_gc_common.metrics_catalogue import DROPPED, field
 from wis2_gc_common.registry.base import (
     Commit,
@@ -25,6 +24,7 @@ from wis2_gc_common.registry.base import (
     Refusal,
 )
 from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
+from wis2_gc_common.wis2.decision import Held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from local.parts.ports import free_port
 from tests.support.memory_upload import MemoryUpload, no_upload
 from tests.support.plain_words import assert_plain
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, Refused, SourceError
-from wis2_gc_common.integrity import Integrity
+from wis2_gc_common.wis2.integrity import Integrity
 from wis2_gc_manager.download import open_downloader
 from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
 

@@ -25,7 +25,7 @@ from tests.support.world import wait_until
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.settings import parse_broker_url
 from wis2_gc_common.tls import client_context
-from wis2_gc_common.topic import MAX_LEVELS, parse_topic
+from wis2_gc_common.wis2.topic import MAX_LEVELS, parse_topic
 from wis2_gc_manager import publisher as publisher_module
 from wis2_gc_manager.publisher import Publisher
 

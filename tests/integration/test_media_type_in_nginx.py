@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from wis2_gc_common.media_type import (
+from wis2_gc_common.wis2.media_type import (
     DEFAULT_MEDIA_TYPE,
     nginx_try_files,
     nginx_types,

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from wis2_gc_common.decision import Decision, Held
-from wis2_gc_common.ids import hour_folder
 from wis2_gc_common.metrics_catalogue import (
     CACHE_OVERRIDE,
     CACHED_VOLUME,
@@ -57,6 +55,8 @@ from wis2_gc_common.registry.redis import (
     RedisReader,
     RedisRegistry,
 )
+from wis2_gc_common.wis2.decision import Decision, Held
+from wis2_gc_common.wis2.ids import hour_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -18,16 +18,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from wis2_gc_common import metrics_catalogue as catalogue
-from wis2_gc_common.decision import (
-    FUTURE_TOLERANCE_MS,
-    WRONG_CLOCK_MS,
-    Decision,
-    Held,
-    decide,
-    is_in_future,
-    trusted_ns,
-)
-from wis2_gc_common.pubtime import NS_PER_MS
 from wis2_gc_common.registry import keys
 from wis2_gc_common.registry.base import (
     UNBOUNDED,
@@ -41,6 +31,16 @@ from wis2_gc_common.registry.base import (
     Renewed,
 )
 from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
+from wis2_gc_common.wis2.decision import (
+    FUTURE_TOLERANCE_MS,
+    WRONG_CLOCK_MS,
+    Decision,
+    Held,
+    decide,
+    is_in_future,
+    trusted_ns,
+)
+from wis2_gc_common.wis2.pubtime import NS_PER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from wis2_gc_common.decision import Decision, Held
 from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.registry.base import (
     Claimed,
@@ -23,6 +22,7 @@ from wis2_gc_common.registry.base import (
     ProcessStatus,
 )
 from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
+from wis2_gc_common.wis2.decision import Decision, Held
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

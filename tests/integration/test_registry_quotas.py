@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.decision import Decision
 from wis2_gc_common.metrics_catalogue import (
     HELD_BYTES,
     HELD_ITEMS,
@@ -15,12 +14,13 @@ from wis2_gc_common.metrics_catalogue import (
 from wis2_gc_common.registry import keys
 from wis2_gc_common.registry.base import UNBOUNDED, Claimed, Commit, Failure, ItemKey, Notice
 from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisRegistry
+from wis2_gc_common.wis2.decision import Decision
 
 if TYPE_CHECKING:
     import redis
 
     from wis2_gc_common.metrics_catalogue import Metric
-    from wis2_gc_common.notification import Rel
+    from wis2_gc_common.wis2.notification import Rel
 
 pytest_plugins = ("tests.support.redis", "tests.support.redis_registry")
 

@@ -10,7 +10,7 @@ from tests.support import nasty_inputs
 from tests.support.nodes import Answer, Node
 from tests.support.wnm import unique_data_id, wnm
 from tests.support.world import wait_until
-from wis2_gc_common.notification import MAX_NOTIFICATION_BYTES
+from wis2_gc_common.wis2.notification import MAX_NOTIFICATION_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

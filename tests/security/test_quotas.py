@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.wnm import inline, unique_data_id, wnm
 from tests.support.world import World, open_world, wait_until
-from wis2_gc_common.content import MAX_DECODED_BYTES
+from wis2_gc_common.wis2.inline import MAX_DECODED_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

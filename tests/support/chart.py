@@ -18,7 +18,7 @@ import helm_python
 import yaml
 
 from wis2_gc_common import settings
-from wis2_gc_common.media_type import nginx_try_files, nginx_types
+from wis2_gc_common.wis2.media_type import nginx_try_files, nginx_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

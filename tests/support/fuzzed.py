@@ -16,13 +16,16 @@ from urllib.parse import urlsplit
 
 from tests.support.memory_upload import MemoryUpload
 from tests.support.sample_notification import TOPIC
-from wis2_gc_common.content import MAX_DECODED_BYTES, decode_content
 from wis2_gc_common.errors import CacheError, Poison, Refused, SourceError
-from wis2_gc_common.ids import file_name, object_key
-from wis2_gc_common.integrity import BrokenIntegrity, parse_integrity
-from wis2_gc_common.media_type import safe_media_type
-from wis2_gc_common.monitoring_event import MAX_EVENT_BYTES, monitoring_event
-from wis2_gc_common.notification import (
+from wis2_gc_common.queue.base import Envelope
+from wis2_gc_common.queue.codec import decode_envelope, encode_envelope
+from wis2_gc_common.queue.sqs_message import decode_dead_letter, decode_message, encode_message
+from wis2_gc_common.wis2.ids import file_name, object_key
+from wis2_gc_common.wis2.inline import MAX_DECODED_BYTES, decode_content
+from wis2_gc_common.wis2.integrity import BrokenIntegrity, parse_integrity
+from wis2_gc_common.wis2.media_type import safe_media_type
+from wis2_gc_common.wis2.monitoring_event import MAX_EVENT_BYTES, monitoring_event
+from wis2_gc_common.wis2.notification import (
     MAX_NOTIFICATION_BYTES,
     Announcer,
     Cached,
@@ -31,11 +34,8 @@ from wis2_gc_common.notification import (
     parse,
     republish,
 )
-from wis2_gc_common.pubtime import format_pubtime, parse_pubtime
-from wis2_gc_common.queue.base import Envelope
-from wis2_gc_common.queue.codec import decode_envelope, encode_envelope
-from wis2_gc_common.queue.sqs_message import decode_dead_letter, decode_message, encode_message
-from wis2_gc_common.topic import MAX_LEVELS, MAX_TOPIC_BYTES, parse_topic
+from wis2_gc_common.wis2.pubtime import format_pubtime, parse_pubtime
+from wis2_gc_common.wis2.topic import MAX_LEVELS, MAX_TOPIC_BYTES, parse_topic
 from wis2_gc_listener.lenient_client import decode_publish
 from wis2_gc_listener.triage import Triage
 from wis2_gc_manager.address_guard import AddressGuard, is_admitted, literal_address

@@ -14,9 +14,9 @@ from wis2_gc_listener.global_broker import BrokerState
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from wis2_gc_common.decision import Held
     from wis2_gc_common.queue.base import Envelope
     from wis2_gc_common.registry.base import ItemKey, ProcessStatus, Refusal
+    from wis2_gc_common.wis2.decision import Held
     from wis2_gc_listener.arrivals import Arrival
 
 

@@ -16,18 +16,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tests.support.wnm import encoded, wnm
-from wis2_gc_common.decision import Decision, Held, decide
 from wis2_gc_common.errors import Reason, SourceError
-from wis2_gc_common.event_format import EventFormat
-from wis2_gc_common.ids import HOUR_FOLDER_CHARS, announce_by_ns, hour_folder, item_digest
-from wis2_gc_common.integrity import DEFAULT_METHOD, new_hash
 from wis2_gc_common.metrics_catalogue import field as metric_field
-from wis2_gc_common.monitoring_event import EventLimiter
-from wis2_gc_common.notification import Announcer
 from wis2_gc_common.queue.base import Depth, Envelope, Received
 from wis2_gc_common.registry.base import Claimed, Lease, Renewed
 from wis2_gc_common.store.base import Capacity
 from wis2_gc_common.store.s3_expiry import removed_at_ns
+from wis2_gc_common.wis2.decision import Decision, Held, decide
+from wis2_gc_common.wis2.event_format import EventFormat
+from wis2_gc_common.wis2.ids import HOUR_FOLDER_CHARS, announce_by_ns, hour_folder, item_digest
+from wis2_gc_common.wis2.integrity import DEFAULT_METHOD, new_hash
+from wis2_gc_common.wis2.monitoring_event import EventLimiter
+from wis2_gc_common.wis2.notification import Announcer
 from wis2_gc_manager.acknowledger import Acknowledger
 from wis2_gc_manager.acquisition import Downloads
 from wis2_gc_manager.address_guard import AddressGuard

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from wis2_gc_common.topic import parse_topic
+from wis2_gc_common.wis2.topic import parse_topic
 
 TOPIC = parse_topic("origin/a/wis2/ca-eccc-msc/data/core/weather/surface-based-observations/synop")
 

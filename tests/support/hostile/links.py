@@ -16,7 +16,7 @@ from tests.support.hostile.catalogue import (
     failed,
     messages,
 )
-from wis2_gc_common.notification import MAX_NOTIFICATION_BYTES
+from wis2_gc_common.wis2.notification import MAX_NOTIFICATION_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

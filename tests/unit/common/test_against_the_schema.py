@@ -17,8 +17,8 @@ from tests.support.mutations import mutations
 from tests.support.real_shapes import SHAPES, Message, real_messages
 from tests.support.samples import sample_json
 from wis2_gc_common.errors import Poison, Reason
-from wis2_gc_common.notification import Announcer, Cached, Notification, parse, republish
-from wis2_gc_common.topic import parse_topic
+from wis2_gc_common.wis2.notification import Announcer, Cached, Notification, parse, republish
+from wis2_gc_common.wis2.topic import parse_topic
 
 CACHED = Cached("https://cache.example.org/a", length=9, digest=hashlib.sha512(b"x").digest())
 ANNOUNCERS = [

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wis2_gc_common.content import MAX_DECODED_BYTES, decode_content
 from wis2_gc_common.errors import Reason, SourceError
-from wis2_gc_common.notification import MAX_CONTENT_CHARS, Content, Encoding
+from wis2_gc_common.wis2.inline import MAX_DECODED_BYTES, decode_content
+from wis2_gc_common.wis2.notification import MAX_CONTENT_CHARS, Content, Encoding
 
 DATA = b"BUFR\x00\x01\xff7777"
 

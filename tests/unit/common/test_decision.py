@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wis2_gc_common.decision import (
+from wis2_gc_common.wis2.decision import (
     FUTURE_TOLERANCE_MS,
     WRONG_CLOCK_MS,
     Decision,
@@ -18,10 +18,10 @@ from wis2_gc_common.decision import (
     is_in_future,
     trusted_ns,
 )
-from wis2_gc_common.pubtime import NS_PER_MS, parse_pubtime
+from wis2_gc_common.wis2.pubtime import NS_PER_MS, parse_pubtime
 
 if TYPE_CHECKING:
-    from wis2_gc_common.notification import Rel
+    from wis2_gc_common.wis2.notification import Rel
 
 NOW_MS = 1_772_366_400_000
 HOUR_MS = 3_600_000

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wis2_gc_common.pubtime import format_pubtime, parse_pubtime
+from wis2_gc_common.wis2.pubtime import format_pubtime, parse_pubtime
 
 #: The last nanosecond of the year 9999.
 LAST_NS = 253_402_300_800 * 10**9 - 1

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wis2_gc_common.integrity import BrokenIntegrity, Integrity, Method, new_hash, parse_integrity
+from wis2_gc_common.wis2.integrity import (
+    BrokenIntegrity,
+    Integrity,
+    Method,
+    new_hash,
+    parse_integrity,
+)
 
 METHODS: list[Method] = ["sha256", "sha384", "sha512", "sha3-256", "sha3-384", "sha3-512"]
 DATA = b"some data"

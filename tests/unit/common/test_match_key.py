@@ -8,8 +8,8 @@ import json
 import pytest
 
 from tests.support.real_shapes import SHAPES, Message, real_messages
-from wis2_gc_common.notification import Announcer, Cached, parse, republish
-from wis2_gc_common.topic import parse_topic
+from wis2_gc_common.wis2.notification import Announcer, Cached, parse, republish
+from wis2_gc_common.wis2.topic import parse_topic
 
 CACHED = Cached("https://cache.example.org/a", length=9, digest=hashlib.sha512(b"x").digest())
 #: As set by default.

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wis2_gc_common.ids import file_name
-from wis2_gc_common.media_type import (
+from wis2_gc_common.wis2.ids import file_name
+from wis2_gc_common.wis2.media_type import (
     DEFAULT_MEDIA_TYPE,
     EXTENSIONS,
     nginx_try_files,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wis2_gc_common.event_format import DEFAULT_FAILURE_SUBTYPE, DEFAULT_SCHEMA, DEFAULT_TYPE
-from wis2_gc_common.monitoring_event import (
+from wis2_gc_common.wis2.event_format import DEFAULT_FAILURE_SUBTYPE, DEFAULT_SCHEMA, DEFAULT_TYPE
+from wis2_gc_common.wis2.monitoring_event import (
     MAX_EVENT_BYTES,
     EventLimiter,
     monitoring_event,

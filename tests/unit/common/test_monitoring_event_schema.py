@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 
 from tests.support.samples import sample_json
-from wis2_gc_common.event_format import EventFormat
-from wis2_gc_common.monitoring_event import Severity, monitoring_event
+from wis2_gc_common.wis2.event_format import EventFormat
+from wis2_gc_common.wis2.monitoring_event import Severity, monitoring_event
 
 AT = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 NAMES = EventFormat()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.sample_notification import ABSENT, TOPIC, sample, sample_bytes
 from wis2_gc_common.errors import Poison, Reason
-from wis2_gc_common.notification import (
+from wis2_gc_common.wis2.notification import (
     MAX_CONTENT_CHARS,
     MAX_DATA_ID_CHARS,
     MAX_DEPTH,
@@ -22,7 +22,7 @@ from wis2_gc_common.notification import (
     parse,
     republish,
 )
-from wis2_gc_common.topic import parse_topic
+from wis2_gc_common.wis2.topic import parse_topic
 
 OURSELVES = Announcer("xx-test-global-cache", b"secret")
 WMO = "http://def.wmo.int/def/rel/wnm/-/"

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tests.support.fake_reader import listener, manager, snapshot_of
 from wis2_gc_common import metrics_catalogue as catalogue
 from wis2_gc_common import operator
-from wis2_gc_common.decision import Held
 from wis2_gc_common.metrics_catalogue import field
-from wis2_gc_common.pubtime import parse_pubtime
 from wis2_gc_common.queue.base import DeadLetter, Depth, Envelope
 from wis2_gc_common.registry.base import FailureRecord, ItemKey, ItemRecord
+from wis2_gc_common.wis2.decision import Held
+from wis2_gc_common.wis2.pubtime import parse_pubtime
 
 DEPTH = Depth(ready=1, in_flight=2, delayed=3, dead=4, oldest_s=5.25)
 PUBTIME_NS = parse_pubtime("2026-01-02T03:04:05.123456789Z")

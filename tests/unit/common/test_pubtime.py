@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wis2_gc_common.errors import Poison, Reason
-from wis2_gc_common.pubtime import parse_pubtime
+from wis2_gc_common.wis2.pubtime import parse_pubtime
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND_NS = 1_000_000_000

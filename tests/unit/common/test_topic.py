@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wis2_gc_common.errors import Poison, Reason
-from wis2_gc_common.topic import (
+from wis2_gc_common.wis2.topic import (
     MAX_LEVEL_BYTES,
     MAX_LEVELS,
     MAX_TOPIC_BYTES,

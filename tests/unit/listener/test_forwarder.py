@@ -16,7 +16,6 @@ from tests.support.listener_fakes import (
     wait_until,
 )
 from tests.support.wnm import encoded, wnm
-from wis2_gc_common.decision import Held
 from wis2_gc_common.errors import PartError
 from wis2_gc_common.metrics_catalogue import (
     DROPPED,
@@ -26,10 +25,11 @@ from wis2_gc_common.metrics_catalogue import (
     RECEIVED,
     field,
 )
-from wis2_gc_common.notification import parse
 from wis2_gc_common.queue.base import Envelope, Sent
 from wis2_gc_common.registry.base import ItemKey
-from wis2_gc_common.topic import DEFAULT_FILTERS, parse_topic
+from wis2_gc_common.wis2.decision import Held
+from wis2_gc_common.wis2.notification import parse
+from wis2_gc_common.wis2.topic import DEFAULT_FILTERS, parse_topic
 from wis2_gc_listener import forwarder as forwarder_module
 from wis2_gc_listener.arrivals import Arrival, Inbox
 from wis2_gc_listener.forwarder import Forwarder, Identity, Timing

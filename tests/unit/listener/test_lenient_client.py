@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from paho.mqtt.client import MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
 
-from wis2_gc_common.notification import MAX_NOTIFICATION_BYTES
+from wis2_gc_common.wis2.notification import MAX_NOTIFICATION_BYTES
 from wis2_gc_listener.lenient_client import (
     MAX_PACKET_BYTES,
     Delivery,

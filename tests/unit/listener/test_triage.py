@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.wnm import encoded, wnm
-from wis2_gc_common.decision import Decision, Held
 from wis2_gc_common.errors import Reason
-from wis2_gc_common.notification import Notification, parse
-from wis2_gc_common.topic import DEFAULT_FILTERS, parse_topic
+from wis2_gc_common.wis2.decision import Decision, Held
+from wis2_gc_common.wis2.notification import Notification, parse
+from wis2_gc_common.wis2.topic import DEFAULT_FILTERS, parse_topic
 from wis2_gc_listener.triage import Drop, DropReason, Triage, refusal
 
 OUR_CENTRE = "fr-meteo-global-cache"

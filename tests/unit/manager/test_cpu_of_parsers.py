@@ -17,10 +17,10 @@ import pytest
 from tests.support import nasty_inputs
 from tests.support.sample_notification import TOPIC, sample_bytes
 from wis2_gc_common.errors import CacheError, Poison
-from wis2_gc_common.ids import file_name
-from wis2_gc_common.media_type import safe_media_type
-from wis2_gc_common.notification import Announcer, Cached, parse, republish
-from wis2_gc_common.topic import parse_topic
+from wis2_gc_common.wis2.ids import file_name
+from wis2_gc_common.wis2.media_type import safe_media_type
+from wis2_gc_common.wis2.notification import Announcer, Cached, parse, republish
+from wis2_gc_common.wis2.topic import parse_topic
 from wis2_gc_manager.address_guard import AddressGuard
 from wis2_gc_manager.candidate import read_inline
 from wis2_gc_manager.download.encoded import content_coding

@@ -44,7 +44,7 @@ from wis2_gc_common.errors import (
     SourceError,
     Unavailable,
 )
-from wis2_gc_common.integrity import Integrity
+from wis2_gc_common.wis2.integrity import Integrity
 from wis2_gc_manager.download import MAX_REDIRECTS, http, open_downloader
 from wis2_gc_manager.download.http import retry_after_s
 from wis2_gc_manager.host_limits import FAILURES_TO_OPEN

@@ -18,7 +18,7 @@ from tests.support.memory_upload import MemoryUpload, no_upload
 from tests.support.plain_words import assert_plain
 from tests.support.web_server import WebServer, raw, stall_after, trickle
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, SourceError
-from wis2_gc_common.integrity import Integrity
+from wis2_gc_common.wis2.integrity import Integrity
 from wis2_gc_manager.download import open_downloader
 from wis2_gc_manager.download.encoded import Broken, Decoder, content_coding
 from wis2_gc_manager.download.memory import PIECE_BYTES

@@ -20,7 +20,7 @@ from tests.support.memory_upload import MemoryUpload, no_upload
 from tests.support.waiting import until
 from tests.support.web_server import WebServer, raw, stall_after, trickle
 from wis2_gc_common.errors import SourceError
-from wis2_gc_common.integrity import Integrity
+from wis2_gc_common.wis2.integrity import Integrity
 from wis2_gc_manager import download
 from wis2_gc_manager.download import open_downloader
 from wis2_gc_manager.download.memory import (

@@ -14,8 +14,8 @@ from tests.support.real_shapes import real_messages
 from tests.support.sample_notification import TOPIC, sample_bytes
 from wis2_gc_common.errors import Overridden, Poison, Reason
 from wis2_gc_common.metrics_catalogue import INVALID, ITEMS_DROPPED
-from wis2_gc_common.notification import Notification, parse
-from wis2_gc_common.topic import parse_topic
+from wis2_gc_common.wis2.notification import Notification, parse
+from wis2_gc_common.wis2.topic import parse_topic
 from wis2_gc_manager.address_guard import AddressGuard
 from wis2_gc_manager.passed_on import check_links, check_origins_links
 

@@ -35,8 +35,6 @@ from wis2_gc_common.errors import (
     SourceError,
     Unavailable,
 )
-from wis2_gc_common.event_format import EventFormat
-from wis2_gc_common.ids import message_id
 from wis2_gc_common.metrics_catalogue import (
     DEAD_LETTERS,
     INVALID,
@@ -44,6 +42,8 @@ from wis2_gc_common.metrics_catalogue import (
     MONITORING_EVENTS,
     SOURCE_FAILURES,
 )
+from wis2_gc_common.wis2.event_format import EventFormat
+from wis2_gc_common.wis2.ids import message_id
 from wis2_gc_manager.in_flight import Item
 from wis2_gc_manager.pipeline import REFUSED_BY_PART_S
 from wis2_gc_manager.retry import MAX_DELIVERIES

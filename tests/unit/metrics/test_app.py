@@ -11,12 +11,12 @@ import pytest
 from tests.support.fake_reader import FakeQueue, FakeReader, listener, manager, snapshot_of
 from tests.support.fake_workloads import COMPLETE, FakeSource
 from wis2_gc_common import metrics_catalogue as catalogue
-from wis2_gc_common.decision import Held
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.metrics_catalogue import field
-from wis2_gc_common.pubtime import parse_pubtime
 from wis2_gc_common.queue.base import Depth
 from wis2_gc_common.registry.base import FailureRecord, ItemKey, ItemRecord
+from wis2_gc_common.wis2.decision import Held
+from wis2_gc_common.wis2.pubtime import parse_pubtime
 from wis2_gc_metrics.app import create_app
 from wis2_gc_metrics.readings import Readings
 from wis2_gc_metrics.rollouts import Rollouts

@@ -20,10 +20,10 @@ from wis2_gc_common import metrics_catalogue as catalogue
 from wis2_gc_common import settings
 from wis2_gc_common.errors import SettingsError, Unavailable
 from wis2_gc_common.logs import configure_logging
-from wis2_gc_common.pubtime import format_pubtime
 from wis2_gc_common.queue import open_dead_letters, open_queue
 from wis2_gc_common.registry.base import ItemKey
 from wis2_gc_common.registry.redis import RedisReader
+from wis2_gc_common.wis2.pubtime import format_pubtime
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

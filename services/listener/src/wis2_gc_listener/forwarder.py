@@ -30,10 +30,10 @@ from wis2_gc_common.metrics_catalogue import (
     SILENCE_RECONNECTS,
     field,
 )
-from wis2_gc_common.monitoring_event import EventLimiter
 from wis2_gc_common.queue.base import Envelope, Sent
 from wis2_gc_common.queue.keys import centre_in
 from wis2_gc_common.registry.base import ItemKey, Looked, ProcessStatus, Refusal
+from wis2_gc_common.wis2.monitoring_event import EventLimiter
 from wis2_gc_common.words import BUG
 from wis2_gc_listener.backoff import Backoff
 from wis2_gc_listener.in_order import InOrder
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wis2_gc_common.metrics_catalogue import Metric
-    from wis2_gc_common.notification import Notification
     from wis2_gc_common.queue.base import Sender
     from wis2_gc_common.registry.base import ListenerRegistry
+    from wis2_gc_common.wis2.notification import Notification
     from wis2_gc_listener.arrivals import Arrival, Inbox
     from wis2_gc_listener.global_broker import BrokerState
     from wis2_gc_listener.rates import CentreRates

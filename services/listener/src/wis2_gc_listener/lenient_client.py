@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import MQTTErrorCode
 
-from wis2_gc_common.notification import MAX_NOTIFICATION_BYTES
+from wis2_gc_common.wis2.notification import MAX_NOTIFICATION_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

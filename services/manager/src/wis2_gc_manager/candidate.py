@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.content import decode_content
 from wis2_gc_common.errors import IntegrityFailed, Poison, Reason, SourceError
-from wis2_gc_common.integrity import DEFAULT_METHOD, new_hash
-from wis2_gc_common.notification import Content, Notification, parse
 from wis2_gc_common.queue.codec import decode_envelope
 from wis2_gc_common.registry.base import Notice
-from wis2_gc_common.topic import parse_topic
+from wis2_gc_common.wis2.inline import decode_content
+from wis2_gc_common.wis2.integrity import DEFAULT_METHOD, new_hash
+from wis2_gc_common.wis2.notification import Content, Notification, parse
+from wis2_gc_common.wis2.topic import parse_topic
 from wis2_gc_manager.source import Payload, Request, host_of
 
 if TYPE_CHECKING:

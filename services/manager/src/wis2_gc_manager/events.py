@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Protocol
 from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.logs import get_logger
 from wis2_gc_common.metrics_catalogue import MONITORING_EVENTS
-from wis2_gc_common.monitoring_event import EventLimiter, monitoring_event
+from wis2_gc_common.wis2.monitoring_event import EventLimiter, monitoring_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from wis2_gc_common.event_format import EventFormat
     from wis2_gc_common.registry.base import Registry
+    from wis2_gc_common.wis2.event_format import EventFormat
     from wis2_gc_manager.counts import Counts
     from wis2_gc_manager.gate import Gate
 

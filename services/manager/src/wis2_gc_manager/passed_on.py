@@ -18,7 +18,7 @@ from wis2_gc_manager.source import MAX_HOST_CHARS, MAX_URL_CHARS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wis2_gc_common.notification import Notification
+    from wis2_gc_common.wis2.notification import Notification
     from wis2_gc_manager.address_guard import AddressGuard
 
 #: What runs, or reads what is on the reader's own machine.

@@ -17,11 +17,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.decision import Decision
 from wis2_gc_common.errors import CacheError, HostBusy, PartError, Poison, Reason, Unavailable
-from wis2_gc_common.ids import object_url
 from wis2_gc_common.logs import get_logger
-from wis2_gc_common.media_type import safe_media_type
 from wis2_gc_common.metrics_catalogue import (
     CACHE_OVERRIDE,
     DEAD_LETTERS,
@@ -31,10 +28,13 @@ from wis2_gc_common.metrics_catalogue import (
     NO_CACHE,
     SOURCE_FAILURES,
 )
-from wis2_gc_common.notification import Cached, republish
 from wis2_gc_common.queue.codec import encode_envelope
 from wis2_gc_common.registry.base import Commit
 from wis2_gc_common.store.base import Checksum
+from wis2_gc_common.wis2.decision import Decision
+from wis2_gc_common.wis2.ids import object_url
+from wis2_gc_common.wis2.media_type import safe_media_type
+from wis2_gc_common.wis2.notification import Cached, republish
 from wis2_gc_common.words import BUG
 from wis2_gc_manager.acquisition import Acquired, Acquisition, TooLarge
 from wis2_gc_manager.candidate import not_ours, notice_of, read_candidate
@@ -57,10 +57,10 @@ from wis2_gc_manager.retry import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from wis2_gc_common.notification import Announcer, Notification
     from wis2_gc_common.queue.base import Queue
     from wis2_gc_common.registry.base import Claimed, Lease, Registry
     from wis2_gc_common.store.base import ObjectStore, Upload
+    from wis2_gc_common.wis2.notification import Announcer, Notification
     from wis2_gc_manager.acknowledger import Acknowledger
     from wis2_gc_manager.acquisition import Downloads
     from wis2_gc_manager.address_guard import AddressGuard

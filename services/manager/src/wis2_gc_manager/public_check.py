@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from wis2_gc_common.errors import Part
-    from wis2_gc_common.integrity import Method
     from wis2_gc_common.store.base import ObjectStore
+    from wis2_gc_common.wis2.integrity import Method
     from wis2_gc_manager.counts import Counts
 
 PUBLIC_URL: Part = "public URL"

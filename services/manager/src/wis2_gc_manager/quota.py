@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.content import MAX_DECODED_BYTES
-from wis2_gc_common.decision import Decision
+from wis2_gc_common.wis2.decision import Decision
+from wis2_gc_common.wis2.inline import MAX_DECODED_BYTES
 
 if TYPE_CHECKING:
-    from wis2_gc_common.notification import Notification
     from wis2_gc_common.registry.base import Claimed
     from wis2_gc_common.store.base import Capacity
+    from wis2_gc_common.wis2.notification import Notification
 
 #: Of the registry's memory and of the store's room; centres that the list of known ones does not
 #: name have half of that together.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_common import settings as catalogue
-from wis2_gc_common.event_format import EventFormat
 from wis2_gc_common.settings import read_common
+from wis2_gc_common.wis2.event_format import EventFormat
 
 if TYPE_CHECKING:
     from pathlib import Path

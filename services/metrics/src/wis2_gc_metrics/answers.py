@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common import metrics_catalogue as catalogue
 from wis2_gc_common.errors import Misconfigured, Unavailable
-from wis2_gc_common.pubtime import format_pubtime
 from wis2_gc_common.queue.base import Depth
+from wis2_gc_common.wis2.pubtime import format_pubtime
 from wis2_gc_metrics.delay import describe_delays
 from wis2_gc_metrics.exposition import delay_counts, last_message_s
 from wis2_gc_metrics.models import (

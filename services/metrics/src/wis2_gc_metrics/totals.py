@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_common import metrics_catalogue as catalogue
-from wis2_gc_common.decision import Decision
+from wis2_gc_common.wis2.decision import Decision
 from wis2_gc_metrics.delay import Delays, describe_delays
 from wis2_gc_metrics.exposition import delay_counts
 

@@ -23,10 +23,10 @@ from local.world.items import (
     publications,
 )
 from local.world.mix import DEFAULT_MIX, Fault, Kind, parse_mix
-from wis2_gc_common.content import decode_content
-from wis2_gc_common.notification import parse
-from wis2_gc_common.pubtime import parse_pubtime
-from wis2_gc_common.topic import parse_topic
+from wis2_gc_common.wis2.inline import decode_content
+from wis2_gc_common.wis2.notification import parse
+from wis2_gc_common.wis2.pubtime import parse_pubtime
+from wis2_gc_common.wis2.topic import parse_topic
 
 START = datetime(2026, 11, 23, 21, 59, 59, 123_456, tzinfo=UTC)
 

@@ -22,7 +22,7 @@ from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.queue.base import DeadLetter, Envelope, Received
 from wis2_gc_common.queue.codec import decode_envelope, encode_envelope
 from wis2_gc_common.queue.keys import centre_in
-from wis2_gc_common.topic import is_centre_id
+from wis2_gc_common.wis2.topic import is_centre_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

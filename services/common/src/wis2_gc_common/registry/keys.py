@@ -25,7 +25,7 @@ from __future__ import annotations
 import base64
 import hashlib
 
-from wis2_gc_common.ids import item_digest
+from wis2_gc_common.wis2.ids import item_digest
 
 _TAG = "{gc}"
 

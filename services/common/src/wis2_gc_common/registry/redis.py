@@ -19,9 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
-from wis2_gc_common.decision import Decision, Held
 from wis2_gc_common.errors import Reason
-from wis2_gc_common.ids import hour_folder
 from wis2_gc_common.metrics_catalogue import CATALOGUE, DELAY_BUCKETS_S
 from wis2_gc_common.registry import keys, scripts
 from wis2_gc_common.registry.base import (
@@ -44,6 +42,8 @@ from wis2_gc_common.registry.connection import (
     translate,
     unavailable,
 )
+from wis2_gc_common.wis2.decision import Decision, Held
+from wis2_gc_common.wis2.ids import hour_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

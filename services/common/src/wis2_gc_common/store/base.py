@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from wis2_gc_common.integrity import Method
+    from wis2_gc_common.wis2.integrity import Method
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The object store in a directory that a web server serves (architecture.md#store).
 
 Written aside, synced, renamed, synced: readers never see a part, and an object that was announced
-is there after a crash. The media type lives in the file's name (`wis2_gc_common.media_type`).
+is there after a crash. The media type lives in the file's name (`wis2_gc_common.wis2.media_type`).
 Best on a file system of its own: a sync also waits for what others write.
 """
 
@@ -17,13 +17,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.ids import HOUR_FOLDER_CHARS, announce_by_ns
 from wis2_gc_common.store.base import Capacity
 from wis2_gc_common.store.file_commit import CommitThread, Put
 from wis2_gc_common.store.file_expiry import Expiry
 from wis2_gc_common.store.file_layout import Layout, unlink_quietly, write_all
 from wis2_gc_common.store.keys import checked_key
 from wis2_gc_common.store.shortage import PAUSE_S, TRIES, is_shortage
+from wis2_gc_common.wis2.ids import HOUR_FOLDER_CHARS, announce_by_ns
 from wis2_gc_common.words import os_words
 
 if TYPE_CHECKING:

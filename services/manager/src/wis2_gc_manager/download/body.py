@@ -11,7 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Literal
 
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, SourceError
-from wis2_gc_common.integrity import DEFAULT_METHOD, new_hash
+from wis2_gc_common.wis2.integrity import DEFAULT_METHOD, new_hash
 from wis2_gc_manager.download.memory import PIECE_BYTES
 from wis2_gc_manager.download.timeouts import stopped
 from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload, host_of

@@ -12,8 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from wis2_gc_common.event_format import MAX_TITLE_CHARS
-from wis2_gc_common.topic import BASE, is_centre_id
+from wis2_gc_common.wis2.event_format import MAX_TITLE_CHARS
+from wis2_gc_common.wis2.topic import BASE, is_centre_id
 
 #: Limit of a monitoring event in bytes (wis2-rules.md E2).
 MAX_EVENT_BYTES = 8192

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 if TYPE_CHECKING:
-    from wis2_gc_common.notification import Rel
-    from wis2_gc_common.topic import Topic
+    from wis2_gc_common.wis2.notification import Rel
+    from wis2_gc_common.wis2.topic import Topic
 
 #: From the start of an hour folder's hour to the last announcement of an object in it; the folder
 #: is kept for the retention from then on (wis2-rules.md 26). An item keeps the folder of an attempt

@@ -15,16 +15,16 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 
 from wis2_gc_common.errors import Poison, Reason
-from wis2_gc_common.ids import message_id
-from wis2_gc_common.integrity import (
+from wis2_gc_common.wis2.ids import message_id
+from wis2_gc_common.wis2.integrity import (
     DEFAULT_METHOD,
     BrokenIntegrity,
     Integrity,
     parse_integrity,
 )
-from wis2_gc_common.link_security import is_valid_security
-from wis2_gc_common.pubtime import parse_pubtime
-from wis2_gc_common.topic import Topic, is_centre_id
+from wis2_gc_common.wis2.link_security import is_valid_security
+from wis2_gc_common.wis2.pubtime import parse_pubtime
+from wis2_gc_common.wis2.topic import Topic, is_centre_id
 
 #: Limit of a WNM in bytes, in and out (wis2-rules.md 23).
 MAX_NOTIFICATION_BYTES = 8192
@@ -83,7 +83,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Inline data as announced; decoding it is `wis2_gc_common.content`'s work."""
+    """Inline data as announced; decoding it is `wis2_gc_common.wis2.inline`'s work."""
 
     encoding: Encoding
     value: str

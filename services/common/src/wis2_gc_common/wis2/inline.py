@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from wis2_gc_common.errors import Reason, SourceError
 
 if TYPE_CHECKING:
-    from wis2_gc_common.notification import Content
+    from wis2_gc_common.wis2.notification import Content
 
 #: 4096 characters of gzip can unfold to 3 MB, and texts and reports do so to 100 kB at most: beyond
 #: this it is a bomb, which takes 10 ms of everybody's time and a thousand times its size of store.

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
-from wis2_gc_common.pubtime import NS_PER_MS
+from wis2_gc_common.wis2.pubtime import NS_PER_MS
 
 if TYPE_CHECKING:
-    from wis2_gc_common.notification import Rel
+    from wis2_gc_common.wis2.notification import Rel
 
 
 class Decision(StrEnum):
