@@ -18,8 +18,8 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.session import DeployError
+from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings import parse_broker_url
-from wis2_gc_common.tls import client_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

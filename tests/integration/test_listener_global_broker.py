@@ -43,8 +43,8 @@ from wis2_gc_common.metrics_catalogue import (
     SILENCE_RECONNECTS,
     field,
 )
+from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings import CommonSettings, QueueUrl, Secret, parse_broker_url
-from wis2_gc_common.tls import client_context
 from wis2_gc_common.wis2.topic import DEFAULT_FILTERS
 from wis2_gc_listener import global_broker, service
 from wis2_gc_listener.arrivals import Inbox

@@ -23,8 +23,8 @@ from tests.support.shallow_broker import ShallowBroker, packets
 from tests.support.waiting import until
 from tests.support.world import wait_until
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
+from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings import parse_broker_url
-from wis2_gc_common.tls import client_context
 from wis2_gc_common.wis2.topic import MAX_LEVELS, parse_topic
 from wis2_gc_manager import publisher as publisher_module
 from wis2_gc_manager.publisher import Publisher

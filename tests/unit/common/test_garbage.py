@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gc
 
-from wis2_gc_common.garbage import let_collector_rest
+from wis2_gc_common.runtime.collector import let_collector_rest
 
 
 def test_the_collector_looks_less_often_and_not_at_what_is_there():

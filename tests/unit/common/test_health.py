@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.listener_fakes import wait_until
-from wis2_gc_common.health import MAX_CONNECTIONS, Health, HealthServer
+from wis2_gc_common.runtime.health import MAX_CONNECTIONS, Health, HealthServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from wis2_gc_common.logs import configure_logging, get_logger
+from wis2_gc_common.runtime.logs import configure_logging, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

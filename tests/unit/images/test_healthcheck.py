@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from images import healthcheck
-from wis2_gc_common.health import Health, HealthServer
+from wis2_gc_common.runtime.health import Health, HealthServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from wis2_gc_listener.backoff import Backoff
+from wis2_gc_common.runtime.backoff import Backoff
 
 
 @pytest.mark.parametrize(("jitter", "share"), [(0.0, 0.5), (1.0, 1.0)])

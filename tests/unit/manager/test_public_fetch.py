@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from tests.support.web_server import WebServer, close_silently, hang, raw, reset
-from wis2_gc_common.tls import client_context
+from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_manager import public_fetch
 from wis2_gc_manager.public_check import Sample, Shortage
 from wis2_gc_manager.public_fetch import MAX_REDIRECTS, WHOLE_BYTES, PublicFetch

@@ -10,7 +10,7 @@ import pytest
 from tests.support.fake_reader import EMPTY_QUEUE, FakeQueue, FakeReader
 from tests.support.waiting import until
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
-from wis2_gc_common.logs import configure_logging
+from wis2_gc_common.runtime.logs import configure_logging
 from wis2_gc_metrics.exposition import Reading
 from wis2_gc_metrics.readings import Readings, SharedRead
 

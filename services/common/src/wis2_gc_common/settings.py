@@ -17,11 +17,11 @@ from typing import Any, Generic, TypeVar, overload
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from wis2_gc_common.errors import SettingsError
-from wis2_gc_common.logs import get_logger
+from wis2_gc_common.runtime.causes import os_words
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2 import event_format
 from wis2_gc_common.wis2.event_format import MAX_TITLE_CHARS
 from wis2_gc_common.wis2.topic import DEFAULT_FILTERS, is_centre_id
-from wis2_gc_common.words import os_words
 
 _log = get_logger(__name__)
 

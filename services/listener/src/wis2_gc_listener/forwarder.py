@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from wis2_gc_common.errors import PartError, Unavailable
-from wis2_gc_common.logs import get_logger
 from wis2_gc_common.metrics_catalogue import (
     DROPPED,
     INVALID,
@@ -33,9 +32,10 @@ from wis2_gc_common.metrics_catalogue import (
 from wis2_gc_common.queue.base import Envelope, Sent
 from wis2_gc_common.queue.keys import centre_in
 from wis2_gc_common.registry.base import ItemKey, Looked, ProcessStatus, Refusal
+from wis2_gc_common.runtime.backoff import Backoff
+from wis2_gc_common.runtime.causes import BUG
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.monitoring_event import EventLimiter
-from wis2_gc_common.words import BUG
-from wis2_gc_listener.backoff import Backoff
 from wis2_gc_listener.in_order import InOrder
 from wis2_gc_listener.triage import Drop, DropReason, refusal
 

@@ -27,12 +27,12 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from wis2_gc_common.logs import get_logger
+from wis2_gc_common.runtime.backoff import Backoff
+from wis2_gc_common.runtime.causes import BUG, os_words, tls_words
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.notification import MAX_NOTIFICATION_BYTES
 from wis2_gc_common.wis2.topic import DEFAULT_FILTERS
-from wis2_gc_common.words import BUG, os_words, tls_words
 from wis2_gc_listener.arrivals import Arrival
-from wis2_gc_listener.backoff import Backoff
 from wis2_gc_listener.lenient_client import MAX_PACKET_BYTES, LenientClient
 
 if TYPE_CHECKING:

@@ -10,15 +10,15 @@ import signal
 import sys
 from typing import NoReturn
 
-from wis2_gc_common.ending import leave
 from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
-from wis2_gc_common.garbage import let_collector_rest
-from wis2_gc_common.logs import configure_logging, get_logger
 from wis2_gc_common.queue import open_sender
 from wis2_gc_common.registry.redis import RedisListenerRegistry
+from wis2_gc_common.runtime.causes import os_words
+from wis2_gc_common.runtime.collector import let_collector_rest
+from wis2_gc_common.runtime.ending import leave
+from wis2_gc_common.runtime.logs import configure_logging, get_logger
+from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader, warn_of_unknown_settings
-from wis2_gc_common.tls import client_context
-from wis2_gc_common.words import os_words
 from wis2_gc_listener.service import Listener
 from wis2_gc_listener.settings import ListenerSettings, read_settings
 

@@ -8,8 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.health import Health, HealthServer
-from wis2_gc_common.logs import get_logger
+from wis2_gc_common.runtime.health import Health, HealthServer
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_listener.arrivals import Inbox
 from wis2_gc_listener.forwarder import Forwarder, Identity
 from wis2_gc_listener.global_broker import RECEIVE_MAXIMUM, GlobalBroker

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.logs import get_logger
+from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from wis2_gc_common.queue.base import Queue

@@ -20,8 +20,8 @@ from wis2_gc_common.errors import (
     SourceError,
     public_text,
 )
-from wis2_gc_common.logs import get_logger
 from wis2_gc_common.registry.base import Failure
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.ids import object_key
 from wis2_gc_common.wis2.media_type import safe_media_type
 from wis2_gc_manager.candidate import Candidate, read_inline, read_parked

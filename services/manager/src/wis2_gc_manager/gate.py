@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.logs import get_logger
-from wis2_gc_common.words import BUG
+from wis2_gc_common.runtime.causes import BUG
+from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.logs import get_logger
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_manager.public_check import PUBLIC_URL
 from wis2_gc_manager.quota import bytes_of_a_centre, items_of_a_centre
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.logs import get_logger
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.topic import is_centre_id
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.logs import get_logger
+from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

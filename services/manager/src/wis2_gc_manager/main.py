@@ -11,16 +11,16 @@ import signal
 import sys
 from typing import NoReturn
 
-from wis2_gc_common.ending import leave
 from wis2_gc_common.errors import SettingsError
-from wis2_gc_common.garbage import let_collector_rest
-from wis2_gc_common.logs import configure_logging, get_logger
 from wis2_gc_common.queue import open_queue
 from wis2_gc_common.registry.redis import RedisRegistry
+from wis2_gc_common.runtime.causes import os_words
+from wis2_gc_common.runtime.collector import let_collector_rest
+from wis2_gc_common.runtime.ending import leave
+from wis2_gc_common.runtime.logs import configure_logging, get_logger
+from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader, warn_of_unknown_settings
 from wis2_gc_common.store import open_store
-from wis2_gc_common.tls import client_context
-from wis2_gc_common.words import os_words
 from wis2_gc_manager.download import open_downloader
 from wis2_gc_manager.event_loop import EventLoop
 from wis2_gc_manager.public_fetch import PublicFetch

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import CacheError, HostBusy, PartError, Poison, Reason, Unavailable
-from wis2_gc_common.logs import get_logger
 from wis2_gc_common.metrics_catalogue import (
     CACHE_OVERRIDE,
     DEAD_LETTERS,
@@ -30,12 +29,13 @@ from wis2_gc_common.metrics_catalogue import (
 )
 from wis2_gc_common.queue.codec import encode_envelope
 from wis2_gc_common.registry.base import Commit
+from wis2_gc_common.runtime.causes import BUG
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.store.base import Checksum
 from wis2_gc_common.wis2.decision import Decision
 from wis2_gc_common.wis2.ids import object_url
 from wis2_gc_common.wis2.media_type import safe_media_type
 from wis2_gc_common.wis2.notification import Cached, republish
-from wis2_gc_common.words import BUG
 from wis2_gc_manager.acquisition import Acquired, Acquisition, TooLarge
 from wis2_gc_manager.candidate import not_ours, notice_of, read_candidate
 from wis2_gc_manager.passed_on import check_links, check_origins_links

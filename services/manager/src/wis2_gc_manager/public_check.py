@@ -13,8 +13,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.logs import get_logger
 from wis2_gc_common.metrics_catalogue import PUBLIC_CHECKS
+from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
+from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.wis2.integrity import new_hash
-from wis2_gc_common.words import os_words
 from wis2_gc_manager.download.http import USER_AGENT
 from wis2_gc_manager.public_check import Shortage
 

@@ -30,9 +30,9 @@ from paho.mqtt.client import Client, error_string
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
-from wis2_gc_common.logs import get_logger
+from wis2_gc_common.runtime.causes import os_words
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.settings import CA_FILE, LOCAL_BROKER_URL
-from wis2_gc_common.words import os_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.logs import get_logger
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_manager.bulk_share import BulkShare
 from wis2_gc_manager.in_flight import Item
 from wis2_gc_manager.retry import SUSPECT_DELIVERIES

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common.errors import Misconfigured, PartError, SettingsError, Unavailable
-from wis2_gc_common.health import Health, HealthServer
-from wis2_gc_common.logs import get_logger
 from wis2_gc_common.registry.base import ProcessStatus
+from wis2_gc_common.runtime.health import Health, HealthServer
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.notification import Announcer
 from wis2_gc_manager.acknowledger import Acknowledger
 from wis2_gc_manager.acquisition import Downloads

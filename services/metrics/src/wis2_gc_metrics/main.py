@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
 
-from wis2_gc_common.ending import leave
 from wis2_gc_common.errors import SettingsError
-from wis2_gc_common.logs import configure_logging, get_logger
 from wis2_gc_common.queue import open_queue
 from wis2_gc_common.registry.redis import RedisReader
+from wis2_gc_common.runtime.causes import os_words
+from wis2_gc_common.runtime.ending import leave
+from wis2_gc_common.runtime.logs import configure_logging, get_logger
 from wis2_gc_common.settings import HTTP_PORT, Reader, warn_of_unknown_settings
-from wis2_gc_common.words import os_words
 from wis2_gc_metrics.app import create_app
 from wis2_gc_metrics.connections import BoundedProtocol
 from wis2_gc_metrics.readings import Readings

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from wis2_gc_common.errors import PartError, Unavailable
-from wis2_gc_common.logs import get_logger
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_metrics.exposition import Reading
 from wis2_gc_metrics.totals import History
 

@@ -38,12 +38,12 @@ from redis.retry import Retry
 
 from wis2_gc_common import redis_client
 from wis2_gc_common.errors import PartError, Poison, Reason, Unavailable
-from wis2_gc_common.logs import get_logger
 from wis2_gc_common.queue import scripts
 from wis2_gc_common.queue.base import DeadLetter, Depth, Received, Sent
 from wis2_gc_common.queue.codec import decode_envelope, encode_envelope
 from wis2_gc_common.queue.keys import GROUP, READY, bulk_lane
 from wis2_gc_common.registry.batching import Batcher
+from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence

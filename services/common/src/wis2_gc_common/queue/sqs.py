@@ -36,7 +36,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wis2_gc_common.errors import PartError, Poison, Unavailable
-from wis2_gc_common.logs import get_logger
 from wis2_gc_common.queue.base import Depth, Sent
 from wis2_gc_common.queue.sqs_batches import (
     BAD_CONTENT,
@@ -55,6 +54,7 @@ from wis2_gc_common.queue.sqs_message import (
     encode_message,
 )
 from wis2_gc_common.registry.batching import Batcher
+from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -22,8 +22,8 @@ from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
-from wis2_gc_common.aws_words import no_answer, settings_problem
 from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
+from wis2_gc_common.runtime.aws_causes import no_answer, settings_problem
 
 if TYPE_CHECKING:
     from wis2_gc_common.settings import QueueUrl, Setting

@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.store.base import Capacity
 from wis2_gc_common.store.file_commit import CommitThread, Put
 from wis2_gc_common.store.file_expiry import Expiry
@@ -24,7 +25,6 @@ from wis2_gc_common.store.file_layout import Layout, unlink_quietly, write_all
 from wis2_gc_common.store.keys import checked_key
 from wis2_gc_common.store.shortage import PAUSE_S, TRIES, is_shortage
 from wis2_gc_common.wis2.ids import HOUR_FOLDER_CHARS, announce_by_ns
-from wis2_gc_common.words import os_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Poison, Reason, SettingsError, Unavailable
-from wis2_gc_common.logs import get_logger
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.settings import RETENTION_HOURS, STORE_EXPIRATION_DAYS
 from wis2_gc_common.store import s3_checksum
 from wis2_gc_common.store.keys import INCOMING, MAX_KEY_BYTES, checked_key

@@ -15,10 +15,10 @@ import botocore.session
 from botocore import exceptions as boto
 from botocore.credentials import Credentials
 
-from wis2_gc_common.aws_words import no_answer, settings_problem
 from wis2_gc_common.errors import Misconfigured, Unavailable
-from wis2_gc_common.logs import get_logger
-from wis2_gc_common.words import BUG
+from wis2_gc_common.runtime.aws_causes import no_answer, settings_problem
+from wis2_gc_common.runtime.causes import BUG
+from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,13 +14,13 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from wis2_gc_common.aws_words import settings_problem
 from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.runtime.aws_causes import settings_problem
+from wis2_gc_common.runtime.causes import os_words
+from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings import CA_FILE, STORE_URL
 from wis2_gc_common.store.keys import MAX_KEY_BYTES, checked_key
-from wis2_gc_common.tls import client_context
 from wis2_gc_common.wis2.ids import MAX_OBJECT_KEY_CHARS
-from wis2_gc_common.words import os_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,7 +20,7 @@ from botocore.config import Config
 from multidict import CIMultiDict
 from yarl import URL
 
-from wis2_gc_common.logs import get_logger
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.store.s3_errors import (
     Refusal,
     is_worth_repeating,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import obstore
 from obstore.store import S3Store as RustStore
 
-from wis2_gc_common.logs import get_logger
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.store.s3_requests import ANSWER_S, CONNECT_TIMEOUT_S, KEEP_ALIVE_S
 
 if TYPE_CHECKING:

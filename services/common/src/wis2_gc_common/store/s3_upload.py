@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from wis2_gc_common.errors import CacheError, Overridden, Reason, Unavailable
-from wis2_gc_common.logs import get_logger
+from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.store import s3_checksum
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
-from wis2_gc_common.words import os_words
+from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_manager.address_guard import literal_address
 from wis2_gc_manager.download.lookups import Failed, Found, Lookup, Lookups
 

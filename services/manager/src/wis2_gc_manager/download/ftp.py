@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import aioftp
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
-from wis2_gc_common.words import RESETS, os_words
+from wis2_gc_common.runtime.causes import RESETS, os_words
 from wis2_gc_manager.download.timeouts import Timeouts, sooner
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, InvalidHeader, LineTooLong
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
-from wis2_gc_common.tls import client_context
-from wis2_gc_common.words import RESETS, os_words
+from wis2_gc_common.runtime.causes import RESETS, os_words
+from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_manager.address_guard import ForbiddenAddress
 from wis2_gc_manager.download.encoded import EncodedBody, content_coding
 from wis2_gc_manager.download.target import Target, follow

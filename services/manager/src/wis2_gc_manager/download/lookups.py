@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import HostBusy, Reason, SourceError
-from wis2_gc_common.words import os_words
+from wis2_gc_common.runtime.causes import os_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import asyncssh
 
 from wis2_gc_common.errors import Reason, SourceError
-from wis2_gc_common.words import RESETS, os_words
+from wis2_gc_common.runtime.causes import RESETS, os_words
 from wis2_gc_manager.download.timeouts import Timeouts, sooner
 
 if TYPE_CHECKING:

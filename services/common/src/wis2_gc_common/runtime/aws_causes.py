@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from botocore import exceptions as boto
 
-from wis2_gc_common.words import os_words
+from wis2_gc_common.runtime.causes import os_words
 
 _SETTINGS: tuple[tuple[type[Exception], str], ...] = (
     (boto.ConfigNotFound, "a file that they name is not there"),
