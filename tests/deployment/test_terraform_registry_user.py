@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from wis2_gc_common.metrics_catalogue import DROPPED, field
-from wis2_gc_common.registry.base import (
+from wis2_gc_common.ports.registry import (
     Commit,
     Failure,
     ItemKey,

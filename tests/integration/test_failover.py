@@ -17,10 +17,10 @@ import redis
 from tests.support.redis import RedisServer, require_redis
 from tests.support.world import wait_until
 from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.ports.queue import Envelope, Sent
+from wis2_gc_common.ports.registry import Commit, Notice
 from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender, redis_stream
-from wis2_gc_common.queue.base import Envelope, Sent
 from wis2_gc_common.queue.keys import READY, bulk_lane, queue_keys
-from wis2_gc_common.registry.base import Commit, Notice
 from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
 from wis2_gc_common.settings import QueueUrl
 from wis2_gc_common.wis2.decision import Decision

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.redis import RedisServer
-    from wis2_gc_common.queue.base import Envelope
-    from wis2_gc_common.registry.base import Snapshot
+    from wis2_gc_common.ports.queue import Envelope
+    from wis2_gc_common.ports.registry import Snapshot
 
 pytest_plugins = ("tests.support.redis",)
 

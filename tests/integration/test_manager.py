@@ -27,8 +27,8 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.redis import require_redis
 from tests.support.waiting import until
 from tests.support.web_server import WebServer
+from wis2_gc_common.ports.queue import Sent
 from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender
-from wis2_gc_common.queue.base import Sent
 from wis2_gc_common.registry.redis import RedisReader
 from wis2_gc_common.settings import QueueUrl
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from tests.support.redis import RedisServer
     from tests.support.sqs_server import Queues
-    from wis2_gc_common.queue.base import Envelope
+    from wis2_gc_common.ports.queue import Envelope
 
 pytest_plugins = ("tests.support.redis",)
 

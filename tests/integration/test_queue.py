@@ -1,4 +1,4 @@
-"""What every queue adapter does (`wis2_gc_common.queue.base`)."""
+"""What every queue adapter does (`wis2_gc_common.ports.queue`)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.ports.queue import Depth, Envelope, Received, Sent
 from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender, redis_stream
-from wis2_gc_common.queue.base import Depth, Envelope, Received, Sent
 from wis2_gc_common.settings import QueueUrl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from tests.support.sqs_server import Queues
-    from wis2_gc_common.queue.base import DeadLetters, Queue, Sender
+    from wis2_gc_common.ports.queue import DeadLetters, Queue, Sender
 
 pytest_plugins = ("tests.support.redis", "tests.support.sqs_server")
 

@@ -13,8 +13,8 @@ import pytest
 import redis
 
 from wis2_gc_common.errors import PartError, SettingsError, Unavailable
+from wis2_gc_common.ports.queue import Envelope, Received, Sent
 from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender, redis_stream
-from wis2_gc_common.queue.base import Envelope, Received, Sent
 from wis2_gc_common.queue.keys import GROUP, bulk_lane, queue_keys
 from wis2_gc_common.settings import QueueUrl
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from tests.support.redis import RedisServer
-    from wis2_gc_common.queue.base import Queue, Sender
+    from wis2_gc_common.ports.queue import Queue, Sender
 
 pytest_plugins = ("tests.support.redis",)
 

@@ -19,8 +19,8 @@ from moto import mock_aws
 from tests.support import parts
 from tests.support.sqs_server import make_queues, set_credentials, start_or_skip
 from wis2_gc_common.errors import Misconfigured, Unavailable
+from wis2_gc_common.ports.queue import Envelope, Sent
 from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender
-from wis2_gc_common.queue.base import Envelope, Sent
 from wis2_gc_common.settings import QueueUrl
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from local.parts.sqs_server import SqsServer
     from tests.support.sqs_server import Queues
-    from wis2_gc_common.queue.base import DeadLetters, Queue, Received, Sender
+    from wis2_gc_common.ports.queue import DeadLetters, Queue, Received, Sender
 
 pytest_plugins = ("tests.support.sqs_server",)
 

@@ -35,8 +35,7 @@ from wis2_gc_common.metrics_catalogue import (
     SOURCE_FAILURES,
     field,
 )
-from wis2_gc_common.registry import keys
-from wis2_gc_common.registry.base import (
+from wis2_gc_common.ports.registry import (
     Claimed,
     Commit,
     Failure,
@@ -48,6 +47,7 @@ from wis2_gc_common.registry.base import (
     Refusal,
     Renewed,
 )
+from wis2_gc_common.registry import keys
 from wis2_gc_common.registry.connection import Connections
 from wis2_gc_common.registry.redis import (
     MAX_PARKED,

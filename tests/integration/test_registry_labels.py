@@ -16,9 +16,9 @@ from wis2_gc_common.metrics_catalogue import (
     OTHER_CENTRES,
     field,
 )
-from wis2_gc_common.queue.base import Depth
+from wis2_gc_common.ports.queue import Depth
+from wis2_gc_common.ports.registry import Commit, Failure, Notice
 from wis2_gc_common.registry import keys
-from wis2_gc_common.registry.base import Commit, Failure, Notice
 from wis2_gc_common.registry.redis import LABEL_DAYS, RedisRegistry
 from wis2_gc_metrics.exposition import Reading, expose
 

@@ -18,8 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from wis2_gc_common import metrics_catalogue as catalogue
-from wis2_gc_common.registry import keys
-from wis2_gc_common.registry.base import (
+from wis2_gc_common.ports.registry import (
     UNBOUNDED,
     Claimed,
     Commit,
@@ -30,6 +29,7 @@ from wis2_gc_common.registry.base import (
     Notice,
     Renewed,
 )
+from wis2_gc_common.registry import keys
 from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
 from wis2_gc_common.wis2.decision import (
     FUTURE_TOLERANCE_MS,

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from wis2_gc_common.errors import PartError, Unavailable
-from wis2_gc_common.registry.base import (
+from wis2_gc_common.ports.registry import (
     Claimed,
     Commit,
     Failure,

@@ -11,8 +11,8 @@ from wis2_gc_common.metrics_catalogue import (
     OTHER_CENTRES,
     field,
 )
+from wis2_gc_common.ports.registry import UNBOUNDED, Claimed, Commit, Failure, ItemKey, Notice
 from wis2_gc_common.registry import keys
-from wis2_gc_common.registry.base import UNBOUNDED, Claimed, Commit, Failure, ItemKey, Notice
 from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisRegistry
 from wis2_gc_common.wis2.decision import Decision
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.metrics_catalogue import DELAY_BUCKETS_S
-from wis2_gc_common.queue.base import Depth
-from wis2_gc_common.registry.base import (
+from wis2_gc_common.ports.queue import Depth
+from wis2_gc_common.ports.registry import (
     FailureRecord,
     ItemKey,
     ItemRecord,

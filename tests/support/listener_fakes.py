@@ -7,15 +7,15 @@ import time
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.queue.base import Sent
-from wis2_gc_common.registry.base import Looked
+from wis2_gc_common.ports.queue import Sent
+from wis2_gc_common.ports.registry import Looked
 from wis2_gc_listener.global_broker import BrokerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from wis2_gc_common.queue.base import Envelope
-    from wis2_gc_common.registry.base import ItemKey, ProcessStatus, Refusal
+    from wis2_gc_common.ports.queue import Envelope
+    from wis2_gc_common.ports.registry import ItemKey, ProcessStatus, Refusal
     from wis2_gc_common.wis2.decision import Held
     from wis2_gc_listener.arrivals import Arrival
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from tests.support.wnm import encoded, wnm
 from wis2_gc_common.errors import Reason, SourceError
 from wis2_gc_common.metrics_catalogue import field as metric_field
-from wis2_gc_common.queue.base import Depth, Envelope, Received
-from wis2_gc_common.registry.base import Claimed, Lease, Renewed
+from wis2_gc_common.ports.queue import Depth, Envelope, Received
+from wis2_gc_common.ports.registry import Claimed, Lease, Renewed
 from wis2_gc_common.store.base import Capacity
 from wis2_gc_common.store.s3_expiry import removed_at_ns
 from wis2_gc_common.wis2.decision import Decision, Held, decide
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from wis2_gc_common.metrics_catalogue import Metric
-    from wis2_gc_common.registry.base import Commit, Failure, Notice, ProcessStatus, Refusal
+    from wis2_gc_common.ports.registry import Commit, Failure, Notice, ProcessStatus, Refusal
     from wis2_gc_common.store.base import Checksum
     from wis2_gc_manager.public_check import Sample
     from wis2_gc_manager.source import OpenUpload, Request
@@ -128,7 +128,7 @@ class FakeRegistry:
             record.is_live = False
 
     def park(self, data_id: str, envelope: Envelope, *, centre_id: str = "yy-met") -> None:
-        from wis2_gc_common.queue.codec import encode_envelope
+        from wis2_gc_common.ports.envelope_bytes import encode_envelope
 
         self.records.setdefault(item_digest(centre_id, data_id), Record()).parked.append(
             encode_envelope(envelope)

@@ -14,8 +14,8 @@ from tests.support.fake_reader import listener, manager, snapshot_of
 from wis2_gc_common import metrics_catalogue as catalogue
 from wis2_gc_common import operator
 from wis2_gc_common.metrics_catalogue import field
-from wis2_gc_common.queue.base import DeadLetter, Depth, Envelope
-from wis2_gc_common.registry.base import FailureRecord, ItemKey, ItemRecord
+from wis2_gc_common.ports.queue import DeadLetter, Depth, Envelope
+from wis2_gc_common.ports.registry import FailureRecord, ItemKey, ItemRecord
 from wis2_gc_common.wis2.decision import Held
 from wis2_gc_common.wis2.pubtime import parse_pubtime
 

@@ -25,8 +25,8 @@ from wis2_gc_common.metrics_catalogue import (
     RECEIVED,
     field,
 )
-from wis2_gc_common.queue.base import Envelope, Sent
-from wis2_gc_common.registry.base import ItemKey
+from wis2_gc_common.ports.queue import Envelope, Sent
+from wis2_gc_common.ports.registry import ItemKey
 from wis2_gc_common.wis2.decision import Held
 from wis2_gc_common.wis2.notification import parse
 from wis2_gc_common.wis2.topic import DEFAULT_FILTERS, parse_topic

@@ -21,7 +21,7 @@ from wis2_gc_common.errors import (
 from wis2_gc_manager import acquisition
 
 if TYPE_CHECKING:
-    from wis2_gc_common.queue.base import Envelope
+    from wis2_gc_common.ports.queue import Envelope
 
 OWN = "https://node.yy.test/data/obs.bufr"
 SECOND = "https://cache.zz.test/data/obs.bufr"

@@ -13,7 +13,7 @@ from wis2_gc_manager.fairness import SLOW_AFTER_S
 from wis2_gc_manager.pipeline import CROWDED, WAITING
 
 if TYPE_CHECKING:
-    from wis2_gc_common.queue.base import Envelope
+    from wis2_gc_common.ports.queue import Envelope
 
 SLOW = "http://slow/"
 

@@ -13,8 +13,8 @@ from tests.support.fake_workloads import COMPLETE, FakeSource
 from wis2_gc_common import metrics_catalogue as catalogue
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.metrics_catalogue import field
-from wis2_gc_common.queue.base import Depth
-from wis2_gc_common.registry.base import FailureRecord, ItemKey, ItemRecord
+from wis2_gc_common.ports.queue import Depth
+from wis2_gc_common.ports.registry import FailureRecord, ItemKey, ItemRecord
 from wis2_gc_common.wis2.decision import Held
 from wis2_gc_common.wis2.pubtime import parse_pubtime
 from wis2_gc_metrics.app import create_app

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.fake_reader import listener, manager, snapshot_of
 from wis2_gc_common import metrics_catalogue as catalogue
 from wis2_gc_common.metrics_catalogue import field
-from wis2_gc_common.queue.base import Depth
-from wis2_gc_common.registry.base import ProcessStatus, Snapshot
+from wis2_gc_common.ports.queue import Depth
+from wis2_gc_common.ports.registry import ProcessStatus, Snapshot
 from wis2_gc_metrics.exposition import Reading, expose
 
 REPORT_BY = "xx-test-global-cache"

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from wis2_gc_common import metrics_catalogue as catalogue
 from wis2_gc_common import settings
 from wis2_gc_common.errors import SettingsError, Unavailable
+from wis2_gc_common.ports.registry import ItemKey
 from wis2_gc_common.queue import open_dead_letters, open_queue
-from wis2_gc_common.registry.base import ItemKey
 from wis2_gc_common.registry.redis import RedisReader
 from wis2_gc_common.runtime.logs import configure_logging
 from wis2_gc_common.wis2.pubtime import format_pubtime
@@ -28,8 +28,8 @@ from wis2_gc_common.wis2.pubtime import format_pubtime
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-    from wis2_gc_common.queue.base import DeadLetter, DeadLetters, Depth, Queue
-    from wis2_gc_common.registry.base import (
+    from wis2_gc_common.ports.queue import DeadLetter, DeadLetters, Depth, Queue
+    from wis2_gc_common.ports.registry import (
         FailureRecord,
         ItemRecord,
         ProcessStatus,

@@ -29,9 +29,9 @@ from wis2_gc_common.metrics_catalogue import (
     SILENCE_RECONNECTS,
     field,
 )
-from wis2_gc_common.queue.base import Envelope, Sent
+from wis2_gc_common.ports.queue import Envelope, Sent
+from wis2_gc_common.ports.registry import ItemKey, Looked, ProcessStatus, Refusal
 from wis2_gc_common.queue.keys import centre_in
-from wis2_gc_common.registry.base import ItemKey, Looked, ProcessStatus, Refusal
 from wis2_gc_common.runtime.backoff import Backoff
 from wis2_gc_common.runtime.causes import BUG
 from wis2_gc_common.runtime.logs import get_logger
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wis2_gc_common.metrics_catalogue import Metric
-    from wis2_gc_common.queue.base import Sender
-    from wis2_gc_common.registry.base import ListenerRegistry
+    from wis2_gc_common.ports.queue import Sender
+    from wis2_gc_common.ports.registry import ListenerRegistry
     from wis2_gc_common.wis2.notification import Notification
     from wis2_gc_listener.arrivals import Arrival, Inbox
     from wis2_gc_listener.global_broker import BrokerState

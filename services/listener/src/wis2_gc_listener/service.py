@@ -20,8 +20,8 @@ from wis2_gc_listener.triage import Triage
 if TYPE_CHECKING:
     import ssl
 
-    from wis2_gc_common.queue.base import Sender
-    from wis2_gc_common.registry.base import ListenerRegistry
+    from wis2_gc_common.ports.queue import Sender
+    from wis2_gc_common.ports.registry import ListenerRegistry
     from wis2_gc_listener.forwarder import Timing
     from wis2_gc_listener.global_broker import BrokerState, Delays
     from wis2_gc_listener.settings import ListenerSettings

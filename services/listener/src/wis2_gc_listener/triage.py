@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from paho.mqtt.client import topic_matches_sub
 
 from wis2_gc_common.errors import Poison, Reason
-from wis2_gc_common.registry.base import OVER_QUOTA
+from wis2_gc_common.ports.registry import OVER_QUOTA
 from wis2_gc_common.wis2.decision import decide
 from wis2_gc_common.wis2.notification import Notification, parse
 from wis2_gc_common.wis2.topic import BASE, DEFAULT_FILTERS, parse_topic

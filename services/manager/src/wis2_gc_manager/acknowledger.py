@@ -10,7 +10,7 @@ from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:
-    from wis2_gc_common.queue.base import Queue
+    from wis2_gc_common.ports.queue import Queue
     from wis2_gc_manager.gate import Gate
 
 #: Receipts in one call; adapters cut it to what their service takes.

@@ -20,7 +20,7 @@ from wis2_gc_common.errors import (
     SourceError,
     public_text,
 )
-from wis2_gc_common.registry.base import Failure
+from wis2_gc_common.ports.registry import Failure
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.ids import object_key
 from wis2_gc_common.wis2.media_type import safe_media_type
@@ -31,7 +31,7 @@ from wis2_gc_manager.source import Payload
 
 if TYPE_CHECKING:
     from wis2_gc_common.errors import Unavailable
-    from wis2_gc_common.registry.base import Lease, Registry
+    from wis2_gc_common.ports.registry import Lease, Registry
     from wis2_gc_common.store.base import ObjectStore, Upload
     from wis2_gc_manager.candidate import Offer
     from wis2_gc_manager.events import Events

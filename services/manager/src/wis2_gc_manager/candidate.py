@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import IntegrityFailed, Poison, Reason, SourceError
-from wis2_gc_common.queue.codec import decode_envelope
-from wis2_gc_common.registry.base import Notice
+from wis2_gc_common.ports.envelope_bytes import decode_envelope
+from wis2_gc_common.ports.registry import Notice
 from wis2_gc_common.wis2.inline import decode_content
 from wis2_gc_common.wis2.integrity import DEFAULT_METHOD, new_hash
 from wis2_gc_common.wis2.notification import Content, Notification, parse
@@ -17,7 +17,7 @@ from wis2_gc_manager.source import Payload, Request, host_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wis2_gc_common.queue.base import Envelope
+    from wis2_gc_common.ports.queue import Envelope
 
 #: Why a valid notification is not ours to process; the listener's labels for the same.
 OWN = "own"

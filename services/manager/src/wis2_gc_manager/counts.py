@@ -13,7 +13,7 @@ from wis2_gc_common.metrics_catalogue import OTHER_CENTRES, field
 
 if TYPE_CHECKING:
     from wis2_gc_common.metrics_catalogue import Metric
-    from wis2_gc_common.registry.base import Registry
+    from wis2_gc_common.ports.registry import Registry
 
 
 #: Kept while the registry is away; beyond, strangers' centre-ids are counted together.

@@ -20,7 +20,7 @@ from wis2_gc_common.wis2.monitoring_event import EventLimiter, monitoring_event
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from wis2_gc_common.registry.base import Registry
+    from wis2_gc_common.ports.registry import Registry
     from wis2_gc_common.wis2.event_format import EventFormat
     from wis2_gc_manager.counts import Counts
     from wis2_gc_manager.gate import Gate

@@ -16,7 +16,7 @@ from wis2_gc_manager.quota import bytes_of_a_centre, items_of_a_centre
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from wis2_gc_common.registry.base import ProcessStatus, Registry
+    from wis2_gc_common.ports.registry import ProcessStatus, Registry
     from wis2_gc_common.store.base import ObjectStore
     from wis2_gc_manager.counts import Counts
     from wis2_gc_manager.events import Events

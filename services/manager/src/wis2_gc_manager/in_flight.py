@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wis2_gc_common.queue.base import Received
-    from wis2_gc_common.registry.base import Lease
+    from wis2_gc_common.ports.queue import Received
+    from wis2_gc_common.ports.registry import Lease
 
 
 def _ignore() -> None:

@@ -14,8 +14,8 @@ from wis2_gc_common.runtime.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from wis2_gc_common.queue.base import Queue
-    from wis2_gc_common.registry.base import Registry
+    from wis2_gc_common.ports.queue import Queue
+    from wis2_gc_common.ports.registry import Registry
     from wis2_gc_manager.acknowledger import Acknowledger
     from wis2_gc_manager.gate import Gate
     from wis2_gc_manager.in_flight import InFlight

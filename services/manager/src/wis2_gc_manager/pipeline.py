@@ -27,8 +27,8 @@ from wis2_gc_common.metrics_catalogue import (
     NO_CACHE,
     SOURCE_FAILURES,
 )
-from wis2_gc_common.queue.codec import encode_envelope
-from wis2_gc_common.registry.base import Commit
+from wis2_gc_common.ports.envelope_bytes import encode_envelope
+from wis2_gc_common.ports.registry import Commit
 from wis2_gc_common.runtime.causes import BUG
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.store.base import Checksum
@@ -57,8 +57,8 @@ from wis2_gc_manager.retry import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from wis2_gc_common.queue.base import Queue
-    from wis2_gc_common.registry.base import Claimed, Lease, Registry
+    from wis2_gc_common.ports.queue import Queue
+    from wis2_gc_common.ports.registry import Claimed, Lease, Registry
     from wis2_gc_common.store.base import ObjectStore, Upload
     from wis2_gc_common.wis2.notification import Announcer, Notification
     from wis2_gc_manager.acknowledger import Acknowledger

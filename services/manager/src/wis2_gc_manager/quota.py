@@ -8,7 +8,7 @@ from wis2_gc_common.wis2.decision import Decision
 from wis2_gc_common.wis2.inline import MAX_DECODED_BYTES
 
 if TYPE_CHECKING:
-    from wis2_gc_common.registry.base import Claimed
+    from wis2_gc_common.ports.registry import Claimed
     from wis2_gc_common.store.base import Capacity
     from wis2_gc_common.wis2.notification import Notification
 

@@ -17,7 +17,7 @@ from wis2_gc_manager.in_flight import Item
 from wis2_gc_manager.retry import SUSPECT_DELIVERIES
 
 if TYPE_CHECKING:
-    from wis2_gc_common.queue.base import Queue, Received
+    from wis2_gc_common.ports.queue import Queue, Received
     from wis2_gc_manager.gate import Gate
     from wis2_gc_manager.in_flight import InFlight
     from wis2_gc_manager.pipeline import Pipeline

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common.errors import Misconfigured, PartError, SettingsError, Unavailable
-from wis2_gc_common.registry.base import ProcessStatus
+from wis2_gc_common.ports.registry import ProcessStatus
 from wis2_gc_common.runtime.health import Health, HealthServer
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.notification import Announcer
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from wis2_gc_common.errors import Part
-    from wis2_gc_common.queue.base import Queue
-    from wis2_gc_common.registry.base import Registry
+    from wis2_gc_common.ports.queue import Queue
+    from wis2_gc_common.ports.registry import Registry
     from wis2_gc_common.store.base import ObjectStore
     from wis2_gc_manager.public_fetch import PublicFetch
     from wis2_gc_manager.settings import ManagerSettings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common import metrics_catalogue as catalogue
 from wis2_gc_common.errors import Misconfigured, Unavailable
-from wis2_gc_common.queue.base import Depth
+from wis2_gc_common.ports.queue import Depth
 from wis2_gc_common.wis2.pubtime import format_pubtime
 from wis2_gc_metrics.delay import describe_delays
 from wis2_gc_metrics.exposition import delay_counts, last_message_s
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wis2_gc_common.metrics_catalogue import Metric
-    from wis2_gc_common.registry.base import (
+    from wis2_gc_common.ports.registry import (
         FailureRecord,
         ItemKey,
         ItemRecord,

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.registry.base import ItemKey
+from wis2_gc_common.ports.registry import ItemKey
 from wis2_gc_metrics import answers
 from wis2_gc_metrics.exposition import expose
 from wis2_gc_metrics.headers import HeadAsGet, SecurityHeaders

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from wis2_gc_common import metrics_catalogue as catalogue
-from wis2_gc_common.queue.base import Depth
+from wis2_gc_common.ports.queue import Depth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.errors import Unavailable
     from wis2_gc_common.metrics_catalogue import Metric
-    from wis2_gc_common.registry.base import ProcessStatus, Snapshot
+    from wis2_gc_common.ports.registry import ProcessStatus, Snapshot
 
 Series = dict[str, dict[tuple[str, ...], float]]
 

@@ -9,7 +9,7 @@ from wis2_gc_metrics.public_text import public_problems
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wis2_gc_common.registry.base import ProcessStatus
+    from wis2_gc_common.ports.registry import ProcessStatus
 
 
 def missing_parts(

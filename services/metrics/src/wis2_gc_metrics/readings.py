@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from wis2_gc_common.errors import Part
-    from wis2_gc_common.queue.base import Depth
-    from wis2_gc_common.registry.base import FailureRecord, ItemKey, ItemRecord, RegistryReader
+    from wis2_gc_common.ports.queue import Depth
+    from wis2_gc_common.ports.registry import FailureRecord, ItemKey, ItemRecord, RegistryReader
 
     class DepthSource(Protocol):
         """As much of a queue as is read here."""

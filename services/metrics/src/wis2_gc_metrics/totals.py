@@ -12,7 +12,7 @@ from wis2_gc_metrics.delay import Delays, describe_delays
 from wis2_gc_metrics.exposition import delay_counts
 
 if TYPE_CHECKING:
-    from wis2_gc_common.registry.base import Snapshot
+    from wis2_gc_common.ports.registry import Snapshot
     from wis2_gc_metrics.exposition import Reading
 
 #: Reasons that say "we have this, or are getting it". A source that was parked with a running

@@ -13,9 +13,9 @@ import pytest
 from tests.support.scripted_sqs import ScriptedSqs, refusal
 from tests.support.sqs_server import set_credentials
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
+from wis2_gc_common.ports.queue import Envelope, Sent
 from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.queue import sqs as sqs_module
-from wis2_gc_common.queue.base import Envelope, Sent
 from wis2_gc_common.queue.sqs_message import MAX_BYTES, encode_message
 from wis2_gc_common.settings import QueueUrl
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from tests.support.scripted_sqs import Answer
-    from wis2_gc_common.queue.base import DeadLetters, Queue, Received, Sender
+    from wis2_gc_common.ports.queue import DeadLetters, Queue, Received, Sender
 
 ENVELOPE = Envelope(topic="origin/a/wis2/de-dwd/data", payload=b"x", broker="fr", arrived_ms=1)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wis2_gc_common.errors import Poison, Reason
-from wis2_gc_common.queue.base import Envelope
+from wis2_gc_common.ports.queue import Envelope
 from wis2_gc_common.queue.sqs_message import (
     MAX_BYTES,
     decode_dead_letter,

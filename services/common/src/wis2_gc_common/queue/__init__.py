@@ -17,7 +17,7 @@ from wis2_gc_common.queue.redis_stream import (
 from wis2_gc_common.settings import DEAD_LETTER_QUEUE_URL, QUEUE_URL
 
 if TYPE_CHECKING:
-    from wis2_gc_common.queue.base import DeadLetters, Queue, Sender
+    from wis2_gc_common.ports.queue import DeadLetters, Queue, Sender
     from wis2_gc_common.queue.keys import QueueKeys
     from wis2_gc_common.queue.sqs_client import Place
     from wis2_gc_common.settings import QueueUrl

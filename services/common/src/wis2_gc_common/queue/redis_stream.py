@@ -38,9 +38,9 @@ from redis.retry import Retry
 
 from wis2_gc_common import redis_client
 from wis2_gc_common.errors import PartError, Poison, Reason, Unavailable
+from wis2_gc_common.ports.envelope_bytes import decode_envelope, encode_envelope
+from wis2_gc_common.ports.queue import DeadLetter, Depth, Received, Sent
 from wis2_gc_common.queue import scripts
-from wis2_gc_common.queue.base import DeadLetter, Depth, Received, Sent
-from wis2_gc_common.queue.codec import decode_envelope, encode_envelope
 from wis2_gc_common.queue.keys import GROUP, READY, bulk_lane
 from wis2_gc_common.registry.batching import Batcher
 from wis2_gc_common.runtime.logs import get_logger
@@ -48,7 +48,7 @@ from wis2_gc_common.runtime.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from wis2_gc_common.queue.base import Envelope
+    from wis2_gc_common.ports.queue import Envelope
     from wis2_gc_common.queue.keys import QueueKeys
     from wis2_gc_common.queue.scripts import Script
 

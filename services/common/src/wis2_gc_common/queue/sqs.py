@@ -36,7 +36,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wis2_gc_common.errors import PartError, Poison, Unavailable
-from wis2_gc_common.queue.base import Depth, Sent
+from wis2_gc_common.ports.queue import Depth, Sent
 from wis2_gc_common.queue.sqs_batches import (
     BAD_CONTENT,
     MAX_BATCH,
@@ -59,7 +59,7 @@ from wis2_gc_common.runtime.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from wis2_gc_common.queue.base import Envelope, Received
+    from wis2_gc_common.ports.queue import Envelope, Received
     from wis2_gc_common.queue.sqs_client import Place
 
 T = TypeVar("T")

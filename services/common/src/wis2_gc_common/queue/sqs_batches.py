@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common.errors import Misconfigured, Unavailable
-from wis2_gc_common.queue.base import Sent
+from wis2_gc_common.ports.queue import Sent
 from wis2_gc_common.queue.sqs_client import error_code
 from wis2_gc_common.queue.sqs_message import MAX_BYTES, size_bytes
 from wis2_gc_common.runtime.logs import get_logger

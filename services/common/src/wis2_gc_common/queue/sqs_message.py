@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common.errors import Poison, Reason
-from wis2_gc_common.queue.base import DeadLetter, Envelope, Received
-from wis2_gc_common.queue.codec import decode_envelope, encode_envelope
+from wis2_gc_common.ports.envelope_bytes import decode_envelope, encode_envelope
+from wis2_gc_common.ports.queue import DeadLetter, Envelope, Received
 from wis2_gc_common.queue.keys import centre_in
 from wis2_gc_common.wis2.topic import is_centre_id
 

@@ -21,8 +21,7 @@ from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
 from wis2_gc_common.errors import Reason
 from wis2_gc_common.metrics_catalogue import CATALOGUE, DELAY_BUCKETS_S
-from wis2_gc_common.registry import keys, scripts
-from wis2_gc_common.registry.base import (
+from wis2_gc_common.ports.registry import (
     Claimed,
     FailureRecord,
     ItemRecord,
@@ -33,6 +32,7 @@ from wis2_gc_common.registry.base import (
     Renewed,
     Snapshot,
 )
+from wis2_gc_common.registry import keys, scripts
 from wis2_gc_common.registry.batching import Batcher
 from wis2_gc_common.registry.connection import (
     ANSWER_TIMEOUT_S,
@@ -48,7 +48,7 @@ from wis2_gc_common.wis2.ids import hour_folder
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from wis2_gc_common.registry.base import Commit, Failure, ItemKey, Notice
+    from wis2_gc_common.ports.registry import Commit, Failure, ItemKey, Notice
     from wis2_gc_common.registry.connection import Call
     from wis2_gc_common.registry.scripts import Script
 

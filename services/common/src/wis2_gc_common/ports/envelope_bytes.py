@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from wis2_gc_common.errors import Poison, Reason
-from wis2_gc_common.queue.base import Envelope
+from wis2_gc_common.ports.queue import Envelope
 from wis2_gc_common.queue.keys import READY, bulk_lane
 
 _Whole = Annotated[int, msgspec.Meta(ge=0)]
