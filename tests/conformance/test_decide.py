@@ -14,7 +14,7 @@ import redis
 from tests.support.nodes import Answer, Node
 from tests.support.wnm import inline, unique_data_id, wnm
 from tests.support.world import World, wait_until
-from wis2_gc_common.registry.keys import item_record, record_key
+from wis2_gc_common.redis.registry_keys import item_record, record_key
 
 
 def put(

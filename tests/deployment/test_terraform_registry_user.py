@@ -23,7 +23,7 @@ from wis2_gc_common.ports.registry import (
     ProcessStatus,
     Refusal,
 )
-from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
+from wis2_gc_common.redis.registry import RedisListenerRegistry, RedisReader, RedisRegistry
 from wis2_gc_common.wis2.decision import Held
 
 if TYPE_CHECKING:

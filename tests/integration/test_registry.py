@@ -47,9 +47,9 @@ from wis2_gc_common.ports.registry import (
     Refusal,
     Renewed,
 )
-from wis2_gc_common.registry import keys
-from wis2_gc_common.registry.connection import Connections
-from wis2_gc_common.registry.redis import (
+from wis2_gc_common.redis import registry_keys as keys
+from wis2_gc_common.redis.connection import Connections
+from wis2_gc_common.redis.registry import (
     MAX_PARKED,
     RedisListenerRegistry,
     RedisReader,

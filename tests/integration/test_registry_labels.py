@@ -18,8 +18,8 @@ from wis2_gc_common.metrics_catalogue import (
 )
 from wis2_gc_common.ports.queue import Depth
 from wis2_gc_common.ports.registry import Commit, Failure, Notice
-from wis2_gc_common.registry import keys
-from wis2_gc_common.registry.redis import LABEL_DAYS, RedisRegistry
+from wis2_gc_common.redis import registry_keys as keys
+from wis2_gc_common.redis.registry import LABEL_DAYS, RedisRegistry
 from wis2_gc_metrics.exposition import Reading, expose
 
 if TYPE_CHECKING:

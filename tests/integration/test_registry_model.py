@@ -29,8 +29,8 @@ from wis2_gc_common.ports.registry import (
     Notice,
     Renewed,
 )
-from wis2_gc_common.registry import keys
-from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
+from wis2_gc_common.redis import registry_keys as keys
+from wis2_gc_common.redis.registry import RedisListenerRegistry, RedisReader, RedisRegistry
 from wis2_gc_common.wis2.decision import (
     FUTURE_TOLERANCE_MS,
     WRONG_CLOCK_MS,

@@ -21,7 +21,7 @@ from wis2_gc_common.ports.registry import (
     Notice,
     ProcessStatus,
 )
-from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisReader, RedisRegistry
+from wis2_gc_common.redis.registry import RedisListenerRegistry, RedisReader, RedisRegistry
 from wis2_gc_common.wis2.decision import Decision, Held
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from wis2_gc_common.metrics_catalogue import (
     field,
 )
 from wis2_gc_common.ports.registry import UNBOUNDED, Claimed, Commit, Failure, ItemKey, Notice
-from wis2_gc_common.registry import keys
-from wis2_gc_common.registry.redis import RedisListenerRegistry, RedisRegistry
+from wis2_gc_common.redis import registry_keys as keys
+from wis2_gc_common.redis.registry import RedisListenerRegistry, RedisRegistry
 from wis2_gc_common.wis2.decision import Decision
 
 if TYPE_CHECKING:

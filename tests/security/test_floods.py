@@ -12,7 +12,7 @@ from redis import Redis
 from tests.support.web_server import served
 from tests.support.wnm import encoded, inline, unique_data_id, wnm
 from tests.support.world import World, open_world, wait_until
-from wis2_gc_common.queue.keys import queue_keys
+from wis2_gc_common.redis.queue_keys import queue_keys
 
 if TYPE_CHECKING:
     import asyncio

@@ -12,8 +12,8 @@ from redis import Redis
 from tests.support.wnm import encoded, inline, unique_data_id, wnm
 from tests.support.world import World, open_world, wait_until
 from wis2_gc_common.metrics_catalogue import DROPPED, OVER_QUOTA, QUEUED, RECEIVED, field
-from wis2_gc_common.queue.keys import queue_keys
-from wis2_gc_common.registry.keys import COUNTERS
+from wis2_gc_common.redis.queue_keys import queue_keys
+from wis2_gc_common.redis.registry_keys import COUNTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

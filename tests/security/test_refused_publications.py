@@ -13,7 +13,7 @@ from redis import Redis
 from tests.support.shallow_broker import ShallowBroker
 from tests.support.wnm import inline, unique_data_id, wnm
 from tests.support.world import BIN, World, open_world, wait_until
-from wis2_gc_common.queue.keys import queue_keys
+from wis2_gc_common.redis.queue_keys import queue_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

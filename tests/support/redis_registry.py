@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from wis2_gc_common.registry.redis import RedisReader, RedisRegistry
+from wis2_gc_common.redis.registry import RedisReader, RedisRegistry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

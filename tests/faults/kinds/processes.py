@@ -10,8 +10,8 @@ from tests.faults.catalogue import FEW, LISTENERS, MANAGERS, SEEN_S, Scene, faul
 from tests.faults.long_load import LARGE
 from tests.support.nodes import Answer
 from tests.support.world import wait_until
-from wis2_gc_common.queue import scripts as queue
-from wis2_gc_common.registry import scripts as registry
+from wis2_gc_common.redis import queue_scripts as queue
+from wis2_gc_common.redis import registry_scripts as registry
 from wis2_gc_common.store.keys import INCOMING
 
 if TYPE_CHECKING:

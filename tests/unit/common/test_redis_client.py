@@ -12,10 +12,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from wis2_gc_common import redis_client
 from wis2_gc_common.errors import CacheError, Misconfigured, PartError, Unavailable
-from wis2_gc_common.redis_client import translate
-from wis2_gc_common.registry.connection import Connections
+from wis2_gc_common.redis import client as redis_client
+from wis2_gc_common.redis.client import translate
+from wis2_gc_common.redis.connection import Connections
 
 
 def translated(text: str) -> CacheError:

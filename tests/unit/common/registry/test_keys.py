@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wis2_gc_common.registry import keys
+from wis2_gc_common.redis import registry_keys as keys
 
 LONG = "wis2/de-dwd/" + "x" * 2000
 

@@ -7,14 +7,14 @@ from importlib.resources import files
 import pytest
 
 from wis2_gc_common import metrics_catalogue
-from wis2_gc_common.registry import scripts
+from wis2_gc_common.redis import registry_scripts as scripts
 
 ALL = [value for value in vars(scripts).values() if isinstance(value, scripts.Script)]
 SHARED = {"record", "order", "labels", "quota"}
 
 
 def test_every_lua_file_is_loaded():
-    names = {path.name for path in files("wis2_gc_common.registry").iterdir()}
+    names = {path.name for path in (files("wis2_gc_common.redis") / "lua" / "registry").iterdir()}
     lua = {name.removesuffix(".lua") for name in names if name.endswith(".lua")}
     assert lua == {script.name for script in ALL} | SHARED
 
@@ -33,7 +33,7 @@ def test_metrics_go_by_their_names_in_the_catalogue(script: scripts.Script):
 
 @pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
 def test_every_script_says_what_it_takes_and_answers(script: scripts.Script):
-    text = (files("wis2_gc_common.registry") / f"{script.name}.lua").read_text()
+    text = (files("wis2_gc_common.redis") / "lua" / "registry" / f"{script.name}.lua").read_text()
     head = text[: re.search(r"^(?!--)", text, re.MULTILINE).start()]
     assert re.search(r"^-- KEYS ", head, re.MULTILINE)
     assert re.search(r"^-- Answers ", head, re.MULTILINE)

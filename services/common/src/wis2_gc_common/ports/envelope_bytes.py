@@ -12,7 +12,7 @@ import msgspec
 
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.ports.queue import Envelope
-from wis2_gc_common.queue.keys import READY, bulk_lane
+from wis2_gc_common.redis.queue_keys import READY, bulk_lane
 
 _Whole = Annotated[int, msgspec.Meta(ge=0)]
 

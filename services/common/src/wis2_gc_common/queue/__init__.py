@@ -8,18 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import SettingsError
-from wis2_gc_common.queue.keys import queue_keys
-from wis2_gc_common.queue.redis_stream import (
+from wis2_gc_common.redis.queue import (
     RedisStreamDeadLetters,
     RedisStreamQueue,
     RedisStreamSender,
 )
+from wis2_gc_common.redis.queue_keys import queue_keys
 from wis2_gc_common.settings import DEAD_LETTER_QUEUE_URL, QUEUE_URL
 
 if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import DeadLetters, Queue, Sender
-    from wis2_gc_common.queue.keys import QueueKeys
     from wis2_gc_common.queue.sqs_client import Place
+    from wis2_gc_common.redis.queue_keys import QueueKeys
     from wis2_gc_common.settings import QueueUrl
 
 # The SQS adapter is imported where it is wanted: boto3 costs 20 MB and a quarter of a second.

@@ -53,7 +53,7 @@ from wis2_gc_common.queue.sqs_message import (
     encode_dead_letter,
     encode_message,
 )
-from wis2_gc_common.registry.batching import Batcher
+from wis2_gc_common.redis.batching import Batcher
 from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """What to do with a notification, given what we hold (the table of wis2-rules.md 8).
 
-Pure. `registry/order.lua` takes the same decision atomically; a property test compares the two.
+Pure. `redis/lua/registry/order.lua` takes the same decision atomically; a property test compares
+the two.
 
 Everything here is about one key, (centre-id of the topic, data_id): what another centre announces
 under the same data_id is another item (wis2-rules.md 6).

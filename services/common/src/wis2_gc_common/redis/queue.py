@@ -36,21 +36,21 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from wis2_gc_common import redis_client
 from wis2_gc_common.errors import PartError, Poison, Reason, Unavailable
 from wis2_gc_common.ports.envelope_bytes import decode_envelope, encode_envelope
 from wis2_gc_common.ports.queue import DeadLetter, Depth, Received, Sent
-from wis2_gc_common.queue import scripts
-from wis2_gc_common.queue.keys import GROUP, READY, bulk_lane
-from wis2_gc_common.registry.batching import Batcher
+from wis2_gc_common.redis import client as redis_client
+from wis2_gc_common.redis import queue_scripts as scripts
+from wis2_gc_common.redis.batching import Batcher
+from wis2_gc_common.redis.queue_keys import GROUP, READY, bulk_lane
 from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from wis2_gc_common.ports.queue import Envelope
-    from wis2_gc_common.queue.keys import QueueKeys
-    from wis2_gc_common.queue.scripts import Script
+    from wis2_gc_common.redis.queue_keys import QueueKeys
+    from wis2_gc_common.redis.queue_scripts import Script
 
 _log = get_logger(__name__)
 

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from importlib import resources
 
-from wis2_gc_common.queue.keys import LANES
-from wis2_gc_common.registry.scripts import RUNS_WHEN_FULL
+from wis2_gc_common.redis.queue_keys import LANES
+from wis2_gc_common.redis.registry_scripts import RUNS_WHEN_FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Script:
 
 
 def _script(*names: str, when_full: bool = True) -> Script:
-    folder = resources.files(__package__) / "lua"
+    folder = resources.files(__package__) / "lua" / "queue"
     texts = [(folder / f"{name}.lua").read_text(encoding="utf-8") for name in names]
     texts.insert(0, f"local LANES = {LANES}")
     if when_full:

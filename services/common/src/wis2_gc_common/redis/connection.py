@@ -19,14 +19,14 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
-from wis2_gc_common import redis_client
+from wis2_gc_common.redis import client as redis_client
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
     from redis.connection import ConnectionInterface
 
     from wis2_gc_common.errors import PartError, Unavailable
-    from wis2_gc_common.registry.scripts import Script
+    from wis2_gc_common.redis.registry_scripts import Script
 
 Command = tuple[str | bytes | int, ...]
 #: A script, its keys and its arguments.

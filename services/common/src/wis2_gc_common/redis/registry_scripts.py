@@ -35,7 +35,7 @@ def load(name: str, *shared: str, when_full: bool = False) -> Script:
 
     `when_full`: also runs while the memory of Redis is full.
     """
-    folder = files("wis2_gc_common.registry")
+    folder = files("wis2_gc_common.redis") / "lua" / "registry"
     texts = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in (*shared, name)]
     if when_full:
         texts.insert(0, RUNS_WHEN_FULL)

@@ -32,9 +32,10 @@ from wis2_gc_common.ports.registry import (
     Renewed,
     Snapshot,
 )
-from wis2_gc_common.registry import keys, scripts
-from wis2_gc_common.registry.batching import Batcher
-from wis2_gc_common.registry.connection import (
+from wis2_gc_common.redis import registry_keys as keys
+from wis2_gc_common.redis import registry_scripts as scripts
+from wis2_gc_common.redis.batching import Batcher
+from wis2_gc_common.redis.connection import (
     ANSWER_TIMEOUT_S,
     Command,
     Connections,
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from wis2_gc_common.ports.registry import Commit, Failure, ItemKey, Notice
-    from wis2_gc_common.registry.connection import Call
-    from wis2_gc_common.registry.scripts import Script
+    from wis2_gc_common.redis.connection import Call
+    from wis2_gc_common.redis.registry_scripts import Script
 
 #: Sources that wait with one item, and their bytes.
 MAX_PARKED = 16

@@ -1,1 +1,0 @@
-"""What the cache remembers, on Redis; `base` is the contract."""
