@@ -152,9 +152,9 @@ def own_sqs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqsServ
 async def test_a_server_that_goes_away_is_an_outage_and_comes_back(
     own_sqs: SqsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wis2_gc_common.queue.sqs_client.ANSWER_TIMEOUT_S", 3.0)
-    monkeypatch.setattr("wis2_gc_common.queue.sqs_client.ATTEMPTS", 1)
-    monkeypatch.setattr("wis2_gc_common.queue.sqs_client.LONG_POLL_S", 0.2)
+    monkeypatch.setattr("wis2_gc_common.sqs.client.ANSWER_TIMEOUT_S", 3.0)
+    monkeypatch.setattr("wis2_gc_common.sqs.client.ATTEMPTS", 1)
+    monkeypatch.setattr("wis2_gc_common.sqs.client.LONG_POLL_S", 0.2)
     queues = make_queues(own_sqs)
     send(queues, *[envelope(number) for number in range(3)])
     queue, sender = queue_of(queues), sender_of(queues)
@@ -195,8 +195,8 @@ async def test_a_server_that_goes_away_is_an_outage_and_comes_back(
 async def test_closing_takes_seconds_only_when_nobody_answers(
     own_sqs: SqsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wis2_gc_common.queue.sqs_client.ANSWER_TIMEOUT_S", 60.0)
-    monkeypatch.setattr("wis2_gc_common.queue.sqs.CLOSE_S", 1.0)
+    monkeypatch.setattr("wis2_gc_common.sqs.client.ANSWER_TIMEOUT_S", 60.0)
+    monkeypatch.setattr("wis2_gc_common.sqs.queue.CLOSE_S", 1.0)
     queues = make_queues(own_sqs)
     send(queues, envelope())
     queue = queue_of(queues)

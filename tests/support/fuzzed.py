@@ -19,7 +19,7 @@ from tests.support.sample_notification import TOPIC
 from wis2_gc_common.errors import CacheError, Poison, Refused, SourceError
 from wis2_gc_common.ports.envelope_bytes import decode_envelope, encode_envelope
 from wis2_gc_common.ports.queue import Envelope
-from wis2_gc_common.queue.sqs_message import decode_dead_letter, decode_message, encode_message
+from wis2_gc_common.sqs.messages import decode_dead_letter, decode_message, encode_message
 from wis2_gc_common.wis2.ids import file_name, object_key
 from wis2_gc_common.wis2.inline import MAX_DECODED_BYTES, decode_content
 from wis2_gc_common.wis2.integrity import BrokenIntegrity, parse_integrity

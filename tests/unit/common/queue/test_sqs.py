@@ -15,9 +15,9 @@ from tests.support.sqs_server import set_credentials
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.ports.queue import Envelope, Sent
 from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender
-from wis2_gc_common.queue import sqs as sqs_module
-from wis2_gc_common.queue.sqs_message import MAX_BYTES, encode_message
 from wis2_gc_common.settings import QueueUrl
+from wis2_gc_common.sqs import queue as sqs_module
+from wis2_gc_common.sqs.messages import MAX_BYTES, encode_message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.ports.queue import Envelope
-from wis2_gc_common.queue.sqs_message import (
+from wis2_gc_common.sqs.messages import (
     MAX_BYTES,
     decode_dead_letter,
     decode_message,

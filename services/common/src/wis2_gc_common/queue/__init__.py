@@ -18,9 +18,9 @@ from wis2_gc_common.settings import DEAD_LETTER_QUEUE_URL, QUEUE_URL
 
 if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import DeadLetters, Queue, Sender
-    from wis2_gc_common.queue.sqs_client import Place
     from wis2_gc_common.redis.queue_keys import QueueKeys
     from wis2_gc_common.settings import QueueUrl
+    from wis2_gc_common.sqs.client import Place
 
 # The SQS adapter is imported where it is wanted: boto3 costs 20 MB and a quarter of a second.
 
@@ -32,8 +32,8 @@ def open_sender(queue_url: QueueUrl, *, redis_url: str, max_length: int) -> Send
     Raises SettingsError: the URL cannot be used.
     """
     if queue_url.kind == "sqs":
-        from wis2_gc_common.queue.sqs import SqsSender  # noqa: PLC0415
-        from wis2_gc_common.queue.sqs_client import parse_place  # noqa: PLC0415
+        from wis2_gc_common.sqs.client import parse_place  # noqa: PLC0415
+        from wis2_gc_common.sqs.queue import SqsSender  # noqa: PLC0415
 
         return SqsSender(parse_place(QUEUE_URL, queue_url))
     return RedisStreamSender(redis_url, keys=queue_keys(queue_url.name, ""), max_length=max_length)
@@ -54,7 +54,7 @@ def open_queue(
     Raises SettingsError: the URLs cannot be used, or not together.
     """
     if queue_url.kind == "sqs":
-        from wis2_gc_common.queue.sqs import SqsQueue  # noqa: PLC0415
+        from wis2_gc_common.sqs.queue import SqsQueue  # noqa: PLC0415
 
         return SqsQueue(*_places(queue_url, dead_letter_url), visibility_s=visibility_s)
     keys = _keys(queue_url, dead_letter_url)
@@ -66,7 +66,7 @@ def open_dead_letters(
 ) -> DeadLetters:
     """Return the operator's side of a queue. Raises SettingsError: the URLs cannot be used."""
     if queue_url.kind == "sqs":
-        from wis2_gc_common.queue.sqs_dead_letters import SqsDeadLetters  # noqa: PLC0415
+        from wis2_gc_common.sqs.dead_letters import SqsDeadLetters  # noqa: PLC0415
 
         return SqsDeadLetters(*_places(queue_url, dead_letter_url))
     return RedisStreamDeadLetters(redis_url, keys=_keys(queue_url, dead_letter_url))
@@ -81,7 +81,7 @@ def _keys(queue_url: QueueUrl, dead_letter_url: QueueUrl) -> QueueKeys:
 
 
 def _places(queue_url: QueueUrl, dead_letter_url: QueueUrl) -> tuple[Place, Place]:
-    from wis2_gc_common.queue.sqs_client import check_pair, parse_place  # noqa: PLC0415
+    from wis2_gc_common.sqs.client import check_pair, parse_place  # noqa: PLC0415
 
     queue = parse_place(QUEUE_URL, queue_url)
     dead_letters = parse_place(DEAD_LETTER_QUEUE_URL, dead_letter_url)

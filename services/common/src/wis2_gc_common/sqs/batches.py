@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.ports.queue import Sent
-from wis2_gc_common.queue.sqs_client import error_code
-from wis2_gc_common.queue.sqs_message import MAX_BYTES, size_bytes
 from wis2_gc_common.runtime.logs import get_logger
+from wis2_gc_common.sqs.client import error_code
+from wis2_gc_common.sqs.messages import MAX_BYTES, size_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from wis2_gc_common.queue.sqs_client import Place, SqsClient
+    from wis2_gc_common.sqs.client import Place, SqsClient
 
 _log = get_logger(__name__)
 

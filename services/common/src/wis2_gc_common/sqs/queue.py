@@ -37,7 +37,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wis2_gc_common.errors import PartError, Poison, Unavailable
 from wis2_gc_common.ports.queue import Depth, Sent
-from wis2_gc_common.queue.sqs_batches import (
+from wis2_gc_common.redis.batching import Batcher
+from wis2_gc_common.runtime.logs import get_logger
+from wis2_gc_common.sqs.batches import (
     BAD_CONTENT,
     MAX_BATCH,
     all_refused,
@@ -46,21 +48,19 @@ from wis2_gc_common.queue.sqs_batches import (
     receipt_entries,
     send_batch,
 )
-from wis2_gc_common.queue.sqs_client import LONG_POLL_S, SqsClient, error_code
-from wis2_gc_common.queue.sqs_message import (
+from wis2_gc_common.sqs.client import LONG_POLL_S, SqsClient, error_code
+from wis2_gc_common.sqs.messages import (
     SYSTEM_ATTRIBUTES,
     decode_message,
     encode_dead_letter,
     encode_message,
 )
-from wis2_gc_common.redis.batching import Batcher
-from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from wis2_gc_common.ports.queue import Envelope, Received
-    from wis2_gc_common.queue.sqs_client import Place
+    from wis2_gc_common.sqs.client import Place
 
 T = TypeVar("T")
 

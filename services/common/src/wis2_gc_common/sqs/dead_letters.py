@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common.errors import Poison, Unavailable
 from wis2_gc_common.ports.queue import Sent
-from wis2_gc_common.queue.sqs_batches import MAX_BATCH, in_batches, receipt_entries, send_batch
-from wis2_gc_common.queue.sqs_client import SqsClient, error_code
-from wis2_gc_common.queue.sqs_message import SYSTEM_ATTRIBUTES, decode_dead_letter, encode_message
+from wis2_gc_common.sqs.batches import MAX_BATCH, in_batches, receipt_entries, send_batch
+from wis2_gc_common.sqs.client import SqsClient, error_code
+from wis2_gc_common.sqs.messages import SYSTEM_ATTRIBUTES, decode_dead_letter, encode_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from wis2_gc_common.ports.queue import DeadLetter
-    from wis2_gc_common.queue.sqs_client import Place
+    from wis2_gc_common.sqs.client import Place
 
 #: Dead letters are hidden for so long while they are read.
 _HIDE_S = 300
