@@ -9,8 +9,8 @@ import time
 import urllib.request
 
 from wis2_gc_common import settings
+from wis2_gc_common.open_queue import open_sender
 from wis2_gc_common.ports.queue import Envelope, Sent
-from wis2_gc_common.queue import open_sender
 
 
 def send(topic: str) -> None:

@@ -18,9 +18,9 @@ import pytest
 from tests.support.scripted_s3 import BUCKET, ScriptedS3
 from tests.support.scripted_sqs import DEAD_PATH, ScriptedSqs, refusal
 from tests.support.sqs_server import set_credentials
+from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports import queue as queue_base
 from wis2_gc_common.ports.queue import Envelope, Sent
-from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.settings import QUEUE_URL, STORE_URL
 from wis2_gc_common.store import base as store_base
 from wis2_gc_common.store import open_store

@@ -23,8 +23,8 @@ from tests.support.redis import RedisServer, require_redis
 from tests.support.waiting import until
 from tests.support.web_server import WebServer
 from tests.support.wnm import integrity_of
+from wis2_gc_common.open_queue import open_sender
 from wis2_gc_common.ports.queue import Sent
-from wis2_gc_common.queue import open_sender
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

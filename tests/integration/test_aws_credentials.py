@@ -18,8 +18,8 @@ import pytest
 
 from tests.support.scripted_s3 import BUCKET, ScriptedS3
 from tests.support.scripted_sqs import ScriptedSqs
+from wis2_gc_common.open_queue import open_sender
 from wis2_gc_common.ports.queue import Envelope
-from wis2_gc_common.queue import open_sender
 from wis2_gc_common.settings import QueueUrl, StoreUrl
 from wis2_gc_common.store import open_store, s3_credentials
 

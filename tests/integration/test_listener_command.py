@@ -36,7 +36,7 @@ from tests.support.scripted_broker import (
     scripted_broker,
 )
 from tests.support.wnm import encoded, unique_data_id, wnm
-from wis2_gc_common.queue import open_queue
+from wis2_gc_common.open_queue import open_queue
 from wis2_gc_common.redis.registry import RedisReader
 from wis2_gc_common.settings import QueueUrl
 

@@ -26,9 +26,9 @@ from tests.support.metrics_service import (
 from tests.support.world import wait_until
 from wis2_gc_common import metrics_catalogue as catalogue
 from wis2_gc_common.metrics_catalogue import field
+from wis2_gc_common.open_queue import open_queue, open_sender
 from wis2_gc_common.ports.queue import Envelope
 from wis2_gc_common.ports.registry import Commit, Failure, Notice, ProcessStatus
-from wis2_gc_common.queue import open_queue, open_sender
 from wis2_gc_common.redis.registry import RedisRegistry
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports.queue import Depth, Envelope, Received, Sent
-from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.redis import queue as redis_stream
 from wis2_gc_common.settings import QueueUrl
 

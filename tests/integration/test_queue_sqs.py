@@ -19,8 +19,8 @@ from moto import mock_aws
 from tests.support import parts
 from tests.support.sqs_server import make_queues, set_credentials, start_or_skip
 from wis2_gc_common.errors import Misconfigured, Unavailable
+from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports.queue import Envelope, Sent
-from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.settings import QueueUrl
 
 if TYPE_CHECKING:

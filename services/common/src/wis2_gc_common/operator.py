@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from wis2_gc_common import metrics_catalogue as catalogue
 from wis2_gc_common import settings
 from wis2_gc_common.errors import SettingsError, Unavailable
+from wis2_gc_common.open_queue import open_dead_letters, open_queue
 from wis2_gc_common.ports.registry import ItemKey
-from wis2_gc_common.queue import open_dead_letters, open_queue
 from wis2_gc_common.redis.registry import RedisReader
 from wis2_gc_common.runtime.logs import configure_logging
 from wis2_gc_common.wis2.pubtime import format_pubtime

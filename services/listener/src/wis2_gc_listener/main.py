@@ -11,7 +11,7 @@ import sys
 from typing import NoReturn
 
 from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
-from wis2_gc_common.queue import open_sender
+from wis2_gc_common.open_queue import open_sender
 from wis2_gc_common.redis.registry import RedisListenerRegistry
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.collector import let_collector_rest

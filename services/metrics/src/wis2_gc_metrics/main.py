@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import uvicorn
 
 from wis2_gc_common.errors import SettingsError
-from wis2_gc_common.queue import open_queue
+from wis2_gc_common.open_queue import open_queue
 from wis2_gc_common.redis.registry import RedisReader
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.ending import leave

@@ -10,7 +10,7 @@ import pytest
 from tests.support.scripted_sqs import ScriptedSqs, refusal
 from tests.support.sqs_server import set_credentials
 from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
-from wis2_gc_common.queue import open_dead_letters, open_queue, open_sender
+from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.runtime.logs import configure_logging
 from wis2_gc_common.settings import DEAD_LETTER_QUEUE_URL, QUEUE_URL, QueueUrl
 from wis2_gc_common.sqs.client import SqsClient, error_code, parse_place
