@@ -28,7 +28,7 @@ from local.parts.part import current_user
 from local.parts.ports import free_port
 from tests.support import chart
 from tests.support.server_process import wait_for_port
-from wis2_gc_common import metrics_catalogue
+from wis2_gc_common import metrics as metrics_catalogue
 from wis2_gc_common.wis2.topic import MAX_LEVELS
 
 if TYPE_CHECKING:

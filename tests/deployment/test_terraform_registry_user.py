@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from wis2_gc_common.metrics_catalogue import DROPPED, field
+from wis2_gc_common.metrics import DROPPED, field
 from wis2_gc_common.ports.registry import (
     Commit,
     Failure,

@@ -13,7 +13,7 @@ import pytest
 from tests.faults.load import TOPIC, Load, assert_all_came_out
 from tests.support.wnm import unique_data_id, wnm
 from tests.support.world import wait_until
-from wis2_gc_common.metrics_catalogue import PUBLIC_CHECKS
+from wis2_gc_common.metrics import PUBLIC_CHECKS
 
 if TYPE_CHECKING:
     from local.parts.nginx import Nginx

@@ -37,7 +37,7 @@ from tests.support.scripted_broker import (
     scripted_broker,
 )
 from tests.support.wnm import encoded, unique_data_id, wnm
-from wis2_gc_common.metrics_catalogue import (
+from wis2_gc_common.metrics import (
     DROPPED,
     SESSIONS_TAKEN_OVER,
     SILENCE_RECONNECTS,

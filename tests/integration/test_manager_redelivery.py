@@ -17,7 +17,7 @@ from tests.support.manager_fakes import envelope_of
 from tests.support.redis import require_redis
 from tests.support.waiting import until
 from tests.support.web_server import WebServer
-from wis2_gc_common.metrics_catalogue import ITEMS_DROPPED, field
+from wis2_gc_common.metrics import ITEMS_DROPPED, field
 from wis2_gc_common.open_queue import open_dead_letters, open_queue
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from tests.support.metrics_service import (
     running,
 )
 from tests.support.world import wait_until
-from wis2_gc_common import metrics_catalogue as catalogue
-from wis2_gc_common.metrics_catalogue import field
+from wis2_gc_common import metrics as catalogue
+from wis2_gc_common.metrics import field
 from wis2_gc_common.open_queue import open_queue, open_sender
 from wis2_gc_common.ports.queue import Envelope
 from wis2_gc_common.ports.registry import Commit, Failure, Notice, ProcessStatus

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from wis2_gc_common.metrics_catalogue import (
+from wis2_gc_common.metrics import (
     CACHE_OVERRIDE,
     CACHED_VOLUME,
     DATASERVER_LAST_DOWNLOAD,

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Reason
-from wis2_gc_common.metrics_catalogue import (
+from wis2_gc_common.metrics import (
     DATASERVER_LAST_DOWNLOAD,
     DATASERVER_STATUS,
     DOWNLOADED,

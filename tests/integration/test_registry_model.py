@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from wis2_gc_common import metrics_catalogue as catalogue
+from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.ports.registry import (
     UNBOUNDED,
     Claimed,

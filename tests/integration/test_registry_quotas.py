@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.metrics_catalogue import (
+from wis2_gc_common.metrics import (
     HELD_BYTES,
     HELD_ITEMS,
     OTHER_CENTRES,
@@ -19,7 +19,7 @@ from wis2_gc_common.wis2.decision import Decision
 if TYPE_CHECKING:
     import redis
 
-    from wis2_gc_common.metrics_catalogue import Metric
+    from wis2_gc_common.metrics import Metric
     from wis2_gc_common.wis2.notification import Rel
 
 pytest_plugins = ("tests.support.redis", "tests.support.redis_registry")

@@ -16,8 +16,8 @@ from schemathesis.specs.openapi import checks
 from local.parts.nginx import Nginx
 from tests.support.metrics_service import running
 from tests.support.redis import RedisServer
-from wis2_gc_common import metrics_catalogue as catalogue
-from wis2_gc_common.metrics_catalogue import field
+from wis2_gc_common import metrics as catalogue
+from wis2_gc_common.metrics import field
 from wis2_gc_common.ports.registry import Failure, Notice, ProcessStatus
 from wis2_gc_common.redis.registry import RedisRegistry
 from wis2_gc_metrics.app import create_app

@@ -11,7 +11,7 @@ from redis import Redis
 
 from tests.support.wnm import encoded, inline, unique_data_id, wnm
 from tests.support.world import World, open_world, wait_until
-from wis2_gc_common.metrics_catalogue import DROPPED, OVER_QUOTA, QUEUED, RECEIVED, field
+from wis2_gc_common.metrics import DROPPED, OVER_QUOTA, QUEUED, RECEIVED, field
 from wis2_gc_common.redis.queue_keys import queue_keys
 from wis2_gc_common.redis.registry_keys import COUNTERS
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from wis2_gc_common.metrics_catalogue import Metric
+    from wis2_gc_common.metrics import Metric
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("QUEUE") == "sqs", reason="what waits in SQS takes nobody's memory"

@@ -8,12 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wis2_gc_common import metrics_catalogue, settings
+from wis2_gc_common import metrics as metrics_catalogue
+from wis2_gc_common import settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wis2_gc_common.metrics_catalogue import Metric
+    from wis2_gc_common.metrics import Metric
     from wis2_gc_common.settings import Setting
 
 DOCS = Path(__file__).parents[2] / "docs"

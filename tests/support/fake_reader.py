@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.metrics_catalogue import DELAY_BUCKETS_S
+from wis2_gc_common.metrics import DELAY_BUCKETS_S
 from wis2_gc_common.ports.queue import Depth
 from wis2_gc_common.ports.registry import (
     FailureRecord,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.wnm import encoded, wnm
 from wis2_gc_common.errors import Reason, SourceError
-from wis2_gc_common.metrics_catalogue import field as metric_field
+from wis2_gc_common.metrics import field as metric_field
 from wis2_gc_common.ports.queue import Depth, Envelope, Received
 from wis2_gc_common.ports.registry import Claimed, Lease, Renewed
 from wis2_gc_common.store.base import Capacity
@@ -46,7 +46,7 @@ from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from wis2_gc_common.metrics_catalogue import Metric
+    from wis2_gc_common.metrics import Metric
     from wis2_gc_common.ports.registry import Commit, Failure, Notice, ProcessStatus, Refusal
     from wis2_gc_common.store.base import Checksum
     from wis2_gc_manager.public_check import Sample

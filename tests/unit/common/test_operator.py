@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fake_reader import listener, manager, snapshot_of
-from wis2_gc_common import metrics_catalogue as catalogue
+from wis2_gc_common import metrics as catalogue
 from wis2_gc_common import operator
-from wis2_gc_common.metrics_catalogue import field
+from wis2_gc_common.metrics import field
 from wis2_gc_common.ports.queue import DeadLetter, Depth, Envelope
 from wis2_gc_common.ports.registry import FailureRecord, ItemKey, ItemRecord
 from wis2_gc_common.wis2.decision import Held

@@ -17,7 +17,7 @@ from tests.support.listener_fakes import (
 )
 from tests.support.wnm import encoded, wnm
 from wis2_gc_common.errors import PartError
-from wis2_gc_common.metrics_catalogue import (
+from wis2_gc_common.metrics import (
     DROPPED,
     INVALID,
     OVER_QUOTA,

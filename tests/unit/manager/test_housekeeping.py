@@ -9,7 +9,7 @@ import pytest
 from tests.support.manager_fakes import Workbench, next_turn
 from tests.support.waiting import until
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.metrics_catalogue import ITEMS_DROPPED, field
+from wis2_gc_common.metrics import ITEMS_DROPPED, field
 from wis2_gc_common.ports.registry import ProcessStatus, Refusal
 from wis2_gc_manager.housekeeping import STUCK_S, Housekeeping, Pulse
 

@@ -13,7 +13,7 @@ from tests.support.manager_fakes import Workbench, envelope_of
 from tests.support.real_shapes import real_messages
 from tests.support.sample_notification import TOPIC, sample_bytes
 from wis2_gc_common.errors import Overridden, Poison, Reason
-from wis2_gc_common.metrics_catalogue import INVALID, ITEMS_DROPPED
+from wis2_gc_common.metrics import INVALID, ITEMS_DROPPED
 from wis2_gc_common.wis2.notification import Notification, parse
 from wis2_gc_common.wis2.topic import parse_topic
 from wis2_gc_manager.address_guard import AddressGuard

@@ -35,7 +35,7 @@ from wis2_gc_common.errors import (
     SourceError,
     Unavailable,
 )
-from wis2_gc_common.metrics_catalogue import (
+from wis2_gc_common.metrics import (
     DEAD_LETTERS,
     INVALID,
     ITEMS_DROPPED,

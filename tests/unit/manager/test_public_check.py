@@ -10,7 +10,7 @@ from tests.support.manager_fakes import BASE_URL, Workbench, envelope_of
 from tests.support.waiting import until
 from tests.unit.manager.test_housekeeping import housekeeping_of
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.metrics_catalogue import PUBLIC_CHECKS
+from wis2_gc_common.metrics import PUBLIC_CHECKS
 from wis2_gc_manager.public_check import OBJECTS, PUBLIC_URL, Sample, Shortage, choose
 
 HREF = "https://node.yy.test/data/obs.bufr"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.support.manager_fakes import Workbench, envelope_of
-from wis2_gc_common.metrics_catalogue import ITEMS_DROPPED
+from wis2_gc_common.metrics import ITEMS_DROPPED
 from wis2_gc_manager.delayed import DelayedItems
 from wis2_gc_manager.fairness import SLOW_AFTER_S
 from wis2_gc_manager.pipeline import CROWDED, WAITING

@@ -7,7 +7,7 @@ import pytest
 from tests.support.manager_fakes import CENTRE_ID, SECRET, Workbench, envelope_of
 from tests.support.wnm import inline
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.metrics_catalogue import CACHE_OVERRIDE, ITEMS, MONITORING_EVENTS, NO_CACHE
+from wis2_gc_common.metrics import CACHE_OVERRIDE, ITEMS, MONITORING_EVENTS, NO_CACHE
 from wis2_gc_common.store.base import Capacity
 from wis2_gc_common.wis2.ids import message_id
 from wis2_gc_common.wis2.pubtime import parse_pubtime

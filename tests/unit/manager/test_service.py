@@ -17,7 +17,7 @@ from tests.support.manager_fakes import (
 from tests.support.waiting import until
 from tests.unit.manager.test_manager_settings import REQUIRED
 from wis2_gc_common.errors import PartError, Unavailable
-from wis2_gc_common.metrics_catalogue import DEAD_LETTERS
+from wis2_gc_common.metrics import DEAD_LETTERS
 from wis2_gc_common.settings import Reader
 from wis2_gc_manager import gate
 from wis2_gc_manager.public_fetch import PublicFetch

@@ -10,9 +10,9 @@ import pytest
 
 from tests.support.fake_reader import FakeQueue, FakeReader, listener, manager, snapshot_of
 from tests.support.fake_workloads import COMPLETE, FakeSource
-from wis2_gc_common import metrics_catalogue as catalogue
+from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.errors import Misconfigured, Unavailable
-from wis2_gc_common.metrics_catalogue import field
+from wis2_gc_common.metrics import field
 from wis2_gc_common.ports.queue import Depth
 from wis2_gc_common.ports.registry import FailureRecord, ItemKey, ItemRecord
 from wis2_gc_common.wis2.decision import Held

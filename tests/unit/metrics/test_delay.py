@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wis2_gc_common.metrics_catalogue import DELAY_BUCKETS_S
+from wis2_gc_common.metrics import DELAY_BUCKETS_S
 from wis2_gc_metrics.delay import describe_delays, quantile, share_within
 
 BOUNDS = (1.0, 2.0, 4.0)

@@ -9,8 +9,8 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.fake_reader import listener, manager, snapshot_of
-from wis2_gc_common import metrics_catalogue as catalogue
-from wis2_gc_common.metrics_catalogue import field
+from wis2_gc_common import metrics as catalogue
+from wis2_gc_common.metrics import field
 from wis2_gc_common.ports.queue import Depth
 from wis2_gc_common.ports.registry import ProcessStatus, Snapshot
 from wis2_gc_metrics.exposition import Reading, expose

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from tests.support.fake_reader import EMPTY_QUEUE, snapshot_of
-from wis2_gc_common import metrics_catalogue as catalogue
-from wis2_gc_common.metrics_catalogue import field
+from wis2_gc_common import metrics as catalogue
+from wis2_gc_common.metrics import field
 from wis2_gc_metrics.exposition import Reading
 from wis2_gc_metrics.totals import History, add_up
 

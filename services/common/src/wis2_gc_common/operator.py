@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from wis2_gc_common import metrics_catalogue as catalogue
+from wis2_gc_common import metrics as catalogue
 from wis2_gc_common import settings
 from wis2_gc_common.errors import SettingsError, Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue

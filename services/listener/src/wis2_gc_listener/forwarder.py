@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from wis2_gc_common.errors import PartError, Unavailable
-from wis2_gc_common.metrics_catalogue import (
+from wis2_gc_common.metrics import (
     DROPPED,
     INVALID,
     OTHER_CENTRES,
@@ -42,7 +42,7 @@ from wis2_gc_listener.triage import Drop, DropReason, refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wis2_gc_common.metrics_catalogue import Metric
+    from wis2_gc_common.metrics import Metric
     from wis2_gc_common.ports.queue import Sender
     from wis2_gc_common.ports.registry import ListenerRegistry
     from wis2_gc_common.wis2.notification import Notification

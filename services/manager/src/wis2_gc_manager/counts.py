@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.metrics_catalogue import OTHER_CENTRES, field
+from wis2_gc_common.metrics import OTHER_CENTRES, field
 
 if TYPE_CHECKING:
-    from wis2_gc_common.metrics_catalogue import Metric
+    from wis2_gc_common.metrics import Metric
     from wis2_gc_common.ports.registry import Registry
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from wis2_gc_common.errors import PartError, Unavailable
-from wis2_gc_common.metrics_catalogue import MONITORING_EVENTS
+from wis2_gc_common.metrics import MONITORING_EVENTS
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.monitoring_event import EventLimiter, monitoring_event
 

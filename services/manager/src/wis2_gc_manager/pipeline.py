@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import CacheError, HostBusy, PartError, Poison, Reason, Unavailable
-from wis2_gc_common.metrics_catalogue import (
+from wis2_gc_common.metrics import (
     CACHE_OVERRIDE,
     DEAD_LETTERS,
     INVALID,

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.metrics_catalogue import PUBLIC_CHECKS
+from wis2_gc_common.metrics import PUBLIC_CHECKS
 from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from wis2_gc_common import metrics_catalogue as catalogue
+from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.ports.queue import Depth
 from wis2_gc_common.wis2.pubtime import format_pubtime
@@ -41,7 +41,7 @@ from wis2_gc_metrics.totals import add_up
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from wis2_gc_common.metrics_catalogue import Metric
+    from wis2_gc_common.metrics import Metric
     from wis2_gc_common.ports.registry import (
         FailureRecord,
         ItemKey,

@@ -21,7 +21,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from wis2_gc_common import metrics_catalogue as catalogue
+from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.ports.queue import Depth
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
 
     from wis2_gc_common.errors import Unavailable
-    from wis2_gc_common.metrics_catalogue import Metric
+    from wis2_gc_common.metrics import Metric
     from wis2_gc_common.ports.registry import ProcessStatus, Snapshot
 
 Series = dict[str, dict[tuple[str, ...], float]]

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wis2_gc_common import metrics_catalogue as catalogue
+from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.wis2.decision import Decision
 from wis2_gc_metrics.delay import Delays, describe_delays
 from wis2_gc_metrics.exposition import delay_counts

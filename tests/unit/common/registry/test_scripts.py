@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 
-from wis2_gc_common import metrics_catalogue
+from wis2_gc_common import metrics as metrics_catalogue
 from wis2_gc_common.redis import registry_scripts as scripts
 
 ALL = [value for value in vars(scripts).values() if isinstance(value, scripts.Script)]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
 from wis2_gc_common.errors import Reason
-from wis2_gc_common.metrics_catalogue import CATALOGUE, DELAY_BUCKETS_S
+from wis2_gc_common.metrics import CATALOGUE, DELAY_BUCKETS_S
 from wis2_gc_common.ports.registry import (
     Claimed,
     FailureRecord,

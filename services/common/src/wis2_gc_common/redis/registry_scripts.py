@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 
-from wis2_gc_common import metrics_catalogue
+from wis2_gc_common import metrics as metrics_catalogue
 
 _METRIC = re.compile(r"\bMETRIC\.([A-Z_]+)")
 
