@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.store.s3_expiry import removed_at_ns
+from wis2_gc_manager.store.s3.expiry import removed_at_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

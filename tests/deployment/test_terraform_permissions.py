@@ -22,15 +22,15 @@ from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports import queue as queue_base
 from wis2_gc_common.ports.queue import Envelope, Sent
 from wis2_gc_common.settings import QUEUE_URL, STORE_URL
-from wis2_gc_common.store import base as store_base
-from wis2_gc_common.store import open_store
+from wis2_gc_manager.store import open_store
+from wis2_gc_manager.store import port as store_base
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from tests.support.scripted_s3 import Seen
     from tests.support.scripted_sqs import Answer
-    from wis2_gc_common.store.base import ObjectStore
+    from wis2_gc_manager.store.port import ObjectStore
 
 SERVICES = Path(__file__).parents[2] / "terraform/modules/identity/services.tf"
 MEBIBYTE = 1024 * 1024

@@ -21,7 +21,8 @@ from tests.support.scripted_sqs import ScriptedSqs
 from wis2_gc_common.open_queue import open_sender
 from wis2_gc_common.ports.queue import Envelope
 from wis2_gc_common.settings import QueueUrl, StoreUrl
-from wis2_gc_common.store import open_store, s3_credentials
+from wis2_gc_manager.store import open_store
+from wis2_gc_manager.store.s3 import credentials as s3_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

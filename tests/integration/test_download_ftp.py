@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from wis2_gc_common.store.base import Upload
+    from wis2_gc_manager.store.port import Upload
 
 DATA = b"ISMD01 " * 1000
 LARGE = DATA * 400

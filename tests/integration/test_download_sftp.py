@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from wis2_gc_common.store.base import Upload
+    from wis2_gc_manager.store.port import Upload
 
 DATA = b"ISMD01 " * 1000
 LARGE = DATA * 400

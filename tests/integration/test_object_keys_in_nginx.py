@@ -13,17 +13,17 @@ from local.parts.nginx import Nginx
 from tests.support import parts
 from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings import StoreUrl
-from wis2_gc_common.store import open_store
-from wis2_gc_common.store.file import FileStore
 from wis2_gc_common.wis2.ids import object_key, object_url
 from wis2_gc_common.wis2.topic import parse_topic
 from wis2_gc_manager.public_check import Sample
 from wis2_gc_manager.public_fetch import PublicFetch
+from wis2_gc_manager.store import open_store
+from wis2_gc_manager.store.file.store import FileStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wis2_gc_common.store.base import ObjectStore
+    from wis2_gc_manager.store.port import ObjectStore
 
 LEVELS = (
     "I/S/A/I/01/SBBR",

@@ -1,4 +1,4 @@
-"""What every object store does (`wis2_gc_common.store.base`)."""
+"""What every object store does (`wis2_gc_manager.store.port`)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 from tests.support import parts
 from tests.support.world import wait_until
 from wis2_gc_common.settings import StoreUrl
-from wis2_gc_common.store import open_store
+from wis2_gc_manager.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from local.parts.s3_server import S3Server
-    from wis2_gc_common.store.base import ObjectStore
+    from wis2_gc_manager.store.port import ObjectStore
 
 KEY = "2026-08-01/05/de-dwd/data/core/weather/0123456789ab/A_SNDE01.bufr"
 BUFR = "application/bufr"

@@ -21,11 +21,12 @@ import pytest
 from tests.support.waiting import until
 from wis2_gc_common.errors import Poison, Reason, Unavailable
 from wis2_gc_common.settings import StoreUrl
-from wis2_gc_common.store import file as file_store
-from wis2_gc_common.store import file_layout, open_store
-from wis2_gc_common.store.file import FileStore
-from wis2_gc_common.store.file_expiry import Expiry
-from wis2_gc_common.store.file_layout import Layout
+from wis2_gc_manager.store import open_store
+from wis2_gc_manager.store.file import layout as file_layout
+from wis2_gc_manager.store.file import store as file_store
+from wis2_gc_manager.store.file.expiry import Expiry
+from wis2_gc_manager.store.file.layout import Layout
+from wis2_gc_manager.store.file.store import FileStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -79,7 +80,7 @@ async def test_the_name_tells_the_web_server_the_type(store: FileStore, director
 def test_everybody_may_read_whatever_the_umask_is(directory: Path, umask: str) -> None:
     code = (
         "import asyncio\n"
-        "from wis2_gc_common.store.file import FileStore\n"
+        "from wis2_gc_manager.store.file.store import FileStore\n"
         "async def main():\n"
         f"    store = FileStore({str(directory)!r}, retention_hours=24)\n"
         f"    await store.put({KEY!r}, b'data', media_type={BUFR!r})\n"
@@ -144,7 +145,7 @@ class Calls:
             self.log.append(("syncfs", ""))
             real_syncfs(descriptor)
 
-        monkeypatch.setattr("wis2_gc_common.store.file_commit.syncfs", syncfs)
+        monkeypatch.setattr("wis2_gc_manager.store.file.commit.syncfs", syncfs)
 
     def _wrap(
         self, monkeypatch: pytest.MonkeyPatch, name: str, describe: Callable[..., str]
@@ -201,7 +202,7 @@ async def test_many_puts_share_their_syncs(
 async def test_without_syncfs_each_object_is_synced(
     store: FileStore, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wis2_gc_common.store.file_commit.syncfs", None)
+    monkeypatch.setattr("wis2_gc_manager.store.file.commit.syncfs", None)
     assert await put_many(store, 30) == [None] * 30
     assert len(files(directory)) == 30
 
@@ -220,7 +221,7 @@ async def test_a_large_upload_never_leaves_much_unsynced(
 
 _PUTTING = """
 import asyncio, sys
-from wis2_gc_common.store.file import FileStore
+from wis2_gc_manager.store.file.store import FileStore
 
 async def main(directory, worker):
     store = FileStore(directory, retention_hours=24)
@@ -447,7 +448,7 @@ async def test_a_failing_syncfs_fails_all_of_the_batch(
     def fail(descriptor: int) -> None:
         raise OSError(errno.EIO, "input/output error")
 
-    monkeypatch.setattr("wis2_gc_common.store.file_commit.syncfs", fail)
+    monkeypatch.setattr("wis2_gc_manager.store.file.commit.syncfs", fail)
     results = await put_many(store, 40)
     failed = [result for result in results if isinstance(result, Unavailable)]
     assert len(failed) >= 30

@@ -41,14 +41,16 @@ from wis2_gc_common.errors import (
     Unavailable,
 )
 from wis2_gc_common.settings import StoreUrl
-from wis2_gc_common.store import open_store, s3_requests, s3_upload
-from wis2_gc_common.store.base import Checksum
-from wis2_gc_common.store.s3 import PART_MEMORY_BYTES, S3Store
-from wis2_gc_common.store.s3_credentials import CredentialChain, new_session
-from wis2_gc_common.store.s3_part_memory import PartMemory
-from wis2_gc_common.store.s3_place import Place, tls_context
-from wis2_gc_common.store.s3_requests import Requests
-from wis2_gc_common.store.s3_small import SmallObjects
+from wis2_gc_manager.store import open_store
+from wis2_gc_manager.store.port import Checksum
+from wis2_gc_manager.store.s3 import requests as s3_requests
+from wis2_gc_manager.store.s3 import upload as s3_upload
+from wis2_gc_manager.store.s3.credentials import CredentialChain, new_session
+from wis2_gc_manager.store.s3.part_memory import PartMemory
+from wis2_gc_manager.store.s3.place import Place, tls_context
+from wis2_gc_manager.store.s3.requests import Requests
+from wis2_gc_manager.store.s3.small import SmallObjects
+from wis2_gc_manager.store.s3.store import PART_MEMORY_BYTES, S3Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -540,7 +542,7 @@ async def test_a_server_that_never_answers_is_given_up(
     server: ScriptedS3, store: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_requests, "_SHORT", aiohttp.ClientTimeout(total=0.05))
-    monkeypatch.setattr("wis2_gc_common.store.s3._CHECK_S", 0.3)
+    monkeypatch.setattr("wis2_gc_manager.store.s3.store._CHECK_S", 0.3)
     server.always = never_answers
     with pytest.raises(Unavailable, match="no answer in time"):
         await store.delete(KEY)
@@ -829,7 +831,7 @@ def test_the_sdk_is_loaded_only_where_s3_is_chosen(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from wis2_gc_common.settings import StoreUrl\n"
-        "from wis2_gc_common.store import open_store\n"
+        "from wis2_gc_manager.store import open_store\n"
         f"open_store(StoreUrl('file', {str(tmp_path)!r}), retention_hours=24)\n"
         "print(sorted({'boto3', 'botocore', 'obstore', 'aiohttp'} & set(sys.modules)))\n"
     )

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from wis2_gc_common.store.base import Upload
+    from wis2_gc_manager.store.port import Upload
 
 #: Of one input: processor time in which no event loop waits for long, on any machine. Most take a
 #: thousandth of it; `test_cpu_of_parsers` has the real bound, for the worst inputs known.

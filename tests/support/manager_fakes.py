@@ -20,8 +20,6 @@ from wis2_gc_common.errors import Reason, SourceError
 from wis2_gc_common.metrics import field as metric_field
 from wis2_gc_common.ports.queue import Depth, Envelope, Received
 from wis2_gc_common.ports.registry import Claimed, Lease, Renewed
-from wis2_gc_common.store.base import Capacity
-from wis2_gc_common.store.s3_expiry import removed_at_ns
 from wis2_gc_common.wis2.decision import Decision, Held, decide
 from wis2_gc_common.wis2.event_format import EventFormat
 from wis2_gc_common.wis2.ids import HOUR_FOLDER_CHARS, announce_by_ns, hour_folder, item_digest
@@ -42,15 +40,17 @@ from wis2_gc_manager.public_check import PUBLIC_URL, PublicCheck
 from wis2_gc_manager.receiver import Receiver
 from wis2_gc_manager.retry import RetryPolicy
 from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload
+from wis2_gc_manager.store.port import Capacity
+from wis2_gc_manager.store.s3.expiry import removed_at_ns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from wis2_gc_common.metrics import Metric
     from wis2_gc_common.ports.registry import Commit, Failure, Notice, ProcessStatus, Refusal
-    from wis2_gc_common.store.base import Checksum
     from wis2_gc_manager.public_check import Sample
     from wis2_gc_manager.source import OpenUpload, Request
+    from wis2_gc_manager.store.port import Checksum
 
 CENTRE_ID = "xx-test-global-cache"
 SECRET = b"a secret of this deployment"

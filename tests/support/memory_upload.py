@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from wis2_gc_common.errors import Unavailable
 
 if TYPE_CHECKING:
-    from wis2_gc_common.store.base import Checksum, Upload
+    from wis2_gc_manager.store.port import Checksum, Upload
 
 
 class MemoryUpload:

@@ -12,7 +12,7 @@ from tests.support.nodes import Answer
 from tests.support.world import wait_until
 from wis2_gc_common.redis import queue_scripts as queue
 from wis2_gc_common.redis import registry_scripts as registry
-from wis2_gc_common.store.keys import INCOMING
+from wis2_gc_manager.store.keys import INCOMING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wis2_gc_common.errors import Poison
-from wis2_gc_common.store.keys import checked_key
 from wis2_gc_common.wis2.ids import (
     MAX_FILE_NAME_CHARS,
     MAX_OBJECT_KEY_CHARS,
@@ -24,6 +23,7 @@ from wis2_gc_common.wis2.ids import (
     object_url,
 )
 from wis2_gc_common.wis2.topic import MAX_TOPIC_BYTES, Topic, parse_topic
+from wis2_gc_manager.store.keys import checked_key
 
 CENTRE = "xx-test-global-cache"
 TOPIC = parse_topic("origin/a/wis2/de-dwd/data/core/weather/surface-based-observations/synop")

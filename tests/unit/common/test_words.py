@@ -19,7 +19,7 @@ from wis2_gc_common.redis.client import translate
 from wis2_gc_common.runtime.aws_causes import no_answer, settings_problem
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.sqs.messages import decode_dead_letter, decode_message
-from wis2_gc_common.store.s3_errors import no_answer_words
+from wis2_gc_manager.store.s3.errors import no_answer_words
 
 REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('10.0.0.1', 6379)")
 

@@ -53,8 +53,8 @@ from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Downloader, Payload, Req
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wis2_gc_common.store.base import Upload
     from wis2_gc_manager.download.lookups import Lookup
+    from wis2_gc_manager.store.port import Upload
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 DATA = bytes(range(256)) * 8

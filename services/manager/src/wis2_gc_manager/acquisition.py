@@ -32,12 +32,12 @@ from wis2_gc_manager.source import Payload
 if TYPE_CHECKING:
     from wis2_gc_common.errors import Unavailable
     from wis2_gc_common.ports.registry import Lease, Registry
-    from wis2_gc_common.store.base import ObjectStore, Upload
     from wis2_gc_manager.candidate import Offer
     from wis2_gc_manager.events import Events
     from wis2_gc_manager.gate import Gate
     from wis2_gc_manager.in_flight import Item
     from wis2_gc_manager.source import Downloader
+    from wis2_gc_manager.store.port import ObjectStore, Upload
 
 #: A download and one hedge beside it.
 MAX_PARALLEL = 2

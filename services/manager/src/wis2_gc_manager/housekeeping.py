@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from wis2_gc_common.ports.registry import ProcessStatus, Registry
-    from wis2_gc_common.store.base import ObjectStore
     from wis2_gc_manager.counts import Counts
     from wis2_gc_manager.events import Events
     from wis2_gc_manager.fairness import Fairness
     from wis2_gc_manager.gate import Gate
     from wis2_gc_manager.public_check import PublicCheck
+    from wis2_gc_manager.store.port import ObjectStore
 
 HEARTBEAT_S = 3.0
 FLUSH_S = 1.0

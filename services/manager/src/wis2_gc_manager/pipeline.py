@@ -31,7 +31,6 @@ from wis2_gc_common.ports.envelope_bytes import encode_envelope
 from wis2_gc_common.ports.registry import Commit
 from wis2_gc_common.runtime.causes import BUG
 from wis2_gc_common.runtime.logs import get_logger
-from wis2_gc_common.store.base import Checksum
 from wis2_gc_common.wis2.decision import Decision
 from wis2_gc_common.wis2.ids import object_url
 from wis2_gc_common.wis2.media_type import safe_media_type
@@ -53,13 +52,13 @@ from wis2_gc_manager.retry import (
     crowded_s,
     waiting_s,
 )
+from wis2_gc_manager.store.port import Checksum
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from wis2_gc_common.ports.queue import Queue
     from wis2_gc_common.ports.registry import Claimed, Lease, Registry
-    from wis2_gc_common.store.base import ObjectStore, Upload
     from wis2_gc_common.wis2.notification import Announcer, Notification
     from wis2_gc_manager.acknowledger import Acknowledger
     from wis2_gc_manager.acquisition import Downloads
@@ -72,6 +71,7 @@ if TYPE_CHECKING:
     from wis2_gc_manager.gate import Gate
     from wis2_gc_manager.in_flight import Item
     from wis2_gc_manager.public_check import PublicCheck
+    from wis2_gc_manager.store.port import ObjectStore, Upload
 
 #: An item that a part of ours refuses, though it is there, comes back after this.
 REFUSED_BY_PART_S = 60.0

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from wis2_gc_common.errors import Part
-    from wis2_gc_common.store.base import ObjectStore
     from wis2_gc_common.wis2.integrity import Method
     from wis2_gc_manager.counts import Counts
+    from wis2_gc_manager.store.port import ObjectStore
 
 PUBLIC_URL: Part = "public URL"
 #: So many different objects have to fail before it is the URL, and not an object.

@@ -9,8 +9,8 @@ from wis2_gc_common.wis2.inline import MAX_DECODED_BYTES
 
 if TYPE_CHECKING:
     from wis2_gc_common.ports.registry import Claimed
-    from wis2_gc_common.store.base import Capacity
     from wis2_gc_common.wis2.notification import Notification
+    from wis2_gc_manager.store.port import Capacity
 
 #: Of the registry's memory and of the store's room; centres that the list of known ones does not
 #: name have half of that together.

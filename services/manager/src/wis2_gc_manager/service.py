@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from wis2_gc_common.errors import Part
     from wis2_gc_common.ports.queue import Queue
     from wis2_gc_common.ports.registry import Registry
-    from wis2_gc_common.store.base import ObjectStore
     from wis2_gc_manager.public_fetch import PublicFetch
     from wis2_gc_manager.settings import ManagerSettings
     from wis2_gc_manager.source import Downloader
+    from wis2_gc_manager.store.port import ObjectStore
 
 #: Renewals per lease: two may fail before it is lost.
 _RENEWALS_PER_LEASE = 3

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from wis2_gc_common.store.base import Upload
     from wis2_gc_common.wis2.integrity import Integrity, Method
+    from wis2_gc_manager.store.port import Upload
 
 #: Of a URL as it is sent. Presigned ones of object stores have up to about 2500, with their token.
 MAX_URL_CHARS = 4096

@@ -4,8 +4,8 @@ import aiohttp
 import pytest
 
 from wis2_gc_common.errors import Misconfigured, Poison, Unavailable
-from wis2_gc_common.store.s3_errors import Refusal, not_answered, read_refusal, refused
-from wis2_gc_common.store.s3_place import Place
+from wis2_gc_manager.store.s3.errors import Refusal, not_answered, read_refusal, refused
+from wis2_gc_manager.store.s3.place import Place
 
 AWS = Place("bucket", "", "eu-west-1", "https://bucket.s3.eu-west-1.amazonaws.com", "", "")
 OTHER = Place("bucket", "", "us-east-1", "http://minio:9000", "/bucket", "AWS_ENDPOINT_URL")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.settings import StoreUrl
-from wis2_gc_common.store import open_store
-from wis2_gc_common.store.file import FileStore
-from wis2_gc_common.store.s3_expiry import removed_at_ns
+from wis2_gc_manager.store import open_store
+from wis2_gc_manager.store.file.store import FileStore
+from wis2_gc_manager.store.s3.expiry import removed_at_ns
 
 KEY = "2026-11-27/23/yy-met/data/core/x/0123456789ab/obs.bufr"
 HOUR_NS = 3600 * 10**9

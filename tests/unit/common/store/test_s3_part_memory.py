@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wis2_gc_common.errors import HostBusy, Reason
-from wis2_gc_common.store import s3_part_memory
-from wis2_gc_common.store.s3_part_memory import (
+from wis2_gc_manager.store.s3 import part_memory as s3_part_memory
+from wis2_gc_manager.store.s3.part_memory import (
     MAX_WAIT_S,
     MAX_WAITS_S,
     SMALL_BYTES,

@@ -6,8 +6,8 @@ import pytest
 
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.settings import StoreUrl
-from wis2_gc_common.store.s3_credentials import new_session
-from wis2_gc_common.store.s3_place import Place, find_place
+from wis2_gc_manager.store.s3.credentials import new_session
+from wis2_gc_manager.store.s3.place import Place, find_place
 
 if TYPE_CHECKING:
     from pathlib import Path

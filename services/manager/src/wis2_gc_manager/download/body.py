@@ -19,9 +19,9 @@ from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload, host_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wis2_gc_common.store.base import Upload
     from wis2_gc_manager.download.memory import Memory
     from wis2_gc_manager.source import OpenUpload, Request
+    from wis2_gc_manager.store.port import Upload
 
 #: Upload chunks are at least this big, but for the last: each costs the store a thread hop.
 _UPLOAD_CHUNK_BYTES = 256 * 1024

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from wis2_gc_common.store.file_layout import Layout
+    from wis2_gc_manager.store.file.layout import Layout
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _HOUR_NAME = re.compile(r"[01]\d|2[0-3]", re.ASCII)

@@ -10,14 +10,14 @@ from urllib.parse import quote
 
 from wis2_gc_common.errors import CacheError, Overridden, Reason, Unavailable
 from wis2_gc_common.runtime.logs import get_logger
-from wis2_gc_common.store import s3_checksum
+from wis2_gc_manager.store.s3 import checksum as s3_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from wis2_gc_common.store.base import Checksum
-    from wis2_gc_common.store.s3_part_memory import PartMemory
-    from wis2_gc_common.store.s3_requests import Requests
+    from wis2_gc_manager.store.port import Checksum
+    from wis2_gc_manager.store.s3.part_memory import PartMemory
+    from wis2_gc_manager.store.s3.requests import Requests
 
 #: What a part has; and what all but the last must have.
 PART_BYTES = 8 * 1024 * 1024

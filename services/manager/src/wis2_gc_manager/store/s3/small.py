@@ -15,13 +15,13 @@ import obstore
 from obstore.store import S3Store as RustStore
 
 from wis2_gc_common.runtime.logs import get_logger
-from wis2_gc_common.store.s3_requests import ANSWER_S, CONNECT_TIMEOUT_S, KEEP_ALIVE_S
+from wis2_gc_manager.store.s3.requests import ANSWER_S, CONNECT_TIMEOUT_S, KEEP_ALIVE_S
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Credential
 
-    from wis2_gc_common.store.s3_credentials import CredentialChain
-    from wis2_gc_common.store.s3_place import Place
+    from wis2_gc_manager.store.s3.credentials import CredentialChain
+    from wis2_gc_manager.store.s3.place import Place
 
 _log = get_logger(__name__)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wis2_gc_common.store.base import Checksum
+    from wis2_gc_manager.store.port import Checksum
 
 CRC_HEADER = "x-amz-checksum-crc32"
 CRC_NAME = "CRC32"

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.runtime.causes import os_words
-from wis2_gc_common.store.base import Capacity
-from wis2_gc_common.store.file_commit import CommitThread, Put
-from wis2_gc_common.store.file_expiry import Expiry
-from wis2_gc_common.store.file_layout import Layout, unlink_quietly, write_all
-from wis2_gc_common.store.keys import checked_key
-from wis2_gc_common.store.shortage import PAUSE_S, TRIES, is_shortage
 from wis2_gc_common.wis2.ids import HOUR_FOLDER_CHARS, announce_by_ns
+from wis2_gc_manager.store.file.commit import CommitThread, Put
+from wis2_gc_manager.store.file.expiry import Expiry
+from wis2_gc_manager.store.file.layout import Layout, unlink_quietly, write_all
+from wis2_gc_manager.store.keys import checked_key
+from wis2_gc_manager.store.port import Capacity
+from wis2_gc_manager.store.shortage import PAUSE_S, TRIES, is_shortage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from wis2_gc_common.store.base import Checksum, Upload
+    from wis2_gc_manager.store.port import Checksum, Upload
 
 T = TypeVar("T")
 

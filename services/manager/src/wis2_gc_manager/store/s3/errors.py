@@ -19,7 +19,7 @@ from wis2_gc_common.settings import CA_FILE, STORE_URL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wis2_gc_common.store.s3_place import Place
+    from wis2_gc_manager.store.s3.place import Place
 
 _CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,64})</Code>")
 _BUCKET_REGION = re.compile(rb"<Region>([a-z0-9-]{1,40})</Region>")

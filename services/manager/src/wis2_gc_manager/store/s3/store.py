@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING
 from wis2_gc_common.errors import Poison, Reason, SettingsError, Unavailable
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.settings import RETENTION_HOURS, STORE_EXPIRATION_DAYS
-from wis2_gc_common.store import s3_checksum
-from wis2_gc_common.store.keys import INCOMING, MAX_KEY_BYTES, checked_key
-from wis2_gc_common.store.s3_credentials import CredentialChain, new_session
-from wis2_gc_common.store.s3_expiry import removed_at_ns
-from wis2_gc_common.store.s3_part_memory import PartMemory
-from wis2_gc_common.store.s3_place import find_place, read_authorities, tls_context
-from wis2_gc_common.store.s3_requests import ATTEMPTS, Requests
-from wis2_gc_common.store.s3_small import SmallObjects
-from wis2_gc_common.store.s3_upload import PART_BYTES, S3Upload
+from wis2_gc_manager.store.keys import INCOMING, MAX_KEY_BYTES, checked_key
+from wis2_gc_manager.store.s3 import checksum as s3_checksum
+from wis2_gc_manager.store.s3.credentials import CredentialChain, new_session
+from wis2_gc_manager.store.s3.expiry import removed_at_ns
+from wis2_gc_manager.store.s3.part_memory import PartMemory
+from wis2_gc_manager.store.s3.place import find_place, read_authorities, tls_context
+from wis2_gc_manager.store.s3.requests import ATTEMPTS, Requests
+from wis2_gc_manager.store.s3.small import SmallObjects
+from wis2_gc_manager.store.s3.upload import PART_BYTES, S3Upload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wis2_gc_common.settings import StoreUrl
-    from wis2_gc_common.store.base import Checksum, Upload
+    from wis2_gc_manager.store.port import Checksum, Upload
 
 #: For the parts of all large objects at once.
 PART_MEMORY_BYTES = 4 * PART_BYTES

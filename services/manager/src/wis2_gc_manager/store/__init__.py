@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.store.file import FileStore
+from wis2_gc_manager.store.file.store import FileStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from wis2_gc_common.settings import StoreUrl
-    from wis2_gc_common.store.base import ObjectStore
+    from wis2_gc_manager.store.port import ObjectStore
 
 
 def open_store(
@@ -28,7 +28,7 @@ def open_store(
     """
     if store_url.kind == "s3":
         # The AWS SDK takes 20 MB and a third of a second: for those only who use it.
-        from wis2_gc_common.store.s3 import open_s3_store  # noqa: PLC0415
+        from wis2_gc_manager.store.s3.store import open_s3_store  # noqa: PLC0415
 
         return open_s3_store(
             store_url,

@@ -13,12 +13,12 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.store.file_layout import syncfs, unlink_quietly, write_all
+from wis2_gc_manager.store.file.layout import syncfs, unlink_quietly, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wis2_gc_common.store.file_layout import Layout, Placed
+    from wis2_gc_manager.store.file.layout import Layout, Placed
 
 #: Bounds how long the first of a batch waits for the last.
 MAX_BATCH = 64

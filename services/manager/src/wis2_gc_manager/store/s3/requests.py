@@ -21,7 +21,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from wis2_gc_common.runtime.logs import get_logger
-from wis2_gc_common.store.s3_errors import (
+from wis2_gc_manager.store.s3.errors import (
     Refusal,
     is_worth_repeating,
     no_answer_words,
@@ -29,7 +29,7 @@ from wis2_gc_common.store.s3_errors import (
     read_refusal,
     refused,
 )
-from wis2_gc_common.store.shortage import PAUSE_S, TRIES, is_shortage
+from wis2_gc_manager.store.shortage import PAUSE_S, TRIES, is_shortage
 
 if TYPE_CHECKING:
     import ssl
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from botocore.credentials import Credentials
 
-    from wis2_gc_common.store.s3_credentials import CredentialChain
-    from wis2_gc_common.store.s3_place import Place
+    from wis2_gc_manager.store.s3.credentials import CredentialChain
+    from wis2_gc_manager.store.s3.place import Place
 
 ATTEMPTS = 4
 #: The pause after attempt n is between half of and all of min(first * 2**(n-1), longest).

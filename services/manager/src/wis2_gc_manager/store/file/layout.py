@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.runtime.causes import os_words
-from wis2_gc_common.store.keys import INCOMING, MARKER, TRASH
 from wis2_gc_common.wis2.media_type import suffix_for
+from wis2_gc_manager.store.keys import INCOMING, MARKER, TRASH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
