@@ -23,7 +23,7 @@ from deploy.release import COMPONENTS, own_values
 from tests.support import chart
 from tests.support.deployments import ACCOUNT, DIGESTS, REGION
 from tests.support.kubernetes_schemas import VERSIONS, problems
-from wis2_gc_manager.retry import MAX_DELIVERIES
+from wis2_gc_manager.pipeline.retry import MAX_DELIVERIES
 
 ROOT = Path(__file__).parents[2]
 MAIN = ROOT / "terraform/main"

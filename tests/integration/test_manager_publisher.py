@@ -26,8 +26,8 @@ from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings import parse_broker_url
 from wis2_gc_common.wis2.topic import MAX_LEVELS, parse_topic
-from wis2_gc_manager import publisher as publisher_module
-from wis2_gc_manager.publisher import Publisher
+from wis2_gc_manager.pipeline import publisher as publisher_module
+from wis2_gc_manager.pipeline.publisher import Publisher
 
 if TYPE_CHECKING:
     import socket

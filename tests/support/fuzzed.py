@@ -39,12 +39,12 @@ from wis2_gc_common.wis2.topic import MAX_LEVELS, MAX_TOPIC_BYTES, parse_topic
 from wis2_gc_listener.lenient_client import decode_publish
 from wis2_gc_listener.triage import Triage
 from wis2_gc_manager.address_guard import AddressGuard, is_admitted, literal_address
-from wis2_gc_manager.candidate import read_inline
 from wis2_gc_manager.download import open_downloader
 from wis2_gc_manager.download.encoded import Broken, Decoder, content_coding
 from wis2_gc_manager.download.http import retry_after_s
 from wis2_gc_manager.download.target import Target, follow, parse_target
-from wis2_gc_manager.passed_on import check_links, check_origins_links
+from wis2_gc_manager.pipeline.candidate import read_inline
+from wis2_gc_manager.pipeline.passed_on import check_links, check_origins_links
 from wis2_gc_manager.source import MAX_URL_CHARS, Request, host_of
 
 if TYPE_CHECKING:

@@ -26,19 +26,19 @@ from wis2_gc_common.wis2.ids import HOUR_FOLDER_CHARS, announce_by_ns, hour_fold
 from wis2_gc_common.wis2.integrity import DEFAULT_METHOD, new_hash
 from wis2_gc_common.wis2.monitoring_event import EventLimiter
 from wis2_gc_common.wis2.notification import Announcer
-from wis2_gc_manager.acknowledger import Acknowledger
-from wis2_gc_manager.acquisition import Downloads
 from wis2_gc_manager.address_guard import AddressGuard
-from wis2_gc_manager.counts import Counts
-from wis2_gc_manager.delayed import DelayedItems
-from wis2_gc_manager.events import Events
-from wis2_gc_manager.fairness import Fairness
-from wis2_gc_manager.gate import Gate
-from wis2_gc_manager.in_flight import InFlight, Item
-from wis2_gc_manager.pipeline import Pipeline
+from wis2_gc_manager.pipeline.acknowledger import Acknowledger
+from wis2_gc_manager.pipeline.acquisition import Downloads
+from wis2_gc_manager.pipeline.counts import Counts
+from wis2_gc_manager.pipeline.delayed import DelayedItems
+from wis2_gc_manager.pipeline.events import Events
+from wis2_gc_manager.pipeline.fairness import Fairness
+from wis2_gc_manager.pipeline.gate import Gate
+from wis2_gc_manager.pipeline.in_flight import InFlight, Item
+from wis2_gc_manager.pipeline.retry import RetryPolicy
+from wis2_gc_manager.pipeline.work import Pipeline
 from wis2_gc_manager.public_check import PUBLIC_URL, PublicCheck
 from wis2_gc_manager.receiver import Receiver
-from wis2_gc_manager.retry import RetryPolicy
 from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload
 from wis2_gc_manager.store.port import Capacity
 from wis2_gc_manager.store.s3.expiry import removed_at_ns

@@ -18,7 +18,7 @@ from wis2_gc_common.errors import (
     Reason,
     SourceError,
 )
-from wis2_gc_manager import acquisition
+from wis2_gc_manager.pipeline import acquisition
 
 if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import Envelope

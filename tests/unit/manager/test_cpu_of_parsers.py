@@ -22,11 +22,11 @@ from wis2_gc_common.wis2.media_type import safe_media_type
 from wis2_gc_common.wis2.notification import Announcer, Cached, parse, republish
 from wis2_gc_common.wis2.topic import parse_topic
 from wis2_gc_manager.address_guard import AddressGuard
-from wis2_gc_manager.candidate import read_inline
 from wis2_gc_manager.download.encoded import content_coding
 from wis2_gc_manager.download.http import _check_page, retry_after_s
 from wis2_gc_manager.download.target import follow, parse_target
-from wis2_gc_manager.passed_on import check_links, check_origins_links
+from wis2_gc_manager.pipeline.candidate import read_inline
+from wis2_gc_manager.pipeline.passed_on import check_links, check_origins_links
 from wis2_gc_manager.source import host_of
 
 if TYPE_CHECKING:

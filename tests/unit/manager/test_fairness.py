@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.support.manager_fakes import Workbench, envelope_of
-from wis2_gc_manager.fairness import SLOW_AFTER_S, crowding
-from wis2_gc_manager.retry import CROWDED_S
+from wis2_gc_manager.pipeline.fairness import SLOW_AFTER_S, crowding
+from wis2_gc_manager.pipeline.retry import CROWDED_S
 
 if TYPE_CHECKING:
-    from wis2_gc_manager.in_flight import Item
+    from wis2_gc_manager.pipeline.in_flight import Item
 
 NOW_S = 1000.0
 

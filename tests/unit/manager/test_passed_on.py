@@ -17,7 +17,7 @@ from wis2_gc_common.metrics import INVALID, ITEMS_DROPPED
 from wis2_gc_common.wis2.notification import Notification, parse
 from wis2_gc_common.wis2.topic import parse_topic
 from wis2_gc_manager.address_guard import AddressGuard
-from wis2_gc_manager.passed_on import check_links, check_origins_links
+from wis2_gc_manager.pipeline.passed_on import check_links, check_origins_links
 
 GUARD = AddressGuard([ipaddress.ip_network("127.0.0.1/32")])
 DANGEROUS = [

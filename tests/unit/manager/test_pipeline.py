@@ -44,9 +44,9 @@ from wis2_gc_common.metrics import (
 )
 from wis2_gc_common.wis2.event_format import EventFormat
 from wis2_gc_common.wis2.ids import message_id
-from wis2_gc_manager.in_flight import Item
-from wis2_gc_manager.pipeline import REFUSED_BY_PART_S
-from wis2_gc_manager.retry import MAX_DELIVERIES
+from wis2_gc_manager.pipeline.in_flight import Item
+from wis2_gc_manager.pipeline.retry import MAX_DELIVERIES
+from wis2_gc_manager.pipeline.work import REFUSED_BY_PART_S
 
 HREF = "https://node.yy.test/data/obs.bufr"
 OTHER = "https://cache.zz.test/data/obs.bufr"
@@ -1021,7 +1021,7 @@ class TestStopping:
     async def test_a_registry_that_is_silent_about_a_cancelled_claim_holds_nobody_up(
         self, bench, monkeypatch
     ):
-        monkeypatch.setattr("wis2_gc_manager.pipeline.CLAIM_ANSWER_S", 0.0)
+        monkeypatch.setattr("wis2_gc_manager.pipeline.work.CLAIM_ANSWER_S", 0.0)
         bench.registry.claim_gate = asyncio.Event()
         item = bench.begin(envelope_of(data_id="d", href=HREF))
         await until(lambda: bench.registry.records)

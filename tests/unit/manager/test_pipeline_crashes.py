@@ -7,7 +7,7 @@ import pytest
 from tests.support.manager_fakes import Killed, Workbench, envelope_of
 from tests.support.wnm import inline
 from wis2_gc_common.errors import Reason, SourceError
-from wis2_gc_manager.in_flight import Item
+from wis2_gc_manager.pipeline.in_flight import Item
 
 HREF = "https://node.yy.test/data/obs.bufr"
 SMALL = b"BUFR" * 1000

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from tests.support.manager_fakes import Workbench, envelope_of
 from wis2_gc_common.metrics import ITEMS_DROPPED
-from wis2_gc_manager.delayed import DelayedItems
-from wis2_gc_manager.fairness import SLOW_AFTER_S
-from wis2_gc_manager.pipeline import CROWDED, WAITING
+from wis2_gc_manager.pipeline.delayed import DelayedItems
+from wis2_gc_manager.pipeline.fairness import SLOW_AFTER_S
+from wis2_gc_manager.pipeline.work import CROWDED, WAITING
 
 if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import Envelope

@@ -10,7 +10,7 @@ from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.metrics import CACHE_OVERRIDE, ITEMS, MONITORING_EVENTS, NO_CACHE
 from wis2_gc_common.wis2.ids import message_id
 from wis2_gc_common.wis2.pubtime import parse_pubtime
-from wis2_gc_manager.quota import ENDLESS_BYTES, bytes_of_a_centre, items_of_a_centre
+from wis2_gc_manager.pipeline.quota import ENDLESS_BYTES, bytes_of_a_centre, items_of_a_centre
 from wis2_gc_manager.store.port import Capacity
 
 HREF = "https://node.yy.test/data/obs.bufr"

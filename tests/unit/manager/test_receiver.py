@@ -12,10 +12,10 @@ from tests.support.manager_fakes import Workbench, envelope_of
 from tests.support.waiting import until
 from wis2_gc_common.errors import Reason, SourceError, Unavailable
 from wis2_gc_manager import receiver as receiver_module
-from wis2_gc_manager.gate import MAX_REPEATS
-from wis2_gc_manager.in_flight import InFlight, Item
+from wis2_gc_manager.pipeline.gate import MAX_REPEATS
+from wis2_gc_manager.pipeline.in_flight import InFlight, Item
+from wis2_gc_manager.pipeline.retry import MAX_DELIVERIES, SUSPECT_DELIVERIES
 from wis2_gc_manager.receiver import SUSPECT_S
-from wis2_gc_manager.retry import MAX_DELIVERIES, SUSPECT_DELIVERIES
 
 DATA = b"BUFR" * 100
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wis2_gc_common.errors import Reason
-from wis2_gc_manager.retry import (
+from wis2_gc_manager.pipeline.retry import (
     CROWDED_S,
     HOPELESS,
     JITTER,

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.runtime.logs import get_logger
+from wis2_gc_manager.pipeline.quota import bytes_of_a_centre, items_of_a_centre
 from wis2_gc_manager.public_check import PUBLIC_URL
-from wis2_gc_manager.quota import bytes_of_a_centre, items_of_a_centre
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from wis2_gc_common.ports.registry import ProcessStatus, Registry
-    from wis2_gc_manager.counts import Counts
-    from wis2_gc_manager.events import Events
-    from wis2_gc_manager.fairness import Fairness
-    from wis2_gc_manager.gate import Gate
+    from wis2_gc_manager.pipeline.counts import Counts
+    from wis2_gc_manager.pipeline.events import Events
+    from wis2_gc_manager.pipeline.fairness import Fairness
+    from wis2_gc_manager.pipeline.gate import Gate
     from wis2_gc_manager.public_check import PublicCheck
     from wis2_gc_manager.store.port import ObjectStore
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.ports.queue import Queue
     from wis2_gc_common.ports.registry import Registry
-    from wis2_gc_manager.acknowledger import Acknowledger
-    from wis2_gc_manager.gate import Gate
-    from wis2_gc_manager.in_flight import InFlight
+    from wis2_gc_manager.pipeline.acknowledger import Acknowledger
+    from wis2_gc_manager.pipeline.gate import Gate
+    from wis2_gc_manager.pipeline.in_flight import InFlight
 
 log = get_logger(__name__)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.errors import Part
     from wis2_gc_common.wis2.integrity import Method
-    from wis2_gc_manager.counts import Counts
+    from wis2_gc_manager.pipeline.counts import Counts
     from wis2_gc_manager.store.port import ObjectStore
 
 PUBLIC_URL: Part = "public URL"

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_manager.bulk_share import BulkShare
-from wis2_gc_manager.in_flight import Item
-from wis2_gc_manager.retry import SUSPECT_DELIVERIES
+from wis2_gc_manager.pipeline.in_flight import Item
+from wis2_gc_manager.pipeline.retry import SUSPECT_DELIVERIES
 
 if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import Queue, Received
-    from wis2_gc_manager.gate import Gate
-    from wis2_gc_manager.in_flight import InFlight
-    from wis2_gc_manager.pipeline import Pipeline
+    from wis2_gc_manager.pipeline.gate import Gate
+    from wis2_gc_manager.pipeline.in_flight import InFlight
+    from wis2_gc_manager.pipeline.work import Pipeline
 
 #: One call of the queue.
 MAX_BATCH = 64

@@ -13,23 +13,23 @@ from wis2_gc_common.ports.registry import ProcessStatus
 from wis2_gc_common.runtime.health import Health, HealthServer
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.notification import Announcer
-from wis2_gc_manager.acknowledger import Acknowledger
-from wis2_gc_manager.acquisition import Downloads
 from wis2_gc_manager.address_guard import AddressGuard
-from wis2_gc_manager.counts import Counts
-from wis2_gc_manager.delayed import DelayedItems
-from wis2_gc_manager.events import Events
-from wis2_gc_manager.fairness import Fairness
-from wis2_gc_manager.gate import Gate
 from wis2_gc_manager.housekeeping import Housekeeping, Pulse
-from wis2_gc_manager.in_flight import InFlight
 from wis2_gc_manager.known_centres import read_known_centres
 from wis2_gc_manager.lease_keeper import LeaseKeeper
-from wis2_gc_manager.pipeline import Pipeline
+from wis2_gc_manager.pipeline.acknowledger import Acknowledger
+from wis2_gc_manager.pipeline.acquisition import Downloads
+from wis2_gc_manager.pipeline.counts import Counts
+from wis2_gc_manager.pipeline.delayed import DelayedItems
+from wis2_gc_manager.pipeline.events import Events
+from wis2_gc_manager.pipeline.fairness import Fairness
+from wis2_gc_manager.pipeline.gate import Gate
+from wis2_gc_manager.pipeline.in_flight import InFlight
+from wis2_gc_manager.pipeline.publisher import Publisher
+from wis2_gc_manager.pipeline.retry import RetryPolicy
+from wis2_gc_manager.pipeline.work import Pipeline
 from wis2_gc_manager.public_check import PUBLIC_URL, PublicCheck
-from wis2_gc_manager.publisher import Publisher
 from wis2_gc_manager.receiver import LAST_WORDS_S, Receiver
-from wis2_gc_manager.retry import RetryPolicy
 
 if TYPE_CHECKING:
     import ssl

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.ports.registry import Registry
     from wis2_gc_common.wis2.event_format import EventFormat
-    from wis2_gc_manager.counts import Counts
-    from wis2_gc_manager.gate import Gate
+    from wis2_gc_manager.pipeline.counts import Counts
+    from wis2_gc_manager.pipeline.gate import Gate
 
 #: Rate-limited events under way; more are not worth the memory.
 MAX_UNDER_WAY = 100

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from wis2_gc_manager.in_flight import InFlight, Item
+    from wis2_gc_manager.pipeline.in_flight import InFlight, Item
 
 #: Work that takes longer is slow; nearly all items take less than a second.
 SLOW_AFTER_S = 5.0

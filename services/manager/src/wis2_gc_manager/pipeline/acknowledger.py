@@ -11,7 +11,7 @@ from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import Queue
-    from wis2_gc_manager.gate import Gate
+    from wis2_gc_manager.pipeline.gate import Gate
 
 #: Receipts in one call; adapters cut it to what their service takes.
 MAX_BATCH = 100

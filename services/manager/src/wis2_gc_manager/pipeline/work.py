@@ -35,12 +35,11 @@ from wis2_gc_common.wis2.decision import Decision
 from wis2_gc_common.wis2.ids import object_url
 from wis2_gc_common.wis2.media_type import safe_media_type
 from wis2_gc_common.wis2.notification import Cached, republish
-from wis2_gc_manager.acquisition import Acquired, Acquisition, TooLarge
-from wis2_gc_manager.candidate import not_ours, notice_of, read_candidate
-from wis2_gc_manager.passed_on import check_links, check_origins_links
-from wis2_gc_manager.public_check import PUBLIC_URL, Sample
-from wis2_gc_manager.quota import quota_met
-from wis2_gc_manager.retry import (
+from wis2_gc_manager.pipeline.acquisition import Acquired, Acquisition, TooLarge
+from wis2_gc_manager.pipeline.candidate import not_ours, notice_of, read_candidate
+from wis2_gc_manager.pipeline.passed_on import check_links, check_origins_links
+from wis2_gc_manager.pipeline.quota import quota_met
+from wis2_gc_manager.pipeline.retry import (
     MAX_DELIVERIES,
     MAX_FIRST_WAIT_S,
     GiveUp,
@@ -52,6 +51,7 @@ from wis2_gc_manager.retry import (
     crowded_s,
     waiting_s,
 )
+from wis2_gc_manager.public_check import PUBLIC_URL, Sample
 from wis2_gc_manager.store.port import Checksum
 
 if TYPE_CHECKING:
@@ -60,16 +60,16 @@ if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import Queue
     from wis2_gc_common.ports.registry import Claimed, Lease, Registry
     from wis2_gc_common.wis2.notification import Announcer, Notification
-    from wis2_gc_manager.acknowledger import Acknowledger
-    from wis2_gc_manager.acquisition import Downloads
     from wis2_gc_manager.address_guard import AddressGuard
-    from wis2_gc_manager.candidate import Candidate
-    from wis2_gc_manager.counts import Counts
-    from wis2_gc_manager.delayed import DelayedItems
-    from wis2_gc_manager.events import Events, Publishes
-    from wis2_gc_manager.fairness import Fairness
-    from wis2_gc_manager.gate import Gate
-    from wis2_gc_manager.in_flight import Item
+    from wis2_gc_manager.pipeline.acknowledger import Acknowledger
+    from wis2_gc_manager.pipeline.acquisition import Downloads
+    from wis2_gc_manager.pipeline.candidate import Candidate
+    from wis2_gc_manager.pipeline.counts import Counts
+    from wis2_gc_manager.pipeline.delayed import DelayedItems
+    from wis2_gc_manager.pipeline.events import Events, Publishes
+    from wis2_gc_manager.pipeline.fairness import Fairness
+    from wis2_gc_manager.pipeline.gate import Gate
+    from wis2_gc_manager.pipeline.in_flight import Item
     from wis2_gc_manager.public_check import PublicCheck
     from wis2_gc_manager.store.port import ObjectStore, Upload
 

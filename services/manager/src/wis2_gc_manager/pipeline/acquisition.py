@@ -24,18 +24,18 @@ from wis2_gc_common.ports.registry import Failure
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.ids import object_key
 from wis2_gc_common.wis2.media_type import safe_media_type
-from wis2_gc_manager.candidate import Candidate, read_inline, read_parked
-from wis2_gc_manager.gate import MAX_REPEATS
-from wis2_gc_manager.retry import Exhausted
+from wis2_gc_manager.pipeline.candidate import Candidate, read_inline, read_parked
+from wis2_gc_manager.pipeline.gate import MAX_REPEATS
+from wis2_gc_manager.pipeline.retry import Exhausted
 from wis2_gc_manager.source import Payload
 
 if TYPE_CHECKING:
     from wis2_gc_common.errors import Unavailable
     from wis2_gc_common.ports.registry import Lease, Registry
-    from wis2_gc_manager.candidate import Offer
-    from wis2_gc_manager.events import Events
-    from wis2_gc_manager.gate import Gate
-    from wis2_gc_manager.in_flight import Item
+    from wis2_gc_manager.pipeline.candidate import Offer
+    from wis2_gc_manager.pipeline.events import Events
+    from wis2_gc_manager.pipeline.gate import Gate
+    from wis2_gc_manager.pipeline.in_flight import Item
     from wis2_gc_manager.source import Downloader
     from wis2_gc_manager.store.port import ObjectStore, Upload
 
