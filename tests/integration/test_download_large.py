@@ -18,8 +18,8 @@ CLIENT = """
 import asyncio, ipaddress, json, sys
 from pathlib import Path
 import uvloop
-from wis2_gc_manager.download import open_downloader
-from wis2_gc_manager.source import Request
+from wis2_gc_manager.sources.downloader import open_downloader
+from wis2_gc_manager.sources.port import Request
 
 class Discard:
     size_bytes = 0

@@ -18,8 +18,8 @@ from local.parts.ports import free_port
 from tests.support.memory_upload import MemoryUpload, no_upload
 from tests.support.plain_words import assert_plain
 from wis2_gc_common.errors import Overridden, Reason, Refused, SourceError
-from wis2_gc_manager.download import open_downloader
-from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
+from wis2_gc_manager.sources.downloader import open_downloader
+from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

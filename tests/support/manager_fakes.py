@@ -26,7 +26,6 @@ from wis2_gc_common.wis2.ids import HOUR_FOLDER_CHARS, announce_by_ns, hour_fold
 from wis2_gc_common.wis2.integrity import DEFAULT_METHOD, new_hash
 from wis2_gc_common.wis2.monitoring_event import EventLimiter
 from wis2_gc_common.wis2.notification import Announcer
-from wis2_gc_manager.address_guard import AddressGuard
 from wis2_gc_manager.pipeline.acknowledger import Acknowledger
 from wis2_gc_manager.pipeline.acquisition import Downloads
 from wis2_gc_manager.pipeline.counts import Counts
@@ -39,7 +38,8 @@ from wis2_gc_manager.pipeline.retry import RetryPolicy
 from wis2_gc_manager.pipeline.work import Pipeline
 from wis2_gc_manager.public_check import PUBLIC_URL, PublicCheck
 from wis2_gc_manager.receiver import Receiver
-from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload
+from wis2_gc_manager.sources.guard import AddressGuard
+from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Payload
 from wis2_gc_manager.store.port import Capacity
 from wis2_gc_manager.store.s3.expiry import removed_at_ns
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.metrics import Metric
     from wis2_gc_common.ports.registry import Commit, Failure, Notice, ProcessStatus, Refusal
     from wis2_gc_manager.public_check import Sample
-    from wis2_gc_manager.source import OpenUpload, Request
+    from wis2_gc_manager.sources.port import OpenUpload, Request
     from wis2_gc_manager.store.port import Checksum
 
 CENTRE_ID = "xx-test-global-cache"

@@ -21,20 +21,20 @@ from wis2_gc_common.wis2.ids import file_name
 from wis2_gc_common.wis2.media_type import safe_media_type
 from wis2_gc_common.wis2.notification import Announcer, Cached, parse, republish
 from wis2_gc_common.wis2.topic import parse_topic
-from wis2_gc_manager.address_guard import AddressGuard
-from wis2_gc_manager.download.encoded import content_coding
-from wis2_gc_manager.download.http import _check_page, retry_after_s
-from wis2_gc_manager.download.target import follow, parse_target
 from wis2_gc_manager.pipeline.candidate import read_inline
 from wis2_gc_manager.pipeline.passed_on import check_links, check_origins_links
-from wis2_gc_manager.source import host_of
+from wis2_gc_manager.sources.encoded import content_coding
+from wis2_gc_manager.sources.guard import AddressGuard
+from wis2_gc_manager.sources.http import _check_page, retry_after_s
+from wis2_gc_manager.sources.port import host_of
+from wis2_gc_manager.sources.target import follow, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import aiohttp
 
-    from wis2_gc_manager.download.body import Body
+    from wis2_gc_manager.sources.body import Body
 
 #: In which no event loop waits for long. Most steps take a hundredth of it.
 LIMIT_S = 0.005

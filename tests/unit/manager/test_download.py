@@ -45,15 +45,16 @@ from wis2_gc_common.errors import (
     Unavailable,
 )
 from wis2_gc_common.wis2.integrity import Integrity
-from wis2_gc_manager.download import MAX_REDIRECTS, http, open_downloader
-from wis2_gc_manager.download.http import retry_after_s
-from wis2_gc_manager.host_limits import FAILURES_TO_OPEN
-from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
+from wis2_gc_manager.sources import http
+from wis2_gc_manager.sources.downloader import MAX_REDIRECTS, open_downloader
+from wis2_gc_manager.sources.hosts import FAILURES_TO_OPEN
+from wis2_gc_manager.sources.http import retry_after_s
+from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wis2_gc_manager.download.lookups import Lookup
+    from wis2_gc_manager.sources.lookups import Lookup
     from wis2_gc_manager.store.port import Upload
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
@@ -1238,7 +1239,7 @@ async def test_what_this_machine_is_short_of_is_held_against_no_host(
         def no_socket(*_args: object) -> socket.socket:
             raise OSError(code, os.strerror(code))
 
-        short.setattr("wis2_gc_manager.address_guard.socket.socket", no_socket)
+        short.setattr("wis2_gc_manager.sources.guard.socket.socket", no_socket)
         for _ in range(FAILURES_TO_OPEN + 1):
             busy = await failure(downloader, href)
             assert isinstance(busy, HostBusy)
@@ -1254,7 +1255,7 @@ async def test_a_host_of_ipv6_alone_is_no_shortage_where_this_machine_has_none(
         raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
 
     downloader = open_(lookup=resolves_to("2606:4700::1111"))
-    monkeypatch.setattr("wis2_gc_manager.address_guard.socket.socket", no_source_address)
+    monkeypatch.setattr("wis2_gc_manager.sources.guard.socket.socket", no_source_address)
     error = await failure(downloader, href)
     assert not isinstance(error, HostBusy)
     assert (error.reason, error.detail) == (Reason.CONNECT, "cannot assign requested address")

@@ -14,9 +14,9 @@ import pytest_asyncio
 
 from tests.support.waiting import until
 from wis2_gc_common.errors import Reason, Refused, SourceError
-from wis2_gc_manager.address_guard import AddressGuard
-from wis2_gc_manager.download import addresses as module
-from wis2_gc_manager.download.addresses import FAILED_S, FRESH_S, STALE_S, Addresses
+from wis2_gc_manager.sources import addresses as module
+from wis2_gc_manager.sources.addresses import FAILED_S, FRESH_S, STALE_S, Addresses
+from wis2_gc_manager.sources.guard import AddressGuard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

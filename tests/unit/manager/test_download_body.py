@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from wis2_gc_manager.download.timeouts import sooner, stopped
+from wis2_gc_manager.sources.timeouts import sooner, stopped
 
 
 async def test_a_stopped_deadline_does_not_run() -> None:

@@ -11,8 +11,8 @@ import pytest_asyncio
 
 from tests.support.waiting import until
 from wis2_gc_common.errors import HostBusy, Reason, SourceError
-from wis2_gc_manager.download import lookups as module
-from wis2_gc_manager.download.lookups import (
+from wis2_gc_manager.sources import lookups as module
+from wis2_gc_manager.sources.lookups import (
     MAX_LOOKUPS,
     MAX_OF_CENTRE,
     MAX_OF_DOMAIN,

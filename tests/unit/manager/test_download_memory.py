@@ -21,9 +21,9 @@ from tests.support.waiting import until
 from tests.support.web_server import WebServer, raw, stall_after, trickle
 from wis2_gc_common.errors import SourceError
 from wis2_gc_common.wis2.integrity import Integrity
-from wis2_gc_manager import download
-from wis2_gc_manager.download import open_downloader
-from wis2_gc_manager.download.memory import (
+from wis2_gc_manager.sources import downloader as download
+from wis2_gc_manager.sources.downloader import open_downloader
+from wis2_gc_manager.sources.memory import (
     CENTRE_SHARE,
     HOST_SHARE,
     LARGE_SHARE,
@@ -32,7 +32,7 @@ from wis2_gc_manager.download.memory import (
     Holding,
     Memory,
 )
-from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
+from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
 
 TOTAL = 64 * SMALL_BYTES
 DATA = b"d" * 85_000

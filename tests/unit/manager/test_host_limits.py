@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wis2_gc_common.errors import HostBusy, Reason
-from wis2_gc_manager import host_limits
-from wis2_gc_manager.host_limits import (
+from wis2_gc_manager.sources import hosts as host_limits
+from wis2_gc_manager.sources.hosts import (
     FAILURES_TO_OPEN,
     MAX_HOSTS,
     PROMISED_PACE,

@@ -27,7 +27,7 @@ from wis2_gc_common.wis2.media_type import safe_media_type
 from wis2_gc_manager.pipeline.candidate import Candidate, read_inline, read_parked
 from wis2_gc_manager.pipeline.gate import MAX_REPEATS
 from wis2_gc_manager.pipeline.retry import Exhausted
-from wis2_gc_manager.source import Payload
+from wis2_gc_manager.sources.port import Payload
 
 if TYPE_CHECKING:
     from wis2_gc_common.errors import Unavailable
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from wis2_gc_manager.pipeline.events import Events
     from wis2_gc_manager.pipeline.gate import Gate
     from wis2_gc_manager.pipeline.in_flight import Item
-    from wis2_gc_manager.source import Downloader
+    from wis2_gc_manager.sources.port import Downloader
     from wis2_gc_manager.store.port import ObjectStore, Upload
 
 #: A download and one hedge beside it.

@@ -12,7 +12,7 @@ from wis2_gc_common.wis2.inline import decode_content
 from wis2_gc_common.wis2.integrity import DEFAULT_METHOD, new_hash
 from wis2_gc_common.wis2.notification import Content, Notification, parse
 from wis2_gc_common.wis2.topic import parse_topic
-from wis2_gc_manager.source import Payload, Request, host_of
+from wis2_gc_manager.sources.port import Payload, Request, host_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import Queue
     from wis2_gc_common.ports.registry import Claimed, Lease, Registry
     from wis2_gc_common.wis2.notification import Announcer, Notification
-    from wis2_gc_manager.address_guard import AddressGuard
     from wis2_gc_manager.pipeline.acknowledger import Acknowledger
     from wis2_gc_manager.pipeline.acquisition import Downloads
     from wis2_gc_manager.pipeline.candidate import Candidate
@@ -71,6 +70,7 @@ if TYPE_CHECKING:
     from wis2_gc_manager.pipeline.gate import Gate
     from wis2_gc_manager.pipeline.in_flight import Item
     from wis2_gc_manager.public_check import PublicCheck
+    from wis2_gc_manager.sources.guard import AddressGuard
     from wis2_gc_manager.store.port import ObjectStore, Upload
 
 #: An item that a part of ours refuses, though it is there, comes back after this.

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 from yarl import URL
 
 from wis2_gc_common.errors import Reason, Refused
-from wis2_gc_manager.source import MAX_HOST_CHARS, MAX_URL_CHARS
+from wis2_gc_manager.sources.port import MAX_HOST_CHARS, MAX_URL_CHARS
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22}
 _MAX_LABEL_CHARS = 63

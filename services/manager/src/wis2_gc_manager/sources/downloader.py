@@ -11,22 +11,22 @@ import errno
 from typing import TYPE_CHECKING, Protocol
 
 from wis2_gc_common.errors import HostBusy, Overridden, Reason, Refused, SourceError
-from wis2_gc_manager.address_guard import AddressGuard, Network
-from wis2_gc_manager.download.addresses import Addresses, system_lookup
-from wis2_gc_manager.download.body import Body, Form
-from wis2_gc_manager.download.http import HttpSource
-from wis2_gc_manager.download.memory import Memory
-from wis2_gc_manager.download.target import Target, parse_target
-from wis2_gc_manager.download.timeouts import Timeouts, sooner, stopped
-from wis2_gc_manager.host_limits import HostLimits, Outcome
-from wis2_gc_manager.source import host_of
+from wis2_gc_manager.sources.addresses import Addresses, system_lookup
+from wis2_gc_manager.sources.body import Body, Form
+from wis2_gc_manager.sources.guard import AddressGuard, Network
+from wis2_gc_manager.sources.hosts import HostLimits, Outcome
+from wis2_gc_manager.sources.http import HttpSource
+from wis2_gc_manager.sources.memory import Memory
+from wis2_gc_manager.sources.port import host_of
+from wis2_gc_manager.sources.target import Target, parse_target
+from wis2_gc_manager.sources.timeouts import Timeouts, sooner, stopped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from wis2_gc_manager.download.lookups import Lookup
-    from wis2_gc_manager.source import Downloader, OpenUpload, Payload, Request
+    from wis2_gc_manager.sources.lookups import Lookup
+    from wis2_gc_manager.sources.port import Downloader, OpenUpload, Payload, Request
 
 __all__ = ["MAX_REDIRECTS", "open_downloader"]
 
@@ -111,7 +111,7 @@ class _Downloader:
         self._sources: dict[str, _Source] = {"http": http, "https": http}
 
     async def fetch(self, request: Request, open_upload: OpenUpload) -> Payload:
-        """See `wis2_gc_manager.source.Downloader`."""
+        """See `wis2_gc_manager.sources.port.Downloader`."""
         try:
             target = parse_target(request.href)
             if request.length is not None and request.length > self._max_object_bytes:
@@ -123,7 +123,7 @@ class _Downloader:
             raise
 
     async def close(self) -> None:
-        """See `wis2_gc_manager.source.Downloader`."""
+        """See `wis2_gc_manager.sources.port.Downloader`."""
         for source in set(self._sources.values()):
             await source.close()
         await self._addresses.close()
@@ -225,10 +225,10 @@ class _Downloader:
     def _rare_source(self, scheme: str) -> _Source:
         """Import what few managers ever need; asyncssh takes a quarter of a second."""
         if scheme == "ftp":
-            from wis2_gc_manager.download.ftp import FtpSource  # noqa: PLC0415
+            from wis2_gc_manager.sources.ftp import FtpSource  # noqa: PLC0415
 
             return FtpSource(self._addresses, timeouts=self._timeouts)
-        from wis2_gc_manager.download.sftp import SftpSource  # noqa: PLC0415
+        from wis2_gc_manager.sources.sftp import SftpSource  # noqa: PLC0415
 
         return SftpSource(self._addresses, timeouts=self._timeouts)
 

@@ -13,15 +13,15 @@ import aioftp
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_common.runtime.causes import RESETS, os_words
-from wis2_gc_manager.download.timeouts import Timeouts, sooner
+from wis2_gc_manager.sources.timeouts import Timeouts, sooner
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
-    from wis2_gc_manager.download.addresses import Addresses
-    from wis2_gc_manager.download.body import Body
-    from wis2_gc_manager.download.target import Target
+    from wis2_gc_manager.sources.addresses import Addresses
+    from wis2_gc_manager.sources.body import Body
+    from wis2_gc_manager.sources.target import Target
 
 _READ_BYTES = 256 * 1024
 #: What a server may say on the control connection; greetings with rules take a few kB.

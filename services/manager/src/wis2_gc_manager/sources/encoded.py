@@ -12,12 +12,12 @@ import zlib
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Reason, SourceError
-from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES
+from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from wis2_gc_manager.download.body import Body
+    from wis2_gc_manager.sources.body import Body
 
 #: What is written under Content-Encoding and is none; `aws-chunked` is left over from an upload.
 _NONE = frozenset({"", "identity", "none", "binary", "utf-8", "aws-chunked"})

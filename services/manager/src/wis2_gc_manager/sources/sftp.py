@@ -16,14 +16,14 @@ import asyncssh
 
 from wis2_gc_common.errors import Reason, SourceError
 from wis2_gc_common.runtime.causes import RESETS, os_words
-from wis2_gc_manager.download.timeouts import Timeouts, sooner
+from wis2_gc_manager.sources.timeouts import Timeouts, sooner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wis2_gc_manager.download.addresses import Addresses
-    from wis2_gc_manager.download.body import Body
-    from wis2_gc_manager.download.target import Target
+    from wis2_gc_manager.sources.addresses import Addresses
+    from wis2_gc_manager.sources.body import Body
+    from wis2_gc_manager.sources.target import Target
 
 #: Each read is several requests in flight, so the way there and back is paid once per read; it must
 #: end within the idle time-out, also on a slow line.

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Literal
 
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, SourceError
 from wis2_gc_common.wis2.integrity import DEFAULT_METHOD, new_hash
-from wis2_gc_manager.download.memory import PIECE_BYTES
-from wis2_gc_manager.download.timeouts import stopped
-from wis2_gc_manager.source import MAX_IN_MEMORY_BYTES, Payload, host_of
+from wis2_gc_manager.sources.memory import PIECE_BYTES
+from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Payload, host_of
+from wis2_gc_manager.sources.timeouts import stopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wis2_gc_manager.download.memory import Memory
-    from wis2_gc_manager.source import OpenUpload, Request
+    from wis2_gc_manager.sources.memory import Memory
+    from wis2_gc_manager.sources.port import OpenUpload, Request
     from wis2_gc_manager.store.port import Upload
 
 #: Upload chunks are at least this big, but for the last: each costs the store a thread hop.
