@@ -11,7 +11,7 @@ from tests.support.waiting import until
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.metrics import ITEMS_DROPPED, field
 from wis2_gc_common.ports.registry import ProcessStatus, Refusal
-from wis2_gc_manager.housekeeping import STUCK_S, Housekeeping, Pulse
+from wis2_gc_manager.upkeep.housekeeping import STUCK_S, Housekeeping, Pulse
 
 STATUS = ProcessStatus(kind="manager", name="one", is_ready=True)
 

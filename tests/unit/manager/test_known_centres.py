@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wis2_gc_manager.known_centres import MAX_BYTES, read_known_centres
+from wis2_gc_manager.upkeep.known_centres import MAX_BYTES, read_known_centres
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 from tests.support.manager_fakes import Workbench, envelope_of, next_turn
 from tests.support.waiting import until
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_manager.lease_keeper import LeaseKeeper
+from wis2_gc_manager.upkeep.lease_keeper import LeaseKeeper
 
 HREF = "https://node.yy.test/data/obs.bufr"
 OTHER = "https://cache.zz.test/data/obs.bufr"

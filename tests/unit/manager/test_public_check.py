@@ -11,7 +11,7 @@ from tests.support.waiting import until
 from tests.unit.manager.test_housekeeping import housekeeping_of
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.metrics import PUBLIC_CHECKS
-from wis2_gc_manager.public_check import OBJECTS, PUBLIC_URL, Sample, Shortage, choose
+from wis2_gc_manager.upkeep.public_check import OBJECTS, PUBLIC_URL, Sample, Shortage, choose
 
 HREF = "https://node.yy.test/data/obs.bufr"
 DATA = b"BUFR" * 1000

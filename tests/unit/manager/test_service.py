@@ -20,9 +20,9 @@ from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.metrics import DEAD_LETTERS
 from wis2_gc_common.settings import Reader
 from wis2_gc_manager.pipeline import gate
-from wis2_gc_manager.public_fetch import PublicFetch
 from wis2_gc_manager.service import Manager, Parts
 from wis2_gc_manager.settings import read_settings
+from wis2_gc_manager.upkeep.public_fetch import PublicFetch
 
 ENVIRONMENT = {
     **REQUIRED,

@@ -21,11 +21,11 @@ from wis2_gc_common.runtime.logs import configure_logging, get_logger
 from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader, warn_of_unknown_settings
 from wis2_gc_manager.event_loop import EventLoop
-from wis2_gc_manager.public_fetch import PublicFetch
 from wis2_gc_manager.service import Manager, Parts
 from wis2_gc_manager.settings import ManagerSettings, read_settings
 from wis2_gc_manager.sources.downloader import open_downloader
 from wis2_gc_manager.store import open_store
+from wis2_gc_manager.upkeep.public_fetch import PublicFetch
 
 log = get_logger(__name__)
 

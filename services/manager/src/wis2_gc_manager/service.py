@@ -13,9 +13,6 @@ from wis2_gc_common.ports.registry import ProcessStatus
 from wis2_gc_common.runtime.health import Health, HealthServer
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.notification import Announcer
-from wis2_gc_manager.housekeeping import Housekeeping, Pulse
-from wis2_gc_manager.known_centres import read_known_centres
-from wis2_gc_manager.lease_keeper import LeaseKeeper
 from wis2_gc_manager.pipeline.acknowledger import Acknowledger
 from wis2_gc_manager.pipeline.acquisition import Downloads
 from wis2_gc_manager.pipeline.counts import Counts
@@ -27,9 +24,12 @@ from wis2_gc_manager.pipeline.in_flight import InFlight
 from wis2_gc_manager.pipeline.publisher import Publisher
 from wis2_gc_manager.pipeline.retry import RetryPolicy
 from wis2_gc_manager.pipeline.work import Pipeline
-from wis2_gc_manager.public_check import PUBLIC_URL, PublicCheck
 from wis2_gc_manager.receiver import LAST_WORDS_S, Receiver
 from wis2_gc_manager.sources.guard import AddressGuard
+from wis2_gc_manager.upkeep.housekeeping import Housekeeping, Pulse
+from wis2_gc_manager.upkeep.known_centres import read_known_centres
+from wis2_gc_manager.upkeep.lease_keeper import LeaseKeeper
+from wis2_gc_manager.upkeep.public_check import PUBLIC_URL, PublicCheck
 
 if TYPE_CHECKING:
     import ssl
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from wis2_gc_common.errors import Part
     from wis2_gc_common.ports.queue import Queue
     from wis2_gc_common.ports.registry import Registry
-    from wis2_gc_manager.public_fetch import PublicFetch
     from wis2_gc_manager.settings import ManagerSettings
     from wis2_gc_manager.sources.port import Downloader
     from wis2_gc_manager.store.port import ObjectStore
+    from wis2_gc_manager.upkeep.public_fetch import PublicFetch
 
 #: Renewals per lease: two may fail before it is lost.
 _RENEWALS_PER_LEASE = 3

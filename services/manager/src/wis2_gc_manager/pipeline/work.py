@@ -51,8 +51,8 @@ from wis2_gc_manager.pipeline.retry import (
     crowded_s,
     waiting_s,
 )
-from wis2_gc_manager.public_check import PUBLIC_URL, Sample
 from wis2_gc_manager.store.port import Checksum
+from wis2_gc_manager.upkeep.public_check import PUBLIC_URL, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -69,9 +69,9 @@ if TYPE_CHECKING:
     from wis2_gc_manager.pipeline.fairness import Fairness
     from wis2_gc_manager.pipeline.gate import Gate
     from wis2_gc_manager.pipeline.in_flight import Item
-    from wis2_gc_manager.public_check import PublicCheck
     from wis2_gc_manager.sources.guard import AddressGuard
     from wis2_gc_manager.store.port import ObjectStore, Upload
+    from wis2_gc_manager.upkeep.public_check import PublicCheck
 
 #: An item that a part of ours refuses, though it is there, comes back after this.
 REFUSED_BY_PART_S = 60.0
