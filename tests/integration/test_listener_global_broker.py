@@ -46,10 +46,11 @@ from wis2_gc_common.metrics import (
 from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings import CommonSettings, QueueUrl, Secret, parse_broker_url
 from wis2_gc_common.wis2.topic import DEFAULT_FILTERS
-from wis2_gc_listener import global_broker, service
+from wis2_gc_listener import broker as global_broker
+from wis2_gc_listener import service
 from wis2_gc_listener.arrivals import Inbox
+from wis2_gc_listener.broker import BrokerState, Delays, GlobalBroker
 from wis2_gc_listener.forwarder import MAX_BATCH, Timing
-from wis2_gc_listener.global_broker import BrokerState, Delays, GlobalBroker
 from wis2_gc_listener.service import Listener
 from wis2_gc_listener.settings import ListenerSettings
 from wis2_gc_listener.silence import Silence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.ports.queue import Sent
 from wis2_gc_common.ports.registry import Looked
-from wis2_gc_listener.global_broker import BrokerState
+from wis2_gc_listener.broker import BrokerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -32,8 +32,8 @@ from wis2_gc_common.wis2.notification import parse
 from wis2_gc_common.wis2.topic import DEFAULT_FILTERS, parse_topic
 from wis2_gc_listener import forwarder as forwarder_module
 from wis2_gc_listener.arrivals import Arrival, Inbox
+from wis2_gc_listener.broker import BrokerState
 from wis2_gc_listener.forwarder import Forwarder, Identity, Timing
-from wis2_gc_listener.global_broker import BrokerState
 from wis2_gc_listener.rates import CentreRates
 from wis2_gc_listener.triage import Triage
 

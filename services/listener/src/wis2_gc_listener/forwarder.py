@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.ports.registry import ListenerRegistry
     from wis2_gc_common.wis2.notification import Notification
     from wis2_gc_listener.arrivals import Arrival, Inbox
-    from wis2_gc_listener.global_broker import BrokerState
+    from wis2_gc_listener.broker import BrokerState
     from wis2_gc_listener.rates import CentreRates
     from wis2_gc_listener.triage import Triage
 

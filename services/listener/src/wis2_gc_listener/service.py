@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from wis2_gc_common.runtime.health import Health, HealthServer
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_listener.arrivals import Inbox
+from wis2_gc_listener.broker import RECEIVE_MAXIMUM, GlobalBroker
 from wis2_gc_listener.forwarder import Forwarder, Identity
-from wis2_gc_listener.global_broker import RECEIVE_MAXIMUM, GlobalBroker
 from wis2_gc_listener.rates import CentreRates
 from wis2_gc_listener.silence import Silence
 from wis2_gc_listener.triage import Triage
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.ports.queue import Sender
     from wis2_gc_common.ports.registry import ListenerRegistry
+    from wis2_gc_listener.broker import BrokerState, Delays
     from wis2_gc_listener.forwarder import Timing
-    from wis2_gc_listener.global_broker import BrokerState, Delays
     from wis2_gc_listener.settings import ListenerSettings
 
 _log = get_logger(__name__)
