@@ -18,10 +18,11 @@ from tests.support.redis import RedisServer, require_redis
 from tests.support.world import wait_until
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
+from wis2_gc_common.ports.lanes import READY, bulk_lane
 from wis2_gc_common.ports.queue import Envelope, Sent
 from wis2_gc_common.ports.registry import Commit, Notice
 from wis2_gc_common.redis import queue as redis_stream
-from wis2_gc_common.redis.queue_keys import READY, bulk_lane, queue_keys
+from wis2_gc_common.redis.queue_keys import queue_keys
 from wis2_gc_common.redis.registry import RedisListenerRegistry, RedisReader, RedisRegistry
 from wis2_gc_common.settings import QueueUrl
 from wis2_gc_common.wis2.decision import Decision

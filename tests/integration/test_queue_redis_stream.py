@@ -14,9 +14,10 @@ import redis
 
 from wis2_gc_common.errors import PartError, SettingsError, Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
+from wis2_gc_common.ports.lanes import bulk_lane
 from wis2_gc_common.ports.queue import Envelope, Received, Sent
 from wis2_gc_common.redis import queue as redis_stream
-from wis2_gc_common.redis.queue_keys import GROUP, bulk_lane, queue_keys
+from wis2_gc_common.redis.queue_keys import GROUP, queue_keys
 from wis2_gc_common.settings import QueueUrl
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from wis2_gc_common.metrics import (
     SILENCE_RECONNECTS,
     field,
 )
+from wis2_gc_common.ports.lanes import centre_in
 from wis2_gc_common.ports.queue import Envelope, Sent
 from wis2_gc_common.ports.registry import ItemKey, Looked, ProcessStatus, Refusal
-from wis2_gc_common.redis.queue_keys import centre_in
 from wis2_gc_common.runtime.backoff import Backoff
 from wis2_gc_common.runtime.causes import BUG
 from wis2_gc_common.runtime.logs import get_logger

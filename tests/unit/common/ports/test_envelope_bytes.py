@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from wis2_gc_common.errors import Poison
 from wis2_gc_common.ports.envelope_bytes import decode_envelope, encode_envelope
+from wis2_gc_common.ports.lanes import LANES, bulk_lane
 from wis2_gc_common.ports.queue import Envelope
-from wis2_gc_common.redis.queue_keys import LANES, bulk_lane
 
 _text = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 _whole = st.integers(0, 2**63 - 1)

@@ -6,33 +6,47 @@ from importlib.resources import files
 
 import pytest
 
-from wis2_gc_common import metrics as metrics_catalogue
-from wis2_gc_common.redis import registry_scripts as scripts
+from wis2_gc_common import metrics
+from wis2_gc_common.redis import queue_scripts, registry_scripts
+from wis2_gc_common.redis.scripts import Script, load
 
-ALL = [value for value in vars(scripts).values() if isinstance(value, scripts.Script)]
-SHARED = {"record", "order", "labels", "quota"}
+SHARED = {"queue": {"lanes", "holds"}, "registry": {"record", "order", "labels", "quota"}}
+NAMED = {"queue": queue_scripts, "registry": registry_scripts}
 
 
-def test_every_lua_file_is_loaded():
-    names = {path.name for path in (files("wis2_gc_common.redis") / "lua" / "registry").iterdir()}
+def scripts_of(folder: str) -> list[Script]:
+    return [value for value in vars(NAMED[folder]).values() if isinstance(value, Script)]
+
+
+ALL = [
+    pytest.param(folder, script, id=f"{folder}-{name}")
+    for folder, module in NAMED.items()
+    for name, script in vars(module).items()
+    if isinstance(script, Script)
+]
+
+
+@pytest.mark.parametrize("folder", NAMED)
+def test_every_lua_file_is_loaded(folder: str):
+    names = {path.name for path in (files("wis2_gc_common.redis") / "lua" / folder).iterdir()}
     lua = {name.removesuffix(".lua") for name in names if name.endswith(".lua")}
-    assert lua == {script.name for script in ALL} | SHARED
+    assert lua == {script.name for script in scripts_of(folder)} | SHARED[folder]
 
 
-@pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
-def test_the_sha_is_the_one_redis_computes(script: scripts.Script):
+@pytest.mark.parametrize(("folder", "script"), ALL)
+def test_the_sha_is_the_one_redis_computes(folder: str, script: Script):
     assert script.sha == hashlib.sha1(script.source.encode()).hexdigest()
 
 
-@pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
-def test_metrics_go_by_their_names_in_the_catalogue(script: scripts.Script):
+@pytest.mark.parametrize(("folder", "script"), ALL)
+def test_metrics_go_by_their_names_in_the_catalogue(folder: str, script: Script):
     assert "METRIC." not in script.source
     quoted = set(re.findall(r"'((?:wmo_)?wis2_gc_\w+)'", script.source))
-    assert quoted <= {metric.name for metric in metrics_catalogue.CATALOGUE}
+    assert quoted <= {metric.name for metric in metrics.CATALOGUE}
 
 
-@pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
-def test_every_script_says_what_it_takes_and_answers(script: scripts.Script):
+@pytest.mark.parametrize("script", scripts_of("registry"), ids=lambda script: script.name)
+def test_every_script_says_what_it_takes_and_answers(script: Script):
     text = (files("wis2_gc_common.redis") / "lua" / "registry" / f"{script.name}.lua").read_text()
     head = text[: re.search(r"^(?!--)", text, re.MULTILINE).start()]
     assert re.search(r"^-- KEYS ", head, re.MULTILINE)
@@ -40,6 +54,12 @@ def test_every_script_says_what_it_takes_and_answers(script: scripts.Script):
 
 
 def test_a_script_that_names_an_unknown_metric_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delattr(metrics_catalogue, "GIVEN_UP")
+    monkeypatch.delattr(metrics, "GIVEN_UP")
     with pytest.raises(AttributeError):
-        scripts.load("release", "record")
+        load("registry", "record", "release")
+
+
+def test_what_runs_when_full_says_so_in_its_first_line():
+    full = load("registry", "ping", when_full=True, constants="local ONE = 1")
+    assert full.source.splitlines()[:2] == ["#!lua flags=allow-oom", "local ONE = 1"]
+    assert not load("registry", "ping").source.startswith("#!")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from wis2_gc_common.redis.batching import Batcher
+from wis2_gc_common.runtime.batching import Batcher
 
 
 class Wire:

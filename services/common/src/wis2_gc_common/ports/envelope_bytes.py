@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from wis2_gc_common.errors import Poison, Reason
+from wis2_gc_common.ports.lanes import READY, bulk_lane
 from wis2_gc_common.ports.queue import Envelope
-from wis2_gc_common.redis.queue_keys import READY, bulk_lane
 
 _Whole = Annotated[int, msgspec.Meta(ge=0)]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from redis.connection import ConnectionInterface
 
     from wis2_gc_common.errors import PartError, Unavailable
-    from wis2_gc_common.redis.registry_scripts import Script
+    from wis2_gc_common.redis.scripts import Script
 
 Command = tuple[str | bytes | int, ...]
 #: A script, its keys and its arguments.

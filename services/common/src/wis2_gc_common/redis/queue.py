@@ -38,11 +38,12 @@ from redis.retry import Retry
 
 from wis2_gc_common.errors import PartError, Poison, Reason, Unavailable
 from wis2_gc_common.ports.envelope_bytes import decode_envelope, encode_envelope
+from wis2_gc_common.ports.lanes import READY, bulk_lane
 from wis2_gc_common.ports.queue import DeadLetter, Depth, Received, Sent
 from wis2_gc_common.redis import client as redis_client
 from wis2_gc_common.redis import queue_scripts as scripts
-from wis2_gc_common.redis.batching import Batcher
-from wis2_gc_common.redis.queue_keys import GROUP, READY, bulk_lane
+from wis2_gc_common.redis.queue_keys import GROUP
+from wis2_gc_common.runtime.batching import Batcher
 from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.ports.queue import Envelope
     from wis2_gc_common.redis.queue_keys import QueueKeys
-    from wis2_gc_common.redis.queue_scripts import Script
+    from wis2_gc_common.redis.scripts import Script
 
 _log = get_logger(__name__)
 

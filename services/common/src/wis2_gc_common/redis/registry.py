@@ -34,7 +34,6 @@ from wis2_gc_common.ports.registry import (
 )
 from wis2_gc_common.redis import registry_keys as keys
 from wis2_gc_common.redis import registry_scripts as scripts
-from wis2_gc_common.redis.batching import Batcher
 from wis2_gc_common.redis.connection import (
     ANSWER_TIMEOUT_S,
     Command,
@@ -43,6 +42,7 @@ from wis2_gc_common.redis.connection import (
     translate,
     unavailable,
 )
+from wis2_gc_common.runtime.batching import Batcher
 from wis2_gc_common.wis2.decision import Decision, Held
 from wis2_gc_common.wis2.ids import hour_folder
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.ports.registry import Commit, Failure, ItemKey, Notice
     from wis2_gc_common.redis.connection import Call
-    from wis2_gc_common.redis.registry_scripts import Script
+    from wis2_gc_common.redis.scripts import Script
 
 #: Sources that wait with one item, and their bytes.
 MAX_PARKED = 16

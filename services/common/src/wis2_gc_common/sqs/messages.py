@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.ports.envelope_bytes import decode_envelope, encode_envelope
+from wis2_gc_common.ports.lanes import centre_in
 from wis2_gc_common.ports.queue import DeadLetter, Envelope, Received
-from wis2_gc_common.redis.queue_keys import centre_in
 from wis2_gc_common.wis2.topic import is_centre_id
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wis2_gc_common.errors import PartError, Poison, Unavailable
 from wis2_gc_common.ports.queue import Depth, Sent
-from wis2_gc_common.redis.batching import Batcher
+from wis2_gc_common.runtime.batching import Batcher
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.sqs.batches import (
     BAD_CONTENT,
