@@ -15,9 +15,9 @@ from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings import StoreUrl
 from wis2_gc_common.wis2.ids import object_key, object_url
 from wis2_gc_common.wis2.topic import parse_topic
+from wis2_gc_manager.pipeline.public_check import Sample
 from wis2_gc_manager.store import open_store
 from wis2_gc_manager.store.file.store import FileStore
-from wis2_gc_manager.upkeep.public_check import Sample
 from wis2_gc_manager.upkeep.public_fetch import PublicFetch
 
 if TYPE_CHECKING:

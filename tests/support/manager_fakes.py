@@ -34,6 +34,7 @@ from wis2_gc_manager.pipeline.events import Events
 from wis2_gc_manager.pipeline.fairness import Fairness
 from wis2_gc_manager.pipeline.gate import Gate
 from wis2_gc_manager.pipeline.in_flight import InFlight, Item
+from wis2_gc_manager.pipeline.public_check import PUBLIC_URL, PublicCheck
 from wis2_gc_manager.pipeline.retry import RetryPolicy
 from wis2_gc_manager.pipeline.work import Pipeline
 from wis2_gc_manager.receiver import Receiver
@@ -41,16 +42,15 @@ from wis2_gc_manager.sources.guard import AddressGuard
 from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Payload
 from wis2_gc_manager.store.port import Capacity
 from wis2_gc_manager.store.s3.expiry import removed_at_ns
-from wis2_gc_manager.upkeep.public_check import PUBLIC_URL, PublicCheck
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from wis2_gc_common.metrics import Metric
     from wis2_gc_common.ports.registry import Commit, Failure, Notice, ProcessStatus, Refusal
+    from wis2_gc_manager.pipeline.public_check import Sample
     from wis2_gc_manager.sources.port import OpenUpload, Request
     from wis2_gc_manager.store.port import Checksum
-    from wis2_gc_manager.upkeep.public_check import Sample
 
 CENTRE_ID = "xx-test-global-cache"
 SECRET = b"a secret of this deployment"

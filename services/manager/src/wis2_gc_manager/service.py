@@ -21,6 +21,7 @@ from wis2_gc_manager.pipeline.events import Events
 from wis2_gc_manager.pipeline.fairness import Fairness
 from wis2_gc_manager.pipeline.gate import Gate
 from wis2_gc_manager.pipeline.in_flight import InFlight
+from wis2_gc_manager.pipeline.public_check import PUBLIC_URL, PublicCheck
 from wis2_gc_manager.pipeline.publisher import Publisher
 from wis2_gc_manager.pipeline.retry import RetryPolicy
 from wis2_gc_manager.pipeline.work import Pipeline
@@ -29,7 +30,6 @@ from wis2_gc_manager.sources.guard import AddressGuard
 from wis2_gc_manager.upkeep.housekeeping import Housekeeping, Pulse
 from wis2_gc_manager.upkeep.known_centres import read_known_centres
 from wis2_gc_manager.upkeep.lease_keeper import LeaseKeeper
-from wis2_gc_manager.upkeep.public_check import PUBLIC_URL, PublicCheck
 
 if TYPE_CHECKING:
     import ssl

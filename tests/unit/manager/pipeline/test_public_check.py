@@ -11,7 +11,7 @@ from tests.support.manager_fakes import BASE_URL, Workbench, envelope_of
 from tests.support.waiting import until
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.metrics import PUBLIC_CHECKS
-from wis2_gc_manager.upkeep.public_check import OBJECTS, PUBLIC_URL, Sample, Shortage, choose
+from wis2_gc_manager.pipeline.public_check import OBJECTS, PUBLIC_URL, Sample, Shortage, choose
 
 HREF = "https://node.yy.test/data/obs.bufr"
 DATA = b"BUFR" * 1000

@@ -13,8 +13,8 @@ import trustme
 
 from tests.support.web_server import WebServer, close_silently, hang, raw, reset
 from wis2_gc_common.runtime.tls import client_context
+from wis2_gc_manager.pipeline.public_check import Sample, Shortage
 from wis2_gc_manager.upkeep import public_fetch
-from wis2_gc_manager.upkeep.public_check import Sample, Shortage
 from wis2_gc_manager.upkeep.public_fetch import MAX_REDIRECTS, WHOLE_BYTES, PublicFetch
 
 if TYPE_CHECKING:

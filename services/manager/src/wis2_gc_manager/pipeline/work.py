@@ -38,6 +38,7 @@ from wis2_gc_common.wis2.notification import Cached, republish
 from wis2_gc_manager.pipeline.acquisition import Acquired, Acquisition, TooLarge
 from wis2_gc_manager.pipeline.candidate import not_ours, notice_of, read_candidate
 from wis2_gc_manager.pipeline.passed_on import check_links, check_origins_links
+from wis2_gc_manager.pipeline.public_check import PUBLIC_URL, Sample
 from wis2_gc_manager.pipeline.quota import quota_met
 from wis2_gc_manager.pipeline.retry import (
     MAX_DELIVERIES,
@@ -52,7 +53,6 @@ from wis2_gc_manager.pipeline.retry import (
     waiting_s,
 )
 from wis2_gc_manager.store.port import Checksum
-from wis2_gc_manager.upkeep.public_check import PUBLIC_URL, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -69,9 +69,9 @@ if TYPE_CHECKING:
     from wis2_gc_manager.pipeline.fairness import Fairness
     from wis2_gc_manager.pipeline.gate import Gate
     from wis2_gc_manager.pipeline.in_flight import Item
+    from wis2_gc_manager.pipeline.public_check import PublicCheck
     from wis2_gc_manager.sources.guard import AddressGuard
     from wis2_gc_manager.store.port import ObjectStore, Upload
-    from wis2_gc_manager.upkeep.public_check import PublicCheck
 
 #: An item that a part of ours refuses, though it is there, comes back after this.
 REFUSED_BY_PART_S = 60.0

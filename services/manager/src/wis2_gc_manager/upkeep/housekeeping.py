@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.runtime.logs import get_logger
+from wis2_gc_manager.pipeline.public_check import PUBLIC_URL
 from wis2_gc_manager.pipeline.quota import bytes_of_a_centre, items_of_a_centre
-from wis2_gc_manager.upkeep.public_check import PUBLIC_URL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from wis2_gc_manager.pipeline.events import Events
     from wis2_gc_manager.pipeline.fairness import Fairness
     from wis2_gc_manager.pipeline.gate import Gate
+    from wis2_gc_manager.pipeline.public_check import PublicCheck
     from wis2_gc_manager.store.port import ObjectStore
-    from wis2_gc_manager.upkeep.public_check import PublicCheck
 
 HEARTBEAT_S = 3.0
 FLUSH_S = 1.0

@@ -11,14 +11,14 @@ from yarl import URL
 
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.wis2.integrity import new_hash
+from wis2_gc_manager.pipeline.public_check import Shortage
 from wis2_gc_manager.sources.http import USER_AGENT
-from wis2_gc_manager.upkeep.public_check import Shortage
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from wis2_gc_manager.upkeep.public_check import Sample
+    from wis2_gc_manager.pipeline.public_check import Sample
 
 #: Objects up to this size are fetched whole; of larger ones so many bytes.
 WHOLE_BYTES = 64 * 1024
