@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.wnm import encoded, inline, unique_data_id, wnm
 from tests.support.world import CENTRE_ID, DEPLOYMENT_SECRET, Client, World, wait_until
-from wis2_gc_common.wis2.ids import message_id
+from wis2_gc_common.wis2.message_id import message_id
 
 if TYPE_CHECKING:
     from tests.support.nodes import Node

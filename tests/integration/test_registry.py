@@ -56,7 +56,7 @@ from wis2_gc_common.redis.registry import (
     RedisRegistry,
 )
 from wis2_gc_common.wis2.decision import Decision, Held
-from wis2_gc_common.wis2.ids import hour_folder
+from wis2_gc_common.wis2.object_key import hour_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

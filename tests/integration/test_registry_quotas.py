@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import redis
 
     from wis2_gc_common.metrics import Metric
-    from wis2_gc_common.wis2.notification import Rel
+    from wis2_gc_common.wis2.decision import Rel
 
 pytest_plugins = ("tests.support.redis", "tests.support.redis_registry")
 

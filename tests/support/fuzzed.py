@@ -20,7 +20,6 @@ from wis2_gc_common.errors import CacheError, Poison, Refused, SourceError
 from wis2_gc_common.ports.envelope_bytes import decode_envelope, encode_envelope
 from wis2_gc_common.ports.queue import Envelope
 from wis2_gc_common.sqs.messages import decode_dead_letter, decode_message, encode_message
-from wis2_gc_common.wis2.ids import file_name, object_key
 from wis2_gc_common.wis2.inline import MAX_DECODED_BYTES, decode_content
 from wis2_gc_common.wis2.integrity import BrokenIntegrity, parse_integrity
 from wis2_gc_common.wis2.media_type import safe_media_type
@@ -34,6 +33,7 @@ from wis2_gc_common.wis2.notification import (
     parse,
     republish,
 )
+from wis2_gc_common.wis2.object_key import file_name, object_key
 from wis2_gc_common.wis2.pubtime import format_pubtime, parse_pubtime
 from wis2_gc_common.wis2.topic import MAX_LEVELS, MAX_TOPIC_BYTES, parse_topic
 from wis2_gc_listener.lenient_client import decode_publish

@@ -20,12 +20,13 @@ from wis2_gc_common.errors import Reason, SourceError
 from wis2_gc_common.metrics import field as metric_field
 from wis2_gc_common.ports.queue import Depth, Envelope, Received
 from wis2_gc_common.ports.registry import Claimed, Lease, Renewed
+from wis2_gc_common.redis.registry_keys import item_digest
 from wis2_gc_common.wis2.decision import Decision, Held, decide
 from wis2_gc_common.wis2.event_format import EventFormat
-from wis2_gc_common.wis2.ids import HOUR_FOLDER_CHARS, announce_by_ns, hour_folder, item_digest
 from wis2_gc_common.wis2.integrity import DEFAULT_METHOD, new_hash
 from wis2_gc_common.wis2.monitoring_event import EventLimiter
 from wis2_gc_common.wis2.notification import Announcer
+from wis2_gc_common.wis2.object_key import HOUR_FOLDER_CHARS, announce_by_ns, hour_folder
 from wis2_gc_manager.pipeline.acknowledger import Acknowledger
 from wis2_gc_manager.pipeline.acquisition import Downloads
 from wis2_gc_manager.pipeline.counts import Counts

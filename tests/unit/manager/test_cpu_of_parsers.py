@@ -17,9 +17,9 @@ import pytest
 from tests.support import nasty_inputs
 from tests.support.sample_notification import TOPIC, sample_bytes
 from wis2_gc_common.errors import CacheError, Poison
-from wis2_gc_common.wis2.ids import file_name
 from wis2_gc_common.wis2.media_type import safe_media_type
 from wis2_gc_common.wis2.notification import Announcer, Cached, parse, republish
+from wis2_gc_common.wis2.object_key import file_name
 from wis2_gc_common.wis2.topic import parse_topic
 from wis2_gc_manager.pipeline.candidate import read_inline
 from wis2_gc_manager.pipeline.passed_on import check_links, check_origins_links

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from wis2_gc_common import settings
-from wis2_gc_common.wis2.ids import mqtt_client_id
+from wis2_gc_common.runtime.client_id import mqtt_client_id
 
 if TYPE_CHECKING:
     from pathlib import Path

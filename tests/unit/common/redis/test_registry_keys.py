@@ -69,3 +69,10 @@ def test_the_names_of_keys_never_change():
     assert keys.message_key(keys.message_digest("de-dwd", "id")) == "{gc}m:t7qh3khLGKnzCba0"
     assert keys.parked_key("i:abc", 7) == "{gc}pi:abc:7"
     assert keys.failed_key("i:abc", 7) == "{gc}fi:abc:7"
+
+
+def test_an_item_digest_is_32_hex_digits_however_long_the_data_id() -> None:
+    digests = {keys.item_digest("de-dwd", data_id) for data_id in ("", "a", "b", "é" * 5000)}
+    digests.add(keys.item_digest("ca-eccc-msc", "a"))
+    assert len(digests) == 5
+    assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in digests)

@@ -21,7 +21,7 @@ from wis2_gc_common.wis2.decision import (
 from wis2_gc_common.wis2.pubtime import NS_PER_MS, parse_pubtime
 
 if TYPE_CHECKING:
-    from wis2_gc_common.wis2.notification import Rel
+    from wis2_gc_common.wis2.decision import Rel
 
 NOW_MS = 1_772_366_400_000
 HOUR_MS = 3_600_000

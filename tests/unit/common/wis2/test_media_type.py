@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wis2_gc_common.wis2.ids import file_name
 from wis2_gc_common.wis2.media_type import (
     DEFAULT_MEDIA_TYPE,
     EXTENSIONS,
@@ -15,6 +14,7 @@ from wis2_gc_common.wis2.media_type import (
     safe_media_type,
     suffix_for,
 )
+from wis2_gc_common.wis2.object_key import file_name
 
 ALL_TYPES = [line.split()[0] for line in nginx_types().splitlines()]
 MARKERS = [word.removeprefix("$uri") for word in nginx_try_files().split()[1:]]

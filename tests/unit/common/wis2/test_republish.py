@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.sample_notification import ABSENT, TOPIC, sample, sample_bytes
 from wis2_gc_common.errors import Poison, Reason
-from wis2_gc_common.wis2.ids import message_id
+from wis2_gc_common.wis2.message_id import message_id
 from wis2_gc_common.wis2.notification import (
     MAX_NOTIFICATION_BYTES,
     Announcer,

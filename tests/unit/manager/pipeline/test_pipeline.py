@@ -43,7 +43,7 @@ from wis2_gc_common.metrics import (
     SOURCE_FAILURES,
 )
 from wis2_gc_common.wis2.event_format import EventFormat
-from wis2_gc_common.wis2.ids import message_id
+from wis2_gc_common.wis2.message_id import message_id
 from wis2_gc_manager.pipeline.in_flight import Item
 from wis2_gc_manager.pipeline.retry import MAX_DELIVERIES
 from wis2_gc_manager.pipeline.work import REFUSED_BY_PART_S

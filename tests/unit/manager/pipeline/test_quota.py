@@ -8,7 +8,7 @@ from tests.support.manager_fakes import CENTRE_ID, SECRET, Workbench, envelope_o
 from tests.support.wnm import inline
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.metrics import CACHE_OVERRIDE, ITEMS, MONITORING_EVENTS, NO_CACHE
-from wis2_gc_common.wis2.ids import message_id
+from wis2_gc_common.wis2.message_id import message_id
 from wis2_gc_common.wis2.pubtime import parse_pubtime
 from wis2_gc_manager.pipeline.quota import ENDLESS_BYTES, bytes_of_a_centre, items_of_a_centre
 from wis2_gc_manager.store.port import Capacity

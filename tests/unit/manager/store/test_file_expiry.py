@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wis2_gc_common.wis2.ids import hour_folder
+from wis2_gc_common.wis2.object_key import hour_folder
 from wis2_gc_manager.store.file.expiry import hour_start, is_expired
 
 DAY = timedelta(hours=24)

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from wis2_gc_common.wis2.decision import Decision, Held
-    from wis2_gc_common.wis2.notification import Rel
+    from wis2_gc_common.wis2.decision import Decision, Held, Rel
 
 
 #: What a centre without a quota may hold: more than anybody can, and still a whole double.

@@ -44,7 +44,7 @@ from wis2_gc_common.redis.connection import (
 )
 from wis2_gc_common.runtime.batching import Batcher
 from wis2_gc_common.wis2.decision import Decision, Held
-from wis2_gc_common.wis2.ids import hour_folder
+from wis2_gc_common.wis2.object_key import hour_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -25,8 +25,6 @@ from __future__ import annotations
 import base64
 import hashlib
 
-from wis2_gc_common.wis2.ids import item_digest
-
 _TAG = "{gc}"
 
 COUNTERS = f"{_TAG}counters"
@@ -130,3 +128,11 @@ def process_field(kind: str, name: str) -> str:
 
 def _short(digest: bytes) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def item_digest(centre_id: str, data_id: str) -> str:
+    """Return 32 hex digits that stand for an item in the registry's fixed-size keys.
+
+    `centre_id`: that of the topic (wis2-rules.md 6); no centre-id holds a line feed.
+    """
+    return hashlib.sha256(f"{centre_id}\n{data_id}".encode()).hexdigest()[:32]

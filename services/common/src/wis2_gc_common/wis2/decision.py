@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from wis2_gc_common.wis2.pubtime import NS_PER_MS
 
-if TYPE_CHECKING:
-    from wis2_gc_common.wis2.notification import Rel
+#: What the one decisive link of a notification says: new, newer, or deleted.
+Rel = Literal["canonical", "update", "deletion"]
 
 
 class Decision(StrEnum):

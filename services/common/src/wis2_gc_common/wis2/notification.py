@@ -10,12 +10,11 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 
 from wis2_gc_common.errors import Poison, Reason
-from wis2_gc_common.wis2.ids import message_id
 from wis2_gc_common.wis2.integrity import (
     DEFAULT_METHOD,
     BrokenIntegrity,
@@ -23,8 +22,12 @@ from wis2_gc_common.wis2.integrity import (
     parse_integrity,
 )
 from wis2_gc_common.wis2.link_security import is_valid_security
+from wis2_gc_common.wis2.message_id import message_id
 from wis2_gc_common.wis2.pubtime import parse_pubtime
 from wis2_gc_common.wis2.topic import Topic, is_centre_id
+
+if TYPE_CHECKING:
+    from wis2_gc_common.wis2.decision import Rel
 
 #: Limit of a WNM in bytes, in and out (wis2-rules.md 23).
 MAX_NOTIFICATION_BYTES = 8192
@@ -40,7 +43,6 @@ MAX_LENGTH = 2**53
 #: shall not run out of stack either.
 MAX_DEPTH = 64
 
-Rel = Literal["canonical", "update", "deletion"]
 Encoding = Literal["utf-8", "base64", "gzip"]
 
 _CORE = "http://wis.wmo.int/spec/wnm/1/conf/core"

@@ -22,8 +22,8 @@ from wis2_gc_common.errors import (
 )
 from wis2_gc_common.ports.registry import Failure
 from wis2_gc_common.runtime.logs import get_logger
-from wis2_gc_common.wis2.ids import object_key
 from wis2_gc_common.wis2.media_type import safe_media_type
+from wis2_gc_common.wis2.object_key import object_key
 from wis2_gc_manager.pipeline.candidate import Candidate, read_inline, read_parked
 from wis2_gc_manager.pipeline.gate import MAX_REPEATS
 from wis2_gc_manager.pipeline.retry import Exhausted

@@ -32,9 +32,9 @@ from wis2_gc_common.ports.registry import Commit
 from wis2_gc_common.runtime.causes import BUG
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.decision import Decision
-from wis2_gc_common.wis2.ids import object_url
 from wis2_gc_common.wis2.media_type import safe_media_type
 from wis2_gc_common.wis2.notification import Cached, republish
+from wis2_gc_common.wis2.object_key import object_url
 from wis2_gc_manager.pipeline.acquisition import Acquired, Acquisition, TooLarge
 from wis2_gc_manager.pipeline.candidate import not_ours, notice_of, read_candidate
 from wis2_gc_manager.pipeline.passed_on import check_links, check_origins_links

@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.wis2.ids import ANNOUNCED_WITHIN
+from wis2_gc_common.wis2.object_key import ANNOUNCED_WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable

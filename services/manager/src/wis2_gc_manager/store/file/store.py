@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.runtime.causes import os_words
-from wis2_gc_common.wis2.ids import HOUR_FOLDER_CHARS, announce_by_ns
+from wis2_gc_common.wis2.object_key import HOUR_FOLDER_CHARS, announce_by_ns
 from wis2_gc_manager.store.file.commit import CommitThread, Put
 from wis2_gc_manager.store.file.expiry import Expiry
 from wis2_gc_manager.store.file.layout import Layout, unlink_quietly, write_all

@@ -19,7 +19,7 @@ from wis2_gc_common.runtime.aws_causes import settings_problem
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings import CA_FILE, STORE_URL
-from wis2_gc_common.wis2.ids import MAX_OBJECT_KEY_CHARS
+from wis2_gc_common.wis2.object_key import MAX_OBJECT_KEY_CHARS
 from wis2_gc_manager.store.keys import MAX_KEY_BYTES, checked_key
 
 if TYPE_CHECKING:

@@ -1,18 +1,15 @@
-"""Names that are the same on every attempt: message ids, data item digests, object keys."""
+"""Where a data item is stored, and under which URL: the same on every attempt. Pure."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
-import uuid
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 if TYPE_CHECKING:
-    from wis2_gc_common.wis2.notification import Rel
     from wis2_gc_common.wis2.topic import Topic
 
 #: From the start of an hour folder's hour to the last announcement of an object in it; the folder
@@ -29,49 +26,7 @@ MAX_FILE_NAME_CHARS = 120
 #: What no `object_key` is longer than.
 MAX_OBJECT_KEY_CHARS = 670
 
-#: What brokers take; and how much of it is secret: 64 bits, and each guess costs a login.
-MAX_CLIENT_ID_CHARS = 100
-CLIENT_ID_SECRET_CHARS = 16
-
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@,-]")
-
-
-def message_id(
-    secret: bytes, *, centre_id: str, topic_centre_id: str, data_id: str, pubtime_ns: int, rel: Rel
-) -> str:
-    """Return the id of our notification: the same after a crash (wis2-rules.md 24).
-
-    Without `secret` nobody can tell it beforehand, and use it up at a Global Broker. A UUID of
-    version 4: to all others it is a random one, and every validator knows that version. Never to be
-    changed, or an upgrade would announce what is in work a second time.
-    """
-    # Only the data_id, at the end, could have a line break.
-    parts = f"{centre_id}\n{topic_centre_id}\n{pubtime_ns}\n{rel}\n{data_id}"
-    digest = hmac.digest(secret, parts.encode(), "sha256")
-    return str(uuid.UUID(bytes=digest[:16], version=4))
-
-
-def mqtt_client_id(secret: bytes, *, centre_id: str, broker_name: str) -> str:
-    """Return the client id of our session at a Global Broker: the same after every restart.
-
-    Whoever has an account there and knows the id can take the session over, and the public account
-    is everybody's: so it ends in 16 hex digits that nobody can tell without `secret`. At most 100
-    characters. The standard obliges brokers to take 23; all in use at Global Brokers take 100 or
-    more, and operators there shall see who it is. Never to be changed, or an upgrade would leave
-    the session behind.
-    """
-    name = f"{centre_id}-{broker_name}"
-    digest = hmac.digest(secret, f"mqtt client id\n{name}".encode(), "sha256").hex()
-    suffix = f"-{digest[:CLIENT_ID_SECRET_CHARS]}"
-    return name[: MAX_CLIENT_ID_CHARS - len(suffix)] + suffix
-
-
-def item_digest(centre_id: str, data_id: str) -> str:
-    """Return 32 hex digits that stand for an item in the registry's fixed-size keys.
-
-    `centre_id`: that of the topic (wis2-rules.md 6); no centre-id holds a line feed.
-    """
-    return hashlib.sha256(f"{centre_id}\n{data_id}".encode()).hexdigest()[:32]
 
 
 def hour_folder(moment: datetime) -> str:

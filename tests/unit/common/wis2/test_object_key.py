@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import re
-import uuid
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -11,14 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wis2_gc_common.errors import Poison
-from wis2_gc_common.wis2.ids import (
+from wis2_gc_common.wis2.object_key import (
     MAX_FILE_NAME_CHARS,
     MAX_OBJECT_KEY_CHARS,
     file_name,
     hour_folder,
-    item_digest,
-    message_id,
-    mqtt_client_id,
     object_key,
     object_url,
 )
@@ -39,59 +34,6 @@ def key(
     href: str = "https://example.org/a.bufr",
 ) -> str:
     return object_key(hour=hour, topic=topic, data_id=data_id, pubtime_ns=pubtime_ns, href=href)
-
-
-SECRET = b"0123456789abcdef"
-ID_OF: dict[str, Any] = {
-    "secret": SECRET, "centre_id": CENTRE, "topic_centre_id": "de-dwd", "data_id": "item",
-    "pubtime_ns": 1_772_366_400_000_000_001, "rel": "canonical",
-}  # fmt: skip
-
-
-def made_id(**changes: Any) -> str:
-    options = ID_OF | changes
-    return message_id(options.pop("secret"), **options)
-
-
-def test_the_message_id_is_a_uuid_and_never_changes_between_versions_of_this_project() -> None:
-    assert made_id() == "3685c820-9eed-43d5-8453-be81d344f128"
-    assert uuid.UUID(made_id()).version == 4
-    assert uuid.UUID(made_id()).variant == uuid.RFC_4122
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"secret": b"fedcba9876543210"},
-        {"centre_id": "yy-global-cache"},
-        {"topic_centre_id": "jp-jma"},
-        {"data_id": "item2"},
-        {"pubtime_ns": 1_772_366_400_000_000_002},
-        {"rel": "update"},
-    ],
-)
-def test_each_part_of_an_item_and_the_secret_make_the_message_id(change: dict[str, Any]) -> None:
-    assert made_id(**change) != made_id()
-
-
-names = st.text("abc-", min_size=1)
-versions = st.tuples(names, st.text(), st.integers(0), st.sampled_from(["canonical", "update"]))
-
-
-@given(first=versions, second=versions)
-def test_two_message_ids_are_equal_only_for_the_same_item_version_and_kind(
-    first: tuple[Any, ...], second: tuple[Any, ...]
-) -> None:
-    parts = ("topic_centre_id", "data_id", "pubtime_ns", "rel")
-    one, two = (made_id(**dict(zip(parts, x, strict=True))) for x in (first, second))
-    assert (one == two) == (first == second)
-
-
-def test_an_item_digest_is_32_hex_digits_however_long_the_data_id() -> None:
-    digests = {item_digest("de-dwd", data_id) for data_id in ("", "a", "b", "é" * 5000)}
-    digests.add(item_digest("ca-eccc-msc", "a"))
-    assert len(digests) == 5
-    assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in digests)
 
 
 def test_the_hour_folder_is_date_and_hour() -> None:
@@ -212,21 +154,3 @@ def test_an_object_url_is_base_and_key_and_leads_back_to_the_key(base_url: str) 
     url = object_url(base_url, made)
     assert url.startswith("https://data.example.org/gc/2026-03-01/12/")
     assert unquote(urlsplit(url).path).removeprefix("/gc/") == made
-
-
-def test_a_client_id_says_who_we_are_and_ends_in_what_only_the_secret_tells() -> None:
-    # This very text: another one after an upgrade would leave the session behind.
-    client_id = mqtt_client_id(
-        b"0123456789abcdef", centre_id="de-dwd-global-cache", broker_name="fr"
-    )
-    assert client_id == "de-dwd-global-cache-fr-972dc1f32c232df0"
-    other = mqtt_client_id(b"0123456789abcdeF", centre_id="de-dwd-global-cache", broker_name="fr")
-    assert other[:-16] == client_id[:-16]
-    assert other[-16:] != client_id[-16:]
-
-
-def test_a_client_id_has_at_most_100_characters_and_no_two_brokers_the_same() -> None:
-    long = {"centre_id": "x" * 64, "secret": b"0123456789abcdef"}
-    ids = {mqtt_client_id(broker_name="y" * 31 + end, **long) for end in "ab"}  # type: ignore[arg-type]
-    assert len(ids) == 2
-    assert {len(client_id) for client_id in ids} == {100}
