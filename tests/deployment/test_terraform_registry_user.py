@@ -23,7 +23,9 @@ from wis2_gc_common.ports.registry import (
     ProcessStatus,
     Refusal,
 )
-from wis2_gc_common.redis.registry import RedisListenerRegistry, RedisReader, RedisRegistry
+from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
+from wis2_gc_common.redis.registry_manager import RedisRegistry
+from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.wis2.decision import Held
 
 if TYPE_CHECKING:

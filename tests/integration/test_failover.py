@@ -23,7 +23,9 @@ from wis2_gc_common.ports.queue import Envelope, Sent
 from wis2_gc_common.ports.registry import Commit, Notice
 from wis2_gc_common.redis import queue as redis_stream
 from wis2_gc_common.redis.queue_keys import queue_keys
-from wis2_gc_common.redis.registry import RedisListenerRegistry, RedisReader, RedisRegistry
+from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
+from wis2_gc_common.redis.registry_manager import RedisRegistry
+from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.settings import QueueUrl
 from wis2_gc_common.wis2.decision import Decision
 

@@ -37,7 +37,7 @@ from tests.support.scripted_broker import (
 )
 from tests.support.wnm import encoded, unique_data_id, wnm
 from wis2_gc_common.open_queue import open_queue
-from wis2_gc_common.redis.registry import RedisReader
+from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.settings import QueueUrl
 
 if TYPE_CHECKING:

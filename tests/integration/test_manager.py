@@ -29,7 +29,7 @@ from tests.support.waiting import until
 from tests.support.web_server import WebServer
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports.queue import Sent
-from wis2_gc_common.redis.registry import RedisReader
+from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.settings import QueueUrl
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from wis2_gc_common.metrics import field
 from wis2_gc_common.open_queue import open_queue, open_sender
 from wis2_gc_common.ports.queue import Envelope
 from wis2_gc_common.ports.registry import Commit, Failure, Notice, ProcessStatus
-from wis2_gc_common.redis.registry import RedisRegistry
+from wis2_gc_common.redis.registry_manager import RedisRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,9 @@ import trustme
 from tests.support.redis import RedisServer, require_redis
 from wis2_gc_common.errors import Misconfigured
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
-from wis2_gc_common.redis.registry import RedisListenerRegistry, RedisReader, RedisRegistry
+from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
+from wis2_gc_common.redis.registry_manager import RedisRegistry
+from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.settings import QueueUrl
 
 if TYPE_CHECKING:

@@ -49,17 +49,15 @@ from wis2_gc_common.ports.registry import (
 )
 from wis2_gc_common.redis import registry_keys as keys
 from wis2_gc_common.redis.connection import Connections
-from wis2_gc_common.redis.registry import (
-    MAX_PARKED,
-    RedisListenerRegistry,
-    RedisReader,
-    RedisRegistry,
-)
+from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
+from wis2_gc_common.redis.registry_manager import MAX_PARKED, RedisRegistry
 from wis2_gc_common.wis2.decision import Decision, Held
 from wis2_gc_common.wis2.object_key import hour_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from wis2_gc_common.redis.registry_reader import RedisReader
 
 pytest_plugins = ("tests.support.redis", "tests.support.redis_registry")
 

@@ -19,7 +19,7 @@ from wis2_gc_common.metrics import (
 from wis2_gc_common.ports.queue import Depth
 from wis2_gc_common.ports.registry import Commit, Failure, Notice
 from wis2_gc_common.redis import registry_keys as keys
-from wis2_gc_common.redis.registry import LABEL_DAYS, RedisRegistry
+from wis2_gc_common.redis.registry_manager import LABEL_DAYS, RedisRegistry
 from wis2_gc_metrics.exposition import Reading, expose
 
 if TYPE_CHECKING:

@@ -30,7 +30,9 @@ from wis2_gc_common.ports.registry import (
     Renewed,
 )
 from wis2_gc_common.redis import registry_keys as keys
-from wis2_gc_common.redis.registry import RedisListenerRegistry, RedisReader, RedisRegistry
+from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
+from wis2_gc_common.redis.registry_manager import RedisRegistry
+from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.wis2.decision import (
     FUTURE_TOLERANCE_MS,
     WRONG_CLOCK_MS,

@@ -13,13 +13,14 @@ from wis2_gc_common.metrics import (
 )
 from wis2_gc_common.ports.registry import UNBOUNDED, Claimed, Commit, Failure, ItemKey, Notice
 from wis2_gc_common.redis import registry_keys as keys
-from wis2_gc_common.redis.registry import RedisListenerRegistry, RedisRegistry
+from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
 from wis2_gc_common.wis2.decision import Decision
 
 if TYPE_CHECKING:
     import redis
 
     from wis2_gc_common.metrics import Metric
+    from wis2_gc_common.redis.registry_manager import RedisRegistry
     from wis2_gc_common.wis2.decision import Rel
 
 pytest_plugins = ("tests.support.redis", "tests.support.redis_registry")

@@ -19,7 +19,7 @@ from tests.support.redis import RedisServer
 from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.metrics import field
 from wis2_gc_common.ports.registry import Failure, Notice, ProcessStatus
-from wis2_gc_common.redis.registry import RedisRegistry
+from wis2_gc_common.redis.registry_manager import RedisRegistry
 from wis2_gc_metrics.app import create_app
 from wis2_gc_metrics.readings import Readings
 

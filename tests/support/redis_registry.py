@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from wis2_gc_common.redis.registry import RedisReader, RedisRegistry
+from wis2_gc_common.redis.registry_manager import RedisRegistry
+from wis2_gc_common.redis.registry_reader import RedisReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

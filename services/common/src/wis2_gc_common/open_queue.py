@@ -1,6 +1,6 @@
-"""The queue between listeners and managers; `base` is the contract, the rest are adapters.
+"""Opens the queue that a URL names: a Redis stream or SQS (`ports.queue` is the contract).
 
-The `open_…` functions choose the adapter by the queue's URL; they connect to nothing yet.
+Nothing is connected to yet.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from wis2_gc_common import settings
 from wis2_gc_common.errors import SettingsError, Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue
 from wis2_gc_common.ports.registry import ItemKey
-from wis2_gc_common.redis.registry import RedisReader
+from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.runtime.logs import configure_logging
 from wis2_gc_common.wis2.pubtime import format_pubtime
 

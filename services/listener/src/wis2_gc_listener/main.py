@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
 from wis2_gc_common.open_queue import open_sender
-from wis2_gc_common.redis.registry import RedisListenerRegistry
+from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.collector import let_collector_rest
 from wis2_gc_common.runtime.ending import leave

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.open_queue import open_queue
-from wis2_gc_common.redis.registry import RedisRegistry
+from wis2_gc_common.redis.registry_manager import RedisRegistry
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.collector import let_collector_rest
 from wis2_gc_common.runtime.ending import leave

@@ -13,7 +13,7 @@ import uvicorn
 
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.open_queue import open_queue
-from wis2_gc_common.redis.registry import RedisReader
+from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.ending import leave
 from wis2_gc_common.runtime.logs import configure_logging, get_logger

@@ -1,1 +1,1 @@
-"""ports."""
+"""What the services ask of queue and registry: protocols and the values that pass, no adapter."""

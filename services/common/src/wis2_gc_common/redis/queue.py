@@ -142,7 +142,7 @@ def _run(client: redis.Redis, script: Script, keys: Sequence[str], *args: object
 
 
 class RedisStreamSender:
-    """`base.Sender` on a Redis stream."""
+    """`Sender` on a Redis stream."""
 
     def __init__(self, redis_url: str, *, keys: QueueKeys, max_length: int) -> None:
         self._keys = keys.lanes
@@ -261,7 +261,7 @@ def _entry(envelope: Envelope) -> bytes | None:
 
 
 class RedisStreamQueue:
-    """`base.Queue` on a Redis stream. Used by one event loop.
+    """`Queue` on a Redis stream. Used by one event loop.
 
     Two kinds of connections: one on which `receive` asks and waits, and a few for all else, so
     that a wait holds up nothing. However many messages are handed back at once, they go together.
@@ -616,7 +616,7 @@ def _unchanged(reply: Any, **_: Any) -> Any:
 
 
 class RedisStreamDeadLetters:
-    """`base.DeadLetters` on a Redis stream."""
+    """`DeadLetters` on a Redis stream."""
 
     def __init__(self, redis_url: str, *, keys: QueueKeys) -> None:
         self._keys = keys

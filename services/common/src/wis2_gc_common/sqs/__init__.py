@@ -1,1 +1,1 @@
-"""sqs."""
+"""The queue on SQS."""

@@ -49,7 +49,7 @@ class _Hidden:
 
 
 class SqsDeadLetters:
-    """`base.DeadLetters` on SQS.
+    """`DeadLetters` on SQS.
 
     Standard queues have no order, and no way to look without receiving. So messages are received,
     hidden for the time, sorted by when they died, and shown again. Two operators who look at the

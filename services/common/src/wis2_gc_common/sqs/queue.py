@@ -91,7 +91,7 @@ CLOSE_S = LONG_POLL_S + 5.0
 
 
 class SqsSender:
-    """`base.Sender` on SQS."""
+    """`Sender` on SQS."""
 
     def __init__(self, queue: Place) -> None:
         self._queue = queue
@@ -180,7 +180,7 @@ class _Done:
 
 
 class SqsQueue:
-    """`base.Queue` on SQS. Used by one event loop; boto3 blocks, in a few threads of its own."""
+    """`Queue` on SQS. Used by one event loop; boto3 blocks, in a few threads of its own."""
 
     def __init__(self, queue: Place, dead_letters: Place, *, visibility_s: float) -> None:
         self._queue = queue

@@ -1,4 +1,4 @@
-"""The object store; `base` is the contract, the rest are adapters."""
+"""The object store; `port` is the contract, `file` and `s3` are adapters."""
 
 from __future__ import annotations
 

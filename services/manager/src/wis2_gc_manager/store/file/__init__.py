@@ -1,1 +1,1 @@
-"""file."""
+"""The object store in a directory that a web server serves."""

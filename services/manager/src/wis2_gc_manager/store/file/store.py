@@ -47,7 +47,7 @@ _RECENT = 4096
 
 
 class FileStore:
-    """`base.ObjectStore` on a file system. Used by one event loop."""
+    """`ObjectStore` on a file system. Used by one event loop."""
 
     def __init__(self, directory: str, *, retention_hours: float) -> None:
         self._layout = Layout(directory)
@@ -199,7 +199,7 @@ class FileStore:
 
 
 class _FileUpload:
-    """`base.Upload` into a file.
+    """`Upload` into a file.
 
     A cancelled call goes on in its thread: the lock lets the next one, be it `abort`, wait for
     it, and never close a descriptor that is being written to.

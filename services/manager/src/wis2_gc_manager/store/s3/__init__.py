@@ -1,1 +1,1 @@
-"""s3."""
+"""The object store in a bucket of S3."""

@@ -52,7 +52,7 @@ _log = get_logger(__name__)
 
 
 class S3Store:
-    """`base.ObjectStore` in one bucket. Used by one event loop."""
+    """`ObjectStore` in one bucket. Used by one event loop."""
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ _log = get_logger(__name__)
 
 
 class S3Upload:
-    """`base.Upload` into S3. Up to PART_BYTES it is a single PUT, made by `complete`."""
+    """`Upload` into S3. Up to PART_BYTES it is a single PUT, made by `complete`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The registry on Redis or Valkey (architecture.md#registry).
+"""The manager's side of the registry on Redis or Valkey (architecture.md#registry).
 
 All that changes a record is one Lua script, so it happens whole or not at all, and every script
 may be sent twice. Redis' own clock rules leases. `maxmemory-policy` must be `noeviction`.
@@ -9,12 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import uuid
 from bisect import bisect_left
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError
@@ -23,70 +20,55 @@ from wis2_gc_common.errors import Reason
 from wis2_gc_common.metrics import CATALOGUE, DELAY_BUCKETS_S
 from wis2_gc_common.ports.registry import (
     Claimed,
-    FailureRecord,
-    ItemRecord,
     Lease,
     Looked,
     ProcessStatus,
     Refusal,
     Renewed,
-    Snapshot,
 )
+from wis2_gc_common.redis import registry_calls as calls
 from wis2_gc_common.redis import registry_keys as keys
 from wis2_gc_common.redis import registry_scripts as scripts
 from wis2_gc_common.redis.connection import (
     ANSWER_TIMEOUT_S,
     Command,
     Connections,
-    SyncConnection,
     translate,
-    unavailable,
 )
 from wis2_gc_common.runtime.batching import Batcher
-from wis2_gc_common.wis2.decision import Decision, Held
+from wis2_gc_common.wis2.decision import Decision
 from wis2_gc_common.wis2.object_key import hour_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from wis2_gc_common.ports.registry import Commit, Failure, ItemKey, Notice
-    from wis2_gc_common.redis.connection import Call
     from wis2_gc_common.redis.scripts import Script
 
 #: Sources that wait with one item, and their bytes.
 MAX_PARKED = 16
 MAX_PARKED_BYTES = 32 * 1024
-#: The memory outlives the retention (wis2-rules.md 9): a late duplicate is still known as one.
-_MARGIN_S = 2 * 3600
 DEFAULT_REPEAT_WINDOW_HOURS = 12
 #: A message id is remembered for a day, whatever the retention is (wis2-rules.md 10).
-_MESSAGE_TTL_S = 24 * 3600 + _MARGIN_S
+_MESSAGE_TTL_S = 24 * 3600 + calls.MARGIN_S
 #: Labels of centres and data servers that nothing was heard of for more days go.
 LABEL_DAYS = 7
 #: Of the list of known centres; WIS2 has about 170 in 2026.
 MAX_KNOWN_CENTRES = 600
-_COUNT_TTL_S = 60
 _PING_TTL_S = 60
-_PROCESS_IS_GONE_S = 15.0
-_PROCESS_IS_FORGOTTEN_MS = 24 * 3600 * 1000
 _LEASES_PER_RENEWAL = 128
 _MAX_ERROR_BYTES = 200
-#: What waits for a manager, should there be none.
-_MAX_REFUSALS = 1000
 #: What centres hold is counted in so many slots of time beside the running one.
 _SLOTS = 26
 #: What a file takes of its file system, at least.
 _BLOCK_BYTES = 4096
-_MAX_LABEL_CHARS = 253
 #: So that no pubtime, however old, weighs more in the sum of the delays than a day.
 _MAX_DELAY_S = 86_400.0
 #: Redis keeps a small hash compact as long as no value is longer than 64 bytes.
 _PIECE_BYTES = 60
-
 _Argument = str | bytes | int
 _Question = tuple["Script", Command]
 _DECISIONS = {decision.value.encode(): decision for decision in Decision}
-_STATES: dict[bytes, Literal["done", "deleted"]] = {b"d": "done", b"x": "deleted"}
 #: Nobody was asked: the host of such a link is no data server.
 _NO_SERVER = frozenset({Reason.FORBIDDEN_ADDRESS, Reason.UNSUPPORTED_SCHEME, Reason.INVALID_URL})
 _REASONS = frozenset(reason.value for reason in Reason)
@@ -105,7 +87,7 @@ _PER_LABEL = (
 
 
 class RedisRegistry:
-    """The manager's side (`base.Registry`). Made by `connect`; used on one event loop.
+    """The manager's side (`Registry`). Made by `connect`; used on one event loop.
 
     Who retries: a broken connection is replaced and its commands are sent once more, at once; a
     time-out (5 s, of which 3 s for connecting) is not tried again. After that the caller does.
@@ -124,11 +106,11 @@ class RedisRegistry:
         self._claim = scripts.CLAIM_WHEN_FULL if claims_when_full else scripts.CLAIM
         self._ping = scripts.PING_WHEN_FULL if claims_when_full else scripts.PING
         self._batcher: Batcher[_Question, Any] = Batcher(self._send)
-        self._item_ttl_s = _memory_s(retention_hours)
+        self._item_ttl_s = calls.memory_s(retention_hours)
         self._slot_ms = self._item_ttl_s * 1000 // _SLOTS
         self._repeat_window_ms = repeat_window_hours * 3_600_000
         self._lease_ms = max(1, round(lease_s * 1000))
-        self._count_token = _count_tokens()
+        self._count_token = calls.count_tokens()
 
     @classmethod
     def connect(
@@ -159,7 +141,7 @@ class RedisRegistry:
     async def claim(
         self, notice: Notice, *, owner: str, worker: str, attempt: int, source: bytes
     ) -> Claimed:
-        """See `base.Registry`. Sources are told apart by the id of their notification.
+        """See `Registry`. Sources are told apart by the id of their notification.
 
         A message id counts as processed once an item is granted under it, and is free again when
         that item is released; the decision table comes first, so that a plain duplicate is
@@ -191,7 +173,7 @@ class RedisRegistry:
                 _MESSAGE_TTL_S,
                 MAX_PARKED,
                 self._repeat_window_ms,
-                _label(notice.centre_id),
+                calls.label(notice.centre_id),
                 MAX_PARKED_BYTES,
             ),
         )
@@ -210,7 +192,7 @@ class RedisRegistry:
         )
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed]:
-        """See `base.Registry`. A lease that ran out but was taken by nobody stands again."""
+        """See `Registry`. A lease that ran out but was taken by nobody stands again."""
         parts = [
             leases[start : start + _LEASES_PER_RENEWAL]
             for start in range(0, len(leases), _LEASES_PER_RENEWAL)
@@ -228,13 +210,13 @@ class RedisRegistry:
         return [Renewed(is_held=parked >= 0, parked=max(parked, 0)) for parked in answers]
 
     async def parked(self, lease: Lease) -> list[bytes]:
-        """See `base.Registry`. In the order of their arrival; none when the lease is lost."""
+        """See `Registry`. In the order of their arrival; none when the lease is lost."""
         names = [keys.record_key(lease.record), _parked_key(lease)]
         answer: list[bytes] = await self._run(scripts.PARKED, names, (lease.attempt,))
         return [source[2:] for source in sorted(answer, key=lambda source: source[:2])]
 
     async def fail(self, lease: Lease, failure: Failure) -> bool:
-        """See `base.Registry`. Counts nothing, and returns False, when the lease is lost.
+        """See `Registry`. Counts nothing, and returns False, when the lease is lost.
 
         `source_failures_total` counts once per notification, reason and attempt.
         """
@@ -250,8 +232,8 @@ class RedisRegistry:
             lease.attempt,
             keys.message_digest(lease.notice.centre_id, failure.message_id),
             failure.kind,
-            _label(failure.centre_id),
-            "" if failure.reason in _NO_SERVER else _label(failure.dataserver),
+            calls.label(failure.centre_id),
+            "" if failure.reason in _NO_SERVER else calls.label(failure.dataserver),
             _reason(failure.reason),
             self._item_ttl_s,
             lease.quota,
@@ -259,7 +241,7 @@ class RedisRegistry:
         return bool(await self._run(scripts.FAIL, names, arguments))
 
     async def commit(self, lease: Lease, commit: Commit) -> bool:
-        """See `base.Registry`. A lease that ran out, but was taken by nobody, may commit."""
+        """See `Registry`. A lease that ran out, but was taken by nobody, may commit."""
         names = [
             keys.record_key(lease.record),
             _parked_key(lease),
@@ -274,10 +256,10 @@ class RedisRegistry:
         arguments = (
             lease.attempt,
             lease.notice.pubtime_ns,
-            _label(lease.notice.centre_id),
+            calls.label(lease.notice.centre_id),
             commit.outcome,
-            _label(commit.centre_id),
-            _label(commit.dataserver),
+            calls.label(commit.centre_id),
+            calls.label(commit.dataserver),
             int(commit.is_metadata),
             commit.size_bytes,
             bisect_left(DELAY_BUCKETS_S, delay_s),
@@ -292,7 +274,7 @@ class RedisRegistry:
     async def release(
         self, lease: Lease, *, error: str, parked_seen: int, is_final: bool
     ) -> Literal["released", "more", "lost"]:
-        """See `base.Registry`.
+        """See `Registry`.
 
         `error` begins with a `Reason` and a colon, as `str()` of our errors does; the reason
         labels `items_given_up_total`.
@@ -327,16 +309,16 @@ class RedisRegistry:
         return cast("Literal['released', 'more', 'lost']", answer)
 
     async def look(self, items: Sequence[ItemKey]) -> Looked:
-        """See `base.Registry`."""
-        return _looked(await self._run(*_look(items, self._item_ttl_s)))
+        """See `Registry`."""
+        return calls.looked(await self._run(*calls.look(items, self._item_ttl_s)))
 
     async def count(self, counts: Mapping[str, int]) -> None:
-        """See `base.Registry`. Exact, but for a call that is repeated after Unavailable."""
+        """See `Registry`. Exact, but for a call that is repeated after Unavailable."""
         if counts:
-            await self._run(scripts.COUNT, *_count(self._count_token(), counts))
+            await self._run(scripts.COUNT, *calls.count(self._count_token(), counts))
 
     async def keep_labels(self, known: Collection[str] | None) -> int:
-        """See `base.Registry`. Lives seven days."""
+        """See `Registry`. Lives seven days."""
         names = [keys.COUNTERS, keys.GAUGES, *keys.LABELS]
         counts = [len(metrics) for metrics in _PER_LABEL]
         metrics = [name for names_of_kind in _PER_LABEL for name in names_of_kind]
@@ -345,13 +327,13 @@ class RedisRegistry:
         return int(await self._run(scripts.KEEP_LABELS, names, arguments))
 
     async def keep_quotas(self, *, items: int | None, bytes_: int | None) -> None:
-        """See `base.Registry`. An item counts for as long as its record lives, and an hour."""
+        """See `Registry`. An item counts for as long as its record lives, and an hour."""
         limits = ["" if limit is None else limit for limit in (items, bytes_)]
         names = [keys.HELD, keys.HELD_SLOTS]
         await self._run(scripts.KEEP_QUOTAS, names, (self._slot_ms, _SLOTS, *limits))
 
     async def memory_bytes(self) -> int:
-        """See `base.Registry`. 0 also where our account may not ask."""
+        """See `Registry`. 0 also where our account may not ask."""
         (answer,) = await self._connections.exchange([("INFO", "memory")])
         if isinstance(answer, NoPermissionError):
             return 0
@@ -361,25 +343,25 @@ class RedisRegistry:
         return int(found[1]) if found else 0
 
     async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
-        """See `base.Registry`."""
+        """See `Registry`."""
         key, ttl_ms = keys.event_key(centre_id), max(1, round(interval_s * 1000))
         return bool(await self._run(scripts.ADMIT, [key], (ttl_ms,)))
 
     async def refusals(self, limit: int) -> list[Refusal]:
-        """See `base.Registry`."""
+        """See `Registry`."""
         answer: list[bytes] | None = await self._command("LPOP", keys.REFUSALS, limit)
         return [Refusal(**json.loads(text)) for text in answer or ()]
 
     async def heartbeat(self, status: ProcessStatus) -> None:
-        """See `base.Registry`."""
-        await self._run(scripts.HEARTBEAT, *_heartbeat(status))
+        """See `Registry`."""
+        await self._run(scripts.HEARTBEAT, *calls.heartbeat(status))
 
     async def ping(self) -> None:
-        """See `base.Registry`."""
+        """See `Registry`."""
         await self._run(self._ping, [keys.PING], (_PING_TTL_S,))
 
     async def close(self) -> None:
-        """See `base.Registry`."""
+        """See `Registry`."""
         await self._batcher.close()
         await self._connections.close()
 
@@ -411,246 +393,8 @@ class RedisRegistry:
         ]
 
 
-class RedisListenerRegistry:
-    """The listener's side (`base.ListenerRegistry`). Made by `connect`; used by one thread."""
-
-    def __init__(self, connection: SyncConnection, *, retention_hours: int) -> None:
-        self._connection = connection
-        self._item_ttl_s = _memory_s(retention_hours)
-        self._count_token = _count_tokens()
-
-    @classmethod
-    def connect(
-        cls, url: str, *, retention_hours: int, answer_timeout_s: float = ANSWER_TIMEOUT_S
-    ) -> RedisListenerRegistry:
-        """Return a registry on `url`; the first call connects.
-
-        `retention_hours`: GC_RETENTION_HOURS, as the managers have it.
-        """
-        connection = SyncConnection(url, answer_timeout_s=answer_timeout_s)
-        return cls(connection, retention_hours=retention_hours)
-
-    def look(self, items: Sequence[ItemKey], *, deletions: Mapping[ItemKey, int]) -> Looked:
-        """See `base.ListenerRegistry`. Redis may refuse to note a deletion, and still be read."""
-        calls: list[Call] = []
-        if deletions:
-            arguments: list[str | int] = [self._item_ttl_s]
-            for item, pubtime in deletions.items():
-                arguments += (pubtime, _label(item.centre_id))
-            names = [keys.KNOWN, keys.HELD, *_record_keys(deletions)]
-            calls.append((scripts.NOTE, names, arguments))
-        calls.append(_look(items, self._item_ttl_s))
-        *_, answer = self._connection.run(*calls)
-        if isinstance(answer, Exception):
-            raise answer
-        return _looked(answer)
-
-    def count(self, counts: Mapping[str, int]) -> None:
-        """See `base.ListenerRegistry`. Exact, but for a call repeated after Unavailable."""
-        if counts:
-            self._run(scripts.COUNT, *_count(self._count_token(), counts))
-
-    def refuse(self, refusals: Sequence[Refusal]) -> None:
-        """See `base.ListenerRegistry`. A refusal may come twice when the connection breaks."""
-        texts = [json.dumps(asdict(refusal)) for refusal in refusals]
-        if texts:
-            self._run(scripts.REFUSE, [keys.REFUSALS], (_MAX_REFUSALS, *texts))
-
-    def heartbeat(self, status: ProcessStatus) -> None:
-        """See `base.ListenerRegistry`."""
-        self._run(scripts.HEARTBEAT, *_heartbeat(status))
-
-    def hold_session(self, broker_name: str, holder: str, *, lease_s: float) -> bool:
-        """See `base.ListenerRegistry`."""
-        return bool(self._session(broker_name, holder, max(1, round(lease_s * 1000))))
-
-    def leave_session(self, broker_name: str, holder: str) -> None:
-        """See `base.ListenerRegistry`."""
-        self._session(broker_name, holder, 0)
-
-    def _session(self, broker_name: str, holder: str, lease_ms: int) -> Any:
-        return self._run(scripts.SESSION, [keys.session_key(broker_name)], (holder, lease_ms))
-
-    def _run(self, script: Script, names: Sequence[str], arguments: Sequence[str | int]) -> Any:
-        (answer,) = self._connection.run((script, names, arguments))
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def close(self) -> None:
-        """See `base.ListenerRegistry`."""
-        self._connection.close()
-
-
-class RedisReader:
-    """The metrics service's and the operator's side (`base.RegistryReader`); changes nothing."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
-    @classmethod
-    def connect(cls, url: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> RedisReader:
-        """Return a reader on `url`; the first call connects."""
-        return cls(Connections(url, answer_timeout_s=answer_timeout_s))
-
-    async def snapshot(self) -> Snapshot:
-        """See `base.RegistryReader`."""
-        counters, gauges, held, delays, processes, time = await self._read(
-            ("HGETALL", keys.COUNTERS),
-            ("HGETALL", keys.GAUGES),
-            ("HGETALL", keys.HELD),
-            ("HGETALL", keys.DELAYS),
-            ("HGETALL", keys.PROCESSES),
-            ("TIME",),
-        )
-        delay = _mapping(delays)
-        statuses = (
-            _process(field, value.decode()) for field, value in sorted(_mapping(processes).items())
-        )
-        now_s = _seconds(time)
-        return Snapshot(
-            counters={field: int(value) for field, value in _mapping(counters).items()},
-            gauges={field: float(value) for field, value in _mapping(gauges).items()},
-            held={field: int(value) for field, value in _mapping(held).items()},
-            delay_buckets=[int(delay.get(str(at), 0)) for at in range(len(DELAY_BUCKETS_S) + 1)],
-            delay_sum_s=int(delay.get(keys.DELAY_SUM, 0)) / 1e6,
-            processes=[status for status in statuses if now_s - status.at_s <= _PROCESS_IS_GONE_S],
-        )
-
-    async def item(self, key: ItemKey) -> ItemRecord | None:
-        """See `base.RegistryReader`. "failed" is also what a dead or drained worker left."""
-        record = keys.item_record(*key)
-        answer, time = await self._read(("HGETALL", keys.record_key(record)), ("TIME",))
-        fields = _mapping(answer)
-        version = fields.get("v")
-        finished = _STATES.get(fields.get("s", b""))
-        if version is None and finished is None:
-            return None  # at most a listener has seen a deletion of it
-        is_running = int(fields.get("l", 0)) > _seconds(time) * 1000
-        parked = 0
-        if version is not None:
-            (parked,) = await self._read(("HLEN", keys.parked_key(record, int(version))))
-        state: Literal["done", "deleted", "running", "failed"]
-        if version is None and finished is not None:
-            state = finished
-        else:
-            state = "running" if is_running else "failed"
-        held = Held(
-            state=finished,
-            pubtime_ns=int(fields.get("p", 0)),
-            finished_ms=int(fields.get("z", 0)),
-            running_pubtime_ns=int(version) if version is not None and is_running else None,
-            deleting_ns=int(fields["d"]) if "d" in fields else None,
-        )
-        object_key = b"".join(
-            fields[name] for name in sorted((n for n in fields if n.isdecimal()), key=int)
-        )
-        return ItemRecord(
-            state=state,
-            held=held,
-            object_key=object_key.decode() or None,
-            attempts=int(fields.get("n", 0)),
-            last_error=fields.get("e", b"").decode("utf-8", "replace"),
-            parked=parked,
-        )
-
-    async def failures(self, limit: int) -> list[FailureRecord]:
-        """See `base.RegistryReader`. At most 1000 are kept."""
-        if limit <= 0:
-            return []
-        (lines,) = await self._read(("LRANGE", keys.FAILURES, 0, limit - 1))
-        return [_failure(line) for line in lines]
-
-    async def close(self) -> None:
-        """See `base.RegistryReader`."""
-        await self._connections.close()
-
-    async def _read(self, *commands: Command) -> list[Any]:
-        answers = await self._connections.exchange(commands)
-        for answer in answers:
-            if isinstance(answer, RedisError):
-                raise unavailable(answer) from answer
-        return answers
-
-
 def _parked_key(lease: Lease) -> str:
     return keys.parked_key(lease.record, lease.notice.pubtime_ns)
-
-
-def _memory_s(retention_hours: int) -> int:
-    return retention_hours * 3600 + _MARGIN_S
-
-
-def _record_keys(items: Iterable[ItemKey]) -> list[str]:
-    return [keys.record_key(keys.item_record(*item)) for item in items]
-
-
-def _look(items: Sequence[ItemKey], memory_s: int) -> tuple[Script, list[str], tuple[int]]:
-    return scripts.LOOK, _record_keys(items), (memory_s,)
-
-
-def _looked(answer: Sequence[Any]) -> Looked:
-    return Looked(answer[0], [_held(answer[at : at + 5]) for at in range(1, len(answer), 5)])
-
-
-def _held(entries: Sequence[bytes | None]) -> Held | None:
-    state, pubtime, finished_ms, running, deleting = entries
-    if state is None:
-        return None
-    return Held(
-        state=_STATES.get(state),
-        pubtime_ns=int(pubtime or 0),
-        finished_ms=int(finished_ms or 0),
-        running_pubtime_ns=None if running is None else int(running),
-        deleting_ns=None if deleting is None else int(deleting),
-    )
-
-
-def _count_tokens() -> Any:
-    """Return a function whose every result differs from all others of all processes."""
-    prefix, numbers = uuid.uuid4().hex, count()
-    return lambda: f"{prefix}{next(numbers)}"
-
-
-def _count(token: str, counts: Mapping[str, int]) -> tuple[list[str], list[str | int]]:
-    arguments: list[str | int] = [_COUNT_TTL_S]
-    for field, amount in counts.items():
-        arguments += (field, amount)
-    return [keys.COUNTERS, keys.count_key(token), *keys.LABELS], arguments
-
-
-def _heartbeat(status: ProcessStatus) -> tuple[list[str], list[str | int]]:
-    text = json.dumps({"is_ready": status.is_ready, "facts": dict(status.facts)})
-    field = keys.process_field(status.kind, status.name)
-    return [keys.PROCESSES], [field, text, _PROCESS_IS_FORGOTTEN_MS]
-
-
-def _process(field: str, value: str) -> ProcessStatus:
-    kind, _, name = field.partition("/")
-    at_ms, _, text = value.partition(" ")
-    status = json.loads(text)
-    return ProcessStatus(
-        kind="listener" if kind == "listener" else "manager",
-        name=name,
-        is_ready=status["is_ready"],
-        at_s=int(at_ms) / 1000,
-        facts=status["facts"],
-    )
-
-
-def _failure(line: bytes) -> FailureRecord:
-    at_ms, attempts, text = line.split(b" ", 2)
-    return FailureRecord(at_s=int(at_ms) / 1000, attempts=int(attempts), **json.loads(text))
-
-
-def _mapping(answer: Sequence[bytes]) -> dict[str, bytes]:
-    return {
-        answer[at].decode("utf-8", "replace"): answer[at + 1] for at in range(0, len(answer), 2)
-    }
-
-
-def _seconds(time: Sequence[bytes]) -> float:
-    return int(time[0]) + int(time[1]) / 1e6
 
 
 @lru_cache(maxsize=64)
@@ -665,12 +409,6 @@ def _pieces(object_key: str | None) -> list[bytes]:
 
 def _in_blocks(size_bytes: int) -> int:
     return max(1, -(-size_bytes // _BLOCK_BYTES)) * _BLOCK_BYTES
-
-
-def _label(text: str) -> str:
-    """Return a label value as `metrics_catalogue.field` keeps it, of bounded length."""
-    clean = text.replace("|", "_")[:_MAX_LABEL_CHARS]
-    return clean if clean.isascii() else clean.encode("utf-8", "replace").decode()
 
 
 def _reason(text: str) -> str:

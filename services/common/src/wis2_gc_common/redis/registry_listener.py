@@ -1,0 +1,101 @@
+"""The listener's side of the registry on Redis or Valkey."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from wis2_gc_common.redis import registry_calls
+from wis2_gc_common.redis import registry_keys as keys
+from wis2_gc_common.redis import registry_scripts as scripts
+from wis2_gc_common.redis.connection import (
+    ANSWER_TIMEOUT_S,
+    SyncConnection,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wis2_gc_common.ports.registry import (
+        ItemKey,
+        Looked,
+        ProcessStatus,
+        Refusal,
+    )
+    from wis2_gc_common.redis.connection import Call
+    from wis2_gc_common.redis.scripts import Script
+
+#: What waits for a manager, should there be none.
+_MAX_REFUSALS = 1000
+
+
+class RedisListenerRegistry:
+    """The listener's side (`ListenerRegistry`). Made by `connect`; used by one thread."""
+
+    def __init__(self, connection: SyncConnection, *, retention_hours: int) -> None:
+        self._connection = connection
+        self._item_ttl_s = registry_calls.memory_s(retention_hours)
+        self._count_token = registry_calls.count_tokens()
+
+    @classmethod
+    def connect(
+        cls, url: str, *, retention_hours: int, answer_timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> RedisListenerRegistry:
+        """Return a registry on `url`; the first call connects.
+
+        `retention_hours`: GC_RETENTION_HOURS, as the managers have it.
+        """
+        connection = SyncConnection(url, answer_timeout_s=answer_timeout_s)
+        return cls(connection, retention_hours=retention_hours)
+
+    def look(self, items: Sequence[ItemKey], *, deletions: Mapping[ItemKey, int]) -> Looked:
+        """See `ListenerRegistry`. Redis may refuse to note a deletion, and still be read."""
+        calls: list[Call] = []
+        if deletions:
+            arguments: list[str | int] = [self._item_ttl_s]
+            for item, pubtime in deletions.items():
+                arguments += (pubtime, registry_calls.label(item.centre_id))
+            names = [keys.KNOWN, keys.HELD, *registry_calls.record_keys(deletions)]
+            calls.append((scripts.NOTE, names, arguments))
+        calls.append(registry_calls.look(items, self._item_ttl_s))
+        *_, answer = self._connection.run(*calls)
+        if isinstance(answer, Exception):
+            raise answer
+        return registry_calls.looked(answer)
+
+    def count(self, counts: Mapping[str, int]) -> None:
+        """See `ListenerRegistry`. Exact, but for a call repeated after Unavailable."""
+        if counts:
+            self._run(scripts.COUNT, *registry_calls.count(self._count_token(), counts))
+
+    def refuse(self, refusals: Sequence[Refusal]) -> None:
+        """See `ListenerRegistry`. A refusal may come twice when the connection breaks."""
+        texts = [json.dumps(asdict(refusal)) for refusal in refusals]
+        if texts:
+            self._run(scripts.REFUSE, [keys.REFUSALS], (_MAX_REFUSALS, *texts))
+
+    def heartbeat(self, status: ProcessStatus) -> None:
+        """See `ListenerRegistry`."""
+        self._run(scripts.HEARTBEAT, *registry_calls.heartbeat(status))
+
+    def hold_session(self, broker_name: str, holder: str, *, lease_s: float) -> bool:
+        """See `ListenerRegistry`."""
+        return bool(self._session(broker_name, holder, max(1, round(lease_s * 1000))))
+
+    def leave_session(self, broker_name: str, holder: str) -> None:
+        """See `ListenerRegistry`."""
+        self._session(broker_name, holder, 0)
+
+    def _session(self, broker_name: str, holder: str, lease_ms: int) -> Any:
+        return self._run(scripts.SESSION, [keys.session_key(broker_name)], (holder, lease_ms))
+
+    def _run(self, script: Script, names: Sequence[str], arguments: Sequence[str | int]) -> Any:
+        (answer,) = self._connection.run((script, names, arguments))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """See `ListenerRegistry`."""
+        self._connection.close()
