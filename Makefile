@@ -43,15 +43,17 @@ clean: ## Remove the state that `make run` keeps (.state, or STATE=…)
 	@local/clean.sh "$${STATE:-.state}"
 
 ##@ Test
-.PHONY: test lint typecheck test-unit test-integration test-conformance test-conformance-sqs test-faults test-long-run soak test-security fuzz test-day test-cluster tests format
+.PHONY: test lint typecheck test-unit test-integration test-conformance test-conformance-sqs test-faults test-long-run soak test-security fuzz test-day test-cluster tests docs-tables format
 test: setup lint typecheck test-unit test-integration test-conformance ## Checks and tests, under 15 minutes; the longer suites are targets of their own
 
-lint: setup ## ruff: rules and formatting
+lint: setup ## ruff (rules and formatting), the order of imports between rooms, spelling
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@.venv/bin/lint-imports --no-logo --no-cache
+	@git ls-files -z | xargs -0 .venv/bin/codespell
 
 typecheck: setup ## mypy --strict
-	@$(PY) -m mypy services/*/src local bench
+	@$(PY) -m mypy services/*/src local bench tools
 
 test-unit: setup ## Unit and property tests
 	@PYTHONDEVMODE=1 $(PYTEST) $(BOTH_CORES) tests/unit
@@ -93,6 +95,9 @@ tests: setup-sqs ## One file or folder: make tests T=tests/unit/common
 
 test-cluster: setup ## The chart on the Kubernetes of KUBECONFIG, a WIS2 world in pods: REGISTRY= TAG= (docs/cluster-tests.md)
 	@$(foreach name,$(GIVEN),$(name)='$($(name))') $(PYTEST) -s tests/cluster
+
+docs-tables: setup ## Write the tables in docs/ from the code
+	@$(PY) -m tools.docs_tables
 
 format: setup ## Rewrite the code in the project's format
 	@$(PY) -m ruff check --fix-only .

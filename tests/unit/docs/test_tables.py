@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.docs_tables import PAGES, with_table
+from tools.docs_tables import PAGES, with_table
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_the_table_in_the_docs_is_that_of_the_catalogue(path) -> None:
     page = path.read_text()
-    assert page == with_table(page, PAGES[path]()), "run: python -m tests.support.docs_tables"
+    assert page == with_table(page, PAGES[path]()), "run: make docs-tables"
 
 
 def test_a_page_without_the_marks_is_an_error() -> None:

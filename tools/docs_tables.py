@@ -1,15 +1,15 @@
-"""The tables in `docs/settings.md` and `docs/metrics.md`, made from the two catalogues.
+"""The tables in `docs/`: of settings and metrics from their catalogues, of modules from the code.
 
-`python -m tests.support.docs_tables` writes them; a test fails when that was forgotten.
+`make docs-tables` writes them; a test fails when that was forgotten.
 """
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wis2_gc_common import metrics as metrics_catalogue
-from wis2_gc_common import settings
+from wis2_gc_common import metrics, settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from wis2_gc_common.metrics import Metric
     from wis2_gc_common.settings import Setting
 
-DOCS = Path(__file__).parents[2] / "docs"
-BEGIN = "<!-- table: made by python -m tests.support.docs_tables -->"
+DOCS = Path(__file__).parents[1] / "docs"
+BEGIN = "<!-- table: made by make docs-tables -->"
 END = "<!-- end of table -->"
 
 
@@ -35,7 +35,7 @@ def metrics_table() -> str:
     """Return one row per metric family."""
     rows = [
         (f"`{metric.name}`", metric.type, _labels(metric), metric.help)
-        for metric in metrics_catalogue.CATALOGUE
+        for metric in metrics.CATALOGUE
     ]
     return _table(("metric", "type", "labels", "meaning"), rows)
 
@@ -73,7 +73,25 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-PAGES = {DOCS / "settings.md": settings_table, DOCS / "metrics.md": metrics_table}
+def modules_table() -> str:
+    """Return one row per module of the services: the file, the first words of its docstring."""
+    rows = []
+    for package in ("common", "listener", "manager", "metrics"):
+        source = DOCS.parent / f"services/{package}/src/wis2_gc_{package}"
+        for path in sorted(source.rglob("*.py"), key=lambda path: (path.parent, path.name)):
+            summary = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0]
+            name = f"{package}/{path.relative_to(source)}"
+            is_room = path.name == "__init__.py"
+            shown = f"**{name.removesuffix('__init__.py')}**" if is_room else f"`{name}`"
+            rows.append((shown, " ".join(summary.split())))
+    return _table(("module", "what it is for"), rows)
+
+
+PAGES = {
+    DOCS / "settings.md": settings_table,
+    DOCS / "metrics.md": metrics_table,
+    DOCS / "code-map.md": modules_table,
+}
 
 if __name__ == "__main__":
     for path, table in PAGES.items():
