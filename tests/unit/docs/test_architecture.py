@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.support.test_wis2_rules import tracked
+from tests.unit.docs.test_wis2_rules import tracked
 from wis2_gc_common.settings import CATALOGUE
 
 ROOT = Path(__file__).parents[3]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.support.test_security_page import place
+from tests.unit.docs.test_security import place
 from wis2_gc_common.settings import CATALOGUE
 
 ROOT = Path(__file__).parents[3]
