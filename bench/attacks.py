@@ -110,7 +110,7 @@ class Phase:
 
 
 @dataclass
-class Result:
+class AttackResult:
     """One attack's figures."""
 
     name: str
@@ -197,7 +197,7 @@ def p99_ms(values: list[float]) -> float:
     return percentile(values, 99) if values else 0.0
 
 
-def table(results: Sequence[Result]) -> Iterator[str]:
+def table(results: Sequence[AttackResult]) -> Iterator[str]:
     """Yield the lines of a table in Markdown."""
     columns = ("attack", "canaries out", "undisturbed, ms", "attacked, ms", "p99, ratio")
     yield f"| {' | '.join(columns)} | slow, busy | CPU |"
@@ -272,7 +272,7 @@ class Pace:
     attacked_s: float
 
 
-def besiege(name: str, pace: Pace, directory: Path, stack: contextlib.ExitStack) -> Result:
+def besiege(name: str, pace: Pace, directory: Path, stack: contextlib.ExitStack) -> AttackResult:
     """Run one attack in a world of its own; everything is stopped with `stack`."""
     attack = strangers.ATTACKS[name]
     origin, data_server = _data_server(directory, "origin", stack)
@@ -340,7 +340,7 @@ def besiege(name: str, pace: Pace, directory: Path, stack: contextlib.ExitStack)
     is_run, text = (
         attack_orders.recv() if attack_orders.poll(60) else (False, "the attacker does not end")
     )
-    return Result(
+    return AttackResult(
         name, attack.meaning, text, is_run, phases["undisturbed"], phases["attacked"], left
     )
 
@@ -391,7 +391,7 @@ def main() -> None:
     options = parser.parse_args()
     parts = parts_of_environment(parser)
     pace = Pace(options.rate, options.undisturbed, options.attacked)
-    results: list[Result] = []
+    results: list[AttackResult] = []
     print(f"queue {parts['queue']}, store {parts['store']}, {os.cpu_count()} cores", flush=True)
     with (
         tempfile.TemporaryDirectory(prefix="wis2-gc-bench-", dir=options.directory) as directory,

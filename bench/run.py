@@ -46,7 +46,7 @@ PARTS = {"queue": ("redis-stream", "sqs"), "store": ("file", "s3")}
 
 
 @dataclass
-class Result:
+class BenchResult:
     """What one scenario measured; `items` are what `cpu_ms` is divided by."""
 
     name: str
@@ -118,7 +118,7 @@ class Meter:
         times = process.cpu_times()
         return float(times.user + times.system)
 
-    def stop(self, result: Result) -> Result:
+    def stop(self, result: BenchResult) -> BenchResult:
         for name, process in self._processes.items():
             used = self._cpu(process) - self._before[name]
             result.cpu_ms[name] = used / result.items * 1000
@@ -176,7 +176,7 @@ def over_brokers(
     *,
     per_s: float | None = None,
     brokers: str = "ab",
-) -> Result:
+) -> BenchResult:
     """Publish `count` notifications on all `brokers`: as fast as they take them, or `per_s`."""
     seen = Announcements(world)
     ids = [unique_data_id("bench") for _ in range(count)]
@@ -205,10 +205,10 @@ def over_brokers(
     world.settle()
     delays = [(seen.at[i] - at) * 1000 for i, at in zip(ids, published, strict=True)]
     seen.close()
-    return meter.stop(Result(name, count, wall, delays))
+    return meter.stop(BenchResult(name, count, wall, delays))
 
 
-def mostly_known(world: World, name: str, count: int, *, per_s: float | None = None) -> Result:
+def mostly_known(world: World, name: str, count: int, *, per_s: float | None = None) -> BenchResult:
     """One new item in `COPIES`, the rest known: the listeners' daily bread, over one broker.
 
     The new items' own announcements come back as well, one in nine of what listener-a receives.
@@ -236,12 +236,12 @@ def mostly_known(world: World, name: str, count: int, *, per_s: float | None = N
     wait_until(
         lambda: all(map(world.announcements, new_ids)), "all new items are done", timeout=120
     )
-    result = Result(name, len(stream), time.monotonic() - start)
+    result = BenchResult(name, len(stream), time.monotonic() - start)
     world.settle()
     return meter.stop(result)
 
 
-def one_at_a_time(world: World, name: str, href: str, count: int) -> Result:
+def one_at_a_time(world: World, name: str, href: str, count: int) -> BenchResult:
     """The delay of an item that comes alone."""
     seen = Announcements(world)
     meter = Meter(world)
@@ -256,21 +256,21 @@ def one_at_a_time(world: World, name: str, href: str, count: int) -> Result:
             time.sleep(0.0005)
         delays.append((seen.at[data_id] - at) * 1000)
     seen.close()
-    result = Result(name, count, time.monotonic() - start, delays)
+    result = BenchResult(name, count, time.monotonic() - start, delays)
     return meter.stop(result)
 
 
-def large_object(world: World, name: str, href: str, size: int) -> Result:
+def large_object(world: World, name: str, href: str, size: int) -> BenchResult:
     """One object that no process may hold in memory."""
     data_id = unique_data_id("bench")
     meter = Meter(world)
     start = time.monotonic()
     world.publish(TOPIC, wnm(data_id=data_id, href=href, length=size))
     world.announced(data_id, timeout=120)
-    return meter.stop(Result(name, 1, time.monotonic() - start))
+    return meter.stop(BenchResult(name, 1, time.monotonic() - start))
 
 
-async def simultaneous(name: str, href: str, clients: int, size: int) -> Result:
+async def simultaneous(name: str, href: str, clients: int, size: int) -> BenchResult:
     """Download one object by many clients at once; all connections are open before any body."""
     gate = asyncio.Barrier(clients)
 
@@ -290,7 +290,7 @@ async def simultaneous(name: str, href: str, clients: int, size: int) -> Result:
     whole = sum(got == size for got in sizes)
     wall = time.monotonic() - start
     note = f"({whole} whole, {size * clients / wall / 1e6:.0f} MB/s)"
-    return Result(name, clients, wall, note=note)
+    return BenchResult(name, clients, wall, note=note)
 
 
 def serve_files(directory: Path, count: int) -> Nginx:
@@ -308,7 +308,9 @@ def serve_files(directory: Path, count: int) -> Nginx:
     return server
 
 
-def measure(count: int, directory: Path, wanted: str, report: Callable[[Result], None]) -> None:
+def measure(
+    count: int, directory: Path, wanted: str, report: Callable[[BenchResult], None]
+) -> None:
     """Run the scenarios whose names contain `wanted`, in one world."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 8192), hard), hard))
@@ -321,14 +323,14 @@ def measure(count: int, directory: Path, wanted: str, report: Callable[[Result],
     def inlined(_index: int, data_id: str) -> bytes:
         return encoded(wnm(data_id=data_id, content=inline(os.urandom(1000))))
 
-    def by_thousand(world: World, name: str) -> Result:
+    def by_thousand(world: World, name: str) -> BenchResult:
         data_id = unique_data_id("bench")
         world.publish(TOPIC, wnm(data_id=data_id, href=f"{href}/2.grib2"))
         ours = world.announced(data_id).link()["href"]
         return asyncio.run(simultaneous(name, ours, 1000, 2_000_000))
 
     few = min(200, count)
-    scenarios: dict[str, Callable[[World, str], Result]] = {
+    scenarios: dict[str, Callable[[World, str], BenchResult]] = {
         "one at a time, 85 kB": lambda world, name: one_at_a_time(world, name, href, few),
         "burst of 85 kB": lambda world, name: over_brokers(world, name, linked, count),
         "burst of 1 kB inline": lambda world, name: over_brokers(world, name, inlined, count),
@@ -383,9 +385,9 @@ def main() -> None:
     )
     options = parser.parse_args()
     parts = parts_of_environment(parser)
-    results: list[Result] = []
+    results: list[BenchResult] = []
 
-    def report(result: Result) -> None:
+    def report(result: BenchResult) -> None:
         results.append(result)
         print("\n".join(result.lines()), flush=True)
 

@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from deploy.environment import CHART
-from deploy.session import DeployError, Refused
+from deploy.session import Declined, DeployError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -65,16 +65,16 @@ def _check_tools(session: Session, tools: Collection[str]) -> None:
     path = session.variables.get("PATH", "")
     missing = [tool for tool in TOOLS if tool in tools and not shutil.which(tool, path=path)]
     if missing:
-        raise Refused(f"not installed: {', '.join(missing)}; docs/deploy.md says where from")
+        raise Declined(f"not installed: {', '.join(missing)}; docs/deploy.md says where from")
     for tool in tools:
         least, command = TOOLS[tool]
         try:
             version = version_of(session.read(*command))
         except DeployError as error:
-            raise Refused(f"{tool} does not answer ({error})") from None
+            raise Declined(f"{tool} does not answer ({error})") from None
         if version < least:
             wanted, found = (".".join(map(str, v)) for v in (least, version))
-            raise Refused(f"{tool} is version {found or 'unknown'}; {wanted} or later is needed")
+            raise Declined(f"{tool} is version {found or 'unknown'}; {wanted} or later is needed")
 
 
 def _check_builder(session: Session) -> None:
@@ -87,9 +87,9 @@ def _check_builder(session: Session) -> None:
         builder = session.read("docker", "buildx", "inspect")
         store = session.read("docker", "info", "--format", "{{.DriverStatus}}")
     except DeployError as error:
-        raise Refused(f"docker has no buildx that answers ({error}); docs/deploy.md") from None
+        raise Declined(f"docker has no buildx that answers ({error}); docs/deploy.md") from None
     if re.search(r"^Driver: +docker$", builder, re.MULTILINE) and "containerd" not in store:
-        raise Refused(f"docker's builder attaches no bill of materials to an image; {again}")
+        raise Declined(f"docker's builder attaches no bill of materials to an image; {again}")
 
 
 def _tell_of_verification(session: Session) -> None:
@@ -111,11 +111,11 @@ def _check_account(session: Session) -> str:
     try:
         identity = session.aws("sts", "get-caller-identity")
     except DeployError as error:
-        raise Refused(
+        raise Declined(
             f"AWS knows no login here; `aws sso login`, or set AWS_PROFILE ({error})"
         ) from None
     if identity["Account"] != environment.account_id:
-        raise Refused(
+        raise Declined(
             f"the AWS login is for account {identity['Account']}; {environment.name} belongs to "
             f"{environment.account_id} (terraform/environments/{environment.name}.tfvars)"
         )
@@ -130,7 +130,7 @@ def _check_admin(session: Session, principal: str) -> None:
     kind, name = filter(None, who.groups()) if who else ("root", "")
     named = re.compile(rf"[^/]+:{kind}/(?:.+/)?{re.escape(name)}")
     if not any(map(named.fullmatch, admins)):
-        raise Refused(
+        raise Declined(
             f"the AWS login is {principal}, whom the cluster will not let in: its role or user is "
             f"not in cluster_admin_arns (terraform/environments/{session.environment.name}.tfvars)"
         )
@@ -141,7 +141,7 @@ def check_brokers(session: Session, named: Collection[object] | None) -> None:
     environment = session.environment
     values = environment.values.read_text(encoding="utf-8")
     if not named and not re.search(r"^brokers:(?! *\[ *\])", values, re.MULTILINE):
-        raise Refused(
+        raise Declined(
             f"no Global Broker is named: global_brokers in {environment.name}.tfvars, "
             f"or brokers in {CHART}/values/{environment.name}.yaml (docs/deploy.md)"
         )
@@ -180,7 +180,7 @@ def _check_quotas(session: Session) -> None:
         quota = ("--service-code", "ec2", "--quota-code", code, "--query", "Quota.Value")
         most = session.ask_aws("service-quotas", "get-service-quota", *quota)
         if most is not None and used + required > most:
-            raise Refused(
+            raise Declined(
                 f"{what}: the quota of {environment.region} is {most:.0f}, others use {used}; "
                 f'{environment.name} requires {required} (Service Quotas: "{label}")'
             )
@@ -203,7 +203,7 @@ def _check_secrets(session: Session) -> None:
         *(f"accounts/{account}" for account in given("broker_accounts") or []),
     }
     if held := sorted({prefix + name for name in names}.intersection(deleted or [])):
-        raise Refused(
+        raise Declined(
             f"secrets of a former {environment.name} keep their names until AWS deletes them "
             f"(secret_recovery_days): {', '.join(held)}. To give up what is in them now: "
             f"for secret in {' '.join(held)}; do aws secretsmanager delete-secret --region "
@@ -217,7 +217,7 @@ def _check_state(session: Session) -> None:
         where = ("--bucket", environment.state_bucket, "--region", environment.region)
         session.read("aws", "s3api", "head-bucket", *where)
     except DeployError as error:
-        raise Refused(
+        raise Declined(
             f"Terraform's state is out of reach, in {environment.state_bucket} ({error}); where "
             f"there is no such bucket yet: `make deploy-bootstrap ENV={environment.name}`"
         ) from None
@@ -226,7 +226,7 @@ def _check_state(session: Session) -> None:
 def _check_tree(session: Session) -> None:
     if changed := session.read("git", "status", "--porcelain").splitlines():
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        raise Refused(
+        raise Declined(
             f"{session.environment.name} is deployed from a clean checkout only; "
             f"commit or remove {changed[0][3:]}{more}"
         )

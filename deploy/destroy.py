@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from deploy import terraform
 from deploy.cluster import TIMEOUT, load_add_ons, reach, uninstall
 from deploy.environment import RELEASE
-from deploy.session import Refused
+from deploy.session import Declined
 
 if TYPE_CHECKING:
     from deploy.session import Session
@@ -21,9 +21,9 @@ def destroy(session: Session) -> None:
     """
     environment = session.environment
     if environment.is_guarded and session.ask is None:
-        raise Refused(f"{environment.name} is destroyed from a terminal only")
+        raise Declined(f"{environment.name} is destroyed from a terminal only")
     if environment.variables.get("disposable") is not True:
-        raise Refused(
+        raise Declined(
             f"{environment.name}.tfvars does not say `disposable = true`: a bucket and image "
             "repositories that hold something would stop Terraform halfway; set it, "
             f"`make deploy-infra ENV={environment.name}`, then come again"

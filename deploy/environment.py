@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import hcl2
 from lark.exceptions import LarkError
 
-from deploy.session import Refused
+from deploy.session import Declined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,29 +93,33 @@ def open_environment(root: Path, name: str) -> Environment:
     known = sorted(path.stem for path in (root / "terraform" / "environments").glob("*.tfvars"))
     choices = " or ".join(f"ENV={each}" for each in known) or "a file in terraform/environments"
     if not name:
-        raise Refused(f"say which environment: {choices}")
+        raise Declined(f"say which environment: {choices}")
     if name not in known:
-        raise Refused(f"there is no environment {name!r}: {choices}")
+        raise Declined(f"there is no environment {name!r}: {choices}")
     if not (root / f"{CHART}/values/{name}.yaml").is_file():
-        raise Refused(f"{CHART}/values/{name}.yaml is missing: the chart's values of {name}")
+        raise Declined(f"{CHART}/values/{name}.yaml is missing: the chart's values of {name}")
     where = f"terraform/environments/{name}.tfvars"
     variables = read_variables(root / where)
     declaring = "terraform/main/variables.tf"
     declared = re.findall(r'^variable "(\w+)"', (root / declaring).read_text("utf-8"), re.MULTILINE)
     # Terraform would only warn, and take the default of what was meant.
     if unknown := [variable for variable in variables if variable not in declared]:
-        raise Refused(f"{where}: there is no variable {unknown[0]}; {declaring} has them all")
+        raise Declined(f"{where}: there is no variable {unknown[0]}; {declaring} has them all")
     named = {name for name, value in variables.items() if value}
     if missing := {"environment", "account_id", "region"} - named:
-        raise Refused(f"{where} sets no {', '.join(sorted(missing))}")
+        raise Declined(f"{where} sets no {', '.join(sorted(missing))}")
     if variables["environment"] != name:
-        raise Refused(f'{where} says environment = "{variables["environment"]}"')
+        raise Declined(f'{where} says environment = "{variables["environment"]}"')
     for variable, given in variables.items():
         for value in given if isinstance(given, list) else [given]:
             if any(example in str(value) for example in _EXAMPLES):
-                raise Refused(f"{where} still holds the example's {variable} {value}; put in yours")
+                raise Declined(
+                    f"{where} still holds the example's {variable} {value}; put in yours"
+                )
     if variables.get("service_account_prefix", RELEASE) != RELEASE:
-        raise Refused(f"{where}: service_account_prefix must be {RELEASE}, the name of the release")
+        raise Declined(
+            f"{where}: service_account_prefix must be {RELEASE}, the name of the release"
+        )
     return Environment(name, root, str(variables["account_id"]), variables["region"], variables)
 
 
@@ -126,4 +130,4 @@ def read_variables(path: Path) -> dict[str, Any]:
         return hcl2.loads(path.read_text(encoding="utf-8"), serialization_options=options)
     except LarkError as error:
         line = str(error).partition("\n")[0]
-        raise Refused(f"{path.parent.name}/{path.name} cannot be read: {line}") from None
+        raise Declined(f"{path.parent.name}/{path.name} cannot be read: {line}") from None

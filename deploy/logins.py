@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from deploy import terraform
-from deploy.session import DeployError, Refused
+from deploy.session import Declined, DeployError
 from wis2_gc_common.settings import parse_broker_url
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def put_logins(session: Session) -> None:
     secrets = {broker["name"]: broker["secretArn"] for broker in brokers}
     again = session.variables.get("BROKER")
     if again and again not in secrets:
-        raise Refused(f"BROKER={again} is none of global_brokers: {', '.join(secrets) or 'none'}")
+        raise Declined(f"BROKER={again} is none of global_brokers: {', '.join(secrets) or 'none'}")
     for name, secret in secrets.items():
         if name != again and not _is_empty(session, secret):
             session.say(f"the login of {name} is there already")

@@ -14,7 +14,7 @@ from deploy.cluster import TIMEOUT, reach, upgrade, waiting
 from deploy.environment import CHART, RELEASE
 from deploy.images import pushed_digests
 from deploy.logins import check_logins
-from deploy.session import DeployError, Refused
+from deploy.session import Declined, DeployError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,12 +75,12 @@ def roll_back(session: Session) -> None:
     reach(session)
     revision = session.variables.get("REVISION", "")
     if revision and not revision.isdecimal():
-        raise Refused(f"REVISION={revision} is not a number; `make status` lists them")
+        raise Declined(f"REVISION={revision} is not a number; `make status` lists them")
     name, namespace = session.environment.name, terraform.outputs(session)["namespace"]
     session.run(*session.helm("history", RELEASE, "--namespace", namespace, "--max", "5"))
     target = int(revision) if revision else revision_before(history(session, namespace))
     if target is None:
-        raise Refused("no revision that ran is left to go back to")
+        raise Declined("no revision that ran is left to go back to")
     if session.environment.is_guarded:
         session.confirm(f"{RELEASE} on {name} goes back to revision {target}", word=name)
     roll_back_to(session, namespace, target)
@@ -143,14 +143,14 @@ def end_interrupted(session: Session, namespace: str) -> None:
     number, status = revisions[-1]["revision"], revisions[-1]["status"]
     age_s = session.now() - datetime.fromisoformat(revisions[-1]["updated"]).timestamp()
     if age_s < _INTERRUPTED_AFTER_S:
-        raise Refused(
+        raise Declined(
             f"revision {number} is {status}: another Helm is at work, or was interrupted "
             f"{age_s / 60:.0f} minutes ago; wait until it has ended, or, where you know that none "
             f"runs, `make rollback ENV={session.environment.name}`"
         )
     target = revision_before(revisions)
     if target is None:
-        raise Refused(
+        raise Declined(
             f"the first installation was interrupted ({status}); nothing ran before it: "
             f"`helm uninstall {RELEASE} --namespace {namespace}`, then again"
         )
@@ -201,7 +201,7 @@ def logs(session: Session) -> None:
     """Show the pods' logs: of one PART or of all, from SINCE on."""
     component, since = (session.variables.get(name) for name in ("PART", "SINCE"))
     if component and component not in COMPONENTS:
-        raise Refused(f"PART={component} is none of {', '.join(COMPONENTS)}")
+        raise Declined(f"PART={component} is none of {', '.join(COMPONENTS)}")
     reach(session)
     selector = SELECTOR + (f",app.kubernetes.io/component={component}" if component else "")
     session.run(*session.kubectl(

@@ -32,7 +32,7 @@ class DeployError(Exception):
     exit_code = 1
 
 
-class Refused(DeployError):
+class Declined(DeployError):
     """Something is missing or wrong, and was seen before anything was touched."""
 
     exit_code = 2
@@ -121,10 +121,10 @@ class Session:
         answer = "" if is_typed else self.variables.get("CONFIRM", "")
         if not answer:
             if self.ask is None:
-                raise Refused(f"{what}: nobody is here to confirm; CONFIRM={word} says yes")
+                raise Declined(f"{what}: nobody is here to confirm; CONFIRM={word} says yes")
             answer = self.ask(f'{what}. Type "{word}" to go on: ').strip()
         if answer != word:
-            raise Refused(f"{what}: not confirmed")
+            raise Declined(f"{what}: not confirmed")
 
     def _call(
         self, argv: tuple[str | Path, ...], output: int | None, *,

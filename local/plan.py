@@ -31,7 +31,7 @@ CHOSEN = "WIS2_GC_CHOSEN_BY_MAKE_RUN"
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
+class PartAddresses:
     """Where the parts of this run are; "" for parts that the user has elsewhere."""
 
     redis_url: str
@@ -73,7 +73,11 @@ def centre_id(run: RunSettings, unique: str) -> str:
 
 
 def common_environment(
-    run: RunSettings, addresses: Addresses, brokers: tuple[NamedBroker, ...], *, our_centre_id: str
+    run: RunSettings,
+    addresses: PartAddresses,
+    brokers: tuple[NamedBroker, ...],
+    *,
+    our_centre_id: str,
 ) -> dict[str, str]:
     """Return the settings that all services share; the user's own win."""
     ours = {
@@ -103,7 +107,7 @@ def common_environment(
 
 def plan_services(
     run: RunSettings,
-    addresses: Addresses,
+    addresses: PartAddresses,
     brokers: tuple[NamedBroker, ...],
     common: Mapping[str, str],
 ) -> tuple[list[ServicePlan], list[ServicePlan], list[ServicePlan]]:
@@ -143,7 +147,7 @@ def plan_services(
     return [metrics], managers, listeners
 
 
-def _known_to(service: str, addresses: Addresses, common: Mapping[str, str]) -> dict[str, str]:
+def _known_to(service: str, addresses: PartAddresses, common: Mapping[str, str]) -> dict[str, str]:
     """Return `common` without the secrets that this service has no use for."""
     others = {
         name

@@ -19,8 +19,8 @@ from local.parts.mosquitto import (
     PUBLIC_PASSWORD,
     PUBLIC_USERNAME,
     CacheBroker,
-    GlobalBroker,
     PublicBroker,
+    SimulatedGlobalBroker,
 )
 from local.parts.nginx import Nginx
 from local.parts.part import write_private
@@ -30,7 +30,7 @@ from local.parts.redis_server import RedisServer
 from local.parts.s3_server import S3Server
 from local.parts.sqs_server import SqsServer
 from local.plan import (
-    Addresses,
+    PartAddresses,
     ServicePlan,
     centre_id,
     common_environment,
@@ -261,12 +261,12 @@ class Run:
             connections_per_address=self.settings.data_connections,
         )
 
-    def _global_brokers(self) -> list[GlobalBroker]:
+    def _global_brokers(self) -> list[SimulatedGlobalBroker]:
         """One with TLS and one without: both ways are in use."""
         if not self.settings.is_simulated:
             return []
         return [
-            GlobalBroker(
+            SimulatedGlobalBroker(
                 self.state.path / "world" / name,
                 port=self.ports.world[index],
                 authority=self.authority if index == 0 else None,
@@ -277,10 +277,10 @@ class Run:
             for index, name in enumerate(_SIMULATED_BROKERS)
         ]
 
-    def _addresses(self) -> Addresses:
+    def _addresses(self) -> PartAddresses:
         store = self.store or self.state.path / "data"
         base_url = "" if self.nginx is None else self.nginx.base_url
-        return Addresses(
+        return PartAddresses(
             redis_url="" if self.redis is None else self.redis.url,
             manager_broker_url="" if self.broker is None else self.broker.manager_url,
             store=store,

@@ -39,7 +39,7 @@ _OURS = re.compile(r"^# TYPE wis2_gc_\w+ ", re.MULTILINE)
 _THEIRS = re.compile(r"listener \S+ is not subscribed")
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """One HTTP answer."""
 
     status: int
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def get(url: str) -> Answer:
+def get(url: str) -> HttpAnswer:
     """Return the answer, whatever its status; certificates are verified."""
     try:
         try:
@@ -57,7 +57,7 @@ def get(url: str) -> Answer:
         except urllib.error.HTTPError as error:
             response = error
         with response:
-            return Answer(response.status, response.headers, response.read(_MAX_BYTES))
+            return HttpAnswer(response.status, response.headers, response.read(_MAX_BYTES))
     except (OSError, http.client.HTTPException) as error:
         raise DeployError(f"{url}: {getattr(error, 'reason', error)}") from None
 

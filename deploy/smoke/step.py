@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from deploy import terraform
 from deploy.environment import RELEASE
 from deploy.release import SELECTOR, wait_for_rollouts
-from deploy.session import DeployError, Refused
+from deploy.session import Declined, DeployError
 from deploy.smoke.item import check_item
 from deploy.smoke.outside import check_broker, check_data, check_metrics, check_ready, subscription
 from wis2_gc_common.settings import parse_broker_url
@@ -30,7 +30,7 @@ _BROKER = f"{RELEASE}-broker"
 _CLOSED = (_BROKER, "1883")
 
 
-class Target(NamedTuple):
+class SmokeTarget(NamedTuple):
     """What to look at, as the world sees it."""
 
     namespace: str
@@ -51,16 +51,16 @@ def run_smoke_test(session: Session) -> None:
     item = session.variables.get("ITEM") or ("live" if is_guarded else "synthetic")
     urls = session.variables.get("FETCH", "").split()
     if item not in _ITEMS:
-        raise Refused(f"ITEM={item} is none of {', '.join(_ITEMS)}")
+        raise Declined(f"ITEM={item} is none of {', '.join(_ITEMS)}")
     if item == "synthetic" and is_guarded:
-        raise Refused(f"nothing is made up on {name}: ITEM=live or ITEM=none")
+        raise Declined(f"nothing is made up on {name}: ITEM=live or ITEM=none")
     wait_for_rollouts(session)
     smoke_test(session, target_of(terraform.outputs(session)), item, urls)
     session.say(f"the smoke test of {name} passed")
 
 
 def smoke_test(
-    session: Session, target: Target, item: str, urls: list[str], *,
+    session: Session, target: SmokeTarget, item: str, urls: list[str], *,
     patience_s: float = _PATIENCE_S, item_timeout_s: float | None = None,
 ) -> None:  # fmt: skip
     """Run every check, one line each. Raises DeployError: one does not come true in its time.
@@ -101,7 +101,7 @@ def smoke_test(
             raise DeployError(f"{name}: {problem}") from None
 
 
-def target_of(outputs: dict[str, Any]) -> Target:
+def target_of(outputs: dict[str, Any]) -> SmokeTarget:
     """Return what to look at, all of it over TLS, from what Terraform tells the chart."""
     values = outputs["helm_values"]
     data_base_url = values["store"]["dataBaseUrl"].rstrip("/")
@@ -109,7 +109,7 @@ def target_of(outputs: dict[str, Any]) -> Target:
         raise DeployError(f"{data_base_url} is not https")
     account = values["broker"].get("publicAccount", "everyone")
     login = f"{account}:{account}@{values['domain']['broker']}"
-    return Target(
+    return SmokeTarget(
         namespace=outputs["namespace"],
         centre_id=values["centreId"],
         metrics_url=f"https://{values['domain']['metrics']}",

@@ -53,7 +53,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class MqttListener:
     """One port mosquitto listens on; `host` "" means all addresses."""
 
     port: int
@@ -189,11 +189,11 @@ class Mosquitto(Part):
         # Passwords in the clear stay on this machine.
         return {role: _LOOPBACK if role == "plain" else hosts[role] for role in hosts}
 
-    def listeners(self) -> tuple[Listener, ...]:
+    def listeners(self) -> tuple[MqttListener, ...]:
         """Return what it listens on."""
         hosts = self._hosts()
         return tuple(
-            Listener(
+            MqttListener(
                 port,
                 hosts[role],
                 certificate=None if role == "plain" else self._certificate,
@@ -465,7 +465,7 @@ class PublicBroker(Mosquitto):
         return self._ports["websocket"]
 
 
-class GlobalBroker(Mosquitto):
+class SimulatedGlobalBroker(Mosquitto):
     """A Global Broker of a simulated world: everyone subscribes, the publisher publishes.
 
     With an `authority` it speaks TLS, else plain MQTT.

@@ -36,7 +36,7 @@ from local.world.web import DataServer
 from wis2_gc_common.settings import parse_broker_url
 
 if TYPE_CHECKING:
-    from local.world.items import Item
+    from local.world.items import WorldItem
     from local.world.settings import WorldSettings
 
 _LEDGER_EVERY_S = 1.0
@@ -55,7 +55,7 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-class Publisher:
+class WorldPublisher:
     """One MQTT session that publishes; paho connects again by itself and resends."""
 
     def __init__(self, name: str, url: str, ca_file: str) -> None:
@@ -97,7 +97,7 @@ class World:
         self._author = Author(settings.parsed_mix(), random.Random(settings.seed))
         self._ledger = Ledger()
         self._publishers = {
-            name: Publisher(name, url, str(settings.ca_file))
+            name: WorldPublisher(name, url, str(settings.ca_file))
             for name, url in settings.global_brokers.items()
         }
         self._servers: dict[str, DataServer] = {}
@@ -151,11 +151,13 @@ class World:
             ports[name] = server.port
         path.write_text(json.dumps(ports, indent=1), encoding="utf-8")
 
-    def _open_bridge(self) -> Publisher | None:
+    def _open_bridge(self) -> WorldPublisher | None:
         """Carry the cache's announcements to the Global Brokers, as those fetch them in WIS2."""
         if not self._settings.cache_broker_url:
             return None
-        bridge = Publisher("bridge", self._settings.cache_broker_url, str(self._settings.ca_file))
+        bridge = WorldPublisher(
+            "bridge", self._settings.cache_broker_url, str(self._settings.ca_file)
+        )
         loop = asyncio.get_running_loop()
         client = bridge.client
 
@@ -219,7 +221,7 @@ class World:
                 return
             await asyncio.sleep(_READY_EVERY_S)
 
-    def _publish(self, item: Item) -> None:
+    def _publish(self, item: WorldItem) -> None:
         self._ledger.publish(item)
         brokers: defaultdict[str, list[str]] = defaultdict(list)
         for source, broker in publications(item, list(self._publishers), self._chance):
@@ -231,11 +233,11 @@ class World:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _announce_later(self, item: Item, source: str, brokers: list[str]) -> None:
+    async def _announce_later(self, item: WorldItem, source: str, brokers: list[str]) -> None:
         await asyncio.sleep(self._chance.uniform(*_COPY_DELAY_S))
         self._announce(item, source, brokers)
 
-    def _announce(self, item: Item, source: str, brokers: list[str]) -> None:
+    def _announce(self, item: WorldItem, source: str, brokers: list[str]) -> None:
         server = self._servers[item.centre.centre_id if source == ORIGIN else source]
         topic = item.topic if source == ORIGIN else cache_topic(item.topic)
         payload = notification(item, server.base_url, source=source)

@@ -85,7 +85,7 @@ _A_MOMENT = timedelta(seconds=30)
 _OLD_REL = "http://def.wmo.int/def/rel/wnm/-/"
 
 
-class Outcome(StrEnum):
+class WorldOutcome(StrEnum):
     """What must become of a notification in a Global Cache."""
 
     CACHED = "cached"
@@ -97,7 +97,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class WorldItem:
     """One notification of a centre, and the truth about it."""
 
     kind: Kind
@@ -119,7 +119,7 @@ class Item:
     """TTAAii and CCCC of a bulletin of the gateway."""
     has_origin: bool = True
     """The origin's own notification reaches the Global Brokers."""
-    outcome: Outcome = Outcome.CACHED
+    outcome: WorldOutcome = WorldOutcome.CACHED
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -141,9 +141,9 @@ class Author:
 
     mix: Mix
     chance: random.Random
-    announced: list[Item] = field(default_factory=list)
+    announced: list[WorldItem] = field(default_factory=list)
     _count: int = 0
-    _waiting: deque[Item] = field(default_factory=deque)
+    _waiting: deque[WorldItem] = field(default_factory=deque)
     """What goes with the item before: the other centre's, the one after a deletion."""
     _daily_at: dict[str, datetime] = field(default_factory=dict)
     """When the records announced daily were last new."""
@@ -153,7 +153,7 @@ class Author:
         is_burst = now.minute < BURST_MINUTES and self.mix.kinds[Kind.GATEWAY] > 0
         return BURST_FACTOR if is_burst else 1.0
 
-    def next_item(self, now: datetime) -> Item:
+    def next_item(self, now: datetime) -> WorldItem:
         """Return a new item, published `now` (UTC)."""
         if self._waiting:
             return self._waiting.popleft()
@@ -172,7 +172,7 @@ class Author:
             return self._shared(now)
         return self._new(kind, now)
 
-    def _new(self, kind: Kind, now: datetime) -> Item:
+    def _new(self, kind: Kind, now: datetime) -> WorldItem:
         centres = [centre for centre in CENTRES if kind in centre.kinds]
         centre = self.chance.choice(centres)
         fault = self._fault(kind, centre)
@@ -196,7 +196,7 @@ class Author:
         is_inline = kind in (Kind.INLINE, Kind.SHARED) or (
             kind in (Kind.WARNING, Kind.GATEWAY) and self.chance.random() < 0.5  # noqa: PLR2004
         )
-        return Item(
+        return WorldItem(
             kind=kind,
             centre=centre,
             topic=f"origin/a/wis2/{centre.centre_id}/{below}",
@@ -222,7 +222,7 @@ class Author:
         # Fewer than all of them in the end: this world shall run on a laptop.
         return tuple(self.chance.sample([*OTHER_CACHES], self.chance.choice((1, 1, 2, 3, 6))))
 
-    def _daily(self, now: datetime) -> Item:
+    def _daily(self, now: datetime) -> WorldItem:
         """Return one of the records that are announced again and again under one data_id."""
         item = self._new(Kind.DAILY, now)
         data_id = f"{item.centre.centre_id}/metadata/{self.chance.randrange(_DAILY_RECORDS)}"
@@ -234,10 +234,10 @@ class Author:
             self._daily_at[data_id] = now
             return item
         if _A_MOMENT < now - last < _REPEAT_WINDOW - _UNSURE:
-            return replace(item, outcome=Outcome.NEVER)
+            return replace(item, outcome=WorldOutcome.NEVER)
         return self._new(Kind.METADATA, now)
 
-    def _shared(self, now: datetime) -> Item:
+    def _shared(self, now: datetime) -> WorldItem:
         """Return an item of one centre; the next one has the same data_id in another centre."""
         item = self._new(Kind.SHARED, now)
         data_id = f"shared/{item.file_name}_{self._count}"
@@ -256,7 +256,7 @@ class Author:
         self._waiting.append(other)
         return one
 
-    def _changed(self, kind: Kind, now: datetime) -> Item:
+    def _changed(self, kind: Kind, now: datetime) -> WorldItem:
         earlier = self.announced.pop(self.chance.randrange(len(self.announced)))
         again = replace(
             earlier,
@@ -280,7 +280,7 @@ class Author:
             is_inline=False,
             copies=(),
             has_origin=True,
-            outcome=Outcome.DELETED,
+            outcome=WorldOutcome.DELETED,
         )
 
     def _fault(self, kind: Kind, centre: Centre) -> Fault:
@@ -297,12 +297,12 @@ class Author:
         return int(smallest * (largest / smallest) ** self.chance.random())
 
 
-def _outcome(kind: Kind, fault: Fault, *, has_copy: bool) -> Outcome:
+def _outcome(kind: Kind, fault: Fault, *, has_copy: bool) -> WorldOutcome:
     if kind is Kind.RECOMMENDED:
-        return Outcome.NEVER
+        return WorldOutcome.NEVER
     if kind is Kind.UNCACHED:
-        return Outcome.UNCACHED
-    return Outcome.NEVER if fault.is_lasting and not has_copy else Outcome.CACHED
+        return WorldOutcome.UNCACHED
+    return WorldOutcome.NEVER if fault.is_lasting and not has_copy else WorldOutcome.CACHED
 
 
 def _pubtime(now: datetime, centre: Centre) -> str:
@@ -315,7 +315,7 @@ def _pubtime(now: datetime, centre: Centre) -> str:
     return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
 
 
-def path_of(item: Item, *, source: str = ORIGIN) -> str:
+def path_of(item: WorldItem, *, source: str = ORIGIN) -> str:
     """Return where the item is on its centre's data server, or on a Global Cache's, all well."""
     fault = item.fault if source == ORIGIN else Fault.NONE
     # As content management systems write links, whose path ends in a query.
@@ -323,7 +323,7 @@ def path_of(item: Item, *, source: str = ORIGIN) -> str:
     return f"/{fault}/{item.name.text}/{query}"
 
 
-def notification(item: Item, base_url: str, *, source: str = ORIGIN) -> bytes:
+def notification(item: WorldItem, base_url: str, *, source: str = ORIGIN) -> bytes:
     """Return a new WNM of the item: its centre's, or the copy of the Global Cache `source`.
 
     `base_url` is of the data server of whom announces it.
@@ -380,7 +380,7 @@ def notification(item: Item, base_url: str, *, source: str = ORIGIN) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode()
 
 
-def _content(data: bytes, item: Item) -> Mapping[str, object] | None:
+def _content(data: bytes, item: WorldItem) -> Mapping[str, object] | None:
     """Return the inline form, None where it does not fit."""
     encoding, value = "base64", base64.b64encode(data).decode()
     if item.name.format == "xml":
@@ -392,12 +392,12 @@ def _content(data: bytes, item: Item) -> Mapping[str, object] | None:
     return {"encoding": encoding, "value": value, "size": len(data)}
 
 
-def can_change(item: Item) -> bool:
+def can_change(item: WorldItem) -> bool:
     """Whether an item that came out may be updated or deleted.
 
     Not one that is announced daily: whether its next announcement is a repeat depends on its last.
     """
-    is_sound = item.outcome is Outcome.CACHED and item.fault is Fault.NONE
+    is_sound = item.outcome is WorldOutcome.CACHED and item.fault is Fault.NONE
     return is_sound and item.kind is not Kind.DAILY
 
 
@@ -407,7 +407,7 @@ def cache_topic(topic: str) -> str:
 
 
 def publications(
-    item: Item, brokers: Sequence[str], chance: random.Random
+    item: WorldItem, brokers: Sequence[str], chance: random.Random
 ) -> list[tuple[str, str]]:
     """Return (source, broker): what goes to which Global Broker, in order, repeats included.
 

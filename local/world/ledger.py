@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from local.world.items import Outcome
+from local.world.items import WorldOutcome
 from wis2_gc_common.wis2.pubtime import parse_pubtime
 
 if TYPE_CHECKING:
-    from local.world.items import Item
+    from local.world.items import WorldItem
 
 _SHOWN = 20
 #: Of announcements seen, to find repeats among them.
@@ -39,7 +39,7 @@ class Ledger:
     wrong: list[str] = field(default_factory=list)
     """Came out, but not as they must: on another topic, an own link where there must be none, …"""
     by_outcome: Counter[str] = field(default_factory=Counter)
-    _open: dict[Key, Item] = field(default_factory=dict)
+    _open: dict[Key, WorldItem] = field(default_factory=dict)
     _versions: defaultdict[tuple[str, str], list[Key]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -50,11 +50,11 @@ class Ledger:
     _repeated: int = 0
     _wrong: int = 0
 
-    def publish(self, item: Item) -> None:
+    def publish(self, item: WorldItem) -> None:
         """Book an item about to be published."""
         self.published += 1
         self.by_outcome[item.outcome] += 1
-        if item.outcome is Outcome.NEVER:
+        if item.outcome is WorldOutcome.NEVER:
             _remember(self._never, item.key, item.data_id)
         else:
             self.expected += 1
@@ -63,7 +63,7 @@ class Ledger:
 
     def announce(
         self, topic: str, payload: bytes, *, centre_id: str, data_base_url: str
-    ) -> Item | None:
+    ) -> WorldItem | None:
         """Book an announcement of the cache `centre_id`; return the item it was waited for as."""
         message = json.loads(payload)
         key = _key(topic, message)
@@ -134,7 +134,7 @@ def _key(topic: str, message: dict[str, Any]) -> Key:
 
 
 def _problem(
-    topic: str, message: dict[str, Any], item: Item, *, centre_id: str, data_base_url: str
+    topic: str, message: dict[str, Any], item: WorldItem, *, centre_id: str, data_base_url: str
 ) -> str:
     """Return what is wrong with the announcement of `item`, "" for nothing."""
     if message["properties"].get("global-cache") != centre_id:
@@ -143,7 +143,7 @@ def _problem(
         return "topic"
     hrefs = [link["href"] for link in message["links"] if link["rel"].rpartition("/")[2] in _RELS]
     are_ours = {href.startswith(f"{data_base_url}/") for href in hrefs}
-    return "" if are_ours == {item.outcome is Outcome.CACHED} else "link"
+    return "" if are_ours == {item.outcome is WorldOutcome.CACHED} else "link"
 
 
 def _show(examples: list[str], text: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local.world.items import BURST_FACTOR, Outcome
+from local.world.items import BURST_FACTOR, WorldOutcome
 from local.world.ledger import Ledger
 from local.world.mix import Kind, parse_mix
 from tests.support.day import LIBRARIES, Clock, Day, DayWorld
@@ -86,8 +86,8 @@ def check(day: Day) -> None:
     assert report["wrong"] == 0, shown
     # A deletion is overtaken by what was published after it, and by nothing else.
     assert report["announced"] + report["overtaken"] == report["expected"] > 1200, shown
-    assert report["overtaken"] <= report["outcomes"][Outcome.DELETED], shown
-    assert set(report["outcomes"]) == set(Outcome)
+    assert report["overtaken"] <= report["outcomes"][WorldOutcome.DELETED], shown
+    assert set(report["outcomes"]) == set(WorldOutcome)
     assert day.repeated_ids > 0
 
     # Some of every kind is there, both of a shared data_id are, byte for byte, for 24 hours.

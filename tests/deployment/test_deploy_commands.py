@@ -13,7 +13,7 @@ import pytest
 
 from deploy.checks import version_of
 from deploy.environment import Environment, read_variables
-from deploy.session import DeployError, Refused, Session
+from deploy.session import Declined, DeployError, Session
 
 
 @pytest.fixture
@@ -139,5 +139,5 @@ list = ["a", // one
         "tags": {"region": "inside"}, "list": ["a", "b"],
     }  # fmt: skip
     file.write_text("account_id = \n")
-    with pytest.raises(Refused, match=r"dev\.tfvars cannot be read"):
+    with pytest.raises(Declined, match=r"dev\.tfvars cannot be read"):
         read_variables(file)

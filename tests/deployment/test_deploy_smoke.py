@@ -19,7 +19,7 @@ from deploy.session import DeployError, Session
 from deploy.smoke.item import fetch, make_synthetic, read_announcement
 from deploy.smoke.outside import check_broker, check_data, check_metrics, check_ready
 from deploy.smoke.step import (
-    Target,
+    SmokeTarget,
     check_downloads,
     check_policies,
     send_from_listener,
@@ -54,7 +54,7 @@ def run(
 ) -> list[str]:
     """Run the smoke test, impatiently; return what it says."""
     lines: list[str] = []
-    target = Target(
+    target = SmokeTarget(
         **{
             "namespace": "wis2-gc",
             "centre_id": CENTRE_ID,

@@ -49,7 +49,7 @@ from wis2_gc_common.wis2.topic import DEFAULT_FILTERS
 from wis2_gc_listener import broker as global_broker
 from wis2_gc_listener import service
 from wis2_gc_listener.arrivals import Inbox
-from wis2_gc_listener.broker import BrokerState, Delays, GlobalBroker
+from wis2_gc_listener.broker import BrokerState, GlobalBroker, ReconnectDelays
 from wis2_gc_listener.forwarder import MAX_BATCH, Timing
 from wis2_gc_listener.service import Listener
 from wis2_gc_listener.settings import ListenerSettings
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 OUR_CENTRE = "fr-meteo-global-cache"
 TOPIC = "origin/a/wis2/ca-eccc-msc/data/core/weather/surface-based-observations/synop"
 VERSIONS = ("5", "3.1.1")
-IMPATIENT = Delays(
+IMPATIENT = ReconnectDelays(
     reconnect_first_s=0.05,
     reconnect_longest_s=0.2,
     resubscribe_first_s=0.05,
@@ -106,7 +106,7 @@ class Rig:
         *,
         version: str = "5",
         tls: ssl.SSLContext | None = None,
-        delays: Delays = IMPATIENT,
+        delays: ReconnectDelays = IMPATIENT,
         silence: Silence | None = None,
         **changes: Any,
     ) -> None:
@@ -538,7 +538,7 @@ def test_an_acknowledgement_for_an_earlier_connection_is_never_sent() -> None:
 
 def test_a_broker_that_throws_us_out_again_and_again_is_asked_ever_less_often() -> None:
     """Brokers that do not name the reason (MQTT 3.1.1, mosquitto 2.0.11) end a fight this way."""
-    delays = Delays(reconnect_first_s=0.02, reconnect_longest_s=60)
+    delays = ReconnectDelays(reconnect_first_s=0.02, reconnect_longest_s=60)
     answers = {CONNECT: CONNACK_V5, SUBSCRIBE: HANG_UP}
     with scripted_broker(answers) as server, running(server.url, delays=delays) as rig:
         began_s = time.monotonic()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from local.parts.mosquitto import GlobalBroker
+from local.parts.mosquitto import SimulatedGlobalBroker
 from local.parts.ports import free_ports
 
 if TYPE_CHECKING:
@@ -209,7 +209,10 @@ def test_queue_and_store_of_aws_can_be_played(start, ports):
 
 
 def test_named_brokers_are_listened_to_and_no_world_is_simulated(start, tmp_path):
-    with GlobalBroker(tmp_path / "fr") as first, GlobalBroker(tmp_path / "br") as second:
+    with (
+        SimulatedGlobalBroker(tmp_path / "fr") as first,
+        SimulatedGlobalBroker(tmp_path / "br") as second,
+    ):
         run = start(BROKERS=f"fr={first.url} br={second.url}", LISTEN="127.0.0.1")
         run.wait_until(run.is_ready)
         names = " ".join(processes_of(run.state))

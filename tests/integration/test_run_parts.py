@@ -21,7 +21,7 @@ import redis
 from paho.mqtt.enums import CallbackAPIVersion
 
 from local.parts.certificates import CertificateAuthority
-from local.parts.mosquitto import MANAGER_USERNAME, CacheBroker, GlobalBroker, PublicBroker
+from local.parts.mosquitto import MANAGER_USERNAME, CacheBroker, PublicBroker, SimulatedGlobalBroker
 from local.parts.mqtt_client import end
 from local.parts.nginx import Nginx
 from local.parts.part import StartFailed
@@ -506,7 +506,7 @@ def test_a_public_broker_that_strangers_have_filled_is_ended(tmp_path):
 
 
 def test_a_global_broker_takes_what_is_published_and_lets_everyone_read(tmp_path, authority):
-    with GlobalBroker(tmp_path, authority=authority) as broker:
+    with SimulatedGlobalBroker(tmp_path, authority=authority) as broker:
         ca_file = authority.ca_file
         reader = Client(broker.port, "everyone", "everyone", ca_file=ca_file)
         assert reader.subscribe("origin/a/wis2/#") == 1

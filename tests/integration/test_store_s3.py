@@ -47,7 +47,7 @@ from wis2_gc_manager.store.s3 import requests as s3_requests
 from wis2_gc_manager.store.s3 import upload as s3_upload
 from wis2_gc_manager.store.s3.credentials import CredentialChain, new_session
 from wis2_gc_manager.store.s3.part_memory import PartMemory
-from wis2_gc_manager.store.s3.place import Place, tls_context
+from wis2_gc_manager.store.s3.place import BucketPlace, tls_context
 from wis2_gc_manager.store.s3.requests import Requests
 from wis2_gc_manager.store.s3.small import SmallObjects
 from wis2_gc_manager.store.s3.store import PART_MEMORY_BYTES, S3Store
@@ -112,7 +112,7 @@ def store_at(
 ) -> S3Store:
     """Return a store at `url`, taken for S3 itself unless told otherwise."""
     variable = "" if is_aws else "AWS_ENDPOINT_URL_S3"
-    place = Place(BUCKET, "", region, url, f"/{BUCKET}", variable)
+    place = BucketPlace(BUCKET, "", region, url, f"/{BUCKET}", variable)
     chain = CredentialChain(open_session)
     tls = tls_context(authorities) if place.is_tls else None
     requests = Requests(place, chain, tls=tls, sleep=pauses or Pauses())
@@ -464,7 +464,9 @@ async def test_beside_slow_uploads_a_fast_one_goes_on_and_those_in_its_way_are_h
 
 async def test_a_200_mb_object_takes_the_memory_of_a_few_parts(tmp_path: Path) -> None:
     with parts.s3_server(tmp_path) as rclone:
-        place = Place(rclone.bucket, "", "us-east-1", rclone.url, f"/{rclone.bucket}", "AWS_X")
+        place = BucketPlace(
+            rclone.bucket, "", "us-east-1", rclone.url, f"/{rclone.bucket}", "AWS_X"
+        )
         chain = CredentialChain(new_session)
         store = S3Store(
             Requests(place, chain, tls=None),
@@ -569,7 +571,7 @@ async def test_a_server_that_is_not_there_is_an_outage_and_may_come_back() -> No
 async def test_a_server_killed_in_the_middle_of_an_upload_is_an_outage(tmp_path: Path) -> None:
     rclone = parts.s3_server(tmp_path)
     rclone.start()
-    place = Place(rclone.bucket, "", "us-east-1", rclone.url, f"/{rclone.bucket}", "AWS_X")
+    place = BucketPlace(rclone.bucket, "", "us-east-1", rclone.url, f"/{rclone.bucket}", "AWS_X")
     chain = CredentialChain(new_session)
     store = S3Store(
         Requests(place, chain, tls=None, sleep=Pauses()),
@@ -674,7 +676,7 @@ async def test_a_certificate_for_another_name_or_of_an_unknown_authority_is_told
 
 
 async def test_a_key_that_is_too_long_with_its_prefix_is_poison(server: ScriptedS3) -> None:
-    place = Place(BUCKET, "p" * 200 + "/", "eu-west-1", server.url, f"/{BUCKET}", "")
+    place = BucketPlace(BUCKET, "p" * 200 + "/", "eu-west-1", server.url, f"/{BUCKET}", "")
     chain = CredentialChain(new_session)
     store = S3Store(
         Requests(place, chain, tls=None),

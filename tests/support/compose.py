@@ -26,7 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.environment import SERVICES
 from images.lock import ROOT
 from local.parts.certificates import CertificateAuthority
-from local.parts.mosquitto import GlobalBroker
+from local.parts.mosquitto import SimulatedGlobalBroker
 from local.parts.mqtt_client import end
 from local.parts.ports import free_ports
 from tests.support.building import build
@@ -207,7 +207,9 @@ class ComposedCache:
         self.authority.certificate("global-broker", (self.host,))
         self.node = Node("0.0.0.0")
         self.brokers = [
-            GlobalBroker(self.directory / name, name=name, host="0.0.0.0", authority=self.authority)
+            SimulatedGlobalBroker(
+                self.directory / name, name=name, host="0.0.0.0", authority=self.authority
+            )
             for name in ("a", "b", "c")
         ]
         self.publishers = []
@@ -221,7 +223,7 @@ class ComposedCache:
             wait_until(client.is_connected, f"the publisher is connected to {broker.name}")
             self.publishers.append(client)
 
-    def url(self, broker: GlobalBroker) -> str:
+    def url(self, broker: SimulatedGlobalBroker) -> str:
         """Return where a listener finds this Global Broker."""
         return broker.url.replace("0.0.0.0", self.host)
 

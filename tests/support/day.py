@@ -27,7 +27,7 @@ from local.world.data import make_data
 from local.world.items import (
     ORIGIN,
     Author,
-    Outcome,
+    WorldOutcome,
     cache_topic,
     can_change,
     notification,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     import paho.mqtt.client as mqtt
 
-    from local.world.items import Item
+    from local.world.items import WorldItem
     from local.world.ledger import Ledger
     from local.world.mix import Mix
 
@@ -95,7 +95,7 @@ class DayWorld(World):
     def __init__(self, directory: Path, clock: Clock, ledger: Ledger, **settings: str) -> None:
         self.clock = clock
         self.ledger = ledger
-        self.came_out: list[tuple[Item, str]] = []
+        self.came_out: list[tuple[WorldItem, str]] = []
         """Items and their links as they were announced; for the caller to take."""
         super().__init__(directory, **clock.environment(), **settings)
 
@@ -134,7 +134,7 @@ def _href(payload: bytes) -> str:
 class Held:
     """The last version of an item that came out with a link of ours."""
 
-    item: Item
+    item: WorldItem
     href: str
     at: datetime
 
@@ -196,7 +196,7 @@ class Day:
             info.wait_for_publish(20)
 
     def _announce(
-        self, item: Item, source: str, brokers: list[str]
+        self, item: WorldItem, source: str, brokers: list[str]
     ) -> Iterator[mqtt.MQTTMessageInfo]:
         server = self._servers[item.centre.centre_id if source == ORIGIN else source]
         topic = item.topic if source == ORIGIN else cache_topic(item.topic)
@@ -224,7 +224,7 @@ class Day:
             key = item.key[:2]
             self.held.pop(key, None)
             new.pop(key, None)
-            if item.outcome is Outcome.CACHED:
+            if item.outcome is WorldOutcome.CACHED:
                 new[key] = Held(item, href, self.world.clock.now())
                 self.days[key].add(f"{self.world.clock.now():%Y-%m-%d}")
             if can_change(item):

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from local.parts.mosquitto import CacheBroker, GlobalBroker, Mosquitto, PublicBroker
+from local.parts.mosquitto import CacheBroker, Mosquitto, PublicBroker, SimulatedGlobalBroker
 from local.parts.part import Part
 from local.parts.redis_server import RedisServer
 from local.parts.s3_server import S3Server
@@ -189,7 +189,7 @@ class _S3ServerInContainer(_InContainer, S3Server):
         return (self.root,)
 
 
-class _GlobalBrokerInContainer(_MosquittoInContainer, GlobalBroker):
+class _GlobalBrokerInContainer(_MosquittoInContainer, SimulatedGlobalBroker):
     pass
 
 
@@ -220,9 +220,11 @@ def s3_server(
     return kind(directory, root=root, keys=keys)
 
 
-def global_broker(directory: Path) -> GlobalBroker:
+def global_broker(directory: Path) -> SimulatedGlobalBroker:
     """Return a Global Broker that is not started."""
-    return (_GlobalBrokerInContainer if choice().in_containers else GlobalBroker)(directory)
+    return (_GlobalBrokerInContainer if choice().in_containers else SimulatedGlobalBroker)(
+        directory
+    )
 
 
 def cache_broker(

@@ -8,7 +8,7 @@ import pytest
 
 from local.plan import (
     CHOSEN,
-    Addresses,
+    PartAddresses,
     centre_id,
     common_environment,
     operator_file,
@@ -22,8 +22,8 @@ from wis2_gc_common import settings
 WORLD = (NamedBroker("alpha", "mqtts://u:p@127.0.0.1:1"), NamedBroker("beta", "mqtt://127.0.0.1:2"))
 
 
-def addresses(ca_file: Path | None = None) -> Addresses:
-    return Addresses(
+def addresses(ca_file: Path | None = None) -> PartAddresses:
+    return PartAddresses(
         redis_url="redis://:secret@127.0.0.1:6380/0",
         manager_broker_url="mqtt://wis2-gc-manager:secret@127.0.0.1:1883",
         store=Path("/state/data"),
@@ -109,7 +109,9 @@ def test_the_users_settings_win():
 def test_parts_the_user_has_elsewhere_are_not_configured_by_us(tmp_path):
     url_file = tmp_path / "url"
     url_file.write_text("redis://127.0.0.1")
-    where = Addresses("", "", Path("/d"), "http://127.0.0.1:1/data", "http://127.0.0.1:2", 2, None)
+    where = PartAddresses(
+        "", "", Path("/d"), "http://127.0.0.1:1/data", "http://127.0.0.1:2", 2, None
+    )
     run = read_settings({"GC_REDIS_URL_FILE": str(url_file)})
     common = common_environment(run, where, WORLD, our_centre_id="xx-a-global-cache")
     assert "GC_REDIS_URL" not in common

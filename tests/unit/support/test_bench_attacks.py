@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from bench import names, strangers
-from bench.attacks import Phase, Result, table
+from bench.attacks import AttackResult, Phase, table
 from bench.canaries import Canary
 from bench.load import Load, Look, Watch, between
 from tests.support.name_server import answer
@@ -33,8 +33,8 @@ def phase(delays_ms: list[float | None], *, machine: float = 50.0, wrong: int = 
     return result
 
 
-def result(undisturbed: Phase, attacked: Phase, *, is_run: bool = True) -> Result:
-    return Result("flood", "", "", is_run, undisturbed, attacked, {})
+def result(undisturbed: Phase, attacked: Phase, *, is_run: bool = True) -> AttackResult:
+    return AttackResult("flood", "", "", is_run, undisturbed, attacked, {})
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import DeadLetters, Queue, Sender
     from wis2_gc_common.redis.queue_keys import QueueKeys
     from wis2_gc_common.settings import QueueUrl
-    from wis2_gc_common.sqs.client import Place
+    from wis2_gc_common.sqs.client import QueuePlace
 
 # The SQS adapter is imported where it is wanted: boto3 costs 20 MB and a quarter of a second.
 
@@ -80,7 +80,7 @@ def _keys(queue_url: QueueUrl, dead_letter_url: QueueUrl) -> QueueKeys:
     return queue_keys(queue_url.name, dead_letter_url.name)
 
 
-def _places(queue_url: QueueUrl, dead_letter_url: QueueUrl) -> tuple[Place, Place]:
+def _places(queue_url: QueueUrl, dead_letter_url: QueueUrl) -> tuple[QueuePlace, QueuePlace]:
     from wis2_gc_common.sqs.client import check_pair, parse_place  # noqa: PLC0415
 
     queue = parse_place(QUEUE_URL, queue_url)

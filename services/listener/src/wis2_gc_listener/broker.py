@@ -85,7 +85,7 @@ _LOST = {
 
 
 @dataclass(frozen=True, slots=True)
-class Delays:
+class ReconnectDelays:
     """Bounds of the growing delays, in seconds."""
 
     reconnect_first_s: float = 1.0
@@ -135,7 +135,7 @@ class GlobalBroker:
         tls: ssl.SSLContext | None,
         inbox: Inbox,
         silence: Silence,
-        delays: Delays | None = None,
+        delays: ReconnectDelays | None = None,
     ) -> None:
         self.url = url
         self.client_id = client_id
@@ -144,7 +144,7 @@ class GlobalBroker:
         self.tls = tls
         self.inbox = inbox
         self.silence = silence
-        self.delays = delays or Delays()
+        self.delays = delays or ReconnectDelays()
         self.acknowledgements: deque[Arrival] = deque()
         self.is_reading = True
         self.is_stopping = threading.Event()

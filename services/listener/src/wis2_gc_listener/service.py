@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.ports.queue import Sender
     from wis2_gc_common.ports.registry import ListenerRegistry
-    from wis2_gc_listener.broker import BrokerState, Delays
+    from wis2_gc_listener.broker import BrokerState, ReconnectDelays
     from wis2_gc_listener.forwarder import Timing
     from wis2_gc_listener.settings import ListenerSettings
 
@@ -54,7 +54,7 @@ class Listener:
         tls: ssl.SSLContext | None,
         queue_problem: str = "",
         silence: Silence | None = None,
-        delays: Delays | None = None,
+        delays: ReconnectDelays | None = None,
         timing: Timing | None = None,
     ) -> None:
         self._sender = sender

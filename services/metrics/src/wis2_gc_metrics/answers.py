@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         ProcessStatus,
         Snapshot,
     )
-    from wis2_gc_metrics.delay import Delays
+    from wis2_gc_metrics.delay import DelaySummary
     from wis2_gc_metrics.exposition import Reading
     from wis2_gc_metrics.rollouts import Workload
     from wis2_gc_metrics.totals import Recent
@@ -107,7 +107,7 @@ def away(error: Unavailable) -> str:
     return f"the {error.part} {verb}"
 
 
-def _delay(delays: Delays) -> DelayAnswer:
+def _delay(delays: DelaySummary) -> DelayAnswer:
     return DelayAnswer(**asdict(delays))
 
 

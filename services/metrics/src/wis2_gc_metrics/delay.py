@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Delays:
+class DelaySummary:
     """From pubtime to our announcement; None where nothing was announced."""
 
     count: int
@@ -29,13 +29,13 @@ class Delays:
     within_600_s: float | None
 
 
-def describe_delays(bounds_s: Sequence[float], counts: Sequence[int]) -> Delays:
+def describe_delays(bounds_s: Sequence[float], counts: Sequence[int]) -> DelaySummary:
     """Return percentiles and shares of a histogram.
 
     `bounds_s`: rising upper bounds. `counts`: not cumulated, one per bound and a last one for all
     above. Raises ValueError: the lengths do not fit, or 120, 300, 600 are no bounds.
     """
-    return Delays(
+    return DelaySummary(
         count=sum(counts),
         p50_s=quantile(bounds_s, counts, 0.5),
         p99_s=quantile(bounds_s, counts, 0.99),

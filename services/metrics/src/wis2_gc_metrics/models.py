@@ -10,19 +10,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Answer(BaseModel):
+class ApiAnswer(BaseModel):
     """The base of all answers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Problem(Answer):
+class Problem(ApiAnswer):
     """Why there is no answer."""
 
     detail: str
 
 
-class DelayAnswer(Answer):
+class DelayAnswer(ApiAnswer):
     """Delay from pubtime to our announcement; null where nothing was announced."""
 
     count: int
@@ -33,7 +33,7 @@ class DelayAnswer(Answer):
     within_600_s: float | None
 
 
-class RecentAnswer(Answer):
+class RecentAnswer(ApiAnswer):
     """The last minute, or less after a start."""
 
     seconds: float
@@ -45,7 +45,7 @@ class RecentAnswer(Answer):
     delay: DelayAnswer
 
 
-class TotalsAnswer(Answer):
+class TotalsAnswer(ApiAnswer):
     """Counts since the cache was set up."""
 
     received: Annotated[int, Field(description="Notifications from all Global Brokers.")]
@@ -64,7 +64,7 @@ class TotalsAnswer(Answer):
     stored_bytes: int
 
 
-class QueueAnswer(Answer):
+class QueueAnswer(ApiAnswer):
     """How many notifications wait."""
 
     ready: int
@@ -76,14 +76,14 @@ class QueueAnswer(Answer):
     ]
 
 
-class CountAnswer(Answer):
+class CountAnswer(ApiAnswer):
     """How many processes of a kind report, and how many of them are ready."""
 
     ready: int
     total: int
 
 
-class SummaryAnswer(Answer):
+class SummaryAnswer(ApiAnswer):
     """The numbers of the whole cache."""
 
     at: str
@@ -98,7 +98,7 @@ class SummaryAnswer(Answer):
     managers: CountAnswer
 
 
-class DataServerAnswer(Answer):
+class DataServerAnswer(ApiAnswer):
     """One data server of a centre."""
 
     name: str
@@ -106,7 +106,7 @@ class DataServerAnswer(Answer):
     last_download: str | None
 
 
-class CentreAnswer(Answer):
+class CentreAnswer(ApiAnswer):
     """One centre that data came from."""
 
     centre_id: str
@@ -124,7 +124,7 @@ class CentreAnswer(Answer):
     data_servers: list[DataServerAnswer]
 
 
-class CentresAnswer(Answer):
+class CentresAnswer(ApiAnswer):
     """All centres, by name."""
 
     max_items: Annotated[int | None, Field(description="A centre may hold; other: half of it.")]
@@ -132,7 +132,7 @@ class CentresAnswer(Answer):
     centres: list[CentreAnswer]
 
 
-class BrokerAnswer(Answer):
+class BrokerAnswer(ApiAnswer):
     """One Global Broker and its listener."""
 
     name: str
@@ -146,13 +146,13 @@ class BrokerAnswer(Answer):
     facts: Annotated[dict[str, Any], Field(description="What the listener says about itself.")]
 
 
-class BrokersAnswer(Answer):
+class BrokersAnswer(ApiAnswer):
     """All Global Brokers that are expected, report or ever counted, by name."""
 
     brokers: list[BrokerAnswer]
 
 
-class ManagerAnswer(Answer):
+class ManagerAnswer(ApiAnswer):
     """One manager."""
 
     name: str
@@ -161,13 +161,13 @@ class ManagerAnswer(Answer):
     facts: dict[str, Any]
 
 
-class ManagersAnswer(Answer):
+class ManagersAnswer(ApiAnswer):
     """All managers that report, by name."""
 
     managers: list[ManagerAnswer]
 
 
-class FailureAnswer(Answer):
+class FailureAnswer(ApiAnswer):
     """One item that was given up."""
 
     at: str
@@ -178,13 +178,13 @@ class FailureAnswer(Answer):
     attempts: int
 
 
-class FailuresAnswer(Answer):
+class FailuresAnswer(ApiAnswer):
     """The newest given-up items, newest first."""
 
     failures: list[FailureAnswer]
 
 
-class ItemAnswer(Answer):
+class ItemAnswer(ApiAnswer):
     """What is known of one data item."""
 
     centre_id: str
@@ -202,7 +202,7 @@ class ItemAnswer(Answer):
     parked: Annotated[int, Field(description="Fall-back sources that wait with it.")]
 
 
-class WorkloadAnswer(Answer):
+class WorkloadAnswer(ApiAnswer):
     """One Deployment or StatefulSet of our release; the numbers are pods."""
 
     kind: Literal["Deployment", "StatefulSet"]
@@ -220,20 +220,20 @@ class WorkloadAnswer(Answer):
     ]
 
 
-class RolloutsAnswer(Answer):
+class RolloutsAnswer(ApiAnswer):
     """The workloads of our release, by name; none outside of a cluster."""
 
     is_in_cluster: bool
     workloads: list[WorkloadAnswer]
 
 
-class HealthAnswer(Answer):
+class HealthAnswer(ApiAnswer):
     """The process lives."""
 
     status: Literal["ok"] = "ok"
 
 
-class ReadyAnswer(Answer):
+class ReadyAnswer(ApiAnswer):
     """Whether the whole cache is ready, and what is missing."""
 
     status: Literal["ok", "unavailable"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.wis2.decision import Decision
-from wis2_gc_metrics.delay import Delays, describe_delays
+from wis2_gc_metrics.delay import DelaySummary, describe_delays
 from wis2_gc_metrics.exposition import delay_counts
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Recent:
     cached_per_s: float
     announced_per_s: float
     failed_per_s: float
-    delay: Delays
+    delay: DelaySummary
 
 
 @dataclass(frozen=True, slots=True)

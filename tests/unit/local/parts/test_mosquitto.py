@@ -11,8 +11,8 @@ from local.parts.certificates import CertificateAuthority
 from local.parts.mosquitto import (
     Account,
     CacheBroker,
-    GlobalBroker,
     PublicBroker,
+    SimulatedGlobalBroker,
     dynamic_security,
 )
 from wis2_gc_common.settings import parse_broker_url
@@ -151,10 +151,10 @@ def test_the_urls_of_the_brokers_are_settings_of_the_services(tmp_path):
         "p@ss:/word",
         cache.port,
     )
-    plain = parse_broker_url(GlobalBroker(tmp_path / "g").url)
+    plain = parse_broker_url(SimulatedGlobalBroker(tmp_path / "g").url)
     assert not plain.is_tls
     tls = parse_broker_url(
-        GlobalBroker(tmp_path / "h", authority=CertificateAuthority(tmp_path / "tls")).url
+        SimulatedGlobalBroker(tmp_path / "h", authority=CertificateAuthority(tmp_path / "tls")).url
     )
     assert tls.is_tls
 

@@ -15,7 +15,7 @@ from local.world.items import (
     BURST_FACTOR,
     ORIGIN,
     Author,
-    Outcome,
+    WorldOutcome,
     cache_topic,
     can_change,
     notification,
@@ -128,7 +128,7 @@ def test_what_is_announced_daily_is_new_once_in_half_a_day_and_else_a_repeat():
             continue
         assert item.rel == "canonical"
         since = now - new[item.data_id] if item.data_id in new else None
-        if item.outcome is Outcome.NEVER:
+        if item.outcome is WorldOutcome.NEVER:
             assert since < timedelta(hours=12)
             repeats += 1
         else:
@@ -160,14 +160,14 @@ def test_a_deleted_item_may_come_back_a_moment_later():
     assert back
     for one, other in back:
         assert parse_pubtime(other.pubtime) > parse_pubtime(one.pubtime)
-        assert other.outcome is Outcome.CACHED
+        assert other.outcome is WorldOutcome.CACHED
 
 
 def test_all_kinds_faults_and_outcomes_occur():
     items = invented(4000, parse_mix("model=5,faults=20"))
     assert {item.kind for item in items} == set(Kind)
     assert {item.fault for item in items} == set(Fault)
-    assert {item.outcome for item in items} == set(Outcome)
+    assert {item.outcome for item in items} == set(WorldOutcome)
     assert {item.centre for item in items} == set(CENTRES)
 
 
@@ -208,7 +208,7 @@ def test_what_changes_came_out_before_and_has_a_later_pubtime():
 
 def test_what_nobody_gives_never_comes_out():
     for item in invented(3000, parse_mix("faults=30")):
-        expects_nothing = item.outcome is Outcome.NEVER
+        expects_nothing = item.outcome is WorldOutcome.NEVER
         is_given = not item.fault.is_lasting or item.has_copy
         if item.kind is not Kind.DAILY:
             assert expects_nothing == (item.kind is Kind.RECOMMENDED or not is_given)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from local.world.centres import CENTRES
-from local.world.items import Author, Outcome, cache_topic, notification
+from local.world.items import Author, WorldOutcome, cache_topic, notification
 from local.world.ledger import Ledger
 from local.world.mix import parse_mix
 
@@ -57,7 +57,7 @@ def test_the_same_id_again_is_no_repeat_but_another_id_is(item):
 
 def test_what_must_not_come_out_is_noticed(item):
     ledger = Ledger()
-    ledger.publish(replace(item, outcome=Outcome.NEVER))
+    ledger.publish(replace(item, outcome=WorldOutcome.NEVER))
     assert ledger.report()["expected"] == 0
     announce(ledger, item)
     assert ledger.report()["unexpected"] == 1
@@ -73,9 +73,9 @@ def test_what_an_earlier_run_published_is_not_judged(item):
 @pytest.mark.parametrize(
     ("outcome", "changes"),
     [
-        (Outcome.CACHED, {"base_url": "http://origin.example"}),
-        (Outcome.UNCACHED, {}),
-        (Outcome.CACHED, {"centre_id": "xz-other-global-cache"}),
+        (WorldOutcome.CACHED, {"base_url": "http://origin.example"}),
+        (WorldOutcome.UNCACHED, {}),
+        (WorldOutcome.CACHED, {"centre_id": "xz-other-global-cache"}),
     ],
 )
 def test_a_wrong_link_or_cache_name_is_noticed(item, outcome, changes):

@@ -12,13 +12,13 @@ from wis2_gc_common.wis2.media_type import suffix_for
 from wis2_gc_common.wis2.object_key import file_name, object_key, object_url
 from wis2_gc_common.wis2.topic import MAX_LEVELS, parse_topic
 from wis2_gc_manager.store.keys import INCOMING, MARKER, TRASH, checked_key
-from wis2_gc_manager.store.s3.place import Place
+from wis2_gc_manager.store.s3.place import BucketPlace
 
 AWKWARD = ("", ".", "..", ".incoming", ".trash", "a.~bin", "~", "%2e%2e", "\\", "é" * 60, "a b")
 LEVELS = st.lists(
     st.one_of(st.sampled_from(AWKWARD), st.text(max_size=64)), min_size=1, max_size=MAX_LEVELS - 6
 )
-PLACE = Place("bucket", "", "eu-west-1", "https://bucket.s3.test", "", "")
+PLACE = BucketPlace("bucket", "", "eu-west-1", "https://bucket.s3.test", "", "")
 
 
 def key_of(levels: list[str], href: str, data_id: str) -> str:

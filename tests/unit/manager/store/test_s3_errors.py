@@ -4,18 +4,20 @@ import aiohttp
 import pytest
 
 from wis2_gc_common.errors import Misconfigured, Poison, Unavailable
-from wis2_gc_manager.store.s3.errors import Refusal, not_answered, read_refusal, refused
-from wis2_gc_manager.store.s3.place import Place
+from wis2_gc_manager.store.s3.errors import S3Refusal, not_answered, read_refusal, refused
+from wis2_gc_manager.store.s3.place import BucketPlace
 
-AWS = Place("bucket", "", "eu-west-1", "https://bucket.s3.eu-west-1.amazonaws.com", "", "")
-OTHER = Place("bucket", "", "us-east-1", "http://minio:9000", "/bucket", "AWS_ENDPOINT_URL")
+AWS = BucketPlace("bucket", "", "eu-west-1", "https://bucket.s3.eu-west-1.amazonaws.com", "", "")
+OTHER = BucketPlace("bucket", "", "us-east-1", "http://minio:9000", "/bucket", "AWS_ENDPOINT_URL")
 
 
 def test_a_refusal_is_its_code_and_the_buckets_region():
     body = b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>us-west-2</Region></Error>"
-    assert read_refusal(400, {}, body) == Refusal(400, "AuthorizationHeaderMalformed", "us-west-2")
+    assert read_refusal(400, {}, body) == S3Refusal(
+        400, "AuthorizationHeaderMalformed", "us-west-2"
+    )
     headers = {"x-amz-bucket-region": "us-west-2"}
-    assert read_refusal(301, headers, b"") == Refusal(301, "PermanentRedirect", "us-west-2")
+    assert read_refusal(301, headers, b"") == S3Refusal(301, "PermanentRedirect", "us-west-2")
 
 
 @pytest.mark.parametrize(
@@ -34,15 +36,15 @@ def test_a_code_is_never_free_text():
 @pytest.mark.parametrize(
     ("refusal", "is_transient"),
     [
-        (Refusal(503, "SlowDown"), True),
-        (Refusal(500, "anything"), True),
-        (Refusal(400, "BadDigest"), True),
-        (Refusal(400, "RequestTimeout"), True),
-        (Refusal(409, "OperationAborted"), True),
-        (Refusal(501, "NotImplemented"), False),
-        (Refusal(403, "AccessDenied"), False),
-        (Refusal(400, "InvalidArgument"), False),
-        (Refusal(403, "RequestTimeTooSkewed"), False),
+        (S3Refusal(503, "SlowDown"), True),
+        (S3Refusal(500, "anything"), True),
+        (S3Refusal(400, "BadDigest"), True),
+        (S3Refusal(400, "RequestTimeout"), True),
+        (S3Refusal(409, "OperationAborted"), True),
+        (S3Refusal(501, "NotImplemented"), False),
+        (S3Refusal(403, "AccessDenied"), False),
+        (S3Refusal(400, "InvalidArgument"), False),
+        (S3Refusal(403, "RequestTimeTooSkewed"), False),
     ],
 )
 def test_only_what_may_pass_in_a_moment_is_repeated(refusal, is_transient):
@@ -52,12 +54,12 @@ def test_only_what_may_pass_in_a_moment_is_repeated(refusal, is_transient):
 @pytest.mark.parametrize(
     ("place", "refusal", "variable"),
     [
-        (AWS, Refusal(400, "BadRequest", "us-west-2"), "AWS_REGION"),
-        (AWS, Refusal(400, "AuthorizationHeaderMalformed"), "AWS_REGION"),
-        (OTHER, Refusal(400, "AuthorizationHeaderMalformed"), "AWS_ENDPOINT_URL"),
-        (AWS, Refusal(404, "NoSuchBucket", "eu-west-1"), "GC_STORE_URL"),
-        (OTHER, Refusal(405, "no code"), "AWS_ENDPOINT_URL"),
-        (AWS, Refusal(403, "AccessDenied", "eu-west-1"), "GC_STORE_URL"),
+        (AWS, S3Refusal(400, "BadRequest", "us-west-2"), "AWS_REGION"),
+        (AWS, S3Refusal(400, "AuthorizationHeaderMalformed"), "AWS_REGION"),
+        (OTHER, S3Refusal(400, "AuthorizationHeaderMalformed"), "AWS_ENDPOINT_URL"),
+        (AWS, S3Refusal(404, "NoSuchBucket", "eu-west-1"), "GC_STORE_URL"),
+        (OTHER, S3Refusal(405, "no code"), "AWS_ENDPOINT_URL"),
+        (AWS, S3Refusal(403, "AccessDenied", "eu-west-1"), "GC_STORE_URL"),
     ],
 )
 def test_what_stays_wrong_names_the_setting_to_look_at(place, refusal, variable):
@@ -68,13 +70,13 @@ def test_what_stays_wrong_names_the_setting_to_look_at(place, refusal, variable)
 
 @pytest.mark.parametrize("code", ["RequestTimeTooSkewed", "SlowDown", "BadRequest", "no code"])
 def test_the_rest_is_an_outage(code):
-    error = refused(Refusal(400, code), AWS, "PUT")
+    error = refused(S3Refusal(400, code), AWS, "PUT")
     assert isinstance(error, Unavailable)
     assert not isinstance(error, Misconfigured)
 
 
 def test_a_key_that_s3_cannot_hold_is_poison():
-    assert isinstance(refused(Refusal(400, "KeyTooLongError"), AWS, "PUT"), Poison)
+    assert isinstance(refused(S3Refusal(400, "KeyTooLongError"), AWS, "PUT"), Poison)
 
 
 @pytest.mark.parametrize(

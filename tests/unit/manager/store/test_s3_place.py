@@ -7,7 +7,7 @@ import pytest
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.settings import StoreUrl
 from wis2_gc_manager.store.s3.credentials import new_session
-from wis2_gc_manager.store.s3.place import Place, find_place
+from wis2_gc_manager.store.s3.place import BucketPlace, find_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return config
 
 
-def place(bucket: str = "bucket", prefix: str = "", **environment: str) -> Place:
+def place(bucket: str = "bucket", prefix: str = "", **environment: str) -> BucketPlace:
     return find_place(StoreUrl("s3", bucket, prefix), new_session(), environment)
 
 

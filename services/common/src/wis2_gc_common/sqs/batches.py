@@ -15,7 +15,7 @@ from wis2_gc_common.sqs.messages import MAX_BYTES, size_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from wis2_gc_common.sqs.client import Place, SqsClient
+    from wis2_gc_common.sqs.client import QueuePlace, SqsClient
 
 _log = get_logger(__name__)
 
@@ -67,7 +67,7 @@ class Answers:
         return Sent.POISON in self.sent.values() and not self.has_accepted
 
 
-def send_batch(client: SqsClient, place: Place, entries: Sequence[dict[str, Any]]) -> Answers:
+def send_batch(client: SqsClient, place: QueuePlace, entries: Sequence[dict[str, Any]]) -> Answers:
     """Send up to MAX_BATCH entries. Raises Unavailable."""
     try:
         answer = client.call("send_message_batch", place, Entries=entries)
@@ -98,7 +98,7 @@ def is_senders_fault(failed: dict[str, Any]) -> bool:
     return bool(failed.get("SenderFault")) and not _NOT_THE_ENTRY.search(failed.get("Code", ""))
 
 
-def all_refused(place: Place, code: str) -> Misconfigured:
+def all_refused(place: QueuePlace, code: str) -> Misconfigured:
     """Return what it means that a queue takes nothing at all."""
     return Misconfigured(
         "queue",

@@ -92,7 +92,7 @@ _LOCAL_PROBLEMS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class QueuePlace:
     """One queue of SQS."""
 
     url: str
@@ -113,7 +113,7 @@ class Place:
         return f"queue {self.name} at {self.host}"
 
 
-def parse_place(setting: Setting[QueueUrl], url: QueueUrl) -> Place:
+def parse_place(setting: Setting[QueueUrl], url: QueueUrl) -> QueuePlace:
     """Return where the queue is. Raises SettingsError: this URL names no queue we can use."""
     if url.kind != "sqs":
         raise SettingsError(setting.name, "requires an SQS queue URL, as the other queue has")
@@ -130,10 +130,10 @@ def parse_place(setting: Setting[QueueUrl], url: QueueUrl) -> Place:
         region = regions[0] if regions else _ANY_REGION
         if not regions and host != _LEGACY_HOST:
             raise SettingsError(setting.name, f"{host} names no region of AWS")
-    return Place(url.name, name, host, region, setting.name)
+    return QueuePlace(url.name, name, host, region, setting.name)
 
 
-def check_pair(queue: Place, dead_letters: Place) -> None:
+def check_pair(queue: QueuePlace, dead_letters: QueuePlace) -> None:
     """Raise SettingsError unless one client reaches both, and SQS can move between them."""
     if queue.url == dead_letters.url:
         raise SettingsError(dead_letters.variable, f"is the same as {queue.variable}")
@@ -150,20 +150,20 @@ def check_pair(queue: Place, dead_letters: Place) -> None:
 class SqsClient:
     """One boto3 client, made at its first call; for all threads."""
 
-    def __init__(self, queue: Place, *, connections: int) -> None:
+    def __init__(self, queue: QueuePlace, *, connections: int) -> None:
         self._queue = queue
         self._connections = connections
         self._lock = threading.Lock()
         self._client: Any = None
 
-    def call(self, operation: str, place: Place, **parameters: Any) -> dict[str, Any]:
+    def call(self, operation: str, place: QueuePlace, **parameters: Any) -> dict[str, Any]:
         """Return the answer of SQS about the queue at `place`.
 
         Raises Unavailable; Misconfigured where it will stay so until a setting is changed.
         """
         return self._call(operation, place, QueueUrl=place.url, **parameters)
 
-    def call_by_arn(self, operation: str, place: Place, **parameters: Any) -> dict[str, Any]:
+    def call_by_arn(self, operation: str, place: QueuePlace, **parameters: Any) -> dict[str, Any]:
         """Do the same for the operations that take no queue URL."""
         return self._call(operation, place, **parameters)
 
@@ -174,7 +174,7 @@ class SqsClient:
         if client is not None:
             client.close()
 
-    def _call(self, operation: str, place: Place, **parameters: Any) -> dict[str, Any]:
+    def _call(self, operation: str, place: QueuePlace, **parameters: Any) -> dict[str, Any]:
         try:
             client = self._client or self._open()
             answer: dict[str, Any] = getattr(client, operation)(**parameters)
@@ -200,7 +200,7 @@ class SqsClient:
             return self._client
 
 
-def _make_client(queue: Place, connections: int) -> Any:
+def _make_client(queue: QueuePlace, connections: int) -> Any:
     session = boto3.session.Session()
     region = queue.region or session.region_name or _ANY_REGION
     # The SDK finds AWS' public endpoints by itself, as it is told to (FIPS, AWS_ENDPOINT_URL);
@@ -236,7 +236,7 @@ def _code(error: Unavailable) -> str:
     return str(cause.response.get("Error", {}).get("Code", "")).rpartition(".")[2]
 
 
-def _refusal(error: boto.ClientError, operation: str, place: Place) -> Unavailable:
+def _refusal(error: boto.ClientError, operation: str, place: QueuePlace) -> Unavailable:
     """Return what an answer of SQS means; its text is not passed on, for it may quote us."""
     code = str(error.response.get("Error", {}).get("Code", "")).rpartition(".")[2]
     problem = ""
@@ -260,7 +260,7 @@ def _refusal(error: boto.ClientError, operation: str, place: Place) -> Unavailab
     return translated
 
 
-def _failure(error: Exception, place: Place) -> Unavailable:
+def _failure(error: Exception, place: QueuePlace) -> Unavailable:
     """Return what it means that there was no answer."""
     problem = ""
     if isinstance(error, boto.NoCredentialsError):

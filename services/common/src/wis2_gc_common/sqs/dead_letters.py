@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from wis2_gc_common.ports.queue import DeadLetter
-    from wis2_gc_common.sqs.client import Place
+    from wis2_gc_common.sqs.client import QueuePlace
 
 #: Dead letters are hidden for so long while they are read.
 _HIDE_S = 300
@@ -56,7 +56,7 @@ class SqsDeadLetters:
     same time may each see a part.
     """
 
-    def __init__(self, queue: Place, dead_letters: Place) -> None:
+    def __init__(self, queue: QueuePlace, dead_letters: QueuePlace) -> None:
         self._queue = queue
         self._dead = dead_letters
         self._client = SqsClient(queue, connections=1)
@@ -85,7 +85,7 @@ class SqsDeadLetters:
         """Release connections. Never raises."""
         self._client.close()
 
-    def _arn(self, place: Place) -> str:
+    def _arn(self, place: QueuePlace) -> str:
         answer = self._client.call("get_queue_attributes", place, AttributeNames=["QueueArn"])
         return str(answer.get("Attributes", {}).get("QueueArn", ""))
 

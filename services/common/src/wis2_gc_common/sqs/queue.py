@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from wis2_gc_common.ports.queue import Envelope, Received
-    from wis2_gc_common.sqs.client import Place
+    from wis2_gc_common.sqs.client import QueuePlace
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ CLOSE_S = LONG_POLL_S + 5.0
 class SqsSender:
     """`Sender` on SQS."""
 
-    def __init__(self, queue: Place) -> None:
+    def __init__(self, queue: QueuePlace) -> None:
         self._queue = queue
         self._client = SqsClient(queue, connections=1)
         self._known_good: Envelope | None = None
@@ -182,7 +182,7 @@ class _Done:
 class SqsQueue:
     """`Queue` on SQS. Used by one event loop; boto3 blocks, in a few threads of its own."""
 
-    def __init__(self, queue: Place, dead_letters: Place, *, visibility_s: float) -> None:
+    def __init__(self, queue: QueuePlace, dead_letters: QueuePlace, *, visibility_s: float) -> None:
         self._queue = queue
         self._dead = dead_letters
         self._visibility_s = max(1, math.ceil(visibility_s))
@@ -199,7 +199,7 @@ class SqsQueue:
         self._background: set[asyncio.Task[None]] = set()
         self._fetch_not_before_s = 0.0
         #: What goes back, or to the dead letters, goes together, and leaves threads to the others.
-        self._sending: dict[Place, Batcher[dict[str, Any], None]] = {
+        self._sending: dict[QueuePlace, Batcher[dict[str, Any], None]] = {
             place: Batcher(
                 partial(self._send_together, place), max_batch=MAX_BATCH, max_in_flight=2
             )
@@ -402,7 +402,7 @@ class SqsQueue:
         dead = await self._counts(self._dead)
         return Depth(ready, in_flight, delayed, sum(dead), oldest_s=None)
 
-    async def _counts(self, place: Place) -> list[int]:
+    async def _counts(self, place: QueuePlace) -> list[int]:
         answer = await self._call("get_queue_attributes", place, AttributeNames=_COUNTS)
         try:
             return [int(answer["Attributes"][name]) for name in _COUNTS]
@@ -440,7 +440,7 @@ class SqsQueue:
                 del self._held[receipt]
         return live
 
-    async def _replace(self, receipt: str, place: Place, message: dict[str, Any]) -> None:
+    async def _replace(self, receipt: str, place: QueuePlace, message: dict[str, Any]) -> None:
         """Send `message`, then delete the one that has `receipt`. May be asked for repeatedly."""
         if not self._live([receipt]):
             return
@@ -453,7 +453,7 @@ class SqsQueue:
         await asyncio.shield(delivery.moving)
 
     async def _move(
-        self, receipt: str, delivery: _Delivery, place: Place, message: dict[str, Any]
+        self, receipt: str, delivery: _Delivery, place: QueuePlace, message: dict[str, Any]
     ) -> None:
         try:
             if not delivery.is_replaced:
@@ -464,7 +464,7 @@ class SqsQueue:
             delivery.moving = None
 
     async def _send_together(
-        self, place: Place, messages: list[dict[str, Any]]
+        self, place: QueuePlace, messages: list[dict[str, Any]]
     ) -> list[Exception | None]:
         left = [{"Id": str(index), **message} for index, message in enumerate(messages)]
         answers: list[Exception | None] = [None] * len(messages)
@@ -586,7 +586,7 @@ class SqsQueue:
             await asyncio.sleep(pause_s)
         return _Done(settled, len(receipts), code)
 
-    async def _call(self, operation: str, place: Place, **parameters: Any) -> dict[str, Any]:
+    async def _call(self, operation: str, place: QueuePlace, **parameters: Any) -> dict[str, Any]:
         return await self._in_thread(partial(self._client.call, operation, place, **parameters))
 
     async def _in_thread(self, call: Callable[[], T]) -> T:

@@ -19,7 +19,7 @@ from wis2_gc_common.settings import CA_FILE, STORE_URL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wis2_gc_manager.store.s3.place import Place
+    from wis2_gc_manager.store.s3.place import BucketPlace
 
 _CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,64})</Code>")
 _BUCKET_REGION = re.compile(rb"<Region>([a-z0-9-]{1,40})</Region>")
@@ -91,7 +91,7 @@ _ACTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class S3Refusal:
     """An answer that is no success."""
 
     status: int
@@ -113,18 +113,18 @@ class Refusal:
         return f"status {self.status}, {self.code}"
 
 
-def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
+def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> S3Refusal:
     """Return what an answer says."""
     code = _CODE.search(body)
     region = _BUCKET_REGION.search(body)
-    return Refusal(
+    return S3Refusal(
         status,
         code[1].decode() if code else _CODE_OF_STATUS.get(status, "no code"),
         headers.get(_REGION_HEADER, "")[:40] or (region[1].decode() if region else ""),
     )
 
 
-def refused(refusal: Refusal, place: Place, method: str) -> CacheError:
+def refused(refusal: S3Refusal, place: BucketPlace, method: str) -> CacheError:
     """Return what a refusal means for the caller: Misconfigured, Unavailable or Poison."""
     code = refusal.code
     if code in _NO_KEY:
@@ -137,7 +137,7 @@ def refused(refusal: Refusal, place: Place, method: str) -> CacheError:
     return Unavailable("store", f"{place}: {method} failed, {refusal}")
 
 
-def _problem(refusal: Refusal, place: Place, method: str) -> tuple[str, str]:
+def _problem(refusal: S3Refusal, place: BucketPlace, method: str) -> tuple[str, str]:
     """Return (variable, problem) of what will stay so until somebody changes it, or ("", "")."""
     code, status = refusal.code, refusal.status
     variable, problem = STORE_URL.name, ""
@@ -165,7 +165,7 @@ def _problem(refusal: Refusal, place: Place, method: str) -> tuple[str, str]:
     return variable, problem
 
 
-def not_answered(error: Exception, place: Place) -> Unavailable:
+def not_answered(error: Exception, place: BucketPlace) -> Unavailable:
     """Return what it means that there was no answer."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         reason = error.certificate_error

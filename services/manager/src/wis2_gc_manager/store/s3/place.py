@@ -38,7 +38,7 @@ REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BucketPlace:
     """One bucket, and how it is addressed."""
 
     bucket: str
@@ -79,7 +79,7 @@ def find_place(
     store_url: StoreUrl,
     session: botocore.session.Session,
     environment: Mapping[str, str] | None = None,
-) -> Place:
+) -> BucketPlace:
     """Return where `s3://bucket[/prefix]` is.
 
     Servers that are not of AWS are addressed with the bucket in the path, S3 with the bucket in
@@ -104,15 +104,17 @@ def find_place(
         variable, endpoint = _endpoint(variables, profile)
         if endpoint:
             region = region or _ANY_REGION
-            return Place(bucket, prefix, _checked_region(region), endpoint, f"/{bucket}", variable)
+            return BucketPlace(
+                bucket, prefix, _checked_region(region), endpoint, f"/{bucket}", variable
+            )
         if not region:
             raise SettingsError("AWS_REGION", f"is not set; it is the region of bucket {bucket}")
         host = _aws_host(session, _checked_region(region))
     except BotoCoreError as error:
         raise SettingsError("AWS_PROFILE", settings_problem(error)) from None
     if "." in bucket:
-        return Place(bucket, prefix, region, f"https://{host}", f"/{bucket}", "")
-    return Place(bucket, prefix, region, f"https://{bucket}.{host}", "", "")
+        return BucketPlace(bucket, prefix, region, f"https://{host}", f"/{bucket}", "")
+    return BucketPlace(bucket, prefix, region, f"https://{bucket}.{host}", "", "")
 
 
 def read_authorities(session: botocore.session.Session, ca_file: Path | None) -> bytes | None:

@@ -22,7 +22,7 @@ from yarl import URL
 
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_manager.store.s3.errors import (
-    Refusal,
+    S3Refusal,
     is_worth_repeating,
     no_answer_words,
     not_answered,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from botocore.credentials import Credentials
 
     from wis2_gc_manager.store.s3.credentials import CredentialChain
-    from wis2_gc_manager.store.s3.place import Place
+    from wis2_gc_manager.store.s3.place import BucketPlace
 
 ATTEMPTS = 4
 #: The pause after attempt n is between half of and all of min(first * 2**(n-1), longest).
@@ -64,7 +64,7 @@ _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class S3Answer:
     """A success, or a refusal that the caller said it would take."""
 
     status: int
@@ -92,7 +92,7 @@ class Requests:
 
     def __init__(
         self,
-        place: Place,
+        place: BucketPlace,
         credentials: CredentialChain,
         *,
         tls: ssl.SSLContext | None,
@@ -121,7 +121,7 @@ class Requests:
         accept: frozenset[str] = frozenset(),
         attempts: int = ATTEMPTS,
         failed: int = 0,
-    ) -> Answer:
+    ) -> S3Answer:
         """Return the answer to a request.
 
         `path`: percent-encoded, from the root of the server. `headers`: lower-case names.
@@ -156,7 +156,7 @@ class Requests:
 
     async def _send(
         self, request: _Request, accept: frozenset[str], attempts: int, attempt: int
-    ) -> Answer:
+    ) -> S3Answer:
         has_renewed = False
         shortages = 0
         if attempt:
@@ -164,7 +164,7 @@ class Requests:
         while True:
             attempt += 1
             credentials = await self._credentials.current()
-            problem: Refusal | Exception
+            problem: S3Refusal | Exception
             try:
                 async with self._slots:
                     status, headers, content = await self._exchange(request, credentials)
@@ -180,10 +180,10 @@ class Requests:
                 problem = error
             else:
                 if _is_success(status, content):
-                    return Answer(status, headers, content, attempt)
+                    return S3Answer(status, headers, content, attempt)
                 refusal = read_refusal(status, headers, content)
                 if refusal.code in accept:
-                    return Answer(status, headers, content, attempt)
+                    return S3Answer(status, headers, content, attempt)
                 if refusal.blames_credentials and not has_renewed:
                     has_renewed = True
                     if await self._credentials.renew(credentials):
@@ -195,7 +195,9 @@ class Requests:
                 "s3_request_repeated",
                 method=request.method,
                 attempt=attempt,
-                problem=str(problem) if isinstance(problem, Refusal) else no_answer_words(problem),
+                problem=str(problem)
+                if isinstance(problem, S3Refusal)
+                else no_answer_words(problem),
             )
             await self._sleep(self._pause_s(attempt))
 

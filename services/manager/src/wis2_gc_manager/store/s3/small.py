@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Credential
 
     from wis2_gc_manager.store.s3.credentials import CredentialChain
-    from wis2_gc_manager.store.s3.place import Place
+    from wis2_gc_manager.store.s3.place import BucketPlace
 
 _log = get_logger(__name__)
 
@@ -33,7 +33,7 @@ class SmallObjects:
     """One bucket, by obstore. Used by one event loop."""
 
     def __init__(
-        self, place: Place, credentials: CredentialChain, *, authorities: bytes | None
+        self, place: BucketPlace, credentials: CredentialChain, *, authorities: bytes | None
     ) -> None:
         """Connect to nothing yet. `authorities`: PEM, trusted besides the system's."""
         self._prefix = place.prefix
