@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.unit.manager.test_housekeeping import housekeeping_of
 
 from tests.support.manager_fakes import BASE_URL, Workbench, envelope_of
 from tests.support.waiting import until
+from tests.unit.manager.upkeep.test_housekeeping import housekeeping_of
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.metrics import PUBLIC_CHECKS
 from wis2_gc_manager.pipeline.public_check import OBJECTS, PUBLIC_URL, Sample, Shortage, choose
