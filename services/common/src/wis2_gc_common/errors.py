@@ -8,8 +8,8 @@ CacheError
 │ └ HostBusy        not tried now: circuit open, or the host's queue is long
 ├ Overridden        we decide not to cache it  → announce with the origin's link
 ├ Unavailable       our store, its public URL, registry, queue or broker → keep, stop, resume
-│ └ Misconfigured   … and it will be until somebody changes a setting → at start: exit code 2
-└ PartError         a part of ours is there, but fails at this → this item later, then dead letter
+│ └ Misconfigured   … until somebody changes a setting → at start: exit code 2
+└ PartError         a part of ours answers with an error → this item later, then dead letter
 
 SettingsError       a wrong setting            → one line, exit code 2
 """
@@ -74,7 +74,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     # The republished notification cannot be made valid
     REPUBLISH_OVERSIZE = "republish_oversize"
-    # The pipeline met an error nobody foresaw
+    # The pipeline met an unforeseen error
     UNEXPECTED = "unexpected"
 
 
@@ -88,7 +88,7 @@ class CacheError(Exception):
 class Poison(CacheError):
     """A notification that can never be processed; `detail` is for logs only.
 
-    `centre_id`: of its topic, "" where nobody can tell.
+    `centre_id`: the centre of its topic, "" if it is unknown.
     """
 
     def __init__(self, reason: Reason, detail: str = "", *, centre_id: str = "") -> None:
@@ -103,7 +103,7 @@ class SourceError(CacheError):
 
     `host`: host name of the link, without scheme and port ("" when it has none).
     `retry_after_s`: what the server asked for (429, 503), or None.
-    `is_fleeting`: the same source may well give the data a second later.
+    `is_fleeting`: the same source may give the data a second later.
     """
 
     def __init__(
@@ -131,20 +131,20 @@ class Refused(SourceError):
     """The address guard refuses the link; no connection was made."""
 
 
-#: Their details name addresses: whoever links to a name of an intranet could read them off.
+#: Their details name addresses: a publisher who links to an intranet name could learn its address.
 _NAMES_ADDRESSES = frozenset({Reason.FORBIDDEN_ADDRESS, Reason.CONNECT, Reason.DNS})
 
 
 def public_text(error: SourceError | Poison) -> str:
-    """Return what everybody may read of an error: on our broker, on the status page."""
+    """Return the public text of an error: for our broker and the status page."""
     return str(error.reason) if error.reason in _NAMES_ADDRESSES else str(error)
 
 
 class HostBusy(SourceError):
     """Not tried now; come back in `retry_after_s` seconds.
 
-    CIRCUIT_OPEN: the host fails, so the item counts as failed. THROTTLED, HOST_QUEUE,
-    DNS (no thread is free to look the name up): a wait.
+    CIRCUIT_OPEN: the host fails, so the item counts as failed. THROTTLED, HOST_QUEUE and DNS (no
+    thread is free to look up the name): the item waits.
     """
 
 
@@ -158,7 +158,7 @@ class Overridden(CacheError):
 
 
 class Unavailable(CacheError):
-    """One of our own parts is away; never counted against an item."""
+    """One of our own parts is away; this never counts against an item."""
 
     def __init__(self, part: Part, detail: str = "") -> None:
         super().__init__(f"{part} unavailable: {detail}" if detail else f"{part} unavailable")
@@ -166,15 +166,15 @@ class Unavailable(CacheError):
         self.detail = detail
 
     def anew(self) -> Unavailable:
-        """Return the same error once more: each who waits for a part raises one of its own."""
+        """Return a copy of the error: each waiter for a part raises its own copy."""
         return Unavailable(self.part, self.detail)
 
 
 class Misconfigured(Unavailable):
-    """A part is there and refuses us: wrong name, region, credentials or permission.
+    """A part answers and refuses us: wrong name, region, credentials or permission.
 
-    `variable`: the setting to look at first; `detail` says in one line what to check. A running
-    service treats it as any Unavailable, for permissions change; a starting one gives up.
+    `variable`: the setting to check first; `detail` says in one line what to check. A running
+    service treats it like any Unavailable, because permissions change; a starting one exits.
     """
 
     def __init__(self, part: Part, variable: str, detail: str) -> None:
@@ -189,7 +189,7 @@ class Misconfigured(Unavailable):
 class PartError(CacheError):
     """A part of ours answers, and its answer is an error: a bug of ours, never an outage.
 
-    Whatever led there, the others' items go on: it must not close the gate.
+    It must not close the gate: other items go on.
     """
 
     def __init__(self, part: Part, detail: str) -> None:

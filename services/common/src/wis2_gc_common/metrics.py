@@ -1,8 +1,8 @@
 """Every metric: name, type, labels, help (wis2-rules.md M1 to M9).
 
-The one source for what the services count, what `/metrics` shows and the table in
-`docs/metrics.md`. Counters and gauges live in the registry, as fields of one hash each:
-`field(METRIC, label, …)` names the field; the exposition splits it again.
+The only source for what the services count, what `/metrics` shows and the table in
+`docs/metrics.md`. The registry keeps counters in one hash and gauges in another:
+`field(METRIC, label, …)` names the hash field; `split_field` splits it for `/metrics`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SEPARATOR = "|"
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric family; `report_by` comes in front of `labels` for the WMO's own."""
+    """One metric family; the WMO's own metrics have `report_by` before `labels`."""
 
     name: str
     type: Literal["counter", "gauge", "histogram"]
@@ -28,7 +28,7 @@ def field(metric: Metric, *labels: str) -> str:
     """Return the hash field of one time series. Raises ValueError: wrong number of labels."""
     if len(labels) != len(metric.labels):
         raise ValueError(f"{metric.name} has the labels {metric.labels}, not {labels}")
-    # No label value holds the separator: centre-ids, host names, reasons and broker names cannot.
+    # Centre-ids, host names, reasons and broker names cannot contain the separator.
     return _SEPARATOR.join((metric.name, *(label.replace(_SEPARATOR, "_") for label in labels)))
 
 
@@ -57,7 +57,7 @@ CACHE_OVERRIDE = Metric("wmo_wis2_gc_cache_override_total", "counter", ("centre_
     "Notifications this cache decided not to cache.", is_wmo=True)
 LAST_METADATA = Metric("wmo_wis2_gc_last_metadata_timestamp_seconds", "gauge", ("centre_id",),
     "Time of the last processed metadata item.", is_wmo=True)
-# In the WMO's style; its hierarchy of January 2026 has no name for it yet.
+# In the WMO's style; the WMO metric hierarchy of January 2026 has no name for it yet.
 CACHED_VOLUME = Metric("wmo_wis2_gc_cached_volume_bytes_total", "counter", ("centre_id",),
     "Bytes of the data items cached.", is_wmo=True)
 
@@ -115,10 +115,10 @@ MANAGER_READY = Metric("wis2_gc_manager_ready", "gauge", ("instance",),
     "1 while that manager receives.")
 # fmt: on
 
-#: The label of all centres beyond those that have series of their own (`labels.lua`).
+#: The label of all centres that have no series of their own (`labels.lua`).
 OTHER_CENTRES = "other"
 
-#: Upper bounds in seconds of the delay histogram; 120, 300 and 600 are the sensor centres' own.
+#: Upper bounds of the delay histogram, in seconds; the sensor centres use 120, 300 and 600.
 DELAY_BUCKETS_S = (
     0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0,
 )  # fmt: skip

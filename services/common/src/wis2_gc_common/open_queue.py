@@ -1,6 +1,6 @@
 """Opens the queue that a URL names: a Redis stream or SQS (`ports.queue` is the contract).
 
-Nothing is connected to yet.
+The first call of the queue connects.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from wis2_gc_common.settings import QueueUrl
     from wis2_gc_common.sqs.client import QueuePlace
 
-# The SQS adapter is imported where it is wanted: boto3 costs 20 MB and a quarter of a second.
+# The SQS adapter is imported only where it is needed: boto3 costs 20 MB and a quarter of a second.
 
 
 def open_sender(queue_url: QueueUrl, *, redis_url: str, max_length: int) -> Sender:
     """Return the listener's side of a queue.
 
-    `max_length`: at this many waiting messages a Redis stream answers REFUSED; SQS knows no limit.
+    `max_length`: at this many waiting messages a Redis stream answers REFUSED; SQS has no limit.
     Raises SettingsError: the URL cannot be used.
     """
     if queue_url.kind == "sqs":
@@ -49,9 +49,9 @@ def open_queue(
 ) -> Queue:
     """Return the manager's side of a queue.
 
-    `consumer`: stable, and unique among the running managers; SQS needs none. Who only asks for
-    `depth` never becomes a consumer.
-    Raises SettingsError: the URLs cannot be used, or not together.
+    `consumer`: stable, and unique among the running managers; SQS does not need it. A caller that
+    only asks for `depth` never becomes a consumer. Raises SettingsError: the URLs cannot be used,
+    or not together.
     """
     if queue_url.kind == "sqs":
         from wis2_gc_common.sqs.queue import SqsQueue  # noqa: PLC0415

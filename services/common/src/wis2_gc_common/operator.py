@@ -1,7 +1,7 @@
 """`wis2-gc`: the operator's command.
 
-Reads the same `GC_…` settings as the services. Exit codes: 0 all went well; 1 something is away,
-unknown or not well; 2 a setting or the command line is wrong.
+Reads the same `GC_…` settings as the services. Exit codes: 0 success; 1 something is away, unknown
+or unhealthy; 2 a setting or the command line is wrong.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 #: The registry keeps no more given-up items than this.
 MAX_FAILURES = 1000
 MAX_DEAD_LETTERS = 100_000
-#: A queue has to know who receives from it; here only its depth is asked.
+#: A queue requires the name of its consumer; here it only gives its depth.
 _CONSUMER = "operator"
 _VISIBILITY_S = 30.0
 
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Unavailable as error:
         return _complain(str(error), 1)
     except BrokenPipeError:
-        # The reader (`head`) has seen enough; nothing more is to be written, at exit neither.
+        # The reader (`head`) has closed the pipe: write nothing more, not at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -161,7 +161,7 @@ def _whole_up_to(maximum: int) -> Callable[[str], int]:
     return parse
 
 
-# What the commands do: read, then hand over to a pure function that reports.
+# The commands: each reads, then calls a pure function that reports.
 
 
 def _status(read: OperatorSettings, _arguments: argparse.Namespace) -> Report:
@@ -254,7 +254,7 @@ def _dead_letters(read: OperatorSettings) -> DeadLetters:
 
 
 def report_status(centre_id: str, snapshot: Snapshot, depth: Depth) -> Report:
-    """Return who runs, what was counted and what waits."""
+    """Return which processes run, the counters and what waits."""
     totals = _totals(snapshot)
     listeners = [p for p in snapshot.processes if p.kind == "listener"]
     managers = [p for p in snapshot.processes if p.kind == "manager"]
@@ -317,7 +317,7 @@ def _process_row(process: ProcessStatus, ready: str, not_ready: str) -> tuple[st
 
 
 def _problems(process: ProcessStatus) -> list[str]:
-    """Return what a listener and a manager say is wrong with them, each in its own fact."""
+    """Return the problems that a listener or a manager reports; each has its own fact."""
     last, parts = process.facts.get("last_problem"), process.facts.get("problems")
     found = [str(last)] if last else []
     if isinstance(parts, dict):
@@ -335,7 +335,7 @@ def _process_data(process: ProcessStatus) -> dict[str, Any]:
 
 
 def report_check(problems: Mapping[str, str]) -> Report:
-    """Return what answers; `problems` has "" for a part that does."""
+    """Return which parts answer; `problems` has "" for a part that does."""
     rows = [("settings", "ok"), *((part, text or "ok") for part, text in problems.items())]
     return Report(
         table(("PART", "STATE"), rows),
@@ -345,7 +345,7 @@ def report_check(problems: Mapping[str, str]) -> Report:
 
 
 def report_item(key: ItemKey, record: ItemRecord | None) -> Report:
-    """Return what is known of one item; exit code 1 where that is nothing."""
+    """Return what is known of one item; exit code 1 if nothing is known."""
     if record is None:
         return Report(
             "nothing is known of this data_id of this centre: no notification of it has come to a "
@@ -372,7 +372,7 @@ def report_item(key: ItemKey, record: ItemRecord | None) -> Report:
 
 
 def report_failures(records: Sequence[FailureRecord]) -> Report:
-    """Return the given-up items, in the order they come."""
+    """Return the given-up items, in the given order."""
     data = [
         {
             "at": _time(record.at_s),
@@ -390,7 +390,7 @@ def report_failures(records: Sequence[FailureRecord]) -> Report:
 
 
 def report_dead_letters(letters: Sequence[DeadLetter]) -> Report:
-    """Return the dead letters, in the order they come."""
+    """Return the dead letters, in the given order."""
     data = [
         {
             "died": _time(letter.died_ms / 1000),
@@ -413,7 +413,7 @@ def _time(at_s: float) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return rows as aligned columns; what a terminal would obey is shown, not obeyed."""
+    """Return rows as aligned columns; control characters are shown as escapes."""
     lines = [list(head), *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
@@ -423,9 +423,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return `text` with everything that is no visible character or space written as an escape.
+    """Return `text` with an escape for each character that is not visible and not a space.
 
-    Data ids and errors come from strangers: a terminal must not be told to do anything by them.
+    Data ids and errors come from strangers: they must not control the operator's terminal.
     """
     if text.isprintable():
         return text

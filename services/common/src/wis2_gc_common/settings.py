@@ -1,7 +1,7 @@
 """Every setting of every service, read once at start (architecture.md#settings).
 
-`CATALOGUE` is the one place a setting is named, described and given its default; the services'
-typed objects are made from it, and so is the table in `docs/settings.md` (a test compares).
+`CATALOGUE` is the only place where a setting has its name, description and default. The services'
+typed objects and the table in `docs/settings.md` are made from it (a test compares).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ALL = ("listener", "manager", "metrics", "operator")
 
 
 class Secret(str):
-    """A text that does not show itself in `repr`; `str()` of a URL with a password is on you."""
+    """A text that `repr` hides; `str()` still shows it, also the password of a URL."""
 
     __slots__ = ()
 
@@ -44,7 +44,7 @@ class Secret(str):
 
 @dataclass(frozen=True, slots=True)
 class BrokerUrl:
-    """An MQTT broker's address, its password hidden from `repr` and `str`."""
+    """An MQTT broker's address; `repr` and `str` hide the password."""
 
     scheme: str
     host: str
@@ -96,19 +96,19 @@ class Setting(Generic[T]):
     services: tuple[str, ...]
     parse: Callable[[str], T]
     default: str | None
-    """As it would be written; REQUIRED where there is none; None: the setting may be absent."""
+    """As written in the environment; REQUIRED if there is none; None: the setting may be absent."""
     meaning: str
     is_secret: bool = False
     """May also be given as `{name}_FILE`, the path of a file that holds it."""
 
     @property
     def is_required(self) -> bool:
-        """Whether there is neither a default nor a meaning of being absent."""
+        """Whether the setting has no default and may not be absent."""
         return self.default is REQUIRED
 
 
 def _centre_id(text: str) -> str:
-    # Test instances are named so in the real WIS2 (wis2-rules.md W19).
+    # Test instances in the real WIS2 have such names (wis2-rules.md W19).
     if not is_centre_id(text) or not text.endswith(("-global-cache", "-global-cache-test")):
         raise ValueError("is not of the form {tld}-{name}-global-cache, or the same and -test")
     return text
@@ -124,7 +124,7 @@ def _redis_url(text: str) -> Secret:
     parts = _split(text, ("redis", "rediss", "unix"))
     if parts.scheme != "unix":
         _check_login(parts)
-        # redis-py would take database 0 for anything else, and another cache may live there.
+        # For any other path redis-py uses database 0, where another cache may have its data.
         if not _REDIS_PATH.fullmatch(parts.path):
             raise ValueError("requires a database's number, or nothing, behind the host: /0")
     return Secret(text)
@@ -185,7 +185,7 @@ def parse_broker_url(text: str) -> BrokerUrl:
 
 def _split(text: str, schemes: tuple[str, ...], hint: str = "") -> SplitResult:
     wanted = hint or " or ".join(f"{scheme}://" for scheme in schemes)
-    # urlsplit would leave some of these out in silence.
+    # urlsplit would silently remove some of these.
     if any(char.isspace() or not char.isprintable() for char in text):
         raise ValueError("has a blank or a control character in it; write it as %20 and so on")
     try:
@@ -195,14 +195,14 @@ def _split(text: str, schemes: tuple[str, ...], hint: str = "") -> SplitResult:
         raise ValueError(f"is not a URL; requires {wanted}") from None
     if parts.scheme not in schemes:
         raise ValueError(f"requires {wanted}")
-    # A password cut short at its '#' would send us to a wrong host.
+    # A password that is cut at its '#' would give a wrong host.
     if parts.fragment:
         raise ValueError("has a '#'; write %23 where a password or a name has one")
     return parts
 
 
 def _check_login(parts: SplitResult) -> str:
-    """Return the host name. Raises ValueError: none, or what looks like a password cut short."""
+    """Return the host name. Raises ValueError: none, or the URL looks like a cut password."""
     if "@" in parts.path or "@" in parts.query:
         raise ValueError("has an '@' behind the host; write %2F, %3F and %40 in a password")
     if not parts.hostname:
@@ -215,12 +215,12 @@ _REDIS_PATH = re.compile(r"/?[0-9]{0,9}/?", re.ASCII)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
-#: The host name of a pod may be as long as a DNS name.
+#: A pod's host name may be as long as a DNS name.
 _INSTANCE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,253}", re.ASCII)
-#: What Helm takes as the name of a release.
+#: What Helm accepts as the name of a release.
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?", re.ASCII)
 _EVENT_NAME = re.compile(r"[A-Za-z0-9._-]{1,250}", re.ASCII)
-#: An event has 8192 bytes, and more to say than where its schema is.
+#: An event has 8192 bytes; most of them are for other fields than the schema's URL.
 _MAX_SCHEMA_URL_CHARS = 1000
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,253}", re.ASCII)
 
@@ -365,7 +365,7 @@ def _readable_file(text: str) -> Path:
     return path
 
 
-#: The catalogue. Order is the order of the table in the docs.
+#: The catalogue, in the order of the table in the docs.
 # fmt: off
 CENTRE_ID = Setting("GC_CENTRE_ID", ALL, _centre_id, REQUIRED,
     "Our centre-id, `{tld}-{name}-global-cache`; of a test instance `{tld}-{name}-global-cache-test`.")
@@ -492,7 +492,7 @@ CATALOGUE: tuple[Setting[Any], ...] = tuple(
 def unknown_settings(environment: Environment) -> list[str]:
     """Return the `GC_…` variables that no service reads, sorted: most are misspelt.
 
-    The empty ones count as not set.
+    Empty variables count as not set.
     """
     known = {setting.name for setting in CATALOGUE}
     known |= {f"{setting.name}_FILE" for setting in CATALOGUE if setting.is_secret}
@@ -504,7 +504,7 @@ def unknown_settings(environment: Environment) -> list[str]:
 
 
 def warn_of_unknown_settings() -> None:
-    """Log one line that names them. Not refused: Kubernetes adds variables named for services."""
+    """Log one line that names them; no error, since Kubernetes adds such names for services."""
     names = unknown_settings(os.environ)
     if names:
         _log.warning("unknown_settings", variables=names)
@@ -534,7 +534,7 @@ class Reader:
         try:
             return setting.parse(text)
         except ValueError as error:
-            # The text itself is not shown where it may hold a password, meant to or not.
+            # Do not show a text that may contain a password, intended or not.
             shown = "" if setting.is_secret or "@" in text else f"{text[:200]!r} "
             raise SettingsError(setting.name, f"{shown}{error}") from None
 
@@ -560,7 +560,7 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class CommonSettings:
-    """What every service knows."""
+    """The settings that all services share."""
 
     centre_id: str
     redis_url: Secret
@@ -587,6 +587,6 @@ def read_common(read: Reader) -> CommonSettings:
 def read_repeat_window_hours(read: Reader) -> int:
     """Return how long a newer version without an update link is a repeat. Raises SettingsError.
 
-    Never longer than the retention: what has left the cache is repeated by nothing (wis2-rules.md 8).
+    Never longer than the retention: nothing repeats what has left the cache (wis2-rules.md 8).
     """
     return min(read(REPEAT_WINDOW_HOURS), read(RETENTION_HOURS))

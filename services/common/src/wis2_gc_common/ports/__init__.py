@@ -1,1 +1,1 @@
-"""What the services ask of queue and registry: protocols and the values that pass, no adapter."""
+"""What the services require of queue and registry: protocols and value types, no adapters."""

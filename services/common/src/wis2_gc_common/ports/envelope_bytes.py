@@ -1,7 +1,7 @@
 """An `Envelope` as bytes: the body of a queue message, a parked source in the registry.
 
-MessagePack, an array whose first member is the version of the format. Members that a later
-version appends are ignored, so that a roll-back in mid-flight loses no notification.
+MessagePack: an array whose first member is the format version. The decoder ignores members that a
+later version appends, so a roll-back loses no notification that is still in the queue.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Wire(msgspec.Struct, array_like=True, frozen=True, gc=False):
     arrived_ms: _Whole
     attempts: _Whole
     uid: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    # Below 32, so it is the last byte: `lanes.lua` reads it there.
+    # Below 32, so that it is one byte, the last: `lanes.lua` reads it there.
     lane: Annotated[int, msgspec.Meta(ge=0, lt=32)] = 0
 
 
@@ -34,7 +34,7 @@ _decoder = msgspec.msgpack.Decoder(_Wire, strict=True)
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
-    """Return `envelope` as bytes: its payload and topic, and less than 120 bytes more.
+    """Return `envelope` as bytes: its payload, its topic and less than 120 bytes more.
 
     Raises Poison(UNEXPECTED): a text in it has no UTF-8 form, or a number is beyond 64 bits.
     """
@@ -57,7 +57,7 @@ def encode_envelope(envelope: Envelope) -> bytes:
 def decode_envelope(data: bytes) -> Envelope:
     """Return the envelope in `data`.
 
-    Raises Poison(UNEXPECTED), and nothing else, where the bytes are no envelope of ours.
+    Raises only Poison(UNEXPECTED): the bytes are not an envelope of ours.
     """
     try:
         wire = _decoder.decode(data)

@@ -1,13 +1,13 @@
 """The contract of the queue (architecture.md#queue).
 
-At-least-once, unordered. What is bulk (`Envelope.is_bulk`) comes after what is not, and a manager
-says how much of it there is room for. (SQS has no such order; there the shares of the centres are
-its own.) One notification per message. A listener sends, from its own thread (`Sender`); a manager
-receives on its event loop (`Queue`). Every adapter passes the same suite,
+At-least-once, unordered. Bulk messages (`Envelope.is_bulk`) come after all others, and a manager
+says how many bulk messages it has room for. (SQS has no such order and shares fairly between
+centres itself.) One notification per message. A listener sends from its own thread (`Sender`); a
+manager receives on its event loop (`Queue`). Every adapter passes the same suite,
 `tests/integration/test_queue.py`.
 
-Who retries: nobody in here, but for the resends that the client library does within its time-out.
-An outage is `Unavailable("queue")`, raised at once; the caller stops and comes back.
+Who retries: the client library resends within its time-out; nothing else here retries. An outage is
+`Unavailable("queue")`, raised at once; the caller stops and comes back.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Envelope:
     """One queued notification, untouched.
 
-    `uid` names this envelope through every redelivery and delayed return: it is the owner of the
-    claim in the registry, so that a message can tell its own dead worker from a stranger.
+    `uid` stays the same through every redelivery and delayed return. It is the owner of the claim
+    in the registry: so a message recognises the claim of its own dead worker.
     """
 
     topic: str
@@ -36,35 +36,35 @@ class Envelope:
     arrived_ms: int
     """Milliseconds since 1970: when the listener received it."""
     attempts: int = 0
-    """How often its sources have failed so far."""
+    """How many times its sources have failed so far."""
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
     is_bulk: bool = False
-    """It may wait for what is not: its centre sends more than others should have to wait for, or it
-    comes back after a delay."""
+    """It may wait for messages that are not bulk: its centre sends above its rate, or it comes back
+    after a delay."""
 
     @property
     def size(self) -> int:
-        """Bytes of what the stranger sent."""
+        """Bytes of topic and payload."""
         return len(self.topic) + len(self.payload)
 
     def again(self, *, attempts: int, is_bulk: bool | None = None) -> Envelope:
-        """Return the envelope as it is put back. `is_bulk`: None leaves it as it is."""
+        """Return the envelope to put back. `is_bulk`: None keeps the present value."""
         return replace(
             self, attempts=attempts, is_bulk=self.is_bulk if is_bulk is None else is_bulk
         )
 
 
 class Sent(StrEnum):
-    """What became of one entry of a batch."""
+    """The result for one entry of a batch."""
 
     ACCEPTED = "accepted"
-    """The queue has it, durably: the broker may forget it."""
+    """The queue has stored it durably: acknowledge it to the broker."""
     POISON = "poison"
     """The queue can never take it: count, log, acknowledge."""
     REFUSED = "refused"
     """Not now (throttled, full): send again later, do not acknowledge."""
     OVER_QUOTA = "over_quota"
-    """Bulk whose lane holds its share of the memory: count, log, acknowledge. All others go on."""
+    """Bulk whose lane has used its share of the memory: count, log, acknowledge. Others go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +75,15 @@ class Received:
     receipt: str
     """What `extend`, `delete`, `put_back` and `dead_letter` take; valid for this delivery only."""
     deliveries: int
-    """How often it was handed out and not given back, this time included (1: the first time).
+    """How many times it was handed out and not given back, this time included (1: the first time).
 
-    What `close` hands over may count as handed out.
+    Messages that `close` hands over may count as handed out.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How much waits."""
+    """How many messages wait."""
 
     ready: int
     in_flight: int
@@ -92,13 +92,13 @@ class Depth:
     oldest_s: float | None
     """Age of the oldest ready or in-flight message, in seconds; 0 when there is none.
 
-    None where the queue does not tell (SQS: see its alarm in CloudWatch).
+    None if the queue does not tell (SQS: see its alarm in CloudWatch).
     """
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that was given up, with the reason on it."""
+    """A message that was given up, with the reason."""
 
     envelope: Envelope
     reason: str
@@ -111,7 +111,7 @@ class Sender(Protocol):
     """The listener's side. Blocking; used by one thread."""
 
     def check(self) -> None:
-        """Ask, once at start, whether the queue is there for us; sends nothing.
+        """Check, once at start, that we can use the queue; sends nothing.
 
         Raises Unavailable: not now; Misconfigured: not before a setting is changed.
         """
@@ -119,7 +119,7 @@ class Sender(Protocol):
     def send(self, batch: Sequence[Envelope]) -> list[Sent]:
         """Send up to `max_batch` envelopes; one answer per entry, in order.
 
-        Raises Unavailable("queue"): nothing is known of any entry; send them all again.
+        Raises Unavailable("queue"): the result of all entries is unknown; send them all again.
         """
 
     @property
@@ -142,8 +142,8 @@ class Queue(Protocol):
     ) -> list[Received]:
         """Return up to `max_messages`, waiting at most `wait_s` for the first.
 
-        Includes messages whose delay is over and those of dead consumers. `max_bulk`: so many of
-        them may be bulk (None: all); what this consumer held in its former life comes in any case.
+        Includes messages whose delay is over and those of dead consumers. `max_bulk`: how many of
+        them may be bulk (None: all). What this consumer held before it restarted comes in any case.
         """
 
     async def extend(self, receipts: Sequence[str]) -> None:
@@ -157,16 +157,16 @@ class Queue(Protocol):
     ) -> None:
         """Hand the message back; it comes again after `delay_s` (0: now), as a first delivery.
 
-        Never lost: at no moment it is nowhere. Where the queue has no transactions (SQS), a death
-        in the middle may leave two, with the same `uid`. `attempts` replaces the envelope's,
-        and so does `is_bulk` (None: as it was).
+        The message is never lost: it is stored at every moment. On a queue without transactions
+        (SQS), a crash in the middle may leave two, with the same `uid`. `attempts` and `is_bulk`
+        (None: as it was) replace those of the envelope.
         """
 
     async def dead_letter(self, received: Received, *, reason: str, last_error: str) -> None:
-        """Move the message to the dead letters; never lost, as with `put_back`."""
+        """Move the message to the dead letters; as with `put_back`, it is never lost."""
 
     async def depth(self) -> Depth:
-        """Return how much waits."""
+        """Return how many messages wait."""
 
     async def close(self) -> None:
         """Release connections; messages still held are handed to others at once. Never raises."""
@@ -181,7 +181,7 @@ class DeadLetters(Protocol):
     def redrive(self, limit: int | None = None) -> int:
         """Move dead letters (all, or the oldest `limit`) back as new messages; return how many.
 
-        They come as bulk: they have waited long, and there may be many.
+        They are bulk: they have waited long, and there may be many.
         """
 
     def close(self) -> None:

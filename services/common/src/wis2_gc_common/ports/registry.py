@@ -1,8 +1,8 @@
 """The contract of the registry (wis2-rules.md 6 to 10, 14, M11, M14).
 
-Per (centre-id of the topic, data_id) one record: the last finished version, and the attempt that is
-running. A claim gives an attempt a lease; only the newest attempt may commit or release. Counters
-move inside the very script that makes the transition, so they are exact under crashes, resends and
+Each (centre-id of the topic, data_id) has one record: the last finished version and the running
+attempt. A claim gives an attempt a lease; only the newest attempt may commit or release. The script
+that makes a transition also moves its counters, so they are exact under crashes, resends and
 redelivery: every mutating call may be repeated with the same arguments and counts once.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.wis2.decision import Decision, Held, Rel
 
 
-#: What a centre without a quota may hold: more than anybody can, and still a whole double.
+#: What a centre without a quota may hold: more than any centre can, and still exact as a double.
 UNBOUNDED = 2**53
 
 
@@ -31,7 +31,7 @@ class ItemKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What a notification says, as far as the registry decides on it."""
+    """The parts of a notification that the registry decides on."""
 
     data_id: str
     pubtime_ns: int
@@ -48,23 +48,23 @@ class Lease:
 
     notice: Notice
     attempt: int
-    """What its claim was given."""
+    """The number that its claim was given."""
     record: str
-    """Name of the record that is claimed."""
+    """Name of the claimed record."""
     quota: str = ""
-    """Label of whose quota the item counts in."""
+    """Label of the quota that the item counts in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """The answer to `claim`.
 
-    `lease` is there when `decision.is_granted`. `hour` (`YYYY-MM-DD/HH`) is where the object
-    goes: an item whose first attempt began less than an hour ago keeps its own, so that its
-    object is overwritten rather than doubled. `object_key` is that of the finished version which is
-    about to be replaced or deleted. `retry_after_s` goes with WAIT. `parked` says how many
-    fall-back sources wait with the item. `items_left` and `bytes_left` are what the centre of the
-    topic may still hold, this item not counted; an attempt that goes on with one counts no item.
+    `lease` is set when `decision.is_granted`. `hour` (`YYYY-MM-DD/HH`) is the folder of the object:
+    an item whose first attempt began less than an hour ago keeps its folder, so that its object is
+    overwritten and not stored twice. `object_key` is the key of the finished version that is now
+    replaced or deleted. `retry_after_s` is set with WAIT. `parked` is the number of fall-back
+    sources that wait with the item. `items_left` and `bytes_left` are what the centre of the topic
+    may still hold, without this item; a further attempt at the same item counts no item.
     """
 
     decision: Decision
@@ -91,17 +91,18 @@ class Looked:
 class Failure:
     """A source that failed, as the WMO metrics count it.
 
-    `kind`: "download" → downloaded_errors_total, "integrity" → integrity_failed_total; once per
-    `message_id` of the item, whichever comes first. The data server's flag goes to 0 each time.
+    `kind`: "download" → downloaded_errors_total, "integrity" → integrity_failed_total. Each
+    `message_id` of the item counts once, in the one that comes first. The data server's flag goes
+    to 0 each time.
     """
 
     kind: Literal["download", "integrity"]
     message_id: str
-    """Id of the notification whose source failed: the lease's own, or a parked one's."""
+    """Id of the notification whose source failed: that of the lease or of a parked source."""
     centre_id: str
     """`Notification.source_centre_id`."""
     dataserver: str
-    """Host name of the link, "" for a link that has none."""
+    """Host name of the link, "" if the link has none."""
     reason: str
 
 
@@ -124,24 +125,24 @@ class Commit:
     object_key: str | None = None
     size_bytes: int = 0
     delay_s: float = 0.0
-    """From pubtime to the PUBACK of our notification; more than a day counts as a day."""
+    """Seconds from pubtime to the PUBACK of our notification; more than a day counts as a day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """The answer to `renew`: whether the lease still stands, and how many sources are parked."""
+    """The answer to `renew`: whether the lease is still ours, and how many sources are parked."""
 
     is_held: bool
     parked: int
 
 
-#: Why a notification is refused that is as it should be: its centre sends too many.
+#: Why a valid notification is refused: its centre sends too many.
 OVER_QUOTA = "quota"
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A notification not taken in, of which its centre shall hear (wis2-rules.md E1)."""
+    """A refused notification, of which we tell its centre (wis2-rules.md E1)."""
 
     centre_id: str
     """4th level of the topic."""
@@ -153,7 +154,7 @@ class Refusal:
 
     @property
     def title(self) -> str:
-        """What a monitoring event calls it."""
+        """The title of its monitoring event."""
         is_over_quota = self.problem.startswith(OVER_QUOTA)
         return "Notification over quota" if is_over_quota else "Invalid notification"
 
@@ -161,37 +162,37 @@ class Refusal:
 class Registry(Protocol):
     """The manager's side.
 
-    All methods raise Unavailable("registry") on an outage, and PartError("registry") where the
-    registry is there and fails at this very call: a bug of ours.
+    All methods raise Unavailable("registry") on an outage, and PartError("registry") when the
+    registry answers this call with an error: a bug of ours.
     """
 
     async def claim(
         self, notice: Notice, *, owner: str, worker: str, attempt: int, source: bytes
     ) -> Claimed:
-        """Decide on `notice` atomically, and take the item when it is granted.
+        """Decide on `notice` atomically, and take the item if it is granted.
 
-        `owner`: `Envelope.uid`. `attempt`: drawn at random from [0, 2**63), the same for each
-        repeat of a call whose answer was lost: it gets the same lease. The same owner and worker
-        with another attempt takes the item over from itself, as after a restart. The same owner
-        from another worker while the lease lives gets WAIT: it never parks with itself.
-        BUSY has parked `source` (an encoded Envelope; at most 16 an item, and 32 KiB) for
-        the holder, and the queue message may be deleted. OVER_QUOTA has changed nothing.
+        `owner`: `Envelope.uid`. `attempt`: a random number from [0, 2**63). A repeat of a call
+        whose answer was lost uses the same number and gets the same lease. The same owner and
+        worker with another attempt takes over the item from itself, as after a restart. The same
+        owner from another worker gets WAIT while the lease lives: it never parks with itself. BUSY
+        has parked `source` (an encoded Envelope; at most 16 and 32 KiB per item) for the holder,
+        and the queue message may be deleted. OVER_QUOTA has changed nothing.
         """
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed]:
-        """Restart these leases; one answer each."""
+        """Restart these leases; return one answer for each."""
 
     async def parked(self, lease: Lease) -> list[bytes]:
-        """Return the fall-back sources waiting with the item; they stay until it is finished."""
+        """Return the fall-back sources that wait with the item; they stay until it is finished."""
 
     async def fail(self, lease: Lease, failure: Failure) -> bool:
-        """Count a failed source; return whether it was the first of its notification.
+        """Count a failed source; return whether it is the first failure of its notification.
 
         The item stays claimed.
         """
 
     async def commit(self, lease: Lease, commit: Commit) -> bool:
-        """Record the item as finished and count it; False when the lease was lost.
+        """Record the item as finished and count it; return False if the lease is lost.
 
         A repeat by the same lease returns True and counts nothing.
         """
@@ -201,51 +202,52 @@ class Registry(Protocol):
     ) -> Literal["released", "more", "lost"]:
         """Give the item up: after failed sources, or untouched (`error` "") on a drain.
 
-        "more": further sources were parked than the `parked_seen` the holder has tried; the item
-        stays claimed and the holder tries them. Not asked for when `error` is "".
-        `is_final`: no retry follows; parked sources are forgotten and the failure is on record,
-        once per version of the item.
+        "more": more sources are parked than the `parked_seen` that the holder has tried; the item
+        stays claimed and the holder tries them. Never the answer when `error` is "".
+        `is_final`: no retry follows; parked sources are forgotten and the failure is recorded, once
+        per version of the item.
         """
 
     async def look(self, items: Sequence[ItemKey]) -> Looked:
         """Return what is held of each item, in one round trip. Changes nothing."""
 
     async def count(self, counts: Mapping[str, int]) -> None:
-        """Add to operational counters; made with `metrics_catalogue.field`."""
+        """Add to operational counters; made with `metrics.field`."""
 
     async def keep_labels(self, known: Collection[str] | None) -> int:
-        """Let the labels of metrics go that nothing was heard of for days; return how many.
+        """Remove metric labels that were not used for days; return how many.
 
-        `known`: centre-ids that have labels of their own however many others strangers make up;
-        None leaves the list as it is. A centre that comes back goes on counting where it stood.
+        `known`: centre-ids that always have labels of their own, however many others strangers
+        invent; None keeps the present list. A centre that comes back continues its counters.
         """
 
     async def keep_quotas(self, *, items: int | None, bytes_: int | None) -> None:
-        """Hold each centre to so many items and bytes (None: any number) from now on.
+        """Limit each centre to this many items and bytes (None: no limit) from now on.
 
-        Also forgets what is held no more: to be repeated several times an hour.
+        Also forgets what is no longer held: call it several times an hour.
         """
 
     async def memory_bytes(self) -> int:
-        """Return how much memory the registry may take, 0 where nobody has set it."""
+        """Return how much memory the registry may use, in bytes; 0 if no limit is set."""
 
     async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
         """Return whether a monitoring event about this centre may be sent now.
 
-        One per centre and interval is, of all that ask. One whose answer is lost counts as sent.
+        All callers together may send one event per centre and interval. An event whose answer is
+        lost counts as sent.
         """
 
     async def refusals(self, limit: int) -> list[Refusal]:
-        """Take up to `limit` of what listeners refused, oldest first.
+        """Take up to `limit` of the listeners' refusals, oldest first.
 
-        What is taken by a call that does not return is gone: events are useful, not vital.
+        The refusals of a call that does not return are lost: events are useful, not vital.
         """
 
     async def heartbeat(self, status: ProcessStatus) -> None:
-        """Say that a process lives; forgotten when not repeated."""
+        """Report that a process is alive; forgotten unless repeated."""
 
     async def ping(self) -> None:
-        """Return when the registry answers and may be written."""
+        """Return once the registry answers and accepts writes."""
 
     async def close(self) -> None:
         """Release connections. Never raises."""
@@ -257,28 +259,28 @@ class ListenerRegistry(Protocol):
     def look(self, items: Sequence[ItemKey], *, deletions: Mapping[ItemKey, int]) -> Looked:
         """Return what is held of each item, in one round trip.
 
-        `deletions`: pubtimes of deletions that go to the queue. They are noted with their items
-        before the look, so that what is published again after a deletion is not taken for a
-        repeat of what is being deleted, although it may overtake the deletion in the queue.
+        `deletions`: pubtimes of deletions that go to the queue. They are recorded with their items
+        before the look: an item that is published again after its deletion may overtake it in the
+        queue, and must not look like a repeat of the version that is deleted.
         """
 
     def count(self, counts: Mapping[str, int]) -> None:
-        """Add to operational counters; made with `metrics_catalogue.field`."""
+        """Add to operational counters; made with `metrics.field`."""
 
     def refuse(self, refusals: Sequence[Refusal]) -> None:
-        """Leave these to the managers, which can publish; the oldest go where nobody takes them."""
+        """Leave these to the managers, which can publish; the oldest go if nobody takes them."""
 
     def heartbeat(self, status: ProcessStatus) -> None:
-        """Say that this listener lives; forgotten when not repeated."""
+        """Report that this listener is alive; forgotten unless repeated."""
 
     def hold_session(self, broker_name: str, holder: str, *, lease_s: float) -> bool:
-        """Return whether the session at a Global Broker is `holder`'s, for `lease_s` from now on.
+        """Return whether `holder` has the session at a Global Broker, for `lease_s` from now on.
 
-        It is whoever asks first, until he lets it go or has not asked for `lease_s`.
+        The first caller gets it, until it leaves the session or does not ask for `lease_s`.
         """
 
     def leave_session(self, broker_name: str, holder: str) -> None:
-        """Let the session go, if it is `holder`'s."""
+        """Release the session if `holder` has it."""
 
     def close(self) -> None:
         """Release connections. Never raises."""
@@ -299,19 +301,19 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that a scrape needs, read in one round trip."""
+    """Everything that a scrape needs, read in one round trip."""
 
     counters: Mapping[str, int]
-    """By `metrics_catalogue.field`."""
+    """By `metrics.field`."""
     gauges: Mapping[str, float]
-    """By `metrics_catalogue.field`."""
+    """By `metrics.field`."""
     delay_buckets: Sequence[int]
-    """One count per `DELAY_BUCKETS_S`, not cumulated, and a last one for all above."""
+    """One count per `DELAY_BUCKETS_S`, not cumulative, and a last one for all above."""
     delay_sum_s: float
     processes: Sequence[ProcessStatus]
     """Those that reported within the last 15 seconds."""
     held: Mapping[str, int] = field(default_factory=dict)
-    """What centres hold, and what they may: by `metrics_catalogue.field`."""
+    """What centres hold and may hold: by `metrics.field`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +321,7 @@ class ItemRecord:
     """The history of one item, for the operator."""
 
     state: Literal["done", "deleted", "running", "failed"]
-    """Of the last attempt."""
+    """State of the last attempt."""
     held: Held
     object_key: str | None
     attempts: int

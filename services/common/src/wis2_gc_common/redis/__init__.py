@@ -1,1 +1,1 @@
-"""Queue and registry on Redis or Valkey: the one way of reaching it. Scripts: `lua/`."""
+"""Queue and registry on Redis or Valkey. Scripts: `lua/`."""

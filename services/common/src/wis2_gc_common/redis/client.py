@@ -1,4 +1,4 @@
-"""What the registry and the queue on Redis have in common: verified TLS, and what errors mean."""
+"""What the registry and the queue on Redis share: verified TLS, and what errors mean."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 _MAX_DETAIL_CHARS = 200
 
-#: What Redis answers while it, or its cluster, cannot serve anybody. A busy or loading server, and
-#: one that has no room for a client, are `ConnectionError` to redis-py.
+#: Answers of a Redis, or a Redis cluster, that cannot serve anybody. redis-py raises
+#: `ConnectionError` for a server that is busy, loading or has no room for a client.
 _OUTAGES = (
     AskError,
     AuthenticationError,
@@ -52,17 +52,16 @@ _OUTAGES = (
     ReadOnlyError,
     TryAgainError,
 )
-#: The same where redis-py has no class for it, and where an older server wraps it in the error of
-#: the script that met it ("ERR Error running script …: -OOM command not allowed …"). A code that we
-#: do not know is a state of the server: those of commands are few, and mostly "ERR", which redis-py
-#: takes away.
+#: The same errors where redis-py has no class for them, and where an older server wraps them in the
+#: error of a script ("ERR Error running script …: -OOM command not allowed …"). An unknown code is
+#: a state of the server: commands have few codes, mostly "ERR", which redis-py removes.
 _OUTAGE_TEXT = re.compile(
     r"^(?!(?:WRONGTYPE|CROSSSLOT|NOGROUP|BUSYGROUP) )[A-Z]{3,} "
     r"|[ :]-(?:MISCONF|NOREPLICAS|BUSY|UNKILLABLE|LOADING|OOM|READONLY|MASTERDOWN|CLUSTERDOWN"
     r"|TRYAGAIN|MOVED|ASK|NOAUTH|NOPERM|WRONGPASS) |^unknown command ",
     re.ASCII,
 )
-#: "Protocol error: unauthenticated multibulk length": before a login Redis takes ten words at most.
+#: "Protocol error: unauthenticated multibulk length": before a login Redis takes at most ten words.
 _UNAUTHENTICATED = "unauthenticated"
 
 
@@ -70,9 +69,9 @@ _TLS = (redis.connection.SSLConnection, redis.asyncio.SSLConnection)
 
 
 def verify_certificates(pool: redis.ConnectionPool | redis.asyncio.ConnectionPool) -> None:
-    """Verify certificate and host name, whatever the URL says; it may name an authority.
+    """Make `pool` verify certificate and host name, whatever the URL says (it may name a CA).
 
-    `pool`: before its first connection.
+    Call it before the first connection of `pool`.
     """
     if issubclass(pool.connection_class, _TLS):
         pool.connection_kwargs.update(ssl_cert_reqs="required", ssl_check_hostname=True)
@@ -80,9 +79,9 @@ def verify_certificates(pool: redis.ConnectionPool | redis.asyncio.ConnectionPoo
 
 @contextlib.contextmanager
 def closed_is_lost() -> Iterator[None]:
-    """Raise ConnectionError of redis-py where uvloop says that the connection is closed.
+    """Raise redis-py's ConnectionError when uvloop says that the connection is closed.
 
-    It was cut after it was made and before redis-py, which expects an OSError, sent anything.
+    The connection was cut before redis-py sent anything on it; redis-py expects an OSError then.
     """
     try:
         yield
@@ -93,10 +92,10 @@ def closed_is_lost() -> Iterator[None]:
 
 
 def translate(part: Part, error: BaseException) -> Unavailable | PartError:
-    """Return what an error of redis-py is to who sent the command.
+    """Return what an error of redis-py means to the sender of the command.
 
-    PartError: Redis is well, and refuses this very command (a script's bug, a value that it
-    cannot take). Everything else is an outage, see `unavailable`.
+    PartError: Redis is healthy and refuses this command (a bug in a script, a value that it cannot
+    take). Everything else is an outage, see `unavailable`.
     """
     if isinstance(error, DataError) or (
         isinstance(error, ResponseError)
@@ -109,7 +108,7 @@ def translate(part: Part, error: BaseException) -> Unavailable | PartError:
 
 
 def unavailable(part: Part, error: BaseException) -> Unavailable:
-    """Return what an error of redis-py is to us. Its text names host and port, never a password."""
+    """Return what an error of redis-py means to us. The text names host and port, no password."""
     cause = _os_error(error)
     if cause is not None:
         text = os_words(cause)
@@ -133,7 +132,7 @@ def unavailable(part: Part, error: BaseException) -> Unavailable:
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
-    """Return what the operating system says, if that is what it was."""
+    """Return the operating system's error behind `error`, or None."""
     while error is not None:
         if isinstance(error, OSError) and not isinstance(error, TimeoutError):
             return error
@@ -142,7 +141,7 @@ def _os_error(error: BaseException | None) -> OSError | None:
 
 
 def _verdict(error: BaseException | None) -> str | None:
-    """Return what is wrong with a certificate, if that is what it was."""
+    """Return what is wrong with the certificate, or None if that is not the cause."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_message or "no reason given"

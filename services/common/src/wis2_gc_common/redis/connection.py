@@ -1,9 +1,9 @@
 """Connections to the registry's Redis, and what their errors mean to us.
 
-The pipelines of redis-py cost two to three times the CPU of its connections alone, so commands
-go over those directly, packed by hiredis: redis-py's asyncio connections would pack a script's
-twenty arguments in Python. Whatever goes wrong is Unavailable("registry"), or
-PartError("registry") where Redis is there and refuses one command.
+The pipelines of redis-py cost two to three times the CPU of its connections alone. So we use its
+connections directly, and hiredis packs the commands: redis-py's asyncio connections would pack a
+script's twenty arguments in Python. Every error is Unavailable("registry"), or
+PartError("registry") when Redis answers and refuses one command.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _MAX_CONNECTIONS = 8
 
 
 def unavailable(error: BaseException) -> Unavailable:
-    """Return what an error of redis-py is to who reads the registry, or cannot reach it."""
+    """Return what an error of redis-py means to a reader of the registry."""
     return redis_client.unavailable("registry", error)
 
 
 def translate(error: BaseException) -> Unavailable | PartError:
-    """Return what an error of redis-py is to who sent a script to the registry."""
+    """Return what an error of redis-py means to the sender of a script to the registry."""
     return redis_client.translate("registry", error)
 
 
@@ -62,7 +62,7 @@ class Connections:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> None:
-        # Times are bounded per exchange, which is cheaper than per reply.
+        # One time-out per exchange is cheaper than one per reply.
         self._factory: ConnectionPool = ConnectionPool.from_url(
             url,
             protocol=2,
@@ -79,7 +79,7 @@ class Connections:
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send `commands` in one write and return their answers, as bytes, in order.
 
-        An error that Redis gives as the answer to one command is an element of the list. The
+        If Redis answers one command with an error, that error is an element of the list. The
         commands may reach Redis twice when a connection breaks. Raises Unavailable("registry").
         """
         async with self._slots:
@@ -87,7 +87,7 @@ class Connections:
                 try:
                     return await self._exchange(self._idle.pop(), commands)
                 except RedisConnectionError:
-                    # It may have broken long ago, and the others with it; a new one shows.
+                    # It may have broken long ago, like the other idle ones; try a new one.
                     await self._drop_idle()
                 except (RedisError, OSError, TimeoutError) as error:
                     raise unavailable(error) from error
@@ -101,7 +101,7 @@ class Connections:
         return connection
 
     async def close(self) -> None:
-        """Close what is idle. Never raises."""
+        """Close idle connections. Never raises."""
         await self._drop_idle()
 
     async def _exchange(
@@ -127,8 +127,8 @@ class Connections:
             else:
                 await _drop(connection)
         if not is_reusable:
-            # A failover made a replica of the server behind these connections; new ones go
-            # where the name points now.
+            # After a failover the server behind these connections is a replica; new ones go where
+            # the name points now.
             await self._drop_idle()
         return answers
 
@@ -140,7 +140,7 @@ class Connections:
 class SyncConnection:
     """One connection for one thread without an event loop; `url` as for `Connections`.
 
-    redis-py's own pool is passed by: it takes the session tickets that TLS 1.3 sends after the
+    It does not use redis-py's own pool: that takes the session tickets that TLS 1.3 sends after the
     handshake for a stray reply, and refuses the connection.
     """
 
@@ -166,8 +166,8 @@ class SyncConnection:
     def run(self, *calls: Call) -> list[Any]:
         """Send scripts in one write; return one answer, or one error of ours, for each, in order.
 
-        Raises Unavailable("registry") where there are no answers. The scripts may reach Redis
-        twice when the connection breaks.
+        Raises Unavailable("registry") when there are no answers. The scripts may reach Redis twice
+        when the connection breaks.
         """
         try:
             try:
@@ -175,15 +175,15 @@ class SyncConnection:
             except RedisConnectionError:
                 if not self._is_used:
                     raise
-                # It may have broken long ago; a new one shows.
+                # It may have broken long ago; try a new one.
                 self._disconnect()
                 answers = self._run(calls)
         except (RedisError, OSError) as error:
-            # Whatever it was, a late reply must not be taken for the next one's.
+            # A late reply must never be taken for the reply to the next command.
             self._disconnect()
             raise unavailable(error) from error
         if any(isinstance(answer, RedisError) for answer in answers):
-            # The name may point to another server since a failover.
+            # After a failover the name may point to another server.
             self._disconnect()
         return [translate(a) if isinstance(a, RedisError) else a for a in answers]
 
@@ -198,7 +198,7 @@ class SyncConnection:
         answers = self._exchange(commands)
         unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            # A script unknown to Redis has done nothing yet; those behind it may build on it.
+            # A script that Redis does not know has done nothing yet; later ones may depend on it.
             first = unknown[0]
             loads: list[Command] = [("SCRIPT", "LOAD", calls[at][0].source) for at in unknown]
             answers[first:] = self._exchange([*loads, *commands[first:]])[len(loads) :]
@@ -223,7 +223,7 @@ class SyncConnection:
 
 
 def _packed(commands: Sequence[Command]) -> bytes:
-    # hiredis' own types know commands of one argument only.
+    # hiredis' own types allow only commands with one argument.
     return b"".join(hiredis.pack_command(command) for command in commands)  # type: ignore[arg-type]
 
 

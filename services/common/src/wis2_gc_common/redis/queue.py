@@ -1,18 +1,18 @@
 """The queue on a Redis stream with a consumer group (architecture.md#queue). Redis 7.0 or later.
 
-- A message is one entry of the stream of its lane (`keys`); it is deleted from it when it is done,
-  so the streams hold what waits and what is being worked on, and nothing is ever trimmed away.
-- The group's list of pending entries says who works on what. An entry idle for longer than the
-  visibility goes to whoever asks next (XAUTOCLAIM).
-- A consumer's name is stable. A manager that comes back under its name gets what its former life
-  left behind at once. Two running managers must therefore not share a name: they would take each
-  other's work, which costs double work, though no message.
-- Every change is one script that adds before it removes, and does nothing for a receipt that is
-  no longer good: it may be sent twice.
-- How durable ACCEPTED is, is Redis' `appendfsync`: with `always` an accepted message survives
-  a crash of the machine; with `everysec` up to two seconds of messages may be lost in one.
+- A message is one entry in the stream of its lane (`queue_keys`), deleted when it is done. So the
+  streams hold what waits and what is in work, and nothing is ever trimmed.
+- The group's list of pending entries says who works on what. An entry that is idle for longer than
+  the visibility goes to the next consumer that asks (XAUTOCLAIM).
+- A consumer's name is stable. A manager that restarts under its name gets its old messages at once.
+  So two running managers must not share a name: they would take each other's messages. That doubles
+  work, but loses no message.
+- Every change is one script that adds before it removes, and does nothing for a receipt that is no
+  longer valid: it may be sent twice.
+- Redis' `appendfsync` decides how durable ACCEPTED is: with `always` an accepted message survives a
+  crash of the machine; with `everysec` a crash may lose up to two seconds of messages.
 
-Who retries: a command that met a broken connection is sent once more, on a new one.
+Who retries: a command that fails on a broken connection is sent once more, on a new one.
 """
 
 from __future__ import annotations
@@ -57,44 +57,45 @@ _log = get_logger(__name__)
 
 #: Envelopes per call of `send`.
 MAX_BATCH = 100
-#: A notification has at most 8192 bytes a topic 512; what is far beyond was never checked.
+#: A notification has at most 8192 bytes, a topic 512; a much larger entry was never checked.
 MAX_ENTRY_BYTES = 64 * 1024
-#: Dead letters kept, and for how long (SQS keeps them 14 days): the oldest go first. They are no
-#: messages any more, and an outage elsewhere must not fill the memory of the registry.
+#: How many dead letters are kept, and for how long (SQS: 14 days); the oldest go first. An outage
+#: elsewhere must not fill the memory of the registry with them.
 MAX_DEAD_LETTERS = 100_000
 DEAD_LETTER_DAYS = 14
-#: Seconds Redis has to accept a connection, and to answer.
+#: Seconds that Redis has to accept a connection, and to answer.
 CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 5.0
-#: Longest single wait for new messages. A message delayed by someone else meanwhile may come this
-#: much late, and only to an idle queue.
+#: Longest single wait for new messages. A message that another process delays during the wait may
+#: come this much late, and only on an idle queue.
 MAX_BLOCK_S = 1.0
-#: How often per visibility time the messages of dead consumers are looked for, and at least.
+#: How many times per visibility time we look for messages of dead consumers, and the longest
+#: interval in seconds.
 _LOOKS_PER_VISIBILITY = 4
 _MAX_LOOK_INTERVAL_S = 5.0
 #: Consumers that own nothing are forgotten after this many visibility times.
 _FORGET_AFTER_VISIBILITIES = 20
-#: A message that was neither extended nor finished for this many visibility times is known to be
-#: somebody else's, or on its way to us again.
+#: A message that was neither extended nor finished for this many visibility times belongs to
+#: another consumer, or comes to us again.
 _LOST_AFTER_VISIBILITIES = 2
-#: Receipts in one script call: bounds the time Redis spends in it.
+#: Receipts in one script call: bounds the time that Redis spends in it.
 _RECEIPTS_PER_CALL = 500
-#: Envelopes that go back, or to the dead letters, in one script call.
+#: Envelopes put back, or moved to the dead letters, in one script call.
 _RETURNS_PER_CALL = 100
-#: Calls at once; each has a connection. Whoever comes then waits for one of them to end: too few
-#: connections of our own must not look as if Redis were away.
+#: Calls at once; each has a connection. A further call waits until one ends: a lack of connections
+#: must not look like an outage of Redis.
 _MAX_CALLS = 4
 _MAX_ERROR_CHARS = 1000
-#: Above this share of Redis' `maxmemory` nothing is taken in. The rest is for working off what is
-#: there: a record takes less than the message that it comes from.
+#: Above this share of Redis' `maxmemory` we accept no messages. The rest is for processing the
+#: messages in the queue: a record takes less memory than its message.
 INTAKE_SHARE = 0.8
-#: Above this share of it the lanes are looked at, too: one that holds more than its own share takes
-#: no more. With all lanes at their share, `INTAKE_SHARE` is reached by them alone.
+#: Above this share, a lane that holds more than its own share accepts no more. If all lanes hold
+#: their share, together they reach `INTAKE_SHARE`.
 LANES_SHARE = 0.5
 LANE_SHARE = 0.1
-#: Entries of a lane from which Redis estimates what it takes.
+#: Entries of a lane from which Redis estimates the lane's memory.
 _SAMPLES = 5
-#: The memory is looked at this often, or after so many messages: 500 of 8 kB are 4 MB.
+#: We read the memory use at this interval, or after this many messages: 500 of 8 kB are 4 MB.
 _LOOK_AT_MEMORY_EVERY_S = 0.25
 _LOOK_AT_MEMORY_EVERY = 500
 _NO_CURSOR = b"0-0"
@@ -113,7 +114,7 @@ def _options(*, longest_wait_s: float = 0.0) -> dict[str, Any]:
     return {
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_timeout": longest_wait_s + ANSWER_TIMEOUT_S,
-        # The shape of replies is that of RESP2, whatever the library prefers.
+        # Replies have the shape of RESP2, whatever the library prefers.
         "protocol": 2,
         "decode_responses": False,
     }
@@ -132,10 +133,10 @@ def _run(client: redis.Redis, script: Script, keys: Sequence[str], *args: object
         try:
             try:
                 return execute("EVALSHA", script.sha, len(keys), *keys, *args)
-            except NoScriptError:  # Redis is new, or was restarted
+            except NoScriptError:  # Redis is new or restarted
                 return execute("EVAL", script.source, len(keys), *keys, *args)
         except ReadOnlyError:
-            # A failover made a replica of the server behind this connection; a new one goes where
+            # After a failover the server behind this connection is a replica; a new one goes where
             # the name points now.
             client.connection_pool.disconnect()
             raise
@@ -163,8 +164,8 @@ class RedisStreamSender:
     def send(self, batch: Sequence[Envelope]) -> list[Sent]:
         """Send up to `max_batch` envelopes in one round trip; one answer per entry, in order.
 
-        REFUSED: `max_length` messages are ready or in work already (the managers bound what is
-        delayed), or Redis has little memory left. OVER_QUOTA: see `full_lanes`.
+        REFUSED: `max_length` messages are ready or in work (the managers bound the delayed ones),
+        or Redis has little memory left. OVER_QUOTA: see `full_lanes`.
         """
         if len(batch) > MAX_BATCH:
             raise ValueError(f"{len(batch)} envelopes in a batch of at most {MAX_BATCH}")
@@ -197,10 +198,10 @@ class RedisStreamSender:
 
 
 def full_lanes(lane_bytes: Sequence[int], *, used: int, max_bytes: int) -> frozenset[int]:
-    """Return the numbers of the bulk lanes that may take nothing more.
+    """Return the numbers of the bulk lanes that may accept no more.
 
-    `lane_bytes`: of every lane; `used`, `max_bytes`: of all of Redis, 0 is no bound. Nothing is
-    turned away while there is room for all, so an outage of the managers alone costs nobody.
+    `lane_bytes`: memory of every lane; `used`, `max_bytes`: of all of Redis, 0 means no bound.
+    While there is room for all, no lane is full: an outage of the managers alone harms nobody.
     """
     if used <= max_bytes * LANES_SHARE or not max_bytes:
         return frozenset()
@@ -209,7 +210,7 @@ def full_lanes(lane_bytes: Sequence[int], *, used: int, max_bytes: int) -> froze
 
 
 class _Memory:
-    """How Redis' memory is used, as last seen: whether little is left, and who holds much."""
+    """The memory use of Redis, as last read: whether little is left, and which lanes are full."""
 
     def __init__(self, client: redis.Redis, lanes: Sequence[str]) -> None:
         self._client = client
@@ -220,7 +221,7 @@ class _Memory:
         self._sent = 0
 
     def look(self, more: int) -> None:
-        """Look again, now and then; `more` messages are to be sent. Raises Unavailable."""
+        """Read it again if it is time; `more` messages are about to be sent. Raises Unavailable."""
         now = time.monotonic()
         self._sent += more
         if now < self._look_again_at and self._sent < _LOOK_AT_MEMORY_EVERY:
@@ -230,10 +231,10 @@ class _Memory:
             try:
                 facts: dict[str, Any] = self._client.info("memory")
             except NoPermissionError:
-                # Then only `maxmemory` itself bounds what is taken in.
+                # Then only `maxmemory` itself bounds the intake.
                 facts = {}
         limit = facts.get("maxmemory", 0)
-        # What Redis itself leaves out when it compares the two: buffers that come and go.
+        # Redis itself does not count its temporary buffers when it compares the two.
         used = facts.get("used_memory", 0) - facts.get("mem_not_counted_for_evict", 0)
         was_short, self.is_short = self.is_short, 0 < limit * INTAKE_SHARE < used
         if self.is_short and not was_short:
@@ -263,8 +264,8 @@ def _entry(envelope: Envelope) -> bytes | None:
 class RedisStreamQueue:
     """`Queue` on a Redis stream. Used by one event loop.
 
-    Two kinds of connections: one on which `receive` asks and waits, and a few for all else, so
-    that a wait holds up nothing. However many messages are handed back at once, they go together.
+    Two kinds of connections: one on which `receive` asks and waits, and a few for everything else,
+    so that a wait delays nothing. Messages that are handed back at the same time go in one call.
     """
 
     def __init__(
@@ -286,7 +287,7 @@ class RedisStreamQueue:
         self._deaths: Batcher[tuple[str, bytes, str, bytes], None] = Batcher(
             self._dead_letter, max_batch=_RETURNS_PER_CALL, max_in_flight=1
         )
-        # Never sends anything twice: a lost reply may have handed out messages (see _recover).
+        # Sends nothing twice: a lost reply may have handed out messages (see _recover).
         self._receiver = redis.asyncio.Redis.from_url(
             redis_url,
             retry=AsyncRetry(NoBackoff(), 0),
@@ -295,7 +296,7 @@ class RedisStreamQueue:
         )
         for client in (self._commands, self._receiver):
             redis_client.verify_certificates(client.connection_pool)
-        # The reply as it comes, the same shape in every version of the library.
+        # Keep the raw reply: it has the same shape in every version of the library.
         self._receiver.set_response_callback("XREADGROUP", cast("Any", _unchanged))
         self._receiver_id: int | None = None
         self._receiving = asyncio.Lock()
@@ -303,9 +304,9 @@ class RedisStreamQueue:
         self._withdrawing: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self._has_received = False
-        #: Redis may have given us messages that we do not know of: at start, and after errors.
+        #: Redis may have given us messages that we do not know: at start, and after errors.
         self._must_recover = True
-        #: Ids of the messages we know of, and when each was last received or extended.
+        #: Ids of the messages that we hold, and when each was last received or extended.
         self._held: dict[str, float] = {}
         self._look_interval_s = min(_MAX_LOOK_INTERVAL_S, visibility_s / _LOOKS_PER_VISIBILITY)
         self._next_look_at = 0.0
@@ -322,7 +323,7 @@ class RedisStreamQueue:
     ) -> list[Received]:
         """Return up to `max_messages`, `max_bulk` of them bulk, waiting at most `wait_s`.
 
-        Cancelled, it hands back what it has got meanwhile: nothing is lost, nothing waits.
+        If cancelled, it hands back the messages received meanwhile: none is lost, none waits.
         """
         if max_messages < 1:
             return []
@@ -333,8 +334,8 @@ class RedisStreamQueue:
             if self._closing.is_set():
                 raise Unavailable("queue", "closed")
             self._has_received = True
-            # A task of its own: were the exchange with Redis itself cancelled, its answer, and
-            # the messages in it, would be lost until their visibility ends.
+            # A task of its own: if the exchange with Redis were cancelled, its answer and the
+            # messages in it would be lost until their visibility ends.
             fetching = asyncio.create_task(
                 self._fetch(max_messages, max_messages if max_bulk is None else max_bulk, wait_s)
             )
@@ -343,7 +344,7 @@ class RedisStreamQueue:
                 messages = await asyncio.shield(fetching)
             except asyncio.CancelledError:
                 self._must_recover = True
-                if not fetching.cancelling():  # the whole loop is being taken down
+                if not fetching.cancelling():  # the whole loop is ending
                     self._withdrawing = asyncio.create_task(self._withdraw(fetching))
                 raise
             finally:
@@ -404,7 +405,7 @@ class RedisStreamQueue:
             self._held.pop(message_id, None)
 
     async def depth(self) -> Depth:
-        """Return how much waits, in one round trip."""
+        """Return how many messages wait, in one round trip."""
         keys = (*self._keys.lanes, self._keys.delayed, self._keys.dead)
         async with self._calls:
             ready, in_flight, delayed, dead, oldest_ms = await _run_async(
@@ -421,7 +422,7 @@ class RedisStreamQueue:
     async def close(self) -> None:
         """Release connections; messages still held are handed to others at once. Never raises."""
         self._closing.set()
-        # Redis being away, what is held comes back when its visibility ends.
+        # If Redis is away, held messages come back when their visibility ends.
         with contextlib.suppress(Unavailable, PartError, TimeoutError):
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 if self._fetching is not None:
@@ -464,12 +465,12 @@ class RedisStreamQueue:
             raise
 
     async def _recover(self, max_messages: int) -> list[Received]:
-        """Return messages that Redis says are ours and that we do not know of."""
+        """Return messages that are ours in Redis and that we do not know."""
         with _outages_translated():
             try:
                 self._receiver_id = await _execute(self._receiver, "CLIENT ID")
             except ResponseError:
-                # Not allowed to ask: then closing waits for the end of a wait, MAX_BLOCK_S.
+                # We may not ask: then `close` waits for the end of a receive, up to MAX_BLOCK_S.
                 self._receiver_id = None
         has_more, *flat = await _run_async(
             self._receiver,
@@ -484,7 +485,7 @@ class RedisStreamQueue:
         return await self._accept(flat)
 
     async def _ask(self, max_messages: int, max_bulk: int) -> tuple[list[Received], float]:
-        """Return what there is now, and in how many seconds there may be more unannounced."""
+        """Return the messages ready now, and in how many seconds a delayed one may be due."""
         now = time.monotonic()
         is_looking = now >= self._next_look_at or self._cursor != _NO_CURSOR
         is_forgetting = now >= self._next_forget_at
@@ -510,7 +511,7 @@ class RedisStreamQueue:
         return await self._accept(flat), min(next_due_s, self._look_interval_s)
 
     def _discard_lost(self, now: float) -> None:
-        """Forget the ids of messages that went to others: no receipt of ours finishes those."""
+        """Forget the ids of messages that went to others: our receipts cannot finish those."""
         since = now - self._visibility_s * _LOST_AFTER_VISIBILITIES
         self._held = {one: at for one, at in self._held.items() if at > since}
 
@@ -521,7 +522,7 @@ class RedisStreamQueue:
     async def _block(self, max_messages: int, max_bulk: int, wait_s: float) -> list[Received]:
         """Wait for new messages on the receiver's connection."""
         lanes = self._keys.lanes if max_bulk > 0 else self._keys.lanes[:1]
-        # Of each lane; what is left is asked for next.
+        # From each lane; the next receive asks for the rest.
         count = max(1, min(max_messages, max_bulk or max_messages) // len(lanes))
         try:
             with _outages_translated():
@@ -534,11 +535,11 @@ class RedisStreamQueue:
                     *("STREAMS", *lanes, *[">"] * len(lanes)),
                 )
         except (Unavailable, PartError) as error:
-            # The stream went away while we waited for it (FLUSHALL): asking makes a new one.
+            # FLUSHALL removed the stream during the wait: the next `_ask` makes a new one.
             if isinstance(error.__cause__, ResponseError) and (
                 "UNBLOCKED" in error.detail or "NOGROUP" in error.detail
             ):
-                self._next_look_at = 0.0  # to look makes the groups of all lanes
+                self._next_look_at = 0.0  # the look makes the groups of all lanes
                 return []
             raise
         flat = []
@@ -547,12 +548,12 @@ class RedisStreamQueue:
             for entry_id, fields in entries:
                 flat += [lane + entry_id, fields[1] if fields[0] == b"e" else b"", 1]
         messages = await self._accept(flat)
-        for extra in messages[max_messages:]:  # of several lanes at once, where one was asked for
+        for extra in messages[max_messages:]:  # several lanes answered, one message was asked for
             await self.put_back(extra, delay_s=0, attempts=extra.envelope.attempts)
         return messages[:max_messages]
 
     async def _accept(self, flat: list[Any]) -> list[Received]:
-        """Return the messages in `id, envelope, deliveries, …`; what is none of ours is dropped."""
+        """Return the messages in `id, envelope, deliveries, …`; drop entries that are not ours."""
         messages = []
         junk = []
         parts = iter(flat)
@@ -572,7 +573,7 @@ class RedisStreamQueue:
         return messages
 
     async def _withdraw(self, fetching: asyncio.Task[list[Received]]) -> None:
-        """End a wait that nobody waits for any more, and hand back what it has got."""
+        """End a receive that nobody waits for, and hand back its messages."""
         with contextlib.suppress(Unavailable, PartError):
             await self._unblock()
             for message in await fetching:
@@ -600,8 +601,8 @@ async def _execute(client: redis.asyncio.Redis, *command: object) -> Any:
     try:
         return await execute(*command)
     except ReadOnlyError:
-        # As in `_run`. The receiver's only connection is always one in use; the others' users
-        # find out for themselves.
+        # As in `_run`. The receiver's only connection is always in use; other users notice by
+        # themselves.
         with contextlib.suppress(RedisError, OSError):
             await client.connection_pool.disconnect(inuse_connections=client.connection is not None)
         raise
@@ -625,7 +626,7 @@ class RedisStreamDeadLetters:
     def redrive(self, limit: int | None = None) -> int:
         """Move dead letters (all there are now, or the oldest `limit`) back as new messages.
 
-        Their attempts start again at 0. Those that die again meanwhile are not moved again.
+        Their attempts start again at 0. Those that fail again meanwhile are not moved again.
         """
         with _outages_translated():
             left: int = self._client.xlen(self._keys.dead)
@@ -660,7 +661,7 @@ class RedisStreamDeadLetters:
             limit -= len(reply)
             start = b"(" + reply[-1][0]
 
-    # Last, because the name hides the type within the class.
+    # Last, because the name hides the type inside the class.
     def list(self, limit: int) -> list[DeadLetter]:
         """Return the oldest `limit` dead letters without removing them."""
         return [letter for page in self._pages(limit) for _, letter in page if letter is not None]

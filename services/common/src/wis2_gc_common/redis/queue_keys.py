@@ -1,8 +1,8 @@
 """The Redis keys of a queue.
 
-All keys of one queue carry one hash tag, its dead letters' too although they have a name of their
-own: so every move between them is one script on one node, in cluster mode as well. The price: the
-dead letters NAME of queue A and those of queue B are two streams.
+All keys of one queue carry one hash tag; so do its dead letters, although they have their own name.
+So every move between them is one script on one node, also in cluster mode. The price: the dead
+letters NAME of queue A and those of queue B are two streams.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class QueueKeys:
     """Where one queue lives."""
 
     lanes: tuple[str, ...]
-    """Streams, one for each lane; one entry a message, field `e` its envelope. Entries leave when
-    they are done."""
+    """Streams, one for each lane. One entry is one message; its field `e` is the envelope. Done
+    entries are deleted."""
     delayed: str
     """Sorted set of envelopes by the time they are due, in ms since 1970."""
     dead: str

@@ -9,9 +9,9 @@ from wis2_gc_common.redis.scripts import load
 
 _load = partial(load, "queue", constants=f"local LANES = {LANES}")
 
-# All but taking in runs with the memory of Redis full: what is taken in must come out. What only
-# reads runs anyway, and must not carry the flag: Redis takes a script with flags for one that
-# writes, and a primary that a failover made a replica would refuse it.
+# All scripts except intake run when the memory of Redis is full: accepted messages must be
+# finished. Read-only scripts run anyway and must not have the flag: Redis takes a script with flags
+# for one that writes, and a primary that became a replica in a failover would refuse it.
 SEND = _load("lanes", "send")
 RECEIVE = _load("lanes", "receive", when_full=True)
 RECOVER = _load("lanes", "recover", when_full=True)

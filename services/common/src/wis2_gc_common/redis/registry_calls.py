@@ -1,4 +1,4 @@
-"""Calls and answers of the registry's scripts that more than one side has. Pure."""
+"""Calls and answers of the registry's scripts that more than one side uses. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.ports.registry import ItemKey
     from wis2_gc_common.redis.scripts import Script
 
-#: The memory outlives the retention (wis2-rules.md 9): a late duplicate is still known as one.
+#: We remember items longer than the retention (wis2-rules.md 9): a late duplicate is still known.
 MARGIN_S = 2 * 3600
 _COUNT_TTL_S = 60
 _PROCESS_IS_FORGOTTEN_MS = 24 * 3600 * 1000
@@ -45,7 +45,7 @@ def look(items: Sequence[ItemKey], item_ttl_s: int) -> tuple[Script, list[str], 
 
 
 def looked(answer: Sequence[Any]) -> Looked:
-    """Return what the answer to `look` says."""
+    """Return the answer to `look` as a `Looked`."""
     return Looked(answer[0], [_held(answer[at : at + 5]) for at in range(1, len(answer), 5)])
 
 
@@ -63,13 +63,13 @@ def _held(entries: Sequence[bytes | None]) -> Held | None:
 
 
 def count_tokens() -> Callable[[], str]:
-    """Return a function whose every result differs from all others of all processes."""
+    """Return a function whose results are all different, also between processes."""
     prefix, numbers = uuid.uuid4().hex, itertools.count()
     return lambda: f"{prefix}{next(numbers)}"
 
 
 def count(token: str, counts: Mapping[str, int]) -> tuple[list[str], list[str | int]]:
-    """Return keys and arguments of COUNT; `token`: of this call, however often it is sent."""
+    """Return keys and arguments of COUNT; `token`: the same for every resend of this call."""
     arguments: list[str | int] = [_COUNT_TTL_S]
     for field, amount in counts.items():
         arguments += (field, amount)
@@ -84,6 +84,6 @@ def heartbeat(status: ProcessStatus) -> tuple[list[str], list[str | int]]:
 
 
 def label(text: str) -> str:
-    """Return a label value as `metrics_catalogue.field` keeps it, of bounded length."""
+    """Return a label value as `metrics.field` stores it, with bounded length."""
     clean = text.replace("|", "_")[:_MAX_LABEL_CHARS]
     return clean if clean.isascii() else clean.encode("utf-8", "replace").decode()

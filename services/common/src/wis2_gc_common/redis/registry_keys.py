@@ -1,8 +1,8 @@
-"""Every key and every field name the registry uses in Redis.
+"""Every key and every field name that the registry uses in Redis.
 
-All keys carry the one hash tag `{gc}`: a script may touch only keys of one slot in cluster mode.
-Millions of records are held, so names are short and digests are 22 characters for 32 hex digits:
-a record stays a listpack (small integers as integers, no value above 64 bytes).
+All keys carry the hash tag `{gc}`: in cluster mode a script may use only keys of one slot. Redis
+holds millions of records, so names are short and digests have 22 characters for 32 hex digits: a
+record stays a listpack (small integers as integers, no value above 64 bytes).
 
 Record (hash), finished part:
     s  "d" done or "x" deleted        p  pubtime in nanoseconds
@@ -13,11 +13,11 @@ Record, running part (`o`, `w`, `l`, `m` go when the attempt ends; `v`, `t`, `f`
     l  end of the lease, Redis' own clock in milliseconds          m  digest of the message id
     t  when its hour folder was chosen, seconds since 1970         f  attempt
 Record, both:
-    d  pubtime, as far as it is trusted, of a deletion that has come and is not finished
+    d  trusted pubtime of a deletion that has arrived and is not finished
     n  attempts at the version        e  last error
 
-An attempt is a number that its claim drew at random: unlike one that is counted up, it cannot be
-handed out a second time after a failover that loses the last claims.
+An attempt is a random number drawn by its claim. A counter could give the same number twice, after
+a failover that loses the last claims.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ import hashlib
 _TAG = "{gc}"
 
 COUNTERS = f"{_TAG}counters"
-"""Hash: `metrics_catalogue.field` → integer. No TTL."""
+"""Hash: `metrics.field` → integer. No TTL."""
 GAUGES = f"{_TAG}gauges"
-"""Hash: `metrics_catalogue.field` → number. No TTL."""
+"""Hash: `metrics.field` → number. No TTL."""
 DELAYS = f"{_TAG}delays"
 """Hash: index of the bucket → count, `sum_us` → microseconds. No TTL."""
 SERIES = f"{_TAG}series"
-"""Hash of numbers, made from `SEEN`: what bounds the labels. No TTL.
+"""Hash of numbers, made from `SEEN`: they bound the labels. No TTL.
 
 `|unknown` centres that are not in `KNOWN`; `|hosts` data servers, `|unknown hosts` of unknown
 centres; a centre-id: its data servers.
@@ -42,27 +42,27 @@ centres; a centre-id: its data servers.
 SEEN = f"{_TAG}seen"
 """Hash: `centre-id`, or `centre-id|data server` → day since 1970 of its last use. No TTL."""
 KNOWN = f"{_TAG}known"
-"""Set: centre-ids of the list of known ones; absent where there is no list. No TTL."""
+"""Set: centre-ids in the list of known ones; absent if there is no list. No TTL."""
 COLD = f"{_TAG}cold"
-"""Hash: centre-id of long ago → `metric value metric value …`, its counters. No TTL."""
+"""Hash: centre-id of a removed label → `metric value metric value …`, its counters. No TTL."""
 LABELS = (SERIES, SEEN, KNOWN, COLD)
-"""What each script takes that counts per centre, in this order."""
+"""The keys, in this order, of each script that counts per centre."""
 HELD = f"{_TAG}held"
 """Hash of what centres hold, for their quotas (quota.lua). No TTL.
 
-`metrics_catalogue.field` → sum, and the quota itself; `slot`: number of the running slot of time,
-about an hour.
+`metrics.field` → sum, and the quota itself; `slot`: number of the running slot of time, about an
+hour.
 """
 HELD_SLOTS = f"{_TAG}held-slots"
-"""Hash: number of a slot that is over, `|`, field of `HELD` → what came in it. No TTL."""
+"""Hash: number of a past slot, `|`, field of `HELD` → what was added in it. No TTL."""
 PROCESSES = f"{_TAG}processes"
 """Hash: `kind/name` → milliseconds since 1970, a space, JSON."""
 FAILURES = f"{_TAG}failures"
 """List, newest first: given-up items."""
 REFUSALS = f"{_TAG}refusals"
-"""List, oldest first: refused notifications of which their centres have not heard yet."""
+"""List, oldest first: refused notifications of which their centres are not told yet."""
 PING = f"{_TAG}ping"
-"""What `ping` writes."""
+"""String that `ping` writes."""
 
 DELAY_SUM = "sum_us"
 
@@ -83,14 +83,14 @@ def parked_key(record: str, pubtime_ns: int) -> str:
 
 
 def failed_key(record: str, pubtime_ns: int) -> str:
-    """Return the key of what was counted as failed of one version (hash, see fail.lua)."""
+    """Return the key of the counted failures of one version (hash, see fail.lua)."""
     return f"{_TAG}f{record}:{pubtime_ns}"
 
 
 def message_digest(centre_id: str, message_id: str) -> str:
     """Return 16 characters that stand for a message id on the topics of a centre.
 
-    Nobody uses up the ids of another centre by sending them first.
+    The digest contains the centre: nobody can use up the ids of another centre.
     """
     return _short(hashlib.sha256(f"{centre_id}\n{message_id}".encode()).digest()[:12])
 
@@ -101,18 +101,18 @@ def message_key(digest: str) -> str:
 
 
 def item_token(record: str, pubtime_ns: int) -> str:
-    """Return the value of a message key: an integer, which Redis keeps in its pointer."""
+    """Return the value of a message key: an integer, which Redis stores in the pointer."""
     digest = hashlib.sha256(f"{record}:{pubtime_ns}".encode()).digest()
     return str(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def count_key(token: str) -> str:
-    """Return the key (string) that remembers one `count` for as long as it may be resent."""
+    """Return the key (string) that remembers one `count` while it may be resent."""
     return f"{_TAG}n:{token}"
 
 
 def event_key(centre_id: str) -> str:
-    """Return the key (string) that is there while no further event about a centre is sent."""
+    """Return the key (string) that exists while no further event about a centre may be sent."""
     return f"{_TAG}e:{centre_id}"
 
 
@@ -133,6 +133,6 @@ def _short(digest: bytes) -> str:
 def item_digest(centre_id: str, data_id: str) -> str:
     """Return 32 hex digits that stand for an item in the registry's fixed-size keys.
 
-    `centre_id`: that of the topic (wis2-rules.md 6); no centre-id holds a line feed.
+    `centre_id`: that of the topic (wis2-rules.md 6); it contains no line feed.
     """
     return hashlib.sha256(f"{centre_id}\n{data_id}".encode()).hexdigest()[:32]

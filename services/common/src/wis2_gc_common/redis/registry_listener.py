@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.redis.connection import Call
     from wis2_gc_common.redis.scripts import Script
 
-#: What waits for a manager, should there be none.
+#: How many refusals wait while no manager runs.
 _MAX_REFUSALS = 1000
 
 
@@ -50,7 +50,7 @@ class RedisListenerRegistry:
         return cls(connection, retention_hours=retention_hours)
 
     def look(self, items: Sequence[ItemKey], *, deletions: Mapping[ItemKey, int]) -> Looked:
-        """See `ListenerRegistry`. Redis may refuse to note a deletion, and still be read."""
+        """See `ListenerRegistry`. If Redis refuses to record a deletion, the look still works."""
         calls: list[Call] = []
         if deletions:
             arguments: list[str | int] = [self._item_ttl_s]
@@ -65,7 +65,7 @@ class RedisListenerRegistry:
         return registry_calls.looked(answer)
 
     def count(self, counts: Mapping[str, int]) -> None:
-        """See `ListenerRegistry`. Exact, but for a call repeated after Unavailable."""
+        """See `ListenerRegistry`. Exact, except for a call that is repeated after Unavailable."""
         if counts:
             self._run(scripts.COUNT, *registry_calls.count(self._count_token(), counts))
 

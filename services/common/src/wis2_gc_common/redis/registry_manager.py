@@ -1,7 +1,7 @@
 """The manager's side of the registry on Redis or Valkey (architecture.md#registry).
 
-All that changes a record is one Lua script, so it happens whole or not at all, and every script
-may be sent twice. Redis' own clock rules leases. `maxmemory-policy` must be `noeviction`.
+Each change of a record is one Lua script, so it happens completely or not at all, and every script
+may be sent twice. Redis' own clock decides on leases. `maxmemory-policy` must be `noeviction`.
 """
 
 from __future__ import annotations
@@ -45,31 +45,31 @@ if TYPE_CHECKING:
     from wis2_gc_common.ports.registry import Commit, Failure, ItemKey, Notice
     from wis2_gc_common.redis.scripts import Script
 
-#: Sources that wait with one item, and their bytes.
+#: Most sources that wait with one item, and their bytes.
 MAX_PARKED = 16
 MAX_PARKED_BYTES = 32 * 1024
 DEFAULT_REPEAT_WINDOW_HOURS = 12
 #: A message id is remembered for a day, whatever the retention is (wis2-rules.md 10).
 _MESSAGE_TTL_S = 24 * 3600 + calls.MARGIN_S
-#: Labels of centres and data servers that nothing was heard of for more days go.
+#: Labels of centres and data servers that are unused for more days are removed.
 LABEL_DAYS = 7
-#: Of the list of known centres; WIS2 has about 170 in 2026.
+#: Most entries in the list of known centres; WIS2 has about 170 centres in 2026.
 MAX_KNOWN_CENTRES = 600
 _PING_TTL_S = 60
 _LEASES_PER_RENEWAL = 128
 _MAX_ERROR_BYTES = 200
-#: What centres hold is counted in so many slots of time beside the running one.
+#: What centres hold is counted in this many slots of time, besides the running one.
 _SLOTS = 26
-#: What a file takes of its file system, at least.
+#: The least that a file takes in its file system.
 _BLOCK_BYTES = 4096
-#: So that no pubtime, however old, weighs more in the sum of the delays than a day.
+#: No pubtime, however old, adds more than a day to the sum of the delays.
 _MAX_DELAY_S = 86_400.0
-#: Redis keeps a small hash compact as long as no value is longer than 64 bytes.
+#: Redis keeps a small hash compact while no value is longer than 64 bytes.
 _PIECE_BYTES = 60
 _Argument = str | bytes | int
 _Question = tuple["Script", Command]
 _DECISIONS = {decision.value.encode(): decision for decision in Decision}
-#: Nobody was asked: the host of such a link is no data server.
+#: No host was asked: the host of such a link is not a data server.
 _NO_SERVER = frozenset({Reason.FORBIDDEN_ADDRESS, Reason.UNSUPPORTED_SCHEME, Reason.INVALID_URL})
 _REASONS = frozenset(reason.value for reason in Reason)
 
@@ -90,7 +90,7 @@ class RedisRegistry:
     """The manager's side (`Registry`). Made by `connect`; used on one event loop.
 
     Who retries: a broken connection is replaced and its commands are sent once more, at once; a
-    time-out (5 s, of which 3 s for connecting) is not tried again. After that the caller does.
+    time-out (5 s, of which 3 s for connecting) is not retried here. After that the caller retries.
     """
 
     def __init__(
@@ -125,10 +125,10 @@ class RedisRegistry:
     ) -> RedisRegistry:
         """Return a registry on `url`; the first call connects.
 
-        `retention_hours`: GC_RETENTION_HOURS; records live two hours longer than that after
-        their last change. `lease_s`: how long a claim holds unless it is renewed.
-        `repeat_window_hours`: GC_REPEAT_WINDOW_HOURS. `claims_when_full`: whether items are
-        begun while the memory of Redis is full, as is right where the queue lies in it too.
+        `retention_hours`: GC_RETENTION_HOURS; records live two hours longer than that after their
+        last change. `lease_s`: how long a claim lasts unless it is renewed. `repeat_window_hours`:
+        GC_REPEAT_WINDOW_HOURS. `claims_when_full`: whether new items begin while the memory of
+        Redis is full; True if the queue is in the same Redis.
         """
         return cls(
             Connections(url, answer_timeout_s=answer_timeout_s),
@@ -141,11 +141,11 @@ class RedisRegistry:
     async def claim(
         self, notice: Notice, *, owner: str, worker: str, attempt: int, source: bytes
     ) -> Claimed:
-        """See `Registry`. Sources are told apart by the id of their notification.
+        """See `Registry`. The id of its notification identifies a source.
 
         A message id counts as processed once an item is granted under it, and is free again when
-        that item is released; the decision table comes first, so that a plain duplicate is
-        counted as one.
+        that item is released. The decision table comes first, so that a plain duplicate is counted
+        as a duplicate.
         """
         pubtime = notice.pubtime_ns
         record = keys.item_record(notice.centre_id, notice.data_id)
@@ -192,7 +192,7 @@ class RedisRegistry:
         )
 
     async def renew(self, leases: Sequence[Lease]) -> list[Renewed]:
-        """See `Registry`. A lease that ran out but was taken by nobody stands again."""
+        """See `Registry`. An expired lease that nobody has taken is valid again."""
         parts = [
             leases[start : start + _LEASES_PER_RENEWAL]
             for start in range(0, len(leases), _LEASES_PER_RENEWAL)
@@ -210,7 +210,7 @@ class RedisRegistry:
         return [Renewed(is_held=parked >= 0, parked=max(parked, 0)) for parked in answers]
 
     async def parked(self, lease: Lease) -> list[bytes]:
-        """See `Registry`. In the order of their arrival; none when the lease is lost."""
+        """See `Registry`. In order of arrival; none when the lease is lost."""
         names = [keys.record_key(lease.record), _parked_key(lease)]
         answer: list[bytes] = await self._run(scripts.PARKED, names, (lease.attempt,))
         return [source[2:] for source in sorted(answer, key=lambda source: source[:2])]
@@ -241,7 +241,7 @@ class RedisRegistry:
         return bool(await self._run(scripts.FAIL, names, arguments))
 
     async def commit(self, lease: Lease, commit: Commit) -> bool:
-        """See `Registry`. A lease that ran out, but was taken by nobody, may commit."""
+        """See `Registry`. An expired lease that nobody has taken may commit."""
         names = [
             keys.record_key(lease.record),
             _parked_key(lease),
@@ -313,12 +313,12 @@ class RedisRegistry:
         return calls.looked(await self._run(*calls.look(items, self._item_ttl_s)))
 
     async def count(self, counts: Mapping[str, int]) -> None:
-        """See `Registry`. Exact, but for a call that is repeated after Unavailable."""
+        """See `Registry`. Exact, except for a call that is repeated after Unavailable."""
         if counts:
             await self._run(scripts.COUNT, *calls.count(self._count_token(), counts))
 
     async def keep_labels(self, known: Collection[str] | None) -> int:
-        """See `Registry`. Lives seven days."""
+        """See `Registry`. Unused labels stay for seven days."""
         names = [keys.COUNTERS, keys.GAUGES, *keys.LABELS]
         counts = [len(metrics) for metrics in _PER_LABEL]
         metrics = [name for names_of_kind in _PER_LABEL for name in names_of_kind]
@@ -327,13 +327,13 @@ class RedisRegistry:
         return int(await self._run(scripts.KEEP_LABELS, names, arguments))
 
     async def keep_quotas(self, *, items: int | None, bytes_: int | None) -> None:
-        """See `Registry`. An item counts for as long as its record lives, and an hour."""
+        """See `Registry`. An item counts while its record lives, and for an hour after that."""
         limits = ["" if limit is None else limit for limit in (items, bytes_)]
         names = [keys.HELD, keys.HELD_SLOTS]
         await self._run(scripts.KEEP_QUOTAS, names, (self._slot_ms, _SLOTS, *limits))
 
     async def memory_bytes(self) -> int:
-        """See `Registry`. 0 also where our account may not ask."""
+        """See `Registry`. 0 also if our account may not ask."""
         (answer,) = await self._connections.exchange([("INFO", "memory")])
         if isinstance(answer, NoPermissionError):
             return 0
@@ -381,7 +381,7 @@ class RedisRegistry:
         answers = await self._connections.exchange([command for _, command in questions])
         unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            # A script unknown to Redis has done nothing yet.
+            # A script that Redis does not know has done nothing yet.
             sources = dict.fromkeys(questions[at][0].source for at in unknown)
             commands: list[Command] = [("SCRIPT", "LOAD", source) for source in sources]
             commands += [questions[at][1] for at in unknown]

@@ -68,14 +68,14 @@ class RedisReader:
         )
 
     async def item(self, key: ItemKey) -> ItemRecord | None:
-        """See `RegistryReader`. "failed" is also what a dead or drained worker left."""
+        """See `RegistryReader`. "failed" also means that a worker died or was drained."""
         record = keys.item_record(*key)
         answer, time = await self._read(("HGETALL", keys.record_key(record)), ("TIME",))
         fields = _mapping(answer)
         version = fields.get("v")
         finished = calls.STATES.get(fields.get("s", b""))
         if version is None and finished is None:
-            return None  # at most a listener has seen a deletion of it
+            return None  # at most, a listener has seen its deletion
         is_running = int(fields.get("l", 0)) > _seconds(time) * 1000
         parked = 0
         if version is not None:

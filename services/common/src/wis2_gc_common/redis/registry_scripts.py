@@ -8,7 +8,7 @@ from wis2_gc_common.redis.scripts import load
 
 _load = partial(load, "registry")
 
-# What finishes an item, or takes next to no memory, runs always: a full Redis must be worked off.
+# Scripts that finish an item, or take almost no memory, always run: so a full Redis empties again.
 RENEW = _load("record", "renew", when_full=True)
 PARKED = _load("record", "parked")
 FAIL = _load("record", "labels", "fail", when_full=True)
@@ -23,8 +23,8 @@ SESSION = _load("session", when_full=True)
 KEEP_LABELS = _load("record", "keep_labels", when_full=True)
 KEEP_QUOTAS = _load("record", "keep_quotas", when_full=True)
 ADMIT = _load("admit", when_full=True)
-# What begins an item, and what asks whether one may begin: where the queue is in the same Redis,
-# each item done frees more than it takes; elsewhere the records would grow without bound.
+# Scripts that begin an item, or ask whether it may begin. If the queue is in the same Redis, each
+# finished item frees more memory than it takes; otherwise the records would grow without bound.
 CLAIM = _load("record", "order", "quota", "claim")
 PING = _load("ping")
 CLAIM_WHEN_FULL = _load("record", "order", "quota", "claim", when_full=True)

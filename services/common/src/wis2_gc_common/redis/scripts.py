@@ -1,7 +1,7 @@
-"""The Lua scripts in `lua/`, made ready to be sent; `queue_scripts`, `registry_scripts` name them.
+"""Loads the Lua scripts in `lua/`; `queue_scripts` and `registry_scripts` name them.
 
 In the files, `METRIC.NAME` stands for the name of that metric in `wis2_gc_common.metrics`: the
-catalogue stays the one source, and a script costs nothing more for it.
+catalogue stays the only source, at no cost for the script.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from importlib.resources import files
 from wis2_gc_common import metrics
 
 _METRIC = re.compile(r"\bMETRIC\.([A-Z_]+)")
-#: Redis, 7.0 or later, runs such a script also with its memory full. Without it, it refuses the
-#: script's first command that may take memory.
+#: Redis 7.0 or later runs a script with this flag also when its memory is full. Without the flag it
+#: refuses the script's first command that may take memory.
 _RUNS_WHEN_FULL = "#!lua flags=allow-oom"
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script under the name by which EVALSHA knows it."""
+    """One script, with the name that EVALSHA uses."""
 
     name: str
     source: str
@@ -38,7 +38,7 @@ def load(folder: str, *names: str, constants: str = "", when_full: bool = False)
     head = [_RUNS_WHEN_FULL] if when_full else []
     head += [constants] if constants else []
     source = _METRIC.sub(_metric_name, "\n".join([*head, *texts]))
-    # SHA-1 is the name Redis itself gives a script, not a protection.
+    # SHA-1 is Redis' own name for a script, not a protection.
     sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
     return Script(names[-1], source, sha)
 

@@ -1,1 +1,1 @@
-"""What every process has, whatever it works on: logs, probes, TLS, delays, its last moment."""
+"""What every process has: logs, probes, TLS, delays, the end of the process."""

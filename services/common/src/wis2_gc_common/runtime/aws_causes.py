@@ -1,6 +1,6 @@
 """What errors of the AWS SDK mean, in plain words. Pure.
 
-Never its own texts: they can quote settings, and what a credential server answered.
+Never the SDK's own texts: they can quote settings and the answers of a credential server.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NO_ANSWER: tuple[tuple[type[Exception], str], ...] = (
 
 
 def settings_problem(error: Exception) -> str:
-    """Return what to tell of settings that the SDK cannot use."""
+    """Return what is wrong with settings that the SDK cannot use."""
     why = next(
         (text for kind, text in _SETTINGS if isinstance(error, kind)), "a value is not valid"
     )

@@ -1,4 +1,4 @@
-"""Delays between attempts: doubling, bounded, with jitter so that nobody marches in step."""
+"""Delays between attempts: doubling, bounded, with jitter so that clients do not retry together."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Doubling further than this changes nothing and would only grow the number.
+#: Further doubling changes no delay; it only makes the number larger.
 _MAX_DOUBLINGS = 16
 _JITTER = random.SystemRandom()
 
 
 class Backoff:
-    """Each `next_s()` is a delay in seconds, between half and all of a doubling bound."""
+    """Gives delays in seconds, each between half and all of a bound that doubles each time."""
 
     def __init__(
         self,
@@ -35,5 +35,5 @@ class Backoff:
         return bound * (0.5 + self._jitter() / 2)
 
     def reset(self) -> None:
-        """Start again with the shortest delay: an attempt succeeded."""
+        """Start again with the shortest delay, after an attempt that succeeded."""
         self._failures = 0

@@ -1,7 +1,7 @@
-"""Questions asked in the same turn of the event loop go out together.
+"""Sends questions that are asked in the same turn of the event loop together.
 
-A Redis command alone costs three to five times the CPU of one in a pipeline. Knows nothing of
-Redis: what sends a batch is passed in.
+A single Redis command costs three to five times the CPU of one in a pipeline. This module knows
+nothing of Redis: the caller passes in the function that sends a batch.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Answer = TypeVar("Answer")
 class Batcher(Generic[Question, Answer]):
     """Collects questions and hands them to `send` in batches.
 
-    `send` returns one answer, or one exception, per question, in order. When it raises instead,
-    all who wait, also those whose question was not sent yet, get what it raised: they would only
-    run into the same outage one after the other.
+    `send` returns one answer, or one exception, per question, in order. If it raises, all waiting
+    callers get that exception, also those whose question was not sent yet: they would only meet the
+    same outage one after the other.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class Batcher(Generic[Question, Answer]):
     async def ask(self, question: Question) -> Answer:
         """Return the answer to `question`, or raise the exception that came in its place.
 
-        A caller that is cancelled before its question went out takes it back; after that, the
-        question is answered into the void. Others notice nothing of either.
+        If the caller is cancelled before its question is sent, the question is not sent; after
+        that, the answer is dropped. Neither affects other callers.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
@@ -54,8 +54,8 @@ class Batcher(Generic[Question, Answer]):
         return await future
 
     async def close(self) -> None:
-        """Cancel everything under way."""
-        # Those who wait come first: the end of a batch would send them.
+        """Cancel all waiting and running questions."""
+        # Waiting questions first: the end of a batch would send them.
         for _, future in self._waiting:
             future.cancel()
         self._waiting.clear()
@@ -93,7 +93,7 @@ class Batcher(Generic[Question, Answer]):
             for _, future in batch:
                 future.cancel()
             raise
-        except Exception as error:  # noqa: BLE001 - every waiter must hear of it, whatever it is
+        except Exception as error:  # noqa: BLE001 - every waiter must get it, whatever it is
             batch.extend(self._waiting)
             self._waiting.clear()
             for _, future in batch:

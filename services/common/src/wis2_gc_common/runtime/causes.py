@@ -1,6 +1,6 @@
 """Causes of failures in plain words, for events, the list of failures and logs. Pure.
 
-Never the text of a library's error: it can repeat URLs, which hold passwords and signatures.
+Never the text of a library's error: it can repeat URLs, which contain passwords and signatures.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 import socket
 import ssl
 
-#: Of a bug: what it is like is in the log, with the way there.
+#: The text for a bug: the log has the error and its traceback.
 BUG = "an error of ours, see the log"
-#: What ends a connection that stood.
+#: Errors that end an open connection.
 RESETS = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
 #: Source: openssl-verify(1), diagnostics.
 _CERTIFICATE = {
@@ -32,12 +32,12 @@ _TLS = {
     "UNEXPECTED_EOF_WHILE_READING": "the server ended the TLS handshake",
     "NO_CERTIFICATE_OR_CRL_FOUND": "there is no certificate in it",
 }
-#: How asyncio writes of several addresses that all fail: with no number of its own.
+#: In asyncio's text for several addresses that all fail; that error has no number of its own.
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
 def os_words(error: OSError) -> str:
-    """Return what the operating system says: `connection refused`."""
+    """Return the operating system's words, for example `connection refused`."""
     if isinstance(error, ssl.SSLError):
         return tls_words(error)
     if isinstance(error, socket.gaierror | socket.herror):
@@ -61,7 +61,7 @@ def _first_errno(error: OSError) -> int:
 
 
 def tls_words(error: ssl.SSLError) -> str:
-    """Return why there is no TLS connection."""
+    """Return why the TLS connection failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         text = _CERTIFICATE.get(error.verify_code)
         return text or f"the certificate is not accepted: {error.verify_message}"[:200]

@@ -1,15 +1,15 @@
-"""How often Python's garbage collector looks, in the processes that notifications go through."""
+"""How often Python's garbage collector runs in the processes that handle notifications."""
 
 from __future__ import annotations
 
 import gc
 
-#: Container objects made before it looks: what a notification makes holds no cycles, and looking
-#: at all of it ten thousand times a minute finds nothing.
+#: Container objects made before it runs. The objects of a notification have no cycles: ten thousand
+#: runs a minute would find nothing.
 _THRESHOLD = 20_000
 
 
 def let_collector_rest() -> None:
-    """Look seldom from now on, and never at what is there already. Call it when all is set up."""
+    """Make the collector run rarely and skip all present objects. Call it after set-up."""
     gc.freeze()
     gc.set_threshold(_THRESHOLD)

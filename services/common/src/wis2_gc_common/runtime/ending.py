@@ -1,4 +1,4 @@
-"""The last moment of a process."""
+"""The end of a process."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import NoReturn
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with this exit code, now. Call it when all that matters is closed.
+    """End the process with this exit code, now. Call it when everything important is closed.
 
-    An ordinary end waits for the threads of all pools, and one of them may be in a call of SQS, in
-    a name look-up or at a disk, where nobody answers.
+    A normal exit waits for the threads of all pools, and one of them may wait for SQS, a name
+    look-up or a disk that does not answer.
     """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

@@ -1,7 +1,7 @@
 """`/healthz` and `/readyz` of listener and manager, from a thread of their own.
 
-A thread answers also when the service's event loop or MQTT thread hangs: that is what liveness is
-there to find.
+The thread answers also when the service's event loop or MQTT thread hangs: liveness must detect
+that.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One answer: `problem` is "" when all is well, else one line for the operator."""
+    """One answer: `problem` is "" if all is well, else one line for the operator."""
 
     problem: str = ""
 
 
-#: Connections at once, each with a thread: the kubelet, and whoever looks.
+#: Connections at once, each with a thread: the kubelet and a few others.
 MAX_CONNECTIONS = 32
 
 
@@ -43,13 +43,13 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
-        # In the order of their coming.
+        # In order of arrival.
         self._open: dict[Any, None] = {}
         self._lock = threading.Lock()
         super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        # Whoever sends half a request must not keep the others out: the oldest one goes.
+        # A client that sends half a request must not block others: close the oldest connection.
         with self._lock:
             self._open[request] = None
             if len(self._open) > MAX_CONNECTIONS:
@@ -65,18 +65,18 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def server_bind(self) -> None:
-        # HTTPServer's own asks the DNS for our name, and a start would wait for that.
+        # HTTPServer's own method asks the DNS for our name, and the start would wait for that.
         TCPServer.server_bind(self)
 
     def handle_error(self, *_args: object) -> None:
-        # A prober that hung up; socketserver would write a traceback between the log lines.
+        # The client hung up; socketserver would write a traceback between the log lines.
         _log.debug("health_request_failed", error=repr(sys.exception())[:200])
 
 
 class HealthServer:
     """Serves two probes until closed.
 
-    `port` 0: the system picks one. Raises OSError: the address cannot be listened on.
+    `port` 0: the system picks one. Raises OSError: it cannot listen on the address.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class HealthServer:
                 self.wfile.write(content)
 
             def log_message(self, *_args: object) -> None:
-                """Probes every few seconds are not worth a log line."""
+                """Log nothing: probes come every few seconds."""
 
         self._server = _Server((host, port), Handler)
         self._thread = threading.Thread(
@@ -119,7 +119,7 @@ class HealthServer:
 
     @property
     def port(self) -> int:
-        """The port, also where the system picked it."""
+        """The port, also if the system picked it."""
         return int(self._server.server_address[1])
 
     def close(self) -> None:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 def configure_logging(*, level: str, log_format: str, service: str) -> None:
     """Send our own and the libraries' log lines to standard error in one format.
 
-    `level`: debug, info, warning or error. `log_format`: "json", "console", or "" to look at the
-    terminal. `service` is a field of every line, whichever thread writes it.
+    `level`: debug, info, warning or error. `log_format`: "json", "console", or "" (console on a
+    terminal, else JSON). `service` is a field of every line, from every thread.
     """
 
     def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        # No context variable: a new thread starts without them.
+        # Not a context variable: a new thread starts without them.
         event.setdefault("service", service)
         return event
 
@@ -66,7 +66,7 @@ def configure_logging(*, level: str, log_format: str, service: str) -> None:
     root.setLevel(level.upper())
 
 
-#: All that steers a terminal, but for the line ends and tabs of a traceback.
+#: All characters that control a terminal, except the line ends and tabs of a traceback.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -75,7 +75,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def _escape_control_characters(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Keep what strangers wrote from steering the operator's terminal; JSON escapes by itself."""
+    """Escape what could control the operator's terminal; the JSON renderer escapes by itself."""
     for name, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             event[name] = _CONTROL.sub(_escaped, value) if name == "exception" else repr(value)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class _TidySocket(ssl.SSLSocket):
-    """Closes itself when its handshake fails; paho would leave that to the garbage collector."""
+    """A socket that closes when its handshake fails; paho leaves that to the garbage collector."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:
@@ -23,8 +23,8 @@ class _TidySocket(ssl.SSLSocket):
 def client_context(ca_file: Path | str | None = None) -> ssl.SSLContext:
     """Return a context that verifies against the system's authorities and those of `ca_file`.
 
-    Takes tens of milliseconds: make it once. Raises OSError (ssl.SSLError is one): no PEM file of
-    certificates.
+    It takes tens of milliseconds: make it once. Raises OSError (ssl.SSLError is one): `ca_file` is
+    not a PEM file of certificates.
     """
     context = ssl.create_default_context()
     context.sslsocket_class = _TidySocket

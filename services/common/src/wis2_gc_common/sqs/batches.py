@@ -1,4 +1,4 @@
-"""What SQS takes in one call, and what it answers for each entry."""
+"""What SQS accepts in one call, and what it answers for each entry."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _log = get_logger(__name__)
 
 #: Entries in one call: SQS' own limit.
 MAX_BATCH = 10
-#: Of a whole batch, and of one entry: what is in it will never do.
+#: Codes for a whole batch and for one entry: its content can never be accepted.
 BAD_CONTENT = {
     "BatchRequestTooLong",
     "InvalidMessageContents",
     "InvalidParameterValue",
     "MissingParameter",
 }
-#: SQS blames the sender for these too, but not the message or receipt.
+#: SQS blames the sender for these too, but the message or receipt is not the cause.
 _NOT_THE_ENTRY = re.compile(r"kms|throttl|denied|security|token|credential", re.IGNORECASE)
 
 
 def in_batches(entries: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the entries in batches that SQS takes, by number and by bytes."""
+    """Yield the entries in batches that SQS accepts, by number and by bytes."""
     batch: list[dict[str, Any]] = []
     total = 0
     for entry in entries:
@@ -49,21 +49,21 @@ def in_batches(entries: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What became of the entries of a batch."""
+    """The results for the entries of a batch."""
 
     sent: dict[str, Sent]
     """By the entry's id."""
     code: str = ""
-    """Of the last entry that SQS blames the sender for."""
+    """Code of the last entry that SQS blames the sender for."""
 
     @property
     def has_accepted(self) -> bool:
-        """Whether SQS took any of them."""
+        """Whether SQS accepted any of them."""
         return Sent.ACCEPTED in self.sent.values()
 
     @property
     def is_suspicious(self) -> bool:
-        """Whether what is called poison may be a wrong setting, for nothing was taken."""
+        """Whether the cause of poison may be a wrong setting, because nothing was accepted."""
         return Sent.POISON in self.sent.values() and not self.has_accepted
 
 
@@ -75,12 +75,12 @@ def send_batch(client: SqsClient, place: QueuePlace, entries: Sequence[dict[str,
         code = error_code(error)
         if code not in BAD_CONTENT:
             raise
-        # One of them spoils the batch; alone it spoils nobody's but its own.
+        # One entry makes the whole batch fail; alone it fails alone.
         if len(entries) == 1:
             return Answers({entries[0]["Id"]: Sent.POISON}, code)
         parts = [send_batch(client, place, [entry]) for entry in entries]
         return Answers({key: sent for part in parts for key, sent in part.sent.items()}, code)
-    # What SQS does not mention was not accepted.
+    # An entry that SQS does not mention was not accepted.
     sent = {entry["Id"]: Sent.REFUSED for entry in entries}
     code = ""
     for accepted in answer.get("Successful", ()):
@@ -94,12 +94,12 @@ def send_batch(client: SqsClient, place: QueuePlace, entries: Sequence[dict[str,
 
 
 def is_senders_fault(failed: dict[str, Any]) -> bool:
-    """Whether SQS blames this entry, and nothing that all entries have in common."""
+    """Whether SQS blames this entry, and not something that all entries share."""
     return bool(failed.get("SenderFault")) and not _NOT_THE_ENTRY.search(failed.get("Code", ""))
 
 
 def all_refused(place: QueuePlace, code: str) -> Misconfigured:
-    """Return what it means that a queue takes nothing at all."""
+    """Return the error for a queue that accepts nothing at all."""
     return Misconfigured(
         "queue",
         place.variable,

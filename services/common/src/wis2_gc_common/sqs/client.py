@@ -1,10 +1,10 @@
-"""Calls of SQS through boto3: where to, with which patience, and what their errors mean.
+"""Calls of SQS through boto3: their address, their time-outs, and what their errors mean.
 
 Who retries: botocore, each call once, within its time-outs (throttling, 5xx, broken connections).
-A call that was answered by nobody may have been obeyed: all of ours may be sent twice.
+SQS may have executed a call that got no answer: all our calls may be sent twice.
 
 Credentials come from the SDK's own chain (EKS Pod Identity, IRSA, instance role, profile,
-environment) and are renewed by it. No error says more of them than that they are wrong.
+environment), which also renews them. Our errors only say that they are wrong.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from wis2_gc_common.runtime.aws_causes import no_answer, settings_problem
 if TYPE_CHECKING:
     from wis2_gc_common.settings import QueueUrl, Setting
 
-#: Longest single wait for messages, in whole seconds. SQS allows 20; but what a wait is given after
-#: its manager has gone is hidden from the others, so a manager that stops waits for its last one.
+#: Longest single wait for messages, in whole seconds. SQS allows 20. But messages that arrive after
+#: the manager has stopped are hidden from the others, so a stopping manager waits for its last
+#: call.
 LONG_POLL_S = 2
-#: Seconds SQS has to accept a connection, and to answer besides a long poll.
+#: Seconds that SQS has to accept a connection, and to answer, without the long poll.
 CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 5.0
 ATTEMPTS = 2
-#: For a server that is not of AWS, when no region is set anywhere.
+#: For a server outside AWS, when no region is set.
 _ANY_REGION = "us-east-1"
 _AWS_HOST = re.compile(r"(^|\.)(amazonaws\.com|amazonaws\.com\.cn|api\.aws)$")
 _REGION = re.compile(r"[a-z]{2,3}(-[a-z]+)+-[0-9]{1,2}")
@@ -43,10 +44,10 @@ _LEGACY_HOST = "queue.amazonaws.com"
 _PUBLIC_HOST = re.compile(
     r"sqs\.[a-z0-9-]+\.amazonaws\.com(\.cn)?|([a-z0-9-]+\.)?queue\.amazonaws\.com(\.cn)?"
 )
-#: The libraries log requests, payloads and signatures when they are asked for details.
+#: At level debug these libraries log requests, payloads and signatures.
 _TALKATIVE = ("boto3", "botocore", "urllib3")
 
-#: What to ask of IAM for each call.
+#: The IAM action that each call requires.
 _ACTIONS = {
     "send_message": "sqs:SendMessage",
     "send_message_batch": "sqs:SendMessage",
@@ -74,9 +75,9 @@ _CREDENTIALS = {
     "UnrecognizedClientException",
 }
 _ADDRESS = {"InvalidAddress"}
-#: Statuses of servers that are no SQS.
+#: Statuses of servers that are not SQS.
 _NO_SQS = {"301", "302", "307", "308", "401", "403", "404", "405", "501"}
-#: How OpenSSL, and urllib3 for the host name, begin what they have against a certificate.
+#: How OpenSSL, and urllib3 for the host name, begin an error about a certificate.
 _CERTIFICATE = ("CERTIFICATE_VERIFY_FAILED", "doesn't match")
 _LOCAL_PROBLEMS = (
     boto.ConfigNotFound,
@@ -93,13 +94,13 @@ _LOCAL_PROBLEMS = (
 
 @dataclass(frozen=True, slots=True)
 class QueuePlace:
-    """One queue of SQS."""
+    """One SQS queue."""
 
     url: str
     name: str
     host: str
     region: str | None
-    """As the host of AWS says; None for other servers."""
+    """From the AWS host name; None for other servers."""
     variable: str
     """The setting that names it."""
 
@@ -114,7 +115,7 @@ class QueuePlace:
 
 
 def parse_place(setting: Setting[QueueUrl], url: QueueUrl) -> QueuePlace:
-    """Return where the queue is. Raises SettingsError: this URL names no queue we can use."""
+    """Return where the queue is. Raises SettingsError: the URL does not name a queue we can use."""
     if url.kind != "sqs":
         raise SettingsError(setting.name, "requires an SQS queue URL, as the other queue has")
     parts = urlsplit(url.name)
@@ -134,7 +135,7 @@ def parse_place(setting: Setting[QueueUrl], url: QueueUrl) -> QueuePlace:
 
 
 def check_pair(queue: QueuePlace, dead_letters: QueuePlace) -> None:
-    """Raise SettingsError unless one client reaches both, and SQS can move between them."""
+    """Raise SettingsError unless one client reaches both and SQS can move messages between them."""
     if queue.url == dead_letters.url:
         raise SettingsError(dead_letters.variable, f"is the same as {queue.variable}")
     if queue.region != dead_letters.region or (
@@ -148,7 +149,7 @@ def check_pair(queue: QueuePlace, dead_letters: QueuePlace) -> None:
 
 
 class SqsClient:
-    """One boto3 client, made at its first call; for all threads."""
+    """One boto3 client for all threads, made at the first call."""
 
     def __init__(self, queue: QueuePlace, *, connections: int) -> None:
         self._queue = queue
@@ -159,7 +160,7 @@ class SqsClient:
     def call(self, operation: str, place: QueuePlace, **parameters: Any) -> dict[str, Any]:
         """Return the answer of SQS about the queue at `place`.
 
-        Raises Unavailable; Misconfigured where it will stay so until a setting is changed.
+        Raises Unavailable; Misconfigured: until a setting is changed.
         """
         return self._call(operation, place, QueueUrl=place.url, **parameters)
 
@@ -187,7 +188,7 @@ class SqsClient:
         if _code(translated) in _CREDENTIALS or isinstance(
             translated.__cause__, boto.NoCredentialsError
         ):
-            # They are looked for when the client is made: another one finds what has come since.
+            # A client looks for credentials when it is made: a new one finds later credentials.
             self.close()
         raise translated
 
@@ -203,8 +204,8 @@ class SqsClient:
 def _make_client(queue: QueuePlace, connections: int) -> Any:
     session = boto3.session.Session()
     region = queue.region or session.region_name or _ANY_REGION
-    # The SDK finds AWS' public endpoints by itself, as it is told to (FIPS, AWS_ENDPOINT_URL);
-    # private endpoints and other servers are where the queue's URL says.
+    # The SDK finds AWS' public endpoints by itself and obeys its settings (FIPS, AWS_ENDPOINT_URL);
+    # for private endpoints and other servers the queue's URL gives the address.
     is_found = _PUBLIC_HOST.fullmatch(queue.host) or "AWS_ENDPOINT_URL_SQS" in os.environ
     return session.client(
         "sqs",
@@ -216,16 +217,16 @@ def _make_client(queue: QueuePlace, connections: int) -> Any:
             max_pool_connections=connections,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
             tcp_keepalive=True,
-            # Putting the long one together anew costs a tenth of every call.
+            # Building the long default each time costs a tenth of every call.
             user_agent="wis2-global-cache",
-            # We know what we send; checking it again costs a fifth of the call.
+            # We know what we send; a check would cost a fifth of the call.
             parameter_validation=False,
         ),
     )
 
 
 def error_code(error: Unavailable) -> str:
-    """Return the code of SQS' refusal without its namespace; "" when it was no refusal."""
+    """Return the code of SQS' refusal without its namespace; "" if it was not a refusal."""
     return _code(error)
 
 
@@ -237,7 +238,7 @@ def _code(error: Unavailable) -> str:
 
 
 def _refusal(error: boto.ClientError, operation: str, place: QueuePlace) -> Unavailable:
-    """Return what an answer of SQS means; its text is not passed on, for it may quote us."""
+    """Return what an answer of SQS means, without its text, which may quote our request."""
     code = str(error.response.get("Error", {}).get("Code", "")).rpartition(".")[2]
     problem = ""
     if code in _MISSING:
@@ -261,7 +262,7 @@ def _refusal(error: boto.ClientError, operation: str, place: QueuePlace) -> Unav
 
 
 def _failure(error: Exception, place: QueuePlace) -> Unavailable:
-    """Return what it means that there was no answer."""
+    """Return the error for a call that got no answer."""
     problem = ""
     if isinstance(error, boto.NoCredentialsError):
         problem = (

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import DeadLetter
     from wis2_gc_common.sqs.client import QueuePlace
 
-#: Dead letters are hidden for so long while they are read.
+#: Seconds for which dead letters are hidden while we read them.
 _HIDE_S = 300
-#: SQS cannot tell which are the oldest: among so many they are looked for, at least.
+#: SQS cannot tell which are the oldest: we look for them among at least this many.
 _LOOK_THROUGH = 1000
-#: One wait for dead letters; long enough that all of SQS' servers are asked.
+#: Seconds of one wait for dead letters; long enough that SQS asks all its servers.
 _LOOK_WAIT_S = 1
 _MOVE_POLL_S = (0.1, 2.0)
-#: The server knows no such task, or the dead letter queue is no queue's dead letter queue.
+#: The server does not know move tasks, or the queue is not the dead letter queue of any queue.
 _NO_MOVE_TASK = {
     "InvalidAction",
     "InvalidParameterValue",
@@ -41,7 +41,7 @@ _NO_MOVE_TASK = {
 
 @dataclass(frozen=True, slots=True)
 class _Hidden:
-    """A dead letter that we hide from others while we look at it."""
+    """A dead letter that we hide from others while we read it."""
 
     message_id: str
     receipt: str
@@ -51,9 +51,9 @@ class _Hidden:
 class SqsDeadLetters:
     """`DeadLetters` on SQS.
 
-    Standard queues have no order, and no way to look without receiving. So messages are received,
-    hidden for the time, sorted by when they died, and shown again. Two operators who look at the
-    same time may each see a part.
+    Standard queues have no order, and nobody can read without receiving. So we receive messages,
+    hide them meanwhile, sort them by the time they died, and show them again. Two operators who
+    read at the same time may each see only a part.
     """
 
     def __init__(self, queue: QueuePlace, dead_letters: QueuePlace) -> None:
@@ -64,7 +64,7 @@ class SqsDeadLetters:
     def redrive(self, limit: int | None = None) -> int:
         """Move dead letters (all there are now, or the oldest `limit`) back as new messages.
 
-        All of them: SQS does it itself, at up to 500 a second, also when we are stopped meanwhile.
+        If all: SQS moves them itself, up to 500 a second, even if we are stopped meanwhile.
         """
         if limit is not None:
             return self._send_again(limit)
@@ -90,7 +90,7 @@ class SqsDeadLetters:
         return str(answer.get("Attributes", {}).get("QueueArn", ""))
 
     def _wait_for(self, handle: str) -> int:
-        """Return how many messages the task has moved, when it has."""
+        """Wait for the task; return how many messages it has moved."""
         arn = self._arn(self._dead)
         pause_s, longest_s = _MOVE_POLL_S
         while True:
@@ -98,7 +98,7 @@ class SqsDeadLetters:
                 "list_message_move_tasks", self._dead, SourceArn=arn, MaxResults=10
             )
             tasks = answer.get("Results", [])
-            # Only a running task shows its handle; the newest comes first.
+            # Only a running task shows its handle; the newest task comes first.
             task = next((one for one in tasks if one.get("TaskHandle") == handle), None)
             if task is None:
                 task = tasks[0] if tasks else {"Status": "FAILED", "FailureReason": "gone"}
@@ -112,7 +112,7 @@ class SqsDeadLetters:
             pause_s = min(2 * pause_s, longest_s)
 
     def _send_again(self, limit: int | None) -> int:
-        """Send the oldest again, then delete them. A death in between makes two, never none."""
+        """Send the oldest again, then delete them. A crash in between leaves two, never none."""
         moved = 0
         with self._hidden(math.inf if limit is None else limit) as hidden:
             by_id = {str(index): one for index, one in enumerate(_oldest(hidden, limit))}
@@ -134,7 +134,7 @@ class SqsDeadLetters:
 
     @contextlib.contextmanager
     def _hidden(self, at_least: float) -> Iterator[dict[str, _Hidden]]:
-        """Yield dead letters, oldest first; those left in the dict are shown again at the end."""
+        """Yield dead letters, oldest first; those left in the dict become visible at the end."""
         found: dict[str, _Hidden] = {}
         others: list[str] = []
         wanted = max(at_least, _LOOK_THROUGH)
@@ -150,7 +150,7 @@ class SqsDeadLetters:
             yield found
         finally:
             receipts = [*(one.receipt for one in found.values()), *others]
-            # They show by themselves later: no reason to lose what was done.
+            # They become visible by themselves later: do not lose the result for this.
             with contextlib.suppress(Unavailable):
                 self._change("change_message_visibility_batch", receipts, VisibilityTimeout=0)
 
@@ -172,11 +172,11 @@ class SqsDeadLetters:
             entries = receipt_entries(receipts[start : start + MAX_BATCH], parameters)
             self._client.call(operation, self._dead, Entries=entries)
 
-    # Last, because the name hides the type within the class.
+    # Last, because the name hides the type inside the class.
     def list(self, limit: int) -> list[DeadLetter]:
         """Return the oldest `limit` dead letters without removing them.
 
-        Their order is right among the first thousand that SQS hands out, or `limit`.
+        They are the oldest among those that SQS hands out first: a thousand, or `limit` if more.
         """
         if limit < 1:
             return []

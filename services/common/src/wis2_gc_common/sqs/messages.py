@@ -1,13 +1,13 @@
 """An `Envelope` as a message of SQS, and back. Pure.
 
-The body is the payload as it came, so that an operator can read it in the console; what the
-envelope says besides are message attributes: `topic`, `broker`, `arrived_ms`, `uid`, and only
-where they say something `attempts`, `bulk` and `not_before_ms`. SQS refuses some characters, all
-bytes that are no UTF-8, and empty texts: an envelope with such a thing in it travels as a whole, in
-base64, and says so (`encoding`). So every envelope that the binary codec takes survives.
+The body is the payload as received, so that an operator can read it in the console. The other
+fields are message attributes: `topic`, `broker`, `arrived_ms`, `uid`, and `attempts`, `bulk` and
+`not_before_ms` if they are not the default. SQS refuses some characters, bytes that are not UTF-8,
+and empty texts: an envelope with one of these is sent as a whole in base64, marked by `encoding`.
+So every envelope that the binary codec accepts survives.
 
-Dead letters carry `reason`, `last_error` and `died_ms` besides. A message that has them and comes
-out of the queue itself was redriven: its attempts start again at 0, and it is bulk.
+Dead letters also have `reason`, `last_error` and `died_ms`. A message that has them and comes from
+the queue itself was redriven: its attempts start again at 0, and it is bulk.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from wis2_gc_common.wis2.topic import is_centre_id
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: SQS takes messages and batches of up to 1 MiB; queues made before August 2025, and other servers,
-#: 256 KiB. A notification has at most 8 KiB: nothing is lost by staying below both.
+#: SQS accepts messages and batches of up to 1 MiB; queues made before August 2025, and other
+#: servers, 256 KiB. A notification has at most 8 KiB, so the lower limit is enough.
 MAX_BYTES = 256 * 1024
-#: SQS' own limit of a delay.
+#: SQS' own limit for a delay.
 MAX_DELAY_S = 900
-#: A message due within this time is not sent round once more.
+#: A message that is due within this time is not put back again.
 _DUE_TOLERANCE_MS = 500
 _MAX_ERROR_CHARS = 1000
 #: What SQS refuses in bodies and attributes.
 _REFUSED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-#: What SQS allows in a message group id, 1 to 128 of them.
+#: Characters that SQS does not allow in a message group id (1 to 128 characters).
 _NOT_IN_GROUP = re.compile(r"[^A-Za-z0-9!-/:-@\[-`{-~]")
 _MAX_GROUP_CHARS = 128
 _NO_GROUP = "none"
@@ -45,26 +45,26 @@ _ENCODING = "encoding"
 _BASE64 = "envelope-base64"
 _NOT_BEFORE = "not_before_ms"
 
-#: What `decode_message` (the first) and `decode_dead_letter` need of `AttributeNames`. The newer
-#: `MessageSystemAttributeNames` means the same, but other servers than AWS' do not know it.
+#: The `AttributeNames` that `decode_message` (the first) and `decode_dead_letter` require. The
+#: newer `MessageSystemAttributeNames` means the same, but servers outside AWS do not know it.
 SYSTEM_ATTRIBUTES = ("ApproximateReceiveCount", "SentTimestamp")
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """One message as it came out of the queue."""
+    """One message received from the queue."""
 
     received: Received
     early_s: float
-    """Seconds until it is due; 0 when it is."""
+    """Seconds until it is due; 0 if it is due."""
 
 
 def encode_message(envelope: Envelope, *, delay_s: float = 0.0, now_ms: int = 0) -> dict[str, Any]:
     """Return the parameters of SendMessage, or of one entry of a batch without its id.
 
-    `delay_s`: whole seconds rounded up; what is beyond SQS' limit travels with the message, which
-    is delayed again when it comes too early (`Arrived.early_s`).
-    Raises Poison: UNEXPECTED for what no codec takes, OVERSIZE for what SQS never takes.
+    `delay_s`: rounded up to whole seconds; the message carries the rest beyond SQS' limit and is
+    delayed again when it comes too early (`Arrived.early_s`).
+    Raises Poison: UNEXPECTED for what no codec accepts, OVERSIZE for what SQS never accepts.
     """
     body = _plain(envelope)
     if body is None:
@@ -109,7 +109,7 @@ def encode_dead_letter(
 
 
 def decode_message(message: Mapping[str, Any], *, now_ms: int) -> Arrived:
-    """Return what ReceiveMessage gave. Raises Poison, and nothing else: it is none of ours."""
+    """Return the message that ReceiveMessage gave. Raises only Poison: it is not ours."""
     try:
         attributes = _attributes(message)
         envelope = _envelope(message["Body"], attributes)
@@ -127,9 +127,9 @@ def decode_message(message: Mapping[str, Any], *, now_ms: int) -> Arrived:
 
 
 def decode_dead_letter(message: Mapping[str, Any]) -> DeadLetter:
-    """Return a message of the dead letter queue. Raises Poison: it is none of ours.
+    """Return a message of the dead letter queue. Raises Poison: it is not ours.
 
-    What SQS itself put there, after too many deliveries, says not why: the reason is `unexpected`.
+    If SQS itself put it there, after too many deliveries, its reason is `unexpected`.
     """
     try:
         attributes = _attributes(message)
@@ -149,7 +149,7 @@ def decode_dead_letter(message: Mapping[str, Any]) -> DeadLetter:
 
 
 def size_bytes(message: Mapping[str, Any]) -> int:
-    """Return what SQS counts: the body, and names, types and values of the attributes."""
+    """Return the bytes that SQS counts: body, and names, types and values of the attributes."""
     size = len(message["MessageBody"].encode())
     for name, value in message["MessageAttributes"].items():
         size += len(name) + len(value["DataType"]) + len(value["StringValue"].encode())
@@ -157,7 +157,7 @@ def size_bytes(message: Mapping[str, Any]) -> int:
 
 
 def message_group(topic: str) -> str:
-    """Return the message group of a topic: its centre-id, so that no centre starves the others."""
+    """Return the message group of a topic: its centre-id, so that no centre blocks the others."""
     group = centre_in(topic)
     if is_centre_id(group) and len(group) <= _MAX_GROUP_CHARS:
         return group
@@ -165,7 +165,7 @@ def message_group(topic: str) -> str:
 
 
 def _plain(envelope: Envelope) -> str | None:
-    """Return the payload as a body; None where SQS would refuse a part of the envelope."""
+    """Return the payload as a body; None if SQS would refuse a part of the envelope."""
     try:
         body = envelope.payload.decode()
     except UnicodeDecodeError:

@@ -1,25 +1,24 @@
 """The queue on Amazon SQS: a standard queue and a dead letter queue (architecture.md#queue).
 
-Wants of IAM: the listener `sqs:SendMessage` on the queue; the manager `SendMessage`,
+IAM permissions: the listener `sqs:SendMessage` on the queue; the manager `SendMessage`,
 `ReceiveMessage`, `DeleteMessage`, `ChangeMessageVisibility` and `GetQueueAttributes` on the queue,
 `SendMessage` and `GetQueueAttributes` on the dead letter queue; the metrics service
 `GetQueueAttributes` on both; the operator also `StartMessageMoveTask` and `ListMessageMoveTasks`.
 
-- SQS has no transactions. What moves a message sends the new one first and deletes the old one
-  then: a death in between makes two messages with one `uid`, never none.
-- Handing back is such a move, and no change of the visibility: deliveries that nobody is to blame
-  for (a busy host, an outage) must not add up to `maxReceiveCount`, and flood the dead letters.
-  Delays are whole seconds; of those beyond 900 s each message carries the rest with it.
-- SQS takes old receipts in good part, so this side remembers which are still good, and does nothing
+- SQS has no transactions. A move of a message first sends the new one, then deletes the old one: a
+  crash in between leaves two messages with one `uid`, never none.
+- Handing back is such a move, not a change of the visibility: deliveries that are nobody's fault (a
+  busy host, an outage) must not add up to `maxReceiveCount` and flood the dead letters. Delays are
+  whole seconds; a message carries the rest of a delay beyond 900 s.
+- SQS silently accepts old receipts, so this class remembers which are still valid, and does nothing
   for the others: somebody else has the message.
-- The message group is the centre-id: fair queues keep a flood from one centre off the others. What
-  is bulk cannot be left in the queue while other messages are asked for: what the manager has no
-  room for goes back, later each time.
+- The message group is the centre-id: fair queues protect other centres from a flood by one. A
+  receive cannot leave bulk in the queue and take other messages: bulk that the manager has no room
+  for goes back, with a longer delay each time.
+- If all entries of a call fail for the same reason, a setting is wrong, not the messages.
 
-- What all entries of a call have against them is a wrong setting, and nothing of the messages'.
-
-Who retries: botocore (see `sqs_client`); and this side, a few times, single entries of a batch that
-SQS has no time for.
+Who retries: botocore (see `client`); this class, a few times, single entries of a batch that SQS
+throttles.
 """
 
 from __future__ import annotations
@@ -68,17 +67,18 @@ _log = get_logger(__name__)
 
 #: Calls of a manager at once; a long poll is one of them.
 THREADS = 10
-#: Deletions wait this long for others to go with them: a call costs as much for one as for ten,
-#: and a message that is done and not deleted costs nothing.
+#: Deletions wait this many seconds for others: a call costs as much for one as for ten, and a done
+#: message that is not deleted yet costs nothing.
 LINGER_S = 0.1
-#: So soon after a receive that found less than ten messages the next one waits for more.
+#: After a receive that found fewer than ten messages, the next one waits this many seconds for
+#: more.
 PATIENCE_S = 0.01
-#: After a receive that brought bulk nobody has room for.
+#: Pause in seconds after a receive that returned bulk without room.
 EXCESS_PAUSE_S = 0.1
-#: Such bulk comes again after a part of its age, within these bounds.
+#: Such bulk comes again after this share of its age, within these bounds in seconds.
 EXCESS_SHARE = 0.25
 EXCESS_MIN_S, EXCESS_MAX_S = 1.0, 30.0
-#: Between tries of single entries that SQS refuses while it takes others (throttling).
+#: Seconds between tries of single entries that SQS refuses while it accepts others (throttling).
 PAUSES_S = (0.1, 0.3, 0.9)
 #: Visible, in flight, delayed.
 _COUNTS = (
@@ -86,7 +86,7 @@ _COUNTS = (
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
-#: For all that `close` has to say.
+#: Seconds for everything that `close` sends.
 CLOSE_S = LONG_POLL_S + 5.0
 
 
@@ -97,7 +97,7 @@ class SqsSender:
         self._queue = queue
         self._client = SqsClient(queue, connections=1)
         self._known_good: Envelope | None = None
-        """One that the queue has taken."""
+        """One that the queue has accepted."""
 
     @property
     def max_batch(self) -> int:
@@ -105,7 +105,7 @@ class SqsSender:
         return MAX_BATCH
 
     def check(self) -> None:
-        """Ask for nothing, with the one call we are allowed. Raises Misconfigured, Unavailable."""
+        """Send nothing with the only call we may make. Raises Misconfigured, Unavailable."""
         try:
             self._client.call("send_message_batch", self._queue, Entries=[])
         except Unavailable as error:
@@ -128,7 +128,7 @@ class SqsSender:
             except Unavailable:
                 if first:
                     raise
-                # Of the others it is known that they are in: only these shall be sent again.
+                # The others are in the queue: only these are sent again.
                 answered = {entry["Id"]: Sent.REFUSED for entry in some}
             first = False
             for key, answer in answered.items():
@@ -139,14 +139,14 @@ class SqsSender:
 
     def _send(self, entries: Sequence[dict[str, Any]]) -> dict[str, Sent]:
         answers = send_batch(self._client, self._queue, entries)
-        # An endpoint or a setting may spoil all messages alike. Then none is poison: what is
-        # acknowledged to the broker is gone.
+        # An endpoint or a setting may make all messages fail. Then none is poison: an acknowledged
+        # message would be lost.
         if answers.is_suspicious and not self._takes_what_it_took():
             raise all_refused(self._queue, answers.code)
         return answers.sent
 
     def _takes_what_it_took(self) -> bool:
-        """Send a message again that was accepted once; to the managers it is a duplicate."""
+        """Send a message that was accepted before again; the managers see a duplicate."""
         if self._known_good is None:
             return False
         again = dataclasses.replace(self._known_good, uid=uuid.uuid4().hex)
@@ -163,24 +163,24 @@ class _Delivery:
     """One message that SQS gave us."""
 
     until_s: float
-    """On the monotonic clock: when somebody else gets it."""
+    """On the monotonic clock: when another consumer may get it."""
     is_replaced: bool = False
-    """Its successor is sent; it only remains to delete it."""
+    """The new message is sent; this one only has to be deleted."""
     moving: asyncio.Task[None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What became of one batch of receipts."""
+    """The result for one batch of receipts."""
 
     settled: list[str]
     left: int
     code: str
-    """Of one that is left."""
+    """Code of one that is left."""
 
 
 class SqsQueue:
-    """`Queue` on SQS. Used by one event loop; boto3 blocks, in a few threads of its own."""
+    """`Queue` on SQS. Used by one event loop; boto3 blocks in a few threads of its own."""
 
     def __init__(self, queue: QueuePlace, dead_letters: QueuePlace, *, visibility_s: float) -> None:
         self._queue = queue
@@ -188,17 +188,17 @@ class SqsQueue:
         self._visibility_s = max(1, math.ceil(visibility_s))
         self._client = SqsClient(queue, connections=THREADS)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sqs")
-        #: What is with us, by receipt.
+        #: The messages that we hold, by receipt.
         self._held: dict[str, _Delivery] = {}
         self._receiving = asyncio.Lock()
-        #: The fetch under way. It outlives a receive that is cancelled: its answer must not get
-        #: lost, and the next receive may have it.
+        #: The running fetch. It continues when a receive is cancelled: its answer must not be lost,
+        #: and the next receive may use it.
         self._fetching: asyncio.Task[list[Received]] | None = None
         self._is_attended = False
         self._closing = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._fetch_not_before_s = 0.0
-        #: What goes back, or to the dead letters, goes together, and leaves threads to the others.
+        #: Messages put back, or moved to the dead letters, go in batches and leave threads free.
         self._sending: dict[QueuePlace, Batcher[dict[str, Any], None]] = {
             place: Batcher(
                 partial(self._send_together, place), max_batch=MAX_BATCH, max_in_flight=2
@@ -219,9 +219,9 @@ class SqsQueue:
     ) -> list[Received]:
         """Return up to `max_messages`, waiting at most `wait_s` (in whole seconds, rounded up).
 
-        Where bulk has room, no more than that is asked for, so that none has to go back.
+        If there is room for bulk, it asks for no more than that, so that no bulk has to go back.
 
-        Cancelled, what comes for it all the same is made visible again at once.
+        If cancelled, messages that still arrive become visible again at once.
         """
         if max_messages < 1:
             return []
@@ -239,7 +239,7 @@ class SqsQueue:
                     return messages
 
     def _without_excess(self, messages: list[Received], max_bulk: int) -> list[Received]:
-        """Send the bulk beyond `max_bulk` round again; return the rest."""
+        """Put back the bulk beyond `max_bulk`; return the rest."""
         bulk = [message for message in messages if message.envelope.is_bulk]
         excess = bulk[max_bulk:]
         for message in excess:
@@ -251,7 +251,7 @@ class SqsQueue:
         return [message for message in messages if message not in excess]
 
     async def _attend(self, max_messages: int, deadline_s: float) -> list[Received]:
-        """Return what one fetch gives."""
+        """Return the messages of one fetch."""
         if self._fetching is None:
             await asyncio.sleep(self._fetch_not_before_s - time.monotonic())
             wait_s = min(LONG_POLL_S, max(0, math.ceil(deadline_s - time.monotonic())))
@@ -275,7 +275,7 @@ class SqsQueue:
             return []
         messages = fetching.result()
         if self._closing.is_set():
-            return []  # `close` hands over all that is held
+            return []  # `close` hands over all held messages
         self._give_back(messages[max_messages:])
         return messages[:max_messages]
 
@@ -289,13 +289,13 @@ class SqsQueue:
             self._give_back(fetching.result())
 
     def _give_back(self, messages: Sequence[Received]) -> None:
-        """Make messages that nobody waits for visible again."""
+        """Make messages visible again that nobody waits for."""
         if messages and not self._closing.is_set():
             self._in_background(self._show([message.receipt for message in messages]))
 
     def _in_background(self, work: Awaitable[None]) -> None:
         async def run() -> None:
-            # What fails here comes again when its visibility ends.
+            # If this fails, they come again when their visibility ends.
             with contextlib.suppress(Unavailable, PartError):
                 await work
 
@@ -304,7 +304,7 @@ class SqsQueue:
         task.add_done_callback(self._background.discard)
 
     async def _fetch(self, max_messages: int, wait_s: int) -> list[Received]:
-        """Ask for ten; where there are ten, there are more, and they are asked for at once."""
+        """Ask for ten; if ten come, there are more: ask for them at once."""
         first = await self._receive(min(MAX_BATCH, max_messages), wait_s)
         messages = self._accept(first)
         left = max_messages - len(first)
@@ -317,7 +317,7 @@ class SqsQueue:
             for answer in await asyncio.gather(
                 *(self._receive(size, 0) for size in sizes), return_exceptions=True
             ):
-                # A failed call shows again in the next receive; what the others gave is with us.
+                # The next receive shows the failure again; we hold the messages of the other calls.
                 if not isinstance(answer, BaseException):
                     messages += self._accept(answer)
         return messages
@@ -336,7 +336,7 @@ class SqsQueue:
         return messages
 
     def _accept(self, messages: Sequence[dict[str, Any]]) -> list[Received]:
-        """Return what is due; what comes early is sent round again, what is not ours is dropped."""
+        """Return the messages that are due; put early ones back, drop those that are not ours."""
         until_s = time.monotonic() + self._visibility_s
         due = []
         for message in messages:
@@ -396,8 +396,8 @@ class SqsQueue:
         await self._replace(received.receipt, self._dead, message)
 
     async def depth(self) -> Depth:
-        """Return how much waits, approximately. SQS does not tell the age."""
-        # One after the other: what is wrong with both is then told of the queue.
+        """Return approximately how many messages wait. SQS does not tell the age."""
+        # One after the other: a problem of both is then reported for the queue.
         ready, in_flight, delayed = await self._counts(self._queue)
         dead = await self._counts(self._dead)
         return Depth(ready, in_flight, delayed, sum(dead), oldest_s=None)
@@ -412,7 +412,7 @@ class SqsQueue:
     async def close(self) -> None:
         """Release connections; messages still held are handed to others at once. Never raises."""
         self._closing.set()
-        # SQS being away, what is held comes back when its visibility ends.
+        # If SQS is away, held messages come back when their visibility ends.
         with contextlib.suppress(Unavailable, PartError, TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 while pending := {*self._background, *filter(None, [self._fetching])}:
@@ -427,7 +427,7 @@ class SqsQueue:
         self._client.close()
 
     def _live(self, receipts: Sequence[str]) -> list[str]:
-        """Return the receipts that are still good, each once; the others are forgotten."""
+        """Return the receipts that are still valid, each once; forget the others."""
         now_s = time.monotonic()
         live = []
         for receipt in dict.fromkeys(receipts):
@@ -441,12 +441,12 @@ class SqsQueue:
         return live
 
     async def _replace(self, receipt: str, place: QueuePlace, message: dict[str, Any]) -> None:
-        """Send `message`, then delete the one that has `receipt`. May be asked for repeatedly."""
+        """Send `message`, then delete the one that has `receipt`. May be called repeatedly."""
         if not self._live([receipt]):
             return
         delivery = self._held[receipt]
         if delivery.moving is None:
-            # A task of its own: were it cancelled in the middle, nobody knew what to do next.
+            # A task of its own: if it were cancelled in the middle, the state would be unknown.
             moving = asyncio.create_task(self._move(receipt, delivery, place, message))
             delivery.moving = moving
             self._in_background(_outcome_of(moving))
@@ -527,10 +527,10 @@ class SqsQueue:
     async def _in_batches(
         self, operation: str, receipts: Sequence[str], **parameters: Any
     ) -> tuple[list[str], Exception | None]:
-        """Do it to all; return those SQS knows no more or has done it to, and what failed.
+        """Do it to all; return those that are done or that SQS no longer knows, and the error.
 
-        Single entries that SQS has no time for are tried again. Where that does not help, it is
-        PartError while others got through, and Unavailable when none did.
+        Single entries that SQS throttles are tried again. If that fails too, the error is PartError
+        if others succeeded, and Unavailable if none did.
         """
         batches = [
             receipts[start : start + MAX_BATCH] for start in range(0, len(receipts), MAX_BATCH)
@@ -566,9 +566,9 @@ class SqsQueue:
             entries = receipt_entries(receipts, parameters)
             answer = await self._call(operation, self._queue, Entries=entries)
             failures = answer.get("Failed", ())
-            # A fault of the sender's is a receipt that is good no more: somebody else has the
-            # message, or it is gone. But to delete what is gone is no fault to SQS: where it finds
-            # one with every receipt, the fault is not theirs.
+            # A sender's fault means that the receipt is no longer valid: somebody else has the
+            # message, or it is gone. But SQS accepts the deletion of a message that is gone: if it
+            # faults every receipt, the receipts are not the cause.
             is_suspicious = (
                 operation == "delete_message_batch"
                 and len(failures) == len(receipts) > 1
@@ -597,12 +597,12 @@ class SqsQueue:
 
 
 def excess_delay_s(age_s: float) -> float:
-    """Return when bulk that nobody has room for comes again. Pure."""
+    """Return in how many seconds bulk without room comes again. Pure."""
     return min(max(age_s * EXCESS_SHARE, EXCESS_MIN_S), EXCESS_MAX_S)
 
 
 async def _outcome_of(task: asyncio.Task[None]) -> None:
-    """Wait for a task that its starter may have left."""
+    """Wait for a task that may continue without its starter."""
     await asyncio.wait({task})
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error

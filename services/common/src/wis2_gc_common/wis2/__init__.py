@@ -1,1 +1,1 @@
-"""The rules of WIS2: what messages mean, what is done with them. Pure: no file, no network."""
+"""The rules of WIS2: what messages mean and what we do with them. Pure: no file, no network."""

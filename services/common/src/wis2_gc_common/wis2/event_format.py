@@ -1,16 +1,16 @@
-"""How our monitoring events name themselves (wis2-rules.md E3): a draft, so by setting.
+"""The type and schema of our monitoring events (wis2-rules.md E3): a draft, so they are settings.
 
-Apart from the events themselves, because what deploys reads the settings without their encoder.
+Separate from the events, because the deploy tool reads the settings without the events' encoder.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Ours: a title is one line.
+#: Our own limit: a title is one line.
 MAX_TITLE_CHARS = 250
 
-#: The format is a draft: these are its main branch's values in 2026, and settings.
+#: The format is a draft: these are the values of its main branch in 2026, the settings' defaults.
 DEFAULT_TYPE = "int.wmo.wis.wme.event"
 DEFAULT_FAILURE_SUBTYPE = "gc-error"
 DEFAULT_OVERRIDE_SUBTYPE = "gc-alert"
@@ -20,7 +20,7 @@ DEFAULT_OVERRIDE_TITLE = "Data item not cached"
 
 @dataclass(frozen=True, slots=True)
 class EventFormat:
-    """How our events name themselves; the fields of CloudEvents and of the WIS2 draft."""
+    """Type and schema of our events: fields of CloudEvents and of the WIS2 draft."""
 
     failure_type: str = DEFAULT_TYPE
     failure_subtype: str = DEFAULT_FAILURE_SUBTYPE

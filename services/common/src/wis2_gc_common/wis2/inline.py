@@ -12,16 +12,16 @@ from wis2_gc_common.errors import Reason, SourceError
 if TYPE_CHECKING:
     from wis2_gc_common.wis2.notification import Content
 
-#: 4096 characters of gzip can unfold to 3 MB, and texts and reports do so to 100 kB at most: beyond
-#: this it is a bomb, which takes 10 ms of everybody's time and a thousand times its size of store.
+#: 4096 characters of gzip can expand to 3 MB; real texts and reports expand to at most 100 kB.
+#: Above this limit it is a bomb: it costs 10 ms of CPU and a thousand times its size in the store.
 MAX_DECODED_BYTES = 256 * 1024
 
 
 def decode_content(content: Content) -> bytes:
     """Return the inline data, `content.size` bytes.
 
-    Raises SourceError: CONTENT_ENCODING (not in the encoding it claims) or CONTENT_SIZE.
-    Memory is bounded by the announced size. Source: wis2-rules.md 16.
+    Raises SourceError: CONTENT_ENCODING (not in the announced encoding) or CONTENT_SIZE. Memory is
+    bounded by the announced size. Source: wis2-rules.md 16.
     """
     if content.size > MAX_DECODED_BYTES:
         raise SourceError(Reason.CONTENT_SIZE, f"{content.size} bytes announced")
@@ -46,7 +46,7 @@ def _decoded(content: Content) -> bytes:
 def _gunzip(data: bytes, size: int) -> bytes:
     """Decompress all gzip members, as gunzip does, but never more than one byte past `size`.
 
-    Raises ValueError or zlib.error: cut short, damaged, or followed by something else.
+    Raises ValueError or zlib.error: truncated, damaged, or followed by other data.
     """
     result = bytearray()
     while True:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 Method = Literal["sha256", "sha384", "sha512", "sha3-256", "sha3-384", "sha3-512"]
 
-#: The method of the checksum we make where the publisher gave none.
+#: The method of our own checksum, if the publisher gives none.
 DEFAULT_METHOD: Method = "sha512"
 
 
 class Hash(Protocol):
-    """What hashlib's objects can do."""
+    """The interface of hashlib's objects."""
 
     def update(self, data: bytes | memoryview, /) -> None:
         """Feed the next bytes."""
@@ -39,7 +39,7 @@ _METHODS: dict[str, tuple[Method, Callable[[], Hash], int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Integrity:
-    """An announced checksum, already decoded."""
+    """An announced checksum, decoded."""
 
     method: Method
     digest: bytes
@@ -57,7 +57,7 @@ def new_hash(method: Method) -> Hash:
 class BrokenIntegrity(ValueError):
     """`properties.integrity` is there, but no data can pass it: a failed check (wis2-rules.md 18).
 
-    `is_valid_form`: the schema of the WNM takes it all the same.
+    `is_valid_form`: the schema of the WNM still accepts it.
     """
 
     def __init__(self, problem: str, *, is_valid_form: bool = False) -> None:
@@ -74,7 +74,7 @@ def parse_integrity(integrity: object) -> Integrity:
     if not isinstance(integrity, dict):
         raise BrokenIntegrity("not an object")
     method, value = integrity.get("method"), integrity.get("value")
-    # To the letter: what the others do with `SHA512`, we cannot know.
+    # Exact spelling: we cannot know what others do with `SHA512`.
     if not isinstance(method, str) or method not in _METHODS:
         raise BrokenIntegrity(f"unknown method {str(method)[:32]!r}")
     if not isinstance(value, str):

@@ -1,6 +1,6 @@
-"""`links[].security`: how a publisher's data is to be asked for (the schema of the WNM). Pure.
+"""`links[].security`: how to request a publisher's data (the schema of the WNM). Pure.
 
-Nothing here uses it. It is checked because what we announce must be valid (wis2-rules.md 23).
+We do not use it. We check it because what we announce must be valid (wis2-rules.md 23).
 """
 
 from __future__ import annotations

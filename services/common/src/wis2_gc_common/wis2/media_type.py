@@ -1,15 +1,15 @@
 """Media types that a stranger's link may give an object (architecture.md#store).
 
-One catalogue says which announced types are served as announced; anything else becomes
-`application/octet-stream`. What a browser would run under our name is left out on purpose: HTML,
-scripts, style sheets, SVG, and every kind of XML, CAP warnings included, because a browser obeys
-the scripts and style sheets in a document of any `…+xml` type. Users of CAP fetch it by program
-and lose nothing; the notification's own `type` stays as it came.
+One catalogue lists the types that we serve as announced; all others become
+`application/octet-stream`. It excludes on purpose what a browser would run under our name: HTML,
+scripts, style sheets, SVG, and every kind of XML, also CAP warnings, because a browser runs the
+scripts and style sheets in a document of any `…+xml` type. Users of CAP fetch it by program and
+lose nothing; the notification's own `type` does not change.
 
-A web server in front of plain files knows a file's type only by its name. So a file whose
-extension says something else than its announced type is saved under its name and a marker
-(`name.~bufr`), which no sanitised file name can contain (`~` is not among its characters), and
-nginx looks for `$uri` with each marker. S3 keeps the type with the object and needs none of this.
+A web server for plain files knows a file's type only from its name. So if the extension does not
+match the announced type, we save the file under its name and a marker (`name.~bufr`). No sanitised
+file name contains a marker (`~` is not among its characters), and nginx looks for `$uri` with each
+marker. S3 stores the type with the object and does not need this.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What everything unknown is served as: browsers save it, programs do not care.
+#: The type of everything unknown: browsers save it, programs ignore it.
 DEFAULT_MEDIA_TYPE = "application/octet-stream"
 
 _MARKER = ".~"
-#: A type longer than this is none; keeps the work on a stranger's text small.
+#: A longer type is unknown; this bounds the work on a stranger's text.
 _MAX_CHARS = 256
 
 
@@ -63,7 +63,7 @@ _CATALOGUE = (
     _Entry("image/tiff", "tiff", ("tif", "tiff")),
     _Entry("image/webp", "webp", ("webp",)),
     _Entry("image/jp2", "jp2", ("jp2",)),
-    # A viewer keeps the scripts of a PDF apart from the site it came from.
+    # A viewer isolates the scripts of a PDF from the site that serves it.
     _Entry("application/pdf", "pdf", ("pdf",)),
     _Entry("application/zip", "zip", ("zip",)),
     _Entry("application/gzip", "gz", ("gz", "tgz")),
@@ -84,14 +84,14 @@ _SUFFIXES: Mapping[str, str] = MappingProxyType(
     {entry.media_type: _MARKER + entry.marker for entry in _CATALOGUE}
 )
 
-#: Which type nginx gives a file by its extension (lower case, without the dot).
+#: The type that nginx gives a file, by extension (lower case, without the dot).
 EXTENSIONS: Mapping[str, str] = MappingProxyType(
     {extension: entry.media_type for entry in _CATALOGUE for extension in entry.extensions}
 )
 
 
 def safe_media_type(announced: str | None) -> str:
-    """Return the type to serve an object as: `announced` where it is known and harmless.
+    """Return the type to serve an object as: `announced` if it is known and harmless.
 
     Lower case, without parameters; `application/octet-stream` for everything else.
     """
@@ -104,12 +104,12 @@ def safe_media_type(announced: str | None) -> str:
 def suffix_for(media_type: str, file_name: str) -> str:
     """Return what to append to `file_name` in the file system so that nginx serves `media_type`.
 
-    "" where it does so by the name itself, else a marker. `media_type` is an answer of
-    `safe_media_type`; any other text counts as `application/octet-stream`.
+    "" if the name itself gives that type, else a marker. `media_type` comes from `safe_media_type`;
+    any other text counts as `application/octet-stream`.
     """
     wanted = media_type if media_type in _SUFFIXES else DEFAULT_MEDIA_TYPE
     stem, dot, extension = file_name.rpartition(".")
-    # nginx takes no extension from a name that begins with its only dot.
+    # A name that begins with its only dot has no extension for nginx.
     known = EXTENSIONS.get(extension.lower()) if dot and stem else None
     return "" if wanted == (known or DEFAULT_MEDIA_TYPE) else _SUFFIXES[wanted]
 

@@ -15,11 +15,11 @@ def message_id(
 ) -> str:
     """Return the id of our notification: the same after a crash (wis2-rules.md 24).
 
-    Without `secret` nobody can tell it beforehand, and use it up at a Global Broker. A UUID of
-    version 4: to all others it is a random one, and every validator knows that version. Never to be
-    changed, or an upgrade would announce what is in work a second time.
+    Without `secret` nobody can guess it in advance and use it up at a Global Broker. It is a UUID
+    of version 4: for all others it is random, and every validator knows that version. Never change
+    it: an upgrade would announce the items in work a second time.
     """
-    # Only the data_id, at the end, could have a line break.
+    # Only the data_id, at the end, could contain a line break.
     parts = f"{centre_id}\n{topic_centre_id}\n{pubtime_ns}\n{rel}\n{data_id}"
     digest = hmac.digest(secret, parts.encode(), "sha256")
     return str(uuid.UUID(bytes=digest[:16], version=4))

@@ -1,4 +1,4 @@
-"""WIS2 monitoring events: what they say, and how often one may be sent (wis2-rules.md E1, E2).
+"""WIS2 monitoring events: their content, and how often we may send one (wis2-rules.md E1, E2).
 
 Pure: ids and times are passed in, nothing is published here.
 """
@@ -43,11 +43,11 @@ def monitoring_event(
     """Return (topic, payload) of one event, the payload at most 8192 bytes.
 
     `event_id`: a UUID. `at` and `interval` (begin and end of what happened): aware times.
-    `event_type`, `subtype` and `dataschema`: as settings have them (`EventFormat`).
+    `event_type`, `subtype` and `dataschema`: from the settings (`EventFormat`).
     `source`: our centre-id; `subject`: the centre concerned. `channel`: the notification's topic.
-    `title` and `description` may quote strangers: control characters become spaces, and what is
-    too long is cut, the description as far as it must be.
-    Raises ValueError: `subject` is no centre-id, so the topic could be anything.
+    `title` and `description` may quote strangers: control characters become spaces, and texts that
+    are too long are cut, the description as far as necessary.
+    Raises ValueError: `subject` is not a centre-id, so the topic could be anything.
     """
     if not is_centre_id(subject):
         raise ValueError(f"no centre-id: {subject[:64]!r}")
@@ -78,8 +78,8 @@ def monitoring_event(
 class EventLimiter:
     """Admits one event per centre and `interval_s` seconds in this process; never for overrides.
 
-    Overrides are mandatory (wis2-rules.md 13): do not ask here for them. Remembers at most
-    `max_centres` centres; those admitted longest ago are forgotten first.
+    Overrides are mandatory (wis2-rules.md 13): do not ask here for them. It remembers at most
+    `max_centres` centres and forgets those admitted longest ago first.
     """
 
     def __init__(self, *, interval_s: float = 60.0, max_centres: int = 4096) -> None:
@@ -118,7 +118,7 @@ def _cut(text: str, max_chars: int) -> str:
 
 
 def _fitting(text: str, max_bytes: int) -> str:
-    """Return as much of `text` as takes `max_bytes` in JSON, escapes included."""
+    """Return as much of `text` as fits `max_bytes` in JSON, escapes included."""
     text = _cut(text, max_bytes + 1)  # a character takes at least a byte
 
     def encoded_bytes(chars: int) -> int:

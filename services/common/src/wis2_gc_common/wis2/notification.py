@@ -1,8 +1,8 @@
 """The WIS2 Notification Message: parse, validate, rewrite (wis2-rules.md 6, 7, 16 to 19, 22 to 24).
 
-Strangers write these. `parse` answers with a value or one Poison, in time and memory bounded by
-the 8192 bytes of a message. `republish` keeps every byte of meaning that is not ours to change:
-untouched values are copied as the bytes they came in.
+Strangers write these. `parse` returns a value or raises one Poison, in time and memory bounded by
+the 8192 bytes of a message. `republish` changes only what is ours to change: it copies the bytes of
+all other values.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 MAX_NOTIFICATION_BYTES = 8192
 #: Limit of `properties.content.value` in characters (wis2-rules.md 16).
 MAX_CONTENT_CHARS = 4096
-#: Limit of `properties.content.size` in the schema; gzip unfolds to more.
+#: Limit of `properties.content.size` in the schema; gzip can expand to more.
 MAX_CONTENT_SIZE = 4096
-#: Ours: no known publisher comes near these.
+#: Our own limits: no known publisher comes near them.
 MAX_DATA_ID_CHARS = 2048
 MAX_ID_CHARS = 256
 MAX_LENGTH = 2**53
-#: Ours: a polygon with holes in an extension needs about 10; whoever reads the message after us
-#: shall not run out of stack either.
+#: Our own limit: a polygon with holes in an extension needs about 10; readers after us must not run
+#: out of stack either.
 MAX_DEPTH = 64
 
 Encoding = Literal["utf-8", "base64", "gzip"]
@@ -64,8 +64,8 @@ class _Polygon(msgspec.Struct):
 
 _GEOMETRIES: dict[str, type[_Point | _Polygon]] = {"Point": _Point, "Polygon": _Polygon}
 _ENCODINGS: frozenset[str] = frozenset({"utf-8", "base64", "gzip"})
-#: Control characters, line and paragraph separators, lone surrogates: what breaks a log line, a
-#: terminal or UTF-8. Spaces and letters of any script are a publisher's own business.
+#: Control characters, line and paragraph separators, lone surrogates: they break a log line, a
+#: terminal or UTF-8. Spaces and letters of any script are allowed.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 _message_decoder = msgspec.json.Decoder()
@@ -75,7 +75,7 @@ _links_decoder = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The decisive link."""
+    """The deciding link."""
 
     href: str
     media_type: str | None
@@ -85,7 +85,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Inline data as announced; decoding it is `wis2_gc_common.wis2.inline`'s work."""
+    """Inline data as announced; `wis2_gc_common.wis2.inline` decodes it."""
 
     encoding: Encoding
     value: str
@@ -98,7 +98,7 @@ class Notification:
 
     topic: Topic
     payload: bytes
-    """As it came."""
+    """As received."""
     id: str
     data_id: str
     pubtime_ns: int
@@ -110,21 +110,21 @@ class Notification:
     metadata_id: str | None
     integrity: Integrity | None
     integrity_problem: str
-    """Why no data can pass `properties.integrity`; "" where it is absent or can be checked."""
+    """Why no data can pass `properties.integrity`; "" if it is absent or can be checked."""
     content: Content | None
     drops_content: bool
-    """`properties.content` is not as the schema has it: it is not announced."""
+    """`properties.content` does not match the schema: we do not announce it."""
     decisive_hrefs: tuple[str, ...]
-    """Of all links that are ours to rewrite when the data is cached, and of deletions."""
+    """Of all links that we rewrite when the data is cached, and of deletions."""
     other_hrefs: tuple[str, ...]
-    """Of the links that are announced as they came, always."""
+    """Of the links that we always announce unchanged."""
 
     @property
     def source_centre_id(self) -> str:
         """The `centre_id` label of what is downloaded through this notification (wis2-rules.md 17).
 
-        Only a Global Cache publishes on `cache/…`; on `origin/…` the property is anybody's to
-        write, and must not make up centres.
+        Only a Global Cache publishes on `cache/…`; on `origin/…` anybody can write the property,
+        and must not invent centres.
         """
         if self.topic.channel == "cache" and self.global_cache is not None:
             return self.global_cache
@@ -133,16 +133,16 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class Announcer:
-    """Who we are, and what our notifications say that the publisher's do not (wis2-rules.md 22)."""
+    """Who we are, and what our notifications add to the publisher's (wis2-rules.md 22)."""
 
     centre_id: str
     secret: bytes = field(repr=False)
-    """Of this deployment: message ids are made with it (wis2-rules.md 24)."""
+    """Secret of this deployment, for message ids (wis2-rules.md 24)."""
     adds_length: bool = True
-    """On our link, where the publisher gave none."""
+    """On our link, if the publisher gave none."""
     adds_integrity: bool = False
-    """Where the publisher gave no checksum, but a size: so that it is never us alone who say what
-    the data is."""
+    """If the publisher gave a size but no checksum: so we are never the only source for what the
+    data is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +152,13 @@ class Cached:
     href: str
     length: int
     digest: bytes
-    """Of the data; with `DEFAULT_METHOD` where the publisher announced no checksum."""
+    """Of the data; with `DEFAULT_METHOD` if the publisher announced no checksum."""
 
 
 def parse(topic: Topic, payload: bytes) -> Notification:
     """Return the notification in `payload`.
 
-    Raises Poison with the reason and the centre, and nothing else, whatever the bytes are.
+    Raises only Poison, with the reason and the centre, whatever the bytes are.
     """
     try:
         return _parse(topic, payload)
@@ -174,7 +174,7 @@ def _parse(topic: Topic, payload: bytes) -> Notification:
         message = _message_decoder.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Poison(Reason.INVALID_JSON, str(error)[:200]) from error
-    # Hardly a message has so many brackets that it could be too deep.
+    # Almost no message has enough brackets to be too deep.
     if payload.count(b"[") + payload.count(b"{") > MAX_DEPTH and _depth(message) > MAX_DEPTH:
         raise Poison(Reason.INVALID_JSON, f"deeper than {MAX_DEPTH}")
     if not isinstance(message, dict) or message.get("type") != "Feature":
@@ -217,10 +217,10 @@ def republish(
 ) -> tuple[str, bytes]:
     """Return (id, payload) of our notification.
 
-    `cached` None: the links stay as they came (`cache: false`, deletion, override).
-    `drop_content`: the inline data failed its check, so nobody shall read it from us.
-    Mended for the schema: a `length` as text, `version` beside `conformsTo`, unusable content.
-    Raises Poison(REPUBLISH_OVERSIZE) when no valid notification of 8192 bytes can say it.
+    `cached` None: the links do not change (`cache: false`, deletion, override).
+    `drop_content`: the inline data failed its check, so we must not pass it on. Repaired for the
+    schema: a `length` as text, `version` beside `conformsTo`, unusable content.
+    Raises Poison(REPUBLISH_OVERSIZE): no valid notification of 8192 bytes can contain it.
     Source: wis2-rules.md 12, 14, 22 to 24.
     """
     new_id = message_id(
@@ -235,7 +235,7 @@ def republish(
     properties = _object_decoder.decode(message["properties"])
     message["id"] = _raw(new_id)
     if "conformsTo" in message:
-        # The schema takes one of both.
+        # The schema accepts only one of the two.
         message.pop("version", None)
     properties["global-cache"] = _raw(announcer.centre_id)
     if drop_content or notification.drops_content:
@@ -248,15 +248,15 @@ def republish(
         and is_measured
         and not drop_content
     )
-    # Also where nothing changes: of a name that is there twice, only the one that was judged stays.
+    # Also if nothing changes: of a duplicate name, only the one that was checked stays.
     message["links"] = _rewritten_links(message["links"], cached, adds_length=announcer.adds_length)
     if cached is not None and puts_integrity:
         properties["integrity"] = _raw(
             {"method": DEFAULT_METHOD, "value": base64.b64encode(cached.digest).decode()}
         )
     payload = _joined(message, properties)
-    # Our longer href may push the message over the limit: what costs least goes first, blanks
-    # before content, content before the checksum that we added.
+    # Our longer href may exceed the limit: remove the least important first, blanks before content,
+    # content before the checksum that we added.
     if len(payload) > MAX_NOTIFICATION_BYTES:
         payload = _without_blanks(payload)
     for name in ("content", "integrity") if puts_integrity else ("content",):
@@ -287,7 +287,7 @@ def _rewritten_links(
             if adds_length or "length" in link:
                 link["length"] = _raw(cached.length)
         elif "length" in link:
-            # The result is a valid WNM (wis2-rules.md 23), also where nothing else of it is ours.
+            # The result must be a valid WNM (wis2-rules.md 23), even if we change nothing else.
             length = msgspec.json.decode(link["length"])
             if length is None:
                 del link["length"]
@@ -301,7 +301,7 @@ def _raw(value: object) -> msgspec.Raw:
 
 
 def _depth(message: object) -> int:
-    """Return how deep `message` is nested; never recurses itself."""
+    """Return how deep `message` is nested; it does not recurse."""
     depth = 0
     level = [message]
     while level:
@@ -386,7 +386,7 @@ def _global_cache(properties: dict[str, Any]) -> str | None:
 def _integrity(properties: dict[str, Any], *, is_checked: bool) -> tuple[Integrity | None, str]:
     """Return the announced checksum, and why no data can pass it.
 
-    `is_checked`: the data will be cached. What is only passed on must be valid.
+    `is_checked`: the data will be cached. If not, the checksum must be valid to pass it on.
     """
     if "integrity" not in properties:
         return None, ""
@@ -399,7 +399,7 @@ def _integrity(properties: dict[str, Any], *, is_checked: bool) -> tuple[Integri
 
 
 def _content(properties: dict[str, Any]) -> tuple[Content | None, bool]:
-    """Return the usable inline content, and whether there is one that the schema refuses."""
+    """Return the usable inline content, and whether there is content that the schema refuses."""
     if "content" not in properties:
         return None, False
     content = properties["content"]
@@ -422,7 +422,7 @@ def _content(properties: dict[str, Any]) -> tuple[Content | None, bool]:
 def _links(links: object) -> tuple[Rel, dict[str, Any], list[str], list[str]]:
     """Check each link, and find the one that decides (wis2-rules.md 7).
 
-    Returns what it decides, itself, and the hrefs of all decisive links and of all others.
+    Returns its meaning, the link itself, the hrefs of all deciding links and of all others.
     """
     if not isinstance(links, list) or not links:
         raise Poison(Reason.INVALID_LINKS, "there are no links")
@@ -441,7 +441,7 @@ def _links(links: object) -> tuple[Rel, dict[str, Any], list[str], list[str]]:
 
 
 def _check_link(link: object) -> None:
-    """Demand that all members that the schema knows are of its types, or can be mended."""
+    """Check that all members that the schema knows have its types, or can be repaired."""
     if not isinstance(link, dict):
         raise Poison(Reason.INVALID_LINKS, "a link is not an object")
     if not isinstance(link.get("href"), str) or not isinstance(link.get("rel"), str):
@@ -458,7 +458,7 @@ def _check_link(link: object) -> None:
 
 
 def _is_length(value: object) -> bool:
-    """Whether the schema takes it, or we know how to mend it."""
+    """Whether the schema accepts it, or we can repair it."""
     if isinstance(value, str):
         return _whole_number(value) is not None
     if isinstance(value, float):
@@ -477,10 +477,10 @@ def _meaning(rel: str) -> Rel | None:
 
 
 def _decision(first: dict[Rel, dict[str, Any]]) -> Rel:
-    """Return which of the decisive links counts; `first`: the first one of each kind."""
+    """Return which of the deciding links counts; `first`: the first one of each kind."""
     if "deletion" in first:
         others = first.keys() - {"deletion"}
-        # Old nodes, which write URIs, send a canonical with it.
+        # Old nodes, which write URIs, also send a canonical link.
         if others == {"canonical"} and first["deletion"]["rel"] != "deletion":
             others = set()
         if others:
@@ -503,9 +503,9 @@ def _link(link: dict[str, Any]) -> Link:
 
 
 def _whole_number(value: object) -> int | None:
-    """Return a size in bytes, also where it came as a string (wis2-rules.md W1), else None.
+    """Return a size in bytes, also from a string (wis2-rules.md W1), else None.
 
-    `457.0` is a whole number too: JSON knows no other kind.
+    `457.0` is a whole number too: JSON has only one kind of number.
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)

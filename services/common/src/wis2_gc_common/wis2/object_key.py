@@ -12,18 +12,18 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 if TYPE_CHECKING:
     from wis2_gc_common.wis2.topic import Topic
 
-#: From the start of an hour folder's hour to the last announcement of an object in it; the folder
-#: is kept for the retention from then on (wis2-rules.md 26). An item keeps the folder of an attempt
-#: that began less than an hour ago, in an hour that began up to an hour before: only an item held
-#: up by one of our own parts comes later.
+#: From the start of a folder's hour to the last announcement of an object in it; the folder is kept
+#: for the retention after that (wis2-rules.md 26). An item keeps the folder of an attempt that
+#: began less than an hour ago, and that attempt may begin an hour after the folder's start: only an
+#: item delayed by one of our own parts comes later.
 ANNOUNCED_WITHIN = timedelta(hours=2)
 
 #: `YYYY-MM-DD/HH`.
 HOUR_FOLDER_CHARS = 13
 
-#: Longest file name we keep; longer ones lose their middle. ext4 and S3 allow more.
+#: Longest file name; the middle of longer ones is removed. ext4 and S3 allow more.
 MAX_FILE_NAME_CHARS = 120
-#: What no `object_key` is longer than.
+#: The longest possible `object_key`.
 MAX_OBJECT_KEY_CHARS = 670
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@,-]")
@@ -47,9 +47,9 @@ def announce_by_ns(hour: str) -> int:
 def object_key(*, hour: str, topic: Topic, data_id: str, pubtime_ns: int, href: str) -> str:
     """Return `{date}/{hour}/{folder of the topic}/{12 hex digits}/{file name}`.
 
-    Made of safe characters only, at most MAX_OBJECT_KEY_CHARS of them, no part longer than 128,
-    never absolute, no `.` or `..` parts.
-    Another data item (another centre, `data_id` or pubtime) has another key.
+    It has only safe characters, at most MAX_OBJECT_KEY_CHARS, and no part longer than 128. It is
+    never absolute and has no `.` or `..` parts. Another data item (another centre, `data_id` or
+    pubtime) has another key.
     """
     item = f"{topic.centre_id}\n{data_id}\n{pubtime_ns}"
     digest = hashlib.sha256(item.encode()).hexdigest()[:12]
@@ -57,16 +57,16 @@ def object_key(*, hour: str, topic: Topic, data_id: str, pubtime_ns: int, href: 
 
 
 def file_name(href: str) -> str:
-    """Return the file name a link ends in, as data: decoded, cut to safe characters.
+    """Return the file name at the end of a link: decoded, with safe characters only.
 
-    `data` when the link names none. Never empty, never begins with a dot.
+    `data` if the link has none. Never empty, never begins with a dot.
     """
     try:
         path = unquote_to_bytes(urlsplit(href).path.rsplit("/", 1)[-1])
-    except ValueError:  # no URL, or no UTF-8 form
+    except ValueError:  # not a URL, or no UTF-8 form
         path = b""
     last = path.decode("utf-8", "replace")
-    # A name may carry encoded slashes: only what follows the last one is a file name.
+    # A name may contain encoded slashes: only the part after the last one is the file name.
     last = last.replace("\\", "/").rsplit("/", 1)[-1]
     name = _UNSAFE.sub("_", last).lstrip(".")
     if len(name) > MAX_FILE_NAME_CHARS:
@@ -76,5 +76,5 @@ def file_name(href: str) -> str:
 
 
 def object_url(base_url: str, key: str) -> str:
-    """Return the public address of an object; `base_url` may end in a slash or not."""
+    """Return the public URL of an object; `base_url` may end in a slash or not."""
     return f"{base_url.rstrip('/')}/{quote(key, safe='/')}"

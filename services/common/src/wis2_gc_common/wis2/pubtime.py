@@ -9,7 +9,8 @@ from wis2_gc_common.errors import Poison, Reason
 
 _NS = 1_000_000_000
 NS_PER_MS = 1_000_000
-#: In the wild: `+00:00` for `Z`, other offsets, a `:` before the fraction (wis2-rules.md W3).
+#: Publishers also write `+00:00` for `Z`, other offsets, a `:` before the fraction
+#: (wis2-rules.md W3).
 _RFC3339 = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})"
     r"(?:[.:,](\d{1,9}))?(?:[Zz]|([+-])(\d{2}):?(\d{2}))",
@@ -21,16 +22,16 @@ _LAST_SECOND = 253_402_300_799
 
 
 def parse_pubtime(text: str) -> int:
-    """Return nanoseconds since 1970-01-01 UTC, exact to the last of 9 fraction digits.
+    """Return nanoseconds since 1970-01-01 UTC, exact to 9 fraction digits.
 
-    Raises Poison(INVALID_PUBTIME) for anything that is no RFC 3339 time at or after 1970.
+    Raises Poison(INVALID_PUBTIME): not an RFC 3339 time at or after 1970.
     Source: wis2-rules.md 6.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise Poison(Reason.INVALID_PUBTIME, text[:64])
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    # A leap second is the first second of the next minute to a computer's clock.
+    # A computer's clock has no leap second: it is the first second of the next minute.
     leap = second == _LEAP_SECOND
     try:
         moment = datetime(year, month, day, hour, minute, 59 if leap else second, tzinfo=UTC)
@@ -52,8 +53,8 @@ def parse_pubtime(text: str) -> int:
 def format_pubtime(pubtime_ns: int) -> str:
     """Return nanoseconds since 1970-01-01 UTC as RFC 3339 text, with as many digits as needed.
 
-    The reverse of `parse_pubtime`, also for the hours around the end of the year 9999 that
-    offsets and leap seconds reach.
+    The reverse of `parse_pubtime`, also for the hours around the end of the year 9999 that offsets
+    and leap seconds can reach.
     """
     seconds, fraction = divmod(pubtime_ns, _NS)
     # The calendar repeats after 400 years; Python's ends with the year 9999.

@@ -11,23 +11,23 @@ from wis2_gc_common.errors import Poison, Reason
 
 Channel = Literal["origin", "cache"]
 
-#: Levels 2 and 3, version and system; a later notification standard may bring `b`: wis2-rules.md 3.
+#: Levels 2 and 3, version and system; a later standard may bring version `b`: wis2-rules.md 3.
 BASE = "a/wis2"
 #: The default subscription of a Global Cache (wis2-rules.md 1).
 DEFAULT_FILTERS = (f"origin/{BASE}/#", f"cache/{BASE}/#")
 
-#: So that every broker in use passes on what we publish: EMQX ends the connection of who publishes
-#: on more levels than its `max_topic_levels`, 32 in our chart; mosquitto takes 200. The topic
-#: hierarchy has about 12.
+#: Every broker in use accepts this many levels. EMQX closes the connection of a client that
+#: publishes on more levels than its `max_topic_levels`, 32 in our chart; mosquitto accepts 200. The
+#: topic hierarchy has about 12.
 MAX_LEVELS = 32
-#: Ours, in UTF-8; the longest real topics have about 150 bytes. Topics name objects: a level
-#: becomes a folder (255 bytes in a file system) and all of it a key (1024 bytes in S3), and a
-#: stranger's topic must not look like a store that is out of order.
+#: Our own limit, in UTF-8; the longest real topics have about 150 bytes. Topics name objects: a
+#: level becomes a folder (at most 255 bytes in a file system) and the whole topic a part of the key
+#: (at most 1024 bytes in S3). A stranger's topic must not look like a broken store.
 MAX_TOPIC_BYTES = 512
 MAX_LEVEL_BYTES = 128
 
 _CENTRE_ID = r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?"
-#: Levels 1 to 6 are checked to the letter, those below for safety only: the GTS gateways write
+#: Levels 1 to 6 are checked exactly, those below only for safety: the GTS gateways write
 #: `.../data/core/I/S/A/I/01/SBBR`.
 _TOPIC = re.compile(
     rf"(?P<channel>origin|cache)/{BASE}/(?P<centre_id>{_CENTRE_ID})/"
@@ -35,8 +35,8 @@ _TOPIC = re.compile(
     re.ASCII | re.DOTALL,
 )
 _CENTRE_ID_RE = re.compile(_CENTRE_ID, re.ASCII)
-#: Wildcards; control characters, line separators, surrogates and noncharacters, for which brokers
-#: (mosquitto for one) end the connection of who publishes them.
+#: Wildcards, and control characters, line separators, surrogates and noncharacters: brokers
+#: (mosquitto for one) close the connection of a client that publishes them.
 _UNSAFE = re.compile(
     "[+#\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef"
     + "".join(
@@ -45,7 +45,7 @@ _UNSAFE = re.compile(
     + "]"
 )
 _POLICY_LEVEL = 6
-#: What a folder's name is not made of.
+#: Characters that a folder's name must not contain.
 _NOT_IN_A_FOLDER = re.compile(r"[^A-Za-z0-9._+=@,/-]")
 
 
@@ -61,7 +61,7 @@ class Topic:
 
     @property
     def is_metadata(self) -> bool:
-        """Whether a discovery metadata record is announced here."""
+        """Whether this topic announces a discovery metadata record."""
         return self.policy is None
 
     @property
@@ -71,9 +71,9 @@ class Topic:
 
     @property
     def folder(self) -> str:
-        """`levels_after_wis2` as a path that every store takes; two topics may have the same.
+        """`levels_after_wis2` as a path that every store accepts; two topics may have the same.
 
-        As many levels, each of 1 to 128 characters, all of them safe, the first one not a dot.
+        It has the same number of levels, each of 1 to 128 safe characters, the first one not a dot.
         """
         levels = _NOT_IN_A_FOLDER.sub("_", self.levels_after_wis2).split("/")
         return "/".join(level.lstrip(".") or "_" for level in levels)
@@ -88,8 +88,8 @@ class Topic:
 def parse_topic(text: str) -> Topic:
     """Return the parts of `text`.
 
-    Raises Poison(INVALID_TOPIC); its `centre_id` is the 4th level where that can be one, so that
-    the centre can be told. Source: wis2-rules.md 3.
+    Raises Poison(INVALID_TOPIC); its `centre_id` is the 4th level if that can be one, so that we
+    can tell the centre. Source: wis2-rules.md 3.
     """
     match = _TOPIC.fullmatch(text)
     problem = "not in the WIS2 topic hierarchy" if match is None else _problem_below(text)
@@ -105,7 +105,7 @@ def parse_topic(text: str) -> Topic:
 
 
 def _problem_below(text: str) -> str:
-    """Return why a topic whose first six levels are right is not safe to use, "" if it is."""
+    """Return why a topic with valid first six levels is not safe to use; "" if it is safe."""
     if len(text) > MAX_TOPIC_BYTES:
         return f"over {MAX_TOPIC_BYTES} bytes"
     unsafe = _UNSAFE.search(text)

@@ -5,7 +5,7 @@
 -- ARGV[3]  how many dead letters are kept
 -- ARGV[4]  how long they are kept, in ms
 -- ARGV[5…] receipt, envelope, reason, last error, receipt, …
--- Returns  how many old dead letters had to go. A message that is no longer held is left alone.
+-- Returns  how many old dead letters were removed. A message that is no longer held is left alone.
 
 local dead = KEYS[LANES + 1]
 local time = redis.call('TIME')

@@ -1,4 +1,4 @@
--- List dead letters, oldest first. A script, so that the reply has one shape in every library.
+-- List dead letters, oldest first. A script, so that the reply has the same shape in every library.
 --
 -- KEYS[1]  dead letters
 -- ARGV[1]  where to start: '-', or '(' and the id of the last one seen

@@ -1,4 +1,4 @@
--- Say how much waits, in all lanes together.
+-- Count what waits, in all lanes together.
 --
 -- (LANES is put before)
 -- KEYS[1…LANES]    streams
@@ -15,7 +15,7 @@ for lane = 1, LANES do
   local length = redis.call('XLEN', stream)
   if length > 0 then
     local pending = redis.pcall('XPENDING', stream, ARGV[1])
-    -- No group yet: nothing was handed out.
+    -- No group yet: nothing is handed out.
     local held = pending.err and 0 or pending[1]
     ready, in_flight = ready + math.max(0, length - held), in_flight + held
     local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]

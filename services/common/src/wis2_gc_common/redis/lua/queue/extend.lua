@@ -8,7 +8,7 @@ local extended = 0
 for i = 3, #ARGV do
   local stream, id = held(ARGV[i])
   if id then
-    -- JUSTID leaves the number of deliveries alone: the receipt stays good.
+    -- JUSTID does not change the number of deliveries: the receipt stays valid.
     redis.call('XCLAIM', stream, group, consumer, 0, id, 'JUSTID')
     extended = extended + 1
   end

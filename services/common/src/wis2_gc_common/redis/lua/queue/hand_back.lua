@@ -1,4 +1,4 @@
--- Make everything a consumer owns a new message of its lane, and forget the consumer.
+-- Make each message that a consumer owns a new message of its lane, and forget the consumer.
 --
 -- (lanes.lua is put before)
 -- ARGV[1]  group
@@ -14,7 +14,7 @@ for lane = 1, LANES do
   while true do
     local page = redis.pcall('XPENDING', stream, group, '-', '+', PAGE, consumer)
     if page.err then
-      break -- no group: nobody owns anything here
+      break -- no group: nobody owns a message here
     end
     for _, entry in ipairs(page) do
       local id = entry[1]

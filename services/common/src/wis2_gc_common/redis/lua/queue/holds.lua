@@ -1,7 +1,7 @@
--- Put before every script that ends or prolongs a delivery: it must still be this very delivery.
--- A receipt is 'lane.id/deliveries', with lanes from 0. Once the visibility has ended and another
--- worker got the message, or the same one again, the count or the owner differs, and the old receipt
--- does nothing.
+-- The loader puts this before every script that ends or extends a delivery: it must still be the
+-- same delivery. A receipt is 'lane.id/deliveries', with lanes from 0. If the visibility has ended
+-- and another worker, or the same one, has the message again, the owner or the count differs, and
+-- the old receipt does nothing.
 --
 -- (lanes.lua is put before)
 -- ARGV[1]  group
@@ -9,7 +9,7 @@
 
 local group, consumer = ARGV[1], ARGV[2]
 
--- Return stream and id of the message, or nil when the receipt is worth nothing any more.
+-- Return stream and id of the message, or nil when the receipt is no longer valid.
 local function held(receipt)
   local lane, id, deliveries = string.match(receipt, '^(%d+)%.(%d+%-%d+)/(%d+)$')
   local stream = lane and tonumber(lane) < LANES and KEYS[lane + 1]

@@ -1,10 +1,10 @@
--- Put before every script that finds a message its lane, or looks into the lanes.
+-- The loader puts this before every script that finds the lane of a message, or reads the lanes.
 --
 -- (LANES, the number of lanes, is put before)
--- KEYS[1…LANES]  one stream for each lane: what is to be worked on at once, then the bulk lanes
+-- KEYS[1…LANES]  one stream for each lane: first what is worked on at once, then the bulk lanes
 
--- Return the number of the lane, from 1, of an envelope: it is its last byte (`codec`). Envelopes of
--- before there were lanes end with a letter or digit, and belong to the first.
+-- Return the number, from 1, of an envelope's lane: its last byte (`envelope_bytes.py`). Envelopes
+-- older than the lanes end with a letter or digit, and belong to the first lane.
 local function lane_of(envelope)
   local last = string.byte(envelope, -1)
   return last and last < LANES and last + 1 or 1

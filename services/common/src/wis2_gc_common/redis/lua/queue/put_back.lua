@@ -2,9 +2,9 @@
 --
 -- (holds.lua is put before)
 -- KEYS[LANES + 1]  delayed
--- ARGV[3…] receipt, delay in ms (0: now), envelope, which says to which lane it goes,
+-- ARGV[3…] receipt, delay in ms (0: now), envelope, which names its lane,
 --          receipt, delay, envelope, …
--- Returns  how many were still held; for the others nothing changes.
+-- Returns  how many were still held; the others do not change.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -12,7 +12,7 @@ local returned = 0
 for i = 3, #ARGV, 3 do
   local stream, id = held(ARGV[i])
   if id then
-    -- Adding comes first: where Redis refuses, the message is still what it was.
+    -- Add first: if Redis refuses, the message is unchanged.
     local delay = tonumber(ARGV[i + 1])
     if delay > 0 then
       redis.call('ZADD', KEYS[LANES + 1], now + delay, ARGV[i + 2])

@@ -1,6 +1,6 @@
--- Hand messages to a consumer: first those whose consumer let their visibility end, then those to be
--- worked on at once, then bulk. Each bulk lane that has any gets the same share of what is asked for.
--- Delayed messages that are due become new ones before. Never blocks.
+-- Hand messages to a consumer: first those whose visibility has ended, then those to work on at
+-- once, then bulk. Each bulk lane that is not empty gets the same share of the number asked for.
+-- Delayed messages that are due become new ones first. Never blocks.
 --
 -- (lanes.lua is put before)
 -- KEYS[LANES + 1]  delayed
@@ -9,17 +9,17 @@
 -- ARGV[3]  how many at most (>= 1)
 -- ARGV[4]  how many of the bulk lanes at most
 -- ARGV[5]  visibility in ms
--- ARGV[6]  where to go on looking for messages to take over (0-0: from the start); '' : do not look
--- ARGV[7]  ms after which an idle consumer that owns nothing is forgotten; '' : none is
+-- ARGV[6]  where to continue the search for messages to take over (0-0: start); '' : do not search
+-- ARGV[7]  ms after which an idle consumer that owns nothing is forgotten; '' : never
 -- Returns  {ms until the next delayed message is due (-1: none),
---           where to go on looking ('0-0': all was looked through),
+--           where to continue the search ('0-0': it is complete),
 --           lane.id, envelope, deliveries, lane.id, envelope, deliveries, …}, lanes from 0
 --           An entry that is not ours has '' as its envelope.
 
--- How many delayed messages become due in one call: bounds the time Redis spends in here.
+-- How many delayed messages become due in one call: bounds the time that Redis spends here.
 local MAX_PROMOTED = 200
--- How often one call goes on looking in a lane: each time Redis looks at ten times as many entries
--- as are asked for, at most.
+-- How many times one call continues the search in a lane: each time Redis reads at most ten times
+-- as many entries as are asked for.
 local MAX_LOOKS = 4
 
 local delayed, group, consumer = KEYS[LANES + 1], ARGV[1], ARGV[2]
@@ -36,7 +36,7 @@ local function envelope_of(fields)
   return ''
 end
 
--- Also after FLUSHALL: the group is made anew and starts at the first entry there is.
+-- Also after FLUSHALL: a new group starts at the first entry of the stream.
 local function in_group(stream, ...)
   local reply = redis.pcall(...)
   if type(reply) == 'table' and reply.err and string.find(reply.err, 'NOGROUP', 1, true) then
@@ -66,12 +66,12 @@ local function hand_out(lane, id, fields, deliveries)
   answer[#answer + 1] = deliveries
 end
 
--- How many more of this lane may be handed out.
+-- Return how many more messages of this lane may be handed out.
 local function room(lane)
   return lane == 1 and left or math.min(left, left_bulk)
 end
 
--- Take over what others have let go, lane by lane; return where to go on.
+-- Take over messages whose visibility has ended, lane by lane; return where to continue.
 local function look(from)
   local first, cursor = string.match(from, '^(%d+) (.+)$')
   cursor = cursor or '0-0'
@@ -96,7 +96,7 @@ end
 
 local function forget_idle(limit)
   for lane = 1, LANES do
-    -- No group yet: then there are no consumers either.
+    -- No group yet: no consumers either.
     local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[lane], group)
     for _, fields in ipairs(consumers) do
       local facts = {}
@@ -133,7 +133,7 @@ if left > 0 then
 end
 if room(2) > 0 then
   local busy = {}
-  -- Where there are more lanes than room, another lane comes first each time.
+  -- If there are more lanes than room, each time another lane comes first.
   local start = tonumber(time[2])
   for i = 0, LANES - 2 do
     local lane = 2 + (start + i) % (LANES - 1)
@@ -141,7 +141,7 @@ if room(2) > 0 then
       busy[#busy + 1] = lane
     end
   end
-  -- In the first round each gets its share, in the second whoever has more gets what is left.
+  -- In the first round each lane gets its share; in the second, those with more get the rest.
   for round = 1, 2 do
     for i, lane in ipairs(busy) do
       if room(lane) > 0 then

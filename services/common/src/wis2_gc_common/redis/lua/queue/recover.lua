@@ -1,4 +1,5 @@
--- Hand a consumer what it owns without knowing: messages of its former life, or of a lost reply.
+-- Hand a consumer the messages that it owns and does not know: from before a restart, or from a
+-- lost reply.
 --
 -- (lanes.lua is put before)
 -- ARGV[1]  group
@@ -23,7 +24,7 @@ for lane = 1, LANES do
   while true do
     local page = redis.pcall('XPENDING', stream, group, start, '+', PAGE, consumer)
     if page.err then
-      break -- No group: nobody owns anything. Other errors show when messages are asked for next.
+      break -- No group: nobody owns a message. The next receive shows other errors.
     end
     for _, entry in ipairs(page) do
       local id, deliveries = entry[1], entry[4]
@@ -33,7 +34,7 @@ for lane = 1, LANES do
           answer[1] = 1
           return answer
         end
-        -- Answers nothing, and forgets the delivery, where the entry itself is gone.
+        -- If the entry itself is gone, this answers nothing and forgets the delivery.
         local claimed = redis.call('XCLAIM', stream, group, consumer, 0, id)
         if claimed[1] then
           count = count + 1

@@ -1,4 +1,4 @@
--- Make dead letters new messages. One that is gone meanwhile is left out.
+-- Make dead letters new messages. Skips those that are gone by now.
 --
 -- (lanes.lua is put before)
 -- KEYS[LANES + 1]  dead letters

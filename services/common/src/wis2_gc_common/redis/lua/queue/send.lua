@@ -1,10 +1,10 @@
--- Append envelopes to the queue, as many as there is room for. Never trims: what is there stays.
+-- Append as many envelopes to the queue as there is room for. Never trims: old messages stay.
 --
 -- (lanes.lua is put before)
--- ARGV[1]  max_length: at this many messages, ready or in work, nothing more is accepted; what
---          waits for a retry does not count, or one dead server would stop all intake
+-- ARGV[1]  max_length: with this many messages ready or in work, nothing more is accepted; messages
+--          that wait for a retry do not count, or one dead server would stop all intake
 -- ARGV[2…] envelopes, each for the lane it names
--- Returns  how many were accepted: the first so many; the rest finds no room now.
+-- Returns  how many were accepted, from the first on; there is no room for the rest now.
 
 local room = tonumber(ARGV[1])
 for lane = 1, LANES do

@@ -1,4 +1,4 @@
--- Say whether an event about a centre may be sent now: one per interval is.
+-- Decide whether an event about a centre may be sent now: one per interval.
 -- KEYS  1 event of the centre
 -- ARGV  1 interval in ms
 -- Answers 1, or 0 within the interval of the last one

@@ -1,11 +1,11 @@
 -- Record an item as finished and move the counters, once.
--- KEYS  1 record  2 its parked sources  3 what has failed of this version
+-- KEYS  1 record  2 its parked sources  3 failures of this version
 --       4 counters  5 gauges  6 delays  7 series  8 seen  9 known  10 cold  11 held
 -- ARGV  1 attempt  2 pubtime  3 centre-id of the topic as a label  4 outcome  5 centre-id label
 --       6 data server label, or ""  7 "1" for metadata  8 size in bytes  9 bucket of the delay
 --       10 delay in microseconds  11 TTL of records in s  12 size in the store in bytes
---       13 label of whose quota it counts in  then the object key in pieces
--- Answers 1 when the item is finished by this attempt, now or before; 0 when the lease is lost
+--       13 label of its quota  then the object key in pieces
+-- Answers 1 when this attempt finishes the item, now or before; 0 when the lease is lost
 local attempt, pubtime, outcome = ARGV[1], ARGV[2], ARGV[4]
 local record = redis.call('HMGET', KEYS[1], 'f', 'o', 'g', 'd')
 if record[3] == attempt then return 1 end

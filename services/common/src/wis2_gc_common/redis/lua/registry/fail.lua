@@ -1,14 +1,14 @@
 -- Count a failed source; the item stays claimed.
--- KEYS  1 record  2 what has failed of this version  3 counters  4 gauges  5 series  6 seen
+-- KEYS  1 record  2 failures of this version  3 counters  4 gauges  5 series  6 seen
 --       7 known  8 cold  9 held
 -- ARGV  1 attempt  2 digest of the message id  3 kind  4 centre-id label
 --       5 data server label, or ""  6 reason  7 TTL of records in s
---       8 label of whose quota it counts in
--- Answers 1 when it is the first failure of its notification, 0 when not or the lease is lost
+--       8 label of its quota
+-- Answers 1 for the first failure of its notification; 0 otherwise, or when the lease is lost
 --
--- Hash 2: digest → attempt and reason of the first failure; digest:reason → newest attempt it was
--- counted in.
--- So a resend counts nothing, and a notification counts once however often it is tried.
+-- Key 2 is a hash: digest → attempt and reason of the first failure; digest:reason → newest attempt
+-- in which it was counted. So a resend counts nothing, and a notification counts once, however many
+-- times it is tried.
 local MAX_FIELDS, FIELDS_OF_AN_ITEM = 1000, 8
 local attempt, message, kind, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[6]
 if not is_holder(KEYS[1], attempt) then return 0 end
@@ -29,7 +29,7 @@ if host ~= '' then
 end
 local fields = redis.call('HLEN', KEYS[2])
 if fields >= MAX_FIELDS then return 0 end
--- A few of them take as much memory as an item, and count as one.
+-- A few of these fields take as much memory as an item, and count as one.
 if fields % FIELDS_OF_AN_ITEM >= FIELDS_OF_AN_ITEM - 2 then
   add(KEYS[9], METRIC.HELD_ITEMS .. '|' .. ARGV[8], 1)
 end

@@ -1,4 +1,4 @@
--- Say that a process lives, and forget those that died long ago.
+-- Record that a process is alive, and forget those that died long ago.
 -- KEYS  1 processes
 -- ARGV  1 field of the process  2 its status as JSON  3 ms after which others are forgotten
 -- Answers 1

@@ -1,11 +1,11 @@
--- Take a list of known centres, and let the labels go of what was not heard of for days.
+-- Take a list of known centres, and remove labels that were not used for days.
 -- KEYS  1 counters  2 gauges  3 series  4 seen  5 known  6 cold
 -- ARGV  1 days  2 "1" when a list is given  3 number of counters, 4 of gauges per centre,
 --       5 of gauges per data server; then their metrics in this order; then the known centre-ids
--- Answers how many labels went
+-- Answers how many labels were removed
 --
--- The counters of a centre that goes are kept aside, or, where those are too many, added to those of
--- "other": a sum over all centres stays exact.
+-- The counters of a removed centre are kept aside or, if those are too many, added to the counters
+-- of "other": a sum over all centres stays exact.
 local MAX_COLD = 5000
 local counters, gauges, series, seen, known, cold = unpack(KEYS)
 local days, day = tonumber(ARGV[1]), math.floor(redis.call('TIME')[1] / 86400)

@@ -1,11 +1,12 @@
--- Say what a centre may hold, and forget what is held no more.
+-- Set what a centre may hold, and forget what is no longer held.
 -- KEYS  1 held  2 its slots
 -- ARGV  1 length of a slot in ms  2 how many slots count beside the running one
 --       3 most items of a centre, "" for any number  4 the same in bytes
 -- Answers 1
 --
--- An item only adds to its centre's sum. Once in a slot, what has come to each sum since the last time
--- is put down for the slot that has run since, and what is too old leaves with its slot.
+-- An item only adds to its centre's sum. Once in a slot of time, the amount added to each sum since
+-- the last time is stored under the slot that has just ended; the amounts of slots that are too old
+-- are subtracted.
 local held, slots = KEYS[1], KEYS[2]
 for i, field in ipairs({ METRIC.QUOTA_ITEMS, METRIC.QUOTA_BYTES }) do
   if ARGV[2 + i] == '' then

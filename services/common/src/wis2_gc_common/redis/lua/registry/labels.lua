@@ -1,7 +1,7 @@
 -- Shared by the scripts that count per centre and data server; the loader puts it behind record.lua.
--- Names come from strangers: beyond these numbers a label reads "other". Centres that the list of
--- known ones names always have a label; the others share what is left.
--- `keys`: series, seen, known, cold, counters; they are described in keys.py.
+-- Names come from strangers: above these numbers the label is "other". Centres in the list of known
+-- ones always have a label; the others share the rest.
+-- `keys`: series, seen, known, cold, counters; registry_keys.py describes them.
 local MAX_UNKNOWN_CENTRES, MAX_UNKNOWN_BESIDE_KNOWN = 600, 100
 local MAX_HOSTS, MAX_HOSTS_OF_UNKNOWN = 1000, 300
 local MAX_HOSTS_OF_A_CENTRE, MAX_HOSTS_OF_AN_UNKNOWN = 100, 10
@@ -9,7 +9,7 @@ local MAX_CENTRE_CHARS, MAX_HOST_CHARS = 64, 128
 
 local function today() return math.floor(redis.call('TIME')[1] / 86400) end
 
--- Note that a label is in use; false where it is new.
+-- Record that a label is in use; false if it is new.
 local function is_seen(keys, label, day)
   local at = redis.call('HGET', keys.seen, label)
   if at and tonumber(at) ~= day then redis.call('HSET', keys.seen, label, day) end
@@ -27,7 +27,7 @@ local function bounded_centre(keys, centre)
     add(keys.series, '|unknown', 1)
   end
   redis.call('HSET', keys.seen, centre, day)
-  -- It comes back after a long silence: its counters go on where they stood.
+  -- It comes back after a long silence and continues its counters.
   local counted = redis.call('HGET', keys.cold, centre)
   if counted then
     for metric, value in string.gmatch(counted, '(%S+) (%d+)') do
@@ -38,7 +38,7 @@ local function bounded_centre(keys, centre)
   return centre
 end
 
--- `centre`: as bounded. "" stays "": a link without a host has no series.
+-- `centre`: a bounded label. "" stays "": a link without a host has no series.
 local function bounded_host(keys, centre, host)
   if host == '' then return '' end
   local label, day = centre .. '|' .. host, today()

@@ -1,6 +1,7 @@
--- Note deletions that have come and are still to be worked on, so that what is published again after
--- them is no repeat of what they delete, in whatever order the queue hands these out.
--- Nothing is noted of what is not held, once its centre has as many items as it may have.
+-- Record deletions that have arrived and are not processed yet. A version published after a
+-- deletion is then not a repeat of the deleted one, in whatever order the queue delivers the two.
+-- Once a centre has as many items as it may have, deletions of items that are not held are not
+-- recorded.
 -- KEYS  1 known  2 held  3… records
 -- ARGV  1 TTL of records in s  then per record: pubtime of the deletion, centre-id as a label
 -- Answers 1

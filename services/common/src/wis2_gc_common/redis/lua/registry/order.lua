@@ -1,9 +1,10 @@
 -- Shared by the scripts that compare versions; the loader puts it behind record.lua.
--- The same as decision.py, which says why; a property test compares the two.
+-- The same rules as decision.py, which gives the reasons; a property test compares the two.
 local FUTURE_TOLERANCE_MS = 300000
 local WRONG_CLOCK_MS = 86400000
 
--- Nanoseconds do not fit a double: decimal strings without leading zeros, by length, then text.
+-- Nanoseconds do not fit a double: compare decimal strings without leading zeros, by length, then
+-- text.
 local function is_later(a, b)
   if #a ~= #b then return #a > #b end
   return a > b
@@ -40,7 +41,7 @@ local function against_finished(rel, pubtime, now, window_ms, s, p, z, d)
   return d and is_later(trusted(pubtime, now), d) and 'new' or 'repeat'
 end
 
--- The newest one counts: an older one is stale once that is done.
+-- Only the newest deletion counts: an older one is stale once that is done.
 local function note_deletion(key, d, pubtime, now)
   local deleting = trusted(pubtime, now)
   if not d or is_later(deleting, d) then redis.call('HSET', key, 'd', deleting) end

@@ -1,4 +1,4 @@
--- Show that the registry may be written.
+-- Check that the registry accepts writes.
 -- KEYS  1 ping
 -- ARGV  1 TTL in s
 -- Answers 1

@@ -1,6 +1,6 @@
 -- Shared by the scripts that hold centres to their quotas; the loader puts it behind record.lua.
--- Centres of the list of known ones have a quota each; all others share one, half as large. Without
--- a list each has its own, as long as there is room for its two sums.
+-- Each centre in the list of known ones has its own quota; all others share one, half as large.
+-- Without a list each centre has its own, while there is room for its two sums.
 local MAX_SUMS, MAX_CENTRE_BYTES = 1200, 64
 local UNBOUNDED = 2 ^ 53
 
@@ -14,7 +14,7 @@ local function quota_label(known, held, centre)
   return 'other'
 end
 
--- Return how many more items, and bytes, a centre may hold. `label`: of quota_label.
+-- Return how many more items and bytes a centre may hold. `label`: from quota_label.
 local function room_of(held, label)
   local r = redis.call('HMGET', held, METRIC.QUOTA_ITEMS, METRIC.QUOTA_BYTES,
                        METRIC.HELD_ITEMS .. '|' .. label, METRIC.HELD_BYTES .. '|' .. label)

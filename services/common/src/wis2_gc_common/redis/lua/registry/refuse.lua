@@ -1,4 +1,4 @@
--- Leave refused notifications to the managers, and bound what waits where there are none.
+-- Leave refused notifications to the managers; bound how many wait while no manager runs.
 -- KEYS  1 refusals
 -- ARGV  1 how many may wait  then refusals as JSON
 -- Answers 1

@@ -1,6 +1,6 @@
 -- Give an item up: after failed sources, or untouched on a drain.
 -- KEYS  1 record  2 its parked sources  3 message id  4 counters  5 failures
---       6 what has failed of this version
+--       6 failures of this version
 -- ARGV  1 attempt  2 item token  3 error, "" on a drain  4 parked sources that were tried
 --       5 "1" when no retry follows  6 reason  7 the item as JSON  8 TTL of records in s
 -- Answers "released", "more" (sources were parked since; the item stays claimed) or "lost"
@@ -22,8 +22,8 @@ if redis.call('GET', KEYS[3]) == ARGV[2] then redis.call('DEL', KEYS[3]) end
 if not is_final then return 'released' end
 
 redis.call('DEL', KEYS[2])
--- A version counts once, of however many notifications of it the last retry fails. The name of this
--- field is no digest of a message id (fail.lua).
+-- A version counts once, however many of its notifications fail their last retry. The name of this
+-- field is not a digest of a message id (fail.lua).
 if redis.call('HSETNX', KEYS[6], 'given up', 1) == 1 then
   redis.call('EXPIRE', KEYS[6], ARGV[8])
   add(KEYS[4], METRIC.GIVEN_UP .. '|' .. ARGV[6], 1)
