@@ -26,7 +26,7 @@ class Arrival(NamedTuple):
 class Inbox:
     """Arrivals in order, from one network thread to one forwarder thread.
 
-    The broker's window bounds it; `is_full` bounds it where a broker has no window.
+    The broker's window bounds it; `is_full` bounds it if a broker has no window.
     """
 
     def __init__(self, *, capacity: int) -> None:
@@ -39,11 +39,11 @@ class Inbox:
 
     @property
     def is_full(self) -> bool:
-        """Whether the network thread is to stop reading."""
+        """Whether the network thread must stop reading."""
         return len(self._arrivals) >= self._capacity
 
     def put(self, arrivals: Iterable[Arrival]) -> None:
-        """Append what one read brought; a batch, because waking a thread costs more than all."""
+        """Append the arrivals of one read; in a batch, because waking a thread costs the most."""
         with self._changed:
             self._arrivals.extend(arrivals)
             self._changed.notify()
@@ -61,10 +61,10 @@ class Inbox:
             return [self._arrivals.popleft() for _ in range(min(limit, len(self._arrivals)))]
 
     def discard_redelivered(self, generation: int) -> int:
-        """Forget what the broker delivers again after resuming the session; return how many.
+        """Forget what the broker delivers again after it resumes the session; return how many.
 
-        These are the arrivals of connections before `generation` that may be acknowledged (QoS 1
-        and up). Called by the network thread before anything of `generation` arrives.
+        These are the arrivals of connections before `generation` that require acknowledgement (QoS
+        1 and 2). The network thread calls it before anything of `generation` arrives.
         """
         with self._changed:
             kept = [a for a in self._arrivals if a.generation >= generation or a.qos == 0]

@@ -1,11 +1,12 @@
 """The connection to one Global Broker: a thin adapter over paho-mqtt.
 
-One thread of ours drives paho's own network functions and is the only one that touches its
-client: paho's `ack` from another thread may write to the socket at the same time as its loop.
-Each connection is a client object of its own, with a generation number; an acknowledgement of an
-earlier generation finds no client to go to, so a stale packet id is never acknowledged.
+One thread of ours calls paho's network functions, and only this thread uses paho's client: `ack`
+from another thread could write to the socket at the same time as paho's loop. Each connection has
+its own client object and a generation number; an acknowledgement of an earlier generation finds no
+client, so a stale packet id is never acknowledged.
 
-Reconnects for ever, with growing delays. Raises nothing to its users: `state` says what is wrong.
+It reconnects for ever, with growing delays. It raises nothing to its users: `state` says what is
+wrong.
 """
 
 from __future__ import annotations
@@ -49,35 +50,35 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-#: How long the broker keeps our session while we are away: twice the hour that is asked for.
+#: How long the broker keeps our session while we are away: twice the required hour.
 SESSION_EXPIRY_S = 2 * 3600
-#: How many unacknowledged messages the broker may send: 1000 a second at 0.5 s round trip.
+#: How many unacknowledged messages the broker may send: 1000 a second at a round trip of 0.5 s.
 RECEIVE_MAXIMUM = 500
 KEEPALIVE_S = 60
 CONNECT_TIMEOUT_S = 10.0
 #: How long CONNACK and SUBACK may take.
 ANSWER_TIMEOUT_S = 30.0
-#: A connection that lasted this long was a good one: the next failure starts with a short delay.
-#: Two listeners that throw each other out (MQTT 3.1.1 does not say so) thus slow down.
+#: After a connection that lasted this long, the next failure starts with a short delay. So two
+#: listeners that disconnect each other (MQTT 3.1.1 does not report it) slow down.
 _STABLE_S = 30.0
-#: The same after a session was taken over: longer than the longest delay of such a fight, or it
-#: would never slow down.
+#: The same after a session was taken over: longer than the longest delay of two clients that take
+#: it from each other, or they would never slow down.
 _PEACE_S = 3600.0
-#: Packets read before they are handed over and acknowledgements get their turn.
+#: Packets to read before handing them over and sending acknowledgements.
 _READ_BURST = 100
-#: In busy times a few messages are worth waiting for more: a batch costs little more than one. A
-#: read that brought this many is enough: half of mosquitto's default window of 20, so that we
-#: never wait for messages of a broker that waits for acknowledgements.
+#: In busy times we wait a little for more messages: a batch costs little more than one. This many
+#: are enough: half of mosquitto's default window of 20, so that we never wait for messages of a
+#: broker that waits for acknowledgements.
 _ENOUGH = 10
 _LINGER_S = 0.01
-#: Times are busy when the read before was less than this ago. After a pause, nothing waits.
+#: Times are busy if the previous read was less than this ago. After a pause, no message waits.
 _QUIET_S = 0.02
-#: How often is looked whether the session has become ours.
+#: How often we check whether the session has become ours.
 _STAND_BY_S = 0.1
 _ANOTHER_LISTENER = "another listener of ours has the session"
 _FAILED = 0x80
 _SESSION_TAKEN_OVER = 0x8E
-#: What paho's reasons mean where it is not the broker that gives them.
+#: What paho's reasons mean when paho gives them, not the broker.
 _LOST = {
     0x82: "the broker sent what is not MQTT",
     0x8D: "the broker answers no pings",
@@ -98,16 +99,16 @@ class ReconnectDelays:
 
 @dataclass(frozen=True, slots=True)
 class BrokerState:
-    """What an operator wants to know; `problem` is "" when all is well."""
+    """The connection as an operator sees it; `problem` is "" if all is well."""
 
     is_connected: bool = False
     is_subscribed: bool = False
     problem: str = "not connected yet"
     generation: int = 0
     silence_reconnects: int = 0
-    """How often it was connected again because it was silent."""
+    """How many times we reconnected because it was silent."""
     taken_over: int = 0
-    """How often another client took our session."""
+    """How many times another client took our session."""
 
     @property
     def is_ready(self) -> bool:
@@ -118,11 +119,11 @@ class BrokerState:
 class GlobalBroker:
     """Receives into an inbox, acknowledges on request.
 
-    Connects only while `let` says that the session is ours: the listeners of one Global Broker take
-    turns, and the next one waits until the one before has left. When a client takes our session
-    although it is ours, we take it back, after delays that grow much longer than after any other
-    failure: it is a thief. Ending instead would have us started again at once, and know nothing of
-    the fights before.
+    It connects only while `let` says that the session is ours: the listeners of one Global Broker
+    take turns, and the next one waits until the previous one has left. If a client takes the
+    session while it is ours, that client is a thief: we take it back, after delays that grow much
+    longer than after any other failure. If we exited instead, we would be restarted at once and
+    know nothing of earlier thefts.
     """
 
     def __init__(
@@ -171,19 +172,19 @@ class GlobalBroker:
 
     @property
     def stalled_s(self) -> float:
-        """For how long the network thread has not gone round its loop, in seconds."""
+        """Seconds since the network thread last completed its loop."""
         return time.monotonic() - self._beat_at
 
     @property
     def is_another_listeners(self) -> bool:
-        """Whether the session is known not to be ours."""
+        """Whether we know that another listener has the session."""
         return self._is_another_listeners
 
     def let(self, is_ours: bool | None, *, lease_s: float) -> None:
-        """Say whether the session is ours to connect to, for `lease_s` at least.
+        """Set whether the session is ours, for at least `lease_s`.
 
-        None: the registry cannot say. It is as before then, but not after a client has taken the
-        session: that may have been a listener of ours, which knows more.
+        None: the registry cannot say. Then nothing changes, unless a client has taken the session:
+        it may be another listener of ours, with newer information.
         """
         if is_ours is None and self._is_in_doubt:
             return
@@ -191,11 +192,11 @@ class GlobalBroker:
         self._ours_until = 0.0 if is_ours is False else time.monotonic() + lease_s
 
     def start(self) -> None:
-        """Connect, from a thread of its own."""
+        """Connect, in its own thread."""
         self._thread.start()
 
     def acknowledge(self, arrivals: Sequence[Arrival]) -> None:
-        """Let the broker forget these, in this order; those of earlier connections are ignored."""
+        """Acknowledge these, in this order; those of earlier connections are ignored."""
         if not arrivals:
             return
         self.acknowledgements.extend(arrivals)
@@ -204,12 +205,12 @@ class GlobalBroker:
             self._wake()
 
     def stop_reading(self) -> None:
-        """Take no further messages; what has arrived can still be acknowledged."""
+        """Take no more messages; those that have arrived can still be acknowledged."""
         self.is_reading = False
         self._wake()
 
     def stop(self, *, timeout_s: float) -> None:
-        """Send what is acknowledged, and disconnect; the broker keeps the session."""
+        """Send the acknowledgements, and disconnect; the broker keeps the session."""
         self.is_stopping.set()
         self._wake()
         if self._thread.ident is not None:
@@ -218,29 +219,29 @@ class GlobalBroker:
             self._wake_reader.close()
             self._wake_writer.close()
 
-    # What follows is called by the network thread only.
+    # Only the network thread calls the following.
 
     @property
     def wake_reader(self) -> socket.socket:
-        """Readable when there is something to acknowledge, or to stop."""
+        """Readable when there is something to acknowledge, or a stop."""
         return self._wake_reader
 
     def linger(self, duration_s: float) -> None:
-        """Wait; acknowledgements do not end it, a stop does."""
+        """Wait; a stop ends the wait, acknowledgements do not."""
         self._is_woken = True
         select.select([self._wake_reader], [], [], duration_s)
         self.clear_wake()
 
     def clear_wake(self) -> None:
-        """Say that the wake-up was heard; to be called before looking at what changed."""
+        """Clear the wake-up; call it before reading what changed."""
         with contextlib.suppress(BlockingIOError):
             self._wake_reader.recv(4096)
-        # Only now: cleared before the read, a wake-up in between would be swallowed and leave the
-        # flag set, and acknowledgements would wait for the next message to arrive.
+        # Only now. If cleared before the read, a wake-up in between would be lost and leave the
+        # flag set, and acknowledgements would wait for the next message.
         self._is_woken = False
 
     def beat(self) -> None:
-        """Say that the network thread makes progress."""
+        """Record that the network thread makes progress."""
         self._beat_at = time.monotonic()
 
     def change_state(self, **changes: object) -> None:
@@ -248,7 +249,7 @@ class GlobalBroker:
         self._state = replace(self._state, **changes)  # type: ignore[arg-type]
 
     def _wake(self) -> None:
-        # Full: it will wake up anyway. Closed: nobody is left to wake.
+        # Full: it wakes up anyway. Closed: nobody is left to wake.
         with contextlib.suppress(OSError):
             self._wake_writer.send(b"w")
 
@@ -271,7 +272,7 @@ class GlobalBroker:
             self.change_state(problem=problem)
             lasted_s = time.monotonic() - started_at
             if connection.is_taken_over:
-                # By a listener of ours, or by a stranger: the registry knows.
+                # The registry knows whether a listener of ours or a stranger took it.
                 self._is_in_doubt, self._ours_until = True, 0.0
                 if lasted_s >= _PEACE_S:
                     backoff_taken_over.reset()
@@ -291,7 +292,7 @@ class GlobalBroker:
             self._wait(delay_s)
 
     def _is_our_turn(self, backoff_taken_over: Backoff) -> bool:
-        """Return whether to connect now; wait a little where not."""
+        """Return whether to connect now; if not, wait a little."""
         if self._is_another_listeners:
             self._is_in_doubt = False
             self.change_state(problem=_ANOTHER_LISTENER)
@@ -300,7 +301,7 @@ class GlobalBroker:
             return False
         if not self._is_in_doubt:
             return True
-        # It is ours, so it was no listener of ours that took it.
+        # The session is ours, so a stranger took it.
         self._is_in_doubt = False
         delay_s = backoff_taken_over.next_s()
         self.change_state(taken_over=self.state.taken_over + 1)
@@ -317,8 +318,8 @@ class GlobalBroker:
         except OSError as error:
             return f"no connection: {_words(error)}"
         except Exception:  # noqa: BLE001 - the thread must not die silently
-            # A bug of ours or of paho must not end this thread: unacknowledged messages come
-            # again with the next connection.
+            # A bug of ours or of paho must not end this thread: the next connection brings
+            # unacknowledged messages again.
             _log.exception("broker_connection_failed_unexpectedly")
             return BUG
         finally:
@@ -356,7 +357,7 @@ class _Connection:
     def run(self) -> None:
         """Connect and serve until the connection ends or the broker object is stopped.
 
-        Raises OSError: no connection. `problem` says why an established one ended.
+        Raises OSError: no connection. `problem` says why an established connection ended.
         """
         broker, client = self._broker, self._client
         self._connect()
@@ -367,7 +368,7 @@ class _Connection:
                 self._leave()
                 return
             may_read = broker.is_reading and not broker.inbox.is_full
-            # TLS may hold decrypted bytes that select does not know of.
+            # TLS may hold decrypted bytes that `select` does not see.
             is_pending = may_read and _pending_bytes(sock) > 0
             readers = [broker.wake_reader, sock] if may_read else [broker.wake_reader]
             readable, _, _ = select.select(
@@ -392,7 +393,7 @@ class _Connection:
                     return
 
     def close(self) -> None:
-        """Close the socket; the broker keeps the session. No-op when it is closed."""
+        """Close the socket; the broker keeps the session. Does nothing if it is closed."""
         sock = self._client.socket()
         if sock is not None:
             sock.close()
@@ -406,7 +407,7 @@ class _Connection:
             clean_session=None if is_v5 else False,
             protocol=MQTTv5 if is_v5 else MQTTv311,
             transport="websockets" if broker.url.is_websocket else "tcp",
-            # Reconnecting is our business; paho would also fall back to MQTT 3.1.
+            # We reconnect ourselves; paho would also fall back to MQTT 3.1.
             reconnect_on_failure=False,
             manual_ack=True,
         )
@@ -424,7 +425,7 @@ class _Connection:
         client.on_subscribe = self._on_subscribe
         client.on_delivery = self._on_delivery
         client.on_disconnect = self._on_disconnect
-        # With this set, paho leaves writing to us instead of writing at each acknowledgement.
+        # With this callback, paho leaves writing to us and does not write at each acknowledgement.
         client.on_socket_register_write = _leave_it_to_the_loop
         return client
 
@@ -448,11 +449,11 @@ class _Connection:
         sock = client.socket()
         if sock is not None:
             with _alias(sock) as alias:
-                # Acknowledgements are small: held back, they would hold up a small window.
+                # Acknowledgements are small packets: a delay would block a small window.
                 alias.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _read(self) -> int:
-        """Hand over what is there and return how many; paho reads one packet at a time."""
+        """Hand over what is there; return how many messages. paho reads one packet at a time."""
         client, arrived = self._client, self._arrived
         before = -1
         try:
@@ -469,7 +470,7 @@ class _Connection:
         return count
 
     def _is_worth_lingering(self, count: int) -> bool:
-        """Whether more messages are to be expected soon, and are worth waiting for."""
+        """Whether more messages are likely soon, so that a short wait pays."""
         if count == 0:
             return False
         now = time.monotonic()
@@ -501,8 +502,8 @@ class _Connection:
                     return
                 select.select([], [alias], [], left_s)
                 client.loop_write()
-            # Closing while unread messages wait would reset the connection, and the broker might
-            # never see our last acknowledgements. So: read to the end.
+            # A close with unread messages would reset the connection, and the broker might never
+            # see our last acknowledgements. So read to the end.
             _read_to_the_end(alias, deadline)
 
     def _check_deadlines(self, now: float) -> None:
@@ -515,10 +516,10 @@ class _Connection:
             self._subscribe()
 
     def _is_silent_too_long(self, now: float, *, may_read: bool) -> bool:
-        """Whether to connect anew: the session keeps what the broker has not delivered."""
+        """Whether to reconnect: the session keeps what the broker has not delivered."""
         broker = self._broker
         is_heard, self._is_heard = self._is_heard, False
-        # With messages unacknowledged, a broker's window may be full: we hold it back.
+        # With unacknowledged messages the broker's window may be full: then we are the cause.
         is_listening = may_read and broker.state.is_ready and self._unacknowledged == 0
         if not broker.silence.look(now, is_heard=is_heard, is_listening=is_listening):
             return False
@@ -531,7 +532,7 @@ class _Connection:
     def _subscribe(self) -> None:
         self._answer_due_at = time.monotonic() + ANSWER_TIMEOUT_S
         if self._broker.mqtt_version == "5":
-            # Retained messages only with a new subscription, not at each reconnection.
+            # Retained messages only with a new subscription, not after each reconnection.
             options = SubscribeOptions(
                 qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
             )
@@ -543,8 +544,8 @@ class _Connection:
                 [(topic, 1) for topic in self._broker.topics]
             )
 
-    # paho calls these from within its network functions. What they raise ends this connection,
-    # and is logged by GlobalBroker._run.
+    # paho calls these inside its network functions. An exception ends this connection, and
+    # GlobalBroker._serve logs it.
 
     def _on_connect(
         self,
@@ -562,11 +563,12 @@ class _Connection:
         self._broker.silence.connected()
         discarded = 0
         if flags.session_present:
-            # Nothing of this connection has arrived yet: the session's messages follow the CONNACK.
+            # No message of this connection has arrived yet: the session's messages follow the
+            # CONNACK.
             discarded = self._broker.inbox.discard_redelivered(self._generation)
             unwanted = [topic for topic in DEFAULT_FILTERS if topic not in self._broker.topics]
             if unwanted:
-                # A session from before GC_TOPICS was narrowed would keep the wide subscription.
+                # A session older than a narrower GC_TOPICS would keep the wide subscription.
                 client.unsubscribe(unwanted)
         _log.info(
             "broker_connected",
@@ -614,11 +616,11 @@ class _Connection:
         try:
             topic = delivery.topic.decode()
         except UnicodeDecodeError:
-            topic = ""  # an invalid topic, which is what it is
+            topic = ""  # an invalid topic, as it was
         self._arrived.append(
             Arrival(
                 topic,
-                # Refused for its size; one byte too many says so as well as a megabyte.
+                # It is refused for its size; one byte too many is enough for that.
                 delivery.payload[: MAX_NOTIFICATION_BYTES + 1],
                 time.time_ns() // 1_000_000,
                 self._generation,
@@ -647,7 +649,7 @@ class _Connection:
 
 
 def _words(error: OSError) -> str:
-    """Return why there is no connection; what paho and we say ourselves has no number."""
+    """Return why there is no connection; errors of paho and our own have no number."""
     return os_words(error) if error.errno or not error.args else str(error)
 
 
@@ -673,5 +675,5 @@ def _read_to_the_end(alias: socket.socket, deadline: float) -> None:
             if not alias.recv(65_536):
                 return
     except OSError:
-        # The broker has closed first.
+        # The broker closed first.
         return

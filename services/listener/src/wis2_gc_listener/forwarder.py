@@ -2,11 +2,11 @@
 
 Source: architecture.md#listener.
 
-One thread, which alone uses the sender and the registry. A batch is finished before the next is
-begun, so that acknowledgements leave strictly in the order of arrival.
+One thread, the only one that uses the sender and the registry. It finishes a batch before it begins
+the next, so that acknowledgements leave strictly in the order of arrival.
 
-Who retries: this thread, a batch that the queue did not take, until it does or the listener
-stops. Meanwhile nothing is acknowledged and the broker's window bounds what waits in memory.
+Who retries: this thread retries a batch until the queue accepts it or the listener stops. Meanwhile
+it acknowledges nothing, and the broker's window bounds what waits in memory.
 """
 
 from __future__ import annotations
@@ -53,44 +53,44 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-#: What is waiting goes into one look at the registry, up to this many.
+#: Up to this many waiting arrivals go into one look at the registry.
 MAX_BATCH = 100
-#: A log line about one and the same outage at most this often.
+#: At most one log line about the same outage in this time.
 _OUTAGE_LOG_EVERY_S = 30.0
-#: Refused notifications of which their centres are to be told, kept while the registry is away.
+#: Refused notifications to tell their centres of, kept while the registry is away.
 _MAX_REFUSALS = 100
 #: A stranger's topic has up to 64 kB; Redis keeps a thousand of these.
 _MAX_TEXT_CHARS = 500
-#: How many refused notifications are logged in full per second; all are counted.
+#: How many refused notifications are logged in full between two reports; all are counted.
 _REFUSALS_LOGGED_PER_REPORT = 5
-#: Counts kept until the registry takes them; beyond, strangers' centre-ids are counted together.
+#: Counts kept until the registry takes them; above this, strangers' centre-ids count together.
 _MAX_UNREPORTED = 1000
 
 
 class Broker(Protocol):
-    """What the forwarder needs of the Global Broker."""
+    """What the forwarder requires of the Global Broker."""
 
     @property
     def state(self) -> BrokerState:
         """The connection as it is now."""
 
     def acknowledge(self, arrivals: Sequence[Arrival]) -> None:
-        """Let the broker forget these, in this order."""
+        """Acknowledge these, in this order."""
 
     def let(self, is_ours: bool | None, *, lease_s: float) -> None:
-        """Say whether the session is ours; None: as before, the registry cannot say."""
+        """Set whether the session is ours; None: unchanged, the registry cannot say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a listener reports about itself that never changes."""
+    """What a listener reports about itself and never changes."""
 
     broker_name: str
     broker_address: str
     """Without user and password."""
     topics: tuple[str, ...]
     process: str
-    """Tells this listener from another one of the same Global Broker."""
+    """Identifies this listener among those of the same Global Broker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Timing:
     report_every_s: float = 1.0
     heartbeat_every_s: float = 3.0
     session_lease_s: float = 5.0
-    """Longer than it takes to report, also when the registry takes its time."""
+    """Longer than a report takes, also to a slow registry."""
     registry_first_s: float = 1.0
     registry_longest_s: float = 5.0
     queue_first_s: float = 0.1
@@ -125,7 +125,7 @@ class Forwarder:
         queue_problem: str = "",
         timing: Timing | None = None,
     ) -> None:
-        """`queue_problem`: why the queue was not reached at start, "" when it was."""
+        """`queue_problem`: why the queue was not reached at start; "" if it was."""
         self._identity = identity
         self._inbox = inbox
         self._triage = triage
@@ -175,18 +175,18 @@ class Forwarder:
 
     @property
     def stalled_s(self) -> float:
-        """For how long it has made no progress, in seconds; 0 while the queue is known away."""
+        """Seconds without progress; 0 while we know that the queue is away."""
         return 0.0 if self._queue_problem else time.monotonic() - self._beat_at
 
     @property
     def problem(self) -> str:
-        """What is wrong on our side, "" when nothing is."""
+        """What is wrong on our side; "" if nothing is."""
         if self._is_ours is None:
             return self._registry_problem or "the registry has not answered yet"
         return self._queue_problem or self._registry_problem
 
     def start(self) -> None:
-        """Begin, in a thread of its own."""
+        """Begin, in its own thread."""
         self._thread.start()
 
     def stop(self, *, timeout_s: float) -> bool:
@@ -198,20 +198,20 @@ class Forwarder:
         return not self._thread.is_alive()
 
     def leave_session(self) -> None:
-        """Let a successor connect at once; to be called when `stop` has ended the thread.
+        """Let a successor connect at once; call it after `stop` has ended the thread.
 
-        Never raises: a session that is not let go is free when its lease is over.
+        Never raises: without it, the session is free when its lease ends.
         """
         try:
             self._registry.leave_session(self._identity.broker_name, self._identity.process)
-        except Exception as error:  # noqa: BLE001 - nothing is to be done about it
+        except Exception as error:  # noqa: BLE001 - nothing can be done about it
             _log.warning("session_not_let_go", problem=repr(error)[:200])
 
     def _run(self) -> None:
         try:
             self._forward_until_stopped()
         except Exception:  # noqa: BLE001 - a thread must not die silently
-            # Nothing unacknowledged is lost: the broker sends it again to our successor.
+            # No unacknowledged message is lost: the broker sends it again to our successor.
             _log.exception("forwarder_crashed")
             self._on_crash()
 
@@ -230,7 +230,7 @@ class Forwarder:
         self._report(is_last=True)
 
     def _reach_queue(self) -> None:
-        """Return when the queue has answered once, or the listener is to stop."""
+        """Return once the queue has answered, or the listener must stop."""
         while self._queue_problem and not self._stopping.is_set():
             try:
                 self._sender.check()
@@ -241,7 +241,7 @@ class Forwarder:
                 self._queue_answered()
 
     def _forward(self, batch: list[Arrival]) -> bool:
-        """Bring one batch to its end; False when the listener stops before the queue took it."""
+        """Finish one batch; return False if the listener stops before the queue took it."""
         self._in_hand = progress = InOrder(batch)
         self._received += len(batch)
         self._last_message_ms = batch[-1].arrived_ms
@@ -251,14 +251,14 @@ class Forwarder:
         return self._send(batch, passed, progress)
 
     def _sort_out(self, batch: Sequence[Arrival], progress: InOrder) -> list[int]:
-        """Settle what is dropped; return the indices of what goes to the queue."""
+        """Settle the dropped arrivals; return the indices of those for the queue."""
         to_look_up: list[tuple[int, Notification]] = []
         passed: list[int] = []
         for index, arrival in enumerate(batch):
             try:
                 verdict = self._triage.judge(arrival.topic, arrival.payload)
             except Exception:  # noqa: BLE001 - strangers' input must not stop the others
-                # Not certainly useless, so it passes; the manager has dead letters for such.
+                # It may be useful, so it passes; the manager has dead letters for such messages.
                 self._log_bug(arrival)
                 passed.append(index)
                 continue
@@ -288,7 +288,7 @@ class Forwarder:
         return passed
 
     def _look(self, notifications: list[Notification]) -> Looked:
-        """Ask the registry; while it is away everything passes, as if nothing were held."""
+        """Ask the registry; while it is away every notification passes, as if nothing were held."""
         nothing = Looked(0, [None] * len(notifications))
         if not notifications or time.monotonic() < self._registry_again_at:
             return nothing
@@ -302,7 +302,7 @@ class Forwarder:
         except Unavailable as error:
             self._registry_failed(str(error))
         except PartError as error:
-            # What is in this batch may be why: the next one is looked up again.
+            # This batch may be the cause: the next one asks again.
             _log.error("look_failed", detail=error.detail)
         except Exception:  # noqa: BLE001 - an adapter's bug is an outage to us
             _log.exception("registry_failed_unexpectedly")
@@ -313,7 +313,7 @@ class Forwarder:
         return nothing
 
     def _send(self, batch: Sequence[Arrival], passed: list[int], progress: InOrder) -> bool:
-        """Send until the queue has answered for each; False when stopped before that."""
+        """Send until the queue has answered for each; return False if stopped before that."""
         envelopes = {
             index: Envelope(
                 topic=batch[index].topic,
@@ -355,7 +355,7 @@ class Forwarder:
         answers: Sequence[Sent],
         progress: InOrder,
     ) -> list[int]:
-        """Note what became of each; return those to be sent again."""
+        """Record the result of each; return those to send again."""
         refused = []
         for index, answer in zip(chunk, answers, strict=True):
             if answer is Sent.REFUSED:
@@ -400,7 +400,7 @@ class Forwarder:
             _log.exception("triage_failed", topic=arrival.topic[:200])
 
     def _tell(self, arrival: Arrival, drop: Drop, limiter: EventLimiter) -> bool:
-        """Have the centre of a refused notification told, now and then (wis2-rules.md E1)."""
+        """Arrange that the refusal's centre is told, at a limited rate (wis2-rules.md E1)."""
         if len(self._refusals) >= _MAX_REFUSALS or not limiter.admit(
             drop.centre_id, time.monotonic()
         ):
@@ -431,7 +431,7 @@ class Forwarder:
         self._unreported[name] += 1
 
     def _pause(self, delay_s: float) -> None:
-        """Wait for the queue to come back, alive and reporting."""
+        """Wait for the queue to come back; meanwhile, report."""
         deadline = time.monotonic() + delay_s
         while (left_s := deadline - time.monotonic()) > 0 and not self._stopping.is_set():
             self._beat_at = time.monotonic()
@@ -439,7 +439,7 @@ class Forwarder:
             self._stopping.wait(min(left_s, 0.5))
 
     def _report(self, *, is_last: bool = False) -> None:
-        """Add our counts to the registry's, say that we live; both only now and then."""
+        """Add our counts to the registry's and send the heartbeat, each at its interval."""
         now = time.monotonic()
         if is_last:
             self._heartbeat_due_at = now
@@ -460,7 +460,7 @@ class Forwarder:
                 self._refusals = []
             status = self._status(is_last=is_last)
             is_due = now >= self._heartbeat_due_at or status.is_ready != self._is_reported_ready
-            # Who waits for another listener's end leaves it to that one to report on the broker.
+            # While another listener has the session, that one reports on the broker.
             if self._is_ours and is_due:
                 self._heartbeat_due_at = now + self._timing.heartbeat_every_s
                 self._registry.heartbeat(status)
@@ -468,7 +468,7 @@ class Forwarder:
         except Unavailable as error:
             self._registry_failed(str(error))
         except PartError as error:
-            # It would fail for ever, and part of it may be counted already.
+            # It would fail for ever, and part of it may already be counted.
             _log.error("report_refused", detail=error.detail, counts=dict(self._unreported))
             self._unreported.clear()
             self._refusals = []
@@ -479,7 +479,7 @@ class Forwarder:
             self._registry_answered()
 
     def _hold_session(self, now: float) -> None:
-        """Ask whether the session is ours, and tell the broker."""
+        """Ask the registry whether the session is ours, and tell the broker object."""
         lease_s, is_ours = self._timing.session_lease_s, None
         if now >= self._registry_again_at:
             try:
@@ -492,8 +492,8 @@ class Forwarder:
                 _log.exception("registry_failed_unexpectedly")
                 self._registry_failed(f"registry: {BUG}")
         if is_ours is None and self._is_ours is None and now >= self._assume_ours_at:
-            # Nobody has been seen to hold it, for as long as anybody might: a queue that is there
-            # without the registry is to be fed.
+            # For a whole lease nobody was seen to hold it: feed a queue that works without the
+            # registry.
             self._is_ours = True
         if is_ours is not None:
             if self._is_ours is not is_ours:
@@ -556,7 +556,7 @@ class Forwarder:
             self._registry_backoff.reset()
 
 
-#: Expected in great numbers: counted, never logged one by one.
+#: Expected in large numbers: counted, never logged one by one.
 _QUIET = frozenset(
     {DropReason.RECOMMENDED, DropReason.OWN, DropReason.NOT_SUBSCRIBED, DropReason.EMPTY}
 )

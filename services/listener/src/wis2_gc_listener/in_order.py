@@ -1,4 +1,4 @@
-"""Acknowledgements leave in the order of arrival, whatever order the work is finished in. Pure."""
+"""Releases acknowledgements in the order of arrival, whatever order the work finishes in. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class InOrder:
-    """A batch of arrivals, of which only the longest settled prefix is released."""
+    """A batch of arrivals; only its longest settled prefix is released."""
 
     def __init__(self, arrivals: Sequence[Arrival]) -> None:
         self._arrivals = arrivals
@@ -20,15 +20,15 @@ class InOrder:
 
     @property
     def unreleased(self) -> int:
-        """How many are still to be released."""
+        """How many are not released yet."""
         return len(self._arrivals) - self._released
 
     def settle(self, index: int) -> None:
-        """Say that the broker may forget this one: queued, or dropped for good."""
+        """Mark this one as ready to acknowledge: queued, or dropped for good."""
         self._is_settled[index] = True
 
     def release(self) -> Sequence[Arrival]:
-        """Return what may be acknowledged now; each arrival once, in order."""
+        """Return the arrivals to acknowledge now; each once, in order."""
         start = end = self._released
         while end < len(self._is_settled) and self._is_settled[end]:
             end += 1

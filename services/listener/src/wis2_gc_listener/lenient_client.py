@@ -1,12 +1,12 @@
-"""paho's client, for which no message that is delivered is a reason to hang up or to swell.
+"""A paho client that no message can disconnect or fill with data.
 
-Who publishes on a Global Broker chooses the user properties of his message, and paho refuses
-some: those that break MQTT, but also U+FEFF, which MQTT allows. The connection would end, the
-session would bring the same message again, and so for ever: one message would stop all of its
-broker. We use no property, so none is read.
+A publisher on a Global Broker chooses the user properties of its message, and paho refuses some:
+those that break MQTT, but also U+FEFF, which MQTT allows. The connection would end, and the session
+would bring the same message again, for ever: one message would stop everything from its broker. We
+use no properties, so this client does not read them.
 
-With MQTT 3.1.1 we cannot tell the broker what is too large for us, and a message may have 256 MB.
-Only its beginning is kept while it is read.
+With MQTT 3.1.1 we cannot tell the broker our size limit, and a message may have 256 MB. So this
+client keeps only the beginning while it reads.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from wis2_gc_common.wis2.notification import MAX_NOTIFICATION_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: The broker does not even send what is larger (MQTT 5); 16 times the largest valid notification.
+#: With MQTT 5 the broker does not send more; 16 times the largest valid notification.
 MAX_PACKET_BYTES = 16 * MAX_NOTIFICATION_BYTES
-#: Of a length in a packet, in MQTT's variable form.
+#: Most bytes of a length in MQTT's variable form.
 _MAX_LENGTH_BYTES = 4
 _QOS_2 = 2
 
@@ -44,11 +44,11 @@ class LenientClient(Client):
 
     on_delivery: Callable[[Delivery], None]
 
-    # Private to paho, whose version is pinned; there is no other place to do it.
+    # This is private to paho, whose version is pinned; there is no public way.
 
     def _packet_read(self) -> MQTTErrorCode:
         result = super()._packet_read()
-        # paho counts what is missing by itself, so what is of no use can go.
+        # paho counts the missing bytes separately, so we can remove the rest here.
         del self._in_packet["packet"][MAX_PACKET_BYTES:]
         return result
 
@@ -69,7 +69,7 @@ class LenientClient(Client):
 def decode_publish(header: int, packet: bytes, *, is_v5: bool) -> Delivery:
     """Return what a PUBLISH delivers: `header` is its first byte, `packet` what follows its length.
 
-    Raises ValueError: it is shorter than it says, or of a QoS that we never ask for.
+    Raises ValueError: it is shorter than it says, or has a QoS that we never request.
     """
     qos = header >> 1 & 3
     if qos >= _QOS_2:
@@ -88,10 +88,10 @@ def decode_publish(header: int, packet: bytes, *, is_v5: bool) -> Delivery:
 
 
 def _variable_length(packet: bytes, at: int) -> tuple[int, int]:
-    """Return the number at `at`, and where what follows begins. Raises ValueError."""
+    """Return the number at `at`, and the position after it. Raises ValueError."""
     length = 0
     for index, byte in enumerate(packet[at : at + _MAX_LENGTH_BYTES]):
         length |= (byte & 0x7F) << 7 * index
-        if byte < 0x80:  # noqa: PLR2004 - the flag that says: one more byte
+        if byte < 0x80:  # noqa: PLR2004 - the flag for one more byte
             return length, at + index + 1
     raise ValueError("a length without an end")

@@ -1,7 +1,7 @@
 """`wis2-gc-listener`: from one Global Broker to the queue (architecture.md#listener).
 
-Exit codes: 0 stopped by SIGTERM or SIGINT; 1 it could not go on (a part of it crashed); 2 a setting
-is wrong.
+Exit codes: 0 stopped by SIGTERM or SIGINT; 1 it could not continue (a part of it crashed); 2 a
+setting is wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = get_logger(__name__)
 
 
 def main() -> NoReturn:
-    """Run until a signal, or until it cannot go on."""
+    """Run until a signal, or until it cannot continue."""
     leave(_run())
 
 
@@ -65,7 +65,7 @@ def _run() -> int:
 
 
 def _put_together(settings: ListenerSettings) -> Listener:
-    """Raise SettingsError for what only shows when it is used."""
+    """Return the listener. Raises SettingsError for settings that only fail when used."""
     try:
         tls = client_context(settings.ca_file) if settings.broker_url.is_tls else None
     except OSError as error:
@@ -81,7 +81,7 @@ def _put_together(settings: ListenerSettings) -> Listener:
     except Misconfigured as error:
         raise SettingsError(error.variable, error.detail) from None
     except Unavailable as error:
-        # It may come back: the broker keeps what we do not acknowledge meanwhile.
+        # It may come back: meanwhile the broker keeps what we do not acknowledge.
         queue_problem = str(error)
         _log.warning("queue_not_reached_yet", problem=queue_problem)
     registry = RedisListenerRegistry.connect(

@@ -1,4 +1,4 @@
-"""Which centre sends more than others should have to wait for."""
+"""Which centres send above their rate, so that others would have to wait."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Centres with a rate of their own. WIS2 has a few hundred; strangers make more of them up.
+#: Most centres with a rate of their own. WIS2 has a few hundred; strangers can invent more.
 MAX_CENTRES = 4096
 
 
 class CentreRates:
     """A token bucket for each centre.
 
-    Bounded: a bucket that is full again is like none. Where too many centres are at it at once, the
-    new ones share a bucket.
+    Bounded: a bucket that is full again is forgotten. If too many centres are active at once, new
+    ones share a bucket.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class CentreRates:
         self._clock = clock
         self._max_centres = max_centres
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """By centre: what was left, and when; the longest unused first."""
+        """By centre: what was left, and at what time; the longest unused first."""
 
     def is_above(self, centre_id: str) -> bool:
         """Count one notification of a centre; return whether it is above the centre's rate."""

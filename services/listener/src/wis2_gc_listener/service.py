@@ -1,4 +1,4 @@
-"""The parts of one listener, put together, and how they end."""
+"""Connects the parts of one listener, starts and stops them."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-#: Reading stops at this many waiting messages, should a broker know no window (MQTT 3.1.1). At
-#: most 16 MB.
+#: Reading stops at this many waiting messages, if a broker has no window (MQTT 3.1.1). At most 16
+#: MB.
 INBOX_CAPACITY = 4 * RECEIVE_MAXIMUM
-#: A forwarder that went round no loop for this long hangs.
+#: A forwarder that has not completed its loop for this long hangs.
 FORWARDER_STALLED_S = 60.0
-#: A network thread may spend some time in name look-ups and connection attempts.
+#: The same for the network thread, which may spend time in name look-ups and connection attempts.
 NETWORK_STALLED_S = 120.0
-#: How long the forwarder may take to finish after SIGTERM, and the broker to say good-bye.
+#: How long the forwarder may take to finish after SIGTERM, and the broker to disconnect.
 DRAIN_S = 6.0
 LEAVE_S = 3.0
-#: How soon a stop is noticed.
+#: How soon `wait` notices a stop.
 LOOK_EVERY_S = 0.2
 
 
@@ -59,7 +59,7 @@ class Listener:
     ) -> None:
         self._sender = sender
         self._registry = registry
-        # Not the event: a handler that sets one while its own thread is within the wait of it waits
+        # Not an event: a signal handler that sets it while its own thread waits for it would wait
         # for that thread, for ever.
         self._is_asked_to_stop = False
         self._has_failed = threading.Event()
@@ -80,7 +80,7 @@ class Listener:
                 broker_name=settings.broker_name,
                 broker_address=str(settings.broker_url),
                 topics=settings.topics,
-                # The same after a restart in a pod, which need not wait for itself.
+                # The same after a restart in a pod: it does not have to wait for itself.
                 process=f"{socket.gethostname()}/{os.getpid()}",
             ),
             inbox=inbox,
@@ -122,21 +122,21 @@ class Listener:
         self._is_asked_to_stop = True
 
     def wait(self) -> None:
-        """Return when the listener is asked to stop, or cannot go on."""
+        """Return when the listener is asked to stop, or cannot continue."""
         while not self._is_asked_to_stop and not self._has_failed.wait(LOOK_EVERY_S):
             pass
 
     def stop(self) -> str:
         """Queue what has arrived, acknowledge it, leave the broker without ending the session.
 
-        Returns why the listener could not go on, "" when it was asked to stop.
+        Returns why the listener could not continue; "" if it was asked to stop.
         """
         self._broker.stop_reading()
         if not self._forwarder.stop(timeout_s=DRAIN_S):
             _log.warning("forwarder_did_not_finish")
         self._broker.stop(timeout_s=LEAVE_S)
         self._health.close()
-        # A forwarder that hangs still holds these; the process ends anyway.
+        # A forwarder that hangs still uses these; the process ends anyway.
         if not self._forwarder.is_alive:
             self._forwarder.leave_session()
             self._sender.close()
@@ -158,10 +158,10 @@ class Listener:
         return Health()
 
     def ready(self) -> Health:
-        """Whether all that is ours is there: both threads, registry and queue.
+        """Whether our own parts are there: both threads, registry and queue.
 
-        A Global Broker that does not admit us is no reason to hold a release up; whether it does is
-        told by the heartbeat, and so by the metrics service.
+        A Global Broker that refuses us must not block a release; the heartbeat, and so the metrics
+        service, reports the refusal.
         """
         live = self.live()
         return live if live.problem else Health(self._forwarder.problem)

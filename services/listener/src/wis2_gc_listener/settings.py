@@ -16,7 +16,7 @@ MqttVersion = Literal["5", "3.1.1"]
 
 @dataclass(frozen=True, slots=True)
 class ListenerSettings:
-    """What one listener knows; one listener serves one Global Broker."""
+    """The settings of one listener, which serves one Global Broker."""
 
     common: settings.CommonSettings
     broker_url: settings.BrokerUrl
@@ -34,7 +34,7 @@ class ListenerSettings:
 
     @property
     def client_id(self) -> settings.Secret:
-        """The MQTT client id, which is to be shown nowhere: who knows it can have our session."""
+        """The MQTT client id. Never show it: anyone who knows it can take our session."""
         return settings.Secret(
             mqtt_client_id(
                 self.deployment_secret.encode(),

@@ -1,46 +1,46 @@
-"""When a broker that is connected and delivers nothing is to be connected again. Pure.
+"""When to reconnect to a broker that is connected and delivers nothing. Pure.
 
-Seen at Global Brokers (wis2-rules.md W21): the connection stands, pings are answered, and nothing
-arrives for minutes, until the client connects again. What is out of proportion depends on the
-broker's past: its longest pause of the last hours.
+Seen at Global Brokers (wis2-rules.md W21): the connection is open, pings are answered, and nothing
+arrives for minutes, until the client reconnects. Which silence is too long depends on the broker's
+past: its longest pause of the last hours.
 """
 
 from __future__ import annotations
 
-#: A silence is out of proportion when it is so many times the longest pause of the past.
+#: A silence is too long if it is this many times the longest pause of the past.
 _OUT_OF_PROPORTION = 3.0
 #: Pauses are remembered for at least this long, and at most twice as long.
 _MEMORY_S = 6 * 3600.0
-#: What arrives this soon after a reconnection was waiting for it: the broker had been deaf.
+#: A message this soon after a reconnection was waiting for it: the broker had stopped delivering.
 _EFFECT_WITHIN_S = 30.0
-#: The longest wait between two reconnections without effect, where the past asks for no longer one.
+#: The longest wait between two reconnections without effect, unless the past requires a longer one.
 _LONGEST_S = 3600.0
-#: Two looks further apart than this were none in between: the process was suspended, or asleep.
+#: If two looks are further apart than this, the process was suspended or asleep in between.
 _LONGEST_STEP_S = 5.0
 
 
 def is_due(
     *, timeout_s: float, past_s: float, longest_pause_s: float, waited_s: float, fruitless: int
 ) -> bool:
-    """Return whether to connect anew.
+    """Return whether to reconnect.
 
     `timeout_s`: GC_SILENCE_TIMEOUT, 0 for never. `past_s`: from the first message to the last one.
     `longest_pause_s`: between two messages of the past. `waited_s`: since the last message or the
-    last connection, whichever is later. `fruitless`: reconnections of this silence so far.
-    A past shorter than the silence that would be out of proportion to it says nothing.
+    last connection, the later of the two. `fruitless`: reconnections during this silence so far. A
+    past shorter than the silence that it would call too long proves nothing.
     """
     limit_s = max(timeout_s, _OUT_OF_PROPORTION * longest_pause_s)
     if timeout_s <= 0 or past_s < limit_s:
         return False
-    # 2.0 ** 16 is far beyond any bound, and cannot overflow.
+    # 2.0 ** 16 is far above every bound, and cannot overflow.
     return waited_s >= min(limit_s * 2.0 ** min(fruitless, 16), max(limit_s, _LONGEST_S))
 
 
 class Silence:
-    """What is known of a broker's pauses, over all its connections.
+    """What we know of a broker's pauses, over all its connections.
 
-    Only the time in which something could have arrived counts: connected, subscribed, reading,
-    and nothing of ours holding the broker back.
+    Only the time in which a message could arrive counts: connected, subscribed, reading, and the
+    broker does not wait for us.
     """
 
     def __init__(self, *, timeout_s: float) -> None:
@@ -56,20 +56,20 @@ class Silence:
 
     @property
     def silent_s(self) -> float:
-        """How long nothing has arrived that could have, in seconds."""
+        """Seconds in which nothing has arrived although it could."""
         return self._silent_s
 
     def connected(self) -> None:
-        """Say that a connection begins."""
+        """Record that a connection begins."""
         self._looked_at_s = None
         self._connected_for_s = 0.0
 
     def look(self, now_s: float, *, is_heard: bool, is_listening: bool) -> bool:
-        """Return whether to connect anew; to be called about once a second.
+        """Return whether to reconnect; call it about once a second.
 
-        `now_s`: a monotonic clock. `is_heard`: a message has arrived since the last look;
-        retained ones do not count, for they say nothing of what is published now.
-        `is_listening`: messages could have arrived; not asked for where one has.
+        `now_s`: a monotonic clock. `is_heard`: a message has arrived since the last look; retained
+        ones do not count, because they are not published now. `is_listening`: messages could
+        arrive; ignored if one has arrived.
         """
         step_s = 0.0
         if (is_listening or is_heard) and self._looked_at_s is not None:
@@ -92,7 +92,7 @@ class Silence:
         return is_now
 
     def _end_silence(self) -> None:
-        """Learn from it, unless a new connection has ended it."""
+        """Remember this pause, unless a new connection ended it."""
         is_cured = self._connected_for_s < min(self._silent_s, _EFFECT_WITHIN_S)
         if self._has_heard and not is_cured:
             self._past_s += self._silent_s

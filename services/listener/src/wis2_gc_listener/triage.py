@@ -1,7 +1,7 @@
-"""Which notifications need not reach the queue. Pure.
+"""Which notifications do not have to reach the queue. Pure.
 
-Only what is certainly of no use is dropped. What is unfinished elsewhere passes: it is a fall-back
-source (wis2-rules.md 8).
+It drops only what is certainly useless. A notification for an item that is in work passes: it is a
+fall-back source (wis2-rules.md 8).
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class DropReason(StrEnum):
     RECOMMENDED = "recommended"
     """Not ours to cache (wis2-rules.md 2)."""
     OWN = "own"
-    """Our own notification, come back over a Global Broker (wis2-rules.md 5)."""
+    """Our own notification, returned by a Global Broker (wis2-rules.md 5)."""
     NOT_SUBSCRIBED = "not_subscribed"
-    """Outside GC_TOPICS: a resumed session still holds an older subscription."""
+    """Outside GC_TOPICS: a resumed session still has an older subscription."""
     EMPTY = "empty"
-    """No notification: a retained message is cleared by an empty one (wis2-rules.md W20)."""
+    """Not a notification: an empty message clears a retained one (wis2-rules.md W20)."""
     NOT_QUEUEABLE = "not_queueable"
     """The queue can never take it (`queue.Sent.POISON`)."""
     QUOTA = OVER_QUOTA
-    """The queue holds its centre's share already (`queue.Sent.OVER_QUOTA`)."""
+    """The queue already holds its centre's share (`queue.Sent.OVER_QUOTA`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class Drop:
     reason: str
     detail: str = ""
     centre_id: str = ""
-    """Whose notification is invalid; "" for what is dropped for other reasons, and where the topic
-    does not say."""
+    """The centre of an invalid notification; "" for other reasons, and if the topic does not
+    say."""
 
 
-#: All of it is ignored, also what is below in ways that we would refuse (wis2-rules.md 2).
+#: All such topics are ignored, also those with lower levels that we would refuse (wis2-rules.md 2).
 _IGNORED = re.compile(rf"(?:origin|cache)/{BASE}/[^/]*/data/recommended(?:/|$)")
 _RECOMMENDED = Drop(DropReason.RECOMMENDED)
 _OWN = Drop(DropReason.OWN)
@@ -63,11 +63,11 @@ _EMPTY = Drop(DropReason.EMPTY)
 
 
 class Triage:
-    """What can be decided on a notification without asking anybody."""
+    """Judges a notification without asking queue or registry."""
 
     def __init__(self, *, centre_id: str, filters: Sequence[str]) -> None:
         self._centre_id = centre_id
-        # Every valid topic matches the default: no need to ask for each.
+        # Every valid topic matches the default: no check is necessary.
         self._filters = () if tuple(filters) == DEFAULT_FILTERS else tuple(filters)
         self._is_subscribed = lru_cache(maxsize=4096)(self._matches_a_filter)
 
@@ -98,7 +98,7 @@ class Triage:
 def refusal(
     held: Held | None, notification: Notification, *, now_ms: int, repeat_window_ms: int
 ) -> Decision | None:
-    """Return the decision that drops `notification` for good, or None: it passes.
+    """Return the decision that drops `notification` for good, or None if it passes.
 
     `held`: what the registry holds of the item; `now_ms`: its clock. Source: wis2-rules.md 6, 8, 9.
     """

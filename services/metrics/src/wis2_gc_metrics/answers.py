@@ -94,7 +94,7 @@ def summary(
 
 
 def what_is_missing(reading: Reading, *, expected_brokers: Sequence[str]) -> list[str]:
-    """Return one line for each part that keeps the whole cache from being ready."""
+    """Return one line for each part without which the whole cache is not ready."""
     missing = missing_parts(reading.snapshot.processes, expected_brokers=expected_brokers)
     if isinstance(reading.depth, Unavailable):
         missing.append(away(reading.depth))
@@ -102,7 +102,7 @@ def what_is_missing(reading: Reading, *, expected_brokers: Sequence[str]) -> lis
 
 
 def away(error: Unavailable) -> str:
-    """Return one line that says which part is away, and no address of it."""
+    """Return one line that says which part is away, without its address."""
     verb = "refuses us" if isinstance(error, Misconfigured) else "does not answer"
     return f"the {error.part} {verb}"
 
@@ -124,7 +124,7 @@ def _recent(recent: Recent) -> RecentAnswer:
 
 
 def queue(depth: Depth) -> QueueAnswer:
-    """Return how much waits."""
+    """Return how many notifications wait."""
     return QueueAnswer(**asdict(depth))
 
 
@@ -161,7 +161,7 @@ class _Table:
 
 
 def centres(snapshot: Snapshot) -> CentresAnswer:
-    """Return per centre what was counted, with its data servers."""
+    """Return the counts of each centre and of its data servers."""
     counters, gauges = _Table(snapshot.counters), _Table(snapshot.gauges)
     held = _Table(snapshot.held)
     names = {centre for (centre,) in held.labels(catalogue.HELD_ITEMS)}
@@ -210,7 +210,7 @@ def _data_server(gauges: _Table, centre_id: str, server: str) -> DataServerAnswe
 
 
 def brokers(snapshot: Snapshot, *, expected_brokers: Sequence[str]) -> BrokersAnswer:
-    """Return the Global Brokers that are expected, report, or were ever received from."""
+    """Return the Global Brokers that are expected, report, or ever sent a notification."""
     counters = _Table(snapshot.counters)
     listeners = _by_name(snapshot, "listener")
     counted = {labels[0] for labels in counters.labels(catalogue.RECEIVED)}
@@ -257,7 +257,7 @@ def managers(snapshot: Snapshot) -> ManagersAnswer:
 
 
 def failures(records: Sequence[FailureRecord]) -> FailuresAnswer:
-    """Return the given-up items in the order they came."""
+    """Return the given-up items, in the given order."""
     return FailuresAnswer(
         failures=[
             FailureAnswer(
@@ -294,7 +294,7 @@ def item(key: ItemKey, record: ItemRecord) -> ItemAnswer:
 
 
 def rollouts(workloads: Sequence[Workload] | None) -> RolloutsAnswer:
-    """Return the workloads in the order they came; None: we are not in a cluster."""
+    """Return the workloads, in the given order; None: we are not in a cluster."""
     return RolloutsAnswer(
         is_in_cluster=workloads is not None,
         workloads=[

@@ -1,4 +1,4 @@
-"""The HTTP face of the cache: `/metrics`, probes, `/api/…` and the status page."""
+"""The HTTP interface of the cache: `/metrics`, probes, `/api/…` and the status page."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _METRICS_ANSWERS: dict[int | str, dict[str, Any]] = {
 #: A notification has at most 8192 bytes (wis2-rules.md 23), so no data_id is longer.
 _MAX_CENTRE_ID_CHARS = 64
 _MAX_DATA_ID_CHARS = 8192
-#: Of 8 kB each they are an answer of 2 MB; `wis2-gc failures` shows more.
+#: Of 8 kB each, they make an answer of 2 MB; `wis2-gc failures` shows more.
 _MAX_FAILURES = 200
 
 
@@ -75,7 +75,7 @@ def create_app(
 ) -> FastAPI:
     """Return the application; it closes `readings` and `rollouts` when it stops.
 
-    `rollouts`: None where there is no cluster.
+    `rollouts`: None outside a cluster.
     """
 
     @asynccontextmanager
@@ -95,10 +95,10 @@ def create_app(
         title="WIS2 Global Cache",
         summary="What this cache received, cached and announced.",
         version="1",
-        # The interactive pages load scripts from other hosts, which our policy forbids.
+        # The interactive pages load scripts from other hosts; our policy forbids that.
         docs_url=None,
         redoc_url=None,
-        # It would repeat whatever Host it was asked with.
+        # A redirect would repeat any Host header that a client sends.
         redirect_slashes=False,
         lifespan=lifespan,
         routes=list(page_routes()),
@@ -122,10 +122,10 @@ async def _unavailable(_request: Request, error: Exception) -> Response:
 
 
 async def _wrong(_request: Request, error: Exception) -> Response:
-    """Name the parameters and repeat nothing of what was sent."""
+    """Answer with the names of the wrong parameters, and repeat nothing from the request."""
     if not isinstance(error, RequestValidationError):  # it is registered for no other
         raise error
-    # Our parameters have names of ours, and the rules are in the schema.
+    # The names are our own, and the schema shows their rules.
     names = sorted({str(problem["loc"][-1]) for problem in error.errors()})
     return JSONResponse({"detail": f"missing or out of bounds: {', '.join(names)}"}, 422)
 
@@ -154,7 +154,7 @@ def _add_metrics(
             expected_brokers=expected_brokers,
             accept=request.headers.get("accept", ""),
         )
-        # Set whole: Starlette would add a second charset to a media type.
+        # Set the whole header: Starlette would add a second charset to a media type.
         return Response(body, headers={"Content-Type": content_type, "Vary": "Accept"})
 
 

@@ -1,8 +1,8 @@
-"""Bounds what one client may hold of the metrics service: connections, and time.
+"""Bounds what one client may use of the metrics service: connections and time.
 
-uvicorn waits for ever for the rest of a request, and takes connections until there are no more
-open files. Here a request has a time to arrive and be answered in, and whoever holds a connection
-without a request gives it up when too many are held.
+uvicorn waits for ever for the rest of a request, and accepts connections until it has no more file
+descriptors. Here a request must arrive and be answered within a time limit, and if there are too
+many connections, the one that waits longest is closed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
-#: Connections at once; a scraper, an ingress and some people at the status page take a few.
+#: Connections at once; a scraper, an ingress and some readers of the status page use a few.
 MAX_CONNECTIONS = 256
-#: From the connection, or the last answer, to the next answer; also for whoever reads slowly.
+#: From the connection, or the last answer, to the next answer; also for slow readers.
 REQUEST_TIMEOUT_S = 20.0
 
 
@@ -34,7 +34,7 @@ class BoundedProtocol(H11Protocol):
     def connection_made(  # type: ignore[override]
         self, transport: asyncio.Transport
     ) -> None:
-        """Take the connection; with too many, the one that has waited longest goes."""
+        """Accept the connection; if there are too many, close the one that waits longest."""
         super().connection_made(transport)
         self._start_waiting()
         if len(self.connections) > MAX_CONNECTIONS:
@@ -53,7 +53,7 @@ class BoundedProtocol(H11Protocol):
         super().on_response_complete()
 
     def _all(self) -> Iterable[BoundedProtocol]:
-        # One that was aborted leaves the set a moment later.
+        # An aborted one leaves the set a moment later.
         return (
             each
             for each in cast("set[BoundedProtocol]", self.connections)

@@ -1,4 +1,4 @@
-"""What a histogram of delays says: percentiles and shares. Pure.
+"""Percentiles and shares from a histogram of delays. Pure.
 
 The federation's sensor centres measure a Global Cache by the share of items that it announces
 within 120, 300 and 600 s (wis2-rules.md M18). These are bounds of the histogram, so the shares are
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DelaySummary:
-    """From pubtime to our announcement; None where nothing was announced."""
+    """Delays from pubtime to our announcement; None if nothing was announced."""
 
     count: int
     p50_s: float | None
@@ -32,8 +32,9 @@ class DelaySummary:
 def describe_delays(bounds_s: Sequence[float], counts: Sequence[int]) -> DelaySummary:
     """Return percentiles and shares of a histogram.
 
-    `bounds_s`: rising upper bounds. `counts`: not cumulated, one per bound and a last one for all
-    above. Raises ValueError: the lengths do not fit, or 120, 300, 600 are no bounds.
+    `bounds_s`: rising upper bounds. `counts`: not cumulative, one per bound and a last one for all
+    above.
+    Raises ValueError: the lengths do not fit, or 120, 300, 600 are not bounds.
     """
     return DelaySummary(
         count=sum(counts),
@@ -48,8 +49,8 @@ def describe_delays(bounds_s: Sequence[float], counts: Sequence[int]) -> DelaySu
 def quantile(bounds_s: Sequence[float], counts: Sequence[int], q: float) -> float | None:
     """Return an estimate of the `q`-quantile in seconds, None without observations.
 
-    Within its bucket the observations are taken as evenly spread. What lies above the last bound
-    is estimated as that bound: the histogram knows no more.
+    It assumes that observations are evenly spread within a bucket. Above the last bound the
+    estimate is that bound: the histogram does not tell more.
     """
     _check(bounds_s, counts)
     cumulated = list(accumulate(counts))

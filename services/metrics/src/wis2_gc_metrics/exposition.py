@@ -1,7 +1,7 @@
 """The registry's numbers as Prometheus and OpenMetrics text (wis2-rules.md M1 to M10, M15).
 
-Pure: a `Reading` goes in, bytes come out. Every family of the catalogue is in every answer, also
-the ones that have no series yet, so that an alert rule never refers to a name nobody knows.
+Pure: a `Reading` goes in, bytes come out. Every answer has every family of the catalogue, also
+those without series, so that an alert rule never refers to an unknown name.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ if TYPE_CHECKING:
 
 Series = dict[str, dict[tuple[str, ...], float]]
 
-#: Every metric's label of the WMO metric hierarchy that names the cache that reports.
+#: The label of the WMO metric hierarchy that names the reporting cache; every metric has it.
 REPORT_BY = "report_by"
-#: The fact of a listener's heartbeat that holds the time of its last notification, in seconds.
+#: The fact in a listener's heartbeat with the time of its last notification, in seconds.
 LAST_MESSAGE_FACT = "last_message_s"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All that one answer is made of."""
+    """Everything that one answer is made of."""
 
     at_s: float
     """When it was read: seconds since 1970."""
     snapshot: Snapshot
     depth: Depth | Unavailable
-    """How much waits, or why the queue did not tell it: what was counted is true without it."""
+    """How much waits, or why the queue did not tell; the counts are valid without it."""
 
 
 def expose(
@@ -61,11 +61,11 @@ def expose(
     """
     try:
         encode, content_type = choose_encoder(accept)
-    except (TypeError, ValueError):  # it asks for a version that is no number
+    except (TypeError, ValueError):  # it asks for a version that is not a number
         encode, content_type = choose_encoder("")
     series = _series_of(reading, expected_brokers)
-    # prometheus_client knows what each format puts around the series. Of these there are thousands,
-    # and it takes three to five times the CPU for each.
+    # prometheus_client writes what each format requires around the series. We write the thousands
+    # of series ourselves: it takes three to five times the CPU for each.
     heads = [_head(metric, reading.snapshot) for metric in catalogue.CATALOGUE]
     text: list[str] = []
     for line in encode(_Families(heads)).decode().splitlines(keepends=True):
@@ -86,7 +86,7 @@ def _series_of(reading: Reading, expected_brokers: Sequence[str]) -> Series:
 
 
 class _Families(Collector):
-    """What prometheus_client's encoders take: something that collects."""
+    """A collector, as prometheus_client's encoders require."""
 
     def __init__(self, families: Sequence[Family]) -> None:
         self._families = families
@@ -106,7 +106,7 @@ def _add_fields(
     for text, value in fields.items():
         name, labels = catalogue.split_field(text)
         metric = _BY_NAME.get(name)
-        # During a rolling upgrade a newer writer may count what this reader does not know yet.
+        # During a rolling upgrade a newer writer may count a metric that this reader does not know.
         if metric is None or metric.type != kind:
             continue
         if len(labels) == len(metric.labels):
@@ -147,7 +147,7 @@ def _add_processes(
 
 
 def last_message_s(process: ProcessStatus) -> float | None:
-    """Return when a listener last received a notification; None: not since it started."""
+    """Return when a listener last received a notification; None: not since its start."""
     moment = process.facts.get(LAST_MESSAGE_FACT)
     if isinstance(moment, (int, float)) and math.isfinite(moment) and moment > 0:
         return float(moment)
@@ -155,7 +155,7 @@ def last_message_s(process: ProcessStatus) -> float | None:
 
 
 def _head(metric: Metric, snapshot: Snapshot) -> Family:
-    """Return the family without series; of a histogram with them, for they are few."""
+    """Return the family without its series; a histogram with its few series."""
     if metric.type == "histogram":
         return _histogram(metric, snapshot)
     kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
@@ -167,12 +167,12 @@ def _lines(
 ) -> Iterator[str]:
     """Yield one line per series, sorted by label."""
     if metric.type == "counter" and not metric.labels and not series:
-        # A total without labels is one series from the beginning: nothing counted is zero.
+        # A counter without labels always has one series: if nothing is counted, it is 0.
         series = {(): 0.0}
     ours = (f'{REPORT_BY}="{_escaped(report_by)}"',) if metric.is_wmo else ()
     for labels in sorted(series):
         pairs = (
-            *(f'{name}="{_escaped(value)}"' for name, value in zip(metric.labels, labels)),  # noqa: B905 - the same number, and here it costs
+            *(f'{name}="{_escaped(value)}"' for name, value in zip(metric.labels, labels)),  # noqa: B905 - the same length, and the check costs time here
             *ours,
         )
         braces = f"{{{','.join(pairs)}}}" if pairs else ""
@@ -196,7 +196,7 @@ def _histogram(metric: Metric, snapshot: Snapshot) -> Family:
 
 
 def delay_counts(snapshot: Snapshot) -> tuple[int, ...]:
-    """Return one count per delay bucket and one for all above, zeros where nothing was counted."""
+    """Return one count per delay bucket and one for all above; 0 if nothing was counted."""
     wanted = len(catalogue.DELAY_BUCKETS_S) + 1
     counts = tuple(snapshot.delay_buckets)[:wanted]
     return counts + (0,) * (wanted - len(counts))

@@ -1,4 +1,4 @@
-"""What is the same for every answer: headers for browsers, and HEAD."""
+"""What every answer has: headers for browsers, and HEAD."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HEADERS = {
 
 
 class SecurityHeaders:
-    """ASGI middleware; an answer that sets one of the headers itself keeps its own."""
+    """ASGI middleware that adds headers; an answer that already has one of them keeps it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -46,7 +46,7 @@ class SecurityHeaders:
 
 
 class HeadAsGet:
-    """ASGI middleware: HEAD is answered as GET, without the body."""
+    """ASGI middleware that answers HEAD as GET, without the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,7 +1,7 @@
 """Reads Deployments and StatefulSets of one release from the Kubernetes API, and nothing else.
 
-Two GET requests with the pod's own token. Its Role has to allow `list` on `deployments` and
-`statefulsets` of the group `apps` in its namespace. Nothing is retried: who asks, asks again.
+Two GET requests with the pod's own token. Its Role must allow `list` on `deployments` and
+`statefulsets` of the group `apps` in its namespace. Nothing is retried: the caller asks again.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 #: Both requests together may take this long, in seconds.
 REQUESTS_TIMEOUT_S = 3.0
-#: Some dozen workloads of 10 kB each are usual; what is much larger is no answer to our question.
+#: A dozen workloads of 10 kB each are usual; a much larger text is not an answer to our question.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
-#: Its message can name nodes and registries, and everybody may read what is shown here.
+#: Our words for a reason: its message can name nodes and registries, and this text is public.
 _PROBLEMS = {"ProgressDeadlineExceeded": "no progress in the time it has"}
 _NO_PROGRESS = "no progress"
 _KINDS: tuple[tuple[Kind, str], ...] = (
@@ -76,7 +76,7 @@ class _Status(msgspec.Struct, rename="camel"):
     updated_replicas: int = 0
     ready_replicas: int = 0
     available_replicas: int = 0
-    #: Not among `replicas`, and only of Deployments (Kubernetes 1.35 and later).
+    #: Not included in `replicas`; only for Deployments (Kubernetes 1.35 and later).
     terminating_replicas: int = 0
     conditions: list[_Condition] = []
 
@@ -92,7 +92,7 @@ class _List(msgspec.Struct):
 
 
 class KubernetesApi:
-    """The workloads of one release, by HTTPS from inside the cluster; a `WorkloadSource`."""
+    """A `WorkloadSource`: the workloads of one release, by HTTPS from inside the cluster."""
 
     def __init__(
         self,
@@ -109,14 +109,15 @@ class KubernetesApi:
         self._decode = msgspec.json.Decoder(_List).decode
         self._authorities = ""
         self._pool: urllib3.PoolManager | None = None
-        # A thread of its own: a hanging API takes none from those who resolve names for Redis.
+        # A thread of its own: an API that hangs must not block the threads that resolve names for
+        # Redis.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kubernetes-api")
 
     async def workloads(self) -> list[Workload]:
         """Return Deployments, then StatefulSets.
 
-        Raises Unavailable: no answer in time, or none that can be read; Misconfigured: it refuses
-        us, or the credentials are not there.
+        Raises Unavailable: no answer in time, or an unreadable one; Misconfigured: the API refuses
+        us, or there are no credentials.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -126,12 +127,12 @@ class KubernetesApi:
             raise _away(f"no answer within {self._timeout_s:g} s") from None
 
     async def close(self) -> None:
-        """Begin nothing new; a request that runs ends with its time-out."""
+        """Begin no new request; a running one ends with its time-out."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _read(self) -> list[Workload]:
         deadline = time.monotonic() + self._timeout_s
-        # Read anew each time: Kubernetes renews the token within the hour.
+        # Read it each time: Kubernetes renews the token every hour.
         token = self._credential("token")
         if not token.isascii() or not token.isprintable() or " " in token:
             raise _refused(f"{self._credentials / 'token'} holds no token")
@@ -156,7 +157,7 @@ class KubernetesApi:
         return text
 
     def _connections(self) -> urllib3.PoolManager:
-        """Return connections that trust the cluster's authorities alone, as they are now."""
+        """Return connections that trust only the cluster's present authorities."""
         authorities = self._credential("ca.crt")
         if self._pool is None or authorities != self._authorities:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -172,7 +173,7 @@ class KubernetesApi:
     def _list(
         self, pool: urllib3.PoolManager, path: str, token: str, deadline: float
     ) -> list[_Item]:
-        # A connection for each request: a kept one is closed by the other side now and then.
+        # A new connection for each request: the other side sometimes closes a kept one.
         headers = {
             "Accept": "application/json",
             "Authorization": f"Bearer {token}",
@@ -187,7 +188,7 @@ class KubernetesApi:
                 fields={"labelSelector": self._selector},
                 headers=headers,
                 timeout=urllib3.Timeout(total=left),
-                # The token is for nobody else.
+                # Nobody else may get the token.
                 redirect=False,
                 preload_content=False,
             )
@@ -206,7 +207,7 @@ class KubernetesApi:
 
 
 def _body(answer: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
-    """Return the whole body. Raises Unavailable: it is too long, or trickles."""
+    """Return the whole body. Raises Unavailable: it is too long or too slow."""
     body = bytearray()
     while chunk := answer.read1(_CHUNK_BYTES):
         body += chunk
@@ -244,7 +245,7 @@ def _workload(kind: Kind, item: _Item) -> Workload:
 
 
 def _problem(conditions: list[_Condition]) -> str | None:
-    """Return in our words that the rollout of a Deployment does not get on."""
+    """Return in our words why the rollout of a Deployment makes no progress, or None."""
     for condition in conditions:
         if condition.type == "Progressing" and condition.status == "False":
             return _PROBLEMS.get(condition.reason, _NO_PROGRESS)

@@ -32,7 +32,7 @@ _log = get_logger(__name__)
 #: Answers in progress may take this long after SIGTERM, in seconds.
 _STOP_TIMEOUT_S = 3
 _BACKLOG = 512
-#: What a queue has to know of who receives from it; here its depth is all that is asked.
+#: A queue requires the name of its consumer; here it only gives its depth.
 _CONSUMER = "metrics"
 _VISIBILITY_S = 30.0
 
@@ -52,9 +52,9 @@ def main() -> NoReturn:
     except SettingsError as error:
         sys.stderr.write(f"wis2-gc-metrics: {error}\n")
         leave(2)
-    # What uvicorn says of its own start and stop is not worth a line each.
+    # uvicorn's own lines about start and stop are not useful.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    # It warns of each request that is no HTTP: anybody could fill the log.
+    # It warns of each request that is not HTTP: anybody could fill the log.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     server = _server(settings, readings)
     _log.info(
@@ -62,7 +62,7 @@ def main() -> NoReturn:
         http_host=settings.common.http_host,
         http_port=listening.getsockname()[1],
     )
-    # Not closed: that waits for name look-ups, however long they take.
+    # Not closed: a close waits for name look-ups, however long they take.
     runner = asyncio.Runner()
     with listening:
         runner.run(server.serve(sockets=[listening]))
@@ -71,7 +71,7 @@ def main() -> NoReturn:
 
 
 def _open(settings: MetricsSettings) -> Readings:
-    """Return what will read the registry; raise SettingsError: no adapter for the queue."""
+    """Return the reader of registry and queue. Raises SettingsError: no adapter for the queue."""
     common = settings.common
     queue = open_queue(
         common.queue_url,
@@ -95,7 +95,7 @@ def _rollouts(settings: KubernetesSettings | None) -> Rollouts | None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises SettingsError when the address cannot be had."""
+    """Return a listening socket. Raises SettingsError: the address is not available."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -141,8 +141,8 @@ def _server(settings: MetricsSettings, readings: Readings) -> uvicorn.Server:
     def stop(_signal: int, _frame: object) -> None:
         server.should_exit = True
 
-    # uvicorn puts its own handlers in place of these while it serves, and afterwards raises the
-    # signal again: with Python's handlers the process would then die of it instead of returning.
+    # uvicorn replaces these handlers while it serves, and raises the signal again afterwards: with
+    # Python's handlers the process would then die and not return.
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, stop)
     return server

@@ -1,4 +1,4 @@
-"""The answers of `/api/…`, as the OpenAPI document describes them.
+"""The answers of `/api/…`; the OpenAPI document shows them with these docstrings.
 
 Times are RFC 3339 text in UTC; null means that it has not happened.
 """

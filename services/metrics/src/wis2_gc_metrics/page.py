@@ -21,14 +21,14 @@ _FILES = {
 
 
 def page_routes() -> list[Route]:
-    """Return the routes of the page and what belongs to it, all from memory."""
+    """Return the routes of the page and its files, all from memory."""
     return [_route(path, name, media_type) for path, (name, media_type) in _FILES.items()]
 
 
 def _route(path: str, name: str, media_type: str) -> Route:
     body = (files("wis2_gc_metrics") / "static" / name).read_bytes()
     etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-    # Browsers ask each time whether it is still the same: an upgrade must not mix two versions.
+    # Browsers check each time for a new version: an upgrade must not mix two versions.
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
 
     async def answer(request: Request) -> Response:

@@ -1,7 +1,7 @@
 """What the status page, `/api` and `/readyz` say of our problems: anybody may read them.
 
-Only words of ours, by the kind of the problem. What exactly it was (addresses, paths, texts of
-libraries) is in the logs, and in what `wis2-gc` shows the operator.
+They use only our own words for each kind of problem. The details (addresses, paths, texts of
+libraries) are in the logs, and in what `wis2-gc` shows the operator.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from wis2_gc_common.errors import Part, Reason
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What stands behind the reason of an item's error and is shown: a number that a server answers.
+#: The only part of an item's error that is shown after its reason: the status that a server
+#: answers.
 _STATUS = re.compile(r"(?:status|FTP reply|SFTP status) \d{1,3}\b")
 _REASONS = frozenset(Reason)
 _PARTS = frozenset(get_args(Part))
 _AWAY = "away"
 _SEE_LOG = "a problem, see its log"
-#: How the problems of a listener begin, and what is shown of them.
+#: How the problems of a listener begin, and what we show instead.
 _OF_LISTENERS = {
     "stopped": "stopped",
     "not connected yet": "not connected yet",
@@ -51,15 +52,15 @@ def public_error(error: str) -> str:
 
 
 def public_problems(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return the parts of ours that a manager waits for."""
+    """Return the parts of ours that a manager waits for, each with its problem."""
     problems = facts.get("problems")
     return {part: _AWAY for part in problems if part in _PARTS} if problems else {}
 
 
 def public_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a process says about itself, fit for everybody.
+    """Return what a process says about itself, without what the public must not read.
 
-    A listener's `broker` and `topics` stay: they are a Global Broker's, and no secret of ours.
+    A listener's `broker` and `topics` stay: they belong to a Global Broker and are not secret.
     """
     return {
         name: shown for name, value in facts.items() if (shown := _shown(name, value)) is not None

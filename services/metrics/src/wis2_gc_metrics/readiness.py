@@ -18,7 +18,7 @@ def missing_parts(
     """Return what is missing, one line each; empty: the cache is ready.
 
     Ready means that every expected listener is subscribed and that a manager receives. Without
-    `expected_brokers` all listeners that report are expected, and there is at least one.
+    `expected_brokers` all listeners that report are expected, and at least one.
     """
     listeners = {p.name: p.is_ready for p in processes if p.kind == "listener"}
     expected = list(expected_brokers) or sorted(listeners)
@@ -34,7 +34,7 @@ def missing_parts(
 
 
 def _managers_line(managers: Sequence[ProcessStatus]) -> str:
-    """Name the managers, and behind them once what each of their problems is."""
+    """Return one line: the managers' names, then each of their problems once."""
     line = f"no manager receives: {', '.join(sorted(p.name for p in managers))}"
     problems = {
         f"{part}: {problem}" for p in managers for part, problem in public_problems(p.facts).items()

@@ -1,8 +1,8 @@
-"""Reads registry and queue for all who ask, one read at a time.
+"""Reads registry and queue for all requests, one read at a time.
 
-The status page is public: a thousand open browsers must not become a thousand reads of the
-registry. Requests that come while a read runs share the next one, so that an answer is never
-older than its request unless the caller accepts that.
+The status page is public: a thousand open browsers must not cause a thousand reads of the registry.
+Requests that come while a read runs share the next one. So an answer is never older than its
+request, unless the caller accepts that.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from wis2_gc_common.ports.registry import FailureRecord, ItemKey, ItemRecord, RegistryReader
 
     class DepthSource(Protocol):
-        """As much of a queue as is read here."""
+        """The part of a queue that is read here."""
 
         async def depth(self) -> Depth:
-            """Return how much waits."""
+            """Return how many messages wait."""
 
         async def close(self) -> None:
             """Release connections."""
@@ -38,7 +38,7 @@ _log = get_logger(__name__)
 
 T = TypeVar("T")
 
-#: A registry that takes longer is treated as away; a scrape waits no longer than 10 s by default.
+#: A registry that takes longer counts as away; by default a scrape waits at most 10 s.
 READ_TIMEOUT_S = 4.0
 #: How old an answer of the API may be, in seconds.
 API_MAX_AGE_S = 1.0
@@ -47,7 +47,7 @@ SAMPLE_INTERVAL_S = 5.0
 
 
 class SharedRead(Generic[T]):
-    """Runs `read` for whoever asks, never twice at once; failures are shared like results."""
+    """Runs `read` for all callers, never twice at once; they share failures like results."""
 
     def __init__(
         self, read: Callable[[], Awaitable[T]], *, clock: Callable[[], float] = time.monotonic
@@ -58,9 +58,9 @@ class SharedRead(Generic[T]):
         self._last: tuple[float, T | Unavailable] | None = None
 
     async def get(self, *, max_age_s: float = 0.0) -> T:
-        """Return what a read gave that began at most `max_age_s` before this call.
+        """Return the result of a read that began at most `max_age_s` before this call.
 
-        Raises Unavailable as that read did.
+        Raises Unavailable if that read did.
         """
         oldest_s = self._clock() - max_age_s
         async with self._lock:
@@ -80,7 +80,7 @@ class SharedRead(Generic[T]):
 
 
 class Readings:
-    """What the metrics service knows of the cache; owns the connections."""
+    """What the metrics service knows of the cache; it owns the connections."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Readings:
         self.history = History()
 
     async def now(self, *, max_age_s: float = 0.0) -> Reading:
-        """Return a reading at most that old, with or without the queue's numbers.
+        """Return a reading at most `max_age_s` old, with or without the queue's numbers.
 
         Raises Unavailable("registry").
         """
@@ -118,7 +118,7 @@ class Readings:
             return await self._limited(self._registry.failures(limit))
 
     async def sample_for_ever(self, *, interval_s: float = SAMPLE_INTERVAL_S) -> None:
-        """Keep the history going, so that the first visitor sees rates at once."""
+        """Add points to the history, so that the first visitor sees rates at once."""
         while True:
             try:
                 depth = (await self.now(max_age_s=API_MAX_AGE_S)).depth
@@ -129,7 +129,7 @@ class Readings:
             await asyncio.sleep(interval_s)
 
     def _tell(self, problem: Unavailable | None) -> None:
-        """Log what is away, once for each change."""
+        """Log which part is away, once for each change."""
         away = None if problem is None else problem.part
         if away == self._away:
             return
@@ -145,7 +145,7 @@ class Readings:
         await self._queue.close()
 
     async def _read(self) -> Reading:
-        # Side by side: a scrape waits for the slower of the two, not for their sum.
+        # In parallel: a scrape waits for the slower of the two, not for both in turn.
         depth = asyncio.create_task(self._depth())
         try:
             snapshot = await self._limited(self._registry.snapshot())

@@ -1,4 +1,4 @@
-"""What the cluster says of our release: each workload, and whether its rollout is complete."""
+"""The workloads of our release in the cluster, and whether their rollouts are complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-#: How old a look into the cluster may be, in seconds: a rollout takes minutes.
+#: How old a reading of the cluster may be, in seconds: a rollout takes minutes.
 ROLLOUTS_MAX_AGE_S = 5.0
 
 Kind = Literal["Deployment", "StatefulSet"]
@@ -35,25 +35,26 @@ class Workload:
     ready: int
     available: int
     total: int
-    """Pods of any template, and those that end: some are left while this is more than `updated`."""
+    """Pods of any template, ending ones included: while it is above `updated`, old pods are
+    left."""
     is_observed: bool
-    """Whether Kubernetes has begun with the newest template."""
+    """Whether Kubernetes has started on the newest template."""
     problem: str | None
-    """Why Kubernetes says that the rollout does not get on; None while it does."""
+    """Why the rollout makes no progress, by Kubernetes; None while it does."""
 
 
 class WorkloadSource(Protocol):
-    """Where the workloads of our release are looked up."""
+    """A source of the workloads of our release."""
 
     async def workloads(self) -> Sequence[Workload]:
         """Return them. Raises Unavailable("Kubernetes API"); Misconfigured: it refuses us."""
 
     async def close(self) -> None:
-        """Release what is held. Never raises."""
+        """Release connections. Never raises."""
 
 
 def is_complete(workload: Workload) -> bool:
-    """Return whether every wanted pod is there, of the newest template, and no other."""
+    """Return whether all desired pods have the newest template, and no others are left."""
     return (
         workload.is_observed
         and workload.updated >= workload.desired
@@ -69,7 +70,7 @@ def version_of(image: str) -> str:
 
 
 class Rollouts:
-    """Looks into the cluster for all who ask: seldom, one look at a time."""
+    """Reads the cluster for all callers: rarely, one read at a time."""
 
     def __init__(
         self, source: WorkloadSource, *, clock: Callable[[], float] = time.monotonic
@@ -79,11 +80,11 @@ class Rollouts:
         self._problem: str | None = None
 
     async def now(self) -> Sequence[Workload]:
-        """Return the workloads as they were some seconds ago. Raises as the source does."""
+        """Return the workloads, at most some seconds old. Raises what the source raises."""
         return await self._shared.get(max_age_s=ROLLOUTS_MAX_AGE_S)
 
     async def close(self) -> None:
-        """Release what the source holds. Never raises."""
+        """Close the source. Never raises."""
         await self._source.close()
 
     async def _read(self) -> Sequence[Workload]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KubernetesSettings:
-    """Where the rollouts of our release are looked up."""
+    """Where to read the rollouts of our release."""
 
     release: str
     api_url: str
@@ -24,12 +24,12 @@ class KubernetesSettings:
 
 @dataclass(frozen=True, slots=True)
 class MetricsSettings:
-    """What `wis2-gc-metrics` is told by its environment."""
+    """The settings of `wis2-gc-metrics`."""
 
     common: CommonSettings
     dead_letter_queue_url: QueueUrl
     expected_brokers: tuple[str, ...]
-    """Names of the Global Brokers `/readyz` waits for; empty: those that have reported."""
+    """Names of the Global Brokers that `/readyz` waits for; empty: those that have reported."""
     kubernetes: KubernetesSettings | None
     """None: not in a cluster."""
 

@@ -1,4 +1,4 @@
-"""The registry's counters added up to what an operator looks at first. Pure."""
+"""Adds up the registry's counters to the numbers that an operator reads first. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from wis2_gc_common.ports.registry import Snapshot
     from wis2_gc_metrics.exposition import Reading
 
-#: Reasons that say "we have this, or are getting it". A source that was parked with a running
-#: attempt (busy) is a duplicate too: it is looked at only when that attempt fails.
+#: Reasons that mean "we have this, or are getting it". A source that is parked with a running
+#: attempt (busy) is a duplicate too: it is used only if that attempt fails.
 _DUPLICATE_REASONS = frozenset(
     {
         Decision.DUPLICATE,
@@ -30,7 +30,7 @@ _DROPPED = frozenset({catalogue.DROPPED.name, catalogue.ITEMS_DROPPED.name})
 _CACHED = (catalogue.ITEMS.name, "cached")
 _DUPLICATES = "duplicates"
 _CACHED_ITEMS = "cached"
-#: How far back the rates and the recent delays look, in seconds.
+#: The period of the rates and the recent delays, in seconds.
 WINDOW_S = 60.0
 
 
@@ -99,7 +99,7 @@ class _Point:
 class History:
     """The readings of the last minute, for rates; bounded by time and spacing.
 
-    `min_spacing_s` keeps many readers of the page from filling the minute with points.
+    `min_spacing_s`: so that many readers of the page do not fill the minute with points.
     """
 
     def __init__(self, *, window_s: float = WINDOW_S, min_spacing_s: float = 1.0) -> None:
@@ -108,7 +108,7 @@ class History:
         self._points: deque[_Point] = deque()
 
     def add(self, reading: Reading) -> None:
-        """Remember a reading. One that counts backwards (a registry set up anew) starts over."""
+        """Remember a reading. If counts go backwards (a new registry), the history starts again."""
         point = _Point(reading.at_s, add_up(reading.snapshot), delay_counts(reading.snapshot))
         if self._points:
             last = self._points[-1]
@@ -117,12 +117,12 @@ class History:
             elif point.at_s - last.at_s < self._min_spacing_s:
                 return
         self._points.append(point)
-        # One point older than the window is kept: the window begins there.
+        # Keep one point older than the window: the window begins there.
         while len(self._points) > 1 and self._points[1].at_s <= point.at_s - self._window_s:
             self._points.popleft()
 
     def recent(self, reading: Reading) -> Recent | None:
-        """Return what changed up to `reading`; None while there is nothing to compare it with."""
+        """Return what changed up to `reading`; None if there is nothing to compare it with."""
         if not self._points:
             return None
         first = self._points[0]
@@ -148,7 +148,7 @@ class History:
 
 
 def _is_reset(before: _Point, after: _Point) -> bool:
-    """Whether a counter went back, or the clock did."""
+    """Whether a counter or the clock went backwards."""
     return (
         after.at_s < before.at_s
         or after.totals.received < before.totals.received
