@@ -1,1 +1,1 @@
-"""What runs the whole cache on one machine, and the simulated WIS2 world around it."""
+"""Runs the whole cache on one machine, and a simulated WIS2 world around it."""

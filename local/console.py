@@ -1,4 +1,4 @@
-"""What the supervisor writes: prefixed log lines, and one live line below them on a terminal."""
+"""The supervisor's output: log lines with prefixes and, on a terminal, one live line below them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _BOLD = "\x1b[1m"
 _COLOURS = ("\x1b[36m", "\x1b[35m", "\x1b[34m", "\x1b[32m", "\x1b[96m", "\x1b[95m", "\x1b[94m")
 _LEVELS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _LEVEL = re.compile(r"\[(warning|error|critical)\s*\]")
-#: A stranger's text may reach a log line; it must not steer the terminal.
+#: A stranger's text may reach a log line; it must not control the terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-#: Date, fraction and service name say nothing new in a window with prefixes.
+#: Date, fraction and service name add nothing in a window with prefixes.
 _TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)(?:\.\d+)?Z ")
 _SERVICE_FIELD = re.compile(r" service=(listener|manager|metrics)\b")
 _CLEAR_LINE = "\r\x1b[2K"
 
 
 class Console:
-    """Lines from several sources on one stream; a closed stream is noticed, not raised."""
+    """Writes lines from several sources to one stream; a closed stream sets `is_closed`."""
 
     def __init__(self, stream: TextIO, names: Sequence[str]) -> None:
         self._stream = stream
@@ -34,7 +34,7 @@ class Console:
         self._width = max((len(name) for name in names), default=0)
         self._colours = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
         self._live = ""
-        #: Nobody reads any more.
+        #: Nobody reads the stream now.
         self.is_closed = False
 
     @property
@@ -43,7 +43,7 @@ class Console:
         return self._is_terminal
 
     def columns(self) -> int | None:
-        """Return how long a live line may be now; None without a terminal."""
+        """Return how long a live line may be now, in characters; None without a terminal."""
         return shutil.get_terminal_size().columns - 1 if self._is_terminal else None
 
     def line(self, name: str, text: str) -> None:
@@ -62,7 +62,7 @@ class Console:
         self._write(f"{text}\n")
 
     def live(self, text: str) -> None:
-        """Replace the live line; without a terminal, write it as a line of its own."""
+        """Replace the live line; without a terminal, write it as an ordinary line."""
         if not self._is_terminal:
             self._write(f"{text}\n")
             return
@@ -70,7 +70,7 @@ class Console:
         self._write("")
 
     def end_live(self) -> None:
-        """Leave the last live line standing."""
+        """Keep the last live line on the terminal."""
         if self._live:
             self._write(f"{self._live}\n", keeps_live=False)
             self._live = ""
@@ -87,6 +87,6 @@ class Console:
             self._stream.flush()
         except (OSError, ValueError):
             self.is_closed = True
-            # Python would complain about what is left in the buffer when it exits.
+            # At exit Python would report an error for the rest of the buffer.
             with contextlib.suppress(OSError, ValueError):
                 self._stream.close()

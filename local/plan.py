@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from local.settings import NamedBroker, RunSettings
 
 _SIMULATED_NETWORKS = "127.0.0.0/8"
-#: A manager need not finish its downloads when somebody presses Ctrl-C: they are done again.
+#: After Ctrl-C a manager does not have to finish its downloads: the next run repeats them.
 _DRAIN_S = "3"
 _COMMANDS = Path(sys.executable).parent
 _OPERATOR_FILE_BEGIN = """\
 # Written by make run. Use it in a subshell: ( set -a; . THIS_FILE; set +a; wis2-gc status )
 """
-#: Stands in the operator's file, and so in the environment of a shell that has read it: which of
-#: its variables a run chose by itself, each with a digest of what it chose.
+#: A variable of the operator's file, and so of a shell that has read it: which of the file's
+#: variables the run chose itself, each with a digest of its value.
 CHOSEN = "WIS2_GC_CHOSEN_BY_MAKE_RUN"
 
 
 @dataclass(frozen=True, slots=True)
 class PartAddresses:
-    """Where the parts of this run are; "" for parts that the user has elsewhere."""
+    """Where the parts of this run are; "" for parts that the user runs elsewhere."""
 
     redis_url: str
     manager_broker_url: str
@@ -41,11 +41,11 @@ class PartAddresses:
     status_url: str
     status_port: int
     ca_file: Path | None
-    """PEM file the services trust besides the system's: there for a simulated world."""
+    """PEM file that the services trust besides the system's; set for a simulated world."""
     queue_settings: Mapping[str, str] = field(default_factory=dict)
-    """What the services have to be told of a queue that is not their default."""
+    """The services' settings for a queue that is not the default."""
     store_settings: Mapping[str, str] = field(default_factory=dict)
-    """The same of a store that is not `store`."""
+    """The same for a store that is not `store`."""
     deployment_secret: str = ""
 
 
@@ -62,8 +62,8 @@ class ServicePlan:
 def centre_id(run: RunSettings, unique: str) -> str:
     """Return our centre-id.
 
-    With real brokers the default has `unique` in it (hex digits, kept in the state directory): it
-    names our sessions there, and two caches of one name would push each other out.
+    With real brokers the default contains `unique` (hex digits, kept in the state directory): it
+    names our sessions there, and two caches with one name would disconnect each other.
     """
     if settings.CENTRE_ID.name in run.overrides:
         return run.overrides[settings.CENTRE_ID.name]
@@ -79,7 +79,7 @@ def common_environment(
     *,
     our_centre_id: str,
 ) -> dict[str, str]:
-    """Return the settings that all services share; the user's own win."""
+    """Return the settings that all services share; the user's own settings win."""
     ours = {
         settings.CENTRE_ID.name: our_centre_id,
         settings.STORE_URL.name: addresses.store.as_uri(),
@@ -100,7 +100,7 @@ def common_environment(
         ours[settings.ALLOWED_NETWORKS.name] = _SIMULATED_NETWORKS
     result = ours | dict(run.overrides)
     if addresses.ca_file is not None:
-        # It holds the user's own authorities as well.
+        # It also contains the user's own authorities.
         result[settings.CA_FILE.name] = str(addresses.ca_file)
     return result
 
@@ -112,7 +112,7 @@ def plan_services(
     common: Mapping[str, str],
 ) -> tuple[list[ServicePlan], list[ServicePlan], list[ServicePlan]]:
     """Return (metrics, managers, listeners)."""
-    # Only the status page has readers elsewhere; the others' health ports are picked.
+    # Only the status page has readers elsewhere; the other health ports are picked.
     private = {settings.HTTP_HOST.name: LOOPBACK, settings.HTTP_PORT.name: "0"}
     metrics = ServicePlan(
         "metrics",
@@ -148,7 +148,7 @@ def plan_services(
 
 
 def _known_to(service: str, addresses: PartAddresses, common: Mapping[str, str]) -> dict[str, str]:
-    """Return `common` without the secrets that this service has no use for."""
+    """Return `common` without the secrets that this service does not need."""
     others = {
         name
         for setting in settings.CATALOGUE
@@ -162,7 +162,7 @@ def _known_to(service: str, addresses: PartAddresses, common: Mapping[str, str])
 
 
 def process_environment(plan: ServicePlan, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return the whole environment of a service: ours replaces every inherited `GC_…`."""
+    """Return the whole environment of a service: our settings replace all inherited `GC_…`."""
     kept = {name: text for name, text in inherited.items() if not name.startswith("GC_")}
     return {**kept, **plan.environment, "PYTHONUNBUFFERED": "1"}
 
@@ -170,7 +170,7 @@ def process_environment(plan: ServicePlan, inherited: Mapping[str, str]) -> dict
 def operator_file(common: Mapping[str, str], overrides: Mapping[str, str]) -> str:
     """Return a shell file with the settings, for the operator's command `wis2-gc`.
 
-    It marks those that are not the user's own (`overrides`): see `without_chosen`.
+    It marks the settings that are not the user's own (`overrides`): see `without_chosen`.
     """
     chosen = {name: text for name, text in common.items() if overrides.get(name) != text}
     marker = " ".join(f"{name}={_digest(text)}" for name, text in sorted(chosen.items()))
@@ -181,11 +181,11 @@ def operator_file(common: Mapping[str, str], overrides: Mapping[str, str]) -> st
 def without_chosen(
     environment: Mapping[str, str], given: Sequence[str]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return the environment less what an earlier run chose, and the names that are left out.
+    """Return the environment without what an earlier run chose, and the names that are left out.
 
-    Somebody who read that run's operator file into the shell has not named a Redis of their own.
-    Only the file's own mark tells: a value alone is the user's, whatever an earlier run chose. So
-    is what was changed since, and what is `given` on make's command line.
+    A user who reads that run's operator file into a shell has not chosen a Redis of their own. Only
+    the file's mark tells: a value without it is the user's, even if an earlier run chose the same.
+    So is a value that was changed since, or `given` on make's command line.
     """
     chosen = set(environment.get(CHOSEN, "").split())
     left_out = {
@@ -198,11 +198,11 @@ def without_chosen(
 
 
 def _digest(text: str) -> str:
-    # Beside the value itself in one file and one environment: it gives nothing away.
+    # The file and the environment contain the value itself: the digest reveals nothing more.
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def half_of_memory_mb() -> int:
-    """Return half of this machine's memory in MB, at most 4096: what Redis may use."""
+    """Return what Redis may use, in MB: half of this machine's memory, at most 4096."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(256, min(4096, total // 2 // 2**20))

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 _WRONG_SETTING = 2
 _SUMMARY_ON_TERMINAL_S = 1.0
 _SUMMARY_ELSEWHERE_S = 10.0
-#: Managers drain, then hand back what is left.
+#: Managers drain, then hand back the rest.
 _SERVICE_STOP_S = 8.0
 _SIMULATED_BROKERS = ("alpha", "beta")
 _ENVIRONMENT = "environment"
@@ -75,7 +75,7 @@ _ENVIRONMENT = "environment"
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of this run, and what to tell about them."""
+    """The ports of this run, and remarks about them for the user."""
 
     status: int
     data: int
@@ -83,7 +83,7 @@ class Ports:
     broker_tls: int
     broker_wss: int
     broker_accounts: int | None
-    """None: nobody has an account to use it with."""
+    """None: nobody has an account for it."""
     redis: int
     world: tuple[int, ...]
     """Of the simulated Global Brokers."""
@@ -91,9 +91,9 @@ class Ports:
 
 
 def choose_ports(run: RunSettings) -> Ports:
-    """Return free ports: those asked for, or the defaults, or others in place of taken defaults.
+    """Return free ports: the requested ones, or the defaults, or others if a default is taken.
 
-    Raises SettingsError: a port that was asked for is taken.
+    Raises SettingsError: a requested port is taken.
     """
     remarks: list[str] = []
     used = {port.port for port in run.ports if port.is_explicit}
@@ -155,9 +155,9 @@ class Run:
         inherited: Mapping[str, str],
         left_out: Sequence[str] = (),
     ) -> None:
-        """`inherited`: the environment that the services' own is made from.
+        """`inherited`: the environment from which that of the services is made.
 
-        `left_out`: variables that an earlier run had chosen, for the greeting.
+        `left_out`: variables that an earlier run chose, for the greeting.
         """
         self.settings = run
         self.inherited = inherited
@@ -237,7 +237,7 @@ class Run:
         )
 
     def _store(self) -> Path | None:
-        """Return the directory to serve; None when the user stores elsewhere."""
+        """Return the directory to serve; None if the user's store is elsewhere."""
         url = self.settings.overrides.get(settings.STORE_URL.name)
         if url is None:
             return self.state.path / "data"
@@ -246,7 +246,7 @@ class Run:
     def _s3(self) -> S3Server | None:
         if self.settings.store != "s3" or self.settings.is_overridden(settings.STORE_URL):
             return None
-        # A directory of its own: what is in `data` has markers in its names.
+        # A directory of its own: the files in `data` have markers in their names.
         root = self.state.path / "buckets"
         return S3Server(self.state.path / "s3", root=root, log_file=self._log("s3"))
 
@@ -304,13 +304,13 @@ class Run:
         retention = settings.Reader(self.settings.overrides)(settings.RETENTION_HOURS)
         return {
             settings.STORE_URL.name: self.s3.store_url,
-            # As many as the retention needs: the rule of this bucket is ours.
+            # As many days as the retention requires: we make the rule of this bucket.
             settings.STORE_EXPIRATION_DAYS.name: str(-(-retention // 24)),
             **self.s3.environment,
         }
 
     def _trusted_file(self) -> Path:
-        """Return our authority's file, joined with the one the user gave."""
+        """Return our authority's file, joined with the user's."""
         given = self.settings.overrides.get(settings.CA_FILE.name)
         if given is None:
             return self.authority.ca_file
@@ -320,7 +320,7 @@ class Run:
         return path
 
     def stages(self) -> list[Stage]:
-        """Return the children in the order they start; they stop in the reverse order."""
+        """Return the children in order of their start; they stop in the reverse order."""
         metrics, managers, listeners = plan_services(
             self.settings, self.addresses, self.brokers, self.environment
         )
@@ -436,7 +436,7 @@ class Run:
         ]
 
     def _not_started(self) -> list[str]:
-        """Return the servers that the user has elsewhere, and how we know."""
+        """Return the servers that the user runs elsewhere, and how we know."""
         nginx_and_store = "nginx, s3" if self.settings.store == "s3" else "nginx"
         servers: list[tuple[str, settings.Setting[Any], bool]] = [
             ("redis", settings.REDIS_URL, self.redis is None),
@@ -494,7 +494,7 @@ def _reachable(host: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    """Return the path as one would type it here."""
+    """Return the path as a user would type it here."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -507,7 +507,7 @@ def main(environment: Mapping[str, str] | None = None, given: Sequence[str] = ()
     `given`: the names of the variables on make's command line.
     """
     if "MAKELEVEL" in os.environ:
-        stop_with_parent(signal.SIGTERM)  # make was killed: nobody could stop us with Ctrl-C
+        stop_with_parent(signal.SIGTERM)  # make was killed: Ctrl-C could not stop us
     try:
         check_given(given)
         inherited, left_out = without_chosen(

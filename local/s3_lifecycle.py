@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _EVERY_S = 300.0
-#: A younger folder may be one that an object is just being put into.
+#: Somebody may be putting an object into a younger folder.
 _FOLDER_AGE_NS = 3600 * 1_000_000_000
 
 
 def expire(objects: Path, *, days: int, now_ns: int) -> None:
-    """Remove what is past its days; the time of a file is when its object was stored."""
+    """Remove files older than `days`; a file's time is when its object was stored."""
     for folder, _, names in os.walk(objects, topdown=False):
         for name in names:
             path = Path(folder, name)
-            # Deleted meanwhile, or the disk was taken away: the next round may find it better.
+            # Deleted meanwhile, or the disk is gone: the next round tries again.
             with contextlib.suppress(OSError):
                 if removed_at_ns(path.stat().st_mtime_ns, days=days) <= now_ns:
                     path.unlink()
@@ -40,7 +40,7 @@ def expire(objects: Path, *, days: int, now_ns: int) -> None:
 
 
 def expire_until(stopping: threading.Event, objects: Path, *, days: int, every_s: float) -> None:
-    """Remove objects past their days, at once and every `every_s` seconds."""
+    """Remove objects older than `days`, at once and then every `every_s` seconds."""
     while True:
         expire(objects, days=days, now_ns=time.time_ns())
         if stopping.wait(every_s):
@@ -49,7 +49,7 @@ def expire_until(stopping: threading.Event, objects: Path, *, days: int, every_s
 
 @contextlib.contextmanager
 def running(objects: Path, *, days: int, every_s: float) -> Iterator[None]:
-    """Have objects expire, in a thread, until the end of the `with` block."""
+    """Make objects expire, in a thread, until the end of the `with` block."""
     stopping = threading.Event()
     thread = threading.Thread(
         target=expire_until,
@@ -67,7 +67,7 @@ def running(objects: Path, *, days: int, every_s: float) -> Iterator[None]:
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
-    # No event is set here: its own thread may be within the wait of it, and hold its lock.
+    # A handler must not set an event: its own thread may be waiting for it and hold its lock.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit())
     directory, days = sys.argv[1:]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Service:
-    """A command that runs until it is told to stop; both its outputs are one pipe."""
+    """A command that runs until it is told to stop; one pipe has both its outputs."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """Process id. Raises RuntimeError when it was never started."""
+        """Process id. Raises RuntimeError: it was never started."""
         if self._process is None:
             raise RuntimeError(f"{self.name} was not started")
         return self._process.pid
@@ -46,11 +46,11 @@ class Service:
         return self._process.stdout.fileno()
 
     def start(self) -> None:
-        """Start it; it says itself when it is ready."""
+        """Start it without waiting; it logs when it is ready."""
         self.launch()
 
     def launch(self) -> None:
-        """Start it. Raises StartFailed when it cannot be run."""
+        """Start it. Raises StartFailed: it cannot be run."""
         self.close_output()
         try:
             self._process = subprocess.Popen(
@@ -59,10 +59,10 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                # A Ctrl-C at the terminal is for the supervisor, which stops it in its turn.
+                # Ctrl-C at the terminal is for the supervisor, which stops the children in order.
                 start_new_session=True,
                 pass_fds=self._inherited,
-                # It may be killed at any moment, by design: no need to wait for its drain.
+                # By design a kill is safe at any moment: no need to wait for its drain.
                 preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509 - runs C only
             )
         except OSError as error:

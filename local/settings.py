@@ -1,4 +1,4 @@
-"""What `make run` can be told: variables of make or of the environment."""
+"""The settings of `make run`: variables of make or of the environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALL_ADDRESSES = "0.0.0.0"
 _MAX_PORT = 65_535
 _MAX_RATE = 5000
 _MAX_MANAGERS = 64
-#: What `make run` knows besides the settings of the services.
+#: The variables of `make run`, besides the settings of the services.
 VARIABLES = (
     "STATE", "BROKERS", "LISTEN", "STATUS_PORT", "DATA_PORT", "BROKER_PORT", "BROKER_TLS_PORT",
     "BROKER_WSS_PORT", "REDIS_PORT", "QUEUE", "STORE", "MANAGERS", "RATE", "MIX", "SEED", "ITEMS",
@@ -34,14 +34,14 @@ VARIABLES = (
 #: Settings of the services, and of the AWS SDK in them.
 _PASSED_ON = ("GC_", "AWS_")
 
-#: Strangers may try as often as they like.
+#: Strangers can try without limit.
 _MIN_PASSWORD = 12
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-#: Who has an account on our broker besides the Global Brokers.
+#: The account on our broker that is not a Global Broker's.
 WORLD_USERNAME = "simulated-world"
 _TAKEN_ACCOUNTS = (PUBLIC_USERNAME, MANAGER_USERNAME, BRIDGE_USERNAME, WORLD_USERNAME)
 
-#: Settings that each process has its own value of.
+#: Settings that have another value in each process.
 _PER_PROCESS = {
     "GC_GLOBAL_BROKER_URL": "name the Global Brokers with BROKERS='fr=mqtts://… br=mqtts://…'",
     "GC_GLOBAL_BROKER_URL_FILE": "name the Global Brokers with BROKERS='fr=mqtts://…'",
@@ -53,7 +53,7 @@ _PER_PROCESS = {
 
 @dataclass(frozen=True, slots=True)
 class PortSetting:
-    """A port, and whether somebody asked for this very one."""
+    """A port, and whether the user requested it."""
 
     variable: str
     port: int
@@ -74,7 +74,7 @@ class BrokerAccount:
 
     name: str
     password: str | None = field(repr=False)
-    """None: one is made up, and kept in the state directory."""
+    """None: the run makes one and keeps it in the state directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class RunSettings:
 
     state: Path
     listen: str
-    """Address that is open to others: data, status page, MQTT over TLS and WebSocket."""
+    """Address for other machines: data, status page, MQTT over TLS and WebSocket."""
     status_port: PortSetting
     broker_port: PortSetting
     broker_tls_port: PortSetting
@@ -103,24 +103,24 @@ class RunSettings:
     mix: Mix
     seed: int
     items: int
-    """The simulated world falls silent after this many; 0: never."""
+    """The simulated world stops publishing after this many; 0: never."""
     queue: str
-    """`redis-stream`, or `sqs`: a server that plays it."""
+    """`redis-stream`, or `sqs`: a local server with its API."""
     store: str
-    """`file`, or `s3`: a server that plays it."""
+    """`file`, or `s3`: a local server with its API."""
     overrides: Mapping[str, str]
     """`GC_…` settings for all services; they win over ours."""
     unknown: tuple[str, ...]
-    """`GC_…` variables that are no settings: misspelt, perhaps."""
+    """`GC_…` variables that are not settings, perhaps misspelt."""
 
     @property
     def is_simulated(self) -> bool:
-        """Whether the world around is simulated."""
+        """Whether the WIS2 around the cache is simulated."""
         return not self.brokers
 
     @property
     def ports(self) -> tuple[PortSetting, ...]:
-        """All ports that clients of this machine know."""
+        """All ports that clients on this machine know."""
         return (
             self.status_port,
             self.data_port,
@@ -136,7 +136,7 @@ class RunSettings:
         return bool(self.override_name(setting))
 
     def override_name(self, setting: Setting[Any]) -> str:
-        """Return the variable in which the user gave this setting, "" when not."""
+        """Return the variable in which the user gave this setting; "" if none."""
         names = (setting.name, f"{setting.name}_FILE")
         return next((name for name in names if name in self.overrides), "")
 
@@ -144,7 +144,7 @@ class RunSettings:
 def check_given(names: Sequence[str]) -> None:
     """Raise SettingsError for a name on make's command line that nobody reads.
 
-    `BROKER=…` for `BROKERS=…` would else start the simulated world, without a word.
+    Otherwise `BROKER=…` for `BROKERS=…` would silently start the simulated world.
     """
     for name in names:
         if name not in VARIABLES and not name.startswith(_PASSED_ON):
@@ -159,7 +159,7 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
     overrides = _overrides(environment)
     result = RunSettings(
         state=Path(environment.get("STATE") or ".state"),
-        # A simulated world is nobody else's business; a real cache is there for others.
+        # A simulated world is private to this machine; a real cache serves others.
         listen=read.address("LISTEN", ALL_ADDRESSES if brokers else LOOPBACK),
         status_port=read.port("STATUS_PORT", 8080),
         broker_port=read.port("BROKER_PORT", 1883),
@@ -190,7 +190,7 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
 
 
 def parse_brokers(text: str) -> tuple[NamedBroker, ...]:
-    """Return the brokers in `fr=mqtts://user:password@host:8883 br=…` (blanks between them).
+    """Return the brokers in `fr=mqtts://user:password@host:8883 br=…` (separated by blanks).
 
     Raises SettingsError, without the passwords.
     """
@@ -211,7 +211,7 @@ def parse_brokers(text: str) -> tuple[NamedBroker, ...]:
 
 
 def parse_accounts(text: str) -> tuple[BrokerAccount, ...]:
-    """Return the accounts in `gb-fr gb-br=FILE` (blanks between them; FILE: the password is in it).
+    """Return the accounts in `gb-fr gb-br=FILE` (separated by blanks; FILE contains the password).
 
     Raises SettingsError, without the passwords.
     """
@@ -243,7 +243,7 @@ def _account_password(name: str, file: Path) -> str:
 
 
 def _overrides(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the services' own settings, checked now: later each service would stop."""
+    """Return the services' own settings, checked now: otherwise each service would stop later."""
     overrides = {
         name: text for name, text in environment.items() if name.startswith("GC_") and text
     }

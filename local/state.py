@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 #: `make clean` removes only a directory that holds this file.
 MARKER = ".made-by-make-run"
 _LOCK = "lock"
-#: How long the servers of a run that was killed may take to stop.
+#: Seconds that the servers of a killed run may take to stop.
 _LEFTOVERS_S = 15.0
-#: A run that was killed a moment ago may still look alive.
+#: Seconds for which a killed run may still look alive.
 _OWNER_S = 0.5
 
 
 class StateDirectory:
-    """An opened state directory. The lock is inherited by all children of the run.
+    """An opened state directory, with a lock that all children of the run inherit.
 
-    So a new run begins when the last process of a run that was killed is gone, not earlier.
+    So a new run begins only when the last process of a killed run is gone.
     """
 
     def __init__(self, path: Path) -> None:
-        """Make or take over the directory. Raises SettingsError: in use, or not ours."""
+        """Make or take over the directory. Raises SettingsError: it is in use, or not ours."""
         self.path = path.absolute()
         _mark(self.path)
         self.lock_descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -68,7 +68,7 @@ class StateDirectory:
         return path.read_text(encoding="utf-8").strip()
 
     def close(self) -> None:
-        """Let others use the directory."""
+        """Release the directory for other runs."""
         os.close(self.lock_descriptor)
 
 

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 DEFAULT_URL = "mqtt://everyone:everyone@127.0.0.1:1883"
 DEFAULT_TOPIC = "cache/a/wis2/#"
 _MAX_FILTER_BYTES = 65_535
-#: A stranger's text must not steer the terminal.
+#: A stranger's text must not control the terminal.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def describe(topic: str, payload: bytes) -> str:
-    """Return one line about a message: the topic, and the link or what else it is.
+    """Return one line about a message: the topic, and the link or another description.
 
-    Of a monitoring event it is the title and the description.
+    For a monitoring event these are the title and the description.
     """
     try:
         message = json.loads(payload)
@@ -52,17 +52,17 @@ def describe(topic: str, payload: bytes) -> str:
 
 
 def whole(topic: str, payload: bytes) -> str:
-    """Return one line of JSON with the whole message; one that is no JSON is given as text."""
+    """Return one line of JSON with the whole message; as text if it is not JSON."""
     try:
         message = json.loads(payload)
     except (ValueError, RecursionError):
         message = payload.decode(errors="replace")
-    # Control characters are escaped in JSON, those above ASCII too.
+    # JSON escapes control characters, also those above ASCII.
     return json.dumps({"topic": topic, "message": message})
 
 
 def is_topic_filter(text: str) -> bool:
-    """Whether a broker can be asked for it (MQTT 5.0, 4.7.1)."""
+    """Whether it is a valid topic filter (MQTT 5.0, 4.7.1)."""
     levels = text.split("/")
     return (
         text.isprintable()
@@ -73,7 +73,7 @@ def is_topic_filter(text: str) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print until Ctrl-C; return 1 when the broker refuses."""
+    """Print until Ctrl-C; return 1 if the broker refuses."""
     parser = argparse.ArgumentParser(prog="python -m local.subscribe", description=__doc__)
     parser.add_argument("url", nargs="?", default=DEFAULT_URL, help=f"default: {DEFAULT_URL}")
     parser.add_argument("--topic", default=DEFAULT_TOPIC, help=f"default: {DEFAULT_TOPIC}")
@@ -113,7 +113,7 @@ def _client(
     show: Callable[[str, bytes], str],
     problems: list[str],
 ) -> mqtt.Client:
-    """Return a client that subscribes, prints, and notes in `problems` why it gave up."""
+    """Return a client that subscribes and prints; `problems` gets the reason if it gives up."""
     client = mqtt.Client(
         CallbackAPIVersion.VERSION2,
         protocol=mqtt.MQTTv5,

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 3.0
 _PERCENTILES = ("p50_s", "p99_s")
-#: What a narrow window does without, the first of these first.
+#: What a narrow window leaves out, in this order.
 _DISPENSABLE = ("duplicates", "cached", "received", "rate", "failed", "announced")
 
 
 class SummaryReader:
-    """Asks the metrics service once a second, on a thread of its own: it may hang, we do not."""
+    """Asks the metrics service once a second, in its own thread: only that thread may hang."""
 
     def __init__(
         self, base_url: str, *, columns: Callable[[], int | None], every_s: float = 1.0
     ) -> None:
-        """`columns`: how long a line may be now."""
+        """`columns`: returns how long a line may be now."""
         self._url = f"{base_url}/api/summary"
         self._columns = columns
         self._every_s = every_s
@@ -42,7 +42,7 @@ class SummaryReader:
         self._thread.join(_TIMEOUT_S + 1)
 
     def _run(self) -> None:
-        # No proxy of the environment stands between us and this machine.
+        # Use no proxy from the environment to reach this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while not self._stop.wait(self._every_s):
             try:
@@ -57,9 +57,9 @@ class SummaryReader:
 
 
 def summary_line(summary: dict[str, Any], columns: int | None = None) -> str:
-    """Return one line from the answer of `/api/summary`, with what fits into so many columns.
+    """Return one line from the answer of `/api/summary`, with as much as fits into `columns`.
 
-    The delay is always in it.
+    It always contains the delay.
     """
     totals = summary.get("totals") or {}
     recent = summary.get("recent") or {}

@@ -25,9 +25,9 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TICK_S = 0.2
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
-#: A child that lived this long may be restarted at once again.
+#: A child that lived this long may be restarted at once.
 _HEALTHY_S = 60.0
-#: How the services say that a setting is wrong: a restart would not mend it.
+#: The services' exit code for a wrong setting: a restart would not help.
 _WRONG_SETTING = 2
 _EARLY_S = 15.0
 _READ_BYTES = 65_536
@@ -35,7 +35,7 @@ _LONGEST_LINE = 4000
 
 
 class Child(Protocol):
-    """What the supervisor looks after."""
+    """One process that the supervisor runs."""
 
     name: str
 
@@ -45,10 +45,10 @@ class Child(Protocol):
 
     @property
     def output(self) -> int | None:
-        """A non-blocking descriptor of its log lines, if they are to be shown."""
+        """A non-blocking descriptor of its log lines; None if they are not shown."""
 
     def start(self) -> None:
-        """Start it for the first time, and wait as long as others need it. Raises StartFailed."""
+        """Start it for the first time; wait until others can use it. Raises StartFailed."""
 
     def launch(self) -> None:
         """Start it again, without waiting. Raises StartFailed."""
@@ -60,7 +60,7 @@ class Child(Protocol):
         """Ask it to stop, without waiting."""
 
     def kill(self) -> None:
-        """End it and what is left of its group, and collect it."""
+        """End it and the rest of its group, and collect it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Stage:
 
 
 class Stopped(Exception):
-    """Somebody asked to stop while the children were starting."""
+    """A stop was requested while the children were starting."""
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ class _Summary:
 class Supervisor:
     """Runs stages of children until it is told to stop.
 
-    Only for the main thread: it takes the signals, and the kernel ends the children with it.
+    Only for the main thread: that receives the signals, and the kernel ends the children with it.
     """
 
     def __init__(
@@ -119,9 +119,9 @@ class Supervisor:
         self._exit_code = 0
 
     def run(self, *, on_started: Callable[[], None] = lambda: None) -> int:
-        """Return the exit code: 0 after a requested stop, 2 for a wrong setting, 1 for a failure.
+        """Run, and return 0 after a requested stop, 2 for a wrong setting, 1 for a failure.
 
-        `on_started` is called once every child has been started.
+        It calls `on_started` once every child has started.
         """
         previous = {number: signal.signal(number, self._on_signal) for number in _STOP_SIGNALS}
         self._wake_reader.setblocking(False)
@@ -153,7 +153,7 @@ class Supervisor:
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._stop_requests += 1
         if self._is_starting:
-            # A child whose start is cut off here is ended by the kernel, with us.
+            # The kernel ends a child whose start is interrupted here, together with us.
             self._is_starting = False
             raise Stopped
 

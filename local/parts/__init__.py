@@ -1,1 +1,1 @@
-"""The servers the cache stands on, one class each: started, awaited, stopped."""
+"""The servers that the cache requires, one class each: start, wait until ready, stop."""

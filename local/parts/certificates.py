@@ -25,7 +25,7 @@ class Certificate:
 
 
 class CertificateAuthority:
-    """An authority made on first use; later runs find it, and clients may go on trusting it."""
+    """An authority made on first use; later runs use it again, so clients can keep trusting it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()

@@ -1,8 +1,8 @@
 """mosquitto: our own broker, and the Global Brokers of the simulated world and the tests.
 
-Accounts and their rights are kept by mosquitto's dynamic security plugin rather than by an ACL
-file: with an ACL file, mosquitto 2.0 grants every subscription and drops the messages later, and
-a client whose subscription can never deliver anything is not told so.
+mosquitto's dynamic security plugin keeps accounts and their rights, not an ACL file: with an ACL
+file, mosquitto 2.0 grants every subscription and drops the messages later, so a client does not
+learn that its subscription can never deliver anything.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from local.parts.certificates import Certificate, CertificateAuthority
 
 PUBLIC_USERNAME = "everyone"
-PUBLIC_PASSWORD = "everyone"  # noqa: S105 - known to the whole world, on purpose (wis2-rules.md 25)
+PUBLIC_PASSWORD = "everyone"  # noqa: S105 - public on purpose (wis2-rules.md 25)
 MANAGER_USERNAME = "wis2-gc-manager"
 BRIDGE_USERNAME = "public-broker"
 _LOOPBACK = "127.0.0.1"
@@ -35,16 +35,16 @@ WIS2_TOPICS = ("origin/a/wis2/#", *CACHE_TOPICS)
 
 _PLUGIN = "mosquitto_dynamic_security.so"
 _LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
-#: PBKDF2 is paid at every connect; the passwords are random, or public.
+#: Each connect costs one PBKDF2; the passwords are random, or public.
 _ITERATIONS = 1000
 _PROBE_TIMEOUT_S = 2
-#: Neither a notification nor a monitoring event is longer (wis2-rules.md 23).
+#: No notification and no monitoring event is longer (wis2-rules.md 23).
 _MESSAGE_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user of a broker, who may do this and nothing else."""
+    """A user of a broker, with all that it may do."""
 
     username: str
     password: str
@@ -54,43 +54,43 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class MqttListener:
-    """One port mosquitto listens on; `host` "" means all addresses."""
+    """One port that mosquitto listens on; `host` "" means all addresses."""
 
     port: int
     host: str = _LOOPBACK
     certificate: Certificate | None = None
     is_websocket: bool = False
     is_id_the_username: bool = False
-    """A client's id is replaced by its username: an account has one session, and nobody else's."""
+    """The username replaces the client id: an account has one session and cannot take another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much mosquitto holds for its clients."""
+    """How much mosquitto stores for its clients."""
 
     max_inflight_messages: int
-    """Unacknowledged messages in each direction; also the receive maximum told to publishers."""
+    """Unacknowledged messages in each direction; also the receive maximum sent to publishers."""
     max_queued_messages: int
-    """Messages kept for one client that is away or slow; beyond it, mosquitto drops the newest."""
+    """Messages kept for one client that is away or slow; above this, mosquitto drops the newest."""
     message_size_bytes: int
-    """Largest payload that is accepted."""
+    """Largest accepted payload."""
     max_queued_bytes: int = 0
     """The same in bytes of payload; 0: no limit."""
     memory_bytes: int | None = None
-    """Heap of the broker. At the limit it disconnects whoever publishes or reads (mosquitto.conf
-    says so), which beats the system ending it; None: no limit."""
+    """Heap of the broker. At the limit it disconnects clients that publish or read (mosquitto.conf
+    says so), which is better than a kill by the system; None: no limit."""
     max_connections: int = -1
-    """At the same time, on each listener; -1: no limit. Roughly: mosquitto 2.0.11 counts one off
+    """At the same time, on each listener; -1: no limit. Approximate: mosquitto 2.0.11 subtracts one
     too many at every refused login."""
     persistent_client_expiration: str = "2d"
-    """How long the session of a client that is away is kept, and its messages with it. mosquitto
-    knows hours at the least."""
+    """How long to keep the session and the messages of a client that is away. mosquitto's smallest
+    unit is the hour."""
     outlives_restart: bool = True
-    """Whether sessions are written to the disk."""
+    """Whether to write sessions to disk."""
 
 
 def dynamic_security(accounts: tuple[Account, ...]) -> str:
-    """Return the plugin's configuration: what is not allowed here is denied."""
+    """Return the plugin's configuration: it denies everything that is not allowed here."""
     clients, roles = [], []
     for account in accounts:
         salt = os.urandom(12)
@@ -129,14 +129,14 @@ def dynamic_security(accounts: tuple[Account, ...]) -> str:
 
 
 def bridge(address: str, password: str) -> list[str]:
-    """Return the lines with which a public broker reads the broker at `address` (host:port)."""
-    # Who knows a session's name may take it, on either side: nobody can guess these.
+    """Return the lines by which a public broker reads the broker at `address` (host:port)."""
+    # Anyone who knows a session's name can take it, on both sides: nobody can guess these.
     secret = hashlib.sha256(f"bridge {password}".encode()).hexdigest()[:32]
     return [
         "connection cache",
         f"address {address}",
         *(f"topic {topic} in 1" for topic in CACHE_TOPICS),
-        # What is announced while this process is away waits for it.
+        # Announcements wait while this process is away.
         "cleansession false",
         f"remote_clientid {BRIDGE_USERNAME}-{secret}",
         f"local_clientid local-{secret}",
@@ -150,9 +150,9 @@ def bridge(address: str, password: str) -> list[str]:
 
 
 def plugin_path() -> Path:
-    """Return where the dynamic security plugin is. Raises StartFailed: nowhere."""
+    """Return the path of the dynamic security plugin. Raises StartFailed: not found."""
     for library in _LIBRARIES:
-        # Debian keeps it in a folder named for the architecture.
+        # Debian has it in a folder named after the architecture.
         for path in (Path(library) / _PLUGIN, *Path(library).glob(f"*-linux-gnu*/{_PLUGIN}")):
             if path.is_file():
                 return path
@@ -162,7 +162,7 @@ def plugin_path() -> Path:
 class Mosquitto(Part):
     """A mosquitto 2.0 with these accounts."""
 
-    #: What its log tells: who connects, and more than that.
+    #: Whether the log also shows who connects.
     _logs_connections = True
     _log_types: tuple[str, ...] = ("error", "warning", "notice")
 
@@ -186,11 +186,11 @@ class Mosquitto(Part):
 
     def _hosts(self) -> dict[str, str]:
         hosts = super()._hosts()
-        # Passwords in the clear stay on this machine.
+        # Passwords in clear text stay on this machine.
         return {role: _LOOPBACK if role == "plain" else hosts[role] for role in hosts}
 
     def listeners(self) -> tuple[MqttListener, ...]:
-        """Return what it listens on."""
+        """Return its listeners."""
         hosts = self._hosts()
         return tuple(
             MqttListener(
@@ -204,7 +204,7 @@ class Mosquitto(Part):
         )
 
     def _plugin_path(self) -> Path:
-        """Return where the process will find the plugin. Raises StartFailed: nowhere."""
+        """Return the plugin's path for the process. Raises StartFailed: not found."""
         return plugin_path()
 
     def configuration(self) -> str:
@@ -221,12 +221,12 @@ class Mosquitto(Part):
             f"persistent_client_expiration {self.limits.persistent_client_expiration}",
             f"max_inflight_messages {self.limits.max_inflight_messages}",
             f"max_queued_messages {self.limits.max_queued_messages}",
-            # What waits for several clients is stored once, and counts for each of them.
+            # A message for several clients is stored once, and counts for each of them.
             f"max_queued_bytes {self.limits.max_queued_bytes}",
             "max_inflight_bytes 0",
             f"message_size_limit {self.limits.message_size_bytes}",
             "queue_qos0_messages false",
-            # A notification is news, never a state to keep (wis2-rules.md 21).
+            # A notification is news, not a state to keep (wis2-rules.md 21).
             "retain_available false",
             "set_tcp_nodelay true",
             "sys_interval 10",
@@ -239,11 +239,11 @@ class Mosquitto(Part):
             lines.append(f"memory_limit {self.limits.memory_bytes}")
         for listener in self.listeners():
             lines.append(f"listener {listener.port} {listener.host}".rstrip())
-            # Of each listener: what strangers take up on one leaves the manager's alone.
+            # Per listener: strangers on one listener cannot use up the manager's.
             lines.append(f"max_connections {self.limits.max_connections}")
             if listener.host:
-                # Without it, a WebSocket listener takes no notice of an IPv4 address and listens
-                # on all (mosquitto 2.0.11 with libwebsockets: its sockets are IPv6 then).
+                # Without it, a WebSocket listener ignores an IPv4 address and listens on all
+                # (mosquitto 2.0.11 with libwebsockets: its sockets are IPv6 then).
                 lines.append(f"socket_domain {'ipv6' if ':' in listener.host else 'ipv4'}")
             lines.append(f"protocol {'websockets' if listener.is_websocket else 'mqtt'}")
             if listener.is_id_the_username:
@@ -258,7 +258,7 @@ class Mosquitto(Part):
         return "\n".join(lines) + "\n"
 
     def _bridge(self) -> list[str]:
-        """Return the lines about another broker that this one reads."""
+        """Return the lines for another broker that this one reads."""
         return []
 
     def _configure(self) -> list[str]:
@@ -268,7 +268,7 @@ class Mosquitto(Part):
         return ["mosquitto", "-c", str(path)]
 
     def _answers(self) -> bool:
-        """Whether a MQTT connection is answered (refused: this one has no account)."""
+        """Whether it answers an MQTT connection (with a refusal: this client has no account)."""
         listener = self.listeners()[0]
         try:
             with socket.create_connection(
@@ -277,7 +277,7 @@ class Mosquitto(Part):
                 if listener.certificate is None:
                     return _is_mqtt(connection)
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-                # Only whether it answers: nothing is sent that would need a trusted reader.
+                # This checks only whether it answers; it sends nothing secret.
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
                 with context.wrap_socket(connection) as tls:
@@ -287,7 +287,7 @@ class Mosquitto(Part):
 
 
 def _resident_bytes(pid: int) -> int:
-    """Return the memory of a process of ours; 0: it is gone."""
+    """Return the resident memory of a process of ours in bytes; 0: it is gone."""
     try:
         pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
     except OSError:
@@ -306,12 +306,11 @@ def _is_mqtt(connection: socket.socket) -> bool:
 
 
 class CacheBroker(Mosquitto):
-    """Our own broker as those see it who have an account of their own (wis2-rules.md 25).
+    """Our own broker for clients with an account of their own (wis2-rules.md 25).
 
-    Managers publish, and the Global Brokers' `accounts` (password by name) subscribe to what they
-    publish. `port`: MQTT, on loopback only. `accounts_port`, with an `authority`: MQTT over TLS on
-    `host`, where an account's name is its client id. Strangers have no account here: see
-    `PublicBroker`.
+    Managers publish, and the Global Brokers' `accounts` (password by name) subscribe. `port`: MQTT,
+    on loopback only. `accounts_port`, with an `authority`: MQTT over TLS on `host`, where an
+    account's name is its client id. Strangers have no account here: see `PublicBroker`.
     """
 
     _log_types = (*Mosquitto._log_types, "subscribe")
@@ -348,7 +347,7 @@ class CacheBroker(Mosquitto):
             ),
             limits=Limits(
                 max_inflight_messages=1000,
-                # A Global Broker that is away for most of a day finds everything on its return.
+                # A Global Broker that was away for most of a day still gets everything.
                 max_queued_messages=1_000_000,
                 max_queued_bytes=512 * 1024**2,
                 memory_bytes=2 * 1024**3,
@@ -369,7 +368,7 @@ class CacheBroker(Mosquitto):
 
     @property
     def accounts_port(self) -> int:
-        """Port of MQTT over TLS for the accounts. Raises KeyError without an authority."""
+        """Port of MQTT over TLS for accounts. Raises KeyError without an authority."""
         return self._ports["accounts"]
 
     @property
@@ -388,17 +387,17 @@ class CacheBroker(Mosquitto):
 
 
 class PublicBroker(Mosquitto):
-    """Our own broker as everyone sees it (wis2-rules.md 25): a bridge brings what `source` has.
+    """Our own broker for everyone (wis2-rules.md 25): a bridge brings the messages of `source`.
 
-    What strangers take up here (sessions, queues, memory, names of sessions) is taken from nobody
-    but strangers. `port`: MQTT, on loopback only. `tls_port` and `websocket_port` (secure) are
-    there when an `authority` is given, and listen on `host`.
+    Strangers who use up resources here (sessions, queues, memory, names of sessions) take them only
+    from other strangers. `port`: MQTT, on loopback only. With an `authority` there are `tls_port`
+    and `websocket_port` (secure), on `host`.
     """
 
-    #: Who watches this process (`exit_code`) ends it when it holds more. mosquitto's own limit
-    #: would leave it deaf until the oldest sessions expire; ended, it starts again without them.
+    #: The supervisor (`exit_code`) ends the process above this. At mosquitto's own limit it would
+    #: serve nobody until the oldest sessions expire; after a restart it has no sessions.
     full_bytes = 512 * 1024**2
-    # Strangers do not fill the disk with lines.
+    # Strangers must not fill the disk with log lines.
     _logs_connections = False
 
     def __init__(
@@ -422,10 +421,10 @@ class PublicBroker(Mosquitto):
             name="public-broker",
             accounts=(Account(PUBLIC_USERNAME, PUBLIC_PASSWORD, subscribes=CACHE_TOPICS),),
             limits=Limits(
-                # To a reader that answers within 0.2 s, 1000 messages a second.
+                # 1000 messages a second to a reader that answers within 0.2 s.
                 max_inflight_messages=200,
-                # Half a minute of the real WIS2; 16,000 abandoned sessions that hold as much fit
-                # into the memory.
+                # Half a minute of the real WIS2; 16,000 abandoned sessions with as many messages
+                # fit into the memory.
                 max_queued_messages=300,
                 max_queued_bytes=1024**2,
                 max_connections=5000,
@@ -440,7 +439,7 @@ class PublicBroker(Mosquitto):
         )
 
     def exit_code(self) -> int | None:
-        """Return how the process ended, None while it lives; end it when strangers filled it."""
+        """Return how the process ended, None while it lives; end it if strangers filled it."""
         if self.is_running and _resident_bytes(self.pid) > self.full_bytes:
             self.kill()
         return super().exit_code()
@@ -497,7 +496,7 @@ class SimulatedGlobalBroker(Mosquitto):
             limits=Limits(
                 max_inflight_messages=max_inflight_messages,
                 max_queued_messages=1_000_000,
-                # Strangers' messages come as they are, those that break the limit too.
+                # Strangers' messages are unchecked; some exceed the limit.
                 message_size_bytes=1024 * 1024,
             ),
             ports={self._role: port},
@@ -508,7 +507,7 @@ class SimulatedGlobalBroker(Mosquitto):
 
     @property
     def port(self) -> int:
-        """Its one port: MQTT, over TLS with an authority."""
+        """Its only port: MQTT, over TLS with an authority."""
         return self._ports[self._role]
 
     @property

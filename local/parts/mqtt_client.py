@@ -1,4 +1,4 @@
-"""The end of a paho client that runs in a thread of its own."""
+"""Ends a paho client that runs in its own thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def end(client: Client) -> None:
     """Disconnect, and return when its thread has ended."""
     client.disconnect()
-    # The thread, at its end, makes the client forget it: perhaps between paho's look whether there
-    # is one and its join (2.1.0).
+    # The thread removes itself from the client when it ends: perhaps between paho's check that
+    # there is a thread and the join (2.1.0).
     with suppress(AttributeError):
         client.loop_stop()

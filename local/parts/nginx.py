@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from local.parts.certificates import CertificateAuthority
 
 _PROBE_TIMEOUT_S = 2
-#: Simultaneous downloads: one descriptor for the connection and one for the file.
+#: Each download uses one descriptor for the connection and one for the file.
 _MAX_OPEN_FILES = 20_000
 _WORKERS = 2
-#: What a bucket tells besides, and what is said anew.
+#: Headers of a bucket that we hide; some are set again.
 _HEADERS_OF_BUCKETS = (
     "Access-Control-Allow-Headers",
     "Access-Control-Allow-Methods",
@@ -37,10 +37,9 @@ _HEADERS_OF_BUCKETS = (
 class Nginx(Part):
     """Serves objects as `{base_url}/{key}`: GET and HEAD, and nothing else.
 
-    The objects are the files under `root`, or those of a bucket whose address is `bucket_url`: an
-    S3 server on this machine that asks for no signature. With an `authority` also over TLS on
-    `tls_port`. A client address has `connections_per_address` at once, beyond that it gets 429;
-    0: as many as it opens.
+    The objects are the files under `root`, or those of a bucket at `bucket_url`: an S3 server on
+    this machine that requires no signature. With an `authority` also over TLS on `tls_port`. A
+    client address may have `connections_per_address` at once; above that it gets 429; 0: no limit.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class Nginx(Part):
         super().__init__(directory, host=host, ports=ports, log_file=log_file)
         self._certificate = None if authority is None else authority.certificate("data")
         self._connections_per_address = connections_per_address
-        #: Nobody but the very process we configured answers this.
+        #: Only the process that we configured answers this.
         self._probe = f"/probe-{secrets.token_hex(8)}"
 
     @property
@@ -112,7 +111,7 @@ class Nginx(Part):
         ssl_protocols TLSv1.2 TLSv1.3;
         ssl_session_cache shared:tls:2m;"""
         types = nginx_types().replace("\n", "\n        ").rstrip()
-        # A location that added a header would inherit none of these: so one list for all.
+        # A location that adds a header inherits none of these: so there is one list for all.
         return f"""\
 daemon off;
 {user}
@@ -207,7 +206,7 @@ http {{
 """
 
     def _limit(self) -> str:
-        """Return what bounds one client address (wis2-rules.md 27)."""
+        """Return the limits of one client address (wis2-rules.md 27)."""
         if not self._connections_per_address:
             return ""
         lines = (
@@ -230,13 +229,13 @@ http {{
             )
         else:
             lines = (
-                # An object has no sub-resources for readers; `?uploads` and the like are others.
+                # Readers get no sub-resources of an object; `?uploads` and the like are such.
                 'set $args "";',
                 f"proxy_pass {self.bucket_url}/;",
                 "proxy_http_version 1.1;",
                 'proxy_set_header Connection "";',
                 'proxy_set_header Authorization "";',
-                # rclone sends the part, but calls it the whole.
+                # rclone sends the part, but marks it as the whole.
                 'proxy_set_header Range "";',
                 "proxy_force_ranges on;",
                 "proxy_intercept_errors on;",

@@ -1,4 +1,4 @@
-"""What all parts have in common: one server process in one state directory."""
+"""The base of all parts: one server process in one state directory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.01
 _ATTEMPTS = 3
-#: A killed process is gone at once, its sockets a moment later.
+#: A killed process ends at once, its sockets a moment later.
 _RELEASE_S = 5.0
 _LOG_LINES_SHOWN = 5
 
@@ -33,13 +33,13 @@ class StartFailed(RuntimeError):
 class Part(ABC):
     """One real server: `start` returns when it answers, `stop` when it is gone.
 
-    Its configuration, data and log live in `directory`. Ports that were not given are picked when
-    the object is made, and kept through `stop`, `kill` and a new `start`; only a first start that
-    finds one taken in the meantime picks again.
+    Its configuration, data and log are in `directory`. Ports that are not given are picked when the
+    object is made, and stay the same after `stop`, `kill` and a new `start`; only a first start
+    that finds a port taken picks again.
     """
 
     name: str
-    #: What the kernel sends it when this process dies: a clean stop.
+    #: The signal that the kernel sends it when this process dies: a clean stop.
     _death_signal = signal.SIGTERM
 
     def __init__(
@@ -55,7 +55,7 @@ class Part(ABC):
         self.log_file = log_file or self.directory / f"{self.name}.log"
         #: File descriptors the server inherits.
         self.inherited: Sequence[int] = ()
-        #: Environment variables the server gets besides those it inherits.
+        #: Environment variables that the server gets besides the inherited ones.
         self.variables: Mapping[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._picked = {role for role, port in ports.items() if port is None}
@@ -69,10 +69,10 @@ class Part(ABC):
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Whether the server, which listens by now, does its work."""
+        """Whether the server, which already listens, does its work."""
 
     def _hosts(self) -> dict[str, str]:
-        """Return the address each port listens on."""
+        """Return the address of each port."""
         return dict.fromkeys(self._ports, self.host)
 
     def _pick_ports(self) -> None:
@@ -84,14 +84,14 @@ class Part(ABC):
 
     @property
     def pid(self) -> int:
-        """Process id. Raises RuntimeError when it was never started."""
+        """Process id. Raises RuntimeError: it was never started."""
         if self._process is None:
             raise RuntimeError(f"{self.name} was not started")
         return self._process.pid
 
     @property
     def output(self) -> int | None:
-        """It writes into its log file, nothing is there to be read."""
+        """None: it writes into its log file, and there is nothing to read."""
         return None
 
     @property
@@ -120,8 +120,8 @@ class Part(ABC):
                 return
 
     def launch(self) -> None:
-        """Start the server without waiting for it. Raises StartFailed when it cannot be run."""
-        self.kill()  # what is left of its group: workers of a killed nginx hold the port
+        """Start the server without waiting for it. Raises StartFailed: it cannot be run."""
+        self.kill()  # the rest of its group: workers of a killed nginx hold the port
         self.directory.mkdir(parents=True, exist_ok=True)
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         command = self._configure()
@@ -134,7 +134,8 @@ class Part(ABC):
                     stderr=log,
                     cwd=self.directory,
                     env={**os.environ, **self.variables},
-                    # A Ctrl-C at the terminal is for the supervisor, which stops it in its turn.
+                    # Ctrl-C at the terminal is for the supervisor, which stops the children in
+                    # order.
                     start_new_session=True,
                     pass_fds=tuple(self.inherited),
                     preexec_fn=die_with_parent(self._death_signal),  # noqa: PLW1509 - runs C only
@@ -143,7 +144,7 @@ class Part(ABC):
             raise StartFailed(f"{self.name} cannot be run: {error}") from error
 
     def is_up(self) -> bool:
-        """Whether this very process listens on all its ports and does its work."""
+        """Whether this process itself listens on all its ports and does its work."""
         return (
             self.is_running
             and listening_ports(self.pid) >= set(self._ports.values())
@@ -169,7 +170,7 @@ class Part(ABC):
             time.sleep(_POLL_S)
 
     def _wait_for_ports(self) -> None:
-        """Let an earlier process of ours give its ports back. Raises StartFailed."""
+        """Wait until an earlier process of ours has released the ports. Raises StartFailed."""
         deadline = time.monotonic() + (_RELEASE_S if self._has_started else 0)
         for role, port in self._ports.items():
             while not is_free(port, self._hosts()[role]):
@@ -184,7 +185,7 @@ class Part(ABC):
         return "no log"
 
     def stop(self, timeout_s: float = 15) -> None:
-        """Stop the server cleanly; kill it when that takes longer than `timeout_s`."""
+        """Stop the server cleanly; kill it if that takes longer than `timeout_s`."""
         if self._process is None:
             return
         if self.is_running:
@@ -206,7 +207,7 @@ class Part(ABC):
         kill_group(self._process)
 
     def __enter__(self) -> Self:
-        """Start; stopped at the end of the `with` block."""
+        """Start it; the end of the `with` block stops it."""
         self.start()
         return self
 
@@ -215,9 +216,9 @@ class Part(ABC):
 
 
 def program_path(name: str) -> str:
-    """Return where a server program is; Debian keeps them off the PATH of ordinary users.
+    """Return the path of a server program; on Debian some are not on the PATH of ordinary users.
 
-    Raises StartFailed: nowhere.
+    Raises StartFailed: not found.
     """
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
     found = shutil.which(name, path=path)
@@ -227,10 +228,10 @@ def program_path(name: str) -> str:
 
 
 def current_user() -> str:
-    """Return the name of the user we run as: servers started as root would else change theirs.
+    """Return the name of our user: servers started as root would otherwise change to another one.
 
-    They would then not reach a state directory under root's home, and the kernel would forget to
-    end them with their parent.
+    Then they could not reach a state directory under root's home, and the kernel would not end them
+    with their parent.
     """
     return pwd.getpwuid(os.geteuid()).pw_name
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Below the range the kernel takes ports of outgoing connections from (32768 to 60999): a server
-#: that is killed and started again finds its port as it left it.
+#: Below the kernel's range for outgoing connections (32768 to 60999): a server that is killed and
+#: started again finds its port free.
 _CANDIDATES = range(20_000, 32_768)
 _LISTEN = "0A"
 
@@ -22,14 +22,15 @@ def _in_any_order(candidates: range) -> Iterator[int]:
     return itertools.cycle(random.sample(candidates, len(candidates)))
 
 
-#: No port is given out twice before all were: who asked for the first may not listen on it yet.
+#: No port is given out twice before all others: its first user may not listen on it yet.
 _next = _in_any_order(_CANDIDATES)
 
 
 def take_share(number: int, of: int) -> None:
-    """From now on give out share `number`, from 0, `of` so many: none that another process gives.
+    """From now on give out only share `number` (from 0) of `of` shares.
 
-    For processes that run at the same time and know of each other.
+    For processes that run at the same time: each takes another share, so no port is given out
+    twice.
     """
     global _next  # noqa: PLW0603
     _next = _in_any_order(_CANDIDATES[number::of])
@@ -39,11 +40,11 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     """Whether a server could listen on `host` and `port` now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As servers do: a port is free although old connections of it are still closing.
+        # As servers do: a port counts as free while its old connections are still closing.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-            # Linux lets two sockets with SO_REUSEADDR bind; only one may listen.
+            # On Linux two sockets with SO_REUSEADDR can bind; only one can listen.
             probe.listen(1)
         except OSError:
             return False
@@ -51,9 +52,9 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that nobody listens on. Raises OSError when there is none.
+    """Return a port that nobody listens on. Raises OSError: there is none.
 
-    Somebody else may take it before its user does: the parts try again with another one.
+    Another process may take it first: then the parts try again with another port.
     """
     for port in itertools.islice(_next, 1000):
         if is_free(port, host):
@@ -70,7 +71,7 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
 
 
 def listening_ports(pid: int) -> set[int]:
-    """Return the TCP ports that this very process listens on; empty when it is gone."""
+    """Return the TCP ports that this process itself listens on; empty if it is gone."""
     process = Path(f"/proc/{pid}")
     inodes = set()
     with contextlib.suppress(OSError):

@@ -21,8 +21,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def die_with_parent(signal_number: signal.Signals) -> Callable[[], None] | None:
     """Return a `preexec_fn` after which the kernel signals the child when its parent dies.
 
-    The kernel watches the *thread* that forked, so there is no such function (None) for children
-    of other threads than the main one: those would die with their thread.
+    The kernel watches the *thread* that forked. So it returns None in any thread but the main one:
+    children would die with their thread.
     """
     if threading.current_thread() is not threading.main_thread():
         return None
@@ -37,12 +37,12 @@ def die_with_parent(signal_number: signal.Signals) -> Callable[[], None] | None:
 
 
 def stop_with_parent(signal_number: signal.Signals) -> None:
-    """Have the kernel signal this very process when its parent dies."""
+    """Make the kernel signal this process when its parent dies."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal_number)
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs: one that ended and was not yet collected does not."""
+    """Whether the process runs; False also if it has ended and is not collected yet."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -51,7 +51,7 @@ def is_alive(pid: int) -> bool:
 
 
 def signal_name(code: int) -> str:
-    """Return how a process ended, in words: its exit code or the signal that ended it."""
+    """Return how a process ended, in words: its exit code, or the signal that ended it."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -61,7 +61,7 @@ def signal_name(code: int) -> str:
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that leads a session of its own, with its children, and collect it."""
+    """Kill a process that leads its own session, with its children, and collect it."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

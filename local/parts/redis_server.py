@@ -15,7 +15,7 @@ _PROBE_TIMEOUT_S = 2
 
 
 class RedisServer(Part):
-    """A redis-server with an append-only file; what it has acknowledged survives `kill`.
+    """A redis-server with an append-only file; acknowledged writes survive `kill`.
 
     A crash of the whole machine may cost the last second (`appendfsync everysec`).
     """
@@ -56,16 +56,17 @@ class RedisServer(Part):
             "daemonize no",
             f'logfile "{self.log_file}"',
             "loglevel notice",
-            # Every change goes to the append-only file; snapshots would only cost forks.
+            # The append-only file has every change; snapshots would only cost forks.
             "appendonly yes",
             "appendfsync everysec",
             "aof-load-truncated yes",
             'save ""',
-            # Eviction would silently forget what was announced: writes fail instead
+            # Eviction would silently forget what was announced: writes must fail instead
             # (architecture.md#registry).
             "maxmemory-policy noeviction",
             f"maxmemory {self.max_memory}",
-            # A node is freed once all its messages are deleted: small nodes follow the queue.
+            # A node is freed once all its messages are deleted: with small nodes the memory follows
+            # the queue.
             "stream-node-max-entries 32",
             "stream-node-max-bytes 16384",
             "tcp-backlog 511",
@@ -75,7 +76,7 @@ class RedisServer(Part):
             "lazyfree-lazy-user-del yes",
             "enable-debug-command no",
             "shutdown-timeout 5",
-            # We stop it, and nobody reads the advertisement or the process title.
+            # We stop it ourselves, and nobody reads the logo or the process title.
             "always-show-logo no",
         ]
         if self.password:

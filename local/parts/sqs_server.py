@@ -1,6 +1,6 @@
 """local-aws-sqs on Node.js: plays Amazon SQS for `make run QUEUE=sqs` and the tests.
 
-`local/bootstrap.sh sqs` installs it. It keeps everything in memory: what waits is lost with it.
+`local/bootstrap.sh sqs` installs it. It keeps everything in memory: its end loses waiting messages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 QUEUE = "notifications"
 DEAD_LETTER_QUEUE = "dead-letters"
 REGION = "us-east-1"
-#: Any will do: the server looks at no signature.
+#: Any value works: the server checks no signature.
 CREDENTIALS: Mapping[str, str] = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
@@ -28,7 +28,7 @@ CREDENTIALS: Mapping[str, str] = {
 }
 
 _ROOT = Path(__file__).resolve().parents[2]
-#: What node runs, and what that needs.
+#: What node runs, and what that requires.
 PROGRAM = _ROOT / "local" / "sqs" / "server.js"
 MODULES = _ROOT / ".tools" / "sqs" / "node_modules"
 _ACCOUNT = "123456789012"
@@ -62,8 +62,8 @@ class SqsServer(Part):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the services have to be told."""
-        # The user's own credentials stay: a store may want them.
+        """The services' settings for this server."""
+        # The user's own credentials stay: a store may require them.
         has_own = not os.environ.keys().isdisjoint(("AWS_ACCESS_KEY_ID", "AWS_PROFILE"))
         return {
             settings.QUEUE_URL.name: self.queue_url,

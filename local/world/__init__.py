@@ -1,1 +1,1 @@
-"""A simulated WIS2: made-up centres with web servers, another Global Cache, what they publish."""
+"""A simulated WIS2: invented centres with web servers, other Global Caches, their messages."""

@@ -1,4 +1,4 @@
-"""The simulated world as a process: data servers, publishers, and the way back of our own."""
+"""The simulated world as a process: data servers, publishers, the bridge for our announcements."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _LEDGER_EVERY_S = 1.0
 _REPORT_EVERY_S = 60.0
 _READY_EVERY_S = 0.3
 _BRIDGED_IDS = 10_000
-#: Earlier items that updates and deletions choose from.
+#: Most earlier items that updates and deletions choose from.
 _MAX_ANNOUNCED = 500
-#: The other Global Caches need some time, like any.
+#: Seconds that the other Global Caches need for a copy: least, most.
 _COPY_DELAY_S = (0.02, 1.5)
 _MAX_WAITING = 65_535
 
@@ -56,7 +56,7 @@ def say(text: str) -> None:
 
 
 class WorldPublisher:
-    """One MQTT session that publishes; paho connects again by itself and resends."""
+    """One MQTT session that publishes; paho itself reconnects and resends."""
 
     def __init__(self, name: str, url: str, ca_file: str) -> None:
         self.name = name
@@ -105,7 +105,7 @@ class World:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Play until `stop` is set."""
+        """Run the world until `stop` is set."""
         await self._open_servers()
         for publisher in self._publishers.values():
             publisher.start()
@@ -131,7 +131,7 @@ class World:
             self._write_ledger()
 
     async def _open_servers(self) -> None:
-        """Open the data servers where they were in the last run, if possible: links stay valid."""
+        """Open the data servers on the ports of the last run, if possible: links stay valid."""
         path = self._settings.directory / "ports.json"
         ports: dict[str, int] = {}
         with contextlib.suppress(OSError, ValueError):
@@ -152,7 +152,7 @@ class World:
         path.write_text(json.dumps(ports, indent=1), encoding="utf-8")
 
     def _open_bridge(self) -> WorldPublisher | None:
-        """Carry the cache's announcements to the Global Brokers, as those fetch them in WIS2."""
+        """Bring the cache's announcements to the Global Brokers; real ones fetch them."""
         if not self._settings.cache_broker_url:
             return None
         bridge = WorldPublisher(
@@ -179,7 +179,7 @@ class World:
         except (ValueError, KeyError, TypeError):
             say(f"the cache announced something that is not a notification on {topic}")
             return
-        # A Global Broker passes every id once.
+        # A Global Broker passes on every id once.
         if message_id not in self._bridged:
             self._bridged[message_id] = None
             if len(self._bridged) > _BRIDGED_IDS:
@@ -212,7 +212,7 @@ class World:
             if delay_s > 0:
                 await asyncio.sleep(delay_s)
             elif delay_s < -1:
-                next_at = time.monotonic()  # the machine was asleep, or cannot keep the pace
+                next_at = time.monotonic()  # the machine slept, or cannot keep the pace
             self._publish(self._author.next_item(datetime.now(tz=UTC)))
 
     async def _wait_until_ready(self) -> None:

@@ -1,4 +1,4 @@
-"""The made-up centres. Their country codes XA to XZ are nobody's, by ISO 3166."""
+"""The invented centres. By ISO 3166 no country has their codes, XA to XZ."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from local.world.mix import Kind
 
 @dataclass(frozen=True, slots=True)
 class Centre:
-    """One WIS2 Node: a publisher with its web server on an address of its own."""
+    """One WIS2 Node: a publisher with a web server on its own address."""
 
     centre_id: str
     country: str
@@ -22,9 +22,9 @@ class Centre:
     is_flaky: bool = False
     """Its data server has most of the faults."""
     is_old: bool = False
-    """Writes notifications as older software does."""
+    """It writes notifications as older software does."""
     is_odd: bool = False
-    """Its ids, data_ids and links are right, and unusual (wis2-rules.md W1 to W8)."""
+    """Its ids, data_ids and links are valid but unusual (wis2-rules.md W1 to W8)."""
 
 
 _OBSERVATIONS = (Kind.INLINE, Kind.LINKED)

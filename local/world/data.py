@@ -1,4 +1,4 @@
-"""The bytes of the data items, made from their name when asked for: nothing is kept."""
+"""The bytes of the data items, made from their names on request: nothing is stored."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 import random
 from dataclasses import dataclass
 
-#: Random bytes are repeated after this many: a field of 5 MB costs a copy, not a computation.
+#: Random bytes repeat after this many: so a field of 5 MB costs a copy, not a computation.
 _BLOCK_BYTES = 4096
 _END = b"7777"
-#: A stranger's request must not make us compute for long.
+#: A stranger's request must not cause a long computation.
 MAX_SIZE_BYTES = 64 * 1024 * 1024
 
 FORMATS = ("bufr", "grib2", "xml", "json", "txt")
@@ -24,7 +24,7 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class DataName:
-    """All that the bytes depend on; `text` and `parse_data_name` are each other's inverse."""
+    """Everything that the bytes depend on; `parse_data_name` is the inverse of `text`."""
 
     format: str
     seed: int
@@ -32,12 +32,12 @@ class DataName:
 
     @property
     def text(self) -> str:
-        """As it stands in a URL: `grib2-1f3a-5242880`."""
+        """As in a URL: `grib2-1f3a-5242880`."""
         return f"{self.format}-{self.seed:x}-{self.size_bytes}"
 
 
 def parse_data_name(text: str) -> DataName:
-    """Return what `DataName.text` says. Raises ValueError."""
+    """Return the name from `DataName.text`. Raises ValueError."""
     data_format, seed, size = text.split("-")
     name = DataName(data_format, int(seed, 16), int(size))
     if data_format not in FORMATS or not 0 < name.size_bytes <= MAX_SIZE_BYTES:
@@ -63,14 +63,14 @@ def make_data(name: DataName) -> bytes:
 
 
 def other_data(name: DataName) -> bytes:
-    """Return as many bytes, but wrong ones."""
+    """Return the same number of bytes, but wrong ones."""
     data = bytearray(make_data(name))
     data[len(data) // 2] ^= 0xFF
     return bytes(data)
 
 
 def _document(name: DataName) -> bytes:
-    """Return a text document, filled up with blanks to its size."""
+    """Return a text document, padded with blanks to its size."""
     number = f"{name.seed:08x}"
     if name.format == "txt":
         text = f"\x01\r\r\n001\r\r\nMETAR SBBR 271200Z AUTO 09008KT RMK {number}=\r\r\n\x03"

@@ -1,8 +1,8 @@
-"""What the made-up centres publish: data items, their notifications, and what must come of them.
+"""What the invented centres publish: data items, their notifications, and the expected outcomes.
 
-Pure, but for the chance that is handed in: the same seed gives the same world, but for the times
-and the notifications' ids. Those are never given twice: a second run on the same state would else
-repeat the ids of the first, and the cache would rightly drop them.
+Pure, except for the random generator that is passed in: the same seed gives the same world, except
+for times and notification ids. An id is never used twice: otherwise a second run on the same state
+would repeat the ids of the first, and the cache would rightly drop them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from local.world.mix import Mix
 
-#: A source of notifications: the centre itself. The others are Global Caches, by their centre-ids.
+#: A source of notifications: the centre itself. Other sources are Global Caches, by centre-id.
 ORIGIN = "origin"
 _CONFORMS_TO = ["http://wis.wmo.int/spec/wnm/1/conf/core"]
 _WEATHER = "data/core/weather"
@@ -70,40 +70,40 @@ _SIZES = {
 _MAX_INLINE_CHARS = 4096
 _SUFFIX = {"bufr": "bufr4", "grib2": "grib2", "xml": "xml", "json": "json", "txt": "txt"}
 _FAULTS = tuple(fault for fault in Fault if fault is not Fault.NONE)
-#: A flaky server has its share of the other servers' faults too.
+#: A flaky server has this many times the faults of the mix, every other server half of them.
 _FLAKY_FACTOR = 5.0
-#: Observations of the whole world go out when the hour strikes.
+#: Observations of the whole world are published at the full hour.
 BURST_MINUTES = 2
 BURST_FACTOR = 4.0
-#: Records of a centre that are announced again and again.
+#: How many records a centre announces again and again.
 _DAILY_RECORDS = 5
 #: After this a canonical with a later pubtime is new (wis2-rules.md 8).
 _REPEAT_WINDOW = timedelta(hours=12)
-#: When an item is done is not known to the minute; which of two comes first is not, in a moment.
+#: We do not know to the minute when an item is done, nor which of two close ones is done first.
 _UNSURE = timedelta(minutes=10)
 _A_MOMENT = timedelta(seconds=30)
 _OLD_REL = "http://def.wmo.int/def/rel/wnm/-/"
 
 
 class WorldOutcome(StrEnum):
-    """What must become of a notification in a Global Cache."""
+    """The expected outcome of a notification in a Global Cache."""
 
     CACHED = "cached"
     UNCACHED = "uncached"
     """Announced with the origin's link."""
     DELETED = "deleted"
     NEVER = "never"
-    """Must not come out: recommended data, or data that nobody gives."""
+    """Must not be announced: recommended data, or data that no server gives."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorldItem:
-    """One notification of a centre, and the truth about it."""
+    """One notification of a centre, and what is true about it."""
 
     kind: Kind
     centre: Centre
     topic: str
-    """Of the origin's notification."""
+    """Topic of the origin's notification."""
     data_id: str
     pubtime: str
     rel: Literal["canonical", "update", "deletion"]
@@ -114,16 +114,16 @@ class WorldItem:
     is_inline: bool = False
     has_integrity: bool = True
     copies: tuple[str, ...] = ()
-    """The other Global Caches that hold it and announce it."""
+    """The other Global Caches that store and announce it."""
     gts: tuple[str, str] | None = None
-    """TTAAii and CCCC of a bulletin of the gateway."""
+    """TTAAii and CCCC of a gateway's bulletin."""
     has_origin: bool = True
     """The origin's own notification reaches the Global Brokers."""
     outcome: WorldOutcome = WorldOutcome.CACHED
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What our announcement of it is known by."""
+        """What identifies our announcement of it."""
         return self.centre.centre_id, self.data_id, self.pubtime, self.rel
 
     @property
@@ -136,7 +136,7 @@ class WorldItem:
 class Author:
     """Invents one item after the other.
 
-    `announced` are items that came out and may be updated or deleted; the caller fills it.
+    `announced`: items that came out and may be updated or deleted; the caller fills it.
     """
 
     mix: Mix
@@ -144,12 +144,12 @@ class Author:
     announced: list[WorldItem] = field(default_factory=list)
     _count: int = 0
     _waiting: deque[WorldItem] = field(default_factory=deque)
-    """What goes with the item before: the other centre's, the one after a deletion."""
+    """Items that follow the previous one: the other centre's, or the one after a deletion."""
     _daily_at: dict[str, datetime] = field(default_factory=dict)
-    """When the records announced daily were last new."""
+    """When the daily records were last new."""
 
     def rate_factor(self, now: datetime) -> float:
-        """Return how many times as many items are published at `now`: gateways have bursts."""
+        """Return the factor for the publishing rate at `now`: gateways have bursts."""
         is_burst = now.minute < BURST_MINUTES and self.mix.kinds[Kind.GATEWAY] > 0
         return BURST_FACTOR if is_burst else 1.0
 
@@ -158,7 +158,7 @@ class Author:
         if self._waiting:
             return self._waiting.popleft()
         weights = dict(self.mix.kinds)
-        # All that a burst has more is the gateway's.
+        # All additional items of a burst are the gateway's.
         weights[Kind.GATEWAY] += (self.rate_factor(now) - 1) * sum(weights.values())
         kind = self.chance.choices([*weights], [*weights.values()])[0]
         self._count += 1
@@ -186,11 +186,11 @@ class Author:
             gts = self.chance.choice(_BULLETINS)
             data_format = self.chance.choice(("bufr", "txt"))
             below = "data/core/" + "/".join((*gts[0][:4], gts[0][4:], gts[1]))
-            # Gateways give every bulletin of one heading and time the same file name.
+            # Gateways give all bulletins of one heading and time the same file name.
             file_name = f"A_{gts[0]}{gts[1]}{now:%d%H%M}_C_XGTS_{now:%Y%m%d%H%M%S}.bin"
             data_id = f"{centre.centre_id}/{below}/{file_name}.{self._count}"
         if centre.is_odd:
-            # With blanks, percent signs, and as long as data_ids get.
+            # With blanks and percent signs, and as long as real data_ids can be.
             data_id = f"{data_id} 100%25 of it%20".ljust(180, "-")
         copies = self._copies(kind)
         is_inline = kind in (Kind.INLINE, Kind.SHARED) or (
@@ -208,7 +208,7 @@ class Author:
             observed=f"{now:%Y-%m-%dT%H:%M:00Z}",
             fault=fault,
             is_inline=is_inline,
-            # A page with status 200 is only seen through by a checksum.
+            # Only a checksum detects an error page with status 200.
             has_integrity=fault.is_lasting or self.chance.random() < 0.9,  # noqa: PLR2004
             copies=copies,
             has_origin=not copies or fault.is_lasting or self.chance.random() < 0.95,  # noqa: PLR2004
@@ -219,7 +219,7 @@ class Author:
     def _copies(self, kind: Kind) -> tuple[str, ...]:
         if kind in (Kind.UNCACHED, Kind.RECOMMENDED) or self.chance.random() < 0.3:  # noqa: PLR2004
             return ()
-        # Fewer than all of them in the end: this world shall run on a laptop.
+        # Not all of them: this world must run on a laptop.
         return tuple(self.chance.sample([*OTHER_CACHES], self.chance.choice((1, 1, 2, 3, 6))))
 
     def _daily(self, now: datetime) -> WorldItem:
@@ -227,7 +227,7 @@ class Author:
         item = self._new(Kind.DAILY, now)
         data_id = f"{item.centre.centre_id}/metadata/{self.chance.randrange(_DAILY_RECORDS)}"
         last = self._daily_at.get(data_id)
-        # Of a world begun later on the same state, the cache would know the records already.
+        # If a later world used the same state, the cache would already know the records.
         began = self._daily_at.setdefault("", now)
         item = replace(item, data_id=f"{data_id}/{began:%Y%m%dT%H%M%S}", has_origin=True)
         if last is None or now - last > _REPEAT_WINDOW + _UNSURE:
@@ -293,7 +293,7 @@ class Author:
 
     def _size(self, kind: Kind) -> int:
         smallest, largest = _SIZES[kind]
-        # Most are small: sizes are spread evenly over their logarithm.
+        # Most are small: sizes are evenly distributed over their logarithm.
         return int(smallest * (largest / smallest) ** self.chance.random())
 
 
@@ -316,9 +316,9 @@ def _pubtime(now: datetime, centre: Centre) -> str:
 
 
 def path_of(item: WorldItem, *, source: str = ORIGIN) -> str:
-    """Return where the item is on its centre's data server, or on a Global Cache's, all well."""
+    """Return the item's path on its centre's data server, or on a Global Cache's (no faults)."""
     fault = item.fault if source == ORIGIN else Fault.NONE
-    # As content management systems write links, whose path ends in a query.
+    # Like links of content management systems, whose path ends in a query.
     query = f"get?file={item.file_name}" if item.centre.is_odd else item.file_name
     return f"/{fault}/{item.name.text}/{query}"
 
@@ -326,7 +326,7 @@ def path_of(item: WorldItem, *, source: str = ORIGIN) -> str:
 def notification(item: WorldItem, base_url: str, *, source: str = ORIGIN) -> bytes:
     """Return a new WNM of the item: its centre's, or the copy of the Global Cache `source`.
 
-    `base_url` is of the data server of whom announces it.
+    `base_url`: of the data server of the announcing centre or cache.
     """
     href = base_url + path_of(item, source=source)
     data = b"" if item.rel == "deletion" else make_data(item.name)
@@ -347,7 +347,7 @@ def notification(item: WorldItem, base_url: str, *, source: str = ORIGIN) -> byt
             method = "sha512" if item.name.seed % 2 else "sha256"
             digest = base64.b64encode(hashlib.new(method, data).digest()).decode()
             properties["integrity"] = {"method": method, "value": digest}
-        # Numbers as strings are common among older publishers (wis2-rules.md W1).
+        # Older publishers often write numbers as strings (wis2-rules.md W1).
         link["length"] = str(len(data)) if item.centre.is_old else len(data)
         if item.is_inline:
             content = _content(data, item)
@@ -363,7 +363,7 @@ def notification(item: WorldItem, base_url: str, *, source: str = ORIGIN) -> byt
         properties["wigos_station_identifier"] = item.file_name.split("_")[1]
     links = [link, {"rel": "via", "href": "https://example.org/simulated", "type": "text/html"}]
     if item.centre.is_old and item.rel != "canonical":
-        # Old nodes name what happened by a URI, in a link beside a canonical one (wis2-rules.md 7).
+        # Old nodes write the relation as a URI, in a link beside a canonical one (wis2-rules.md 7).
         links = [{**link, "rel": "canonical"}, *links[1:], {**link, "rel": _OLD_REL + item.rel}]
     message_id = str(uuid.uuid4())
     message: dict[str, Any] = {
@@ -381,7 +381,7 @@ def notification(item: WorldItem, base_url: str, *, source: str = ORIGIN) -> byt
 
 
 def _content(data: bytes, item: WorldItem) -> Mapping[str, object] | None:
-    """Return the inline form, None where it does not fit."""
+    """Return the inline form; None if it does not fit."""
     encoding, value = "base64", base64.b64encode(data).decode()
     if item.name.format == "xml":
         encoding, value = "utf-8", data.decode()
@@ -395,21 +395,21 @@ def _content(data: bytes, item: WorldItem) -> Mapping[str, object] | None:
 def can_change(item: WorldItem) -> bool:
     """Whether an item that came out may be updated or deleted.
 
-    Not one that is announced daily: whether its next announcement is a repeat depends on its last.
+    Not a daily one: whether its next announcement is a repeat depends on its last.
     """
     is_sound = item.outcome is WorldOutcome.CACHED and item.fault is Fault.NONE
     return is_sound and item.kind is not Kind.DAILY
 
 
 def cache_topic(topic: str) -> str:
-    """Return where a Global Cache announces what came on `topic`."""
+    """Return the topic on which a Global Cache announces what came on `topic`."""
     return "cache/" + topic.partition("/")[2]
 
 
 def publications(
     item: WorldItem, brokers: Sequence[str], chance: random.Random
 ) -> list[tuple[str, str]]:
-    """Return (source, broker): what goes to which Global Broker, in order, repeats included.
+    """Return (source, broker) pairs: what goes to which Global Broker, in order, repeats included.
 
     A source is ORIGIN, or a Global Cache that has a copy. At least one notification of each reaches
     a broker, so that the item must come out.
@@ -419,9 +419,9 @@ def publications(
     for source in sources:
         for broker in brokers:
             result.append((source, broker))
-            if chance.random() < 0.03:  # noqa: PLR2004 - sent once more, as after a reconnection
+            if chance.random() < 0.03:  # noqa: PLR2004 - sent again, as after a reconnection
                 result.append((source, broker))
-    # Now and then one broker misses one of them; another path still brings it.
+    # Sometimes one broker misses one of them; another path still brings it.
     if len(result) > len(brokers) and chance.random() < 0.05:  # noqa: PLR2004
         lost = chance.choice(brokers)
         kept = [entry for entry in result if entry != (sources[0], lost)]

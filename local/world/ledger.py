@@ -1,4 +1,4 @@
-"""The ground truth of a simulated world: what must come out of the cache, and what has."""
+"""The ground truth of a simulated world: what the cache must announce and what it announced."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from local.world.items import WorldItem
 
 _SHOWN = 20
-#: Of announcements seen, to find repeats among them.
+#: Most remembered announcements, to find repeats.
 _MAX_REMEMBERED = 200_000
-#: Which link says what happened, the strongest first; old nodes write URIs (wis2-rules.md 7).
+#: Relations of the deciding link, the strongest first; old nodes write URIs (wis2-rules.md 7).
 _RELS = ("deletion", "update", "canonical")
 
 #: Centre-id of the topic, data_id, pubtime, rel.
@@ -25,19 +25,19 @@ Key = tuple[str, str, str, str]
 
 @dataclass(slots=True)
 class Ledger:
-    """Books every published item, and every announcement of the cache under test."""
+    """Records every published item, and every announcement of the cache under test."""
 
     published: int = 0
     expected: int = 0
     announced: int = 0
-    """Expected items that came out."""
+    """Expected items that were announced."""
     overtaken: int = 0
-    """Expected items before whose announcement a newer version came out: the rules have them
-    dropped as stale."""
+    """Expected items of which a newer version was announced first: by the rules they are dropped as
+    stale."""
     unexpected: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    """Came out, but not as they must: on another topic, an own link where there must be none, …"""
+    """Announced, but wrongly: on another topic, with our own link where there must be none, …"""
     by_outcome: Counter[str] = field(default_factory=Counter)
     _open: dict[Key, WorldItem] = field(default_factory=dict)
     _versions: defaultdict[tuple[str, str], list[Key]] = field(
@@ -51,7 +51,7 @@ class Ledger:
     _wrong: int = 0
 
     def publish(self, item: WorldItem) -> None:
-        """Book an item about to be published."""
+        """Record an item before it is published."""
         self.published += 1
         self.by_outcome[item.outcome] += 1
         if item.outcome is WorldOutcome.NEVER:
@@ -64,11 +64,11 @@ class Ledger:
     def announce(
         self, topic: str, payload: bytes, *, centre_id: str, data_base_url: str
     ) -> WorldItem | None:
-        """Book an announcement of the cache `centre_id`; return the item it was waited for as."""
+        """Record an announcement of the cache `centre_id`; return the expected item, if any."""
         message = json.loads(payload)
         key = _key(topic, message)
         if key in self._seen:
-            # The same id again is the same announcement (wis2-rules.md 24); another one is not.
+            # The same id is the same announcement (wis2-rules.md 24); another id is a second one.
             if self._seen[key] != message["id"]:
                 self._repeated += 1
                 _show(self.repeated, key[1])
@@ -79,7 +79,7 @@ class Ledger:
             if key in self._never:
                 self._unexpected += 1
                 _show(self.unexpected, key[1])
-            return None  # else: of an earlier run
+            return None  # else: from an earlier run
         self.announced += 1
         self._close(key)
         problem = _problem(topic, message, item, centre_id=centre_id, data_base_url=data_base_url)
@@ -89,7 +89,7 @@ class Ledger:
         return item
 
     def _close(self, key: Key) -> None:
-        """Take the key, and the older ones of the same item, from what is waited for."""
+        """Remove the key, and older ones of the same item, from the expected ones."""
         left = []
         for other in self._versions.pop(key[:2]):
             if other == key:
@@ -103,7 +103,7 @@ class Ledger:
             self._versions[key[:2]] = left
 
     def report(self) -> dict[str, Any]:
-        """Return the state of the books, as JSON values."""
+        """Return the state of the ledger, as JSON values."""
         return {
             "published": self.published,
             "expected": self.expected,
@@ -136,7 +136,7 @@ def _key(topic: str, message: dict[str, Any]) -> Key:
 def _problem(
     topic: str, message: dict[str, Any], item: WorldItem, *, centre_id: str, data_base_url: str
 ) -> str:
-    """Return what is wrong with the announcement of `item`, "" for nothing."""
+    """Return what is wrong with the announcement of `item`; "" if nothing."""
     if message["properties"].get("global-cache") != centre_id:
         return "global-cache"
     if topic.partition("/")[2] != item.topic.partition("/")[2]:

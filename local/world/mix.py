@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """What sort of data item, or what happens to an earlier one."""
+    """The kind of a data item, or what happens to an earlier one."""
 
     INLINE = "inline"
     """A surface observation of some hundred bytes, inside the notification and linked."""
@@ -29,10 +29,10 @@ class Kind(StrEnum):
     GATEWAY = "gateway"
     """A small bulletin of the GTS-to-WIS2 gateway."""
     DAILY = "daily"
-    """A metadata record that its centre announces again and again, as canonical. New when half a
-    day has passed since; a repeat, which must not come out, when not."""
+    """A metadata record that its centre announces again and again, as canonical. It is new if half
+    a day has passed since; otherwise it is a repeat, which must not be announced."""
     SHARED = "shared"
-    """One data_id of two centres, which is two items."""
+    """One data_id of two centres: two items."""
     UPDATE = "update"
     DELETION = "deletion"
     UNCACHED = "uncached"
@@ -46,17 +46,17 @@ class Fault(StrEnum):
 
     NONE = "none"
     SLOW = "slow"
-    """Some seconds for the whole."""
+    """The whole takes some seconds."""
     NOT_FOUND = "not-found"
     """404, always."""
     UNAVAILABLE = "unavailable"
-    """503 at first, later all is well."""
+    """503 at first, later success."""
     THROTTLED = "throttled"
-    """429 with Retry-After at first, later all is well."""
+    """429 with Retry-After at first, later success."""
     CUT = "cut"
-    """The connection ends early at first, later all is well."""
+    """The connection ends early at first, later success."""
     CORRUPT = "corrupt"
-    """Other bytes than announced, as many as announced."""
+    """Wrong bytes, in the announced number."""
     LONGER = "longer"
     """More bytes than announced."""
     HTML = "html"
@@ -91,7 +91,7 @@ _FAULT_PERCENT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """`kinds`: weights. `fault_percent`: how many linked items a server treats badly."""
+    """`kinds`: weights. `fault_percent`: how many linked items get a fault."""
 
     kinds: Mapping[Kind, float]
     fault_percent: float
@@ -107,7 +107,7 @@ DEFAULT_MIX = Mix(_KINDS, _FAULT_PERCENT)
 def parse_mix(text: str) -> Mix:
     """Return the default mix with the changes in `model=10,deletion=0,faults=20`.
 
-    Raises SettingsError: an unknown kind, no number, over 100 percent, nothing left to publish.
+    Raises SettingsError: an unknown kind, not a number, over 100 percent, nothing left to publish.
     """
     kinds = dict(DEFAULT_MIX.kinds)
     fault_percent = DEFAULT_MIX.fault_percent
@@ -129,7 +129,7 @@ def parse_mix(text: str) -> Mix:
             kinds[Kind(name)] = value
         else:
             raise SettingsError("MIX", f"{name!r} is none of {', '.join(Kind)}, faults")
-    # Updates and deletions need something that was there before.
+    # Updates and deletions require an earlier item.
     first = [kind for kind in Kind if kind not in (Kind.UPDATE, Kind.DELETION)]
     if not any(kinds[kind] for kind in first):
         raise SettingsError("MIX", "leaves nothing to publish")

@@ -1,4 +1,4 @@
-"""What the simulated world is told by its environment."""
+"""The settings of the simulated world, from its environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from local.world.mix import Mix, parse_mix
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: One variable that holds all: the world has one user, `local/run.py`.
+#: One variable for all settings: the world has one caller, `local/run.py`.
 VARIABLE = "WIS2_WORLD"
 
 
@@ -21,7 +21,7 @@ class WorldSettings:
     """The world around one cache."""
 
     directory: Path
-    """Its ports are kept here, and `ledger.json`, the ground truth."""
+    """It contains the ports and `ledger.json`, the ground truth."""
     global_brokers: Mapping[str, str]
     """Name → URL of the publishing account."""
     ca_file: Path
@@ -29,17 +29,17 @@ class WorldSettings:
     tls_key_file: Path
     """For the data servers that speak HTTPS."""
     centre_id: str
-    """Of the cache under test."""
+    """Centre-id of the cache under test."""
     cache_broker_url: str
-    """Where its announcements are read; "" when that is not possible."""
+    """Where to read its announcements; "" if that is not possible."""
     data_base_url: str
     ready_url: str
-    """Nothing is published before this answers 200; "": at once."""
+    """The world publishes once this answers 200; "": at once."""
     rate: float
     mix: str
     seed: int
     items: int
-    """Fall silent after this many; 0: never."""
+    """Stop after this many; 0: never."""
 
     def parsed_mix(self) -> Mix:
         """Return `mix` as weights."""
@@ -52,7 +52,7 @@ def to_environment(settings: WorldSettings) -> dict[str, str]:
 
 
 def from_environment(environment: Mapping[str, str]) -> WorldSettings:
-    """Return what `to_environment` wrote. Raises KeyError, ValueError or TypeError."""
+    """Return the settings of `to_environment`. Raises KeyError, ValueError or TypeError."""
     values = json.loads(environment[VARIABLE])
     for name in ("directory", "ca_file", "tls_chain_file", "tls_key_file"):
         values[name] = Path(values[name])

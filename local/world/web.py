@@ -1,4 +1,4 @@
-"""The data servers of the simulated world: the item's URL says what is asked and how it fails."""
+"""The data servers of the simulated world: an item's URL names the data and the fault."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SLOW_S = 6.0
 _SLOW_PARTS = 12
 _RETRY_AFTER_S = 3
-#: How long a server refuses an item, counted from its first request.
+#: Seconds for which a server refuses an item, from its first request.
 _BAD_TIME_S = 5.0
 _MAX_REMEMBERED = 10_000
 _HTML = b"<!DOCTYPE html><html><body><h1>404 Not Found</h1></body></html>\n"
@@ -46,11 +46,11 @@ class DataServer:
 
     @property
     def base_url(self) -> str:
-        """What the paths of its items are put behind."""
+        """The prefix of the paths of its items."""
         return f"{'https' if self._tls else 'http'}://{self.address}:{self.port}"
 
     async def start(self) -> None:
-        """Listen. Raises OSError: the port is taken. Port 0 is one that the system picks."""
+        """Listen. Raises OSError: the port is taken. Port 0: the system picks one."""
         app = web.Application()
         app.router.add_get("/{fault}/{name}/{file_name}", self._get)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
