@@ -1,10 +1,10 @@
 """`make bench-attacks`: how long an innocent centre's items take, without and with an attack.
 
-For each attack a world of its own, as `make bench` has it, with the settings' defaults: two Global
-Brokers, listeners, two managers, Redis, our broker, nginx. Canaries, 5 a second, go on both Global
-Brokers; their delay is from there to our announcement. First nothing else happens, then the attack,
-which goes on until all canaries are out. The exit code is 1 where one did not come out with the
-right bytes. QUEUE=sqs and STORE=s3 as for `make bench`.
+Each attack gets its own world, as in `make bench`, with the settings' defaults: two Global Brokers,
+listeners, two managers, Redis, our broker, nginx. Both Global Brokers carry 5 canaries a second; a
+canary's delay is from there to our announcement. The first phase has only canaries; in the second
+the attack runs until all canaries are out. The exit code is 1 if a canary does not come out with
+the right bytes. QUEUE=sqs and STORE=s3 as for `make bench`.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from bench.strangers import Attack
     from local.parts.redis_server import RedisServer
 
-#: Of an attack's p99 to that without it ("What must hold").
+#: Highest allowed ratio of the p99 with the attack to that without it.
 MAX_RATIO = 1.2
-#: How long canaries may be late.
+#: Seconds that canaries may be late.
 DEADLINE_S = 90.0
-#: Busier than this, and the machine is the limit for what waits meanwhile.
+#: If the machine is busier than this, it is the limit for everything that waits.
 BUSY_PERCENT = 85.0
-#: The tests' world hurries; what is measured here is what an operator gets.
+#: The tests use shorter times; the bench measures what an operator gets.
 DEFAULTS = dict.fromkeys(
     (
         "GC_PUBLIC_CHECK_INTERVAL",
@@ -63,12 +63,12 @@ DEFAULTS = dict.fromkeys(
 
 @dataclass
 class Phase:
-    """What became of the canaries of one phase."""
+    """The results for the canaries of one phase."""
 
     delays_ms: list[float] = field(default_factory=list)
     fetches_ms: list[float] = field(default_factory=list)
     busiest: list[float] = field(default_factory=list)
-    """For each delay, per cent of the machine in the busiest half second of it."""
+    """For each delay, per cent of the machine used in its busiest half second."""
     sent: int = 0
     wrong: int = 0
     load: Load | None = None
@@ -88,7 +88,7 @@ class Phase:
             self.fetches_ms.append(canary.fetch_ms)
 
     def slow(self, limit_ms: float) -> tuple[int, int]:
-        """Return how many took longer than that, and how many of them on a busy machine."""
+        """Return how many took longer than `limit_ms`, and how many of them on a busy machine."""
         slow = [
             busy
             for delay_ms, busy in zip(self.delays_ms, self.busiest, strict=True)
@@ -116,12 +116,12 @@ class AttackResult:
     name: str
     meaning: str
     said: str
-    """By the attacker."""
+    """The attacker's own report."""
     is_run: bool
     undisturbed: Phase
     attacked: Phase
     left: dict[str, float]
-    """What is there afterwards."""
+    """What is left afterwards."""
 
     @property
     def is_right(self) -> bool:
@@ -131,7 +131,7 @@ class AttackResult:
 
     @property
     def ratio(self) -> float | None:
-        """Of the p99s: the machine is not as quiet at all times, so each run has its own."""
+        """The ratio of the p99s, both from one run: the machine is not always equally quiet."""
         undisturbed, attacked = p99_ms(self.undisturbed.delays_ms), p99_ms(self.attacked.delays_ms)
         return round(attacked / undisturbed, 2) if undisturbed and attacked else None
 
@@ -180,7 +180,7 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 
 
 def summary(values: list[float]) -> dict[str, float]:
-    """Return p50, p99 and longest; nothing of nothing."""
+    """Return p50, p99 and longest; empty if there are no values."""
     if not values:
         return {}
     found = {f"p{percent}": percentile(values, percent) for percent in (50, 99)}
@@ -193,7 +193,7 @@ def shown(values: list[float]) -> str:
 
 
 def p99_ms(values: list[float]) -> float:
-    """Return the p99, 0 of nothing."""
+    """Return the p99; 0 if there are no values."""
     return percentile(values, 99) if values else 0.0
 
 
@@ -223,7 +223,7 @@ def table(results: Sequence[AttackResult]) -> Iterator[str]:
 
 
 class BesiegedWorld(World):
-    """A world whose Redis is as large as an attack needs it."""
+    """A world with the Redis size that an attack needs."""
 
     def __init__(self, directory: Path, attack: Attack, **options: Any) -> None:
         self._redis_memory = attack.redis_memory
@@ -243,7 +243,7 @@ class BesiegedWorld(World):
         return services | {name: part.pid for name, part in parts.items()}
 
     def left(self) -> dict[str, float]:
-        """Return what there is now: of `/metrics`, Redis and the store."""
+        """Return the present numbers of `/metrics`, Redis and the store."""
         began = time.monotonic()
         body = self.get(f"http://127.0.0.1:{self.metrics_port}/metrics")[2]
         took_ms = (time.monotonic() - began) * 1000
@@ -265,7 +265,7 @@ def _redis_bytes(server: RedisServer) -> int:
 
 @dataclass(frozen=True)
 class Pace:
-    """Of a run: canaries a second, seconds of each phase."""
+    """Canaries a second and seconds of each phase of a run."""
 
     per_s: float
     undisturbed_s: float
@@ -273,7 +273,7 @@ class Pace:
 
 
 def besiege(name: str, pace: Pace, directory: Path, stack: contextlib.ExitStack) -> AttackResult:
-    """Run one attack in a world of its own; everything is stopped with `stack`."""
+    """Run one attack in its own world; `stack` stops everything."""
     attack = strangers.ATTACKS[name]
     origin, data_server = _data_server(directory, "origin", stack)
     if attack.by_name:
@@ -291,7 +291,7 @@ def besiege(name: str, pace: Pace, directory: Path, stack: contextlib.ExitStack)
         **attack.settings,
     }  # fmt: skip
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # What most systems allow a service.
+    # The limit that most systems give a service.
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
     world = BesiegedWorld(directory / "world", attack, cache_broker_port=behind, **settings)
     stack.callback(world.close)
@@ -357,7 +357,7 @@ def _data_server(
 
 
 def _choose(wanted: str, store: str) -> list[str]:
-    """Return the names of what can be run here; say why others cannot."""
+    """Return the names of the attacks that can run here; print why others cannot."""
     chosen = [name for name in strangers.ATTACKS if wanted in name]
     if not chosen:
         known = ", ".join(strangers.ATTACKS)

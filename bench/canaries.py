@@ -1,4 +1,4 @@
-"""An innocent centre: what it publishes and when it comes out, seen by a process of its own."""
+"""An innocent centre, in its own process: what it publishes, and when it comes out."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ CENTRE = "ca-eccc-msc"
 TOPIC = f"origin/a/wis2/{CENTRE}/data/core/weather/surface-based-observations/synop"
 LINKED_BYTES = 10_000
 INLINE_BYTES = 2_000
-#: One in so many is inline.
+#: One of this many is inline.
 INLINE_EVERY = 4
-#: So many are not counted: connections are made, code is loaded.
+#: This many are not counted: they make connections and load code.
 WARM_UP = 20
 
 
@@ -42,21 +42,21 @@ class Places:
     publisher: tuple[str, str]
     """Account on the Global Brokers."""
     cache_broker: int
-    """Our broker as Global Brokers see it, with an account of theirs."""
+    """Our broker for Global Brokers, with an account."""
     public_broker: int
-    """As everyone does."""
+    """Our broker for everyone."""
     metrics: int
     data: int
-    """Of our nginx."""
+    """Our nginx."""
     origin: tuple[Path, str]
     """Folder and URL of the innocent centre's data server."""
     strangers: tuple[Path, str]
-    """The same of one whose owner means no good; all else there is 404."""
+    """The same for a malicious data server; everything else there is 404."""
 
 
 @dataclass
 class Canary:
-    """One item; times are of the monotonic clock, in seconds."""
+    """One item; times are in seconds of the monotonic clock."""
 
     phase: str
     digest: bytes
@@ -64,7 +64,7 @@ class Canary:
     announced: float | None = None
     fetched: float | None = None
     is_right: bool = False
-    """Whether what we serve are its bytes."""
+    """Whether we serve its bytes."""
 
     @property
     def delay_ms(self) -> float | None:
@@ -80,7 +80,7 @@ class Canary:
 
 
 class Flock:
-    """Publishes canaries at a steady pace, sees them announced, and fetches each."""
+    """Publishes canaries at a steady rate, waits for their announcements, and fetches each."""
 
     def __init__(self, places: Places, per_s: float) -> None:
         self._places, self._per_s = places, per_s
@@ -101,7 +101,7 @@ class Flock:
         self._sending.start()
 
     def finish(self, deadline_s: float) -> list[Canary]:
-        """Send no more, wait for those that are late, return all."""
+        """Stop sending, wait for late canaries, return all."""
         self._stopping.set()
         self._sending.join()
         canaries = list(self.canaries.values())
@@ -161,9 +161,9 @@ class Flock:
 
 
 def keep(places: Places, per_s: float, orders: Connection) -> None:
-    """Run a flock: each text that comes is the next phase, a number ends it within so many seconds.
+    """Run a flock: each received text begins a phase; a number ends it within that many seconds.
 
-    What goes back is an empty text, once the first canaries are out, and a list of `Canary`.
+    It sends back an empty text once the first canaries are out, and then a list of `Canary`.
     """
     stop_with_parent(signal.SIGTERM)
     flock = Flock(places, per_s)

@@ -1,4 +1,4 @@
-"""What processes and the whole machine did between two looks."""
+"""The load of processes and of the whole machine between two looks."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Look:
-    """Clocks that only go on: seconds of the wall, of busy cores, of each process."""
+    """Clocks that only grow: seconds of wall time, of busy cores, of each process."""
 
     at_s: float
     busy_s: float
     cpu_s: Mapping[str, float]
     waited_s: Mapping[str, float]
-    """Ready to run, and no core free: summed over the threads."""
+    """Ready to run without a free core: the sum over the threads."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Load:
     waited: dict[str, float]
     machine: float
     others: float
-    """Of all cores, what processes took that are none of ours."""
+    """Of all cores, the part used by processes that are not ours."""
 
 
 def look(pids: Mapping[str, int]) -> Look:
@@ -45,7 +45,7 @@ def look(pids: Mapping[str, int]) -> Look:
         cpu_s[name] = waited_s[name] = 0.0
         with contextlib.suppress(psutil.NoSuchProcess):
             whole = psutil.Process(pid)
-            # All of them are children of this very process.
+            # All of them are children of this process.
             children = [] if pid == os.getpid() else whole.children(recursive=True)
             for process in (whole, *children):
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -69,11 +69,11 @@ def _waited_s(pid: int) -> float:
 
 
 def between(before: Look, after: Look) -> Load:
-    """Return what was done between two looks."""
+    """Return the load between two looks."""
     wall_s = after.at_s - before.at_s
 
     def percent(of: Mapping[str, float], earlier: Mapping[str, float]) -> dict[str, float]:
-        # A thread that ended took its clock along.
+        # The clock of a thread that has ended is gone.
         return {name: max(0.0, of[name] - earlier[name]) / wall_s * 100 for name in of}
 
     cores = psutil.cpu_count()
@@ -84,13 +84,13 @@ def between(before: Look, after: Look) -> Load:
 
 
 class Watch:
-    """How busy the machine is, every half a second until closed."""
+    """Records how busy the machine is, every half second until closed."""
 
     EVERY_S = 0.5
 
     def __init__(self) -> None:
         self.samples: list[tuple[float, float, float]] = []
-        """From when to when, by the monotonic clock, and per cent of all cores."""
+        """Begin and end by the monotonic clock, and per cent of all cores."""
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -108,7 +108,7 @@ class Watch:
         self._thread.join()
 
     def most(self, begin_s: float, end_s: float) -> float:
-        """Return how busy it was at most between two moments."""
+        """Return how busy it was at most between two times."""
         found = [
             percent for began, ended, percent in self.samples if began < end_s and begin_s < ended
         ]

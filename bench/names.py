@@ -1,4 +1,4 @@
-"""Look-ups that meet our name server, for the processes that we start and for nobody else."""
+"""Sends name look-ups to our own name server, only for the processes that we start."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: The one name that is known.
+#: The only known name.
 KNOWN = "data.canary.test"
 _CLONE_NEWNS = 0x20000
 _MS_BIND, _MS_PRIVATE_ALL = 0x1000, 0x4000 | 0x40000
 
 
 def ask_only(host: str, resolver_file: Path) -> None:
-    """Let this process and those it starts ask the name server at `host` alone.
+    """Make this process and those it starts ask only the name server at `host`.
 
-    Others see the machine's /etc/resolv.conf as it is. For root; raises OSError.
+    Other processes still see the machine's /etc/resolv.conf. Requires root; raises OSError.
     """
     resolver_file.write_text(f"nameserver {host}\n", encoding="ascii")
     libc = ctypes.CDLL(None, use_errno=True)
-    # One after the other: nothing is mounted where others see it.
+    # In this order: no other process sees the mount.
     if (
         libc.unshare(_CLONE_NEWNS)
         or libc.mount(b"none", b"/", None, _MS_PRIVATE_ALL, None)

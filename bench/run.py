@@ -1,9 +1,9 @@
 """`make bench`: throughput, delay, CPU and memory of every process, on this machine, now.
 
 Everything runs on the same cores: publisher, both Global Brokers, the data server, the cache with
-two managers, its broker, Redis, nginx and the subscriber. The numbers are for comparing one commit
-with another on one machine, in turns; `--json FILE` keeps them. QUEUE=sqs and STORE=s3 measure on
-the local stand-ins for SQS and S3.
+two managers, its broker, Redis, nginx and the subscriber. Use the numbers only to compare two
+commits on one machine, in turns; `--json FILE` writes them to a file. QUEUE=sqs and STORE=s3
+measure on local servers with the APIs of SQS and S3.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 TOPIC = "origin/a/wis2/tt-bench/data/core/weather/surface-based-observations/synop"
 
 
-#: Notifications a second of the steady scenarios: the WMO's performance test (wis2-rules.md 28),
+#: Notifications a second in the steady scenarios: the WMO's performance test (wis2-rules.md 28),
 #: and a busy Global Broker.
 STEADY_ITEMS_PER_S = 50
 STEADY_NOTIFICATIONS_PER_S = 500
-#: Most of what Global Brokers send is known already: of eight notifications one is new.
+#: Most notifications of Global Brokers are known already: one of eight is new.
 COPIES = 8
-#: What the environment's QUEUE and STORE may name, the default first.
+#: Allowed values of QUEUE and STORE in the environment, the default first.
 PARTS = {"queue": ("redis-stream", "sqs"), "store": ("file", "s3")}
 
 
 @dataclass
 class BenchResult:
-    """What one scenario measured; `items` are what `cpu_ms` is divided by."""
+    """The results of one scenario; `items` is the divisor of `cpu_ms`."""
 
     name: str
     items: int
@@ -72,14 +72,14 @@ class BenchResult:
                 yield f"  {process:<14}{shown:>12}{peak:>9.0f} MB"
 
     def percentiles(self) -> dict[str, float]:
-        """Return the delays' p50, p90, p99 and longest; nothing where none was measured."""
+        """Return the delays' p50, p90, p99 and longest; empty if none was measured."""
         if not self.delays_ms:
             return {}
         found = {f"p{percent}": percentile(self.delays_ms, percent) for percent in (50, 90, 99)}
         return {**found, "max": max(self.delays_ms)}
 
     def as_json(self) -> dict[str, Any]:
-        """Return the numbers, rounded to what they are good for."""
+        """Return the numbers, rounded to their accuracy."""
 
         def rounded(values: dict[str, float], digits: int) -> dict[str, float]:
             return {name: round(value, digits) for name, value in values.items()}
@@ -109,7 +109,7 @@ class Meter:
             name: psutil.Process(process.pid) for name, process in world.processes.items()
         }
         for process in self._processes.values():
-            # Peak resident set since now; needs root or the same user.
+            # Peak resident set from now on; requires root or the same user.
             Path(f"/proc/{process.pid}/clear_refs").write_text("5", encoding="ascii")
         self._before = {name: self._cpu(process) for name, process in self._processes.items()}
 
@@ -133,7 +133,7 @@ class Meter:
 
 
 class Announcements:
-    """When each data_id was announced on our own broker."""
+    """Records when each data_id is announced on our own broker."""
 
     def __init__(self, world: World) -> None:
         self.at: dict[str, float] = {}
@@ -177,7 +177,7 @@ def over_brokers(
     per_s: float | None = None,
     brokers: str = "ab",
 ) -> BenchResult:
-    """Publish `count` notifications on all `brokers`: as fast as they take them, or `per_s`."""
+    """Publish `count` notifications on all `brokers`: as fast as they accept them, or `per_s`."""
     seen = Announcements(world)
     ids = [unique_data_id("bench") for _ in range(count)]
     payloads = [message_of(index, data_id) for index, data_id in enumerate(ids)]
@@ -209,9 +209,9 @@ def over_brokers(
 
 
 def mostly_known(world: World, name: str, count: int, *, per_s: float | None = None) -> BenchResult:
-    """One new item in `COPIES`, the rest known: the listeners' daily bread, over one broker.
+    """Publish one new item in `COPIES`, the rest known, on one broker: a listener's usual load.
 
-    The new items' own announcements come back as well, one in nine of what listener-a receives.
+    Our announcements of the new items come back too: one in nine messages that listener-a receives.
     """
     publisher = world.publishers["a"]
 
@@ -242,7 +242,7 @@ def mostly_known(world: World, name: str, count: int, *, per_s: float | None = N
 
 
 def one_at_a_time(world: World, name: str, href: str, count: int) -> BenchResult:
-    """The delay of an item that comes alone."""
+    """Measure the delay of an item that comes alone."""
     seen = Announcements(world)
     meter = Meter(world)
     delays: list[float] = []
@@ -261,7 +261,7 @@ def one_at_a_time(world: World, name: str, href: str, count: int) -> BenchResult
 
 
 def large_object(world: World, name: str, href: str, size: int) -> BenchResult:
-    """One object that no process may hold in memory."""
+    """Measure one object that is too large for the memory of a process."""
     data_id = unique_data_id("bench")
     meter = Meter(world)
     start = time.monotonic()
@@ -294,7 +294,7 @@ async def simultaneous(name: str, href: str, clients: int, size: int) -> BenchRe
 
 
 def serve_files(directory: Path, count: int) -> Nginx:
-    """A data server that costs little: many names of one 85 kB file, and two large ones."""
+    """Return a data server that costs little: many names of one 85 kB file, and two large files."""
     root = directory / "origin"
     root.mkdir(parents=True)
     (root / "body").write_bytes(os.urandom(85_000))
@@ -337,7 +337,7 @@ def measure(
         f"{STEADY_ITEMS_PER_S}/s of 85 kB": lambda world, name: over_brokers(
             world, name, linked, count // 4, per_s=STEADY_ITEMS_PER_S
         ),
-        # All of them new, each over one broker: what the queue and the store have to take.
+        # All new, each over one broker: the load for queue and store.
         f"{STEADY_NOTIFICATIONS_PER_S}/s of 1 kB inline": lambda world, name: over_brokers(
             world, name, inlined, 2 * count, per_s=STEADY_NOTIFICATIONS_PER_S, brokers="a"
         ),
@@ -363,7 +363,7 @@ def measure(
 
 
 def parts_of_environment(parser: argparse.ArgumentParser) -> dict[str, str]:
-    """Return the queue and the store that the environment names; ends where it names others."""
+    """Return the queue and the store that the environment names; exit if it names unknown ones."""
     parts = {}
     for name, choices in PARTS.items():
         parts[name] = os.environ.get(name.upper()) or choices[0]

@@ -1,6 +1,7 @@
 """The attacks of `make bench-attacks`, each a function that runs until it is told to stop.
 
-They run in a process of their own, so that what an attack costs its author delays no canary.
+They run in their own process, so that an attack's own work delays no canary. The bench prints the
+docstring of an attack's function.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ if TYPE_CHECKING:
     from bench.canaries import Places
 
 EVIL = "xx-evil"
-#: Centres of those who need several.
+#: Centres for attacks that need several.
 CENTRES = tuple(f"{EVIL}-{number}" for number in range(4))
 HOSTS = 64
-#: More, in each of two managers, than there are slots for one centre or MiB of memory.
+#: In each of two managers, more than one centre's slots, and more than there are MiB of memory.
 SLOW_SOURCES = 3 * HOSTS
 LARGE_BYTES, LARGE_BYTES_PER_S = 20_000_000, 500_000
 FLOOD = 10_000
@@ -57,7 +58,7 @@ HALF_SENT = 1100
 MADE_UP = 5000
 HONEST_PER_S = 250
 HONEST_CENTRES = 50
-#: Levels of a topic, more than our broker takes.
+#: Levels of a topic, more than our broker accepts.
 DEEP = 20
 FAST_BYTES = 50_000_000
 COUNTING = "from local.parts.process import stop_with_parent; stop_with_parent(9)\nwhile True: pass"
@@ -69,7 +70,7 @@ def topic(centre_id: str = EVIL) -> str:
 
 
 class Stranger:
-    """Who attacks: with the account of a member centre, and the public one."""
+    """The attacker, with the account of a member centre and the public one."""
 
     def __init__(self, places: Places, stop: multiprocessing.synchronize.Event) -> None:
         self.places, self.stop = places, stop
@@ -82,13 +83,13 @@ class Stranger:
     def publish(
         self, to: str, message: dict[str, Any] | bytes, *, everywhere: bool = False
     ) -> None:
-        """Publish on one Global Broker, or on all; does not wait."""
+        """Publish on one Global Broker, or on all, without waiting."""
         payload = message if isinstance(message, bytes) else encoded(message)
         for client in self._clients if everywhere else self._clients[:1]:
             client.publish(to, payload)
 
     def pace(self, per_s: float, count: int | None = None) -> Iterator[int]:
-        """Yield so many numbers a second until it is time to stop, `count` at most."""
+        """Yield `per_s` numbers a second until the stop, at most `count`."""
         due = time.monotonic()
         for number in itertools.count() if count is None else range(count):
             if self.stop.wait(max(0.0, due - time.monotonic())):
@@ -101,7 +102,7 @@ class Stranger:
 
 
 async def _served(stranger: Stranger, script: Script, count: int, length: object = ABSENT) -> int:
-    """Announce `count` items at `HOSTS` hosts; return how many downloads were open in the end."""
+    """Announce `count` items at `HOSTS` hosts; return how many downloads are open at the end."""
     async with contextlib.AsyncExitStack() as stack:
         servers = [
             await stack.enter_async_context(WebServer(host=f"127.7.0.{number + 1}"))
@@ -198,7 +199,7 @@ def silent_names(stranger: Stranger) -> str:
             message = wnm(data_id=unique_data_id("evil"), href=f"http://{host}/{number}")
             stranger.publish(topic(CENTRES[number % len(CENTRES)]), message)
             number += 1
-        # As long as the system's resolver tries.
+        # The time for which the system's resolver tries.
         if stranger.stop.wait(10):
             return f"{number} names"
 
@@ -319,7 +320,7 @@ def _packet(kind: int, body: bytes) -> bytes:
 
 
 def _connect(port: int, client_id: str, *, is_clean: bool) -> socket.socket:
-    """Connect with the public account, by MQTT 5, for a session that never ends."""
+    """Connect with the public account, by MQTT 5, with a session that never expires."""
     flags = 0xC0 | (0x02 if is_clean else 0)
     expiry = b"\x05\x11\xff\xff\xff\xff"
     client = socket.create_connection(("127.0.0.1", port), 10)
@@ -396,7 +397,7 @@ def _is_closed(client: socket.socket) -> bool:
         return True
 
 
-# Controls: no attack, and what the machine alone does to the delays.
+# Controls: no attack; they show how the machine alone changes the delays.
 
 
 def busy_cores(stranger: Stranger) -> str:
@@ -443,19 +444,19 @@ def _honest(number: int) -> str:
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack, and the world that it needs."""
+    """One attack, and the world that it requires."""
 
     run: Callable[[Stranger], str]
     settings: Mapping[str, str] = field(default_factory=dict)
     redis_memory: str = "1gb"
     broker_levels: int | None = None
-    """How many levels our broker takes, where that is to be less than mosquitto does."""
+    """How many topic levels our broker accepts, if fewer than mosquitto's limit."""
     by_name: bool = False
-    """Canaries' links name their host, and names are asked of our own server."""
+    """Canaries' links use a host name, and our own server answers look-ups."""
     store: str = ""
-    """The one store that it is for."""
+    """The only store that it applies to."""
     at_least_s: float = 0.0
-    """How long it takes until its effect would be seen."""
+    """Seconds until its effect can be seen."""
 
     @property
     def meaning(self) -> str:
@@ -466,7 +467,7 @@ ATTACKS: Mapping[str, Attack] = {
     "slow sources": Attack(slow_sources),
     "large files": Attack(large_files),
     "costly links": Attack(costly_links),
-    # An answer of the canaries' name server grows old after 60 s.
+    # An answer of the canaries' name server expires after 60 s.
     "dns": Attack(silent_names, by_name=True, at_least_s=90),
     "refused by our broker": Attack(refused_by_our_broker, broker_levels=DEEP - 4),
     "flood": Attack(flood),
@@ -493,12 +494,12 @@ def attack(
 ) -> None:
     """Run one attack, from the first order until `stop`.
 
-    What goes back is an empty text, when it can begin, and (whether it could be run, what to say).
+    It sends back an empty text once it can begin, and then (whether it could run, its report).
     """
     stop_with_parent(signal.SIGTERM)
     orders.send("")
     orders.recv()
     try:
         orders.send((True, ATTACKS[name].run(Stranger(places, stop))))
-    except Exception:  # noqa: BLE001 - told where it is seen
+    except Exception:  # noqa: BLE001 - the report says it
         orders.send((False, traceback.format_exc()))
