@@ -1,1 +1,1 @@
-"""What is behind `make deploy`: one module for each step, and the smoke test."""
+"""The steps of `make deploy`, one module for each, and the smoke test."""

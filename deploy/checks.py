@@ -1,4 +1,4 @@
-"""What must hold before anything is touched. Reads only."""
+"""What must be true before a deployment changes anything. Reads only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Version = tuple[int, ...]
 
-#: The programs, the least version of each, and how it tells its own.
+#: The programs, the oldest allowed version of each, and the arguments that print it.
 TOOLS: dict[str, tuple[Version, tuple[str, ...]]] = {
     "git": ((2, 25), ("git", "--version")),
     "aws": ((2,), ("aws", "--version")),
@@ -27,16 +27,16 @@ TOOLS: dict[str, tuple[Version, tuple[str, ...]]] = {
     "kubectl": ((1, 34), ("kubectl", "version", "--client", "-o", "json")),
     "helm": ((3, 17), ("helm", "version", "--template", "{{.Version}}")),
 }
-#: Those that terraform/modules/secrets makes, whatever is deployed; a test compares.
+#: The secrets that terraform/modules/secrets always makes; a test compares.
 SECRETS = ("broker", "deployment", "registry")
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 
 
 def check(session: Session, step: Step, *, is_whole: bool) -> None:
-    """Look at everything that the coming steps rely on.
+    """Check everything that the next steps rely on.
 
-    `is_whole`: the release is one of the steps, so that what it will require is looked at now.
-    Raises Refused with one line that says what to mend.
+    `is_whole`: the release is one of the steps, so check its requirements now.
+    Raises Declined with one line that says what to correct.
     """
     _check_tools(session, step.tools)
     if "docker" in step.tools:
@@ -56,7 +56,7 @@ def check(session: Session, step: Step, *, is_whole: bool) -> None:
 
 
 def version_of(text: str) -> Version:
-    """Return the first version number in what a program says of itself; empty: there is none."""
+    """Return the first version number in a program's output; empty: there is none."""
     found = _VERSION.search(text)
     return tuple(map(int, found[0].split("."))) if found else ()
 
@@ -78,9 +78,9 @@ def _check_tools(session: Session, tools: Collection[str]) -> None:
 
 
 def _check_builder(session: Session) -> None:
-    """Refuse a builder that cannot attach what is pushed with every image: the whole build fails.
+    """Refuse a builder that cannot attach what we push with every image: the build would fail.
 
-    The engine's own builder can only where images lie in containerd's store.
+    The engine's own builder can do it only if images are in containerd's store.
     """
     again = "`docker buildx create --use --driver docker-container`, then again"
     try:
@@ -93,9 +93,9 @@ def _check_builder(session: Session) -> None:
 
 
 def _tell_of_verification(session: Session) -> None:
-    """Say that an account without a CloudFront distribution may have to be verified first.
+    """Warn that AWS may have to verify an account without a CloudFront distribution first.
 
-    Nothing but an attempt to make one shows whether it is.
+    Only an attempt to make one shows whether the account is verified.
     """
     query = "length(DistributionList.Items || `[]`)"
     if session.ask_aws("cloudfront", "list-distributions", "--query", query) == 0:
@@ -106,7 +106,7 @@ def _tell_of_verification(session: Session) -> None:
 
 
 def _check_account(session: Session) -> str:
-    """Return who we are to AWS."""
+    """Return our principal in AWS."""
     environment = session.environment
     try:
         identity = session.aws("sts", "get-caller-identity")
@@ -123,9 +123,9 @@ def _check_account(session: Session) -> str:
 
 
 def _check_admin(session: Session, principal: str) -> None:
-    """Refuse whom the new cluster would shut out: it lets in those named, its maker or not."""
+    """Refuse a principal that the new cluster would not admit: it admits only those named."""
     admins = session.environment.variables.get("cluster_admin_arns") or []
-    # A session does not tell the path of its role.
+    # A session does not contain the path of its role.
     who = re.search(r":(?:assumed-(role)/([^/]+)|(user)/(?:.+/)?([^/]+)$)", principal)
     kind, name = filter(None, who.groups()) if who else ("root", "")
     named = re.compile(rf"[^/]+:{kind}/(?:.+/)?{re.escape(name)}")
@@ -137,7 +137,7 @@ def _check_admin(session: Session, principal: str) -> None:
 
 
 def check_brokers(session: Session, named: Collection[object] | None) -> None:
-    """Raise Refused where neither Terraform (`named`) nor the chart's values name one."""
+    """Raise Declined if neither Terraform (`named`) nor the chart's values name a broker."""
     environment = session.environment
     values = environment.values.read_text(encoding="utf-8")
     if not named and not re.search(r"^brokers:(?! *\[ *\])", values, re.MULTILINE):
@@ -148,9 +148,9 @@ def check_brokers(session: Session, named: Collection[object] | None) -> None:
 
 
 def _check_quotas(session: Session) -> None:
-    """Refuse a region with too little room for us beside others: Terraform would end halfway.
+    """Refuse a region with too small quotas for us: Terraform would stop halfway.
 
-    A new account has five of either; pods wait for a missing node without a word.
+    A new account has five of each; pods wait silently for a missing node.
     """
     environment, name = session.environment, session.environment.cluster_name
     given = [environment.variables.get(f"existing_{of}_allocation_ids") for of in ("nat", "broker")]
@@ -187,9 +187,9 @@ def _check_quotas(session: Session) -> None:
 
 
 def _check_secrets(session: Session) -> None:
-    """Refuse names of secrets that a former deployment holds: deleted, and still to be restored.
+    """Refuse names of secrets that an earlier deployment has deleted but AWS can still restore.
 
-    Raises Refused, with what to type: Terraform would make much, and then fail.
+    Raises Declined, with the command to type: Terraform would make many resources, and then fail.
     """
     environment = session.environment
     prefix, given = f"{environment.cluster_name}/", environment.variables.get

@@ -1,4 +1,4 @@
-"""The way to the cluster, Helm 3 and 4, and what has to run before the cache can."""
+"""Access to the cluster, Helm 3 and 4, and the add-ons that the cache requires."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _APPLY = ("apply", "--server-side", "--force-conflicts", "--field-manager=wis2-g
 
 
 def write_kubeconfig(session: Session) -> None:
-    """Write our own kubeconfig and see that the cluster answers."""
+    """Write our own kubeconfig and check that the cluster answers."""
     reach(session)
     session.read(*session.kubectl("get", "--raw", "/readyz"))
     session.say(f"the cluster {session.environment.cluster_name} answers")
 
 
 def reach(session: Session) -> None:
-    """Have our kubeconfig lead to this environment's cluster, whatever it led to before."""
+    """Make our kubeconfig point to this environment's cluster, whatever it pointed to before."""
     environment = session.environment
     session.read(
         "aws", "eks", "update-kubeconfig", "--region", environment.region,
@@ -40,17 +40,18 @@ def reach(session: Session) -> None:
 
 
 def waiting(session: Session) -> tuple[str, ...]:
-    """Return the options with which a Helm waits for what it changes.
+    """Return the options with which Helm waits for its changes.
 
-    Helm 4 otherwise waits in another way, which ends at a Deployment's progress deadline, and
-    applies on the server, where it conflicts with who else changes a field: both as Helm 3 does.
+    By default Helm 4 waits in another way, which ends at a Deployment's progress deadline, and
+    applies on the server, where it conflicts with others that change a field. The options make it
+    act as Helm 3.
     """
     version = version_of(session.read("helm", "version", "--template", "{{.Version}}"))
     return ("--wait=legacy", "--server-side=false") if version >= (4,) else ("--wait",)
 
 
 def upgrade(session: Session, name: str, *options: str | Path, timeout: str = TIMEOUT) -> None:
-    """Install or upgrade a release; where that fails, Helm takes it back. Safe to repeat."""
+    """Install or upgrade a release; if that fails, Helm rolls it back. Safe to repeat."""
     how = waiting(session)
     back = "--atomic" if how == ("--wait",) else "--rollback-on-failure"
     session.run(*session.helm(
@@ -59,7 +60,7 @@ def upgrade(session: Session, name: str, *options: str | Path, timeout: str = TI
 
 
 def uninstall(session: Session, name: str, namespace: str) -> None:
-    """Take a release away, and what Kubernetes made in AWS for it. Safe to repeat."""
+    """Remove a release, and what Kubernetes made in AWS for it. Safe to repeat."""
     session.run(*session.helm(
         "uninstall", name, "--namespace", namespace, "--ignore-not-found", "--wait",
         "--timeout", TIMEOUT,
@@ -67,20 +68,20 @@ def uninstall(session: Session, name: str, namespace: str) -> None:
 
 
 def apply_manifests(session: Session, manifests: list[dict[str, Any]]) -> None:
-    """Apply objects that no chart makes. Safe to repeat."""
+    """Apply objects that are not in a chart. Safe to repeat."""
     if manifests:
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
         session.run(*session.kubectl(*_APPLY), stdin=text.encode())
 
 
 def install_add_ons(session: Session) -> None:
-    """Install or update the add-ons, then what they make possible. Safe to repeat."""
+    """Install or update the add-ons, then the objects that require them. Safe to repeat."""
     reach(session)
     add_ons = load_add_ons(session, terraform.outputs(session))
     apply_manifests(session, add_ons["first"])
     for each in add_ons["charts"]:
         chart = (each["chart"], "--repo", each["repository"], "--version", each["version"])
-        # An upgrade of Helm leaves a chart's definitions of resources as they are.
+        # A Helm upgrade does not update a chart's custom resource definitions.
         if definitions := session.read("helm", "show", "crds", *chart):
             session.run(*session.kubectl(*_APPLY), stdin=definitions.encode())
         values = session.environment.directory / f"add-on-{each['name']}.json"
@@ -93,7 +94,7 @@ def install_add_ons(session: Session) -> None:
 
 
 def load_add_ons(session: Session, outputs: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return the add-ons that this environment needs, with its own names in them."""
+    """Return the add-ons that this environment requires, with its names filled in."""
     names = outputs | {
         "cluster": session.environment.cluster_name,
         "region": session.environment.region,
@@ -110,10 +111,10 @@ def load_add_ons(session: Session, outputs: dict[str, Any]) -> dict[str, list[di
 def select_add_ons(
     catalogue: str, *, compute: str, environment: str, names: Mapping[str, Any]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return what of addons.json applies: the manifests that come `first`, `charts`, `manifests`.
+    """Return the parts of addons.json that apply: the `first` manifests, `charts`, `manifests`.
 
-    `${…}` in it is replaced by `names`; a text that is nothing else, by a value of any kind.
-    Raises KeyError: a name that is not there.
+    `names` gives the values for `${…}`; a text that is only `${…}` becomes a value of any type.
+    Raises KeyError: an unknown name.
     """
     whole = re.sub(r'"\$\{(\w+)\}"', lambda name: json.dumps(names[name[1]]), catalogue)
     found = json.loads(string.Template(whole).substitute(names))

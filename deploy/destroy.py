@@ -1,4 +1,4 @@
-"""Takes an environment away, and says what stays."""
+"""Removes an environment, and says what stays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def destroy(session: Session) -> None:
     """Remove release, add-ons and infrastructure. Safe to repeat after a failure.
 
-    Raises Refused before anything is touched: not confirmed, or not `disposable`.
+    Raises Declined before any change: not confirmed, or not `disposable`.
     """
     environment = session.environment
     if environment.is_guarded and session.ask is None:
@@ -44,7 +44,7 @@ def destroy(session: Session) -> None:
         _empty_cluster(session)
     if protected:
         _keep_addresses(session, protected)
-    # Confirmed above, for everything.
+    # The confirmation above is for everything.
     terraform.change(session, "-destroy", is_confirmed=True)
     session.say(
         "AWS keeps encryption keys for up to 30 days, and secrets for secret_recovery_days, "
@@ -53,7 +53,7 @@ def destroy(session: Session) -> None:
 
 
 def _empty_cluster(session: Session) -> None:
-    """Take away what Kubernetes made in AWS: without the cluster nobody would."""
+    """Remove what Kubernetes made in AWS: without the cluster nobody would do it."""
     reach(session)
     outputs = terraform.outputs(session)
     uninstall(session, RELEASE, outputs["namespace"])
@@ -68,7 +68,7 @@ def _empty_cluster(session: Session) -> None:
 
 
 def _keep_addresses(session: Session, protected: list[str]) -> None:
-    """Take the protected addresses out of Terraform's hands, and say how to give them back."""
+    """Remove the protected addresses from Terraform's state, and say how to release them."""
     outputs, lines = terraform.outputs(session), []
     for module, kind in (("nat", "egress"), ("broker", "broker")):
         if any(address.startswith(f"module.{module}_addresses.") for address in protected):

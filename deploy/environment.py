@@ -1,4 +1,4 @@
-"""One environment: what it is called, where its files are, which account it belongs to."""
+"""One environment: its name, its files, its AWS account."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: Helm's release; Terraform's variable service_account_prefix must say the same.
+#: The name of the Helm release; Terraform's variable service_account_prefix must have the same
+#: value.
 RELEASE = "wis2-global-cache"
 CHART = "helm/wis2-global-cache"
 SERVICES = ("listener", "manager", "metrics")
 
-#: What terraform/environments holds until somebody puts in their own.
+#: Example values in terraform/environments, which each operator must replace.
 _EXAMPLES = ("123456789012", "192.0.2.0/24", "example.org", "xx-example-")
 _ZONES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The files and the account of one environment. Nothing in here touches AWS."""
+    """The files and the account of one environment. It never calls AWS."""
 
     name: str
     root: Path
@@ -35,21 +36,21 @@ class Environment:
     account_id: str
     region: str
     variables: Mapping[str, Any] = field(default_factory=dict)
-    """All that its tfvars file says."""
+    """All variables of its tfvars file."""
 
     @property
     def is_guarded(self) -> bool:
-        """Whether changes want a clean tree and a confirmation: everywhere but in dev."""
+        """Whether changes require a clean tree and a confirmation: everywhere except dev."""
         return self.name != "dev"
 
     @property
     def vcpu_count(self) -> int:
-        """The vCPUs of the nodes that the pods need; a test holds it against docs/costs.md."""
+        """The vCPUs of the nodes that the pods require; a test compares it with docs/costs.md."""
         return 12 if self.is_guarded else 4
 
     @property
     def address_count(self) -> int:
-        """Elastic IPs that terraform/main takes: of NAT gateways, and of the broker."""
+        """Elastic IPs that terraform/main makes: for NAT gateways and for the broker."""
         given = self.variables.get
         nat = 0 if given("existing_vpc_id") else 1 if given("one_nat_gateway") else _ZONES
         return nat + int(given("broker_address_count") or _ZONES)
@@ -66,17 +67,17 @@ class Environment:
 
     @property
     def directory(self) -> Path:
-        """What a deployment keeps on this machine; all of it can be made again."""
+        """A deployment's files on this machine; all of them can be made again."""
         return self.root / ".deploy" / self.name
 
     @property
     def kubeconfig(self) -> Path:
-        """A file of our own: what the operator's kubectl points at is neither used nor changed."""
+        """Our own file: we neither use nor change the operator's kubeconfig."""
         return self.directory / "kubeconfig"
 
     @property
     def state_bucket(self) -> str:
-        """Where Terraform keeps the state, as terraform/bootstrap names it."""
+        """The bucket of Terraform's state, as terraform/bootstrap names it."""
         return f"wis2-gc-state-{self.account_id}-{self.region}"
 
     @property
@@ -88,7 +89,7 @@ class Environment:
 def open_environment(root: Path, name: str) -> Environment:
     """Return the environment `name` of this checkout.
 
-    Raises Refused: no name, an unknown one, or files that contradict it.
+    Raises Declined: no name, an unknown name, or files that contradict it.
     """
     known = sorted(path.stem for path in (root / "terraform" / "environments").glob("*.tfvars"))
     choices = " or ".join(f"ENV={each}" for each in known) or "a file in terraform/environments"
@@ -102,7 +103,7 @@ def open_environment(root: Path, name: str) -> Environment:
     variables = read_variables(root / where)
     declaring = "terraform/main/variables.tf"
     declared = re.findall(r'^variable "(\w+)"', (root / declaring).read_text("utf-8"), re.MULTILINE)
-    # Terraform would only warn, and take the default of what was meant.
+    # Terraform would only warn, and use the default of the intended variable.
     if unknown := [variable for variable in variables if variable not in declared]:
         raise Declined(f"{where}: there is no variable {unknown[0]}; {declaring} has them all")
     named = {name for name, value in variables.items() if value}
@@ -124,7 +125,7 @@ def open_environment(root: Path, name: str) -> Environment:
 
 
 def read_variables(path: Path) -> dict[str, Any]:
-    """Return what a tfvars file assigns. Raises Refused: it is not in Terraform's language."""
+    """Return the variables of a tfvars file. Raises Declined: it is not in Terraform's language."""
     options = hcl2.SerializationOptions(strip_string_quotes=True, with_comments=False)
     try:
         return hcl2.loads(path.read_text(encoding="utf-8"), serialization_options=options)

@@ -1,4 +1,4 @@
-"""Builds the images, pushes them, and tells the digests under which they will run."""
+"""Builds the images, pushes them, and finds the digests with which they will run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from deploy.session import Session
 
 _SHORT_COMMIT = 12
-#: Of the nodes; terraform/main admits no other kind.
+#: The nodes' platform; terraform/main allows no other.
 _PLATFORM = "linux/amd64"
 
 
 def build_and_push(session: Session) -> None:
-    """Have every service's image in the registry.
+    """Build every service's image and push it to the registry.
 
-    Tags never move: what a clean commit was built into once is not built again.
+    Tags never move: a clean commit is built only once.
     """
     terraform.init(session)
     registry = terraform.outputs(session)["helm_values"]["image"]["registry"]
@@ -45,8 +45,8 @@ def build_and_push(session: Session) -> None:
 def pushed_digests(session: Session, registry: str) -> dict[str, str]:
     """Return the digest of each service's image of this checkout. `registry`: `host/folder`.
 
-    An image that cannot be pulled would silence what it is of.
-    Raises DeployError: the registry does not have one, or not any more.
+    A service whose image cannot be pulled would not run.
+    Raises DeployError: the registry does not have one, or no longer has it.
     """
     tag = _tag(session)
     found = _digests(session, registry, tag)
@@ -62,7 +62,8 @@ def pushed_digests(session: Session, registry: str) -> dict[str, str]:
 def _digests(session: Session, registry: str, tag: str) -> dict[str, str]:
     """Return each service's digest in the registry; empty: the tag is not there.
 
-    By the list of tags: that asks for no kind of manifest, and a tag with attestations is an index.
+    It reads the list of tags, which asks for no type of manifest: a tag with attestations is an
+    index.
     """
     return {
         service: session.aws(
@@ -75,11 +76,11 @@ def _digests(session: Session, registry: str, tag: str) -> dict[str, str]:
 
 
 def _tag(session: Session) -> str:
-    """Return the commit; with what a dirty tree (dev only) holds, a tag of its own."""
+    """Return the tag: the commit, plus a digest of the changes in a dirty tree (dev only)."""
     commit = session.read("git", "rev-parse", "HEAD")[:_SHORT_COMMIT]
     if not session.read("git", "status", "--porcelain"):
         return commit
-    # All files as they are, by an index that is not the operator's.
+    # All files as they are now, through an index that is not the operator's.
     index = {"GIT_INDEX_FILE": str(session.environment.directory / "index")}
     session.run("git", "add", "--all", variables=index)
     tree = session.read("git", "write-tree", variables=index)

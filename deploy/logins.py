@@ -1,4 +1,4 @@
-"""The Global Brokers' URLs, with their logins: from the operator into Secrets Manager."""
+"""Puts the Global Brokers' URLs, with logins, from the operator into Secrets Manager."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from deploy.session import Session
 
-#: "{}", as Terraform makes them.
+#: Terraform makes them with the value "{}".
 _EMPTY_CHARS = 2
 
 
 def put_logins(session: Session) -> None:
-    """Ask for the URLs that are not there yet, and again for that of BROKER.
+    """Ask for the missing URLs, and again for the URL of BROKER.
 
-    Raises Refused: no broker of that name. DeployError: nobody is here to ask, or it is no URL.
+    Raises Declined: no broker of that name. DeployError: no operator to ask, or it is not a URL.
     """
     brokers = terraform.outputs(session)["helm_values"]["brokers"]
     secrets = {broker["name"]: broker["secretArn"] for broker in brokers}
@@ -50,9 +50,9 @@ def put_logins(session: Session) -> None:
 
 
 def check_logins(session: Session, brokers: Sequence[Mapping[str, str]]) -> None:
-    """Raise DeployError for a login that nobody put in; a listener would not start without.
+    """Raise DeployError for a missing login; a listener would not start without it.
 
-    `brokers`: as Terraform tells the chart.
+    `brokers`: as in Terraform's output for the chart.
     """
     for broker in brokers:
         if _is_empty(session, broker["secretArn"]):
@@ -60,7 +60,7 @@ def check_logins(session: Session, brokers: Sequence[Mapping[str, str]]) -> None
 
 
 def _is_empty(session: Session, secret: str) -> bool:
-    """Whether nobody put it in yet. Only its length is read."""
+    """Whether the login is still missing. Reads only its length."""
     query = ("--query", "length(SecretString)")
     length = session.aws("secretsmanager", "get-secret-value", "--secret-id", secret, *query)
     return bool(length <= _EMPTY_CHARS)

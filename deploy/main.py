@@ -34,9 +34,9 @@ class Step(NamedTuple):
     tools: Sequence[str]
     meaning: str
     wants_clean_tree: bool = False
-    """What is deployed is what a commit says, in all environments but dev."""
+    """We deploy exactly what a commit contains, in all environments except dev."""
     wants_state: bool = True
-    """With Terraform: whether the bucket of its state must be there."""
+    """With Terraform: whether the bucket of its state must exist."""
 
 
 STEPS = {
@@ -72,7 +72,7 @@ def main(
 ) -> int:
     """Run one step, or all; return the exit code.
 
-    `ask` and `ask_secret` None: the operator is asked where standard input is a terminal.
+    `ask` and `ask_secret` None: ask the operator if standard input is a terminal.
     """
     parser = argparse.ArgumentParser(prog="deploy", description=__doc__)
     parser.add_argument("step", metavar="STEP", choices=("all", *STEPS), help="all, or one of them")
@@ -85,16 +85,16 @@ def main(
         found = open_environment(root, options.env)
         variables = {
             **environment,
-            # One data directory for each environment: their states cannot be mixed up.
+            # One data directory for each environment: nobody can confuse their states.
             "TF_DATA_DIR": str(found.directory / "terraform"),
             "TF_IN_AUTOMATION": "1",
             "KUBECONFIG": str(found.kubeconfig),
             "AWS_PAGER": "",
         }
         session = Session(found, variables, partial(print, flush=True), ask, ask_secret)
-        # The first of all is the check.
+        # The check comes first of all.
         check(session, STEPS[names[0]], is_whole=names[0] == ALL[0])
-        # Nothing is written before the checks; what is, is the operator's alone.
+        # Write nothing before the checks; only the operator may read the files.
         found.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number, name in enumerate(names, start=1):
             if len(names) > 1:

@@ -1,4 +1,4 @@
-"""The Helm release: brings it, takes it back, shows it."""
+"""The Helm release: installs it, rolls it back, shows it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from deploy.session import Session
 
 COMPONENTS = ("listener", "manager", "metrics", "broker")
-#: No Helm of ours waits longer: whoever left a revision pending before that, is gone.
+#: Our Helm never waits longer: a revision that is pending for longer was left by a dead process.
 _INTERRUPTED_AFTER_S = 20 * 60.0
 SELECTOR = f"app.kubernetes.io/instance={RELEASE}"
 _REFRESH_S = 60
-#: The names of pods that are to end, of `kubectl get pod`.
+#: The names of terminating pods, for `kubectl get pod`.
 ENDING = "jsonpath={range .items[?(@.metadata.deletionTimestamp)]}pod/{.metadata.name} {end}"
-#: Helm writes this into the description of a rollback, also of the one that `--atomic` makes.
+#: Helm writes this into the description of a rollback, also of a rollback by `--atomic`.
 _ROLLBACK = re.compile(r"Rollback to (\d+)")
 
 
 def release(session: Session) -> None:
-    """Install or upgrade the chart; where that fails, Helm brings the one before back."""
+    """Install or upgrade the chart; if that fails, Helm restores the previous revision."""
     reach(session)
     environment, outputs = session.environment, terraform.outputs(session)
     namespace, secrets = outputs["namespace"], outputs["secret_names"]
@@ -63,7 +63,7 @@ def own_values(digests: Mapping[str, str], revisions: Mapping[str, str]) -> dict
 
 
 def _version_of(session: Session, secret: str) -> str:
-    """Return a text that changes when the secret does; it is not read."""
+    """Return a text that changes when the secret changes, without reading the secret."""
     query = "Versions[?contains(VersionStages, 'AWSCURRENT')].VersionId | [0]"
     return str(session.aws(
         "secretsmanager", "list-secret-version-ids", "--secret-id", secret, "--query", query
@@ -71,7 +71,7 @@ def _version_of(session: Session, secret: str) -> str:
 
 
 def roll_back(session: Session) -> None:
-    """Go back to REVISION, or to the one before; the infrastructure stays as it is."""
+    """Go back to REVISION, or to the previous one; the infrastructure does not change."""
     reach(session)
     revision = session.variables.get("REVISION", "")
     if revision and not revision.isdecimal():
@@ -88,7 +88,7 @@ def roll_back(session: Session) -> None:
 
 
 def roll_back_to(session: Session, namespace: str, revision: int) -> None:
-    """Have Helm bring a revision back, and wait for it."""
+    """Make Helm restore a revision, and wait for it."""
     session.run(*session.helm(
         "rollback", RELEASE, str(revision), "--namespace", namespace, *waiting(session),
         "--timeout", TIMEOUT, "--cleanup-on-fail",
@@ -96,7 +96,7 @@ def roll_back_to(session: Session, namespace: str, revision: int) -> None:
 
 
 def history(session: Session, namespace: str) -> list[dict[str, Any]]:
-    """Return what Helm has of each revision, the oldest first; none where it is not installed."""
+    """Return Helm's records of all revisions, the oldest first; empty if it is not installed."""
     try:
         found = session.read_json(
             *session.helm("history", RELEASE, "--namespace", namespace, "-o", "json")
@@ -109,17 +109,17 @@ def history(session: Session, namespace: str) -> list[dict[str, Any]]:
 
 
 def revision_before(revisions: Sequence[dict[str, Any]]) -> int | None:
-    """Return the revision to go back to, or None where there is none.
+    """Return the revision to go back to, or None if there is none.
 
-    Helm's own choice is the last number minus one, also where that one failed. Pure.
+    Helm's own choice is the last number minus one, even if that one failed. Pure.
 
-    - The last one failed, or was interrupted: the one that ran before it.
-    - Otherwise: the newest one that ran and is not what runs now under another number.
+    - If the last one failed or was interrupted: the one that ran before it.
+    - Otherwise: the newest one that ran with other content than the running one.
     """
     back_to = {r["revision"]: _ROLLBACK.search(r.get("description", "")) for r in revisions}
 
     def original(number: int) -> int:
-        """Return the number under which this content was installed first, as far as is told."""
+        """Return the number under which this content was first installed, as far as Helm tells."""
         while back := back_to.get(number):
             number = int(back[1])
         return number
@@ -132,10 +132,10 @@ def revision_before(revisions: Sequence[dict[str, Any]]) -> int | None:
 
 
 def end_interrupted(session: Session, namespace: str) -> None:
-    """Bring back what ran, where a Helm was ended before it had finished.
+    """If a Helm ended before it had finished, restore the revision that ran before.
 
-    Helm refuses every later release ("another operation is in progress") until somebody does.
-    Raises Refused: the other Helm may still be at work, or nothing ran before.
+    Until then Helm refuses every later release ("another operation is in progress").
+    Raises Declined: the other Helm may still be at work, or nothing ran before.
     """
     revisions = history(session, namespace)
     if not revisions or not revisions[-1]["status"].startswith("pending-"):
@@ -161,7 +161,7 @@ def end_interrupted(session: Session, namespace: str) -> None:
 def wait_for_rollouts(session: Session) -> None:
     """Wait until every pod of the release is new and ready.
 
-    Raises DeployError: it is not; then the pods, and what Kubernetes says of them, are shown.
+    Raises DeployError: some are not; then it shows the pods and what Kubernetes says of them.
     """
     reach(session)
     namespace = terraform.outputs(session)["namespace"]
@@ -172,7 +172,7 @@ def wait_for_rollouts(session: Session) -> None:
         raise DeployError("the release has no workloads")
     try:
         session.run(*kubectl("rollout", "status", f"--timeout={TIMEOUT}", *workloads))
-        # Counted by no workload: a pod on a lost node ends only with the node.
+        # No workload counts these: a pod on a lost node ends only with the node.
         if pods := session.read(*kubectl("get", "pod", "-l", SELECTOR, "-o", ENDING)).split():
             session.run(*kubectl("wait", "--for=delete", f"--timeout={TIMEOUT}", *pods))
     except DeployError:
@@ -183,7 +183,7 @@ def wait_for_rollouts(session: Session) -> None:
 
 
 def status(session: Session) -> None:
-    """Show the release, its workloads and pods, and what the cache says of itself."""
+    """Show the release, its workloads and pods, and the cache's own status."""
     reach(session)
     outputs = terraform.outputs(session)
     namespace = outputs["namespace"]
@@ -198,7 +198,7 @@ def status(session: Session) -> None:
 
 
 def logs(session: Session) -> None:
-    """Show the pods' logs: of one PART or of all, from SINCE on."""
+    """Show the logs of one PART or of all pods, from SINCE on."""
     component, since = (session.variables.get(name) for name in ("PART", "SINCE"))
     if component and component not in COMPONENTS:
         raise Declined(f"PART={component} is none of {', '.join(COMPONENTS)}")
@@ -213,16 +213,16 @@ def logs(session: Session) -> None:
 
 
 def _refresh_secrets(session: Session, namespace: str) -> None:
-    """Have External Secrets fetch now: the pods that roll shall find the new secret.
+    """Make External Secrets fetch now: the new pods must find the new secret.
 
-    Without it they would wait for the next refresh, up to an hour. Nothing to do at the first
+    Otherwise they would wait for the next refresh, up to an hour. Does nothing at the first
     installation.
     """
     started_s, kubectl = int(session.now()), partial(session.kubectl, namespace=namespace)
     ours = ("externalsecret", "-l", SELECTOR)
 
     def old() -> bool:
-        """Return whether one of them was fetched before: Kubernetes tells whole seconds."""
+        """Return whether one was fetched before the start; Kubernetes gives whole seconds."""
         items = session.read_json(*kubectl("get", *ours, "-o", "json"))["items"]
         times = [item.get("status", {}).get("refreshTime") for item in items]
         return any(

@@ -1,7 +1,7 @@
-"""What all steps have in hand: the environment, other programs, and the operator.
+"""What all steps use: the environment, other programs, and the operator.
 
-What programs are given never holds a secret in its arguments: those are for everyone on the machine
-to read. A secret goes in by standard input, or stays in the program's own hands.
+A program's arguments never contain a secret: everyone on the machine can read them. A secret goes
+in by standard input, or the program itself keeps it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _INTERVAL_S = 3.0
 
 
 class DeployError(Exception):
-    """A step failed; those after it do not run. The message is the operator's one line."""
+    """A step failed; the next steps do not run. The message is one line for the operator."""
 
     exit_code = 1
 
 
 class Declined(DeployError):
-    """Something is missing or wrong, and was seen before anything was touched."""
+    """Something is missing or wrong; the step found it before any change."""
 
     exit_code = 2
 
@@ -44,20 +44,20 @@ class Session:
 
     environment: Environment
     variables: Mapping[str, str]
-    """Of the programs that are run, from the checkout."""
+    """Environment variables of the programs, which run in the checkout."""
     say: Callable[[str], None]
     """Shows one line."""
     ask: Callable[[str], str] | None = None
-    """Shows a question and returns what is typed; None: nobody is there to answer."""
+    """Shows a question and returns the typed answer; None: nobody is there to answer."""
     ask_secret: Callable[[str], str] | None = None
-    """The same, without showing what is typed."""
+    """The same, without showing the typed text."""
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = field(default=time.time)
 
     def run(self, *argv: str | Path, **options: Any) -> int:
         """Show and run a program whose output is for the operator; return its exit code.
 
-        `options`: as of `_call`. Raises DeployError: it fails, or is not there.
+        `options`: as for `_call`. Raises DeployError: it fails, or does not exist.
         """
         variables = options.get("variables", {}).items()
         shown = [f"{name}={shlex.quote(value)}" for name, value in variables]
@@ -67,7 +67,7 @@ class Session:
     def read(self, *argv: str | Path, **options: Any) -> str:
         """Return what a program prints, without the last line's end.
 
-        `options`: as of `_call`. Raises DeployError with the last line of its complaint.
+        `options`: as for `_call`. Raises DeployError with the last line of its error output.
         """
         return self._call(argv, subprocess.PIPE, **options)[1].rstrip("\n")
 
@@ -86,23 +86,23 @@ class Session:
         return self.read_json("aws", *words, *where, stdin=stdin)
 
     def ask_aws(self, *words: str) -> Any:
-        """Return the same, or None where we may not ask: no reason not to deploy."""
+        """Return the same, or None if we may not ask, which does not prevent a deployment."""
         try:
             return self.aws(*words)
         except DeployError:
             return None
 
     def helm(self, *words: str | Path) -> tuple[str | Path, ...]:
-        """Return a command of helm, for this cluster."""
+        """Return a helm command for this cluster."""
         return "helm", f"--kube-context={self.environment.cluster_name}", *words
 
     def kubectl(self, *words: str | Path, namespace: str = "") -> tuple[str | Path, ...]:
-        """Return a command of kubectl, for this cluster."""
+        """Return a kubectl command for this cluster."""
         where = (f"--namespace={namespace}",) if namespace else ()
         return "kubectl", f"--context={self.environment.cluster_name}", *where, *words
 
     def until(self, check: Callable[[], str], patience_s: float) -> str:
-        """Return what `check` does once it raises no DeployError any more; raises the last one."""
+        """Return what `check` returns once it raises no DeployError; at the end raise the last."""
         deadline = self.now() + patience_s
         while True:
             try:
@@ -113,10 +113,10 @@ class Session:
             self.sleep(_INTERVAL_S)
 
     def confirm(self, what: str, *, word: str, is_typed: bool = False) -> None:
-        """Have `word` typed before something serious begins, or given as CONFIRM.
+        """Require `word`, typed or as CONFIRM, before something serious begins.
 
-        `is_typed`: CONFIRM does not stand for it.
-        Raises Refused: another word, or nobody to ask and no CONFIRM=`word`.
+        `is_typed`: CONFIRM is not enough.
+        Raises Declined: another word, or nobody to ask and no CONFIRM=`word`.
         """
         answer = "" if is_typed else self.variables.get("CONFIRM", "")
         if not answer:
@@ -131,14 +131,14 @@ class Session:
         codes: Collection[int] = (0,), variables: Mapping[str, str] | None = None,
         stdin: bytes = b"",
     ) -> tuple[int, str]:  # fmt: skip
-        """Run a program, return its exit code, one of `codes`, and its output where that is piped.
+        """Run a program; return its exit code, one of `codes`, and its output if that is piped.
 
         `variables` are added to its environment; `stdin` is not shown: it may be a secret.
         """
-        # What we said so far comes before what the program says.
+        # Our output so far must come before the program's output.
         sys.stdout.flush()
-        # Ctrl-C reaches the program too. Terraform and Helm then finish what is under way and write
-        # down what they did; to kill them would leave a lock and a forgotten resource.
+        # Ctrl-C reaches the program too. Terraform and Helm then finish the current action and
+        # record it; a kill would leave a lock and a forgotten resource.
         pressed: list[int] = []
         before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
         try:

@@ -1,6 +1,6 @@
 """Terraform: makes the bucket of the state, plans and applies terraform/main.
 
-It has a data directory of its own for each environment: they cannot be mixed up.
+Each environment has its own data directory: nobody can confuse them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: Exit codes of `plan -detailed-exitcode`.
 _NOTHING_TO_DO, _CHANGES = 0, 2
 MAIN = ("terraform", "-chdir=terraform/main")
-#: Of `init`: the provider is the one of the lock file, which stays as it was committed.
+#: Arguments of `init`: use the lock file's provider, and leave the committed lock file unchanged.
 _INIT = ("init", "-input=false", "-lockfile=readonly")
 #: The outputs of terraform/main that the later steps read; a test compares.
 OUTPUTS = (
@@ -26,7 +26,7 @@ OUTPUTS = (
 
 
 def init(session: Session) -> None:
-    """Find state and providers. Safe to repeat."""
+    """Connect to the state and install providers. Safe to repeat."""
     environment = session.environment
     session.run(
         *MAIN, *_INIT, "-reconfigure",
@@ -37,7 +37,7 @@ def init(session: Session) -> None:
 
 
 def change(session: Session, *options: str, is_confirmed: bool = False) -> None:
-    """Plan, ask where that is due, apply."""
+    """Plan, ask if that is required, apply."""
     environment = session.environment
     plan = environment.directory / "plan"
     try:
@@ -50,7 +50,7 @@ def change(session: Session, *options: str, is_confirmed: bool = False) -> None:
             session.say("nothing to change")
             return
         changes = session.read_json(*MAIN, "show", "-json", plan).get("resource_changes", [])
-        # A replacement is a destruction and an addition.
+        # A replacement counts as a destruction and an addition.
         added, changed, destroyed = (
             [each["address"] for each in changes if verb in each["change"]["actions"]]
             for verb in ("create", "update", "delete")
@@ -62,12 +62,12 @@ def change(session: Session, *options: str, is_confirmed: bool = False) -> None:
             session.confirm(f"Terraform on {environment.name}: {counts}", word=environment.name)
         session.run(*MAIN, "apply", "-input=false", "-lock-timeout=5m", plan)
     finally:
-        # A plan may hold what the state holds, and is of no use a second time.
+        # A plan may contain the state's secrets, and nobody needs it again.
         plan.unlink(missing_ok=True)
 
 
 def outputs(session: Session) -> dict[str, Any]:
-    """Return the outputs. Raises DeployError: the infrastructure is not there yet."""
+    """Return the outputs. Raises DeployError: the infrastructure does not exist yet."""
     found, name = session.read_json(*MAIN, "output", "-json"), session.environment.name
     if missing := [output for output in OUTPUTS if output not in found]:
         raise DeployError(
@@ -78,16 +78,16 @@ def outputs(session: Session) -> dict[str, Any]:
 
 
 def say_addresses(session: Session, found: dict[str, Any]) -> None:
-    """Show what others admit us by."""
+    """Show the addresses that others must admit."""
     for kind in ("egress", "broker"):
         session.say(f"{kind} addresses: {', '.join(found[f'{kind}_addresses']) or 'none'}")
 
 
 def bootstrap(session: Session) -> None:
-    """Make the bucket that keeps the state, once for each account and region.
+    """Make the bucket for the state, once for each account and region.
 
-    Its own state stays on this machine, and is needed only to finish what was begun here: where
-    somebody else made the bucket, nothing is done.
+    The bucket's own state stays on this machine, and is needed only to finish what began here. If
+    somebody else made the bucket, this does nothing.
     """
     environment = session.environment
     state, bucket = environment.directory / "bootstrap.tfstate", environment.state_bucket
@@ -98,7 +98,7 @@ def bootstrap(session: Session) -> None:
     if environment.is_guarded:
         what = f"The state bucket {bucket} is made in account {environment.account_id}"
         session.confirm(what, word=environment.name)
-    # The data directory of terraform/main remembers another backend.
+    # The data directory of terraform/main has another backend.
     variables = {"TF_DATA_DIR": str(environment.directory / "bootstrap")}
     terraform = ("terraform", "-chdir=terraform/bootstrap")
     session.run(*terraform, *_INIT, variables=variables)
@@ -110,7 +110,7 @@ def bootstrap(session: Session) -> None:
 
 
 def apply(session: Session) -> None:
-    """Bring the infrastructure to what the configuration says. Applying twice changes nothing."""
+    """Make the infrastructure match the configuration. A second call changes nothing."""
     init(session)
     change(session)
     say_addresses(session, outputs(session))

@@ -1,1 +1,1 @@
-"""The smoke test: whether a deployed cache does what it is for, seen from outside."""
+"""The smoke test: whether a deployed cache does its work, seen from outside."""

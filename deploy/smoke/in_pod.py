@@ -1,6 +1,6 @@
-"""What is tried in a pod: `send TOPIC < PAYLOAD`, `reach HOST PORT` or `fetch URL`.
+"""A check that runs in a pod: `send TOPIC < PAYLOAD`, `reach HOST PORT` or `fetch URL`.
 
-Given as text to the pod's Python: it is no part of the image. Prints what went wrong, or nothing.
+The pod's Python gets it as text: it is not in the image. It prints what went wrong, or nothing.
 """
 
 import socket
@@ -14,7 +14,7 @@ from wis2_gc_common.ports.queue import Envelope, Sent
 
 
 def send(topic: str) -> None:
-    """Put one notification on the queue, with the settings of a listener: only it may send."""
+    """Put one notification on the queue, with a listener's settings: only a listener may send."""
     read = settings.Reader()
     sender = open_sender(
         read(settings.QUEUE_URL),
@@ -41,5 +41,5 @@ try:
             # Over http, https or FTP.
             with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the operator's
                 answer.read(1)
-except Exception as error:  # noqa: BLE001 - told
+except Exception as error:  # noqa: BLE001 - printed
     print(f"{type(error).__name__}: {error}")

@@ -1,7 +1,7 @@
-"""One item all the way: announced by our broker, and fetched where the announcement says.
+"""Follows one item to its end: our broker announces it, and we fetch it from the announced URL.
 
-In dev the item is one of our own making, put on the queue as a listener would put it. In
-production nobody's item may be made up: there the next real one is taken.
+In dev we make the item ourselves and put it on the queue as a listener would. In production we must
+not invent an item: there we take the next real one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TOPIC = f"a/wis2/{TEST_CENTRE}/data/core/weather/experimental/smoke-test"
 
 
 def make_synthetic() -> Notification:
-    """Return a notification that no other run ever made, on `origin/…`, with its data inside."""
+    """Return a notification that no other run has made, on `origin/…`, with its data inside."""
     token = uuid.uuid4()
     pubtime = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     data = f"Smoke test {token} of {pubtime}. Not an observation.\n".encode()
@@ -63,7 +63,7 @@ def make_synthetic() -> Notification:
 
 
 def read_announcement(topic: str, payload: bytes) -> Notification | None:
-    """Return what is announced; None for anything that is not a notification."""
+    """Return the announced notification; None if the message is not a notification."""
     try:
         return parse(parse_topic(topic), payload)
     except Poison:
@@ -104,16 +104,16 @@ def check_item(
     data_base_url: str,
     timeout_s: float,
 ) -> str:
-    """Return that an item came out as it went in, or as it was announced. Raises DeployError.
+    """Return a line: the item came out as sent, or as announced. Raises DeployError: it did not.
 
-    `send` puts a notification of ours on the queue; None: the next real item is taken.
+    `send` puts a notification of ours on the queue; None: take the next real item.
     """
     sent = make_synthetic() if send else None
 
     def is_wanted(each: Notification) -> bool:
         if sent:
             return each.data_id == sent.data_id
-        # An override or `cache: false` is announced with its origin's link.
+        # An override or `cache: false` is announced with the origin's link.
         return each.global_cache == centre_id and each.link.href.startswith(f"{data_base_url}/")
 
     if send and sent:

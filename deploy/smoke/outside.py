@@ -1,6 +1,6 @@
 """What the world gets: metrics and data over HTTPS, announcements over MQTT.
 
-Everything here raises DeployError: it is not so, or not yet. One line says what is the matter.
+A check that fails, perhaps only for now, raises DeployError with one line that says what is wrong.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _TIMEOUT_S = 20
 _MAX_BYTES = 64 * 1024 * 1024
 OK = http.client.OK
 _REPORT_BY = re.compile(r'^wmo_wis2_gc_[a-z_]+\{[^}\n]*report_by="([^"\n]*)"', re.MULTILINE)
-#: Known to the metrics service from its first moment, whatever was counted so far.
+#: The metrics service shows these from its start, whatever is counted.
 _OURS = re.compile(r"^# TYPE wis2_gc_\w+ ", re.MULTILINE)
-#: What is a Global Broker's to mend, of the lines of /readyz.
+#: The lines of /readyz about a problem that a Global Broker must solve.
 _THEIRS = re.compile(r"listener \S+ is not subscribed")
 
 
@@ -63,7 +63,7 @@ def get(url: str) -> HttpAnswer:
 
 
 def check_metrics(url: str, centre_id: str) -> str:
-    """Return what `/metrics` has: those of this Global Cache, and no other's."""
+    """Return a line: `/metrics` has the metrics of this Global Cache, and of no other."""
     answer = get(url)
     if answer.status != OK:
         raise DeployError(f"{url} answers {answer.status}")
@@ -77,9 +77,9 @@ def check_metrics(url: str, centre_id: str) -> str:
 
 
 def check_ready(url: str, *, is_last_look: bool = False) -> str:
-    """Return that every listener is subscribed and a manager receives.
+    """Return a line: every listener is subscribed and a manager receives.
 
-    `is_last_look`: a Global Broker that does not take our listener is told, and no reason to fail.
+    `is_last_look`: report a Global Broker that refuses our listener, but do not fail.
     """
     answer = get(url)
     if answer.status == OK:
@@ -95,7 +95,7 @@ def check_ready(url: str, *, is_last_look: bool = False) -> str:
 
 
 def check_data(base_url: str) -> str:
-    """Return how the data server answers for its root: it is there, and lists nothing."""
+    """Return a line: the data server answers for its root, and lists nothing."""
     status = get(f"{base_url}/").status
     if status >= http.client.INTERNAL_SERVER_ERROR:
         raise DeployError(f"{base_url}/ answers {status}")
@@ -106,7 +106,7 @@ def check_data(base_url: str) -> str:
 
 @contextmanager
 def subscription(url: str) -> Iterator[Messages]:
-    """Subscribe to what we announce, with the account in the URL; yields the messages."""
+    """Subscribe to our announcements, with the account in the URL; yield the messages."""
     broker = parse_broker_url(url)
     codes: queue.Queue[ReasonCode] = queue.Queue()
     messages: Messages = queue.Queue()
@@ -143,14 +143,14 @@ def subscription(url: str) -> Iterator[Messages]:
         yield messages
     finally:
         client.disconnect()
-        # Its thread, at its end, makes the client forget it: perhaps between paho's look whether
-        # there is one and its join (2.1.0).
+        # The thread removes itself from the client when it ends: perhaps between paho's check that
+        # there is a thread and the join (2.1.0).
         with suppress(AttributeError):
             client.loop_stop()
 
 
 def check_broker(url: str) -> str:
-    """Return that the public account may subscribe, and nobody comes in without."""
+    """Return a line: the public account may subscribe, and nobody can without an account."""
     with subscription(url):
         pass
     broker = parse_broker_url(url)

@@ -1,4 +1,4 @@
-"""The smoke test: all checks, in the order in which one builds on the other."""
+"""The smoke test: all checks, each after those that it relies on."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 
     from deploy.session import Session
 
-#: DNS and certificates: the first deployment takes longest.
+#: For DNS and certificates: the first deployment takes longest.
 _PATIENCE_S = 900.0
-#: A listener that starts is subscribed well before.
+#: A new listener is subscribed well before this.
 _SUBSCRIBED_S = 60.0
-#: How long each kind of item may take; `none` is sent or awaited.
+#: How long each kind of item may take; with `none`, no item is sent or awaited.
 _ITEMS = {"synthetic": 60.0, "live": 300.0, "none": 0.0}
-#: Plain MQTT of our broker, which managers alone may use.
+#: Plain MQTT of our broker, which only managers may use.
 _BROKER = f"{RELEASE}-broker"
 _CLOSED = (_BROKER, "1883")
 
 
 class SmokeTarget(NamedTuple):
-    """What to look at, as the world sees it."""
+    """The public addresses to check."""
 
     namespace: str
     centre_id: str
     metrics_url: str
-    """Without a slash at its end, as `data_base_url`."""
+    """Without a final slash, like `data_base_url`."""
     data_base_url: str
     broker_urls: tuple[str, ...]
-    """With the public account; the first one is subscribed to for the item."""
+    """With the public account; the item's check subscribes to the first one."""
 
 
 def run_smoke_test(session: Session) -> None:
-    """Look at the deployed cache from outside.
+    """Check the deployed cache from outside.
 
-    No ITEM: `synthetic` in dev, `live` elsewhere. FETCH: managers fetch these URLs, as a test.
+    Without ITEM: `synthetic` in dev, `live` elsewhere. FETCH: managers fetch these URLs, as a test.
     """
     name, is_guarded = session.environment.name, session.environment.is_guarded
     item = session.variables.get("ITEM") or ("live" if is_guarded else "synthetic")
@@ -63,9 +63,9 @@ def smoke_test(
     session: Session, target: SmokeTarget, item: str, urls: list[str], *,
     patience_s: float = _PATIENCE_S, item_timeout_s: float | None = None,
 ) -> None:  # fmt: skip
-    """Run every check, one line each. Raises DeployError: one does not come true in its time.
+    """Run every check and print one line each. Raises DeployError: one fails until its time ends.
 
-    `item`: which one goes all the way, `synthetic`, `live` or `none`.
+    `item`: which item to follow, `synthetic`, `live` or `none`.
     """
     namespace, ready_url = target.namespace, f"{target.metrics_url}/readyz"
     send = partial(send_from_listener, session, namespace) if item == "synthetic" else None
@@ -102,7 +102,7 @@ def smoke_test(
 
 
 def target_of(outputs: dict[str, Any]) -> SmokeTarget:
-    """Return what to look at, all of it over TLS, from what Terraform tells the chart."""
+    """Return the addresses to check, all over TLS, from Terraform's values for the chart."""
     values = outputs["helm_values"]
     data_base_url = values["store"]["dataBaseUrl"].rstrip("/")
     if not data_base_url.startswith("https://"):
@@ -119,15 +119,15 @@ def target_of(outputs: dict[str, Any]) -> SmokeTarget:
 
 
 def send_from_listener(session: Session, namespace: str, topic: str, payload: bytes) -> None:
-    """Have a listener's pod put one notification on the queue: nobody else may."""
+    """Make a listener's pod put one notification on the queue: nobody else may."""
     if problem := try_in_pod(session, namespace, "listener", "send", topic, stdin=payload):
         raise DeployError(f"a listener's pod cannot send: {problem}")
 
 
 def check_policies(session: Session, namespace: str) -> str:
-    """Return that network policies are enforced, and let pods look names up.
+    """Return a line: network policies are enforced, and allow pods to look up names.
 
-    A cluster that does not enforce them takes them without a word.
+    A cluster that does not enforce them accepts them silently.
     """
     policy, broker = f"networkpolicy/{RELEASE}-default-deny", f"service/{_BROKER}"
     get = session.kubectl("get", policy, broker, "--ignore-not-found", "-o", "name",
@@ -139,7 +139,7 @@ def check_policies(session: Session, namespace: str) -> str:
         return "not tried: no broker of ours to be shut out of, broker.enabled is false"
     problem = try_in_pod(session, namespace, "listener", "reach", *_CLOSED)
     pod, where = "a listener's pod", ":".join(_CLOSED)
-    # Policies drop in silence. Refused: nobody listens yet, which says nothing about them.
+    # Policies drop packets silently. A refusal means that nobody listens yet, and proves nothing.
     if problem.startswith("TimeoutError"):
         return f"{pod} finds names, and is shut out of {where}"
     if problem:
@@ -148,9 +148,9 @@ def check_policies(session: Session, namespace: str) -> str:
 
 
 def check_downloads(session: Session, namespace: str, broker_url: str, urls: list[str]) -> str:
-    """Return that a manager's pod reaches the port of `broker_url`, and fetches all `urls`.
+    """Return a line: a manager's pod reaches the port of `broker_url`, and fetches all `urls`.
 
-    Policies may leave it port 443 alone; WIS2 Nodes have their data on others, and on FTP.
+    Policies may leave it only port 443; WIS2 Nodes also use other ports, and FTP.
     """
     broker = parse_broker_url(broker_url)
     port = (broker.host, str(broker.port))
@@ -163,9 +163,9 @@ def check_downloads(session: Session, namespace: str, broker_url: str, urls: lis
 def try_in_pod(
     session: Session, namespace: str, component: str, *arguments: str, stdin: bytes = b""
 ) -> str:
-    """Return what in_pod.py says is wrong, in a pod of `component`; empty: nothing.
+    """Return what in_pod.py prints in a pod of `component`; empty: all is well.
 
-    Raises DeployError: there is no such pod, or it runs nothing.
+    Raises DeployError: there is no such pod, or nothing can run in it.
     """
     kubectl = partial(session.kubectl, namespace=namespace)
     pods = session.read(*kubectl(
