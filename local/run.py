@@ -354,7 +354,7 @@ class Run:
         )
 
     def _lifecycle(self, s3: S3Server) -> ServicePlan:
-        """Return what the rule of a real bucket does: objects expire."""
+        """Return the process that makes objects expire, as a real bucket's rule does."""
         days = settings.Reader(self.environment)(settings.STORE_EXPIRATION_DAYS)
         command = (sys.executable, "-m", "local.s3_lifecycle", str(s3.objects), str(days))
         return ServicePlan("s3-lifecycle", command, {})

@@ -1,4 +1,4 @@
-"""local-aws-sqs on Node.js: plays Amazon SQS for `make run QUEUE=sqs` and the tests.
+"""local-aws-sqs on Node.js: stands in for Amazon SQS in `make run QUEUE=sqs` and the tests.
 
 `local/bootstrap.sh sqs` installs it. It keeps everything in memory: its end loses waiting messages.
 """

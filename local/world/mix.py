@@ -1,4 +1,4 @@
-"""What the simulated world publishes, in which proportions."""
+"""What the simulated world publishes, and in which proportions."""
 
 from __future__ import annotations
 

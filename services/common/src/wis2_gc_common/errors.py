@@ -124,7 +124,7 @@ class SourceError(CacheError):
 
 
 class IntegrityFailed(SourceError):
-    """The bytes are not those the notification announces (wis2-rules.md 18)."""
+    """The bytes are not those that the notification announces (wis2-rules.md 18)."""
 
 
 class Refused(SourceError):
@@ -200,7 +200,7 @@ class PartError(CacheError):
 
 @dataclass(eq=False)
 class SettingsError(CacheError):
-    """One setting is wrong or missing; `str()` is the one line the operator sees."""
+    """One setting is wrong or missing; `str()` is the line that the operator sees."""
 
     variable: str
     problem: str

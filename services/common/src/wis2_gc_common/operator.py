@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
     from wis2_gc_common.settings import QueueUrl, Reader, Secret
 
-#: The registry keeps no more given-up items than this.
+#: The registry keeps at most this many given-up items.
 MAX_FAILURES = 1000
 MAX_DEAD_LETTERS = 100_000
 #: A queue requires the name of its consumer; here it only gives its depth.
@@ -48,7 +48,7 @@ _VISIBILITY_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
-    """What the operator's command reads from its environment."""
+    """The settings of the operator's command."""
 
     centre_id: str
     redis_url: Secret

@@ -663,7 +663,7 @@ def _pending_bytes(sock: object) -> int:
 
 
 def _alias(sock: object) -> socket.socket:
-    """Return a second handle of the TCP connection under TLS and WebSocket; to be closed."""
+    """Return a second handle of the TCP connection under TLS and WebSocket; close it."""
     return socket.socket(fileno=os.dup(sock.fileno()))  # type: ignore[attr-defined]
 
 

@@ -116,14 +116,14 @@ def create_app(
 
 
 async def _unavailable(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, Unavailable):  # it is registered for no other
+    if not isinstance(error, Unavailable):  # registered only for this error
         raise error
     return JSONResponse({"detail": answers.away(error)}, 503, headers=_RETRY_AFTER)
 
 
 async def _wrong(_request: Request, error: Exception) -> Response:
     """Answer with the names of the wrong parameters, and repeat nothing from the request."""
-    if not isinstance(error, RequestValidationError):  # it is registered for no other
+    if not isinstance(error, RequestValidationError):  # registered only for this error
         raise error
     # The names are our own, and the schema shows their rules.
     names = sorted({str(problem["loc"][-1]) for problem in error.errors()})

@@ -8,7 +8,7 @@ Record (hash), finished part:
     s  "d" done or "x" deleted        p  pubtime in nanoseconds
     z  when it was finished, Redis' own clock in milliseconds      g  attempt that committed it
     0, 1, 2, …  the object key in pieces
-Record, running part (`o`, `w`, `l`, `m` go when the attempt ends; `v`, `t`, `f` on commit):
+Record, running part (`o`, `w`, `l`, `m` are removed at its end; `v`, `t`, `f` on commit):
     v  pubtime in nanoseconds         o  owner                     w  worker
     l  end of the lease, Redis' own clock in milliseconds          m  digest of the message id
     t  when its hour folder was chosen, seconds since 1970         f  attempt

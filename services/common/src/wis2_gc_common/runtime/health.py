@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz` of listener and manager, from a thread of their own.
+"""`/healthz` and `/readyz` of listener and manager, served by a thread of their own.
 
 The thread answers also when the service's event loop or MQTT thread hangs: liveness must detect
 that.

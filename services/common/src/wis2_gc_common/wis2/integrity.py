@@ -91,7 +91,7 @@ def parse_integrity(integrity: object) -> Integrity:
 
 
 def _decode_base64(text: str) -> bytes:
-    """Raise ValueError (binascii.Error is one) where `text` is not base64."""
+    """Return the decoded bytes. Raises ValueError (binascii.Error is one): not base64."""
     padded = text.rstrip("=")
     if "-" in padded or "_" in padded:
         padded = padded.replace("-", "+").replace("_", "/")

@@ -36,7 +36,7 @@ def hour_folder(moment: datetime) -> str:
 
 @lru_cache(maxsize=64)
 def announce_by_ns(hour: str) -> int:
-    """Return until when an object in this hour folder may be announced, in ns since 1970.
+    """Return the latest time to announce an object in this hour folder, in ns since 1970.
 
     Raises ValueError: not `YYYY-MM-DD/HH`.
     """

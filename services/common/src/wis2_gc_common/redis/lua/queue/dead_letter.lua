@@ -1,6 +1,6 @@
 -- Move messages to the dead letters.
 --
--- (holds.lua is put before)
+-- (the loader puts holds.lua before this)
 -- KEYS[LANES + 1]  dead letters: stream
 -- ARGV[3]  how many dead letters are kept
 -- ARGV[4]  how long they are kept, in ms

@@ -1,6 +1,6 @@
 -- Forget messages for good.
 --
--- (holds.lua is put before)
+-- (the loader puts holds.lua before this)
 -- ARGV[3…] receipts
 -- Returns  how many were still held.
 

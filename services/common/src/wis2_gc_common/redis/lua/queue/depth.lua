@@ -1,6 +1,6 @@
 -- Count what waits, in all lanes together.
 --
--- (LANES is put before)
+-- (the loader sets LANES before this)
 -- KEYS[1…LANES]    streams
 -- KEYS[LANES + 1]  delayed
 -- KEYS[LANES + 2]  dead letters

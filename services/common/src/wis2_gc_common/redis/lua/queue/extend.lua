@@ -1,6 +1,6 @@
 -- Restart the visibility of deliveries.
 --
--- (holds.lua is put before)
+-- (the loader puts holds.lua before this)
 -- ARGV[3…] receipts
 -- Returns  how many are still held.
 

@@ -1,6 +1,6 @@
 -- Make each message that a consumer owns a new message of its lane, and forget the consumer.
 --
--- (lanes.lua is put before)
+-- (the loader puts lanes.lua before this)
 -- ARGV[1]  group
 -- ARGV[2]  consumer
 -- Returns  how many messages were handed back.

@@ -3,7 +3,7 @@
 -- and another worker, or the same one, has the message again, the owner or the count differs, and
 -- the old receipt does nothing.
 --
--- (lanes.lua is put before)
+-- (the loader puts lanes.lua before this)
 -- ARGV[1]  group
 -- ARGV[2]  consumer
 

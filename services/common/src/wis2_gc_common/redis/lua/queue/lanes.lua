@@ -1,6 +1,6 @@
 -- The loader puts this before every script that finds the lane of a message, or reads the lanes.
 --
--- (LANES, the number of lanes, is put before)
+-- (the loader sets LANES, the number of lanes, before this)
 -- KEYS[1…LANES]  one stream for each lane: first what is worked on at once, then the bulk lanes
 
 -- Return the number, from 1, of an envelope's lane: its last byte (`envelope_bytes.py`). Envelopes

@@ -1,6 +1,6 @@
 -- Return messages: now, or when a delay is over.
 --
--- (holds.lua is put before)
+-- (the loader puts holds.lua before this)
 -- KEYS[LANES + 1]  delayed
 -- ARGV[3…] receipt, delay in ms (0: now), envelope, which names its lane,
 --          receipt, delay, envelope, …

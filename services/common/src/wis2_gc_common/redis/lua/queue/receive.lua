@@ -2,7 +2,7 @@
 -- once, then bulk. Each bulk lane that is not empty gets the same share of the number asked for.
 -- Delayed messages that are due become new ones first. Never blocks.
 --
--- (lanes.lua is put before)
+-- (the loader puts lanes.lua before this)
 -- KEYS[LANES + 1]  delayed
 -- ARGV[1]  group
 -- ARGV[2]  consumer

@@ -1,7 +1,7 @@
 -- Hand a consumer the messages that it owns and does not know: from before a restart, or from a
 -- lost reply.
 --
--- (lanes.lua is put before)
+-- (the loader puts lanes.lua before this)
 -- ARGV[1]  group
 -- ARGV[2]  consumer
 -- ARGV[3]  how many at most (>= 1)

@@ -1,6 +1,6 @@
 -- Make dead letters new messages. Skips those that are gone by now.
 --
--- (lanes.lua is put before)
+-- (the loader puts lanes.lua before this)
 -- KEYS[LANES + 1]  dead letters
 -- ARGV     id, envelope, id, envelope, …
 -- Returns  how many were moved.

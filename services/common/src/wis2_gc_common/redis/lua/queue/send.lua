@@ -1,6 +1,6 @@
 -- Append as many envelopes to the queue as there is room for. Never trims: old messages stay.
 --
--- (lanes.lua is put before)
+-- (the loader puts lanes.lua before this)
 -- ARGV[1]  max_length: with this many messages ready or in work, nothing more is accepted; messages
 --          that wait for a retry do not count, or one dead server would stop all intake
 -- ARGV[2…] envelopes, each for the lane it names

@@ -1,7 +1,7 @@
 -- Set what a centre may hold, and forget what is no longer held.
 -- KEYS  1 held  2 its slots
--- ARGV  1 length of a slot in ms  2 how many slots count beside the running one
---       3 most items of a centre, "" for any number  4 the same in bytes
+-- ARGV  1 length of a slot in ms  2 how many slots count besides the running one
+--       3 most items of a centre, "" for no limit  4 the same in bytes
 -- Answers 1
 --
 -- An item only adds to its centre's sum. Once in a slot of time, the amount added to each sum since

@@ -1,4 +1,4 @@
--- Shared by the scripts that count per centre and data server; the loader puts it behind record.lua.
+-- Shared by the scripts that count per centre and data server; the loader puts it after record.lua.
 -- Names come from strangers: above these numbers the label is "other". Centres in the list of known
 -- ones always have a label; the others share the rest.
 -- `keys`: series, seen, known, cold, counters; registry_keys.py describes them.

@@ -1,4 +1,4 @@
--- Shared by the scripts that compare versions; the loader puts it behind record.lua.
+-- Shared by the scripts that compare versions; the loader puts it after record.lua.
 -- The same rules as decision.py, which gives the reasons; a property test compares the two.
 local FUTURE_TOLERANCE_MS = 300000
 local WRONG_CLOCK_MS = 86400000

@@ -1,4 +1,4 @@
--- Shared by the scripts that hold centres to their quotas; the loader puts it behind record.lua.
+-- Shared by the scripts that hold centres to their quotas; the loader puts it after record.lua.
 -- Each centre in the list of known ones has its own quota; all others share one, half as large.
 -- Without a list each centre has its own, while there is room for its two sums.
 local MAX_SUMS, MAX_CENTRE_BYTES = 1200, 64
