@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: The name of the Helm release; Terraform's variable service_account_prefix must have the same
-#: value.
+#: The Helm release's name; Terraform's variable service_account_prefix must have the same value.
 RELEASE = "wis2-global-cache"
 CHART = "helm/wis2-global-cache"
 SERVICES = ("listener", "manager", "metrics")

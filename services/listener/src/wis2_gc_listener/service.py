@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-#: Reading stops at this many waiting messages, if a broker has no window (MQTT 3.1.1). At most 16
-#: MB.
+#: Reading stops at this many waiting messages if a broker has no window (MQTT 3.1.1): 16 MB at
+#: most.
 INBOX_CAPACITY = 4 * RECEIVE_MAXIMUM
 #: A forwarder that has not completed its loop for this long hangs.
 FORWARDER_STALLED_S = 60.0

@@ -50,8 +50,7 @@ class Drop:
     reason: str
     detail: str = ""
     centre_id: str = ""
-    """The centre of an invalid notification; "" for other reasons, and if the topic does not
-    say."""
+    """The centre of an invalid notification; "" for other reasons, or if the topic does not say."""
 
 
 #: All such topics are ignored, also those with lower levels that we would refuse (wis2-rules.md 2).

@@ -35,8 +35,7 @@ class Workload:
     ready: int
     available: int
     total: int
-    """Pods of any template, ending ones included: while it is above `updated`, old pods are
-    left."""
+    """Pods of any template, also ending ones; some are left while this is above `updated`."""
     is_observed: bool
     """Whether Kubernetes has started on the newest template."""
     problem: str | None

@@ -70,8 +70,7 @@ THREADS = 10
 #: Deletions wait this many seconds for others: a call costs as much for one as for ten, and a done
 #: message that is not deleted yet costs nothing.
 LINGER_S = 0.1
-#: After a receive that found fewer than ten messages, the next one waits this many seconds for
-#: more.
+#: After a receive of fewer than ten messages, the next one waits this many seconds for more.
 PATIENCE_S = 0.01
 #: Pause in seconds after a receive that returned bulk without room.
 EXCESS_PAUSE_S = 0.1

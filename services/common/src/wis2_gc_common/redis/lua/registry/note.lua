@@ -1,7 +1,6 @@
 -- Record deletions that have arrived and are not processed yet. A version published after a
 -- deletion is then not a repeat of the deleted one, in whatever order the queue delivers the two.
--- Once a centre has as many items as it may have, deletions of items that are not held are not
--- recorded.
+-- If a centre has as many items as it may have, deletions of items not held are not recorded.
 -- KEYS  1 known  2 held  3… records
 -- ARGV  1 TTL of records in s  then per record: pubtime of the deletion, centre-id as a label
 -- Answers 1

@@ -3,8 +3,7 @@
 local FUTURE_TOLERANCE_MS = 300000
 local WRONG_CLOCK_MS = 86400000
 
--- Nanoseconds do not fit a double: compare decimal strings without leading zeros, by length, then
--- text.
+-- Nanoseconds do not fit a double: compare decimal strings (no leading zeros) by length, then text.
 local function is_later(a, b)
   if #a ~= #b then return #a > #b end
   return a > b
