@@ -1,8 +1,31 @@
-"""Property tests are judged by their answers, not by how busy the machine is."""
+"""Property tests are judged by their answers, not by how busy the machine is.
+
+No logger keeps the configuration of its first use, as those of a service do: a test that configures
+logging again, or captures it, reaches every logger, whichever tests ran before.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loggers_ask_for_the_configuration() -> Iterator[None]:
+    configure = structlog.configure
+
+    def configure_uncached(**options: Any) -> None:
+        configure(**options | {"cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", configure_uncached)
+        yield
