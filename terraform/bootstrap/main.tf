@@ -1,5 +1,5 @@
-# The bucket of all Terraform state of one account and region. Applied once, before anything else;
-# its own state is a local file that is not needed again.
+# The bucket for all Terraform state of one account and region. Apply it once, before anything else;
+# its own state is a local file, required only to change the bucket.
 
 locals {
   bucket_name = coalesce(var.bucket_name, "wis2-gc-state-${var.account_id}-${var.region}")

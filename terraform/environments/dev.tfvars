@@ -1,4 +1,4 @@
-# Development: the same parts, small, and gone without a trace after `make destroy ENV=dev`.
+# Development: the same parts, but small; `make destroy ENV=dev` removes all of them.
 
 environment = "dev"
 account_id  = "123456789012" # yours

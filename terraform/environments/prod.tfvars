@@ -1,5 +1,5 @@
-# Production: three zones, everything twice or more. What is not here has its default, in
-# ../main/variables.tf with its range and unit.
+# Production: three zones, everything twice or more. All other variables have their defaults;
+# ../main/variables.tf has them with range and unit.
 
 environment = "prod"
 account_id  = "123456789012" # yours
@@ -26,7 +26,7 @@ protect_addresses    = true
 
 kubernetes_version = "1.35"
 compute            = "auto"
-# From where operators reach the Kubernetes API; empty: only from inside the VPC.
+# Networks from which operators reach the Kubernetes API; empty: only from inside the VPC.
 cluster_public_access_cidrs = ["192.0.2.0/24"]
 cluster_admin_arns          = ["arn:aws:iam::123456789012:role/wis2-gc-deploy"]
 log_retention_days          = 90

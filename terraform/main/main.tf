@@ -1,4 +1,4 @@
-# The whole Global Cache on AWS, but for what runs in Kubernetes: that is the chart's, fed by the
+# The whole Global Cache on AWS, except what runs in Kubernetes: the chart makes that from the
 # output helm_values.
 
 locals {
@@ -7,7 +7,7 @@ locals {
 
   makes_vpc    = var.existing_vpc_id == null
   makes_bucket = var.existing_bucket_name == null
-  # CloudFront's alarm lives there, and an alarm tells no topic but one of its own region.
+  # CloudFront's alarm is in this region, and an alarm can only notify a topic of its own region.
   makes_us_east_1_topic = local.makes_bucket && var.region != "us-east-1"
 
   zones     = length(var.availability_zones) > 0 ? var.availability_zones : slice(sort(data.aws_availability_zones.all.names), 0, 3)
@@ -20,9 +20,9 @@ locals {
   registry_cidrs     = local.makes_vpc ? module.network[0].isolated_cidrs : distinct([for id in var.existing_private_subnet_ids : data.aws_subnet.existing[id].cidr_block])
   # EKS puts the Kubernetes API's own addresses into the cluster's subnets.
   cluster_cidrs = local.makes_vpc ? module.network[0].private_cidrs : local.registry_cidrs
-  # The network load balancer stands in these zones, and reaches pods in no other.
+  # The network load balancer is in these zones, and reaches pods only there.
   broker_zones = local.makes_vpc ? slice(local.zones, 0, var.broker_address_count) : [for id in slice(var.existing_public_subnet_ids, 0, var.broker_address_count) : data.aws_subnet.existing[id].availability_zone]
-  # Behind interface endpoints AWS answers from inside the VPC.
+  # With interface endpoints, AWS answers from inside the VPC.
   endpoint_cidrs = local.makes_vpc && length(var.interface_endpoints) > 0 ? module.network[0].private_cidrs : []
 
   bucket_name   = local.makes_bucket ? module.store[0].bucket_name : var.existing_bucket_name
@@ -35,7 +35,7 @@ locals {
 
 data "aws_partition" "current" {}
 
-# By name and not by state: a zone in trouble must not make a plan that moves subnets.
+# Chosen by name and not by state: a zone that fails must not lead to a plan that moves subnets.
 data "aws_availability_zones" "all" {
   #checkov:skip=CKV_AWS_394:The first three by name; new zones sort behind them, and availability_zones pins them.
   all_availability_zones = true
@@ -58,7 +58,7 @@ data "aws_vpc" "existing" {
   id = var.existing_vpc_id
 
   lifecycle {
-    # Of a VPC that is made, the variable itself refuses it.
+    # For a VPC that Terraform makes, the variable itself refuses it.
     postcondition {
       condition = (
         cidrhost("${cidrhost(var.service_cidr, 0)}/${min(split("/", var.service_cidr)[1], split("/", self.cidr_block)[1])}", 0) !=
@@ -112,7 +112,7 @@ module "alarms" {
   emails     = var.alarm_emails
 }
 
-# A key is of one region, as a topic is.
+# A key belongs to one region, like a topic.
 module "key_us_east_1" {
   source = "../modules/key"
   count  = local.makes_us_east_1_topic ? 1 : 0
@@ -214,7 +214,7 @@ module "cluster" {
   node_instance_types = var.node_instance_types
   node_count_min      = var.node_count_min
   node_count_max      = var.node_count_max
-  # Of the cluster this needs the ARN only, so nothing goes round in a circle.
+  # This requires only the ARN of the cluster, so there is no cycle.
   volume_driver_role_arn = try(module.identity.add_ons["ebs-csi-driver"].role_arn, null)
   ship_pod_logs          = var.ship_pod_logs
   log_retention_days     = var.log_retention_days
@@ -282,7 +282,7 @@ module "store" {
   }
 
   name = local.name
-  # Names of buckets are the world's: with the account it is ours.
+  # Bucket names are unique in the whole world; the account's number makes this one ours.
   bucket_name     = "${local.name}-data-${var.account_id}"
   domain          = var.data_domain
   certificate_arn = module.dns.data_certificate_arn

@@ -22,7 +22,7 @@ output "helm_values" {
     store = {
       url         = "s3://${local.bucket_name}${var.existing_bucket_prefix == "" ? "" : "/${var.existing_bucket_prefix}"}"
       dataBaseUrl = local.data_base_url
-      # Of the bucket's lifecycle rule: nothing is announced that it would remove too early.
+      # From the bucket's lifecycle rule: nothing is announced that it would remove too early.
       expirationDays = var.store_expiration_days
     }
     broker = {
@@ -37,7 +37,7 @@ output "helm_values" {
     }
     # A list in the environment's own values replaces it.
     brokers = [for name in sort(var.global_brokers) : { name = name, secretArn = module.secrets.arns["global-brokers/${name}"] }]
-    # What pods must reach though it is private: narrow, because it is let through.
+    # Private addresses that pods must reach: keep them few, because the policies let them through.
     networkPolicy = {
       dns      = { addresses = ["${module.cluster.dns_address}/32"] }
       registry = { networks = local.registry_cidrs }

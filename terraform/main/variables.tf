@@ -1,5 +1,5 @@
-# All variables are flat: Terraform drops a mistyped attribute of an object in silence, but a
-# mistyped variable it reports (and `make deploy` refuses, by name).
+# All variables are flat: Terraform silently drops a mistyped attribute of an object, but it
+# reports a mistyped variable (and `make deploy` refuses it, by name).
 
 # Who and where
 
@@ -337,7 +337,7 @@ variable "service_cidr" {
     error_message = "service_cidr must be a private IPv4 range of /12 to /24, as in 172.20.0.0/16."
   }
   validation {
-    # Two ranges overlap where the wider one, at its own length, holds the other's first address.
+    # Two ranges overlap if the wider one contains the first address of the other.
     condition = var.existing_vpc_id != null || try(
       cidrhost("${cidrhost(var.service_cidr, 0)}/${min(split("/", var.service_cidr)[1], split("/", var.vpc_cidr)[1])}", 0) !=
       cidrhost("${cidrhost(var.vpc_cidr, 0)}/${min(split("/", var.service_cidr)[1], split("/", var.vpc_cidr)[1])}", 0),

@@ -1,5 +1,5 @@
 terraform {
-  # 1.11: write-only arguments, without which a generated password would lie in the state.
+  # 1.11: write-only arguments, which keep generated passwords out of the state.
   required_version = ">= 1.11"
 
   required_providers {
@@ -46,8 +46,8 @@ provider "aws" {
   }
 }
 
-# Makes passwords. By itself, because Terraform's tests can mock no ephemeral resource: there this
-# one is real, and asks a stand-in.
+# Makes passwords. It is separate, because Terraform's tests cannot mock ephemeral resources: there this
+# provider is real, and asks a stand-in.
 provider "aws" {
   alias               = "passwords"
   region              = var.region

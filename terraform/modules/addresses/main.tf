@@ -1,6 +1,6 @@
-# Elastic IPs that WIS2 Nodes and Global Brokers admit by number (wis2-rules.md 25). Losing one means
-# writing to every centre, so the protected ones cannot be destroyed by a plan. `prevent_destroy`
-# takes no variable: hence two resources, of which one stays empty.
+# Elastic IPs that WIS2 Nodes and Global Brokers admit by number (wis2-rules.md 25). If one is lost, you
+# must write to every centre, so no plan can destroy the protected ones. `prevent_destroy`
+# takes no variable: therefore there are two resources, and one of them stays empty.
 
 resource "aws_eip" "protected" {
   #checkov:skip=CKV2_AWS_19:Not for an instance. NAT gateways take them in modules/network, the load balancer by its annotation.
@@ -22,7 +22,7 @@ resource "aws_eip" "disposable" {
   tags   = { Name = each.key }
 }
 
-# Addresses that the centre holds already, so that they outlive even this configuration.
+# Addresses that the centre already holds; they survive even this configuration.
 data "aws_eip" "existing" {
   count = length(var.existing_allocation_ids)
 

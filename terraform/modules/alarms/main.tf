@@ -1,4 +1,4 @@
-# Where alarms go. The alarms themselves stand beside what they watch.
+# The topic for alarms. Each alarm itself is in the module that it watches.
 
 resource "aws_sns_topic" "this" {
   name              = "${var.name}-alarms"

@@ -1,8 +1,8 @@
-# The broker's network load balancer (wis2-rules.md 25). The chart only tells it the pods
-# (TargetGroupBinding): neither an uninstalled release nor a new one moves an address.
+# The broker's network load balancer (wis2-rules.md 25). The chart only registers the pods
+# (TargetGroupBinding): neither an uninstalled release nor a new one changes an address.
 
 locals {
-  # What the world sees, over TLS; and the pods' port behind it (helm: templates/broker).
+  # The public ports, over TLS, and the pods' ports behind them (helm: templates/broker).
   ports = {
     for name, port in {
       mqtts    = { world = 8883, pods = 11883 }
@@ -13,14 +13,14 @@ locals {
 }
 
 resource "aws_lb" "this" {
-  #checkov:skip=CKV_AWS_91:Of a network load balancer they tell TLS handshakes only; the broker itself logs who comes.
-  #checkov:skip=CKV_AWS_150:What must not be lost are the addresses, and those are protected (modules/addresses).
+  #checkov:skip=CKV_AWS_91:For a network load balancer they contain only TLS handshakes; the broker itself logs its clients.
+  #checkov:skip=CKV_AWS_150:Only the addresses must not be lost, and they are protected (modules/addresses).
   name               = "${var.name}-broker"
   load_balancer_type = "network"
   internal           = false
   security_groups    = [aws_security_group.this.id]
 
-  # A zone whose pod is away is served by the others.
+  # If the pod of a zone is away, the other zones serve its clients.
   enable_cross_zone_load_balancing = true
 
   dynamic "subnet_mapping" {
@@ -43,7 +43,7 @@ resource "aws_lb_target_group" "this" {
   protocol    = "TCP"
   port        = each.value.pods
 
-  # The broker sees who comes.
+  # The broker sees the clients' own addresses.
   preserve_client_ip   = true
   deregistration_delay = 30
 
@@ -54,8 +54,8 @@ resource "aws_lb_target_group" "this" {
     unhealthy_threshold = 2
   }
 
-  # Whoever registers pods may do so where these are: Auto Mode by the first, the AWS Load Balancer
-  # Controller by the second (modules/identity).
+  # Pods may be registered only in target groups with these tags: Auto Mode requires the first, the AWS
+  # Load Balancer Controller the second (modules/identity).
   tags = {
     "eks:eks-cluster-name"  = var.name
     "elbv2.k8s.aws/cluster" = var.name

@@ -1,4 +1,4 @@
-# Tells when the account's costs of a month run away: at 80 % spent, and when 100 % is forecast.
+# Warns when the account's costs of a month are too high: at 80 % spent, and when 100 % is forecast.
 
 resource "aws_budgets_budget" "monthly" {
   name         = "${var.name}-monthly"

@@ -1,4 +1,4 @@
-# EKS's own add-ons. Auto Mode brings all but the metrics server.
+# EKS's own add-ons. Auto Mode includes all of them except the metrics server.
 
 locals {
   before_nodes = local.is_auto ? {} : {
@@ -8,7 +8,7 @@ locals {
     eks-pod-identity-agent = null
   }
   after_nodes = merge(local.is_auto ? {
-    # Its nodes are those of the pool `system`, until `make deploy` makes a pool for the rest.
+    # It runs on nodes of the pool `system`, until `make deploy` makes a pool for the rest.
     metrics-server = jsonencode({ tolerations = [{ key = "CriticalAddonsOnly", operator = "Exists" }] })
     } : {
     metrics-server     = null
@@ -36,7 +36,7 @@ resource "aws_eks_addon" "after_nodes" {
   resolve_conflicts_on_create = "OVERWRITE"
   resolve_conflicts_on_update = "OVERWRITE"
 
-  # With the add-on, not beside it: a pod is given its role when it starts, or never, and without it
+  # It is part of the add-on: a pod gets its role when it starts, or never, and without the role
   # the driver does not become healthy.
   dynamic "pod_identity_association" {
     for_each = each.key == "aws-ebs-csi-driver" ? ["ebs-csi-controller-sa"] : []

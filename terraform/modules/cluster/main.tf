@@ -1,5 +1,5 @@
-# EKS. Compute is one choice: `auto` (EKS Auto Mode: nodes, volumes, load balancers and the Pod
-# Identity agent are AWS's work) or `node_groups` (ours, with the add-ons in addons.tf).
+# EKS. Compute is either `auto` (EKS Auto Mode: AWS runs nodes, volumes, load balancers and the Pod
+# Identity agent) or `node_groups` (we run them, with the add-ons in addons.tf).
 
 locals {
   is_auto = var.compute == "auto"
@@ -27,7 +27,7 @@ resource "aws_eks_cluster" "this" {
   version  = var.kubernetes_version
   role_arn = aws_iam_role.cluster.arn
 
-  # Add-ons are ours to choose (addons.tf), or Auto Mode's.
+  # We choose the add-ons (addons.tf), or Auto Mode brings them.
   bootstrap_self_managed_addons = false
   enabled_cluster_log_types     = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 
@@ -38,16 +38,16 @@ resource "aws_eks_cluster" "this" {
 
   compute_config {
     enabled = local.is_auto
-    # Ours stand on nodes of a NodePool of ours (deploy/addons.json): this one cannot be changed, and has
-    # its nodes replaced whenever that suits AWS. It is for what runs before ours is there, and it has
-    # EKS let nodes with this role into the cluster.
+    # Our pods run on a NodePool of our own (deploy/addons.json): this one cannot be changed, and AWS replaces
+    # its nodes at any time. It is for pods that run before our pool exists, and because of it
+    # EKS lets nodes with this role into the cluster.
     node_pools    = local.is_auto ? ["system"] : null
     node_role_arn = local.is_auto ? aws_iam_role.node.arn : null
   }
 
   kubernetes_network_config {
     ip_family = "ipv4"
-    # Named here, so that the address of the cluster's DNS is known to the network policies.
+    # Set here, so that the network policies know the address of the cluster's DNS.
     service_ipv4_cidr = var.service_cidr
 
     elastic_load_balancing {
@@ -83,7 +83,7 @@ resource "aws_eks_cluster" "this" {
   depends_on = [
     aws_iam_role_policy_attachment.cluster,
     aws_iam_role_policy.cluster_key,
-    # Made first, or EKS makes it: without encryption, and kept for ever.
+    # Made first. Otherwise EKS makes it, without encryption, and keeps it for ever.
     aws_cloudwatch_log_group.control_plane,
   ]
 }
@@ -95,7 +95,7 @@ resource "aws_cloudwatch_log_group" "control_plane" {
   kms_key_id        = var.key_arn
 }
 
-# Read by nobody but people: what pods say, one stream each. Fluent Bit puts it there (modules/identity).
+# Logs of pods, one stream each, for people to read. Fluent Bit writes them (modules/identity).
 resource "aws_cloudwatch_log_group" "pods" {
   #checkov:skip=CKV_AWS_338:How long pods' logs are kept is the variable log_retention_days.
   count = var.ship_pod_logs ? 1 : 0

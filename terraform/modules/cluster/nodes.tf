@@ -1,5 +1,5 @@
 # One node group in each subnet, that is in each zone; only for compute = "node_groups". A volume stays
-# in its zone, and of one group over all zones the autoscaler could not ask for a node there.
+# in its zone. With one group for all zones, the autoscaler could not ask for a node in that zone.
 locals {
   node_subnets = local.is_auto ? {} : { for index, id in var.subnet_ids : "zone-${index + 1}" => id }
 }
@@ -31,7 +31,7 @@ resource "aws_eks_node_group" "this" {
   }
 
   lifecycle {
-    # Belongs to the autoscaler once there is one.
+    # The autoscaler changes it, if there is one.
     ignore_changes = [scaling_config[0].desired_size]
   }
 
@@ -50,7 +50,7 @@ resource "aws_launch_template" "node" {
   name                   = "${var.name}-node"
   update_default_version = true
 
-  # Hop limit 1: a pod, whose links come from strangers, cannot reach the node's credentials.
+  # Hop limit 1: pods follow links of strangers, and must not reach the node's credentials.
   metadata_options {
     http_endpoint               = "enabled"
     http_tokens                 = "required"
@@ -68,7 +68,7 @@ resource "aws_launch_template" "node" {
     }
   }
 
-  # The provider tags the template; what is started from it has these.
+  # The provider tags only the template; these are the tags of what is started from it.
   dynamic "tag_specifications" {
     for_each = toset(["instance", "network-interface", "volume"])
 

@@ -32,8 +32,8 @@ resource "aws_iam_role_policy" "cluster_key" {
   })
 }
 
-# What Auto Mode makes in EC2 and load balancing may carry tags of ours, besides EKS' own: AWS' policies
-# allow EKS' own only. Source: https://docs.aws.amazon.com/eks/latest/userguide/auto-cluster-iam-role.html
+# What Auto Mode makes in EC2 and load balancing may also carry our tags: AWS' own policies
+# allow only those of EKS. Source: https://docs.aws.amazon.com/eks/latest/userguide/auto-cluster-iam-role.html
 resource "aws_iam_role_policy" "cluster_tags" {
   count = local.is_auto ? 1 : 0
 

@@ -1,5 +1,5 @@
 terraform {
-  # 1.11: write-only arguments, without which a generated password would lie in the state.
+  # 1.11: write-only arguments, which keep generated passwords out of the state.
   required_version = ">= 1.11"
 
   required_providers {

@@ -1,7 +1,7 @@
-# Certificates and records in a hosted zone that is there already.
+# Certificates and records in an existing hosted zone.
 
 locals {
-  # Of both, only those that were not given.
+  # Of both kinds, only those that were not given.
   make_data_certificate   = var.data_domain != null && var.existing_data_certificate_arn == null
   make_public_certificate = var.existing_public_certificate_arn == null
 }
@@ -33,7 +33,7 @@ resource "aws_acm_certificate" "public" {
 }
 
 locals {
-  # Keys must be known to the plan: the names, not what ACM answers.
+  # The plan must know the keys: so they are the names, not what ACM answers.
   validated = concat(
     local.make_data_certificate ? [var.data_domain] : [],
     local.make_public_certificate ? [var.broker_domain, var.metrics_domain] : [],
@@ -89,7 +89,7 @@ resource "aws_route53_record" "data" {
   }
 }
 
-# The broker's addresses are fixed: plain A records, and no name of a load balancer in between.
+# The broker's addresses are fixed: plain A records, without the name of a load balancer.
 resource "aws_route53_record" "broker" {
   #checkov:skip=CKV2_AWS_23:The addresses are our own elastic IPs, from modules/addresses.
   zone_id = var.zone_id
@@ -99,7 +99,7 @@ resource "aws_route53_record" "broker" {
   records = var.broker_ips
 }
 
-# Where external-dns does not keep it.
+# Only if external-dns does not keep this record.
 resource "aws_route53_record" "metrics" {
   #checkov:skip=CKV2_AWS_23:The load balancer is made by Kubernetes.
   count = var.metrics_load_balancer == null ? 0 : 1

@@ -1,7 +1,7 @@
 # Namespaces and service accounts are the defaults of each add-on's own chart.
 
 locals {
-  # Whatever the load balancer controller makes carries this tag, and it may touch nothing else.
+  # Everything that the load balancer controller makes carries this tag. It may touch nothing else.
   owned_tag = "elbv2.k8s.aws/cluster"
   is_owned  = { StringEquals = { "aws:ResourceTag/${local.owned_tag}" = var.cluster_name } }
   is_to_own = { StringEquals = { "aws:RequestTag/${local.owned_tag}" = var.cluster_name } }
@@ -65,7 +65,7 @@ locals {
       })
     }
 
-    # Alerts of Prometheus go where CloudWatch's alarms go.
+    # Alerts of Prometheus go to the same topics as CloudWatch's alarms.
     alertmanager = {
       namespace       = "monitoring"
       service_account = "alertmanager"
@@ -91,7 +91,7 @@ locals {
       })
     }
 
-    # Keeps the record of the metrics service, whose load balancer Kubernetes makes, and no other.
+    # Keeps only the record of the metrics service, because Kubernetes makes that load balancer.
     external-dns = {
       namespace       = "external-dns"
       service_account = "external-dns"
@@ -107,7 +107,7 @@ locals {
             Resource = [var.hosted_zone_arn]
             Condition = {
               "ForAllValues:StringLike" = {
-                # The second form: the TXT records by which it knows what is its own.
+                # The second form: the TXT records by which it recognizes its own records.
                 "route53:ChangeResourceRecordSetsNormalizedRecordNames" = [var.metrics_domain, "*-${var.metrics_domain}"]
               }
             }
@@ -148,7 +148,7 @@ locals {
             Sid       = "Scale"
             Effect    = "Allow"
             Action    = ["autoscaling:SetDesiredCapacity", "autoscaling:TerminateInstanceInAutoScalingGroup"]
-            Resource  = ["*"] # the groups are EKS's; the condition names ours
+            Resource  = ["*"] # EKS makes the groups; the condition names ours
             Condition = { StringEquals = { "aws:ResourceTag/eks:cluster-name" = var.cluster_name } }
           },
           {
@@ -201,7 +201,7 @@ locals {
               "ec2:DescribeSubnets",
               "ec2:DescribeTags",
               "ec2:DescribeVpcs",
-              "ec2:GetSecurityGroupsForVpc", # asked of whoever makes a load balancer
+              "ec2:GetSecurityGroupsForVpc", # required to make a load balancer
               "elasticloadbalancing:DescribeListenerAttributes",
               "elasticloadbalancing:DescribeListenerCertificates",
               "elasticloadbalancing:DescribeListeners",
@@ -259,7 +259,7 @@ locals {
             }
           },
           {
-            # Of the nodes' group too, which carries EKS's tag.
+            # Also for the nodes' group, which carries EKS's tag.
             Sid       = "OpenNodes"
             Effect    = "Allow"
             Action    = ["ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"]

@@ -2,7 +2,7 @@
 # services may do, addons.tf what the add-ons that `make deploy` installs may.
 
 locals {
-  # Add-ons that Auto Mode has built in get no role there.
+  # With Auto Mode, the add-ons that it has built in get no role.
   add_ons = {
     for name, role in local.all_add_ons : name => role
     if(role.in_auto_mode || var.compute == "node_groups") && (name != "fluent-bit" || var.ship_pod_logs)
@@ -22,7 +22,7 @@ resource "aws_iam_role" "this" {
       Effect    = "Allow"
       Principal = { Service = "pods.eks.amazonaws.com" }
       Action    = ["sts:AssumeRole", "sts:TagSession"]
-      # Of this cluster, this namespace, this account; whatever else is associated by mistake.
+      # Only for this cluster, namespace and account, even if something else is associated by mistake.
       Condition = {
         StringEquals = {
           "aws:RequestTag/eks-cluster-arn"            = var.cluster_arn
@@ -50,7 +50,7 @@ resource "aws_iam_role_policy_attachment" "this" {
 }
 
 resource "aws_eks_pod_identity_association" "this" {
-  # EKS' own add-on of the volumes is associated where it is made (modules/cluster).
+  # EKS' own add-on for volumes is associated in the module that makes it (modules/cluster).
   for_each = { for name, role in local.roles : name => role if name != "ebs-csi-driver" }
 
   cluster_name    = var.cluster_name

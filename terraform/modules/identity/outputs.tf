@@ -18,6 +18,6 @@ output "add_ons" {
     }
   }
 
-  # Whoever is given a role may use it at once.
+  # A role is given out only when its permissions are there.
   depends_on = [aws_iam_role_policy.this, aws_iam_role_policy_attachment.this]
 }

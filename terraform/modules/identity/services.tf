@@ -1,4 +1,4 @@
-# Exactly the calls that the adapters make: queue/sqs.py and store/s3.py.
+# Exactly the calls that the adapters make: common/sqs and manager/store/s3.
 
 locals {
   service_accounts = {
@@ -43,7 +43,7 @@ locals {
             Resource = [var.queue_arn]
           },
           {
-            # To give up; the rest is for the operator's `wis2-gc`, which is run in its pod.
+            # To send a dead letter; the rest is for the operator's `wis2-gc`, which runs in a manager's pod.
             Sid    = "GiveUpAndRedrive"
             Effect = "Allow"
             Action = [
@@ -69,7 +69,7 @@ locals {
             Resource = ["${var.bucket_arn}/${var.object_prefix}*"]
           },
           {
-            # Without it a HEAD of what is not there is a 403, as if we were shut out.
+            # Without it, a HEAD of a missing object answers 403, as if we had no access.
             Sid      = "TellWhatIsMissing"
             Effect   = "Allow"
             Action   = ["s3:ListBucket"]
@@ -78,7 +78,7 @@ locals {
           ], var.bucket_key_arn == null ? [] : [{
             Sid       = "Encrypt"
             Effect    = "Allow"
-            Action    = ["kms:Decrypt", "kms:GenerateDataKey"] # a multipart upload is opened again
+            Action    = ["kms:Decrypt", "kms:GenerateDataKey"] # a multipart upload decrypts, too
             Resource  = [var.bucket_key_arn]
             Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
         }])

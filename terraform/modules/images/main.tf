@@ -1,4 +1,4 @@
-# A repository for each service. Tags never move, so a release is what it was; the chart uses digests.
+# A repository for each service. Tags never move, so a release never changes; the chart uses digests.
 
 resource "aws_ecr_repository" "this" {
   #checkov:skip=CKV_AWS_136:Encrypted with AES256; the code is public.
@@ -32,8 +32,8 @@ resource "aws_ecr_lifecycle_policy" "this" {
       },
       {
         rulePriority = 2
-        # Tagged ones only: each is an index, and what it refers to (an image, its bill of materials) lies
-        # beside it without a tag, would count too, and is kept by ECR while the index is there.
+        # Only tagged ones: each is an index. What it refers to (an image, its bill of materials) has no
+        # tag, and would count too; ECR keeps it as long as it keeps the index.
         description = "Enough releases to roll back to"
         selection   = { tagStatus = "tagged", tagPatternList = ["*"], countType = "imageCountMoreThan", countNumber = var.kept_images }
         action      = { type = "expire" }

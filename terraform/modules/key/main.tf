@@ -1,10 +1,10 @@
-# A customer managed key. Its policy lists actions one by one: no `kms:*`, for the account neither.
+# A customer managed key. Its policy lists actions one by one, also for the account: never `kms:*`.
 
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 
 locals {
-  # Everything an IAM policy of this account may hand on, so that the key is never locked out.
+  # Everything that an IAM policy of this account may grant, so that nobody is locked out of the key.
   account_actions = [
     "kms:CancelKeyDeletion",
     "kms:CreateAlias",

@@ -1,4 +1,4 @@
-# A NAT gateway holds 55,000 connections to one address: more, and downloads fail at random.
+# A NAT gateway holds 55,000 connections to one address. With more, downloads fail at random.
 resource "aws_cloudwatch_metric_alarm" "nat_ports" {
   for_each = aws_nat_gateway.this
 

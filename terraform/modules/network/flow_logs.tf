@@ -1,4 +1,4 @@
-# Refused connections only: what was let through is many gigabytes a day, and the services tell it.
+# Only refused connections: the accepted ones are many gigabytes a day, and the services log them.
 resource "aws_flow_log" "rejected" {
   vpc_id                   = aws_vpc.this.id
   traffic_type             = "REJECT"
@@ -10,7 +10,7 @@ resource "aws_flow_log" "rejected" {
 }
 
 resource "aws_cloudwatch_log_group" "flow" {
-  #checkov:skip=CKV_AWS_338:Refused connections are of use for weeks, not for a year; the variable log_retention_days decides.
+  #checkov:skip=CKV_AWS_338:Refused connections are useful for weeks, not for a year; the variable log_retention_days decides.
   name              = "/aws/vpc/${var.name}/rejected"
   retention_in_days = var.log_retention_days
   kms_key_id        = var.log_key_arn

@@ -3,7 +3,7 @@
 
 locals {
   zones = { for index, zone in var.zones : zone => index }
-  # With one NAT gateway all private subnets go through the first zone's.
+  # With one NAT gateway, all private subnets use the gateway of the first zone.
   nat_zones = var.one_nat_gateway ? slice(var.zones, 0, 1) : var.zones
 }
 
@@ -15,7 +15,7 @@ resource "aws_vpc" "this" {
   tags = { Name = var.name }
 }
 
-# Whatever forgets to name a security group gets none of our traffic.
+# A resource that names no security group gets this one, and so none of our traffic.
 resource "aws_default_security_group" "this" {
   vpc_id  = aws_vpc.this.id
   ingress = []

@@ -7,7 +7,7 @@ output "public_subnet_ids" {
   description = "Public subnets, in the order of the zones."
   value       = [for zone in var.zones : aws_subnet.public[zone].id]
 
-  # A load balancer with public addresses is made after the gateway, and taken away before it.
+  # A load balancer with public addresses is made after the gateway, and removed before it.
   depends_on = [aws_route.public_internet]
 }
 

@@ -24,7 +24,7 @@ resource "aws_sqs_queue" "dead_letters" {
   max_message_size           = 262144
 }
 
-# Who may use which queue as its dead letter queue, said on both ends.
+# Which queue may use which as its dead letter queue; both queues say it.
 resource "aws_sqs_queue_redrive_allow_policy" "dead_letters" {
   queue_url = aws_sqs_queue.dead_letters.id
 
@@ -47,8 +47,8 @@ locals {
   }
 }
 
-# Permissions come from the roles (modules/identity). These statements only take away: what is not
-# TLS, and, for the messages themselves, everybody else in the account, administrators too.
+# Permissions come from the roles (modules/identity). These statements only deny: calls without TLS,
+# and access to the messages for everybody else in the account, administrators too.
 resource "aws_sqs_queue_policy" "this" {
   for_each = local.queues
 

@@ -7,7 +7,7 @@ locals {
 }
 
 resource "aws_elasticache_replication_group" "this" {
-  #checkov:skip=CKV2_AWS_50:On from two nodes on; dev has one (node_count).
+  #checkov:skip=CKV2_AWS_50:It is on with two or more nodes; dev has one (node_count).
   #checkov:skip=CKV_AWS_31:Authentication is by the user group; auth_token would put the password into the state.
   replication_group_id = var.name
   description          = "Registry of the WIS2 Global Cache ${var.name}"
@@ -35,7 +35,7 @@ resource "aws_elasticache_replication_group" "this" {
   snapshot_window            = "02:00-03:00"
   maintenance_window         = var.maintenance_window
   auto_minor_version_upgrade = true
-  # A restart of the primary belongs into the maintenance window.
+  # A restart of the primary must wait for the maintenance window.
   apply_immediately = false
 }
 
@@ -49,8 +49,8 @@ resource "aws_elasticache_parameter_group" "this" {
     value = "noeviction"
   }
 
-  # Records stay listpacks; these are the values that their size (docs/costs.md) was measured with,
-  # whatever the family's defaults become.
+  # Records stay listpacks. Their size (docs/costs.md) was measured with these values, so they do not
+  # depend on the defaults of the family.
   parameter {
     name  = "hash-max-listpack-entries"
     value = "128"

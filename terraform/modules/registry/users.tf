@@ -1,14 +1,14 @@
-# Passwords of ElastiCache have no write-only argument: given here, one would lie in the state. So
+# ElastiCache has no write-only argument for passwords: given here, one would be in the state. So
 # the user is made with IAM authentication (nobody can log in), and a script then reads the
 # password from Secrets Manager and sets it. The user group has the engine "redis", which Valkey
-# accepts too, because only there `default` may be switched off without a password.
+# accepts too, because only that engine can switch `default` off without a password.
 
 resource "aws_elasticache_user" "cache" {
   # With IAM authentication id and name must be the same.
   user_id   = "${var.name}-cache"
   user_name = "${var.name}-cache"
   engine    = "redis"
-  # All keys of the registry carry the tag {gc} (registry/keys.py).
+  # All keys of the registry carry the tag {gc} (common/redis/registry_keys.py).
   access_string = "on ~{gc}* +@all -@admin -@dangerous"
 
   authentication_mode {
@@ -20,15 +20,15 @@ resource "aws_elasticache_user" "cache" {
   }
 }
 
-# Every group must have a user of this name; whoever gives no name is this one.
+# Every group must have a user of this name; a client that gives no name is this user.
 resource "aws_elasticache_user" "default" {
   user_id       = "${var.name}-default"
   user_name     = "default"
   engine        = "redis"
   access_string = "off ~keys* -@all"
 
-  # Not an authentication_mode of "no-password-required": the API answers "no-password", and every
-  # plan would have a change.
+  # The authentication_mode is not "no-password-required": the API answers "no-password", and every
+  # plan would show a change.
   no_password_required = true
 }
 
@@ -60,5 +60,5 @@ resource "terraform_data" "password" {
   }
 
   # Modifying a user of a group makes the group "modifying", and a replication group cannot be made
-  # with such a group: the password is set before there is a group.
+  # with such a group. So the password is set before there is a group.
 }

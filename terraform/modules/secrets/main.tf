@@ -1,5 +1,5 @@
-# Passwords are made by Secrets Manager during the apply, and handed on as write-only arguments:
-# neither plan nor state holds them. A higher password_version makes new ones, but for what is kept.
+# Secrets Manager makes passwords during the apply, and they are passed on as write-only arguments:
+# neither plan nor state holds them. A higher password_version renews all but the kept ones.
 
 locals {
   # The keys are those that the chart reads (values.yaml: registry.secretArn, broker.secretArn).
@@ -7,15 +7,15 @@ locals {
     registry = ["password"]
     # The manager's account and the dashboard's.
     broker = ["publisherPassword", "dashboardPassword"]
-    # What message ids, and what EMQX's nodes know each other by, are made with.
+    # Message ids, and the cookie by which EMQX's nodes know each other, are made with it.
     deployment = ["secret"]
   }, { for account in local.accounts : account => ["password"] })
-  # Of Global Brokers on our broker.
+  # Accounts of Global Brokers on our broker.
   accounts = [for name in var.broker_accounts : "accounts/${name}"]
-  # No login: renewed, it would only let announcements be repeated. And EMQX keeps the password that it knows.
+  # It is not a login: to renew it would only repeat announcements. And EMQX keeps the password that it knows.
   kept          = toset(concat(["deployment"], local.accounts))
   each_password = toset(flatten([for secret, keys in local.passwords : [for key in keys : "${secret}/${key}"]]))
-  # The operator's to fill with {"url": "mqtts://user:password@host:8883"}.
+  # The operator fills it with {"url": "mqtts://user:password@host:8883"}.
   given = toset([for broker in var.global_brokers : "global-brokers/${broker}"])
 }
 
@@ -25,7 +25,7 @@ ephemeral "aws_secretsmanager_random_password" "this" {
   provider = aws.passwords
 
   password_length = 48
-  # Letters and digits pass through URLs, shells and configuration files as they are.
+  # Letters and digits require no quoting in URLs, shells and configuration files.
   exclude_punctuation        = true
   require_each_included_type = true
 }
@@ -50,7 +50,7 @@ resource "aws_secretsmanager_secret_version" "generated" {
   secret_string_wo_version = contains(local.kept, each.key) ? 1 : var.password_version
 }
 
-# Version 1 for ever: Terraform never writes over what the operator put there.
+# Always version 1, so Terraform never overwrites what the operator put there.
 resource "aws_secretsmanager_secret_version" "given" {
   for_each = local.given
 

@@ -10,7 +10,7 @@ resource "aws_cloudfront_distribution" "this" {
   http_version        = "http2" # and HTTP/1.1
   price_class         = var.price_class
   aliases             = [var.domain]
-  default_root_object = "index.html" # is not there, so `/` is a 404 and no list
+  default_root_object = "index.html" # does not exist, so `/` answers 404 and never a list
 
   origin {
     origin_id                = "bucket"
@@ -25,11 +25,11 @@ resource "aws_cloudfront_distribution" "this" {
     cached_methods             = ["GET", "HEAD"]
     cache_policy_id            = aws_cloudfront_cache_policy.this.id
     response_headers_policy_id = aws_cloudfront_response_headers_policy.this.id
-    # The bytes that were announced, with their hash and size; nothing between.
+    # The announced bytes, with their hash and size: nothing may change them on the way.
     compress = false
   }
 
-  # A consumer that asked a moment too early is not told so for longer.
+  # A consumer that asked a moment too early must not get the same 404 for long.
   dynamic "custom_error_response" {
     for_each = [403, 404]
 
@@ -85,7 +85,7 @@ resource "aws_cloudfront_cache_policy" "this" {
   }
 }
 
-# The data come from strangers: a browser runs nothing of it.
+# The data comes from strangers: a browser must not run any of it.
 resource "aws_cloudfront_response_headers_policy" "this" {
   #checkov:skip=CKV_AWS_259:HSTS is set, for this name; preloading is for the owner of the whole domain to decide.
   name    = var.name

@@ -1,7 +1,7 @@
 # The object store: a private bucket that only CloudFront reads, and a distribution with our name.
 
 resource "aws_s3_bucket" "this" {
-  #checkov:skip=CKV_AWS_18:Objects are public data and live a day; the distribution's metrics tell the traffic.
+  #checkov:skip=CKV_AWS_18:Objects are public data and live a day; the distribution's metrics show the traffic.
   #checkov:skip=CKV_AWS_21:No versions, on purpose: expired means gone.
   #checkov:skip=CKV_AWS_144:A cache: what is lost is fetched again from the other caches.
   #checkov:skip=CKV_AWS_145:SSE-S3. Public data; a KMS key would add a cost per object and a way to fail.
@@ -96,8 +96,8 @@ resource "aws_s3_bucket_policy" "this" {
         Condition = { StringEquals = { "AWS:SourceArn" = aws_cloudfront_distribution.this.arn } }
       },
       {
-        # Without it S3 answers 403 for what is not there (any more), and consumers look for a 404.
-        # Nothing is listed: `/` is the default root object, and queries are not passed on.
+        # Without it S3 answers 403 for a missing or expired object, and consumers expect a 404.
+        # Nobody gets a list: `/` is the default root object, and queries are not passed on.
         Sid       = "CloudFrontMayTellWhatIsMissing"
         Effect    = "Allow"
         Principal = { Service = "cloudfront.amazonaws.com" }
