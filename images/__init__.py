@@ -1,1 +1,1 @@
-"""Builds the container images of the three services, and tries them out (docs/images.md)."""
+"""Builds the container images of the three services, and tests them (docs/images.md)."""

@@ -1,21 +1,21 @@
 #!/bin/sh
-# Builds the images by docker-bake.hcl, completes from git what that is told, and prints their names.
+# Builds the images by docker-bake.hcl, takes missing variables from git, and prints the images' names.
 #   images/build.sh [--push] [OPTION-OF-BAKE…] [SERVICE…]
 #
-#   REGISTRY    where the images belong, `host/folder`; without it they stay on this machine
+#   REGISTRY    the registry for the images, `host/folder`; without it they stay on this machine
 #   TAG         default: version of the listener, and the commit
-#   BASE        what they run on; default: images/bases.json
-#   BUILD_BASE  what they are put together on; default: as BASE, or images/bases.json
+#   BASE        the image they run on; default: images/bases.json
+#   BUILD_BASE  the image they are put together on; default: like BASE, or images/bases.json
 #   SOURCE      URL of the repository, for the label; default: the remote `origin`
-#   PLATFORM    as linux/amd64; default: this machine's
-# Proxies (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) are handed on to the build's steps, and not kept.
+#   PLATFORM    for example linux/amd64; default: this machine's
+# Proxies (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) are passed on to the build's steps, and not kept.
 set -euf
 cd "$(dirname "$0")/.."
 
 options="" services=""
 for word; do
     case $word in
-        # With a bill of materials, and how it was made.
+        # With a bill of materials and the provenance.
         --push)
             : "${REGISTRY:?says where to push to; it is not set}"
             options="$options --push --sbom=true --provenance=mode=max"
@@ -31,11 +31,11 @@ VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' services/listener/pyproject.toml)
 REVISION=$(of_git rev-parse HEAD)
 CREATED=$(of_git log -1 --format=%cI)
 tag=$VERSION${REVISION:+-g$(printf %.9s "$REVISION")}
-# What an image is made of; changes elsewhere do not change it.
+# The files that an image is made of; changes to others do not change it.
 if [ -n "$(of_git status --porcelain -- services requirements images .dockerignore)" ]; then
     REVISION=$REVISION-changed tag=$tag-changed
 fi
-# The remote as anybody may see it: without a password, and no folder of this machine.
+# The remote in a form that anybody may see: without a password, and not a folder of this machine.
 origin=$(of_git remote get-url origin | sed -nE -e 's#\.git$##' \
     -e 's#^([^@/]+@)?([^:/]+):([^/].*)#ssh://\2/\3#' \
     -e 's#^(https?|ssh|git)://([^@/]*@)?([^:/]+)(:[0-9]+)?/#https://\3/#p')
@@ -55,7 +55,7 @@ REVISION=${REVISION:-unknown} CREATED=${CREATED:-unknown}
 HTTP_PROXY=${HTTP_PROXY:-${http_proxy:-}} HTTPS_PROXY=${HTTPS_PROXY:-${https_proxy:-}}
 NO_PROXY=${NO_PROXY:-${no_proxy:-}}
 export REGISTRY TAG BASE BUILD_BASE VERSION REVISION CREATED SOURCE HTTP_PROXY HTTPS_PROXY NO_PROXY
-# To bake an empty variable is a value.
+# bake treats an empty variable as a value.
 for name in PLATFORM HTTP_PROXY HTTPS_PROXY NO_PROXY; do
     eval "[ -n \"\${$name:-}\" ] || unset $name"
 done

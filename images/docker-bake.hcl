@@ -1,5 +1,5 @@
-# The three images, for `docker buildx bake`. Variables come from the environment (`make images` has
-# most of them from git, see build.sh); what the images stand on, from bases.json.
+# The three images, for `docker buildx bake`. Variables come from the environment (`make images` gets
+# most of them from git, see build.sh); the base images come from bases.json.
 variable "REGISTRY" { default = "" } # `host/folder/`
 variable "TAG" { default = "latest" }
 variable "BASE" {}

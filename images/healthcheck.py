@@ -1,6 +1,6 @@
-"""Asks the service in this container how it is: exit code 0 when `/healthz` says 200.
+"""Checks the service in this container: exit code 0 if `/healthz` answers 200.
 
-Runs every few seconds in a cold interpreter, so it is plain sockets: importing an HTTP client
+It runs every few seconds in a new interpreter, so it uses plain sockets: to import an HTTP client
 would cost several times the CPU.
 """
 
@@ -10,13 +10,13 @@ import os
 import socket
 import sys
 
-#: Listening on all addresses includes loopback.
+#: A service that listens on all addresses also listens on loopback.
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 _TIMEOUT_S = 4
 
 
 def is_healthy(host: str, port: int) -> bool:
-    """Whether `/healthz` answers 200. Raises OSError: nobody listens, or not in time."""
+    """Whether `/healthz` answers 200. Raises OSError: nothing listens, or no answer in time."""
     with socket.create_connection((_LOOPBACK.get(host, host), port), _TIMEOUT_S) as connection:
         connection.sendall(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
         with connection.makefile("rb") as answer:
@@ -24,7 +24,7 @@ def is_healthy(host: str, port: int) -> bool:
 
 
 def main() -> int:
-    """Return the exit code; what is wrong goes to the engine's health log."""
+    """Return the exit code; the problem goes to the engine's health log."""
     host, port = os.environ.get("GC_HTTP_HOST", ""), os.environ.get("GC_HTTP_PORT") or "8080"
     try:
         return 0 if is_healthy(host, int(port)) else 1

@@ -1,7 +1,7 @@
 """`make lock-images`: pins each image of others by the digest that its registry has for the tag.
 
-A tag may be moved to another image, a digest cannot: of a tag of several platforms it is that of
-the list. What cannot be looked up stays as it is.
+A tag can be moved to another image, a digest cannot. For a tag with several platforms it is the
+digest of the list. If a digest cannot be looked up, the image stays as it is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
-#: What names images of others, by tag or digest.
+#: The files that name images of others, by tag or digest.
 FILES = tuple(
     ROOT / name
     for name in ("images/bases.json", "compose.yaml", "helm/wis2-global-cache/values.yaml")
@@ -25,7 +25,7 @@ FILES = tuple(
 NAMED = re.compile(
     r'("default": "|image: (?:\$\{\w+:-)?)([^\s"@${}]+:[^\s"@${}]+)(?:@(sha256:[0-9a-f]{64}))?'
 )
-#: EMQX's three parts.
+#: EMQX's image, in three parts.
 IN_PARTS = re.compile(r'(repository: (\S+)\n +tag: (\S+)\n(?: +#.*\n)* +digest: )"([^"\n]*)"')
 
 
@@ -55,7 +55,7 @@ def lock(files: Sequence[Path] = FILES) -> list[str]:
 
 
 def main(files: Sequence[Path] = FILES) -> str | None:
-    """Return what the process ends with: what went wrong, or None for exit code 0."""
+    """Return the process's exit: the text of what went wrong, or None for exit code 0."""
     return "\n".join(lock(files)) or None
 
 

@@ -1,6 +1,6 @@
 """The tables in `docs/`: of settings and metrics from their catalogues, of modules from the code.
 
-`make docs-tables` writes them; a test fails when that was forgotten.
+`make docs-tables` writes them; a test fails if they are out of date.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def metrics_table() -> str:
 
 
 def with_table(page: str, table: str) -> str:
-    """Return `page` with `table` between its two marks. Raises ValueError: a mark is missing."""
+    """Return `page` with `table` between its two marks. Raises ValueError if a mark is missing."""
     before, _, rest = page.partition(BEGIN)
     _, found, after = rest.partition(END)
     if not found:
@@ -74,7 +74,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def modules_table() -> str:
-    """Return one row per module of the services: the file, the first words of its docstring."""
+    """Return one row per module of the services: the file, and its docstring's first paragraph."""
     rows = []
     for package in ("common", "listener", "manager", "metrics"):
         source = DOCS.parent / f"services/{package}/src/wis2_gc_{package}"

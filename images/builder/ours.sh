@@ -1,5 +1,5 @@
 #!/bin/sh
-# In an image's builder, after dependencies.sh: our own packages as wheels, into /ours.
+# In an image's builder, after dependencies.sh: installs our own packages, as wheels, into /ours.
 #   ours.sh SERVICE
 set -eu
 service=$1
@@ -12,6 +12,6 @@ $pip wheel -q --disable-pip-version-check --no-index --no-deps --no-build-isolat
 $pip --python "$root/bin/python" install -q --disable-pip-version-check --no-index --no-deps \
     --no-compile --prefix /ours /build/wheels/*.whl
 images/compile.sh /ours
-# All that was installed fits together; the lock may have been forgotten.
+# Checks that all installed packages fit together: the lock may be out of date.
 PYTHONPATH=$(echo /ours/lib/python3.*/site-packages) \
     $pip --python "$root/bin/python" check --disable-pip-version-check

@@ -1,5 +1,5 @@
 #!/bin/sh
-# In an image's builder, the same for all three: pip and the locked build tools, in /opt/tools.
+# In an image's builder, the same for all three: installs pip and the locked build tools in /opt/tools.
 # They work on the service's environment from outside: it never holds an installer.
 set -eu
 command -v strip >/dev/null || {

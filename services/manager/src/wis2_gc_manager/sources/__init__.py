@@ -1,1 +1,1 @@
-"""Getting the data from where a link leads: HTTP, FTP, SFTP, behind the address guard."""
+"""Fetches the data that a link leads to: HTTP, FTP, SFTP, behind the address guard."""

@@ -1,7 +1,7 @@
 """From a host name to addresses that the guard admits, and to a socket connected to one of them.
 
-A name is looked up once; what was checked is what is connected to, so a name server that answers
-differently the second time is never asked a second time.
+A name is looked up once, and we connect to the address that was checked. So a name server that
+answers differently the second time is never asked a second time.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 #: An answer is used this long without asking again.
 FRESH_S = 60.0
-#: Up to this age it is used while it is asked for again, and where that fails: some centres publish
-#: every six hours only, and a name server's outage is not their server's.
+#: Up to this age an answer is used while the name is looked up again, and if that fails: some
+#: centres publish only every six hours, and an outage of a name server is not one of their server.
 STALE_S = 12 * 3600.0
-#: A name that could not be looked up is not asked for again so soon.
+#: A name that could not be looked up is not looked up again for this long.
 FAILED_S = 5.0
 _MAX_NAMES = 4096
-#: Of one centre: who names thousands of hosts pushes out his own.
+#: Of one centre: a centre that names thousands of hosts pushes out its own names.
 _MAX_OF_CENTRE = 256
 _MAX_FAILED = 1024
 
@@ -45,10 +45,10 @@ def system_lookup(host: str) -> list[str]:
 class _Answer:
     admitted: tuple[str, ...]
     forbidden: str
-    """An address that is not admitted, "" when there is none."""
+    """An address that is not admitted; "" if there is none."""
     at: float
     centre_id: str
-    """Who asked for it first."""
+    """The centre that asked for it first."""
 
 
 class Addresses:
@@ -66,11 +66,11 @@ class Addresses:
         self._lookups = Lookups(lookup, self._remember)
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
         self._names: dict[str, OrderedDict[str, None]] = {}
-        """Of each centre, in order of their last use."""
+        """The names of each centre, in the order of their last use."""
         self._failed: OrderedDict[str, tuple[Failed, float]] = OrderedDict()
 
     def recall(self, host: str, centre_id: str = "") -> tuple[str, ...] | None:
-        """Return what `admitted` would say without waiting, None where it would look the host up.
+        """Return what `admitted` returns without waiting; None if it would look the host up.
 
         Raises Refused(FORBIDDEN_ADDRESS).
         """
@@ -92,9 +92,9 @@ class Addresses:
     async def admitted(self, host: str, centre_id: str = "") -> tuple[str, ...]:
         """Return the addresses of a host that may be connected to, at least one.
 
-        `centre_id`: on whose behalf; each has its share of the look-ups.
-        Raises Refused(FORBIDDEN_ADDRESS) when it has only others, SourceError(DNS), and
-        HostBusy(DNS) when too many names are being looked up.
+        `centre_id`: the centre that asks; each has its share of the look-ups.
+        Raises Refused(FORBIDDEN_ADDRESS) if all its addresses are forbidden, SourceError(DNS), and
+        HostBusy(DNS) if too many names are being looked up.
         """
         known = self.recall(host, centre_id)
         if known is not None:
@@ -111,7 +111,7 @@ class Addresses:
     async def connect(self, host: str, port: int) -> socket.socket:
         """Return a socket connected to an admitted address of `host`.
 
-        Raises Refused, SourceError(DNS or CONNECT); the time is the caller's to bound.
+        Raises Refused, SourceError(DNS or CONNECT). The caller bounds the time.
         """
         error: OSError | None = None
         for address in await self.admitted(host):
@@ -122,7 +122,7 @@ class Addresses:
         raise SourceError(Reason.CONNECT, os_words(error) if error else "") from error
 
     async def connect_data(self, address: str, port: int) -> socket.socket:
-        """Return a socket connected to a server we are connected to, where it has data for us.
+        """Return a data connection to a server that we are already connected to.
 
         Raises Refused(FORBIDDEN_PORT), OSError.
         """
@@ -130,7 +130,7 @@ class Addresses:
         return await self.connect_address(address, port)
 
     async def connect_address(self, address: str, port: int) -> socket.socket:
-        """Return a socket connected to this very address. Raises OSError."""
+        """Return a socket connected to exactly this address. Raises OSError."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         info = (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))
         connection = self._guard.open_socket(info)
@@ -147,7 +147,7 @@ class Addresses:
         self._lookups.close()
 
     def _failure(self, host: str) -> Failed | None:
-        """Return why a name could not be looked up just now."""
+        """Return why the last look-up of a name failed, if it was a moment ago."""
         entry = self._failed.get(host)
         if entry is None or self._clock() - entry[1] >= FAILED_S:
             return None

@@ -1,7 +1,7 @@
-"""One body on its way in: counted, hashed, kept in memory or passed on, and checked at the end.
+"""One body that arrives: counted, hashed, kept in memory or passed on, and checked at the end.
 
-The same for every scheme. What is added are the data; `encoded` comes before it where a server says
-that it sends something else.
+It is the same for every scheme. The pieces added to it are the data itself; if a server says that
+it sends something else, `encoded` comes before it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from wis2_gc_manager.sources.port import OpenUpload, Request
     from wis2_gc_manager.store.port import Upload
 
-#: Upload chunks are at least this big, but for the last: each costs the store a thread hop.
+#: Upload chunks are at least this big, except the last: each costs the store a thread hop.
 _UPLOAD_CHUNK_BYTES = 256 * 1024
-#: Slower than this over a whole idle time-out is standing still: a server that sends a byte now
-#: and then would hold its place for as long as it likes.
+#: A body slower than this over a whole idle time-out counts as standing still: otherwise a server
+#: that sends a byte now and then could hold its place for as long as it likes.
 MIN_BYTES_PER_S = 256
 
 
@@ -36,8 +36,9 @@ Form = Literal["raw", "decoded"]
 class Body:
     """Receives one body. Call `begin`, then `add` for each piece, then `finish`; always `close`.
 
-    `max_bytes`: larger is Overridden(TOO_LARGE). `deadline` stands still while the store works.
-    `form`: what to take of an encoded body, None where that is not known yet.
+    `max_bytes`: a larger body is Overridden(TOO_LARGE).
+    `deadline`: stands still while the store works.
+    `form`: which form of an encoded body to take; None if that is not known yet.
     """
 
     def __init__(
@@ -54,12 +55,12 @@ class Body:
         self.request = request
         self.form = form
         self.other_form: Form | None = None
-        """What to ask for if this is not the item; set while it is a guess."""
+        """The form to request if this one is not the item; set while the form is a guess."""
         self.sent_as = ""
-        """For details of errors, where a server encodes what it sends."""
+        """For the details of errors, if a server encodes what it sends."""
         self.deadline = deadline
         self.is_cut_short = False
-        """Whether the connection broke off, so that only length or checksum can tell."""
+        """Whether the connection broke off; then only length or checksum show a whole body."""
         self._open_upload = open_upload
         self._max_bytes = max_bytes
         self._held = memory.holding(request.centre_id, host_of(request.href))
@@ -68,7 +69,7 @@ class Body:
         self._hash = new_hash(self._method)
         self._is_handed_over = False
         self._is_streamed = False
-        """Too large to be kept; its pieces are passed on as soon as they are worth it."""
+        """Too large to be kept: its pieces are passed on as soon as there are enough."""
         self._chunks: list[bytes] = []
         self._chunks_bytes = 0
         self._chunks_held = 0
@@ -98,9 +99,9 @@ class Body:
         )
 
     def begin(self, size: int | None) -> None:
-        """Judge the size the server names.
+        """Judge the size that the server names.
 
-        Raises SourceError(LENGTH) where it disagrees with the announced one, Overridden.
+        Raises SourceError(LENGTH) if it differs from the announced one, Overridden.
         """
         announced = self.request.length
         if size is not None:
@@ -112,7 +113,7 @@ class Body:
         self._window_start = self._now()
 
     def hold(self, size: int) -> bool:
-        """Take memory for a piece that is kept; False where there is none."""
+        """Take memory for a piece that is kept; False if there is none."""
         return self._held.take(size + PIECE_BYTES)
 
     def let_go(self, size: int) -> None:
@@ -129,12 +130,12 @@ class Body:
         await self.keep(chunk)
 
     def arrived(self, size: int) -> None:
-        """Note that the source has sent so many bytes more. Raises SourceError(TIMEOUT)."""
+        """Note that the source has sent `size` more bytes. Raises SourceError(TIMEOUT)."""
         self._arrived += size
         self._check_progress()
 
     async def keep(self, chunk: bytes) -> None:
-        """Take the next piece of the data. Raises as `add` does, but for TIMEOUT."""
+        """Take the next piece of the data. Raises like `add`, except TIMEOUT."""
         self._size += len(chunk)
         announced = self.request.length
         if announced is not None and self._size > announced:
@@ -151,7 +152,7 @@ class Body:
                 is_enough = self._size > MAX_IN_MEMORY_BYTES
             if not is_enough:
                 return
-        # Where there is no memory for it, nobody waits: it goes to the store as it comes.
+        # If there is no memory for it, nothing waits: it goes to the store as it comes.
         if self._upload is None:
             self._is_streamed = True
             with stopped(self.deadline):
@@ -159,7 +160,7 @@ class Body:
         await self._write()
 
     async def finish(self) -> Payload:
-        """Return the verified data; the upload is the caller's from now on.
+        """Return the verified data; from now on the upload belongs to the caller.
 
         Raises SourceError(TRUNCATED, LENGTH or EMPTY), IntegrityFailed, Unavailable("store").
         """
@@ -175,8 +176,8 @@ class Body:
             chunks = self._chunks
             data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             payload = Payload(self._size, self._method, digest, data=data)
-            # Whoever holds the data holds the memory: a store that is slow or away must not let
-            # bodies pile up.
+            # The memory is held as long as the data: bodies must not pile up while a store is slow
+            # or away.
             self._held.give_back(max(0, self._held.held - len(data) - PIECE_BYTES))
             giving_back = weakref.finalize(payload, self._held.give_back_all)
             giving_back.atexit = False
@@ -195,7 +196,7 @@ class Body:
         if integrity is not None and not integrity.matches(digest):
             return IntegrityFailed(Reason.INTEGRITY, f"{self._method}{self.sent_as}")
         if not self._size and not self.is_verifiable:
-            # A good copy would be a duplicate of it.
+            # If it were announced, a good copy would then be a duplicate.
             return SourceError(Reason.EMPTY, "0 bytes, which nobody announced")
         return None
 
@@ -221,7 +222,7 @@ class Body:
         self._window_size = self._arrived
 
     def check_size(self, size: int) -> None:
-        """Raise Overridden(TOO_LARGE) for what we do not cache."""
+        """Raise Overridden(TOO_LARGE) if we do not cache an object of this size."""
         if size > self._max_bytes:
             raise Overridden(Reason.TOO_LARGE, f"over {self._max_bytes} bytes")
 

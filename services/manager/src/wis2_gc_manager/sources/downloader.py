@@ -1,6 +1,6 @@
-"""Getting links, whatever their scheme (wis2-rules.md 15 to 20).
+"""Fetches links of every scheme (wis2-rules.md 15 to 20).
 
-`open_downloader` makes the one `Downloader` of a manager: the guard, the limits of each host and
+`open_downloader` makes the one `Downloader` of a manager. The guard, the limits of each host and
 the bounds of memory and time are here, the protocols in `http`, `ftp` and `sftp`.
 """
 
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 __all__ = ["MAX_REDIRECTS", "open_downloader"]
 
 MAX_REDIRECTS = 5
-#: What all bodies in flight together may take.
+#: The memory of all bodies in flight together.
 MEMORY_BYTES = 64 * 1024 * 1024
 #: FTP and SFTP servers commonly admit only a handful of sessions from one address.
 _MAX_SESSIONS = 4
 
-#: What this machine says when it runs out of something, and when it may have it again.
+#: Errors that mean that this machine has run out of something; and when to try again.
 _SHORTAGES = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
 _SHORTAGE_S = 1.0
 
-#: What counts against a host (`HostLimits`). Certificates do not: they fail at once, and the item
-#: should say so rather than wait.
+#: Failures that count against a host (`HostLimits`). Certificates do not count: they fail at once,
+#: and the item should report that and not wait.
 _FAILURES = frozenset({Reason.CONNECT, Reason.DNS, Reason.TIMEOUT, Reason.SERVER_ERROR})
 
 
-#: What says of a large encoded body that its other form may be the item.
+#: Reasons after which the other form of a large encoded body may be the item.
 _NOT_THE_ITEM = frozenset(
     {Reason.LENGTH, Reason.INTEGRITY, Reason.CONTENT_ENCODING, Reason.TOO_LARGE}
 )
@@ -118,7 +118,7 @@ class _Downloader:
                 raise Overridden(Reason.TOO_LARGE, f"{request.length} bytes announced")
             return await self._fetch_in_time(target, request, open_upload)
         except SourceError as error:
-            # Redirected or not, what failed is the source that the notification names.
+            # Even after a redirect, the failed source is the one that the notification names.
             error.host = host_of(request.href)
             raise
 
@@ -201,7 +201,7 @@ class _Downloader:
             raise
         finally:
             if outcome is Outcome.FAILED and body.request.is_again and not ticket.is_probe:
-                # Else the circuit would open after half as many items.
+                # Otherwise the circuit would open after half as many items.
                 outcome = Outcome.NO_VERDICT
             self._limits.leave(ticket, outcome, retry_after_s=retry_after_s)
         return following
@@ -209,7 +209,7 @@ class _Downloader:
     async def _is_our_shortage(self, error: SourceError, host: str) -> bool:
         """Whether this machine had no file, port or memory for a connection: no host is to blame.
 
-        Without IPv6 the system says of each IPv6 address what it says without a free port.
+        A system without IPv6 reports each IPv6 address with the same error as a missing free port.
         """
         number = getattr(error.__cause__, "errno", None)
         if number == errno.EADDRNOTAVAIL:
@@ -223,7 +223,7 @@ class _Downloader:
         return source
 
     def _rare_source(self, scheme: str) -> _Source:
-        """Import what few managers ever need; asyncssh takes a quarter of a second."""
+        """Import what few managers ever use; asyncssh takes a quarter of a second."""
         if scheme == "ftp":
             from wis2_gc_manager.sources.ftp import FtpSource  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
-"""Bodies of servers that compress whatever they are asked for (Content-Encoding).
+"""Bodies of servers that compress everything (Content-Encoding).
 
-We ask for none. Some servers compress all the same, so that the item is what comes out; others say
-of a file that is an archive that it is "encoded", so that the item is what they send. Whichever has
-the announced length and checksum is the item; where neither is announced, what comes out.
+We ask for no encoding. Some servers compress nevertheless: then the decoded bytes are the item.
+Others say that an archive is "encoded": then the bytes as sent are the item. The form that has the
+announced length and checksum is the item; if neither is announced, the decoded form is.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 
     from wis2_gc_manager.sources.body import Body
 
-#: What is written under Content-Encoding and is none; `aws-chunked` is left over from an upload.
+#: Names in Content-Encoding that mean no encoding; `aws-chunked` is left over from an upload.
 _NONE = frozenset({"", "identity", "none", "binary", "utf-8", "aws-chunked"})
 _SAME = {"x-gzip": "gzip"}
 _KNOWN = frozenset({"gzip", "deflate"})
-#: What is decoded at once: bombs unfold to a thousand times their size.
+#: The most that is decoded at once: bombs become a thousand times as large.
 _PIECE_BYTES = 256 * 1024
-#: Members of a gzip file: so many, and one for each so many bytes; each costs its set-up.
+#: The most members of a gzip file: so many, plus one for each so many bytes. Each costs a set-up.
 _MAX_MEMBERS, _BYTES_PER_MEMBER = 64, 256
 _ARCHIVES = (".gz", ".tgz", ".z")
-#: Of Content-Encoding headers: what names more is none that we know.
+#: The longest Content-Encoding that is read: we know no longer one.
 _MAX_CODING_CHARS = 255
 
 
 def content_coding(values: Iterable[str]) -> str:
-    """Return the encoding that Content-Encoding headers name, "" for none."""
+    """Return the encoding that Content-Encoding headers name; "" for none."""
     text = ",".join(values)[:_MAX_CODING_CHARS]
     names = (name.strip().lower() for name in text.split(","))
     return ", ".join(_SAME.get(name, name) for name in names if name not in _NONE)
 
 
 class Broken(Exception):
-    """What is decoded is not in its encoding; the text says in plain words why."""
+    """The bytes are not in the encoding they should have; the text says in plain words why."""
 
 
 class Decoder:
@@ -55,7 +55,7 @@ class Decoder:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether what was fed is whole."""
+        """Whether the bytes that were fed are complete."""
         return self._inflate.eof
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -64,7 +64,7 @@ class Decoder:
         if data and not self._has_begun:
             self._has_begun = True
             if self._coding == "deflate":
-                # RFC 9110 means zlib's format; some servers send it without its frame.
+                # RFC 9110 means zlib's format; some servers send it without its header.
                 is_framed = data[0] & 0x0F == zlib.DEFLATED
                 self._inflate = zlib.decompressobj(zlib.MAX_WBITS if is_framed else -zlib.MAX_WBITS)
         while True:
@@ -94,11 +94,11 @@ class Decoder:
 
 
 class EncodedBody:
-    """Gives `body` the form of what a server sends that is the item.
+    """Finds which form of an encoded body is the item, and passes it to `body`.
 
-    As `Body` is used: `begin`, `add` for each piece, `end`. Where only the whole can tell, small
-    ones are kept until then, while there is memory; of others one form is a guess, and
-    `body.other_form` says what to ask again for if it was wrong.
+    Use it like `Body`: `begin`, `add` for each piece, `end`. If the form is known only at the end,
+    small bodies are kept until then, while there is memory. For others the form is a guess, and
+    `body.other_form` names the form to request if it was wrong.
     """
 
     def __init__(self, body: Body, coding: str) -> None:
@@ -110,7 +110,7 @@ class EncodedBody:
         self._size = 0
 
     def begin(self, size: int | None) -> None:
-        """See `Body.begin`. Raises SourceError(CONTENT_ENCODING) for what nothing could check."""
+        """See `Body.begin`. Raises SourceError(CONTENT_ENCODING) if nothing could verify it."""
         body, request = self._body, self._body.request
         self._expected = size
         is_known = self._coding in _KNOWN
@@ -153,7 +153,7 @@ class EncodedBody:
                 await self._pass_on(chunk)
 
     async def end(self, *, is_cut_short: bool) -> None:
-        """Pass on what was kept; whether it is the item is for `Body.finish` to say."""
+        """Pass on what was kept. `Body.finish` decides whether it is the item."""
         if self._expected is not None and self._size < self._expected:
             raise SourceError(Reason.TRUNCATED, f"{self._size} of {self._expected} bytes")
         if self._kept is not None:
@@ -182,6 +182,6 @@ class EncodedBody:
             for piece in self._decoder.feed(chunk):
                 await self._body.keep(piece)
                 if len(piece) == _PIECE_BYTES:
-                    await asyncio.sleep(0)  # others have a turn while a bomb unfolds
+                    await asyncio.sleep(0)  # let other tasks run while a bomb is decoded
         except Broken as error:
             raise SourceError(Reason.CONTENT_ENCODING, str(error)) from None

@@ -1,6 +1,6 @@
 """FTP sources (wis2-rules.md 15), on aioftp. Anonymous, or with the credentials of the link.
 
-One session per item: they are rare, and servers count sessions.
+There is one session per item: such items are rare, and servers count sessions.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from wis2_gc_manager.sources.target import Target
 
 _READ_BYTES = 256 * 1024
-#: What a server may say on the control connection; greetings with rules take a few kB.
+#: The most that a server may send on the control connection; greetings with rules take a few kB.
 _MAX_CONTROL_BYTES = 64 * 1024
 _MAX_PORT = 65_535
 _ANONYMOUS_PASSWORD = "wis2-global-cache@"  # noqa: S105 - the custom of anonymous FTP
-#: What aioftp makes of answers it cannot parse.
+#: What aioftp raises for answers that it cannot parse.
 _NONSENSE = (aioftp.AIOFTPException, ValueError, IndexError, OverflowError)
 
 
 class _TooTalkative(ValueError):
-    """More on the control connection than any session needs."""
+    """More text on the control connection than any session requires."""
 
 
 class FtpSource:
@@ -71,7 +71,7 @@ class FtpSource:
     async def _begin(
         self, client: _Client, target: Target, command: str
     ) -> tuple[aioftp.DataConnectionThrottleStreamIO, int | None]:
-        """Return the open data connection, and the size where the server tells it."""
+        """Return the open data connection, and the size if the server reports it."""
         await client.connect(target.host, target.port)
         user, password = target.url.user, target.url.password
         await client.login(user or "anonymous", password or _ANONYMOUS_PASSWORD)
@@ -85,7 +85,7 @@ class FtpSource:
 
 
 class _Client(aioftp.Client):
-    """Connects to checked addresses only, data connections to that of the control connection."""
+    """Connects only to checked addresses; for data, to the address of the control connection."""
 
     def __init__(self, addresses: Addresses, timeouts: Timeouts) -> None:
         super().__init__(socket_timeout=timeouts.idle_s)
@@ -98,7 +98,7 @@ class _Client(aioftp.Client):
     async def _open_connection(
         self, host: str, port: int
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open the control connection, then data connections, wherever PASV points."""
+        """Open the control connection first, then data connections; only PASV's port is used."""
         if not 0 < port <= _MAX_PORT:
             # uvloop would connect to the port's last 16 bits.
             raise ValueError("no port")
@@ -113,7 +113,7 @@ class _Client(aioftp.Client):
         return reader, writer
 
     async def parse_line(self) -> tuple[aioftp.Code, str]:
-        """Read one line of an answer, in whatever character set, within bounds."""
+        """Read one line of an answer, in any character set, within bounds."""
         line = await self.stream.readline()
         if not line:
             raise ConnectionResetError("control connection closed")
@@ -134,7 +134,7 @@ def _peer(connection: socket.socket) -> str:
 
 
 def _server_path(target: Target) -> str:
-    """Return what to RETR: relative to where the login leads, absolute after `//` or `/%2F`.
+    """Return the path to RETR: relative to the login's folder, absolute after `//` or `/%2F`.
 
     Source: RFC 1738 section 3.2.2.
     """

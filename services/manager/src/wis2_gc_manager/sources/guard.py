@@ -1,8 +1,8 @@
 """Which addresses strangers' links may lead us to (architecture.md#address-guard).
 
-Pure, but for `AddressGuard.open_socket`, which makes the socket and connects nothing. The judgement
-is made on the address of the socket that is about to connect, so no spelling of a host name can
-get around it. Ports are judged by number: what honest data servers never listen on is not asked.
+Pure, except `AddressGuard.open_socket`, which makes the socket and does not connect it. The
+address of the socket that is about to connect is judged, so no spelling of a host name can get
+around it. Ports are judged by number: we never connect to a port that no honest data server uses.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def _ranges(*networks: str) -> tuple[tuple[int, int], ...]:
     return tuple((int(n.network_address), int(n.broadcast_address)) for n in parsed)
 
 
-# The IANA special-purpose registries, written out: what `is_global` of the standard library says
-# has changed between Python releases.
+# The IANA special-purpose registries, written out, because the answer of `is_global` in the
+# standard library has changed between Python releases.
 _V4_REFUSED = _ranges(
     "0.0.0.0/8",  # this host
     "10.0.0.0/8",
@@ -50,7 +50,7 @@ _V4_REFUSED = _ranges(
     "224.0.0.0/4",  # multicast
     "240.0.0.0/4",  # reserved, broadcast
 )
-#: The only IPv6 space given out as global unicast so far, and what is taken out of it.
+#: The only IPv6 space assigned as global unicast so far, and the exceptions in it.
 _V6_GLOBAL = _ranges("2000::/3")
 _V6_REFUSED = _ranges(
     "2001::/23",  # protocol assignments; Teredo is judged before
@@ -58,8 +58,8 @@ _V6_REFUSED = _ranges(
     "2620:4f:8000::/48",  # AS112
     "3fff::/20",  # documentation
 )
-#: Metadata and credential services of clouds; never admitted, whatever GC_ALLOWED_NETWORKS says.
-#: 168.63.129.16 lies among public addresses.
+#: Metadata and credential services of clouds; never admitted, even if GC_ALLOWED_NETWORKS has them.
+#: 168.63.129.16 is among public addresses.
 _METADATA = frozenset(
     ipaddress.ip_address(text)
     for text in (
@@ -75,11 +75,11 @@ _METADATA = frozenset(
     )
 )
 
-#: Below 1024, what WIS2 links are served on (wis2-rules.md 15).
+#: The ports below 1024 that WIS2 links use (wis2-rules.md 15).
 _LOW_PORTS = frozenset({21, 22, 80, 443})
 _FIRST_HIGH_PORT = 1024
-#: Above, what browsers refuse too (the Fetch standard's bad ports), so that nobody serves data on
-#: it, and services of the kind that an intranet with public numbers has inside.
+#: Refused ports above: those that browsers refuse too (the Fetch standard's bad ports), so nobody
+#: serves data on them, and services that an intranet with public addresses has inside.
 _SERVICE_PORTS = frozenset(
     {
         1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668,
@@ -91,9 +91,9 @@ _SERVICE_PORTS = frozenset(
     }
 )  # fmt: skip
 _DIGITS = frozenset("0123456789")
-#: Verdicts on hosts.
+#: How many verdicts on hosts are remembered.
 _MAX_REMEMBERED = 4096
-#: The longest spelling of an address there is use for: more digits are no number to `inet_aton`.
+#: The longest useful spelling of an address: `inet_aton` does not accept more digits.
 _MAX_LITERAL_CHARS = 253
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -108,10 +108,10 @@ def is_admitted(
 ) -> bool:
     """Whether a stranger's link may make us connect to `ip`.
 
-    Only globally routable unicast addresses are, and those in `allowed_networks`; what is in
-    `denied_networks` is not, whatever the others say. An IPv6 address
-    that carries IPv4 ones (mapped, 6to4, Teredo, NAT64) is judged by what it carries. What is no
-    address, or has a zone (`fe80::1%eth0`), is not admitted. Never raises.
+    Admitted are globally routable unicast addresses and those in `allowed_networks`, but never an
+    address in `denied_networks`. An IPv6 address that contains IPv4 addresses (mapped, 6to4,
+    Teredo, NAT64) is judged by these. A text that is not an address, or that has a zone
+    (`fe80::1%eth0`), is not admitted. Never raises.
     """
     try:
         address = ipaddress.ip_address(ip)
@@ -122,7 +122,7 @@ def is_admitted(
             return False
         if address in _MAPPED:
             address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    # Where packets end up at: also a network that is allowed as a whole can lead there.
+    # The addresses that packets end up at: even a network that is allowed can lead there.
     embedded = _embedded(address) if isinstance(address, ipaddress.IPv6Address) else ()
     places = (address, *embedded)
     if not _METADATA.isdisjoint(places) or any(
@@ -162,15 +162,15 @@ def _embedded(address: ipaddress.IPv6Address) -> tuple[ipaddress.IPv4Address, ..
 
 
 def literal_address(host: str) -> Address | None:
-    """Return the address that a host is, in any spelling the system's resolver understands.
+    """Return the address that a host name spells, as the system's resolver reads it; None: a name.
 
-    `127.1`, `0x7f.1`, `0177.0.0.1`, `2130706433` and `127.0.0.1.` are all 127.0.0.1. None: a name.
+    `127.1`, `0x7f.1`, `0177.0.0.1`, `2130706433` and `127.0.0.1.` are all 127.0.0.1.
     """
     text = host[: _MAX_LITERAL_CHARS + 1].rstrip(".")
     if len(text) > _MAX_LITERAL_CHARS:
         return None
     if ":" not in text and text[:1] not in _DIGITS:
-        # No spelling of an IPv4 address begins otherwise; says so quickly for most names.
+        # Every spelling of an IPv4 address begins with a digit; most names end here quickly.
         return None
     try:
         return ipaddress.ip_address(text)
@@ -198,7 +198,7 @@ class AddressGuard:
         self._allowed = tuple(allowed_networks)
         self._denied = tuple(denied_networks)
         self._allowed_ports = frozenset(allowed_ports)
-        # Bounded, because strangers name the hosts; few of them are addresses, asked for again
+        # Bounded, because strangers name the hosts; a few of them are addresses that come again
         # and again.
         self._judged = lru_cache(maxsize=_MAX_REMEMBERED)(self._judge)
 
@@ -209,8 +209,8 @@ class AddressGuard:
     def check_host(self, host: str) -> None:
         """Judge a host that is an address; names are judged once they are resolved.
 
-        An admitted address in an odd spelling is refused too: nobody honest writes one, and the
-        parts of a client could understand it differently.
+        An admitted address in an odd spelling is refused too: no honest publisher writes one, and
+        the parts of a client could understand it differently.
         Raises Refused(FORBIDDEN_ADDRESS or INVALID_URL).
         """
         refusal = self._judged(host)
@@ -226,8 +226,8 @@ class AddressGuard:
     def check_data_port(self, port: int) -> None:
         """Judge the port that an FTP server names for data. Raises Refused(FORBIDDEN_PORT).
 
-        It is a port of the very server we talk to, picked by it, and we only read from it: any
-        high one.
+        Any high port is admitted: it belongs to the same server, the server chose it, and we only
+        read from it.
         """
         if port < _FIRST_HIGH_PORT and port not in self._allowed_ports:
             raise Refused(Reason.FORBIDDEN_PORT, f"data on port {port}")
@@ -245,7 +245,7 @@ class AddressGuard:
     def open_socket(self, addr_info: Any) -> socket.socket:
         """Return a socket for one entry of getaddrinfo's result, not yet connected.
 
-        The last word: the address here is the very one that is connected to next.
+        This is the final check: the next step connects to exactly this address.
         Raises ForbiddenAddress.
         """
         family, kind, protocol, _, sockaddr = addr_info

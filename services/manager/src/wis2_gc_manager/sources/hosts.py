@@ -1,9 +1,10 @@
-"""How much we ask of one data server: concurrency, a short queue, a circuit breaker.
+"""How many requests one data server gets: concurrency, a short queue, a circuit breaker.
 
 Source: wis2-rules.md 20.
 
-State only: the clock is given, nothing is connected. A host is `name:port`. Strangers name hosts,
-so what is known about idle ones is bounded, and who brings many in makes us forget his own.
+This is only state: the caller gives the clock, and nothing is connected. A host is `name:port`.
+Strangers name hosts, so the memory of idle ones is bounded; a centre that brings many in makes us
+forget its own hosts.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 
 #: A download that would wait longer than this for its turn is not tried.
 MAX_ESTIMATED_WAIT_S = 2.0
-#: Estimates err; nobody holds a slot of the manager longer than this while waiting.
+#: Estimates can be wrong: no download holds a slot of the manager longer than this while it waits.
 MAX_WAIT_S = 4.0
-#: What a download is thought to take before the first one has ended.
+#: The assumed duration of a download before the first one has ended.
 _UNKNOWN_DURATION_S = 0.5
-#: The same for those who are promised a later time: who comes too early is told a better one.
+#: The same for downloads that are promised a later time; one that is too early gets a better one.
 _PROMISED_UNKNOWN_S = 0.03
 #: Weight of the latest download in the running average.
 _AVERAGE_WEIGHT = 0.1
@@ -35,27 +36,28 @@ _AVERAGE_WEIGHT = 0.1
 FAILURES_TO_OPEN = 5
 _FIRST_OPEN_S = 5.0
 _MAX_OPEN_S = 300.0
-#: Bounds of a server's Retry-After, and what counts where it names none.
+#: Bounds of a server's Retry-After, and the value used if it names none.
 _MIN_THROTTLE_S, _MAX_THROTTLE_S, _DEFAULT_THROTTLE_S = 1.0, 600.0, 10.0
 #: When to come back while a probe is under way.
 _PROBE_RETRY_S = 1.0
-#: What is estimated of a line lies in this range when it is told to those who find it too long.
+#: The range of the estimated wait that a download is told when the line is too long.
 _MIN_RETRY_S, _MAX_RETRY_S = 0.5, 30.0
-#: Those sent away are promised times at this fraction of the pace at which places come free: the
-#: host must not idle while they are away. Who comes too early for once is sent away again.
+#: Downloads that are sent away are promised times at this fraction of the time in which places
+#: become free: the host must not idle while they are away. One that comes too early is sent away
+#: again.
 PROMISED_PACE = 0.8
-#: Longest wait behind others who were sent away: averages change.
+#: Longest wait behind others that were sent away: averages change.
 _MAX_PROMISE_S = 600.0
 
-#: Hosts remembered; beyond it the longest idle one is forgotten of the centre that has most.
+#: Hosts remembered. Above it, the centre that has most loses the one that is idle for longest.
 MAX_HOSTS = 4096
 
 
 class Outcome(Enum):
-    """What a download says about its host."""
+    """What a download shows about its host."""
 
     ANSWERED = "answered"
-    """The host works, whatever it answered: 404 and wrong checksums included."""
+    """The host works: it answered, even with 404 or a wrong checksum."""
     FAILED = "failed"
     """No connection, time-out or 5xx."""
     THROTTLED = "throttled"
@@ -66,11 +68,11 @@ class Outcome(Enum):
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """One download's place at a host. `turn` is None when it may start at once."""
+    """One download's place at a host. `turn` is None if it may start at once."""
 
     host: str
     limit: int
-    """Downloads at once that this one puts up with."""
+    """The largest number of downloads at once beside which this one may start."""
     turn: asyncio.Future[HostBusy | None] | None = None
     started_at: float = 0.0
     is_probe: bool = False
@@ -79,7 +81,7 @@ class Ticket:
 @dataclass(slots=True, eq=False)
 class _Host:
     centre_id: str
-    """Who brought it in."""
+    """The centre that brought it in."""
     running: dict[Ticket, None] = field(default_factory=dict)
     """In order of start."""
     waiting: deque[Ticket] = field(default_factory=deque)
@@ -90,10 +92,10 @@ class _Host:
     why_open: Reason = Reason.CIRCUIT_OPEN
     """CIRCUIT_OPEN after failures, THROTTLED when the server asked for a pause."""
     open_s: float = 0.0
-    """How long the circuit was opened for last; grows until a probe succeeds."""
+    """How long the circuit was last opened for; grows until a probe succeeds."""
     is_probing: bool = False
     promised: float = 0.0
-    """How many who were sent away are still to come, as of `promised_at`."""
+    """How many that were sent away are still to come, as of `promised_at`."""
     promised_at: float = 0.0
 
     @property
@@ -104,10 +106,10 @@ class _Host:
 class HostLimits:
     """Grants places at hosts.
 
-    Who is sent away is told when a place is really expected for him: the line goes on in those
-    who are away. So a backlog of thousands comes back at the pace of the host, each about once,
-    and not all of it every second. Several managers promise each at its own pace; together they
-    ask of the host what they may.
+    A download that is sent away is told when a place is expected for it: the line continues in
+    those that are away. So a backlog of thousands comes back at the pace of the host, each about
+    once, and not all of it every second. Each manager promises at its own pace; together they send
+    the host as much as they may.
 
     `concurrency`: downloads at once from one host. `clock`: monotonic seconds.
     """
@@ -120,13 +122,13 @@ class HostLimits:
         """By centre: the hosts it brought in, the longest unused first."""
 
     def __len__(self) -> int:
-        """How many hosts are remembered."""
+        """Return how many hosts are remembered."""
         return len(self._hosts)
 
     def enter(self, name: str, *, centre_id: str = "", at_most: int | None = None) -> Ticket:
-        """Return a place at the host; where `turn` is set, `wait` for it before starting.
+        """Return a place at the host; if `turn` is set, `wait` for it before the start.
 
-        `centre_id`: for whose item.
+        `centre_id`: the centre of the item.
         `at_most`: a lower concurrency than the general one. Every ticket must `leave`.
         Raises HostBusy: CIRCUIT_OPEN (it fails), THROTTLED (it asked for a pause), HOST_QUEUE.
         """
@@ -173,7 +175,7 @@ class HostLimits:
         """Give the place back and say what the host did. `retry_after_s`: with THROTTLED."""
         host = self._hosts.get(ticket.host)
         if host is None:
-            # Turned away when the circuit opened, and the host forgotten since.
+            # It was sent away when the circuit opened, and the host was forgotten since then.
             return
         if ticket in host.running:
             del host.running[ticket]
@@ -194,7 +196,7 @@ class HostLimits:
     def _forget_one(self) -> None:
         centre_id = max(self._names, key=lambda one: len(self._names[one]))
         names = self._names[centre_id]
-        # The front is the longest unused; busy ones are few (the manager's concurrency).
+        # The first is unused for longest; only a few are busy (the manager's concurrency).
         oldest = next((name for name in names if self._hosts[name].is_idle), None)
         if oldest is not None:
             del self._hosts[oldest], names[oldest]
@@ -210,14 +212,14 @@ class HostLimits:
         else:
             return
         if host.why_open is Reason.THROTTLED:
-            # Nobody knows who of the many that wait is asked first; failures have their own delays.
+            # Many wait, and none is known to be the next; failures have their own delays.
             retry_s = self._promise(host, limit, retry_s)
         raise HostBusy(host.why_open, detail, retry_after_s=retry_s)
 
     def _promise(self, host: _Host, limit: int, wait_s: float) -> float:
-        """Return after how many seconds one more who is sent away should come back.
+        """Return after how many seconds one more download that is sent away should come back.
 
-        `wait_s`: until the line is short enough for those who are here.
+        `wait_s`: the time until the line is short enough for those that are here.
         """
         now = self._clock()
         average_s = _PROMISED_UNKNOWN_S if host.average_s is None else host.average_s
@@ -225,8 +227,8 @@ class HostLimits:
         if place_s <= 0:
             return wait_s
         ahead = max(0.0, host.promised - (now - host.promised_at) / place_s)
-        # Whoever is beyond the longest promise comes again too early, and is one more then: counted
-        # each time, a long backlog would keep others away for hours after its end.
+        # A download beyond the longest promise comes back too early, and is counted again. Without
+        # this bound, a long backlog would keep others away for hours after its end.
         ahead = min(ahead, _MAX_PROMISE_S / place_s)
         host.promised, host.promised_at = ahead + 1, now
         return wait_s + ahead * place_s
@@ -234,8 +236,8 @@ class HostLimits:
     def _estimated_wait_s(self, host: _Host, limit: int) -> float:
         """Return how long one more would wait for its turn.
 
-        The average of past downloads says nothing about a host that has begun to hang: the age of
-        the running ones is a lower bound. Their median, so that one large object among small ones
+        The average of past downloads says nothing about a host that has begun to hang. The age of
+        the running ones is a lower bound: their median, so that one large object among small ones
         does not count.
         """
         average_s = _UNKNOWN_DURATION_S if host.average_s is None else host.average_s
@@ -255,7 +257,7 @@ class HostLimits:
         if ticket.is_probe:
             host.is_probing = False
         elif host.open_until is not None:
-            # Begun before the circuit opened: old news.
+            # It began before the circuit opened: its result is too old.
             return
         if outcome is Outcome.THROTTLED:
             asked_s = _DEFAULT_THROTTLE_S if retry_after_s is None else retry_after_s
@@ -288,7 +290,7 @@ class HostLimits:
                 ticket.turn.set_result(HostBusy(why, retry_after_s=retry_s))
 
     def _advance(self, host: _Host) -> None:
-        """Let the next in line start, first come, first served."""
+        """Start the next in line, in the order of arrival."""
         while host.waiting and len(host.running) < host.waiting[0].limit:
             ticket = host.waiting.popleft()
             if ticket.turn is not None and not ticket.turn.done():

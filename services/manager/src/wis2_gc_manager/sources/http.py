@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from wis2_gc_manager.sources.guard import AddressGuard
 
 USER_AGENT = "wis2-global-cache/1"
-#: 203: the same, by way of something that changes answers (wis2-rules.md W14).
+#: 203: the same as 200, through a proxy that changes answers (wis2-rules.md W14).
 _WITH_DATA = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION})
-#: What else claims to be a success.
+#: Other success codes, which bring no data.
 _NO_DATA = {
     HTTPStatus.ACCEPTED: "the data is not there yet",
     HTTPStatus.NO_CONTENT: "no data",
@@ -42,7 +42,7 @@ _NO_DATA = {
     HTTPStatus.PARTIAL_CONTENT: "a part of the data, which was not asked for",
     HTTPStatus.NOT_MODIFIED: "not modified, which was not asked for",
 }
-#: Often over a second later, where the server does not say when.
+#: Errors that are often over a second later, if the server does not say when.
 _FLEETING = frozenset(
     {
         HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -56,20 +56,20 @@ _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _READ_AHEAD_BYTES = 64 * 1024
 #: Connections are kept this long for the next item; most publish in bursts.
 _KEEP_ALIVE_S = 30.0
-#: With more connections than this, working and idle, no further ones are kept.
+#: Above this number of connections, busy and idle, no further ones are kept.
 MAX_KEPT_CONNECTIONS = 512
 #: Headers of 12 kB and over 100 header lines were seen (wis2-rules.md W13). Each connection can
 #: take this much memory.
 _MAX_HEADER_LINE_BYTES = 64 * 1024
 _MAX_HEADER_LINES = 500
 _MAX_HEAD_BYTES = 128 * 1024
-#: Of one answer, what is no data: status lines, headers, chunk sizes, and what is read ahead. A
-#: chunk of one byte takes five bytes more.
+#: The part of one answer that is not data: status lines, headers, chunk sizes, and what is read
+#: ahead. A chunk of one byte takes five bytes more.
 _MAX_FRAMING_BYTES = 512 * 1024
 _MAX_FRAMING_PER_BYTE = 16
-#: Of a Retry-After header.
+#: The longest Retry-After header that is read.
 _MAX_DATE_CHARS = 64
-#: Of a Content-Type header; `application/vnd.…` has at most 127 + 1 + 127 (RFC 6838).
+#: The longest Content-Type that is read; `application/vnd.…` has at most 127 + 1 + 127 (RFC 6838).
 _MAX_TYPE_CHARS = 255
 _LIBRARY_ERRORS = (aiohttp.ClientError, OSError, ValueError)
 
@@ -95,12 +95,12 @@ class HttpSource:
         self._closing = self._session(resolver, context, timeouts, keep=False)
 
     async def get(self, target: Target, body: Body) -> Target | None:
-        """Fill `body`, or return where the server redirects to.
+        """Fill `body`, or return the target of a redirect.
 
         Raises SourceError (Refused for a redirect or a name that leads to a forbidden place),
         and what `body` raises.
         """
-        # Who names thousands of hosts must not make us keep a connection to each.
+        # A stranger who names thousands of hosts must not make us keep a connection to each.
         session = self._keeping if len(self._sockets) < MAX_KEPT_CONNECTIONS else self._closing
         with sooner(body.deadline, self._head_s):
             try:
@@ -113,7 +113,7 @@ class HttpSource:
             _check_page(response, body)
             await self._read(response, body)
         finally:
-            # Keeps the connection if the answer was read to its end, else closes it.
+            # This keeps the connection if the answer was read to its end, otherwise it closes it.
             response.release()
         return None
 
@@ -177,16 +177,17 @@ class HttpSource:
 
 
 class _TooMuchFraming(ValueError):
-    """A server sends on and on, and hardly any of it is data."""
+    """A server sends without end, and hardly any of it is data."""
 
 
 class _Handler(ResponseHandler):
-    """aiohttp's end of one connection, with a bound on what is no data.
+    """aiohttp's end of one connection, with a bound on bytes that are not data.
 
-    A body without a length ends with its connection. aiohttp takes any end of that for the end of
-    the body: a reset, and TLS that ends without being closed, which anybody on the way can do.
+    A body without a length ends with its connection. aiohttp takes every end of the connection for
+    the end of the body: also a reset, and TLS that ends without being closed. Anybody between us
+    and the server can cause these.
 
-    aiohttp reads interim answers (1xx), and skips the extensions of chunks, for as long as they
+    aiohttp reads interim answers (1xx), and skips the extensions of chunks, as long as they
     come: no time-out for a silent server ends that, and no check of the body ever sees it.
     """
 
@@ -198,23 +199,23 @@ class _Handler(ResponseHandler):
     def set_response_params(self, **parameters: Any) -> None:
         """Begin the next answer."""
         self._received = 0
-        self._payload = None  # that of the answer before
+        self._payload = None  # it belongs to the answer before
         super().set_response_params(**parameters)
 
     def eof_received(self) -> None:
-        """Note that the server says it has sent everything; over TLS by closing that."""
+        """Note that the server says that it has sent everything (over TLS: it closes TLS)."""
         self._was_closed = True
         super().eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Note whether anything was on its way."""
+        """Note whether a body was still being received."""
         payload = self._payload
         if payload is not None and not payload.is_eof() and not self._was_closed:
             self.is_cut_short = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what the socket brought."""
+        """Take the bytes that the socket received."""
         super().data_received(data)
         self._received += len(data)
         if self._received <= _MAX_HEAD_BYTES:
@@ -233,7 +234,7 @@ class _Handler(ResponseHandler):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Connects with our handlers; aiohttp has no public way to say so."""
+    """Connects with our handlers; aiohttp has no public way to do this."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -264,7 +265,7 @@ class _Resolver(AbstractResolver):
 def retry_after_s(text: str | None, now: float) -> float | None:
     """Return the seconds that a Retry-After header asks for: a number, or an HTTP date.
 
-    `now`: seconds since 1970. None: there is none, or it is nonsense.
+    `now`: seconds since 1970. None: there is no header, or it cannot be understood.
     """
     if text is None:
         return None
@@ -302,11 +303,11 @@ def _refusal_or_redirect(target: Target, response: aiohttp.ClientResponse) -> Ta
 
 
 def _check_page(response: aiohttp.ClientResponse, body: Body) -> None:
-    """Refuse a page where data is announced and nothing could tell the two apart."""
+    """Refuse an HTML page if data is announced and no length or checksum could show the error."""
     if body.is_verifiable:
         return
     announced = _media_type(body.request.media_type or "")
-    # Not `response.content_type`: for parameters without end, aiohttp takes minutes.
+    # Not `response.content_type`: aiohttp takes minutes for an endless list of parameters.
     if _media_type(response.headers.get("Content-Type", "")) in _PAGES and announced not in _PAGES:
         raise SourceError(Reason.HTML_INSTEAD_OF_DATA)
 
@@ -368,7 +369,7 @@ def _words(error: Exception) -> str:
 
 
 def _protocol_words(error: BaseException | None) -> str:
-    """Return what is wrong with an answer; why the parser stopped is a cause of `error`."""
+    """Return what is wrong with an answer; the parser's reason is a cause of `error`."""
     while error is not None and not isinstance(error, BadHttpMessage):
         error = error.__cause__
     if isinstance(error, LineTooLong):
@@ -381,6 +382,6 @@ def _protocol_words(error: BaseException | None) -> str:
         return "not valid HTTP"
     if error.message.startswith("Too many headers"):
         return f"over {_MAX_HEADER_LINES} header lines"
-    # llhttp's own words, then what it stumbled over.
+    # llhttp's own words, then the text that it could not parse.
     words, is_llhttp, _ = error.message.partition(":\n")
     return f"not valid HTTP: {words[:100]}" if is_llhttp else "not valid HTTP"

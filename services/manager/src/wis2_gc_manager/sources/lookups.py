@@ -1,9 +1,9 @@
-"""Which host names are looked up when (architecture.md#address-guard).
+"""Decides when each host name is looked up (architecture.md#address-guard).
 
-A look-up holds a thread, some for half a minute. Strangers name the hosts, and whose name servers
-say nothing holds all the threads he can get. So each centre gets a few, and so does each domain;
-some are kept for the hosts we know. Who waits for a thread waits within bounds, and is then busy,
-not failed; what nobody waits for any more is not begun.
+A look-up holds a thread, some for half a minute. Strangers name the hosts, and a stranger whose
+name servers are silent holds all the threads that he can get. So each centre and each domain gets
+only a few threads, and some are kept for known hosts. A download waits for a thread within bounds,
+and then counts as busy, not as failed. A name that nothing waits for any more is not looked up.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from wis2_gc_common.runtime.causes import os_words
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: Blocking; returns addresses of a name or raises OSError.
+#: Returns the addresses of a name, or raises OSError. Blocks.
 Lookup = Callable[[str], Sequence[str]]
 
-#: Look-ups at once, and those of them that only names we know may take.
+#: Look-ups at once, and how many of them only known names may take.
 MAX_LOOKUPS = 64
 RESERVED_FOR_KNOWN = 16
 #: A centre has one host or a few; some domains belong to many centres.
@@ -37,12 +37,12 @@ MAX_WAITING_OF_CENTRE = 16
 #: Longest wait of a download, for its turn and for the answer together. The answer of a slower name
 #: server is remembered when it comes.
 MAX_WAIT_S = 8.0
-#: When to come back where no thread is free: later for each of the centre's that was sent away
-#: since it last got one, so that thousands do not come back every five seconds.
+#: When to come back if no thread is free: later for each name of the centre that was sent away
+#: since it last got a thread, so that thousands do not come back every five seconds.
 _BUSY_S, _BUSY_STEP_S, _MAX_BUSY_S = 5.0, 0.5, 300.0
 _MAX_CENTRES = 1024
 
-#: Under these of a country, a domain has one label more.
+#: Under these second levels of a country, a domain has one label more.
 _SECOND_LEVELS = frozenset(
     "ac co com edu gob go gouv gov govt gv int mil ne net nic or org".split()  # noqa: SIM905
 )
@@ -50,7 +50,7 @@ _COUNTRY_CHARS = 2
 
 
 def domain_of(host: str) -> str:
-    """Return what one owner has, all name servers of it: `example.org`, `met.gov.xx`."""
+    """Return the domain that one owner has, with its name servers: `example.org`, `met.gov.xx`."""
     labels = host.rstrip(".").split(".")
     is_below_country = len(labels[-1]) == _COUNTRY_CHARS and labels[-2:-1] != []
     size = 3 if is_below_country and labels[-2] in _SECOND_LEVELS else 2
@@ -59,7 +59,7 @@ def domain_of(host: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A name that has no address, or whose name server says so or nothing."""
+    """A name that has no address, or whose name server reports an error or does not answer."""
 
     words: str
 
@@ -74,17 +74,17 @@ class _Name:
     is_known: bool
     answer: asyncio.Future[Found]
     centres: dict[str, None] = field(default_factory=dict)
-    """Of those who ask; it begins as that of the one who has the fewest threads."""
+    """The centres that ask; the look-up counts for the one that has the fewest threads."""
     waiters: int = 0
     begun_for: str | None = None
     """The centre whose thread it has; None: it waits for one."""
 
 
 class Lookups:
-    """Looks names up in threads; `ended` is told of every answer, also where nobody waits."""
+    """Looks names up in threads; `ended` gets every answer, even if nothing waits for it."""
 
     def __init__(self, lookup: Lookup, ended: Callable[[str, str, Found], None]) -> None:
-        """Take what looks up; `ended` gets the host, for which centre, and what was found."""
+        """`lookup` looks a name up; `ended` gets the host, the centre, and what was found."""
         self._lookup = lookup
         self._ended = ended
         self._loop = asyncio.get_running_loop()
@@ -103,8 +103,8 @@ class Lookups:
     async def find(self, host: str, centre_id: str, *, is_known: bool) -> Found:
         """Return the addresses of a name, or why there are none.
 
-        One look-up answers all who ask meanwhile. `is_known`: it had an answer before.
-        Raises HostBusy(DNS) if it is not its turn in time, SourceError(DNS) if no answer is there
+        One look-up answers everybody who asks meanwhile. `is_known`: it had an answer before.
+        Raises HostBusy(DNS) if its turn does not come in time, SourceError(DNS) if no answer comes
         in time.
         """
         name = self._running.get(host) or self._waiting.get(host)
@@ -122,7 +122,7 @@ class Lookups:
         name.waiters += 1
         try:
             async with asyncio.timeout(MAX_WAIT_S):
-                # Shielded: the one who gives up must not take the answer from the others.
+                # Shielded: a caller that gives up must not cancel the answer for the others.
                 return await asyncio.shield(name.answer)
         except TimeoutError:
             if name.begun_for is None:
@@ -134,14 +134,14 @@ class Lookups:
                 self._waiting.pop(host, None)
 
     def refresh(self, host: str, centre_id: str) -> None:
-        """Look a known name up again if a thread is free for it; nobody waits for it."""
+        """Look a known name up again if a thread is free for it; nothing waits for the answer."""
         if host not in self._running and host not in self._waiting:
             name = self._new(host, centre_id, is_known=True)
             if self._may_begin(name):
                 self._begin(name)
 
     def close(self) -> None:
-        """Begin nothing any more; whoever waits is cancelled."""
+        """Begin no further look-up, and cancel everybody who waits."""
         self._is_closed = True
         for name in (*self._running.values(), *self._waiting.values()):
             name.answer.cancel()
@@ -175,7 +175,7 @@ class Lookups:
         return min((self._of_centre[centre], centre) for centre in centres)
 
     def _begin_next(self) -> None:
-        """Begin what may: known names first, then those of the centres with the fewest threads."""
+        """Begin what may begin: known names first, then centres with the fewest threads."""
         while True:
             free = [name for name in self._waiting.values() if self._may_begin(name)]
             if not free:
@@ -190,7 +190,7 @@ class Lookups:
         self._of_centre[centre] += 1
         self._of_domain[name.domain] += 1
         # A thread of its own, which may outlive us: the executors of the standard library wait for
-        # theirs when the process ends, and a look-up can hang for half a minute.
+        # their threads when the process ends, and a look-up can hang for half a minute.
         thread = threading.Thread(target=self._run, args=(name,), name="dns", daemon=True)
         try:
             thread.start()

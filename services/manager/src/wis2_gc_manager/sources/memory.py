@@ -1,21 +1,21 @@
-"""Who may hold how many bytes of bodies in memory. Pure: nobody waits here.
+"""How many bytes in memory each body may hold. Pure: nothing waits here.
 
-A body takes memory for what has arrived, never for what it may become. What finds no memory is not
-held up: it streams into the store from there on (`Body`). So a slow source, or many large ones,
-make nobody wait.
+A body takes memory for what has arrived, never for what may still come. A body that finds no memory
+does not wait: it streams into the store from there on (`Body`). So neither a slow source nor many
+large ones make others wait.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-#: What a body may hold however much others hold, while there is any memory: nearly all items are
-#: smaller. With 256 slots this is half of the memory, and the larger bodies share the other half.
+#: A body may hold this much while there is any memory, regardless of the others: nearly all items
+#: are smaller. With 256 slots this is half of the memory; the larger bodies share the other half.
 SMALL_BYTES = 128 * 1024
-#: What keeping one more piece costs besides its bytes: a server may send them one by one.
+#: What one more piece costs besides its bytes: a server may send its bytes one by one.
 PIECE_BYTES = 64
-#: Of all memory: what the large bodies of everybody, of one centre, and of one host may bring it
-#: to.
+#: Fractions of all memory: large bodies grow only below the first; those of one centre, and of one
+#: host, together hold at most the second and the third.
 LARGE_SHARE, CENTRE_SHARE, HOST_SHARE = 2, 4, 8
 
 
@@ -26,16 +26,16 @@ class Memory:
         self._total = total_bytes
         self._used = 0
         self._large_of: Counter[tuple[str, str]] = Counter()
-        """What is held beyond SMALL_BYTES, by centre and by host."""
+        """What is held above SMALL_BYTES, by centre and by host."""
 
     @property
     def used_bytes(self) -> int:
-        """What is held now."""
+        """The bytes held now."""
         return self._used
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is held, and nobody is remembered."""
+        """Whether nothing is held, and no centre or host is remembered."""
         return not self._used and not self._large_of
 
     def holding(self, centre_id: str, host: str) -> Holding:
@@ -77,14 +77,14 @@ class Memory:
             self._forget(centre, host)
 
     def _forget(self, *names: tuple[str, str]) -> None:
-        """Strangers name centres and hosts: none is remembered that holds nothing."""
+        """Forget each that holds nothing: strangers name centres and hosts."""
         for name in names:
             if not self._large_of[name]:
                 del self._large_of[name]
 
 
 class Holding:
-    """What one body holds; whoever has it gives it back."""
+    """What one body holds; its owner gives it back."""
 
     __slots__ = ("_memory", "centre_id", "held", "host")
 
@@ -95,7 +95,7 @@ class Holding:
         self.held = 0
 
     def take(self, size: int) -> bool:
-        """Take `size` bytes more; False, and nothing taken, where there are none for this body."""
+        """Take `size` more bytes; False, and nothing taken, if there are none for this body."""
         return self._memory.grow(self, size)
 
     def give_back(self, size: int) -> None:

@@ -1,8 +1,8 @@
-"""The contract between the pipeline and what downloads (architecture.md#downloads).
+"""The contract between the pipeline and the downloads (architecture.md#downloads).
 
-`Downloader.fetch` gets one link, whatever its scheme: it holds the per-host limits, the circuit
+`Downloader.fetch` fetches one link of any scheme. It contains the per-host limits, the circuit
 breaker, the address guard and the check of length and checksum. Retries, other sources and
-hedging are the pipeline's.
+hedging belong to the pipeline.
 """
 
 from __future__ import annotations
@@ -16,31 +16,32 @@ if TYPE_CHECKING:
     from wis2_gc_common.wis2.integrity import Integrity, Method
     from wis2_gc_manager.store.port import Upload
 
-#: Of a URL as it is sent. Presigned ones of object stores have up to about 2500, with their token.
+#: The longest URL, as it is sent. Presigned ones of object stores have up to about 2500 characters,
+#: with their token.
 MAX_URL_CHARS = 4096
 #: The rule of DNS. What takes host names apart (NFKC, IDNA, `ipaddress`) can take time that grows
 #: with the square of the text, and U+FDFA alone becomes 18 letters: nothing longer gets there.
 MAX_HOST_CHARS = 253
 
-#: Larger bodies stream into an upload, smaller ones only where memory is short.
+#: Larger bodies stream into an upload, smaller ones only if memory is short.
 MAX_IN_MEMORY_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to get, and what it must be."""
+    """What to fetch, and what it must be."""
 
     href: str
     length: int | None
-    """Announced size in bytes (wis2-rules.md 19), None where the link has none."""
+    """Announced size in bytes (wis2-rules.md 19); None if the link has none."""
     integrity: Integrity | None
     """Announced checksum (wis2-rules.md 18)."""
     media_type: str | None = None
-    """Announced type; a page where data is announced is no data (wis2-rules.md W12)."""
+    """Announced type; an HTML page is refused if data is announced (wis2-rules.md W12)."""
     centre_id: str = field(default="", compare=False)
-    """Of the topic: whose share of the look-ups and of the memory it takes."""
+    """The centre-id of the topic: the download uses this centre's share of look-ups and memory."""
     is_again: bool = field(default=False, compare=False)
-    """The quick second try: what fails again says no more about the host than the first did."""
+    """The quick second try: a second failure shows no more about the host than the first did."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -67,16 +68,16 @@ class Downloader(Protocol):
     async def fetch(self, request: Request, open_upload: OpenUpload) -> Payload:
         """Return the verified data of one link. One attempt; never retries.
 
-        `open_upload` is called only for a body over MAX_IN_MEMORY_BYTES, or where memory is
-        short, and a second time only when the first upload has been aborted.
+        `open_upload` is called only for a body over MAX_IN_MEMORY_BYTES, or if memory is
+        short, and a second time only if the first upload has been aborted.
         On any error, cancellation included, an opened upload has been aborted.
 
         Raises
         - SourceError: 404, time-out, length, …; its host is the link's
         - IntegrityFailed: the checksum does not match
-        - Refused: the address guard refuses the link or a redirect; nothing was connected to
+        - Refused: the address guard refuses the link or a redirect; we did not connect
         - HostBusy: circuit open, throttled by the server, or the host's queue is too long, so it
-          is not tried; or we are short of something (`retry_after_s` says when)
+          is not tried; or we lack something ourselves (`retry_after_s` says when to come back)
         - Overridden(TOO_LARGE): over GC_MAX_OBJECT_BYTES
         - Unavailable("store"): from the upload
         """
@@ -86,9 +87,9 @@ class Downloader(Protocol):
 
 
 def host_of(href: str) -> str:
-    """Return the `dataserver` label of a link: its host name, lower case, "" where it has none.
+    """Return the `dataserver` label of a link: its host name in lower case.
 
-    Or where it is longer than DNS allows, or the link too long to be followed.
+    "" if it has none, if the name is longer than DNS allows, or if the link is too long to follow.
     """
     if len(href) > MAX_URL_CHARS:
         return ""

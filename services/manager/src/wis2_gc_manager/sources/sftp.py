@@ -1,9 +1,9 @@
 """SFTP sources (wis2-rules.md 15), on asyncssh. Imported on first use: it is heavy.
 
-Host keys are not verified: links come from strangers, WIS2 has no place where a centre's host keys
-could be looked up, and the data are public. What proves the data is the checksum of the
-notification; the credentials that an impostor could catch are in that notification, too. Our own
-keys, agent and ssh configuration are never used.
+Host keys are not verified: links come from strangers, WIS2 has no list of the centres' host keys,
+and the data is public. The checksum of the notification proves the data. An impostor could catch
+only credentials that are in that notification anyway. Our own keys, agent and ssh configuration
+are never used.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from wis2_gc_manager.sources.body import Body
     from wis2_gc_manager.sources.target import Target
 
-#: Each read is several requests in flight, so the way there and back is paid once per read; it must
-#: end within the idle time-out, also on a slow line.
+#: Each read is several requests in flight, so it costs one round trip; it must end within the idle
+#: time-out, also on a slow line.
 _READ_BYTES = 256 * 1024
 _NOT_FOUND = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)
 _LOST = (asyncssh.ConnectionLost, asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection)
 
-# At INFO it writes several lines per connection, with user names.
+# At INFO, asyncssh writes several lines per connection, with user names.
 logging.getLogger("asyncssh").setLevel(logging.WARNING)
 
 
@@ -89,7 +89,7 @@ class SftpSource:
                 host_based_auth=False,
                 gss_auth=False,
                 gss_kex=False,
-                # asyncssh unfolds a packet without a bound: 256 kB can become 256 MB.
+                # asyncssh unpacks a packet without a bound: 256 kB can become 256 MB.
                 compression_algs=["none"],
                 login_timeout=0,  # its error would look like a lost connection; `sooner` bounds it
             )

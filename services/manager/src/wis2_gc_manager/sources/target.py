@@ -17,32 +17,33 @@ _MAX_LABEL_CHARS = 63
 #: Host, port, and credentials, which may be a token.
 _MAX_AUTHORITY_CHARS = 1024
 
-#: Scheme and authority, and the rest: what may hold a signature.
+#: Scheme and authority, and the rest, which may contain a signature.
 _PARTS = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://[^/?#]*)?)(.*)")
-#: What is sent as it is: no re-quoting breaks a signed query.
+#: Characters sent unchanged: quoting them again would break a signed query.
 _CLEAN = re.compile(r"[!-$&-~]*")
-#: What is quoted: a space among it, which a `+` would mean in forms only (wis2-rules.md W15).
+#: Characters that are quoted, a space among them: `+` means a space only in forms
+#: (wis2-rules.md W15).
 _UNCLEAN = re.compile(r"(?:[^!-$&-~%]|%(?![0-9A-Fa-f]{2}))+")
 _QUICKLY_QUOTED = {" ": "%20", "%": "%25"}
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _V6 = re.compile(r"[0-9a-f:]+(?:\d+\.\d+\.\d+\.\d+)?")
-#: Host and port as everybody reads them: `int` takes `8_0` and `+80` for a port, too, and brackets
-#: may hold what is not an address.
+#: Host and port in the form that all parsers read alike: `int` also takes `8_0` and `+80` for a
+#: port, and brackets may contain a text that is not an address.
 _PLACE = re.compile(r"(?:\[[^\]:]*:[^\]]*\]|[^\[\]:]*)(?::[0-9]*)?")
-#: What IDNA takes for a dot.
+#: The characters that IDNA takes for a dot.
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One link, or where a redirect leads."""
+    """One link, or the target of a redirect."""
 
     url: URL
-    """With credentials, if the link has any: never to be logged."""
+    """With credentials, if the link has any: never log it."""
     scheme: str
     host: str
-    """Lower case, without brackets; what is checked, resolved and connected to."""
+    """Lower case, without brackets: the host that is checked, resolved and connected to."""
     port: int
 
     @property
@@ -66,15 +67,15 @@ class Target:
 def parse_target(href: str) -> Target:
     """Return the parts of a link.
 
-    Raises Refused: UNSUPPORTED_SCHEME (wis2-rules.md 15), or INVALID_URL, also for what browsers
-    would silently mend: control characters, backslashes, percent-encoded hosts. At most a
-    millisecond.
+    Raises Refused: UNSUPPORTED_SCHEME (wis2-rules.md 15), or INVALID_URL, also for errors that
+    browsers silently correct: control characters, backslashes, percent-encoded hosts. It takes at
+    most a millisecond.
     """
     return _target(_url(href))
 
 
 def follow(target: Target, location: str) -> Target:
-    """Return where a redirect leads; credentials stay with the origin they were given for.
+    """Return the target of a redirect; credentials go only to the origin they were given for.
 
     Raises Refused like `parse_target`; only http and https are followed.
     """
@@ -84,7 +85,7 @@ def follow(target: Target, location: str) -> Target:
         raise Refused(Reason.INVALID_URL, "redirect") from None
     result = _target(url)
     if len(str(url)) > MAX_URL_CHARS:
-        # A relative one is added to what was there.
+        # A relative redirect is added to the URL before.
         raise Refused(Reason.INVALID_URL, "too long")
     if result.scheme not in ("http", "https"):
         raise Refused(Reason.UNSUPPORTED_SCHEME, f"redirect to {result.scheme}")
@@ -112,7 +113,7 @@ def _url(text: str) -> URL:
             # yarl knows how host names outside ASCII are written.
             mended = URL(head)
             head = f"{mended.scheme}://{mended.raw_authority}"
-        # Credentials and host grow while they are mended.
+        # Credentials and host become longer when they are encoded.
         if len(head) + len(rest) > MAX_URL_CHARS:
             raise Refused(Reason.INVALID_URL, "too long")
         return URL(head + rest, encoded=True)
@@ -121,9 +122,9 @@ def _url(text: str) -> URL:
 
 
 def _check_lengths(place: str) -> None:
-    """Refuse a host outside ASCII that DNS has no room for. Raises Refused(INVALID_URL).
+    """Refuse a host outside ASCII that is too long for DNS. Raises Refused(INVALID_URL).
 
-    Its ASCII form has at least as many characters, so nothing that could be asked for is refused.
+    Its ASCII form has at least as many characters, so no host that could exist is refused.
     """
     if _CLEAN.fullmatch(place):
         return

@@ -1,4 +1,4 @@
-"""Clocks of a download: how long, and whose turn it is."""
+"""The time limits of a download, and how to stop or shorten them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds."""
+    """The time limits of a download, in seconds."""
 
     connect_s: float
     """DNS, TCP and TLS together."""
@@ -25,7 +25,7 @@ class Timeouts:
 
 @contextlib.contextmanager
 def stopped(deadline: asyncio.Timeout) -> Iterator[None]:
-    """Stop a deadline's clock while the source waits for us and not we for it."""
+    """Stop a deadline's clock while the source waits for us and we do not wait for it."""
     loop = asyncio.get_running_loop()
     when, since = deadline.when(), loop.time()
     deadline.reschedule(None)
@@ -38,7 +38,7 @@ def stopped(deadline: asyncio.Timeout) -> Iterator[None]:
 
 @contextlib.contextmanager
 def sooner(deadline: asyncio.Timeout, seconds: float) -> Iterator[None]:
-    """Bring a deadline forward for one step, if `seconds` from now come before it."""
+    """Shorten a deadline for one step, if `seconds` from now is earlier."""
     when = deadline.when()
     step_by = asyncio.get_running_loop().time() + seconds
     if when is None or step_by < when:

@@ -22,12 +22,12 @@ def open_store(
 ) -> ObjectStore:
     """Return the store that `store_url` names; touches no disk and no network yet.
 
-    `expiration_days`: of the lifecycle rule, where it is a bucket.
-    `ca_file`: PEM file of authorities trusted besides the system's, for a private S3 endpoint.
+    `expiration_days`: of the lifecycle rule, if the store is a bucket.
+    `ca_file`: PEM file of authorities to trust besides the system's, for a private S3 endpoint.
     Raises SettingsError.
     """
     if store_url.kind == "s3":
-        # The AWS SDK takes 20 MB and a third of a second: for those only who use it.
+        # The AWS SDK takes 20 MB and a third of a second: import it only if it is used.
         from wis2_gc_manager.store.s3.store import open_s3_store  # noqa: PLC0415
 
         return open_s3_store(

@@ -1,12 +1,12 @@
-"""What is a key, for every store: one rule, so that any item can live in any of them."""
+"""Which texts are keys, for every store: one rule, so that every store can hold every item."""
 
 from __future__ import annotations
 
-#: What S3 allows; and what a file system allows in one name, less the longest marker.
+#: The limit of S3; and the limit of a file system for one name, less the longest marker.
 MAX_KEY_BYTES = 1024
 MAX_PART_BYTES = 200
 
-#: First parts that a store keeps for itself: what is being written or thrown away, and probes.
+#: First parts that a store keeps for itself: objects being written or removed, and probes.
 INCOMING = ".incoming"
 TRASH = ".trash"
 
@@ -18,7 +18,7 @@ MARKER = ".~"
 
 
 def checked_key(key: str) -> str:
-    """Return `key`. Raises ValueError, for a bug of ours: no key made by `ids` looks like that."""
+    """Return `key`. Raises ValueError for a bug of ours: `object_key` makes no such key."""
     encoded = key.encode()
     parts = encoded.split(b"/")
     if (

@@ -1,12 +1,12 @@
-"""What we lack ourselves, such as open files: waited for in place, and no outage of the store."""
+"""Shortages of our own, such as open files: the store waits for them; they are not an outage."""
 
 from __future__ import annotations
 
 import errno
 
-#: Between two tries; others end meanwhile, and give back what they hold.
+#: Pause between two tries; meanwhile other work ends and gives back what it holds.
 PAUSE_S = 0.5
-#: After so many tries it is no passing shortage: the operator has to see it.
+#: After so many tries the shortage will not pass by itself: the operator has to see it.
 TRIES = 60
 
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL})

@@ -1,1 +1,1 @@
-"""What a manager does beside its items: leases, heartbeat, expiry, the list of centres."""
+"""The work of a manager besides its items: leases, heartbeat, expiry, the list of centres."""

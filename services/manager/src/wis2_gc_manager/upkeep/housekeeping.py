@@ -1,4 +1,4 @@
-"""What a manager does besides its items: heartbeat, counters, expiry, the sign of life."""
+"""The regular work of a manager: heartbeat, counters, expiry, labels, quotas, public check."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ TICK_S = 1.0
 EXPIRE_S = 300.0
 LABELS_S = 300.0
 QUOTAS_S = 60.0
-#: Taken from the listeners' list at once.
+#: The most that is taken from the listeners' list at once.
 MAX_REFUSALS = 100
-#: An event loop that has not come round for so long is stuck.
+#: An event loop without a turn for so long is stuck.
 STUCK_S = 15.0
 
 log = get_logger(__name__)
 
 
 class Pulse:
-    """When the event loop last came round; read from the health server's thread."""
+    """When the event loop last made a turn; the health server's thread reads it."""
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._monotonic_s = monotonic_s
         self._last_s = monotonic_s()
 
     def beat(self) -> None:
-        """Note that the loop lives."""
+        """Note that the loop makes turns."""
         self._last_s = self._monotonic_s()
 
     @property
     def problem(self) -> str:
-        """One line when the loop is stuck, else ""."""
+        """One line if the loop is stuck, otherwise ""."""
         silent_s = self._monotonic_s() - self._last_s
         return f"the event loop is stuck for {silent_s:.0f} s" if silent_s > STUCK_S else ""
 
@@ -78,7 +78,7 @@ class Housekeeping:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """`status` is asked for every heartbeat. `public_check_interval_s`: 0 for never."""
+        """`status` is called for every heartbeat. `public_check_interval_s`: 0 means never."""
         self._registry = registry
         self._store = store
         self._gate = gate
@@ -96,7 +96,7 @@ class Housekeeping:
         self._draw = draw
 
     async def run(self) -> None:
-        """Do all of it."""
+        """Do all of this work until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(TICK_S, self._beat))
             group.create_task(self._every(HEARTBEAT_S, self.heartbeat))
@@ -109,7 +109,7 @@ class Housekeeping:
                 group.create_task(self._every(self._public_check_interval_s, self.look_outside))
 
     async def heartbeat(self) -> None:
-        """Say that we live; also how an idle manager notices that the registry is away."""
+        """Report that we live. By this an idle manager also notices that the registry is away."""
         await self._registry.heartbeat(self._status())
 
     async def flush(self) -> None:
@@ -118,7 +118,7 @@ class Housekeeping:
             await self._counts.flush(self._registry)
 
     async def tell(self) -> None:
-        """Tell centres of their invalid notifications, which only listeners get to see."""
+        """Tell centres about their invalid notifications, which only listeners see."""
         if "registry" in self._gate.problems:
             return
         for refusal in await self._registry.refusals(MAX_REFUSALS):
@@ -131,15 +131,15 @@ class Housekeeping:
             )
 
     async def expire(self) -> None:
-        """Remove objects past the retention. All managers do it; they get in nobody's way."""
-        # Spread, so that they do not do it at the same moment.
+        """Remove objects past the retention. All managers do it, and do not disturb each other."""
+        # At different moments, so that they do not all do it at once.
         await self._sleep(EXPIRE_S / 5 * self._draw())
         folders = await self._store.expire(datetime.now(UTC))
         if folders:
             log.info("objects_expired", hour_folders=folders)
 
     async def keep_labels(self) -> None:
-        """Bound what strangers put into the metrics. All managers do it; the work is small."""
+        """Bound the labels that strangers bring into the metrics. All managers do it, cheaply."""
         if "registry" in self._gate.problems:
             return
         gone = await self._registry.keep_labels(await asyncio.to_thread(self._known_centres))
@@ -147,7 +147,7 @@ class Housekeeping:
             log.info("labels_forgotten", labels=gone)
 
     async def keep_quotas(self) -> None:
-        """Say what a centre may hold: as much as memory and disk are large now."""
+        """Record what a centre may hold, by the present size of memory and disk."""
         if {"registry", "store"} & self._gate.problems.keys():
             return
         capacity = await self._store.capacity()
@@ -160,7 +160,7 @@ class Housekeeping:
         await self._registry.keep_quotas(items=items, bytes_=bytes_)
 
     async def look_outside(self) -> None:
-        """Fetch an object of ours as anybody would, unless the gate's probe does that already."""
+        """Fetch an object of ours as a consumer does, unless the gate's probe already does it."""
         if not {PUBLIC_URL, "store"} & self._gate.problems.keys():
             await self._public_check.look()
 

@@ -10,7 +10,7 @@ from wis2_gc_common.wis2.topic import is_centre_id
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: The registry's own has 20 kB.
+#: The list of the WIS2 registry has 20 kB.
 MAX_BYTES = 1_000_000
 
 log = get_logger(__name__)
@@ -19,8 +19,8 @@ log = get_logger(__name__)
 def read_known_centres(path: Path | None) -> frozenset[str] | None:
     """Return the centre-ids in the first column of a CSV file; None: no list, keep the last one.
 
-    A heading and whatever else is no centre-id is passed over. Never raises: a list that is being
-    replaced is there five minutes later.
+    A heading, and everything else that is not a centre-id, is ignored. Never raises: if the list is
+    just being replaced, the next read, five minutes later, finds it.
     """
     if path is None:
         return None

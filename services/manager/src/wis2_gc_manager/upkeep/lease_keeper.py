@@ -1,4 +1,4 @@
-"""Keeps what is in work ours: leases in the registry, visibility in the queue.
+"""Keeps the items in work ours: renews leases in the registry and visibility in the queue.
 
 Source: architecture.md#manager.
 """
@@ -24,10 +24,10 @@ log = get_logger(__name__)
 
 
 class LeaseKeeper:
-    """Renews everything in work each `interval_s`, a third of what a lease lasts.
+    """Renews everything in work every `interval_s`, a third of the length of a lease.
 
-    An item whose lease went to another is cancelled. After an outage the gate repeats the
-    renewal at once, before the next items are received.
+    If another manager got the lease of an item, the item is cancelled. After an outage the gate
+    repeats the renewal at once, before the next items are received.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class LeaseKeeper:
         self._sleep = sleep
 
     async def run(self) -> None:
-        """Keep until cancelled. The two are apart: an outage of one does not cost the other."""
+        """Renew until cancelled. Leases and visibility are separate: an outage stops only one."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every("leases", self.renew))
             group.create_task(self._every("receipts", self.extend))

@@ -1,4 +1,4 @@
-"""One object through its public URL, as anybody would fetch it."""
+"""Fetches one object through its public URL, as a consumer does."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
     from wis2_gc_manager.pipeline.public_check import Sample
 
-#: Objects up to this size are fetched whole; of larger ones so many bytes.
+#: Objects up to this size are fetched whole; of larger ones, this many bytes.
 WHOLE_BYTES = 64 * 1024
-#: The sensor centres allow 5 s (wis2-rules.md 27); and twice this is less than a probe has.
+#: The Sensor Centres allow 5 s (wis2-rules.md 27), and twice this is less than a probe may take.
 TIMEOUT_S = 4.5
 MAX_REDIRECTS = 3
-#: What we lack ourselves: files, memory, ports.
+#: Errors for what we lack ourselves: files, memory, ports.
 _SHORTAGES = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
-#: What to say of each kind of error, the special ones first.
+#: The text for each kind of error, the special kinds first.
 _TEXTS: tuple[tuple[type[Exception], Callable[[Any], str]], ...] = (
     (TimeoutError, lambda _: f"no answer within {TIMEOUT_S:g} s"),
     (aiohttp.ClientConnectorDNSError, lambda _: "its host name cannot be resolved"),
@@ -62,7 +62,7 @@ class PublicFetch:
         self._session: aiohttp.ClientSession | None = None
 
     async def __call__(self, sample: Sample) -> str:
-        """Return what is wrong with an object, "" for nothing. Raises Shortage."""
+        """Return what is wrong with an object, "" if nothing is. Raises Shortage."""
         is_whole = sample.size_bytes <= WHOLE_BYTES
         headers = {} if is_whole else {"Range": f"bytes=0-{WHOLE_BYTES - 1}"}
         try:
@@ -98,7 +98,7 @@ class PublicFetch:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                # Never kept: whoever comes next has to be let in too.
+                # Connections are not kept: each check must show that new clients get in.
                 connector=aiohttp.TCPConnector(force_close=True, limit=0, ssl=self._tls),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
@@ -109,7 +109,7 @@ class PublicFetch:
 
 
 def _size(answer: aiohttp.ClientResponse) -> int | None:
-    """Return the size of the whole object; None where the answer does not tell it."""
+    """Return the size of the whole object; None if the answer does not say."""
     if answer.status == HTTPStatus.PARTIAL_CONTENT:
         total = answer.headers.get("Content-Range", "").rpartition("/")[2]
         return int(total) if total.isascii() and total.isdigit() else None
@@ -117,7 +117,7 @@ def _size(answer: aiohttp.ClientResponse) -> int | None:
 
 
 def _problem(error: Exception) -> str:
-    """Return why there was no whole answer. Raises Shortage."""
+    """Return why there was no complete answer. Raises Shortage."""
     number = getattr(error, "errno", None)
     if number in _SHORTAGES:
         raise Shortage(getattr(error, "strerror", "")) from error

@@ -1,7 +1,7 @@
 """Small objects, written and made durable in batches by one thread.
 
-A disk makes many files durable for little more than the price of one. So all puts that wait while
-one batch is on its way form the next: alone, a put is as quick as three fsync calls are; under
+To make many files durable costs a disk little more than one file. So all puts that wait while one
+batch is being written form the next batch: a single put takes as long as three fsync calls; under
 load each costs about 0.1 ms of CPU.
 """
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 #: Bounds how long the first of a batch waits for the last.
 MAX_BATCH = 64
 #: From this many objects on, one syncfs is cheaper than fsync calls for each. It also waits for
-#: what others are writing on the same file system.
+#: what other programs write on the same file system.
 _MIN_FOR_SYNCFS = 3
 
 
 class Put:
-    """One object to be stored; afterwards `error`, or where it is `placed`."""
+    """One object to store; afterwards it has an `error`, or `placed` says where it is."""
 
     __slots__ = ("data", "descriptor", "error", "key", "media_type", "placed", "temporary")
 
@@ -49,7 +49,7 @@ class Committer:
         self._layout = layout
 
     def commit(self, batch: list[Put]) -> None:
-        """Store all objects of a batch. Never raises: every put says what became of it."""
+        """Store all objects of a batch. Never raises: every put contains its result."""
         is_large = len(batch) >= _MIN_FOR_SYNCFS and syncfs is not None
         whole = -1
         if is_large:
@@ -83,7 +83,7 @@ class Committer:
             self._layout.sync(put.placed, synced)
 
     def _sync(self, batch: list[Put], whole: int, one: Callable[[Put], None]) -> None:
-        """Sync the whole file system, or, `whole` being -1, `one` by one."""
+        """Sync the whole file system; if `whole` is -1, call `one` for each put instead."""
         if whole < 0 or syncfs is None:
             _for_each(batch, one)
             return
@@ -110,17 +110,17 @@ def _close(put: Put) -> None:
 
 
 def _for_each(batch: list[Put], step: Callable[[Put], None]) -> None:
-    """Take one step with all puts that have met no error; one bad put stops no other."""
+    """Do one step for all puts without an error; a put that fails does not stop the others."""
     for put in batch:
         if put.error is None:
             try:
                 step(put)
-            except Exception as error:  # noqa: BLE001 - handed to whoever waits for this put
+            except Exception as error:  # noqa: BLE001 - the caller that waits for this put gets it
                 put.error = error
 
 
 class CommitThread:
-    """The one thread that stores small objects, in batches of whatever waits."""
+    """The one thread that stores small objects, in batches of everything that waits."""
 
     def __init__(self, layout: Layout, on_done: Callable[[list[Put]], None]) -> None:
         self._committer = Committer(layout)
@@ -129,15 +129,15 @@ class CommitThread:
         self._thread: threading.Thread | None = None
 
     def submit(self, put: Put) -> None:
-        """Have an object stored; `on_done` is called with it, in the thread."""
+        """Queue an object; when it is stored, the thread calls `on_done` with it."""
         if self._thread is None:
-            # A daemon: leaving without `close` is a crash, and crashes lose nothing here.
+            # A daemon thread: to exit without `close` is a crash, and a crash loses nothing here.
             self._thread = threading.Thread(target=self._run, name="file-store", daemon=True)
             self._thread.start()
         self._waiting.put(put)
 
     def close(self) -> None:
-        """Return when all that was submitted is stored. Blocks."""
+        """Return when everything that was submitted is stored. Blocks."""
         if self._thread is not None:
             self._waiting.put(None)
             self._thread.join()

@@ -1,7 +1,7 @@
-"""Removing what is past the retention from the file store.
+"""Removes what is past the retention from the file store.
 
-An hour folder leaves in one rename, so that readers see all of an hour or nothing of it; its files
-are deleted afterwards, one by one, by a thread that can be stopped at any moment.
+An hour folder is removed in one rename, so that readers see all of an hour or nothing of it. A
+thread that can be stopped at any moment then deletes its files, one by one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HOUR_NAME = re.compile(r"[01]\d|2[0-3]", re.ASCII)
 
 
 def hour_start(date: str, hour: str) -> datetime | None:
-    """Return when an hour folder's hour begins, None where it is no hour folder."""
+    """Return when the hour of an hour folder begins; None if it is not an hour folder."""
     if not _DATE.fullmatch(date) or not _HOUR_NAME.fullmatch(hour):
         return None
     try:
@@ -41,7 +41,7 @@ def is_expired(start: datetime, *, now: datetime, retention: timedelta) -> bool:
 
 
 class Expiry:
-    """One run over one store. Blocks; `must_stop` is asked before every file."""
+    """One run over one store. Blocks; `must_stop` is called before every file."""
 
     def __init__(
         self, layout: Layout, *, retention: timedelta, must_stop: Callable[[], bool]
@@ -51,7 +51,7 @@ class Expiry:
         self._must_stop = must_stop
 
     def run(self, now: datetime) -> int:
-        """Remove expired hours; return how many went. Raises OSError."""
+        """Remove expired hours; return how many were removed. Raises OSError."""
         self._layout.prepare()
         gone = 0
         for date in _folders(self._layout.directory):
@@ -64,7 +64,7 @@ class Expiry:
             last = hour_start(date, "23")
             if last and is_expired(last, now=now, retention=self._retention):
                 _remove_empty(f"{self._layout.directory}/{date}")
-        # Also what an earlier run, or another process, did not finish.
+        # Also delete what an earlier run, or another process, did not finish.
         for folder in _folders(self._layout.trash):
             self._delete(f"{self._layout.trash}/{folder}")
         self._delete_stale_writes()
@@ -79,7 +79,7 @@ class Expiry:
         return 1
 
     def _delete(self, folder: str) -> None:
-        """Delete a folder and all in it, unless we are to stop."""
+        """Delete a folder and everything in it, unless we must stop."""
         try:
             with os.scandir(folder) as entries:
                 found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
@@ -96,7 +96,7 @@ class Expiry:
         _remove_empty(folder)
 
     def _delete_stale_writes(self) -> None:
-        """Delete what nobody can be writing any more: left by processes that died."""
+        """Delete unfinished files that processes which died have left."""
         oldest = time.time() - self._retention.total_seconds()
         with os.scandir(self._layout.incoming) as entries:
             for entry in entries:

@@ -1,11 +1,11 @@
-"""Where the file store keeps what, and how it writes it so that a crash loses nothing.
+"""Where the file store keeps its files, and how it writes them so that a crash loses nothing.
 
     directory/
       2026-08-01/05/<topic>/<digest>/<file>     objects; some with a `.~marker` (see media_type)
-      .incoming/                                what is being written, one file a write
-      .trash/                                   hour folders on their way out
+      .incoming/                                files being written, one for each write
+      .trash/                                   hour folders being removed
 
-Everything here blocks, and raises OSError; `file` runs it in threads and translates.
+Everything here blocks, and raises OSError; `store` runs it in threads and translates errors.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from wis2_gc_manager.store.keys import INCOMING, MARKER, TRASH
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-#: The web server runs under another user: files 0644, directories 0755, whatever our umask is.
-#: What is being written, or thrown away, is nobody's business.
+#: The web server runs under another user: so files have 0644 and directories 0755, with any umask.
+#: Other users cannot read what is being written or removed.
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755
 _PRIVATE_MODE = 0o700
@@ -38,7 +38,7 @@ _MAX_REMEMBERED = 20_000
 
 #: How often in a row a folder may expire under one object.
 _EXPIRY_RACES = 20
-#: Errors that only say that this key cannot be here, beside what is here already.
+#: Errors that only mean that this key cannot be here, beside the files that are here already.
 _KEY_ERRORS = frozenset(
     {errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ}
 )
@@ -69,14 +69,14 @@ def _find_syncfs() -> Callable[[int], None] | None:
     return syncfs
 
 
-#: Make all of a file system durable in one call: for a batch of new files it costs a fifth of the
-#: CPU that three fsync calls a file do (measured on ext4: 16 µs an object, not 90).
+#: Makes a whole file system durable in one call. For a batch of new files it takes a fifth of the
+#: CPU of three fsync calls for each file (measured on ext4: 16 µs an object, not 90).
 syncfs = _find_syncfs()
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An object that is visible, and what is to be synced before it is so for good."""
+    """A visible object, and the directories to sync before it is durable."""
 
     path: str
     parent: str
@@ -99,8 +99,8 @@ class Layout:
     def prepare(self) -> None:
         """Make the directory and our own folders in it.
 
-        Once it was there, it must stay the same one: a missing mount shows an empty directory of
-        another file system, and writing there would fill the wrong disk and serve nothing.
+        After it was there once, it must stay the same one: a missing mount shows an empty directory
+        of another file system, and to write there would fill the wrong disk and serve nothing.
         """
         if self._device is None:
             if not os.path.isdir(self.directory):  # noqa: PTH112
@@ -120,7 +120,7 @@ class Layout:
     def open(self) -> int:
         """Return a descriptor of the file system, for `syncfs`.
 
-        To be opened before what is to be synced is written: so it also reports what failed since.
+        Open it before you write what is to be synced: then it also reports what failed since.
         """
         if self._device is None:
             self.prepare()
@@ -131,11 +131,11 @@ class Layout:
             return os.open(self.incoming, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def new_name(self) -> str:
-        """Return a name that nobody else uses, in our folders."""
+        """Return a name for our folders that no other process uses."""
         return f"{self._token}-{next(self._numbers)}"
 
     def create(self) -> tuple[int, str]:
-        """Return the descriptor and the path of a new file to be written aside."""
+        """Return the descriptor and the path of a new file in `.incoming`."""
         if self._device is None:
             self.prepare()
         path = f"{self.incoming}/{self.new_name()}"
@@ -150,7 +150,7 @@ class Layout:
         return descriptor, path
 
     def place(self, temporary: str, key: str, media_type: str) -> Placed:
-        """Give a file that was written aside its name: from now on readers see it, and only it.
+        """Give a file from `.incoming` its name: from now on readers see it, and only it.
 
         Raises Poison(UNEXPECTED): the file system cannot hold this key beside the others.
         """
@@ -159,7 +159,7 @@ class Layout:
         try:
             made = self._make_directories(parent)
             for _ in range(_EXPIRY_RACES):
-                # The folder may go between the two calls: an expiry that runs elsewhere.
+                # An expiry that runs elsewhere may remove the folder between the two calls.
                 with contextlib.suppress(FileNotFoundError):
                     os.rename(temporary, path)  # noqa: PTH104
                     break
@@ -172,8 +172,8 @@ class Layout:
             if error.errno in _KEY_ERRORS:
                 raise Poison(Reason.UNEXPECTED, f"key: {os_words(error)}") from error
             raise
-        # A directory is there for good once the one above it has been synced. That one which was
-        # there before us is so is only known where we have seen to it ourselves.
+        # A directory is durable when the one above it has been synced. For a directory that was
+        # there before us, we know this only if we have synced it ourselves.
         unsynced = []
         directory = parent
         while directory != self.directory and (directory in made or directory not in self._durable):
@@ -182,29 +182,29 @@ class Layout:
         return Placed(path, parent, unsynced)
 
     def sync(self, placed: Placed, synced: set[str]) -> None:
-        """Make an object's name durable; `synced` are directories that need not be synced again."""
+        """Make an object's name durable; `synced` are directories that are synced already."""
         above = (directory.rpartition("/")[0] for directory in placed.unsynced)
         for directory in (placed.parent, *above):
             if directory not in synced:
-                # Expired meanwhile, and the object with it: whoever looks for it will see.
+                # It expired meanwhile, with the object: the next look at the object shows that.
                 with contextlib.suppress(FileNotFoundError):
                     fsync_directory(directory)
                 synced.add(directory)
         self.note_durable(placed)
 
     def note_durable(self, placed: Placed) -> None:
-        """Remember the topic's directories as durable; the object's own is not seen again."""
+        """Remember the topic's directories as durable; the object's own is not used again."""
         if len(self._durable) > _MAX_REMEMBERED:
             self._durable.clear()
         self._durable.update(placed.unsynced[1:])
 
     def find(self, key: str) -> str | None:
-        """Return the path of an object, whatever its marker; None where there is none."""
+        """Return the path of an object with any marker; None if there is none."""
         parent, name = self._split(key)
         return next(iter(self._variants(parent, name)), None)
 
     def remove(self, key: str) -> None:
-        """Remove an object, whatever its marker."""
+        """Remove an object with any marker."""
         parent, name = self._split(key)
         self._remove_variants(parent, name, but="")
 
@@ -213,7 +213,7 @@ class Layout:
         return (f"{self.directory}/{folder}" if folder else self.directory), name
 
     def _make_directories(self, path: str) -> set[str]:
-        """Make a directory and what is missing above it; return the new ones."""
+        """Make a directory and the missing ones above it; return the new ones."""
         missing = [path]
         made = set()
         while missing:
@@ -252,7 +252,7 @@ class Layout:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`; a full disk takes a part first and complains afterwards."""
+    """Write all of `data`; a full disk first takes a part, and only then reports the error."""
     written = os.write(descriptor, data)
     if written < len(data):
         rest = memoryview(data)[written:]
@@ -261,7 +261,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def unlink_quietly(paths: Iterable[str]) -> None:
-    """Remove files; what is gone already, or cannot be reached, is left to the next expiry."""
+    """Remove files; the next expiry handles those that are gone already or cannot be reached."""
     for path in paths:
         try:
             os.unlink(path)  # noqa: PTH108
@@ -270,7 +270,7 @@ def unlink_quietly(paths: Iterable[str]) -> None:
 
 
 def _read_umask() -> int:
-    # It can only be read by setting it; at import there is but one thread.
+    # It can only be read by setting it; at import there is only one thread.
     umask = os.umask(0o022)
     os.umask(umask)
     return umask

@@ -1,8 +1,9 @@
 """The object store in a directory that a web server serves (architecture.md#store).
 
-Written aside, synced, renamed, synced: readers never see a part, and an object that was announced
-is there after a crash. The media type lives in the file's name (`wis2_gc_common.wis2.media_type`).
-Best on a file system of its own: a sync also waits for what others write.
+A file is written in `.incoming`, synced, renamed, and synced again: readers never see a part, and
+an announced object is there after a crash. The media type is in the file's name
+(`wis2_gc_common.wis2.media_type`). Use a file system of its own: a sync also waits for what other
+programs write.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ T = TypeVar("T")
 
 #: For uploads, deletions and look-ups; small objects have a thread of their own.
 _THREADS = 8
-#: What an upload collects before it writes: a hop to a thread costs as much as 50 kB of writing.
+#: How much an upload collects before it writes: a thread hop costs as much as 50 kB of writing.
 _WRITE_BYTES = 1024 * 1024
 #: How much an upload leaves unsynced: the syncs of small objects have to wait for it.
 _UNSYNCED_BYTES = 16 * 1024 * 1024
-#: What `check` requires room for: the largest object that is put in one piece.
+#: The room that `check` requires: the largest object that is put in one piece.
 _PROBE_BYTES = 1024 * 1024
 #: Paths of fresh objects, remembered for the look that follows every put.
 _RECENT = 4096
@@ -70,8 +71,8 @@ class FileStore:
     ) -> None:
         """Store a small object; the same key again replaces it.
 
-        Cancelled, it may be stored or not, but never in part.
-        Raises Unavailable("store"), Poison (no file can have this key), ValueError (no key).
+        If it is cancelled, the object may be stored or not, but never in part.
+        Raises Unavailable("store"), Poison (no file can have this key), ValueError (not a key).
         """
         checked_key(key)
         if self._loop is None:
@@ -90,7 +91,7 @@ class FileStore:
             await asyncio.sleep(PAUSE_S)
 
     def _on_commits(self, puts: list[Put]) -> None:
-        """Tell the loop: once for a whole batch."""
+        """Tell the loop, once for a whole batch."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._resolve, puts)
 
@@ -108,16 +109,16 @@ class FileStore:
             self._recent.popitem(last=False)
 
     async def open_upload(self, key: str, *, media_type: str) -> Upload:
-        """Begin a large object. Raises as `put` does."""
+        """Begin a large object. Raises like `put`."""
         upload = _FileUpload(self, checked_key(key), media_type)
         await upload.open()
         return upload
 
     async def size(self, key: str) -> int | None:
-        """Return the size in bytes of a visible object, None where there is none."""
+        """Return the size in bytes of a visible object; None if there is none."""
         path = self._recent.pop(checked_key(key), None)
         if path is not None:
-            # Just written, so the system knows it without asking the disk: no thread needed.
+            # Just written, so the system knows it without asking the disk: no thread is required.
             try:
                 return os.stat(path).st_size  # noqa: PTH116
             except OSError:
@@ -129,13 +130,13 @@ class FileStore:
         return announce_by_ns(key[:HOUR_FOLDER_CHARS])
 
     async def delete(self, key: str) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Remove an object; it is not an error if there is none."""
         await self.in_thread(self._layout.remove, checked_key(key))
 
     async def expire(self, now: datetime) -> int:
-        """Remove hour folders past the retention; return how many went.
+        """Remove hour folders past the retention; return how many were removed.
 
-        Cancelled, it stops at the next file; the next run goes on.
+        If it is cancelled, it stops at the next file; the next run continues.
         """
         stopping = threading.Event()
         run = Expiry(
@@ -153,7 +154,7 @@ class FileStore:
         return await self.in_thread(_capacity, self._layout)
 
     async def check(self) -> None:
-        """Return when a small object can be written now; raise Unavailable otherwise."""
+        """Return if a small object can be written now; raise Unavailable otherwise."""
         await self.in_thread(_probe, self._layout)
 
     async def close(self) -> None:
@@ -176,7 +177,7 @@ class FileStore:
     ) -> T:
         """Return what a blocking call returns. Raises Unavailable for its OSError.
 
-        `tries`: how often, where we have no more open files.
+        `tries`: how often to try if we have no more open files.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -194,15 +195,15 @@ class FileStore:
         return self._layout
 
     def remember(self, key: str, path: str) -> None:
-        """Know where an object is that was just stored."""
+        """Remember the path of an object that was just stored."""
         self._remember(key, path)
 
 
 class _FileUpload:
     """`Upload` into a file.
 
-    A cancelled call goes on in its thread: the lock lets the next one, be it `abort`, wait for
-    it, and never close a descriptor that is being written to.
+    A cancelled call continues in its thread. The lock makes the next call, also `abort`, wait for
+    it, so no descriptor is closed while it is written to.
     """
 
     def __init__(self, store: FileStore, key: str, media_type: str) -> None:
@@ -226,7 +227,7 @@ class _FileUpload:
             raise
 
     async def write(self, chunk: bytes) -> None:
-        """Append; waits when the store is slower than the source."""
+        """Append a piece; waits if the store is slower than the source."""
         self._chunks.append(chunk)
         self._collected += len(chunk)
         if self._collected >= _WRITE_BYTES:
@@ -234,7 +235,7 @@ class _FileUpload:
 
     async def complete(self, checksum: Checksum | None = None) -> None:  # noqa: ARG002
         """Make the object visible and durable under its key."""
-        # It ends the upload, however it goes: so it is tried once.
+        # It ends the upload, with success or not: so it is tried only once.
         path = await self._store.in_thread(self._complete, self._take(), tries=1)
         self._store.remember(self._key, path)
 
@@ -242,7 +243,7 @@ class _FileUpload:
         """Leave nothing behind. Never raises; also safe after `complete`."""
         self._chunks.clear()
         try:
-            # Goes on in its thread when this very call is cancelled.
+            # It continues in its thread if this call is cancelled.
             await self._store.in_thread(self._abort)
         except Unavailable:
             return  # what is left behind, if anything, is removed by a later expiry
@@ -289,7 +290,7 @@ class _FileUpload:
             raise RuntimeError("the upload has been completed or aborted")
 
     def _end(self) -> None:
-        """Close and remove what was written aside; after `place` there is nothing to remove."""
+        """Close and remove the file in `.incoming`; after `place` there is nothing to remove."""
         self._is_ended = True
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -315,7 +316,7 @@ def _probe(layout: Layout) -> None:
     layout.prepare()
     descriptor, path = layout.create()
     try:
-        # Demands the room without writing as much.
+        # This reserves the room without writing as much.
         os.posix_fallocate(descriptor, 0, _PROBE_BYTES)
         write_all(descriptor, b"probe")
         os.fsync(descriptor)
@@ -326,7 +327,7 @@ def _probe(layout: Layout) -> None:
 
 def _translated(error: Exception) -> Exception:
     if isinstance(error, OSError):
-        # Without the path: it says where we keep things.
+        # Without the path, because it shows where we keep files.
         detail = os_words(error) if error.errno else "the disk refuses, and says not why"
         return Unavailable("store", detail)
     return error

@@ -1,9 +1,9 @@
-"""The checksum that goes with a body, so that the server itself refuses what was damaged.
+"""The checksum sent with a body, so that the server itself refuses damaged data.
 
-S3 verifies SHA-256 and SHA-512, which is what the notification announces or what we have computed
-for it anyway: the publisher's own checksum, at no cost. For the other methods, and for parts of a
-large object, CRC-32 costs 0.02 ms per 85 kB. Servers that speak like S3 do not all know these; all
-know Content-MD5 (0.11 ms). Small objects do not come by here, see `s3_small`.
+S3 verifies SHA-256 and SHA-512. The notification announces one of these, or we have computed one
+anyway: so the publisher's own checksum is used, at no cost. For the other methods, and for parts
+of a large object, CRC-32 costs 0.02 ms per 85 kB. Not all S3-compatible servers know these; all
+know Content-MD5 (0.11 ms). Small objects do not use this module, see `small`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Header = tuple[str, str]
 
 
 def of_digest(checksum: Checksum | None) -> Header | None:
-    """Return the header of a digest that S3 can verify; None where it cannot."""
+    """Return the header of a digest that S3 can verify; None if it cannot."""
     if checksum is None or checksum.method not in _SHA_HEADERS:
         return None
     return _SHA_HEADERS[checksum.method], base64.b64encode(checksum.digest).decode()

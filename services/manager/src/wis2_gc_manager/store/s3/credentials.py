@@ -1,6 +1,6 @@
 """Credentials for S3 from the AWS SDK's own chain, looked for in a thread and renewed in time.
 
-The chain, as botocore has it: environment, profile, web identity (IRSA), SSO, process, container
+The chain of botocore is: environment, profile, web identity (IRSA), SSO, process, container
 (EKS Pod Identity), instance role. It blocks, so it never runs on the event loop.
 """
 
@@ -23,13 +23,13 @@ from wis2_gc_common.runtime.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: How often the chain is asked. It renews what expires within 15 minutes, and answers at once
-#: when there is nothing to renew.
+#: How often the chain is asked. It renews credentials that expire within 15 minutes, and answers at
+#: once if there is nothing to renew.
 LOOK_AGAIN_S = 60.0
-#: Refused credentials are looked for anew at most this often: it takes a new session of the SDK.
+#: The shortest time between two searches after a refusal: each takes a new session of the SDK.
 RENEW_AT_MOST_EVERY_S = 10.0
 
-#: The libraries log signatures and answers of credential servers when they are asked for details.
+#: At detailed levels, these libraries log signatures and answers of credential servers.
 _TALKATIVE = ("botocore", "urllib3")
 
 _SETTINGS_ERRORS = (
@@ -50,21 +50,21 @@ _log = get_logger(__name__)
 
 
 def new_session(region: str | None = None) -> botocore.session.Session:
-    """Return a session of the SDK, whose libraries keep quiet about what they know."""
+    """Return a session of the SDK whose libraries do not log secrets."""
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
     session = botocore.session.Session()
     if region is not None:
-        # For the chain's own calls (STS), which do not know of AWS_REGION.
+        # For the chain's own calls (STS), which do not read AWS_REGION.
         session.set_config_variable("region", region)
     return session
 
 
 class CredentialChain:
-    """The credentials of the moment. Used by one event loop."""
+    """The present credentials. Used by one event loop."""
 
     def __init__(self, open_session: Callable[[], Any]) -> None:
-        """`open_session`: makes a session of botocore, which then looks for credentials anew."""
+        """`open_session`: makes a session of botocore, which then looks for credentials again."""
         self._open_session = open_session
         self._threads = ThreadPoolExecutor(1, "s3-credentials")
         self._chain: Any = None
@@ -75,9 +75,9 @@ class CredentialChain:
         self._renewed_s = float("-inf")
 
     async def current(self) -> Credentials:
-        """Return what to sign with; waits only where nothing has been found yet.
+        """Return the credentials to sign with; waits only if none have been found yet.
 
-        Raises Unavailable: the place they come from does not answer; Misconfigured: there are none.
+        Raises Unavailable: their source does not answer; Misconfigured: there are none.
         """
         if self._found is None:
             return await asyncio.shield(self._looking())
@@ -86,9 +86,9 @@ class CredentialChain:
         return self._found
 
     async def renew(self, refused: Credentials) -> bool:
-        """Look for others than those that S3 has refused; whether there are any now.
+        """Look for credentials other than those that S3 refused; return whether there are any.
 
-        Raises as `current` does.
+        Raises like `current`.
         """
         if self._found is not refused:
             return True
@@ -96,7 +96,7 @@ class CredentialChain:
             if self._now_s() < self._renewed_s + RENEW_AT_MOST_EVERY_S:
                 return False
             self._renewed_s = self._now_s()
-            # A session keeps what it has found, however wrong: a new one looks.
+            # A session keeps what it has found, even if it is wrong: only a new session looks.
             self._chain = None
         return await asyncio.shield(self._looking()) is not refused
 
@@ -133,8 +133,8 @@ class CredentialChain:
             raise Misconfigured("store", "AWS_PROFILE", problem) from None
         except boto.ClientError as error:
             raise _refused_by_sts(error) from None
-        except Exception as error:  # noqa: BLE001 - so many links, each with errors of its own
-            # Not its text: that may hold what a credential server answered.
+        except Exception as error:  # noqa: BLE001 - each link of the chain has errors of its own
+            # Without its text, which may contain the answer of a credential server.
             problem = f"the AWS credentials cannot be had now ({no_answer(error)})"
             raise Unavailable("store", problem) from None
         if not frozen or not frozen.access_key or not frozen.secret_key:
@@ -164,7 +164,7 @@ def _refused_by_sts(error: boto.ClientError) -> Unavailable:
 
 
 def _collect(task: asyncio.Task[Credentials]) -> None:
-    """Take note of the outcome, for a look that nobody waits for any more."""
+    """Read the result of a search that nothing waits for any more."""
     if not task.cancelled():
         task.exception()
 

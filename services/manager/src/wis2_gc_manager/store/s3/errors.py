@@ -1,6 +1,6 @@
 """What S3's refusals mean: try again, look for other credentials, or tell the operator. Pure.
 
-Nothing of an answer is passed on but its code: S3's texts quote keys and signatures.
+Only the code of an answer is passed on: S3's texts quote keys and signatures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,64})</Code>")
 _BUCKET_REGION = re.compile(rb"<Region>([a-z0-9-]{1,40})</Region>")
 _REGION_HEADER = "x-amz-bucket-region"
 
-#: Answers to HEAD have no text: what their status most likely means.
+#: Answers to HEAD have no text: the most likely meaning of their status.
 _CODE_OF_STATUS = {
     301: "PermanentRedirect",
     400: "BadRequest",
@@ -33,7 +33,7 @@ _CODE_OF_STATUS = {
     404: "NoSuchKey",
     503: "SlowDown",
 }
-#: Over in a moment; data that was damaged on its way is sent again.
+#: Errors that are soon over; data that was damaged on the way is sent again.
 _TRANSIENT = frozenset(
     {
         "BadDigest",
@@ -79,9 +79,9 @@ _NO_KEY = frozenset(
     {"InvalidObjectName", "InvalidURI", "KeyTooLongError", "XMinioInvalidObjectName"}
 )
 _REDIRECTS = frozenset({301, 302, 307, 308})
-#: Statuses of servers that are no S3.
+#: Statuses of servers that are not S3.
 _NO_S3 = frozenset({401, 405, 501})
-#: What to ask of IAM for each kind of request.
+#: The permissions of IAM that each kind of request requires.
 _ACTIONS = {
     "PUT": "s3:PutObject",
     "POST": "s3:PutObject",
@@ -92,21 +92,21 @@ _ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class S3Refusal:
-    """An answer that is no success."""
+    """An answer that is not a success."""
 
     status: int
     code: str
     bucket_region: str = ""
-    """Where the bucket is, if S3 says so."""
+    """The region of the bucket, if S3 names it."""
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same request may well succeed in a moment."""
+        """Whether the same request will probably succeed in a moment."""
         return self.code in _TRANSIENT or self.status in _TRANSIENT_STATUS
 
     @property
     def blames_credentials(self) -> bool:
-        """Whether other credentials might help; a HEAD is told no more than status 400."""
+        """Whether other credentials might help; the answer to a HEAD is only status 400."""
         return self.code in _CREDENTIALS or self.code == "BadRequest"
 
     def __str__(self) -> str:
@@ -114,7 +114,7 @@ class S3Refusal:
 
 
 def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> S3Refusal:
-    """Return what an answer says."""
+    """Return the refusal that an answer contains."""
     code = _CODE.search(body)
     region = _BUCKET_REGION.search(body)
     return S3Refusal(
@@ -138,7 +138,7 @@ def refused(refusal: S3Refusal, place: BucketPlace, method: str) -> CacheError:
 
 
 def _problem(refusal: S3Refusal, place: BucketPlace, method: str) -> tuple[str, str]:
-    """Return (variable, problem) of what will stay so until somebody changes it, or ("", "")."""
+    """Return (variable, problem) if it stays until a setting is changed, otherwise ("", "")."""
     code, status = refusal.code, refusal.status
     variable, problem = STORE_URL.name, ""
     if code in _NO_BUCKET:
@@ -166,7 +166,7 @@ def _problem(refusal: S3Refusal, place: BucketPlace, method: str) -> tuple[str, 
 
 
 def not_answered(error: Exception, place: BucketPlace) -> Unavailable:
-    """Return what it means that there was no answer."""
+    """Return the error for a request without an answer."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         reason = error.certificate_error
         verdict = reason.verify_message if isinstance(reason, ssl.SSLCertVerificationError) else ""
@@ -192,7 +192,7 @@ def not_answered(error: Exception, place: BucketPlace) -> Unavailable:
 
 
 def is_worth_repeating(error: Exception) -> bool:
-    """Whether a request without answer may get one when it is sent again."""
+    """Whether a request without an answer may get one if it is sent again."""
     return not isinstance(error, aiohttp.ClientConnectorCertificateError)
 
 

@@ -1,13 +1,14 @@
 """Bounds the bytes of all large objects that wait for their parts to be full.
 
-S3 takes no small parts, so what a slow source has sent lies here until there is more of it. A full
-memory of half-full parts would stay full for ever, and one of slow ones nearly so. Therefore:
+S3 takes no small parts, so what a slow source has sent is kept here until there is more of it. A
+memory full of half-full parts would stay full for ever, and a memory full of slow ones nearly so.
+Therefore:
 
 - the last quarter is for objects that are small so far;
-- one upload at a time may exceed the total, by one part, so that the others get theirs back;
-- who waits takes the memory of an upload that is far slower, and far from a full part: that one is
-  handed back (`HostBusy`), of several the one that has the least to lose;
-- nobody waits longer than MAX_WAIT_S for a piece, nor than MAX_WAITS_S in all.
+- one upload at a time may exceed the total, by one part, so that it finishes and frees memory;
+- an upload that waits takes the memory of an upload that is far slower, and far from a full part:
+  the slower one is handed back (`HostBusy`); of several, the one that has the least to lose;
+- no upload waits longer than MAX_WAIT_S for a piece, or than MAX_WAITS_S in all.
 """
 
 from __future__ import annotations
@@ -21,23 +22,24 @@ from wis2_gc_common.errors import HostBusy, Reason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: An object is small up to here; one in so many bytes of the total is for small ones only.
+#: The largest small object; and the fraction of the total that only small ones may use.
 SMALL_BYTES = 2 * 1024 * 1024
 RESERVE = 4
-#: Longest wait for one piece and of one upload, and how often who waits looks for who is slower.
+#: Longest wait for one piece, and of one upload in all; and how often an upload that waits looks
+#: for slower ones.
 MAX_WAIT_S = 30.0
 MAX_WAITS_S = 300.0
 _LOOK_S = 0.25
-#: Far slower: at most one byte in so many, and so long until its part is full.
+#: Far slower: at most this fraction of the speed, and more than so long until its part is full.
 SLOWER = 4
 SOON_S = 10.0
-#: What is thought of a source that nothing is known of yet.
+#: The assumed speed of a source that is not known yet.
 UNKNOWN_BYTES_PER_S = 512 * 1024
-#: Nobody is called slow who has not been measured for so long; and the shortest time that a rate
-#: is taken from: data comes in bursts.
+#: An upload counts as slow only if it was measured for so long; and the shortest time that a rate
+#: is computed from: data comes in bursts.
 MEASURED_S = 2.5
 _MIN_AGE_S = 0.1
-#: When to come back.
+#: When an item that is handed back should come again.
 _RETRY_S = 10.0
 
 
@@ -48,15 +50,15 @@ class Share:
     on_lost: Callable[[], None]
     held: int = 0
     total: int = 0
-    """All it has ever taken."""
+    """All bytes that it has ever taken."""
     since_s: float = 0.0
-    """Since when its source is measured; time in which it waits for us is left out."""
+    """When the measurement of its source began; time in which it waits for us does not count."""
     base: int = 0
-    """Of what it holds, what had come before that."""
+    """The part of what it holds that came before the measurement."""
     paused_s: float | None = None
-    """Since when it waits for us."""
+    """Since when it waits for us; None: it does not wait."""
     waited_s: float = 0.0
-    """All its waits that have ended."""
+    """The sum of its waits that have ended."""
     is_sending: bool = False
     is_lost: bool = False
 
@@ -69,7 +71,7 @@ class _Wait:
 
 
 class PartMemory:
-    """`total` bytes for all; parts are sent when they have `part_bytes`. For one event loop."""
+    """`total` bytes for all uploads; a part is sent when it has `part_bytes`. One event loop."""
 
     def __init__(self, total: int, *, part_bytes: int, clock: Callable[[], float]) -> None:
         """`clock`: monotonic seconds."""
@@ -78,24 +80,24 @@ class PartMemory:
         self._free = total
         self._reserve = total // RESERVE
         self._shares: dict[Share, None] = {}
-        """Those that hold something, in the order of their coming."""
+        """The shares that hold something, in the order in which they came."""
         self._waiting: list[_Wait] = []
         self._exceeding: Share | None = None
 
     @property
     def free_bytes(self) -> int:
-        """What is left; negative while one upload exceeds the total."""
+        """The bytes that are left; negative while one upload exceeds the total."""
         return self._free
 
     def share(self, on_lost: Callable[[], None]) -> Share:
         """Return the empty share of an upload.
 
-        `on_lost` is called when its memory is taken away: it must let go of the bytes.
+        `on_lost` is called when its memory is taken away: it must release the bytes.
         """
         return Share(on_lost)
 
     def take_now(self, share: Share, size: int) -> bool:
-        """Take `size` bytes if nobody has to wait for that. Raises HostBusy: the share is lost."""
+        """Take `size` bytes if they are free at once. Raises HostBusy: the share is lost."""
         if share.is_lost:
             raise _no_memory()
         if share is not self._exceeding:
@@ -106,9 +108,9 @@ class PartMemory:
         return True
 
     async def take(self, share: Share, size: int) -> None:
-        """Take `size` bytes; waits until they are there, or this upload may exceed the total.
+        """Take `size` bytes; waits until they are free, or this upload may exceed the total.
 
-        Raises HostBusy: they have not come in time, or the share is lost.
+        Raises HostBusy: they did not become free in time, or the share is lost.
         """
         if self.take_now(share, size):
             return
@@ -135,9 +137,9 @@ class PartMemory:
             self._advance()
 
     def sending(self, share: Share) -> None:
-        """Note that the part is on its way: nobody takes it away any more.
+        """Note that the part is being sent: from now on no other upload takes its memory.
 
-        Raises HostBusy: somebody has.
+        Raises HostBusy: another upload has already taken it.
         """
         if share.is_lost:
             raise _no_memory()
@@ -165,7 +167,7 @@ class PartMemory:
     def _take(self, share: Share, size: int) -> None:
         self._resume(share)
         if not share.total:
-            # How long its first piece took nobody knows.
+            # The time that its first piece took is not known.
             share.since_s, share.base = self._clock(), size
         self._free -= size
         share.held += size
@@ -180,7 +182,7 @@ class PartMemory:
             self._exceeding = None
 
     def _advance(self) -> None:
-        """Give what there is to those who wait, first come, first served, small ones before."""
+        """Give free memory to those that wait, in the order of arrival, small ones first."""
         is_blocked = False
         for wait in list(self._waiting):
             share, size = wait.share, wait.size
@@ -199,7 +201,7 @@ class PartMemory:
     def _take_from_slower(self, share: Share, size: int) -> bool:
         """Take `size` bytes, out of turn, from uploads that are far slower; False: there are none.
 
-        From no more of them than needed.
+        It takes from as few of them as possible.
         """
         now_s = self._clock()
         slower = sorted(
@@ -240,7 +242,7 @@ def _age_s(share: Share, now_s: float) -> float:
 
 
 def _rate(share: Share, now_s: float) -> float:
-    """Return the bytes a second that its source gives for this part."""
+    """Return the bytes per second that its source sends for this part."""
     age_s = _age_s(share, now_s)
     came = share.held - share.base
     if not share.total or (came <= 0 and age_s < MEASURED_S):

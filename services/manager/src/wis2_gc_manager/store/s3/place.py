@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.settings import StoreUrl
 
-#: For a server that is not of AWS, when no region is set anywhere.
+#: The region for a server that is not AWS, if none is set.
 _ANY_REGION = "us-east-1"
 _REGION = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
-#: The service's own variable before the one for all services, as the SDK has it.
+#: The service's own variable comes before the one for all services, as in the SDK.
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
@@ -50,11 +50,11 @@ class BucketPlace:
     root: str
     """Path of the bucket, not ending in a slash: "" or `/bucket`."""
     endpoint_variable: str
-    """Which variable names the server; "" for AWS' own."""
+    """The variable that names the server; "" for AWS itself."""
 
     @property
     def authority(self) -> str:
-        """Host and port, as the Host header has them."""
+        """Host and port, in the form of the Host header."""
         return self.origin.partition("://")[2]
 
     @property
@@ -64,11 +64,11 @@ class BucketPlace:
 
     @property
     def is_aws(self) -> bool:
-        """Whether this is S3 itself, and not a server that speaks like it."""
+        """Whether this is S3 itself, and not an S3-compatible server."""
         return not self.endpoint_variable
 
     def path(self, key: str) -> str:
-        """Return the path of an object, percent-encoded as signatures demand it."""
+        """Return the path of an object, percent-encoded as signatures require."""
         return f"{self.root}/{quote(self.prefix + key, safe='/-_.~')}"
 
     def __str__(self) -> str:
@@ -82,8 +82,8 @@ def find_place(
 ) -> BucketPlace:
     """Return where `s3://bucket[/prefix]` is.
 
-    Servers that are not of AWS are addressed with the bucket in the path, S3 with the bucket in
-    the host name, but for buckets with a dot in their name, which no certificate covers.
+    For servers that are not AWS the bucket is in the path. For S3 it is in the host name, except
+    for buckets with a dot in their name, which no certificate covers.
     Raises SettingsError.
     """
     variables = os.environ if environment is None else environment
@@ -118,7 +118,7 @@ def find_place(
 
 
 def read_authorities(session: botocore.session.Session, ca_file: Path | None) -> bytes | None:
-    """Return the certificates in `ca_file` and AWS_CA_BUNDLE, as PEM; None where there are none.
+    """Return the certificates in `ca_file` and AWS_CA_BUNDLE, as PEM; None if there are none.
 
     Raises SettingsError.
     """
@@ -135,7 +135,7 @@ def read_authorities(session: botocore.session.Session, ca_file: Path | None) ->
 
 
 def tls_context(authorities: bytes | None) -> ssl.SSLContext:
-    """Return a context that trusts the system's authorities, and these."""
+    """Return a context that trusts the system's authorities and `authorities`."""
     context = client_context()
     if authorities is not None:
         context.load_verify_locations(cadata=authorities.decode("ascii", "ignore"))
@@ -143,7 +143,7 @@ def tls_context(authorities: bytes | None) -> ssl.SSLContext:
 
 
 def _endpoint(variables: Mapping[str, str], profile: Mapping[str, Any]) -> tuple[str, str]:
-    """Return (variable, origin) of a server that is not AWS' own; ("", "") for none."""
+    """Return (variable, origin) of a server that is not AWS; ("", "") if there is none."""
     if variables.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return "", ""
     found = [(name, variables[name]) for name in ENDPOINT_VARIABLES if variables.get(name)]
@@ -186,7 +186,7 @@ def _aws_host(session: botocore.session.Session, region: str) -> str:
         raise SettingsError(
             "AWS_REGION", f"{region!r} is not a region of AWS; requires one such as eu-west-1"
         ) from None
-    # A client knows the hosts of all partitions, of FIPS and dual stack; it is asked for no more.
+    # A client knows the hosts of all partitions, of FIPS and dual stack; we use it only for that.
     config = Config(
         signature_version=UNSIGNED,
         ignore_configured_endpoint_urls=True,

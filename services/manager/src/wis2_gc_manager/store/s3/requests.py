@@ -1,8 +1,8 @@
 """Signed requests to one bucket: sent, repeated and translated.
 
-Who retries: this module, each request up to ATTEMPTS times with growing, jittered pauses, and
-nobody below it but aiohttp, once, where a kept-alive connection had been closed. All requests
-may be sent twice without harm.
+This module retries each request, up to ATTEMPTS times with growing, jittered pauses. Below it only
+aiohttp retries, once, if a kept-alive connection had been closed. All requests may be sent twice
+without harm.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ if TYPE_CHECKING:
     from wis2_gc_manager.store.s3.place import BucketPlace
 
 ATTEMPTS = 4
-#: The pause after attempt n is between half of and all of min(first * 2**(n-1), longest).
+#: The pause after attempt n is between half and all of min(first * 2**(n-1), longest).
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 2.0
 CONNECT_TIMEOUT_S = 5.0
-#: An attempt takes at most ANSWER_S, and a second more for each SLOWEST_BYTES_PER_S of its body.
+#: An attempt takes at most ANSWER_S, plus a second for each SLOWEST_BYTES_PER_S of its body.
 ANSWER_S = 10.0
 SLOWEST_BYTES_PER_S = 256 * 1024
 
 #: Connections at once; idle ones are closed before S3 does it.
 _CONNECTIONS = 256
 KEEP_ALIVE_S = 10.0
-#: Larger bodies are passed on in pieces, so that the event loop is never held up by one.
+#: Larger bodies are passed on in pieces, so that no body holds up the event loop.
 _ONE_PIECE_BYTES = 1024 * 1024
-#: Answers are short; what is longer is none of S3.
+#: Answers are short; a longer one does not come from S3.
 _ANSWER_BYTES = 256 * 1024
 _SUCCESSES = range(200, 300)
 _UNSIGNED_BODY = Config(s3={"payload_signing_enabled": False})
@@ -65,7 +65,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class S3Answer:
-    """A success, or a refusal that the caller said it would take."""
+    """A success, or a refusal that the caller accepts."""
 
     status: int
     headers: Mapping[str, str]
@@ -75,7 +75,7 @@ class S3Answer:
 
     @property
     def is_success(self) -> bool:
-        """Whether the request was obeyed; completing an upload may fail with status 200."""
+        """Whether the request succeeded; completing an upload may fail with status 200."""
         return _is_success(self.status, self.body)
 
 
@@ -105,7 +105,7 @@ class Requests:
         self._tls = tls
         self._sleep = sleep
         self._draw = draw
-        # Who waits for a connection of ours waits without a time-out: S3 is not to blame.
+        # A request waits for a connection without a time-out, because S3 is not to blame.
         self._slots = asyncio.Semaphore(_CONNECTIONS)
         self._session: aiohttp.ClientSession | None = None
         self._underway = 0
@@ -126,16 +126,16 @@ class Requests:
 
         `path`: percent-encoded, from the root of the server. `headers`: lower-case names.
         `accept`: codes of refusals that are an answer to the caller. `failed`: how many of the
-        `attempts` were made in another way.
-        Raises Unavailable("store"), Misconfigured where it will stay so until a setting is
-        changed, Poison where no object can have this key.
+        `attempts` were already made in another way.
+        Raises Unavailable("store"), Misconfigured if the error stays until a setting is changed,
+        Poison if no object can have this key.
         """
         with self.busy():
             return await self._send(_Request(method, path, headers, body), accept, attempts, failed)
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """Have `close` wait for what is done meanwhile."""
+        """Make `close` wait for the work inside this context."""
         self._underway += 1
         try:
             yield
@@ -145,7 +145,7 @@ class Requests:
                 self._is_idle.set()
 
     async def close(self) -> None:
-        """Finish what is under way, and end the connections. Never raises."""
+        """Finish the work that has begun, and end the connections. Never raises."""
         while self._underway:
             self._is_idle.clear()
             await self._is_idle.wait()
@@ -170,7 +170,7 @@ class Requests:
                     status, headers, content = await self._exchange(request, credentials)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 if is_shortage(error) and shortages < TRIES:
-                    # Says nothing of the store, so it is none of the attempts.
+                    # It says nothing about the store, so it does not count as an attempt.
                     shortages += 1
                     attempt -= 1
                     await self._sleep(PAUSE_S)
@@ -234,7 +234,7 @@ class Requests:
     def _open_session(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0,  # there are slots for that
+                limit=0,  # the slots limit them
                 keepalive_timeout=KEEP_ALIVE_S,
                 ssl=True if self._tls is None else self._tls,
             ),

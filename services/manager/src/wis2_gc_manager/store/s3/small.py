@@ -1,9 +1,9 @@
-"""The quick way for what is done with each small object: PUT and HEAD by obstore.
+"""The fast way for small objects: PUT and HEAD by obstore.
 
-obstore is the object_store crate of Rust: half the CPU of any Python client. It sends the SHA-256
-of the body, which S3 verifies, as a checksum and in the signature; computing that is in its price.
-It is tried once. Whatever goes wrong, the same request by `s3_requests` finds out what, and
-repeats it where that is of use: this module knows success, and nothing else.
+obstore is the object_store crate of Rust: it takes half the CPU of any Python client. It sends the
+SHA-256 of the body, which S3 verifies, as a checksum and in the signature; its CPU includes that.
+Each request is tried once. If it fails, the same request by `requests` finds out why, and repeats
+it if that helps: this module reports only success or failure.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-#: How long obstore signs with what the chain said: it renews well before anything expires.
+#: How long obstore uses the same credentials: the chain renews them well before they expire.
 _CREDENTIALS_S = 60.0
 
 
@@ -35,7 +35,7 @@ class SmallObjects:
     def __init__(
         self, place: BucketPlace, credentials: CredentialChain, *, authorities: bytes | None
     ) -> None:
-        """Connect to nothing yet. `authorities`: PEM, trusted besides the system's."""
+        """Do not connect yet. `authorities`: PEM, to trust besides the system's."""
         self._prefix = place.prefix
         self._credentials = credentials
         options: ClientConfig = {
@@ -48,7 +48,7 @@ class SmallObjects:
             options["root_certificate"] = authorities
         self._store = RustStore(
             place.bucket,
-            # Not `endpoint`, which a variable of the environment would overrule.
+            # Not `endpoint`, which a variable of the environment would override.
             aws_endpoint_url_s3=place.origin,
             virtual_hosted_style_request=not place.root,
             region=place.region,
@@ -60,7 +60,7 @@ class SmallObjects:
         )
 
     async def put(self, key: str, data: bytes, *, media_type: str, cache_control: str) -> bool:
-        """Store an object; False where it did not succeed, for whatever reason."""
+        """Store an object; return False if that failed for any reason."""
         try:
             await obstore.put_async(
                 self._store,
@@ -69,13 +69,13 @@ class SmallObjects:
                 attributes={"Content-Type": media_type, "Cache-Control": cache_control},
                 use_multipart=False,
             )
-        except Exception:  # noqa: BLE001 - who asks again gets to know what was wrong
+        except Exception:  # noqa: BLE001 - the request that repeats it finds out why
             _log.debug("s3_small_failed", method="PUT")
             return False
         return True
 
     async def size(self, key: str) -> int | None:
-        """Return the size of an object in bytes; None where it is not there, or did not succeed."""
+        """Return the size of an object in bytes; None if there is none, or if that failed."""
         try:
             return (await obstore.head_async(self._store, self._prefix + key))["size"]
         except Exception:  # noqa: BLE001 - as above

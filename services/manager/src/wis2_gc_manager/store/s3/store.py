@@ -1,11 +1,11 @@
-"""The object store in S3, or in a server that speaks like it (architecture.md#store).
+"""The object store in S3, or in an S3-compatible server (architecture.md#store).
 
 IAM: s3:PutObject, s3:GetObject, s3:DeleteObject and s3:AbortMultipartUpload on the objects,
-s3:ListBucket on the bucket (without it S3 answers 403 where there is no object). The bucket's
-lifecycle rules expire objects and unfinished uploads; what is in front of it (CloudFront, nginx)
-adds `X-Content-Type-Options: nosniff`, for S3 cannot keep that header with an object.
+s3:ListBucket on the bucket (without it S3 answers 403 if there is no object). The bucket's
+lifecycle rules expire objects and unfinished uploads. The server in front of it (CloudFront, nginx)
+adds `X-Content-Type-Options: nosniff`, because S3 cannot keep that header with an object.
 
-Small objects go by `s3_small`, and where that fails, as all else does, by `s3_requests`, which
+Small objects use `small`. If that fails, and for everything else, `requests` is used, which
 retries. Decided in docs/decisions/20261123-s3-client.md.
 """
 
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from wis2_gc_common.settings import StoreUrl
     from wis2_gc_manager.store.port import Checksum, Upload
 
-#: For the parts of all large objects at once.
+#: Memory for the parts of all large objects together.
 PART_MEMORY_BYTES = 4 * PART_BYTES
-#: `check` is for a probe that is waited for.
+#: Time limit of `check`: a probe waits for it.
 _CHECK_S = 8.0
 _CHECK_ATTEMPTS = 2
-#: Computed in a thread where it would hold up the event loop for longer than this takes.
+#: Larger bodies are hashed in a thread, because they would hold up the event loop for too long.
 _MD5_AT_ONCE_BYTES = 256 * 1024
 _NO_OBJECT = frozenset({"NoSuchKey"})
-#: How a server says that it does not know a checksum's header.
+#: The codes of a server that does not know a checksum's header.
 _UNKNOWN_HEADER = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented"})
 
 _log = get_logger(__name__)
@@ -62,7 +62,7 @@ class S3Store:
         retention_hours: float,
         expiration_days: int = 1,
     ) -> None:
-        """`expiration_days`: of the bucket's lifecycle rule."""
+        """`expiration_days`: the days of the bucket's lifecycle rule."""
         self._requests = requests
         self._small = small
         self._place = requests.place
@@ -77,7 +77,7 @@ class S3Store:
     ) -> None:
         """Store a small object; the same key again replaces it.
 
-        Cancelled, it may be stored or not, but never in part.
+        If it is cancelled, the object may be stored or not, but never in part.
         Raises Unavailable("store"), Poison (key and prefix are too long together), ValueError.
         """
         self._checked(key)
@@ -88,7 +88,7 @@ class S3Store:
                 await self._put(key, (data,), self._headers(media_type), checksum, failed=1)
 
     async def open_upload(self, key: str, *, media_type: str) -> Upload:
-        """Begin a large object; the server hears of it when a first part is full."""
+        """Begin a large object; the first request is sent when the first part is full."""
         self._checked(key)
         headers = self._headers(media_type)
         return S3Upload(
@@ -101,18 +101,18 @@ class S3Store:
         )
 
     async def size(self, key: str) -> int | None:
-        """Return the size in bytes of a visible object, None where there is none."""
+        """Return the size in bytes of a visible object; None if there is none."""
         self._checked(key)
         with self._requests.busy():
             size = await self._small.size(key)
             return await self._size(key) if size is None else size
 
     def announce_by_ns(self, key: str, *, stored_ns: int) -> int:  # noqa: ARG002 - of all alike
-        """Return until when an object may be announced: the bucket counts from its storing."""
+        """Return until when an object may be announced: the bucket counts from its creation."""
         return removed_at_ns(stored_ns, days=self._expiration_days) - self._retention_ns
 
     async def delete(self, key: str) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Remove an object; it is not an error if there is none."""
         path = self._place.path(self._checked(key))
         await self._requests.send("DELETE", path, accept=_NO_OBJECT)
 
@@ -121,13 +121,13 @@ class S3Store:
         return 0
 
     async def capacity(self) -> None:
-        """Return None: there is no end to a bucket, but for what it costs."""
+        """Return None: a bucket has no limit except its cost."""
 
     async def check(self) -> None:
-        """Return when an object can be written, seen and removed now.
+        """Return if an object can be written, read and removed now.
 
-        Raises Unavailable("store"); Misconfigured where it will stay so until a setting, or a
-        permission, is changed.
+        Raises Unavailable("store"), or Misconfigured if the error stays until a setting or a
+        permission is changed.
         """
         key = f"{INCOMING}/probe-{secrets.token_hex(8)}"
         path = self._place.path(key)
@@ -193,7 +193,7 @@ class S3Store:
                 )
                 if answer.is_success:
                     return
-                # Not every partition of AWS learns of a new checksum on the same day.
+                # A new checksum does not reach every partition of AWS on the same day.
                 self._knows_sha = False
                 _log.warning("s3_checksum_unknown", header=verified[0])
         verified = await self._checksum_of(body)

@@ -1,4 +1,4 @@
-"""One large object on its way to S3: in parts, with bounded memory, whole or not at all."""
+"""Uploads one large object to S3: in parts, with bounded memory, completely or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wis2_gc_manager.store.s3.part_memory import PartMemory
     from wis2_gc_manager.store.s3.requests import Requests
 
-#: What a part has; and what all but the last must have.
+#: The size of a part; and the least size of every part except the last.
 PART_BYTES = 8 * 1024 * 1024
 MIN_PART_BYTES = 5 * 1024 * 1024
 #: S3 takes no more parts than this: 78 GB.
@@ -32,7 +32,7 @@ _log = get_logger(__name__)
 
 
 class S3Upload:
-    """`Upload` into S3. Up to PART_BYTES it is a single PUT, made by `complete`."""
+    """`Upload` into S3. Up to PART_BYTES it is a single PUT, which `complete` makes."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class S3Upload:
         put: Callable[[Sequence[bytes], Checksum | None], Awaitable[None]],
         size: Callable[[], Awaitable[int | None]],
     ) -> None:
-        """`headers`: of the object. `put`, `size`: of this very key, in one piece."""
+        """`headers`: of the object. `put`, `size`: for this key, in one piece."""
         self._requests = requests
         self._path = requests.place.path(key)
         self._headers = headers
@@ -60,13 +60,13 @@ class S3Upload:
         self._crc = 0
         self._creating: asyncio.Task[str] | None = None
         self._parts: list[tuple[str, str]] = []
-        """(ETag, checksum) of each."""
+        """(ETag, checksum) of each part."""
 
     async def write(self, chunk: bytes) -> None:
-        """Append; waits when the store is slower than the source, or memory is short.
+        """Append a piece; waits if the store is slower than the source, or memory is short.
 
         Raises Unavailable("store"); Overridden: more than S3 takes; HostBusy: no memory is free,
-        or others needed more than this slow upload did.
+        or faster uploads took the memory of this slow one.
         """
         async with self._lock:
             self._demand_open()
@@ -99,7 +99,7 @@ class S3Upload:
         """Leave nothing behind. Never raises; also safe after `complete`."""
         if self._is_ended:
             return
-        # Goes on when this very call is cancelled; the store's `close` waits for it.
+        # It continues if this call is cancelled; the store's `close` waits for it.
         aborting = asyncio.ensure_future(self._abort())
         await asyncio.shield(aborting)
 
@@ -129,7 +129,7 @@ class S3Upload:
         self._memory.give_back(self._share)
 
     def _drop(self) -> None:
-        """Let go of the part: its memory is somebody else's now."""
+        """Release the part: another upload has its memory now."""
         self._chunks = []
 
     def _demand_open(self) -> None:
@@ -142,7 +142,7 @@ class S3Upload:
             raise Overridden(Reason.TOO_LARGE, f"over {self._size} bytes in one upload to S3")
         self._memory.sending(self._share)
         if self._creating is None:
-            # Not cancelled with us: an upload whose id nobody knows could not be aborted.
+            # It is not cancelled with us: without its id the upload could not be aborted.
             self._creating = asyncio.ensure_future(self._create())
         upload_id = await asyncio.shield(self._creating)
         chunks = self._chunks
@@ -194,7 +194,7 @@ class S3Upload:
             body=[_part_list(self._parts, with_checksums=is_aws)],
             accept=_NO_UPLOAD,
         )
-        # Repeated because the first answer was lost: then the upload is the object by now.
+        # If it was repeated because the first answer was lost, the upload is already the object.
         if not answer.is_success and (
             answer.attempts == 1 or await self._size_of_object() != self._size
         ):
