@@ -2,8 +2,8 @@
 # Every check of terraform/, without an AWS account and without touching one.
 # The provider comes from TF_PLUGIN_DIR, from a folder of providers on this machine (`check.sh
 # plugins` prints it), or by `terraform init`.
-# Exit code 0: all passed, or skipped, loudly, because Terraform or the provider is not there;
-# REQUIRE_TERRAFORM=1 makes the latter a failure.
+# Exit code 0: all passed; or skipped, loudly, because Terraform or the provider is missing.
+# REQUIRE_TERRAFORM=1 makes a skip a failure.
 set -eu
 cd "$(dirname "$0")"
 
@@ -34,21 +34,21 @@ fi
 root=$(dirname "$PWD")
 
 command -v terraform >/dev/null 2>&1 || skip "terraform is not installed (1.11 or later is required)"
-# One that names a file which is not there is complained of by every command.
+# If it names a missing file, every command prints a warning.
 [ -f "${TF_CLI_CONFIG_FILE:-/}" ] || unset TF_CLI_CONFIG_FILE
 export TF_IN_AUTOMATION=1 CHECKPOINT_DISABLE=1
-# Whoever's credentials these are, no check has a use for them.
+# No check requires credentials, so it gets none.
 export AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=none AWS_EC2_METADATA_DISABLED=true
 unset AWS_PROFILE AWS_SESSION_TOKEN
 
 say "format"
 terraform fmt -check -recursive -diff . || fail "terraform fmt -recursive terraform"
 
-# In a copy: no .terraform of a check is to lie about for `make deploy`.
+# In a copy, so that no .terraform of a check is left for `make deploy`.
 scratch=$(mktemp -d)
 background=""
 clean() {
-    # One at a time: of those that have ended, kill would tell and leave the rest.
+    # One at a time: if one has already ended, kill reports it and skips the rest.
     for process in $background; do kill "$process" 2>/dev/null || true; done
     rm -rf "$scratch"
 }
@@ -57,13 +57,13 @@ trap 'exit 130' INT TERM
 cp -RP bootstrap environments main modules tests "$scratch/"
 rm -rf "$scratch"/*/.terraform
 cd "$scratch"
-# What rejects.tftest.hcl plans: the variables alone, which takes no time.
+# rejects.tftest.hcl plans only the variables, which takes no time.
 mkdir tests/variables
 cp main/variables.tf tests/variables/
 
 plugins=$(plugins_folder)
 if [ -z "$plugins" ]; then
-    # Half a gigabyte: fetched once.
+    # It has half a gigabyte, so it is fetched once.
     export TF_PLUGIN_CACHE_DIR="$root/.tools/terraform" TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE=1
     mkdir -p "$TF_PLUGIN_CACHE_DIR"
 fi
@@ -71,7 +71,7 @@ for module in main bootstrap; do
     if ! terraform -chdir=$module init -backend=false -input=false -no-color -lockfile=readonly \
         ${plugins:+-plugin-dir="$plugins"} >init.log 2>&1; then
         case $(cat init.log) in
-            # Another provider than the locked one is no reason to skip.
+            # A provider that is not the locked one is not a reason to skip.
             *checksums*) ;;
             *"Failed to query available provider packages"* | *"Failed to install provider"*)
                 cat init.log >&2
@@ -104,7 +104,7 @@ run_test() {
     terraform -chdir=main test -no-color "-filter=tests/$1.tftest.hcl" ${2:+-var-file="$2"} >"$1.log" 2>&1 ||
         { grep -v '\.\.\. \(pass\|skip\)$' "$1.log" >&2; fail "terraform test: $1"; }
 }
-# The same, and the rules for every plan.
+# Like the one above, with the rules for every plan.
 run_plan() {
     say "plan $1"
     if ! terraform -chdir=main test -json -verbose "-filter=tests/$1.tftest.hcl" -var-file="$2" \
@@ -152,7 +152,7 @@ wait_for() {
 (
     run_plan dev ../environments/dev.tfvars
     run_plan prod ../environments/prod.tfvars
-    # A test takes away what it made, which protected addresses would not let happen.
+    # A test removes what it made; protected addresses would prevent that.
     run_twice prod ../environments/prod.tfvars -var=protect_addresses=false
     run_test modules
     run_test identity
@@ -182,7 +182,7 @@ if [ "$(cat .tools/checkov/.installed 2>/dev/null || true)" != "$wanted" ]; then
     printf '%s\n' "$wanted" >.tools/checkov/.installed
 fi
 say "checkov"
-# Every exception stands with its reason beside the resource: #checkov:skip=ID:reason
+# Every exception is at its resource, with the reason: #checkov:skip=ID:reason
 run_checkov() {
     (cd terraform && ../.tools/checkov/bin/checkov --directory "$1" --framework terraform --quiet \
         --compact --skip-download --download-external-modules false) || fail "checkov: terraform/$1"
