@@ -195,6 +195,9 @@ def test_containers_killed_under_load_lose_nothing(
     for victim in PARTS:
         began = cache.containers()[victim]["State"]["StartedAt"]
         subscribed = reader.subscriptions
+        if victim == "public-broker-1":
+            # What was held up by the parts before comes out while there is a public broker.
+            check(cache, reader, items)
         published = [publish_one(cache) for _ in range(15)]
         cache.kill(victim)
         published += [publish_one(cache) for _ in range(15)]
@@ -326,7 +329,7 @@ def test_a_key_of_another_certificate_is_refused_and_the_old_pair_stays(
     with pytest.raises(DockerError, match=r"setup: compose/tls: fullchain\.pem and privkey\.pem"):
         cache.compose("run", "--rm", "setup")
     cache.compose("kill", "--signal", "HUP", "nginx")
-    cache.get("/readyz")
+    cache.wait_until_ready()
     assert served(cache, cache.https_port) == before
     cache.renew_certificate()
 
