@@ -425,12 +425,6 @@ def test_commands_in_the_guide_name_the_namespace_that_terraform_gives() -> None
     assert set(named) == {given[1]}
 
 
-def test_links_between_pages_lead_somewhere() -> None:
-    for path in DOCS:
-        for link in re.findall(r"\]\(([^)#:]+)\)", text(path)):
-            assert ((ROOT / path).parent / link).exists(), (path, link)
-
-
 def test_every_step_is_in_the_deployment_guide_and_the_makefile() -> None:
     guide, makefile = text("docs/deploy.md"), text("deploy/deploy.mk")
     for number, name in enumerate(ALL, start=1):

@@ -237,11 +237,3 @@ def test_every_command_of_the_operations_page_exists():
     assert len(lines) > 8
     for line in lines:
         assert callable(operator._parser().parse_args(shlex.split(line)).run)
-
-
-def test_every_link_within_the_operations_page_leads_somewhere():
-    text = OPERATIONS.read_text("utf-8")
-    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    links = set(re.findall(r"\]\(#([^)]+)\)", text))
-    assert len(links) > 5
-    assert links <= {heading.lower().replace(" ", "-") for heading in headings}

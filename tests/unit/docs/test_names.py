@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+from tests.support.pages import ROOT
+
 FOLDERS = ("services", "local", "bench", "deploy", "tools", "images", "compose")
 
 

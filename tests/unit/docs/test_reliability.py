@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.pages import ROOT, place
+
 TEXT = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 RECOVERY = (ROOT / "docs" / "disaster-recovery.md").read_text(encoding="utf-8")
 NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TEXT + RECOVERY)))
@@ -35,10 +35,7 @@ def test_each_promise_has_a_test(row: list[str]) -> None:
 def test_each_module_it_names_is_there(row: list[str]) -> None:
     folder = ROOT
     for name in re.findall(r"`([\w/.]+)`", row[3]):
-        service, _, rest = name.partition("/")
-        if not rest:
-            path = folder / name  # beside the one before
-        else:
-            path = ROOT / "services" / service / "src" / f"wis2_gc_{service}" / rest
-            folder = path.parent
+        # A name alone is beside the one before.
+        path = place(name) if "/" in name else folder / name
+        folder = path.parent
         assert path.exists(), name

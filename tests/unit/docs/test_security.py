@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import pytest
 import yaml
 
+from tests.support.pages import ROOT, place
 from wis2_gc_common.settings import CATALOGUE
 
-ROOT = Path(__file__).parents[3]
 PAGES = [
     ROOT / name
     for name in (
         "docs/security.md", "SECURITY.md", "docs/disaster-recovery.md", "docs/compose.md",
     )
 ]  # fmt: skip
-SERVICES = {"common", "listener", "manager", "metrics"}
 NAMES = re.findall(r"`([^`\n]+)`", "".join(page.read_text("utf-8") for page in PAGES))
-
-
-def place(name: str) -> Path:
-    service, _, rest = name.partition("/")
-    if service in SERVICES:
-        return ROOT / f"services/{service}/src/wis2_gc_{service}" / rest
-    return ROOT / name
 
 
 def test_every_file_is_there() -> None:
@@ -60,10 +50,3 @@ def test_every_value_of_the_chart_is_one() -> None:
             for key in rest:
                 assert key in found, name
                 found = found[key]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\((?!https://)([^)#]+)[^)]*\)", page.read_text("utf-8"))
-    assert links
-    assert [link for link in links if not (page.parent / link).exists()] == []

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.unit.docs.test_security import place
+from tests.support.pages import ROOT, place, tracked
 from wis2_gc_common.settings import CATALOGUE
 
-ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/wis2-rules.md").read_text("utf-8")
+
+#: Every file but this one, which cites what is not there.
+OTHERS = {name: text for name, text in tracked().items() if ROOT / name != Path(__file__)}
 
 #: Nobody builds on these yet. A rule leaves this list together with its first test.
 NOT_BUILT = {"R1", "R2", "R3"}
@@ -75,22 +76,6 @@ def cited(text: str) -> set[str]:
 
 
 @cache
-def tracked() -> dict[str, str]:
-    """Return the text of every file of the project, new ones too, by its path."""
-    answer = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    texts = {}
-    for name in filter(None, answer.stdout.split("\0")):
-        path = ROOT / name
-        if path.is_file() and path != Path(__file__):
-            texts[name] = path.read_text("utf-8", errors="replace")
-    assert len(texts) > 900
-    return texts
-
-
-@cache
 def functions(file: str) -> frozenset[str]:
     """Return the functions of a module, and the methods of its classes as `Class::method`."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -113,7 +98,7 @@ def test_every_rule_is_read() -> None:
 
 def test_every_citation_is_a_rule() -> None:
     wrong, count = {}, 0
-    for name, text in tracked().items():
+    for name, text in OTHERS.items():
         if "wis2-rules.md" not in text:
             continue
         links = {link.upper() for link in re.findall(r"wis2-rules\.md#rule-(\w+)", text)}
@@ -133,7 +118,7 @@ def test_every_citation_is_a_rule() -> None:
 
 def test_every_conformance_test_is_named_for_a_rule_that_is_there() -> None:
     count = 0
-    for name, text in tracked().items():
+    for name, text in OTHERS.items():
         if not name.startswith("tests/conformance/"):
             continue
         for numbers in _CONFORMANCE.findall(text):
@@ -166,7 +151,7 @@ def test_a_citation_that_nobody_can_follow_is_refused(text: str) -> None:
 
 def test_nothing_is_cited_that_is_not_here() -> None:
     names = re.compile(r"\b(?:SPEC|DESIGN)(?:\.md\b| \d)|test_spec_")
-    assert [name for name, text in tracked().items() if names.search(text)] == []
+    assert [name for name, text in OTHERS.items() if names.search(text)] == []
 
 
 @pytest.mark.parametrize("number", RULES)
@@ -194,9 +179,3 @@ def test_every_module_and_setting_it_names_is_there() -> None:
     settings = set(re.findall(r"`(GC_\w+)`", PAGE))
     assert settings
     assert settings <= {setting.name for setting in CATALOGUE}
-
-
-def test_every_link_to_another_page_leads_somewhere() -> None:
-    links = re.findall(r"\]\((?!https://|#)([^)#]+)[^)]*\)", PAGE)
-    assert links
-    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
