@@ -7,10 +7,7 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any, Literal
 
-from wis2_gc_common.ports.registry import (
-    Looked,
-    ProcessStatus,
-)
+from wis2_gc_common.ports.registry import Looked, ProcessStatus
 from wis2_gc_common.redis import registry_keys as keys
 from wis2_gc_common.redis import registry_scripts as scripts
 from wis2_gc_common.wis2.decision import Held

@@ -9,20 +9,12 @@ from typing import TYPE_CHECKING, Any
 from wis2_gc_common.redis import registry_calls
 from wis2_gc_common.redis import registry_keys as keys
 from wis2_gc_common.redis import registry_scripts as scripts
-from wis2_gc_common.redis.connection import (
-    ANSWER_TIMEOUT_S,
-    SyncConnection,
-)
+from wis2_gc_common.redis.connection import ANSWER_TIMEOUT_S, SyncConnection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from wis2_gc_common.ports.registry import (
-        ItemKey,
-        Looked,
-        ProcessStatus,
-        Refusal,
-    )
+    from wis2_gc_common.ports.registry import ItemKey, Looked, ProcessStatus, Refusal
     from wis2_gc_common.redis.connection import Call
     from wis2_gc_common.redis.scripts import Script
 

@@ -8,20 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from redis.exceptions import RedisError
 
 from wis2_gc_common.metrics import DELAY_BUCKETS_S
-from wis2_gc_common.ports.registry import (
-    FailureRecord,
-    ItemRecord,
-    ProcessStatus,
-    Snapshot,
-)
+from wis2_gc_common.ports.registry import FailureRecord, ItemRecord, ProcessStatus, Snapshot
 from wis2_gc_common.redis import registry_calls as calls
 from wis2_gc_common.redis import registry_keys as keys
-from wis2_gc_common.redis.connection import (
-    ANSWER_TIMEOUT_S,
-    Command,
-    Connections,
-    unavailable,
-)
+from wis2_gc_common.redis.connection import ANSWER_TIMEOUT_S, Command, Connections, unavailable
 from wis2_gc_common.wis2.decision import Held
 
 if TYPE_CHECKING:
