@@ -27,9 +27,9 @@ from redis import Redis
 from bench import canaries, load, names, strangers
 from bench.run import parts_of_environment, percentile
 from local.parts.nginx import Nginx
-from tests.support.name_server import NameServer
-from tests.support.shallow_broker import ShallowBroker
-from tests.support.world import World
+from testkit.servers.name_server import NameServer
+from testkit.servers.shallow_broker import ShallowBroker
+from testkit.worlds.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

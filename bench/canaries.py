@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from local.parts.process import stop_with_parent
-from tests.support.wnm import encoded, inline, unique_data_id, wnm
-from tests.support.world import GLOBAL_BROKER_ACCOUNT, Client, wait_until
+from testkit.messages.wnm import encoded, inline, unique_data_id, wnm
+from testkit.worlds.world import GLOBAL_BROKER_ACCOUNT, Client, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

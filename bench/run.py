@@ -26,8 +26,8 @@ import aiohttp
 import psutil  # type: ignore[import-untyped]
 
 from local.parts.nginx import Nginx
-from tests.support.wnm import encoded, inline, unique_data_id, wnm
-from tests.support.world import GLOBAL_BROKER_ACCOUNT, Client, World, open_world, wait_until
+from testkit.messages.wnm import encoded, inline, unique_data_id, wnm
+from testkit.worlds.world import GLOBAL_BROKER_ACCOUNT, Client, World, open_world, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

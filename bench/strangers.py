@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any
 from bench.canaries import TOPIC as INNOCENT_TOPIC
 from local.parts.ports import free_port
 from local.parts.process import stop_with_parent
-from tests.support import nasty_inputs
-from tests.support.web_server import Received, Script, WebServer, trickle
-from tests.support.wnm import ABSENT, encoded, inline, unique_data_id, wnm
-from tests.support.world import CENTRE_ID, Client
+from testkit.messages import nasty_inputs
+from testkit.messages.wnm import ABSENT, encoded, inline, unique_data_id, wnm
+from testkit.servers.web_server import Received, Script, WebServer, trickle
+from testkit.worlds.world import CENTRE_ID, Client
 
 if TYPE_CHECKING:
     import multiprocessing.synchronize

@@ -2,7 +2,7 @@
 
 ##@ Images
 .PHONY: images lock-images test-images test-compose test-in-containers clean-images typecheck-images
-ENGINE = $(PY) -m tests.support.engine $(if $(REQUIRED),--required)
+ENGINE = $(PY) -m testkit.deployment.engine $(if $(REQUIRED),--required)
 images: ## Build the three images (REGISTRY=, TAG=, BASE=; PUSH=1 pushes them)
 	@images/build.sh $(if $(PUSH),--push)
 
@@ -13,11 +13,11 @@ test-images: ## Build the images and run the cache from them; skips where no eng
 	@$(ENGINE) -- $(PY) -m pytest tests/deployment/test_images*.py
 
 test-compose: setup ## compose.yaml with an engine: killed, upgraded, renewed; skips where none can run, unless REQUIRED=1
-	@$(ENGINE) -- $(PY) -m tests.support.compose
+	@$(ENGINE) -- $(PY) -m testkit.deployment.compose
 	@$(ENGINE) --bridges -- $(PY) -m pytest tests/compose
 
 test-in-containers: setup-sqs ## Integration and conformance tests, their servers in containers
-	@$(ENGINE) -- $(PY) -m tests.support.parts_in_containers \
+	@$(ENGINE) -- $(PY) -m testkit.deployment.parts_in_containers \
 	  $(MAKE) $(if $(filter file,$(origin T)),test-integration test-conformance,tests)
 
 clean-images: ## Remove the engine's files that `make test-images` keeps (.tools/images)

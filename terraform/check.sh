@@ -87,12 +87,12 @@ done
 
 python=$root/.venv/bin/python
 [ -x "$python" ] || python=python3
-"$python" "$root/tests/support/terraform_passwords.py" "$scratch/port" &
+"$python" "$root/testkit/deployment/terraform_passwords.py" "$scratch/port" &
 passwords=$!
 background=$passwords
 for _ in $(seq 100); do
     [ -f port ] && break
-    kill -0 "$passwords" 2>/dev/null || fail "tests/support/terraform_passwords.py did not start"
+    kill -0 "$passwords" 2>/dev/null || fail "testkit/deployment/terraform_passwords.py did not start"
     sleep 0.1
 done
 AWS_ENDPOINT_URL_SECRETS_MANAGER=http://127.0.0.1:$(cat port)
@@ -115,7 +115,7 @@ run_plan() {
         run_test "$1" "$2"
         fail "terraform test: $1"
     fi
-    "$python" "$root/tests/support/terraform_plans.py" "$1" "$1.json" >&2 ||
+    "$python" "$root/testkit/deployment/terraform_plans.py" "$1" "$1.json" >&2 ||
         fail "the plan of $1 breaks a rule"
 }
 # An apply from nothing, and a plan that must find nothing to change. set-password.sh, which an apply
@@ -138,7 +138,7 @@ run_twice() {
         sed -n '/"@level":"error"/s/.*"detail":"\([^"]*\)".*/\1/p' "twice-$1.json" >&2
         fail "terraform test: twice, with the variables of $1"
     fi
-    "$python" "$root/tests/support/terraform_plans.py" --twice "$1" "twice-$1.json" >&2 ||
+    "$python" "$root/testkit/deployment/terraform_plans.py" --twice "$1" "twice-$1.json" >&2 ||
         fail "applying $1 twice breaks a rule"
 }
 # Processes to wait for: all of them, then the first failure counts.

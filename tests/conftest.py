@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.parts import ports
-from tests.support import parts
-from tests.support.nodes import Node
+from testkit.servers import parts
+from testkit.servers.nodes import Node
 from wis2_gc_manager.event_loop import EventLoop
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ mock_provider "aws" {
   override_during = plan
 }
 
-# Terraform mocks no ephemeral resource: this one is real, and asks tests/support/terraform_passwords.py.
+# Terraform mocks no ephemeral resource: this one is real, and asks testkit/deployment/terraform_passwords.py.
 provider "aws" {
   alias                       = "passwords"
   region                      = "eu-west-3"

@@ -1,7 +1,7 @@
 # terraform test -filter=tests/twice.tftest.hcl -var-file=../environments/dev.tfvars
 #
 # Unlike in the plans of the other files, what only AWS can know is unknown until the first apply, as
-# it is in an empty account. tests/support/terraform_plans.py then looks at state and second plan:
+# it is in an empty account. testkit/deployment/terraform_plans.py then looks at state and second plan:
 # no password in either, and nothing to change.
 
 mock_provider "aws" {
@@ -13,7 +13,7 @@ mock_provider "aws" {
   source = "./tests/mocks"
 }
 
-# Terraform mocks no ephemeral resource: this one is real, and asks tests/support/terraform_passwords.py.
+# Terraform mocks no ephemeral resource: this one is real, and asks testkit/deployment/terraform_passwords.py.
 provider "aws" {
   alias                       = "passwords"
   region                      = "eu-west-3"

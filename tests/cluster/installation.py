@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 import trustme
 import yaml
 
+from testkit.deployment.chart import CHART, Values, merged
+from testkit.messages import wnm
 from tests.cluster.kube import TIMEOUT_S, Manifest, Namespace, wait_until
-from tests.support.chart import CHART, Values, merged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -233,7 +234,7 @@ class Installation:
                 "world",
                 {
                     "world.py": (_HERE / "world.py").read_text("utf-8"),
-                    "wnm.py": (_HERE.parent / "support" / "wnm.py").read_text("utf-8"),
+                    "wnm.py": Path(wnm.__file__).read_text("utf-8"),
                     "ca.pem": self._authority.cert_pem.bytes().decode(),
                 },
             ),

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from testkit.deployment.chart import cases, manifests, merged, values_file
 from tests.cluster.installation import ten_lines
 from tests.cluster.kube import say
-from tests.support.chart import cases, manifests, merged, values_file
 
 if TYPE_CHECKING:
     from tests.cluster.kube import Manifest, Namespace

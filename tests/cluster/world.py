@@ -1,6 +1,6 @@
 """The WIS2 world of one cache, in a pod: publishes items, serves their data, counts announcements.
 
-Runs in an image of the project (it needs Python and paho-mqtt), beside `wnm.py` of tests/support.
+Runs in an image of the project (it needs Python and paho-mqtt), beside `wnm.py` of the test kit.
 Each item goes to the Global Brokers at one rate; every fourth one to a single broker each, so that
 one listener alone must bring it. What the cache announces is passed on to the Global Brokers, each
 message id once, as they do. Orders and reports by HTTP:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import compose
-from tests.support.containers import require_engine
-from tests.support.docker import DockerError, docker
-from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
-from tests.support.world import wait_until
+from testkit.deployment import compose
+from testkit.deployment.containers import require_engine
+from testkit.deployment.docker import DockerError, docker
+from testkit.messages.wnm import inline, integrity_of, unique_data_id, wnm
+from testkit.worlds.world import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.compose import ComposedCache, Reader
+    from testkit.deployment.compose import ComposedCache, Reader
 
 pytestmark = [
     pytest.mark.timeout(1800),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wnm import unique_data_id
-from tests.support.world import World, open_world
+from testkit.messages.wnm import unique_data_id
+from testkit.worlds.world import World, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.nodes import Answer, Node
-from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
-from tests.support.world import CENTRE_ID, MAX_OBJECT_BYTES, World, wait_until
+from testkit.messages.wnm import inline, integrity_of, unique_data_id, wnm
+from testkit.servers.nodes import Answer, Node
+from testkit.worlds.world import CENTRE_ID, MAX_OBJECT_BYTES, World, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.world import Announcement
+    from testkit.worlds.world import Announcement
 
 
 def test_rule_11_core_data_are_cached(world: World, node: Node, topic: str, data_id: str) -> None:

@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 import pytest
 import redis
 
-from tests.support.nodes import Answer, Node
-from tests.support.wnm import inline, unique_data_id, wnm
-from tests.support.world import World, wait_until
+from testkit.messages.wnm import inline, unique_data_id, wnm
+from testkit.servers.nodes import Answer, Node
+from testkit.worlds.world import World, wait_until
 from wis2_gc_common.redis.registry_keys import item_record, record_key
 
 

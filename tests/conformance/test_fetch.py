@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.nodes import Answer, Node
-from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
-from tests.support.world import World, wait_until
+from testkit.messages.wnm import inline, integrity_of, unique_data_id, wnm
+from testkit.servers.nodes import Answer, Node
+from testkit.worlds.world import World, wait_until
 
 DATA = b"BUFR inline \xc3\xa4 7777"
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tests.support.nodes import Answer, Node
-from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
-from tests.support.world import CENTRE_ID, World, wait_until
+from testkit.messages.wnm import inline, integrity_of, unique_data_id, wnm
+from testkit.servers.nodes import Answer, Node
+from testkit.worlds.world import CENTRE_ID, World, wait_until
 
 DATA = b"BUFR"
 HOST = "127.0.0.1"

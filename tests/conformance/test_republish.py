@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wnm import encoded, inline, unique_data_id, wnm
-from tests.support.world import CENTRE_ID, DEPLOYMENT_SECRET, Client, World, wait_until
+from testkit.messages.wnm import encoded, inline, unique_data_id, wnm
+from testkit.worlds.world import CENTRE_ID, DEPLOYMENT_SECRET, Client, World, wait_until
 from wis2_gc_common.wis2.message_id import message_id
 
 if TYPE_CHECKING:
-    from tests.support.nodes import Node
+    from testkit.servers.nodes import Node
 
 
 EARLIER = "2026-11-23T10:00:00Z"

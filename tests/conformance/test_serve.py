@@ -17,11 +17,11 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from local.parts.mqtt_client import end
-from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
-from tests.support.world import World, wait_until
+from testkit.messages.wnm import inline, integrity_of, unique_data_id, wnm
+from testkit.worlds.world import World, wait_until
 
 if TYPE_CHECKING:
-    from tests.support.nodes import Node
+    from testkit.servers.nodes import Node
 
 
 def connect(port: int, user: str | None, password: str | None, **options: Any) -> Any:

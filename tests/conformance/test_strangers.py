@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.nodes import Answer, Node
-from tests.support.wnm import encoded, inline, wnm
-from tests.support.world import World, open_world, wait_until
+from testkit.messages.wnm import encoded, inline, wnm
+from testkit.servers.nodes import Answer, Node
+from testkit.worlds.world import World, open_world, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

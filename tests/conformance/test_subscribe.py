@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wnm import inline, unique_data_id, wnm
-from tests.support.world import CENTRE_ID, World, wait_until
+from testkit.messages.wnm import inline, unique_data_id, wnm
+from testkit.worlds.world import CENTRE_ID, World, wait_until
 
 if TYPE_CHECKING:
-    from tests.support.nodes import Node
-    from tests.support.world import Announcement
+    from testkit.servers.nodes import Node
+    from testkit.worlds.world import Announcement
 
 
 def dropped(world: World, reason: str) -> float:

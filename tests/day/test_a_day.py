@@ -1,7 +1,7 @@
 """A day of WIS2 and some hours of the next one, with the clock of the cache in our hands.
 
 The three commands on a real Redis, mosquitto and nginx. Half an hour of the day takes a second or
-two: it begins with a jump of the clock (`tests/support/day.py`), when nothing is in work.
+two: it begins with a jump of the clock (`testkit/worlds/day.py`), when nothing is in work.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import pytest
 from local.world.items import BURST_FACTOR, WorldOutcome
 from local.world.ledger import Ledger
 from local.world.mix import Kind, parse_mix
-from tests.support.day import LIBRARIES, Clock, Day, DayWorld
-from tests.support.world import wait_until
+from testkit.worlds.day import LIBRARIES, Clock, Day, DayWorld
+from testkit.worlds.world import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.support import chart
+from testkit.deployment import chart
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ import helm_python
 import pytest
 import yaml
 
-from tests.support import chart
+from testkit.deployment import chart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import chart, kubernetes_schemas
+from testkit.deployment import chart, kubernetes_schemas
 
 CASES = chart.cases()
 

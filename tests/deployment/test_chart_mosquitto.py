@@ -13,8 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from local.parts.mqtt_client import end
 from local.parts.ports import free_port
-from tests.support import chart
-from tests.support.server_process import wait_for_port
+from testkit.deployment import chart
+from testkit.servers.server_process import wait_for_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

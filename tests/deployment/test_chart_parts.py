@@ -26,8 +26,8 @@ import yaml
 
 from local.parts.part import current_user
 from local.parts.ports import free_port
-from tests.support import chart
-from tests.support.server_process import wait_for_port
+from testkit.deployment import chart
+from testkit.servers.server_process import wait_for_port
 from wis2_gc_common import metrics as metrics_catalogue
 from wis2_gc_common.wis2.topic import MAX_LEVELS
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import chart
+from testkit.deployment import chart
 from wis2_gc_common import settings
 
 CASES = chart.cases()

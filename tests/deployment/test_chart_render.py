@@ -8,7 +8,7 @@ from typing import Any
 import helm_python
 import pytest
 
-from tests.support import chart
+from testkit.deployment import chart
 
 CASES = chart.cases()
 
@@ -17,7 +17,7 @@ CASES = chart.cases()
 def test_what_is_rendered_is_what_was_reviewed(name: str) -> None:
     path = chart.GOLDEN / f"{name}.yaml"
     assert chart.golden_text(CASES[name]) == path.read_text("utf-8"), (
-        "look at the difference; python -m tests.support.chart writes it"
+        "look at the difference; python -m testkit.deployment.chart writes it"
     )
 
 
@@ -28,7 +28,7 @@ def test_no_golden_file_is_left_over() -> None:
 @pytest.mark.parametrize("path", sorted(chart.generated()), ids=lambda path: path.name)
 def test_what_is_made_from_the_code_is_up_to_date(path: Any) -> None:
     assert path.read_text("utf-8") == chart.generated()[path], (
-        "python -m tests.support.chart writes it"
+        "python -m testkit.deployment.chart writes it"
     )
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import wis2_gc_listener.settings
 import wis2_gc_manager.settings
 import wis2_gc_metrics.settings
-from tests.support import chart
+from testkit.deployment import chart
 from wis2_gc_common import settings
 
 if TYPE_CHECKING:

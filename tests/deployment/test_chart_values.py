@@ -15,8 +15,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from testkit.deployment import chart, kubernetes_schemas
 from tests.deployment.test_chart_policy import problems_of_privilege
-from tests.support import chart, kubernetes_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

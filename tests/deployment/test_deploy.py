@@ -16,7 +16,7 @@ import pytest
 from deploy.environment import open_environment
 from deploy.main import ALL
 from deploy.release import ENDING
-from tests.support.deployments import (
+from tests.deployment.deployments import (
     ACCOUNT,
     COMMIT,
     DIGESTS,

@@ -20,9 +20,9 @@ from deploy.cluster import select_add_ons
 from deploy.environment import RELEASE, SERVICES, Environment
 from deploy.main import ALL
 from deploy.release import COMPONENTS, own_values
-from tests.support import chart
-from tests.support.deployments import ACCOUNT, DIGESTS, REGION
-from tests.support.kubernetes_schemas import VERSIONS, problems
+from testkit.deployment import chart
+from testkit.deployment.kubernetes_schemas import VERSIONS, problems
+from tests.deployment.deployments import ACCOUNT, DIGESTS, REGION
 from wis2_gc_manager.pipeline.retry import MAX_DELIVERIES
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import yaml
 
 from deploy.environment import read_variables
 from docs import costs
-from tests.support import chart
+from testkit.deployment import chart
 
 ASSUMPTIONS: dict[str, Any] = json.loads(costs.ASSUMPTIONS.read_text("utf-8"))
 COLUMNS = tuple(ASSUMPTIONS["columns"])

@@ -29,11 +29,11 @@ from deploy.smoke.step import (
 from local.parts.certificates import CertificateAuthority
 from local.parts.mosquitto import CacheBroker, PublicBroker
 from local.parts.nginx import Nginx
-from tests.support import chart
-from tests.support.deployments import ACCOUNT, REGION
-from tests.support.stand_ins import StandIns
-from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
-from tests.support.world import BIN, CENTRE_ID, World, open_world
+from testkit.deployment import chart
+from testkit.messages.wnm import inline, integrity_of, unique_data_id, wnm
+from testkit.worlds.world import BIN, CENTRE_ID, World, open_world
+from tests.deployment.deployments import ACCOUNT, REGION
+from tests.deployment.stand_ins import StandIns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,18 +20,18 @@ import pytest
 from deploy.environment import SERVICES
 from images.lock import ROOT
 from local.parts.ports import free_port
-from tests.support.building import build
-from tests.support.containers import (
+from testkit.deployment.building import build
+from testkit.deployment.containers import (
     HARDENING,
     Container,
     ContainerWorld,
     give_away,
     require_engine,
 )
-from tests.support.docker import DockerError, docker
-from tests.support.nodes import Answer, Node
-from tests.support.wnm import inline, unique_data_id, wnm
-from tests.support.world import World, wait_until
+from testkit.deployment.docker import DockerError, docker
+from testkit.messages.wnm import inline, unique_data_id, wnm
+from testkit.servers.nodes import Answer, Node
+from testkit.worlds.world import World, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from images.lock import FILES, IN_PARTS, NAMED, lock
-from tests.support.building import build
-from tests.support.containers import require_engine
-from tests.support.docker import docker, has_buildx
-from tests.support.image_registry import ImageRegistry, digest_of
+from testkit.deployment.building import build
+from testkit.deployment.containers import require_engine
+from testkit.deployment.docker import docker, has_buildx
+from testkit.deployment.image_registry import ImageRegistry, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deploy.environment import RELEASE, read_variables
-from tests.support import chart, terraform_plans
+from testkit.deployment import chart, terraform_plans
 from wis2_gc_common.settings import CENTRE_ID
 
 ROOT = Path(__file__).parents[2]
@@ -219,7 +219,7 @@ def test_without_terraform_the_check_fails_where_it_is_required(tmp_path: Path) 
     assert "error: terraform is not installed" in done.stderr
 
 
-# The rules for every plan (tests/support/terraform_plans.py)
+# The rules for every plan (testkit/deployment/terraform_plans.py)
 
 
 def _plan(address: str, **after: Any) -> dict[str, Any]:

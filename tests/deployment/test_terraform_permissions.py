@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.scripted_s3 import BUCKET, ScriptedS3
-from tests.support.scripted_sqs import DEAD_PATH, ScriptedSqs, refusal
-from tests.support.sqs_server import set_credentials
+from testkit.servers.scripted_s3 import BUCKET, ScriptedS3
+from testkit.servers.scripted_sqs import DEAD_PATH, ScriptedSqs, refusal
+from testkit.servers.sqs_server import set_credentials
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports import queue as queue_base
 from wis2_gc_common.ports.queue import Envelope, Sent
@@ -28,8 +28,8 @@ from wis2_gc_manager.store import port as store_base
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.support.scripted_s3 import Seen
-    from tests.support.scripted_sqs import Answer
+    from testkit.servers.scripted_s3 import Seen
+    from testkit.servers.scripted_sqs import Answer
     from wis2_gc_manager.store.port import ObjectStore
 
 SERVICES = Path(__file__).parents[2] / "terraform/modules/identity/services.tf"

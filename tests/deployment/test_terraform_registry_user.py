@@ -31,7 +31,7 @@ from wis2_gc_common.wis2.decision import Held
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ("tests.support.redis",)
+pytest_plugins = ("testkit.servers.redis",)
 
 USERS = Path(__file__).parents[2] / "terraform" / "modules" / "registry" / "users.tf"
 NOTICE = Notice("wis2/item", 1_764_000_000_123_456_789, "canonical", "ca-eccc-msc", "id-1")

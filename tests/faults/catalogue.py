@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
+from testkit.messages.wnm import integrity_of
+from testkit.worlds.world import wait_until
 from tests.faults import kinds
 from tests.faults.long_world import log_end, log_since
 from tests.faults.origins import body_of
-from tests.support.wnm import integrity_of
-from tests.support.world import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

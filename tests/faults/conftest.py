@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from testkit.worlds.world import World, open_world
 from tests.faults.load import PATIENT
-from tests.support.world import World, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,12 +7,12 @@ import itertools
 import threading
 from typing import TYPE_CHECKING
 
-from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
-from tests.support.world import wait_until
+from testkit.messages.wnm import inline, integrity_of, unique_data_id, wnm
+from testkit.worlds.world import wait_until
 
 if TYPE_CHECKING:
-    from tests.support.nodes import Node
-    from tests.support.world import World
+    from testkit.servers.nodes import Node
+    from testkit.worlds.world import World
 
 CENTRE = "tt-faults"
 #: For every world that a `Load` is published in: on a busy machine its node is no slow source.

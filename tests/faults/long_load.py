@@ -8,9 +8,9 @@ from collections import defaultdict, deque
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from testkit.messages.wnm import encoded, inline, integrity_of, wnm
+from testkit.worlds.world import wait_until
 from tests.faults.origins import body_of
-from tests.support.wnm import encoded, inline, integrity_of, wnm
-from tests.support.world import wait_until
 
 if TYPE_CHECKING:
     from tests.faults.long_world import LongWorld

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 from urllib.parse import urlsplit
 
+from testkit.worlds.world import wait_until
 from tests.faults.catalogue import Scene, catalogue
 from tests.faults.long_load import LongLoad
 from tests.faults.long_world import LongWorld, descriptors, resident_mb
-from tests.support.world import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,11 +11,11 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from testkit.servers.parts import choice
+from testkit.worlds.day import LIBRARIES, Clock
+from testkit.worlds.world import World
 from tests.faults.origins import Origins
 from tests.faults.proxy import Proxies
-from tests.support.day import LIBRARIES, Clock
-from tests.support.parts import choice
-from tests.support.world import World
 
 if TYPE_CHECKING:
     import contextlib

@@ -6,7 +6,7 @@ import hashlib
 from multiprocessing.managers import BaseManager
 from urllib.parse import urlsplit
 
-from tests.support.nodes import Answer, Node
+from testkit.servers.nodes import Answer, Node
 
 
 def body_of(name: str, size: int) -> bytes:

@@ -15,7 +15,7 @@ from multiprocessing.managers import BaseManager
 from typing import Literal
 from weakref import WeakKeyDictionary
 
-from tests.support.tcp_proxy import TcpProxy
+from testkit.servers.tcp_proxy import TcpProxy
 
 Kind = Literal[
     "hold",  # a request does not arrive; nor does what follows it

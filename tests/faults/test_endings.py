@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from testkit.messages.wnm import unique_data_id
+from testkit.worlds.world import freeze, open_world, thaw
 from tests.faults.load import PATIENT, Load, assert_all_came_out
-from tests.support.wnm import unique_data_id
-from tests.support.world import freeze, open_world, thaw
 
 if TYPE_CHECKING:
-    from tests.support.nodes import Node
-    from tests.support.world import Process
+    from testkit.servers.nodes import Node
+    from testkit.worlds.world import Process
 
 #: `terminationGracePeriodSeconds` of helm/wis2-global-cache; a manager has 20 s after its drain.
 DRAIN_S = 1

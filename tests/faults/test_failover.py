@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import redis
 
 from local.parts.ports import free_port
+from testkit.servers.lossy_proxy import LossyProxy
+from testkit.servers.redis import RedisServer
+from testkit.worlds.world import open_world, wait_until
 from tests.faults.load import PATIENT, Load, assert_all_came_out
-from tests.support.lossy_proxy import LossyProxy
-from tests.support.redis import RedisServer
-from tests.support.world import open_world, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.nodes import Node
+    from testkit.servers.nodes import Node
 
 
 def test_a_failover_loses_nothing_and_counters_stay_exact(tmp_path: Path, node: Node) -> None:

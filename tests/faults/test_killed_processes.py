@@ -9,8 +9,8 @@ import pytest
 from tests.faults.load import Load, assert_all_came_out
 
 if TYPE_CHECKING:
-    from tests.support.nodes import Node
-    from tests.support.world import World
+    from testkit.servers.nodes import Node
+    from testkit.worlds.world import World
 
 SERVICES = ("listener-a", "manager-1", "listener-b", "manager-2", "metrics")
 

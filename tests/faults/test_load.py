@@ -17,12 +17,12 @@ import pytest
 import redis
 
 from local.parts.ports import free_port
+from testkit.fakes.manager import envelope_of
+from testkit.messages.wnm import integrity_of
+from testkit.servers.redis import RedisServer, require_redis
+from testkit.servers.web_server import WebServer
+from testkit.waiting import until
 from tests.integration.test_manager import DATA, counter, new_world, until_idle
-from tests.support.manager_fakes import envelope_of
-from tests.support.redis import RedisServer, require_redis
-from tests.support.waiting import until
-from tests.support.web_server import WebServer
-from tests.support.wnm import integrity_of
 from wis2_gc_common.open_queue import open_sender
 from wis2_gc_common.ports.queue import Sent
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from testkit.servers.web_server import Received
     from tests.integration.test_manager import World
-    from tests.support.web_server import Received
     from wis2_gc_common.ports.queue import Envelope
 
-pytest_plugins = ("tests.support.redis",)
+pytest_plugins = ("testkit.servers.redis",)
 
 #: Innocents of one run, one each so many seconds.
 INNOCENTS = 250

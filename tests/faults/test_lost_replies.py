@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from testkit.servers.lossy_proxy import LossyProxy
+from testkit.worlds.world import open_world, wait_until
 from tests.faults.load import PATIENT, Load, assert_all_came_out
-from tests.support.lossy_proxy import LossyProxy
-from tests.support.world import open_world, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.nodes import Node
+    from testkit.servers.nodes import Node
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from testkit.worlds.world import World, freeze, thaw, wait_until
 from tests.faults.load import Load, assert_all_came_out
-from tests.support.world import World, freeze, thaw, wait_until
 
 if TYPE_CHECKING:
-    from tests.support.nodes import Node
+    from testkit.servers.nodes import Node
 
 
 def ready(world: World) -> None:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from testkit.messages.wnm import unique_data_id, wnm
+from testkit.worlds.world import wait_until
 from tests.faults.load import TOPIC, Load, assert_all_came_out
-from tests.support.wnm import unique_data_id, wnm
-from tests.support.world import wait_until
 from wis2_gc_common.metrics import PUBLIC_CHECKS
 
 if TYPE_CHECKING:
     from local.parts.nginx import Nginx
-    from tests.support.nodes import Node
-    from tests.support.world import World
+    from testkit.servers.nodes import Node
+    from testkit.worlds.world import World
 
 
 def refuse(nginx: Nginx, monkeypatch: pytest.MonkeyPatch, location: str) -> None:

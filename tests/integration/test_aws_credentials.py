@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.scripted_s3 import BUCKET, ScriptedS3
-from tests.support.scripted_sqs import ScriptedSqs
+from testkit.servers.scripted_s3 import BUCKET, ScriptedS3
+from testkit.servers.scripted_sqs import ScriptedSqs
 from wis2_gc_common.open_queue import open_sender
 from wis2_gc_common.ports.queue import Envelope
 from wis2_gc_common.settings import QueueUrl, StoreUrl

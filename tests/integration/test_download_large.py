@@ -7,7 +7,7 @@ import hashlib
 import json
 import sys
 
-from tests.support.web_server import WebServer, stream
+from testkit.servers.web_server import WebServer, stream
 
 SIZE_BYTES = 300 * 1024 * 1024
 BLOCK = bytes(range(256)) * 4096

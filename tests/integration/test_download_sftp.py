@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 
 from local.parts.ports import free_port
-from tests.support.memory_upload import MemoryUpload, no_upload
-from tests.support.plain_words import assert_plain
+from testkit.fakes.memory_upload import MemoryUpload, no_upload
+from testkit.plain_words import assert_plain
 from wis2_gc_common.errors import Overridden, Reason, Refused, SourceError
 from wis2_gc_manager.sources.downloader import open_downloader
 from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request

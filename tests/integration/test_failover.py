@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from tests.support.redis import RedisServer, require_redis
-from tests.support.world import wait_until
+from testkit.servers.redis import RedisServer, require_redis
+from testkit.worlds.world import wait_until
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports.lanes import READY, bulk_lane

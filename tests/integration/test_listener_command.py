@@ -22,9 +22,10 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from local.parts.mqtt_client import end
-from tests.support.listener_fakes import wait_until
-from tests.support.mosquitto import Account, Mosquitto
-from tests.support.scripted_broker import (
+from testkit.fakes.listener import wait_until
+from testkit.messages.wnm import encoded, unique_data_id, wnm
+from testkit.servers.mosquitto import Account, Mosquitto
+from testkit.servers.scripted_broker import (
     CONNACK_V5,
     CONNECT,
     DISCONNECT_TAKEN_OVER,
@@ -35,7 +36,6 @@ from tests.support.scripted_broker import (
     publish_v5,
     scripted_broker,
 )
-from tests.support.wnm import encoded, unique_data_id, wnm
 from wis2_gc_common.open_queue import open_queue
 from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.settings import QueueUrl
@@ -43,11 +43,11 @@ from wis2_gc_common.settings import QueueUrl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.redis import RedisServer
+    from testkit.servers.redis import RedisServer
     from wis2_gc_common.ports.queue import Envelope
     from wis2_gc_common.ports.registry import Snapshot
 
-pytest_plugins = ("tests.support.redis",)
+pytest_plugins = ("testkit.servers.redis",)
 
 TOPIC = "origin/a/wis2/ca-eccc-msc/data/core/weather/surface-based-observations/synop"
 SECRET = "0123456789abcdef"

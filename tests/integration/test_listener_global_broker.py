@@ -21,9 +21,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from local.parts.mqtt_client import end
-from tests.support.listener_fakes import FakeListenerRegistry, FakeSender, wait_until
-from tests.support.mosquitto import Account, Mosquitto
-from tests.support.scripted_broker import (
+from testkit.fakes.listener import FakeListenerRegistry, FakeSender, wait_until
+from testkit.messages.wnm import encoded, unique_data_id, wnm
+from testkit.servers.mosquitto import Account, Mosquitto
+from testkit.servers.scripted_broker import (
     CONNACK_V5,
     CONNECT,
     DISCONNECT_TAKEN_OVER,
@@ -36,7 +37,6 @@ from tests.support.scripted_broker import (
     publish_v5,
     scripted_broker,
 )
-from tests.support.wnm import encoded, unique_data_id, wnm
 from wis2_gc_common.metrics import (
     DROPPED,
     SESSIONS_TAKEN_OVER,

@@ -22,11 +22,11 @@ import pytest
 
 from local.parts.mqtt_client import end
 from local.parts.ports import free_port
-from tests.support.manager_fakes import BASE_URL, CENTRE_ID, envelope_of
-from tests.support.mosquitto import Mosquitto
-from tests.support.redis import require_redis
-from tests.support.waiting import until
-from tests.support.web_server import WebServer
+from testkit.fakes.manager import BASE_URL, CENTRE_ID, envelope_of
+from testkit.servers.mosquitto import Mosquitto
+from testkit.servers.redis import require_redis
+from testkit.servers.web_server import WebServer
+from testkit.waiting import until
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports.queue import Sent
 from wis2_gc_common.redis.registry_reader import RedisReader
@@ -35,11 +35,11 @@ from wis2_gc_common.settings import QueueUrl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.redis import RedisServer
-    from tests.support.sqs_server import Queues
+    from testkit.servers.redis import RedisServer
+    from testkit.servers.sqs_server import Queues
     from wis2_gc_common.ports.queue import Envelope
 
-pytest_plugins = ("tests.support.redis",)
+pytest_plugins = ("testkit.servers.redis",)
 
 COMMAND = Path(sys.executable).with_name("wis2-gc-manager")
 QUEUE = QueueUrl("redis-stream", "notifications")

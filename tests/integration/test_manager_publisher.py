@@ -17,11 +17,11 @@ import uvloop
 
 from local.parts.mqtt_client import end
 from local.parts.ports import free_port
-from tests.support.mosquitto import Account, Mosquitto
-from tests.support.scripted_broker import PUBACK
-from tests.support.shallow_broker import ShallowBroker, packets
-from tests.support.waiting import until
-from tests.support.world import wait_until
+from testkit.servers.mosquitto import Account, Mosquitto
+from testkit.servers.scripted_broker import PUBACK
+from testkit.servers.shallow_broker import ShallowBroker, packets
+from testkit.waiting import until
+from testkit.worlds.world import wait_until
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings import parse_broker_url

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from testkit.fakes.manager import envelope_of
+from testkit.servers.redis import require_redis
+from testkit.servers.web_server import WebServer
+from testkit.waiting import until
 from tests.integration.test_manager import DATA, new_world, until_idle
-from tests.support.manager_fakes import envelope_of
-from tests.support.redis import require_redis
-from tests.support.waiting import until
-from tests.support.web_server import WebServer
 from wis2_gc_common.metrics import ITEMS_DROPPED, field
 from wis2_gc_common.open_queue import open_dead_letters, open_queue
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from testkit.servers.redis import RedisServer
     from tests.integration.test_manager import World
-    from tests.support.redis import RedisServer
 
-pytest_plugins = ("tests.support.redis", "tests.support.sqs_server")
+pytest_plugins = ("testkit.servers.redis", "testkit.servers.sqs_server")
 
 EARLY, LATE = "2026-11-23T12:00:00Z", "2026-11-23T12:00:01Z"
 CACHED_ONCE = {

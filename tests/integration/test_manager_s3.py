@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from testkit.fakes.manager import BASE_URL, envelope_of
+from testkit.servers.redis import require_redis
+from testkit.servers.scripted_s3 import BUCKET, ScriptedS3, answers, damages
+from testkit.servers.web_server import WebServer
+from testkit.waiting import until
 from tests.integration.test_manager import new_world, until_idle
-from tests.support.manager_fakes import BASE_URL, envelope_of
-from tests.support.redis import require_redis
-from tests.support.scripted_s3 import BUCKET, ScriptedS3, answers, damages
-from tests.support.waiting import until
-from tests.support.web_server import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from testkit.servers.redis import RedisServer
     from tests.integration.test_manager import World
-    from tests.support.redis import RedisServer
 
-pytest_plugins = ("tests.support.redis",)
+pytest_plugins = ("testkit.servers.redis",)
 
 DATA = b"BUFR" * 5000
 SECRET = "the-secret-of-this-test"

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support import cluster as clusters
-from tests.support.metrics_service import (
+from testkit.servers import kubernetes_api as clusters
+from testkit.worlds.metrics_service import (
     BIN,
     CENTRE_ID,
     DEAD_LETTERS,
@@ -23,7 +23,7 @@ from tests.support.metrics_service import (
     environment,
     running,
 )
-from tests.support.world import wait_until
+from testkit.worlds.world import wait_until
 from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.metrics import field
 from wis2_gc_common.open_queue import open_queue, open_sender
@@ -34,10 +34,10 @@ from wis2_gc_common.redis.registry_manager import RedisRegistry
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.cluster import Cluster
-    from tests.support.redis import RedisServer
+    from testkit.servers.kubernetes_api import Cluster
+    from testkit.servers.redis import RedisServer
 
-pytest_plugins = ("tests.support.redis",)
+pytest_plugins = ("testkit.servers.redis",)
 
 DATA_ID = "wis2/xx-a/data/core/weather/1"
 PUBTIME_NS = 1_800_000_000_123_456_789

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.parts.nginx import Nginx
-from tests.support import parts
+from testkit.servers import parts
 from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings import StoreUrl
 from wis2_gc_common.wis2.object_key import object_key, object_url

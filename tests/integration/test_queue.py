@@ -18,10 +18,10 @@ from wis2_gc_common.settings import QueueUrl
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from tests.support.sqs_server import Queues
+    from testkit.servers.sqs_server import Queues
     from wis2_gc_common.ports.queue import DeadLetters, Queue, Sender
 
-pytest_plugins = ("tests.support.redis", "tests.support.sqs_server")
+pytest_plugins = ("testkit.servers.redis", "testkit.servers.sqs_server")
 
 #: Long enough that no visibility ends by itself in a test that does not wait for it.
 LONG_S = 60.0

@@ -23,10 +23,10 @@ from wis2_gc_common.settings import QueueUrl
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from tests.support.redis import RedisServer
+    from testkit.servers.redis import RedisServer
     from wis2_gc_common.ports.queue import Queue, Sender
 
-pytest_plugins = ("tests.support.redis",)
+pytest_plugins = ("testkit.servers.redis",)
 
 QUEUE = QueueUrl("redis-stream", "notifications")
 DEAD = QueueUrl("redis-stream", "dead-letters")
@@ -732,7 +732,7 @@ async def test_closing_while_redis_is_away_ends(own_redis: RedisServer) -> None:
 async def test_what_was_accepted_comes_at_least_once_however_often_redis_is_killed(
     tmp_path_factory: pytest.TempPathFactory, open_: Callable[..., Queue], kills: int
 ) -> None:
-    from tests.support.redis import RedisServer, require_redis
+    from testkit.servers.redis import RedisServer, require_redis
 
     require_redis()
     # What ACCEPTED promises on a machine that may crash, too.

@@ -16,8 +16,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from tests.support import parts
-from tests.support.sqs_server import make_queues, set_credentials, start_or_skip
+from testkit.servers import parts
+from testkit.servers.sqs_server import make_queues, set_credentials, start_or_skip
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports.queue import Envelope, Sent
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local.parts.sqs_server import SqsServer
-    from tests.support.sqs_server import Queues
+    from testkit.servers.sqs_server import Queues
     from wis2_gc_common.ports.queue import DeadLetters, Queue, Received, Sender
 
-pytest_plugins = ("tests.support.sqs_server",)
+pytest_plugins = ("testkit.servers.sqs_server",)
 
 BIN = Path(sys.executable).parent
 

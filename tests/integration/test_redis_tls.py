@@ -10,7 +10,7 @@ import pytest
 import redis
 import trustme
 
-from tests.support.redis import RedisServer, require_redis
+from testkit.servers.redis import RedisServer, require_redis
 from wis2_gc_common.errors import Misconfigured
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.redis.registry_listener import RedisListenerRegistry

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.redis.registry_reader import RedisReader
 
-pytest_plugins = ("tests.support.redis", "tests.support.redis_registry")
+pytest_plugins = ("testkit.servers.redis", "testkit.fakes.redis_registry")
 
 CENTRE = "ca-eccc-msc"
 HOST = "dd.weather.gc.ca"

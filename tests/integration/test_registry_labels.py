@@ -25,7 +25,7 @@ from wis2_gc_metrics.exposition import Reading, expose
 if TYPE_CHECKING:
     import redis
 
-pytest_plugins = ("tests.support.redis", "tests.support.redis_registry")
+pytest_plugins = ("testkit.servers.redis", "testkit.fakes.redis_registry")
 
 KNOWN = frozenset({"de-dwd", "fr-meteofrance"})
 numbers = itertools.count(1)

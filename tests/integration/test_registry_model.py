@@ -47,7 +47,7 @@ from wis2_gc_common.wis2.pubtime import NS_PER_MS
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
-pytest_plugins = ("tests.support.redis",)
+pytest_plugins = ("testkit.servers.redis",)
 
 #: Neighbours that a double cannot tell apart, lengths that a text would order wrongly, and one of a
 #: future beyond 64 bits.

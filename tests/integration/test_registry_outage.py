@@ -29,9 +29,9 @@ from wis2_gc_common.wis2.decision import Decision, Held
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.support.redis import RedisServer
+    from testkit.servers.redis import RedisServer
 
-pytest_plugins = ("tests.support.redis",)
+pytest_plugins = ("testkit.servers.redis",)
 
 FIRST = Notice("wis2/item", 1_764_000_000_123_456_789, "canonical", "ca-eccc-msc", "id-1")
 LEASE = Lease(FIRST, 1, "i:record")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.redis.registry_manager import RedisRegistry
     from wis2_gc_common.wis2.decision import Rel
 
-pytest_plugins = ("tests.support.redis", "tests.support.redis_registry")
+pytest_plugins = ("testkit.servers.redis", "testkit.fakes.redis_registry")
 
 CENTRE = "de-dwd"
 numbers = itertools.count(1)

@@ -26,7 +26,7 @@ from local.parts.mqtt_client import end
 from local.parts.nginx import Nginx
 from local.parts.part import StartFailed
 from local.parts.redis_server import RedisServer
-from tests.support.world import wait_until
+from testkit.worlds.world import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from tests.support import parts
-from tests.support.world import wait_until
+from testkit.servers import parts
+from testkit.worlds.world import wait_until
 from wis2_gc_common.settings import StoreUrl
 from wis2_gc_manager.store import open_store
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.waiting import until
+from testkit.waiting import until
 from wis2_gc_common.errors import Poison, Reason, Unavailable
 from wis2_gc_common.settings import StoreUrl
 from wis2_gc_manager.store import open_store

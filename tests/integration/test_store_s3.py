@@ -19,8 +19,8 @@ import trustme
 from moto.server import ThreadedMotoServer
 
 from local.parts.ports import free_port
-from tests.support import parts
-from tests.support.scripted_s3 import (
+from testkit.servers import parts
+from testkit.servers.scripted_s3 import (
     BUCKET,
     ScriptedS3,
     Stored,
@@ -31,7 +31,7 @@ from tests.support.scripted_s3 import (
     never_answers,
     obeys_and_hangs_up,
 )
-from tests.support.world import wait_until
+from testkit.worlds.world import wait_until
 from wis2_gc_common.errors import (
     HostBusy,
     Misconfigured,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from tests.support.scripted_s3 import Fault
+    from testkit.servers.scripted_s3 import Fault
 
 KEY = "2026-08-01/05/de-dwd/data/core/weather/0123456789ab/A_SNDE01.bufr"
 BUFR = "application/bufr"

@@ -20,19 +20,19 @@ import pytest
 import redis
 import trustme
 
-from tests.support.mosquitto import Mosquitto
-from tests.support.redis import RedisServer
-from tests.support.scripted_s3 import BUCKET, ScriptedS3, answers
-from tests.support.scripted_sqs import DEAD_PATH, QUEUE_PATH, ScriptedSqs, refusal
-from tests.support.waiting import until
+from testkit.servers.mosquitto import Mosquitto
+from testkit.servers.redis import RedisServer
+from testkit.servers.scripted_s3 import BUCKET, ScriptedS3, answers
+from testkit.servers.scripted_sqs import DEAD_PATH, QUEUE_PATH, ScriptedSqs, refusal
+from testkit.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from tests.support.scripted_s3 import Fault
-    from tests.support.scripted_sqs import Answer
+    from testkit.servers.scripted_s3 import Fault
+    from testkit.servers.scripted_sqs import Answer
 
-pytest_plugins = ("tests.support.redis",)
+pytest_plugins = ("testkit.servers.redis",)
 
 BIN = Path(sys.executable).parent
 SECRET = "s3cret-of-this-test"

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.world import World, open_world
+from testkit.worlds.world import World, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytest.register_assert_rewrite("tests.support.hostile")
+pytest.register_assert_rewrite("testkit.hostile")
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from schemathesis.checks import load_all_checks
 from schemathesis.specs.openapi import checks
 
 from local.parts.nginx import Nginx
-from tests.support.metrics_service import running
-from tests.support.redis import RedisServer
+from testkit.servers.redis import RedisServer
+from testkit.worlds.metrics_service import running
 from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.metrics import field
 from wis2_gc_common.ports.registry import Failure, Notice, ProcessStatus
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from schemathesis import APIOperation, Case, Response
 
-    from tests.support.metrics_service import Service
+    from testkit.worlds.metrics_service import Service
 
 PUBTIME_NS = 1_800_000_000_123_456_789
 CENTRE = "xx-nasty"

@@ -6,16 +6,16 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from tests.support import nasty_inputs
-from tests.support.nodes import Answer, Node
-from tests.support.wnm import unique_data_id, wnm
-from tests.support.world import wait_until
+from testkit.messages import nasty_inputs
+from testkit.messages.wnm import unique_data_id, wnm
+from testkit.servers.nodes import Answer, Node
+from testkit.worlds.world import wait_until
 from wis2_gc_common.wis2.notification import MAX_NOTIFICATION_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.world import World
+    from testkit.worlds.world import World
 
 EVIL = "origin/a/wis2/xx-evil/data/core/weather"
 GOOD = "origin/a/wis2/ca-eccc-msc/data/core/weather"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import Redis
 
-from tests.support.web_server import served
-from tests.support.wnm import encoded, inline, unique_data_id, wnm
-from tests.support.world import World, open_world, wait_until
+from testkit.messages.wnm import encoded, inline, unique_data_id, wnm
+from testkit.servers.web_server import served
+from testkit.worlds.world import World, open_world, wait_until
 from wis2_gc_common.redis.queue_keys import queue_keys
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tests.support.web_server import Received
+    from testkit.servers.web_server import Received
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("QUEUE") == "sqs", reason="the order is that of AWS' fair queues"

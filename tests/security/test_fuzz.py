@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.support.fuzzed import PARSERS, Parser, check
+from testkit.messages.fuzzed import PARSERS, Parser, check
 
 CORPUS = Path(__file__).parent / "corpus"
 MINUTES = float(os.environ.get("FUZZ_MINUTES") or 0)

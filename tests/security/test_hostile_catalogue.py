@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.support.hostile.all_kinds import CLIENTS, DELIVERIES, NOTIFICATIONS, REQUESTS, SOURCES
-from tests.support.hostile.catalogue import Delivery, Message, Outcome, Place
-from tests.support.hostile.servers import NoServers
+from testkit.hostile.all_kinds import CLIENTS, DELIVERIES, NOTIFICATIONS, REQUESTS, SOURCES
+from testkit.hostile.catalogue import Delivery, Message, Outcome, Place
+from testkit.hostile.servers import NoServers
 
 MESSAGES = DELIVERIES | NOTIFICATIONS | SOURCES
 PLACE = Place("any", 1, NoServers(), 9)

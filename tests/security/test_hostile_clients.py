@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.hostile.all_kinds import CLIENTS, DELIVERIES, REQUESTS
-from tests.support.hostile.http_requests import OBJECT, SECRET_FILE, ask
+from testkit.hostile.all_kinds import CLIENTS, DELIVERIES, REQUESTS
+from testkit.hostile.http_requests import OBJECT, SECRET_FILE, ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.hostile.attacked import Attacked
+    from testkit.hostile.attacked import Attacked
 
-pytest_plugins = ("tests.support.hostile.fixture",)
+pytest_plugins = ("testkit.hostile.fixture",)
 
 
 @pytest.fixture(scope="module")

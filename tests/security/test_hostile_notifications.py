@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.hostile.all_kinds import NOTIFICATIONS
+from testkit.hostile.all_kinds import NOTIFICATIONS
 
 if TYPE_CHECKING:
-    from tests.support.hostile.attacked import Attacked
+    from testkit.hostile.attacked import Attacked
 
-pytest_plugins = ("tests.support.hostile.fixture",)
+pytest_plugins = ("testkit.hostile.fixture",)
 
 
 @pytest.mark.parametrize("kind", NOTIFICATIONS)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.hostile.all_kinds import SOURCES
+from testkit.hostile.all_kinds import SOURCES
 
 if TYPE_CHECKING:
-    from tests.support.hostile.attacked import Attacked
+    from testkit.hostile.attacked import Attacked
 
-pytest_plugins = ("tests.support.hostile.fixture",)
+pytest_plugins = ("testkit.hostile.fixture",)
 
 #: Of the hostile servers, whose clients hang up: those of the cache are in other processes.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wnm import inline, unique_data_id, wnm
-from tests.support.world import World, open_world
+from testkit.messages.wnm import inline, unique_data_id, wnm
+from testkit.worlds.world import World, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import Redis
 
-from tests.support.wnm import encoded, inline, unique_data_id, wnm
-from tests.support.world import World, open_world, wait_until
+from testkit.messages.wnm import encoded, inline, unique_data_id, wnm
+from testkit.worlds.world import World, open_world, wait_until
 from wis2_gc_common.metrics import DROPPED, OVER_QUOTA, QUEUED, RECEIVED, field
 from wis2_gc_common.redis.queue_keys import queue_keys
 from wis2_gc_common.redis.registry_keys import COUNTERS

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.wnm import inline, unique_data_id, wnm
-from tests.support.world import World, open_world, wait_until
+from testkit.messages.wnm import inline, unique_data_id, wnm
+from testkit.worlds.world import World, open_world, wait_until
 from wis2_gc_common.wis2.inline import MAX_DECODED_BYTES
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import Redis
 
-from tests.support.shallow_broker import ShallowBroker
-from tests.support.wnm import inline, unique_data_id, wnm
-from tests.support.world import BIN, World, open_world, wait_until
+from testkit.messages.wnm import inline, unique_data_id, wnm
+from testkit.servers.shallow_broker import ShallowBroker
+from testkit.worlds.world import BIN, World, open_world, wait_until
 from wis2_gc_common.redis.queue_keys import queue_keys
 
 if TYPE_CHECKING:

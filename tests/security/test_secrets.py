@@ -20,9 +20,9 @@ from urllib.parse import urlencode
 import pytest
 import redis
 
-from tests.support.nodes import Answer, Node
-from tests.support.wnm import encoded, inline, integrity_of, unique_data_id, wnm
-from tests.support.world import BIN, World, open_world, wait_until
+from testkit.messages.wnm import encoded, inline, integrity_of, unique_data_id, wnm
+from testkit.servers.nodes import Answer, Node
+from testkit.worlds.world import BIN, World, open_world, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,13 +15,13 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from local.parts.mqtt_client import end
-from tests.support.wnm import inline, unique_data_id, wnm
-from tests.support.world import CENTRE_ID, Client, open_world, wait_until
+from testkit.messages.wnm import inline, unique_data_id, wnm
+from testkit.worlds.world import CENTRE_ID, Client, open_world, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.world import World
+    from testkit.worlds.world import World
 
 ACCOUNT = (b"everyone", b"everyone")
 FILTER = b"cache/a/wis2/#"

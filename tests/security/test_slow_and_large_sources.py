@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.web_server import served, trickle
-from tests.support.wnm import unique_data_id, wnm
-from tests.support.world import World, open_world, wait_until
+from testkit.messages.wnm import unique_data_id, wnm
+from testkit.servers.web_server import served, trickle
+from testkit.worlds.world import World, open_world, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,8 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from testkit.worlds.world import freeze, thaw, wait_until
 from tests.faults.catalogue import LISTENERS, MANAGERS, SEEN_S, Scene, fault
-from tests.support.world import freeze, thaw, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

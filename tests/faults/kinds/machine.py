@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from testkit.servers.name_server import NameServer
+from testkit.worlds.day import LIBRARIES
 from tests.faults.catalogue import FEW, LISTENERS, MANAGERS, Scene, fault
-from tests.support.day import LIBRARIES
-from tests.support.name_server import NameServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

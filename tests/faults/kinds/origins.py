@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from testkit.messages.wnm import encoded, integrity_of, utc_now, wnm
+from testkit.servers.nodes import Answer
 from tests.faults.catalogue import FEW, Scene, fault, href_of
 from tests.faults.long_load import topic_of
 from tests.faults.origins import CUT_SHORT, body_of
 from tests.faults.proxy import reply_of
-from tests.support.nodes import Answer
-from tests.support.wnm import encoded, integrity_of, utc_now, wnm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

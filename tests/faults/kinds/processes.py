@@ -6,10 +6,10 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testkit.servers.nodes import Answer
+from testkit.worlds.world import wait_until
 from tests.faults.catalogue import FEW, LISTENERS, MANAGERS, SEEN_S, Scene, fault
 from tests.faults.long_load import LARGE
-from tests.support.nodes import Answer
-from tests.support.world import wait_until
 from wis2_gc_common.redis import queue_scripts as queue
 from wis2_gc_common.redis import registry_scripts as registry
 from wis2_gc_manager.store.keys import INCOMING

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from testkit.worlds.world import freeze, thaw
 from tests.faults.catalogue import LISTENERS, MANAGERS, Scene, fault
 from tests.faults.proxy import reply_of
-from tests.support.world import freeze, thaw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import redis
 
 from local.parts.ports import free_port
+from testkit.servers.redis import RedisServer
+from testkit.worlds.world import freeze, thaw, wait_until
 from tests.faults.catalogue import FEW, LISTENERS, MANAGERS, SEEN_S, Scene, fault
-from tests.support.redis import RedisServer
-from tests.support.world import freeze, thaw, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from testkit.worlds.world import freeze
 from tests.faults.catalogue import MANAGERS, Scene, fault
 from tests.faults.proxy import reply_of
-from tests.support.world import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

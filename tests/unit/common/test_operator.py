@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fake_reader import listener, manager, snapshot_of
+from testkit.fakes.reader import listener, manager, snapshot_of
 from wis2_gc_common import metrics as catalogue
 from wis2_gc_common import operator
 from wis2_gc_common.metrics import field

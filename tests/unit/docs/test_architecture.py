@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ROOT, headings, tracked
+from testkit.repository import ROOT, headings, tracked
 from wis2_gc_common.settings import CATALOGUE
 
 PAGE = (ROOT / "docs/architecture.md").read_text("utf-8")

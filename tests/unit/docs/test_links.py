@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.support.pages import ROOT, headings, tracked
+from testkit.repository import ROOT, headings, tracked
 
 PAGES = [name for name in tracked() if name.endswith(".md")]
 _LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)]+))?\)")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 
-from tests.support.pages import ROOT
+from testkit.repository import ROOT
 
 FOLDERS = ("services", "local", "bench", "deploy", "tools", "images", "compose")
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.support.pages import ROOT, place
+from testkit.repository import ROOT, place
 
 TEXT = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 RECOVERY = (ROOT / "docs" / "disaster-recovery.md").read_text(encoding="utf-8")

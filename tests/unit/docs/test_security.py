@@ -6,7 +6,7 @@ import re
 
 import yaml
 
-from tests.support.pages import ROOT, place
+from testkit.repository import ROOT, place
 from wis2_gc_common.settings import CATALOGUE
 
 PAGES = [

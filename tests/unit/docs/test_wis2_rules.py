@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ROOT, place, tracked
+from testkit.repository import ROOT, place, tracked
 from wis2_gc_common.settings import CATALOGUE
 
 PAGE = (ROOT / "docs/wis2-rules.md").read_text("utf-8")

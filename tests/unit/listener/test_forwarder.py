@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.listener_fakes import (
+from testkit.fakes.listener import (
     NOW_MS,
     FakeBroker,
     FakeListenerRegistry,
     FakeSender,
     wait_until,
 )
-from tests.support.wnm import encoded, wnm
+from testkit.messages.wnm import encoded, wnm
 from wis2_gc_common.errors import PartError
 from wis2_gc_common.metrics import (
     DROPPED,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.wnm import encoded, wnm
+from testkit.messages.wnm import encoded, wnm
 from wis2_gc_common.errors import Reason
 from wis2_gc_common.wis2.decision import Decision, Held
 from wis2_gc_common.wis2.notification import Notification, parse

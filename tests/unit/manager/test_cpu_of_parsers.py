@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from tests.support import nasty_inputs
-from tests.support.sample_notification import TOPIC, sample_bytes
+from testkit.messages import nasty_inputs
+from testkit.messages.sample_notification import TOPIC, sample_bytes
 from wis2_gc_common.errors import CacheError, Poison
 from wis2_gc_common.wis2.media_type import safe_media_type
 from wis2_gc_common.wis2.notification import Announcer, Cached, parse, republish

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.manager_fakes import Workbench, envelope_of
-from tests.support.waiting import until
+from testkit.fakes.manager import Workbench, envelope_of
+from testkit.waiting import until
 from wis2_gc_common.errors import Reason, SourceError, Unavailable
 from wis2_gc_manager import receiver as receiver_module
 from wis2_gc_manager.pipeline.gate import MAX_REPEATS

@@ -7,14 +7,14 @@ import ssl
 
 import pytest
 
-from tests.support.manager_fakes import (
+from testkit.fakes.manager import (
     FakeDownloader,
     FakeQueue,
     FakeRegistry,
     FakeStore,
     Traps,
 )
-from tests.support.waiting import until
+from testkit.waiting import until
 from tests.unit.manager.test_manager_settings import REQUIRED
 from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.metrics import DEAD_LETTERS

@@ -8,8 +8,8 @@ from importlib.resources import files
 import httpx
 import pytest
 
-from tests.support.fake_reader import FakeQueue, FakeReader, listener, manager, snapshot_of
-from tests.support.fake_workloads import COMPLETE, FakeSource
+from testkit.fakes.reader import FakeQueue, FakeReader, listener, manager, snapshot_of
+from testkit.fakes.workloads import COMPLETE, FakeSource
 from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.metrics import field

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.fake_reader import listener, manager, snapshot_of
+from testkit.fakes.reader import listener, manager, snapshot_of
 from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.metrics import field
 from wis2_gc_common.ports.queue import Depth

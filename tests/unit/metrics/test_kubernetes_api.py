@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import trustme
 
-from tests.support import cluster as clusters
-from tests.support.cluster import TOKEN, Cluster, condition, workload
+from testkit.servers import kubernetes_api as clusters
+from testkit.servers.kubernetes_api import TOKEN, Cluster, condition, workload
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_metrics import kubernetes_api
 from wis2_gc_metrics.kubernetes_api import KubernetesApi

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.fake_reader import listener, manager
+from testkit.fakes.reader import listener, manager
 from wis2_gc_metrics.readiness import missing_parts
 
 FR, BR = listener("fr"), listener("br")

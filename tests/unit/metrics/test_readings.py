@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from tests.support.fake_reader import EMPTY_QUEUE, FakeQueue, FakeReader
-from tests.support.waiting import until
+from testkit.fakes.reader import EMPTY_QUEUE, FakeQueue, FakeReader
+from testkit.waiting import until
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.runtime.logs import configure_logging
 from wis2_gc_metrics.exposition import Reading

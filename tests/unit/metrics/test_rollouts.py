@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from tests.support.fake_workloads import COMPLETE, FakeSource
+from testkit.fakes.workloads import COMPLETE, FakeSource
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_metrics.rollouts import (
     ROLLOUTS_MAX_AGE_S,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.support.fake_reader import EMPTY_QUEUE, snapshot_of
+from testkit.fakes.reader import EMPTY_QUEUE, snapshot_of
 from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.metrics import field
 from wis2_gc_metrics.exposition import Reading

@@ -13,7 +13,7 @@ import redis.exceptions
 from aiohttp.client_reqrep import ConnectionKey
 from botocore import exceptions as boto
 
-from tests.support.plain_words import assert_plain
+from testkit.plain_words import assert_plain
 from wis2_gc_common.errors import Poison
 from wis2_gc_common.redis.client import translate
 from wis2_gc_common.runtime.aws_causes import no_answer, settings_problem

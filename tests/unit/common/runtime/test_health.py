@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.listener_fakes import wait_until
+from testkit.fakes.listener import wait_until
 from wis2_gc_common.runtime.health import MAX_CONNECTIONS, Health, HealthServer
 
 if TYPE_CHECKING:

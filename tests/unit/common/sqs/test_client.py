@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.scripted_sqs import ScriptedSqs, refusal
-from tests.support.sqs_server import set_credentials
+from testkit.servers.scripted_sqs import ScriptedSqs, refusal
+from testkit.servers.sqs_server import set_credentials
 from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.runtime.logs import configure_logging
@@ -18,7 +18,7 @@ from wis2_gc_common.sqs.client import SqsClient, error_code, parse_place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.scripted_sqs import Answer
+    from testkit.servers.scripted_sqs import Answer
 
 SECRET = "c2VjcmV0LWtleS1vZi1vdXJz"
 

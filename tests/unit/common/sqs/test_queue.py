@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.scripted_sqs import ScriptedSqs, refusal
-from tests.support.sqs_server import set_credentials
+from testkit.servers.scripted_sqs import ScriptedSqs, refusal
+from testkit.servers.sqs_server import set_credentials
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports.queue import Envelope, Sent
@@ -22,7 +22,7 @@ from wis2_gc_common.sqs.messages import MAX_BYTES, encode_message
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from tests.support.scripted_sqs import Answer
+    from testkit.servers.scripted_sqs import Answer
     from wis2_gc_common.ports.queue import DeadLetters, Queue, Received, Sender
 
 ENVELOPE = Envelope(topic="origin/a/wis2/de-dwd/data", payload=b"x", broker="fr", arrived_ms=1)

@@ -1,6 +1,6 @@
 """What we announce is valid against the WMO's schema, and what the schema takes we take.
 
-The schema is one of the samples (`tests.support.samples`). What must hold without it is in
+The schema is one of the samples (`testkit.messages.samples`). What must hold without it is in
 test_notification.py and test_republish.py.
 """
 
@@ -13,9 +13,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.support.mutations import mutations
-from tests.support.real_shapes import SHAPES, Message, real_messages
-from tests.support.samples import sample_json
+from testkit.messages.mutations import mutations
+from testkit.messages.real_shapes import SHAPES, Message, real_messages
+from testkit.messages.samples import sample_json
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.wis2.notification import Announcer, Cached, Notification, parse, republish
 from wis2_gc_common.wis2.topic import parse_topic

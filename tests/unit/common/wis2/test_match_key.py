@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.support.real_shapes import SHAPES, Message, real_messages
+from testkit.messages.real_shapes import SHAPES, Message, real_messages
 from wis2_gc_common.wis2.notification import Announcer, Cached, parse, republish
 from wis2_gc_common.wis2.topic import parse_topic
 

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.support.samples import sample_json
+from testkit.messages.samples import sample_json
 from wis2_gc_common.wis2.event_format import EventFormat
 from wis2_gc_common.wis2.monitoring_event import Severity, monitoring_event
 

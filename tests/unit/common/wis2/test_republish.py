@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.sample_notification import ABSENT, TOPIC, sample, sample_bytes
+from testkit.messages.sample_notification import ABSENT, TOPIC, sample, sample_bytes
 from wis2_gc_common.errors import Poison, Reason
 from wis2_gc_common.wis2.message_id import message_id
 from wis2_gc_common.wis2.notification import (

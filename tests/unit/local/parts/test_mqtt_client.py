@@ -8,7 +8,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from local.parts.mqtt_client import end
 from local.parts.ports import free_port
-from tests.support.listener_fakes import wait_until
+from testkit.fakes.listener import wait_until
 
 if TYPE_CHECKING:
     import pytest

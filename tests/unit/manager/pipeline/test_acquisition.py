@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.manager_fakes import Killed, Workbench, envelope_of
-from tests.support.waiting import until
-from tests.support.wnm import inline, integrity_of
+from testkit.fakes.manager import Killed, Workbench, envelope_of
+from testkit.messages.wnm import inline, integrity_of
+from testkit.waiting import until
 from wis2_gc_common.errors import (
     HostBusy,
     IntegrityFailed,

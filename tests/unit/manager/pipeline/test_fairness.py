@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.support.manager_fakes import Workbench, envelope_of
+from testkit.fakes.manager import Workbench, envelope_of
 from wis2_gc_manager.pipeline.fairness import SLOW_AFTER_S, crowding
 from wis2_gc_manager.pipeline.retry import CROWDED_S
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.support.manager_fakes import next_turn
+from testkit.fakes.manager import next_turn
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_manager.pipeline import gate as gate_module
 from wis2_gc_manager.pipeline.gate import MAX_PROBE_DELAY_S, MAX_REPEATS, Gate

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import structlog
 
-from tests.support.manager_fakes import Workbench, envelope_of
-from tests.support.real_shapes import real_messages
-from tests.support.sample_notification import TOPIC, sample_bytes
+from testkit.fakes.manager import Workbench, envelope_of
+from testkit.messages.real_shapes import real_messages
+from testkit.messages.sample_notification import TOPIC, sample_bytes
 from wis2_gc_common.errors import Overridden, Poison, Reason
 from wis2_gc_common.metrics import INVALID, ITEMS_DROPPED
 from wis2_gc_common.wis2.notification import Notification, parse

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.support.manager_fakes import (
+from testkit.fakes.manager import (
     BASE_URL,
     CENTRE_ID,
     HOUR,
@@ -22,8 +22,8 @@ from tests.support.manager_fakes import (
     envelope_of,
     next_turn,
 )
-from tests.support.waiting import until
-from tests.support.wnm import inline, integrity_of, unique_data_id, wnm
+from testkit.messages.wnm import inline, integrity_of, unique_data_id, wnm
+from testkit.waiting import until
 from wis2_gc_common.errors import (
     HostBusy,
     IntegrityFailed,

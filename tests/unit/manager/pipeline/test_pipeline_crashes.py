@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.manager_fakes import Killed, Workbench, envelope_of
-from tests.support.wnm import inline
+from testkit.fakes.manager import Killed, Workbench, envelope_of
+from testkit.messages.wnm import inline
 from wis2_gc_common.errors import Reason, SourceError
 from wis2_gc_manager.pipeline.in_flight import Item
 

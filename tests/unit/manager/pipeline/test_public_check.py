@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.support.manager_fakes import BASE_URL, Workbench, envelope_of
-from tests.support.waiting import until
+from testkit.fakes.manager import BASE_URL, Workbench, envelope_of
+from testkit.waiting import until
 from tests.unit.manager.upkeep.test_housekeeping import housekeeping_of
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.metrics import PUBLIC_CHECKS

@@ -6,7 +6,7 @@ import heapq
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tests.support.manager_fakes import Workbench, envelope_of
+from testkit.fakes.manager import Workbench, envelope_of
 from wis2_gc_common.metrics import ITEMS_DROPPED
 from wis2_gc_manager.pipeline.delayed import DelayedItems
 from wis2_gc_manager.pipeline.fairness import SLOW_AFTER_S

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.manager_fakes import Workbench, envelope_of
+from testkit.fakes.manager import Workbench, envelope_of
 from wis2_gc_common.errors import Reason, SourceError
 
 HREF = "https://node.yy.test/data/obs.bufr"

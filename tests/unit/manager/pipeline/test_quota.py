@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.manager_fakes import CENTRE_ID, SECRET, Workbench, envelope_of
-from tests.support.wnm import inline
+from testkit.fakes.manager import CENTRE_ID, SECRET, Workbench, envelope_of
+from testkit.messages.wnm import inline
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.metrics import CACHE_OVERRIDE, ITEMS, MONITORING_EVENTS, NO_CACHE
 from wis2_gc_common.wis2.message_id import message_id

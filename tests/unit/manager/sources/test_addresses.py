@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from tests.support.waiting import until
+from testkit.waiting import until
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_manager.sources import addresses as module
 from wis2_gc_manager.sources.addresses import FAILED_S, FRESH_S, STALE_S, Addresses

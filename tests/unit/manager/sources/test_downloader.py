@@ -22,10 +22,9 @@ import pytest
 import pytest_asyncio
 import trustme
 
-from tests.support.memory_upload import MemoryUpload, no_upload
-from tests.support.plain_words import assert_plain
-from tests.support.waiting import until
-from tests.support.web_server import (
+from testkit.fakes.memory_upload import MemoryUpload, no_upload
+from testkit.plain_words import assert_plain
+from testkit.servers.web_server import (
     WebServer,
     close_silently,
     hang,
@@ -35,6 +34,7 @@ from tests.support.web_server import (
     stream,
     trickle,
 )
+from testkit.waiting import until
 from wis2_gc_common.errors import (
     HostBusy,
     IntegrityFailed,

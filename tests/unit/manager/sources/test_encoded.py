@@ -14,9 +14,9 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.memory_upload import MemoryUpload, no_upload
-from tests.support.plain_words import assert_plain
-from tests.support.web_server import WebServer, raw, stall_after, trickle
+from testkit.fakes.memory_upload import MemoryUpload, no_upload
+from testkit.plain_words import assert_plain
+from testkit.servers.web_server import WebServer, raw, stall_after, trickle
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, SourceError
 from wis2_gc_common.wis2.integrity import Integrity
 from wis2_gc_manager.sources.downloader import open_downloader

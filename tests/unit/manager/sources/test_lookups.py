@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from tests.support.waiting import until
+from testkit.waiting import until
 from wis2_gc_common.errors import HostBusy, Reason, SourceError
 from wis2_gc_manager.sources import lookups as module
 from wis2_gc_manager.sources.lookups import (

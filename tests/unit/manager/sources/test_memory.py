@@ -16,9 +16,9 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.memory_upload import MemoryUpload, no_upload
-from tests.support.waiting import until
-from tests.support.web_server import WebServer, raw, stall_after, trickle
+from testkit.fakes.memory_upload import MemoryUpload, no_upload
+from testkit.servers.web_server import WebServer, raw, stall_after, trickle
+from testkit.waiting import until
 from wis2_gc_common.errors import SourceError
 from wis2_gc_common.wis2.integrity import Integrity
 from wis2_gc_manager.sources import downloader as download

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.support.manager_fakes import Workbench, next_turn
-from tests.support.waiting import until
+from testkit.fakes.manager import Workbench, next_turn
+from testkit.waiting import until
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.metrics import ITEMS_DROPPED, field
 from wis2_gc_common.ports.registry import ProcessStatus, Refusal

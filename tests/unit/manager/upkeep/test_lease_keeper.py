@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.support.manager_fakes import Workbench, envelope_of, next_turn
-from tests.support.waiting import until
+from testkit.fakes.manager import Workbench, envelope_of, next_turn
+from testkit.waiting import until
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_manager.upkeep.lease_keeper import LeaseKeeper
 

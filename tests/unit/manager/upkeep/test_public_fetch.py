@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from tests.support.web_server import WebServer, close_silently, hang, raw, reset
+from testkit.servers.web_server import WebServer, close_silently, hang, raw, reset
 from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_manager.pipeline.public_check import Sample, Shortage
 from wis2_gc_manager.upkeep import public_fetch

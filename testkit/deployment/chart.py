@@ -1,0 +1,416 @@
+"""The Helm chart, rendered by Helm's own engine; what the tests of `tests/deployment` share.
+
+`python -m testkit.deployment.chart` writes what is made from the code: the settings in
+`values.schema.json`, the lists of file types for nginx, and the golden files. Tests fail when that
+was forgotten.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import helm_python
+import yaml
+
+from wis2_gc_common import settings
+from wis2_gc_common.wis2.media_type import nginx_try_files, nginx_types
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from wis2_gc_common.settings import Setting
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm" / "wis2-global-cache"
+GOLDEN = ROOT / "tests" / "deployment" / "golden"
+SCHEMA = CHART / "values.schema.json"
+SERVICES = ("listener", "manager", "metrics")
+RELEASE = "wis2"
+NAMESPACE = "wis2"
+
+Values = dict[str, Any]
+Manifest = dict[str, Any]
+
+#: Settings that follow from other values, and from which; they cannot be set by name.
+FOLLOWING: Mapping[str, str] = {
+    "GC_CENTRE_ID": "centreId",
+    "GC_REDIS_URL": "registry",
+    "GC_QUEUE_URL": "queue.url",
+    "GC_DEAD_LETTER_QUEUE_URL": "queue.deadLetterUrl",
+    "GC_STORE_URL": "store.url",
+    "GC_DATA_BASE_URL": "store.dataBaseUrl",
+    "GC_STORE_EXPIRATION_DAYS": "store.expirationDays",
+    "GC_LOCAL_BROKER_URL": "broker",
+    "GC_DEPLOYMENT_SECRET": "deploymentSecret",
+    "GC_GLOBAL_BROKER_URL": "brokers",
+    "GC_GLOBAL_BROKER_NAME": "brokers",
+    "GC_KUBERNETES_RELEASE": "metrics.rollouts",
+    "GC_KUBERNETES_CREDENTIALS": "metrics.rollouts",
+    "GC_CA_FILE": "certificateAuthorities",
+    "GC_KNOWN_CENTRES_FILE": "knownCentres",
+    "GC_INSTANCE": "the pod's name",
+    "GC_HTTP_PORT": "8080 in every pod",
+}
+
+_TARGET_GROUPS = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup"
+
+#: What Terraform's output `helm_values` looks like, with invented names.
+HELM_VALUES: Values = {
+    "centreId": "int-example-global-cache",
+    "domain": {
+        "data": "data.wis2.example.int",
+        "broker": "broker.wis2.example.int",
+        "metrics": "metrics.wis2.example.int",
+    },
+    "image": {"registry": "111122223333.dkr.ecr.eu-central-1.amazonaws.com/wis2-gc-prod"},
+    "aws": {"region": "eu-central-1"},
+    "queue": {
+        "url": "https://sqs.eu-central-1.amazonaws.com/111122223333/wis2-gc-notifications",
+        "deadLetterUrl": "https://sqs.eu-central-1.amazonaws.com/111122223333/wis2-gc-dead-letters",
+    },
+    "registry": {
+        "url": "rediss://cache@master.wis2-gc.abcdef.euc1.cache.amazonaws.com:6379",
+        "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:wis2-gc/registry",
+    },
+    "deploymentSecret": {
+        "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:wis2-gc/deployment",
+    },
+    "store": {
+        "url": "s3://wis2-gc-example",
+        "dataBaseUrl": "https://data.wis2.example.int",
+        "expirationDays": 1,
+    },
+    "broker": {
+        "targetGroupBinding": {
+            "apiVersion": "eks.amazonaws.com/v1",
+            "arns": {port: f"{_TARGET_GROUPS}/wis2-gc-prod-{port}/0a" for port in ("mqtts", "wss")},
+        },
+        "zones": ["eu-central-1a", "eu-central-1b", "eu-central-1c"],
+        "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:wis2-gc/broker",
+    },
+    "networkPolicy": {
+        "dns": {"addresses": ["172.20.0.10/32"]},
+        "registry": {"networks": ["10.64.208.0/24", "10.64.209.0/24", "10.64.210.0/24"]},
+        "store": {"networks": []},
+        "kubernetesApi": {
+            "networks": ["10.64.0.0/19", "10.64.32.0/19", "10.64.64.0/19", "172.20.0.1/32"],
+            "ports": [443],
+        },
+    },
+    "serviceAccounts": {
+        service: {
+            "name": f"wis2-global-cache-{service}",
+            "roleArn": f"arn:aws:iam::111122223333:role/wis2-gc-{service}",
+        }
+        for service in SERVICES
+    },
+}
+
+#: The Global Brokers of an installation on AWS: in none of the values files, for they are its own.
+BROKERS: Values = {
+    "brokers": [
+        {
+            "name": name,
+            "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:"
+            f"wis2-gc/global-brokers/{name}",
+        }
+        for name in ("meteo-fr", "inmet-br")
+    ],
+    "broker": {
+        "accounts": [
+            {
+                "name": name,
+                "secretArn": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:"
+                f"wis2-gc/accounts/{name}",
+            }
+            for name in ("gb-fr", "gb-br")
+        ],
+        "targetGroupBinding": {"arns": {"accounts": f"{_TARGET_GROUPS}/wis2-gc-prod-accounts/0a"}},
+    },
+}
+
+
+def pod_extras(part: str) -> Values:
+    """Return one of everything that `pods` can give a part."""
+    preferred = {
+        "weight": 1,
+        "podAffinityTerm": {
+            "topologyKey": "kubernetes.io/hostname",
+            "labelSelector": {"matchLabels": {"example.int/part": "noisy"}},
+        },
+    }
+    return {
+        "podAnnotations": {"example.int/logs": "json"},
+        "podLabels": {"example.int/part": part},
+        "affinity": {
+            "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}
+        },
+        "priorityClassName": f"wis2-{part}",
+        "imagePullSecrets": [f"registry-{part}"],
+        "extraEnv": [{"name": "EXAMPLE", "value": part}],
+        "extraVolumes": [{"name": "example", "emptyDir": {"sizeLimit": "1Mi"}}],
+        "extraVolumeMounts": [{"name": "example", "mountPath": "/srv/example"}],
+    }
+
+
+#: An S3-compatible store, Redis and broker elsewhere, a Gateway, no rollouts shown: what no values
+#: file shows.
+GATEWAY: Values = {
+    "centreId": "int-example-global-cache",
+    "image": {"registry": "registry.example.int/wis2"},
+    "domain": {"metrics": "metrics.wis2.example.int"},
+    "registry": {"secretName": "wis2-registry", "url": "redis://keydb.example.int:6380/2"},
+    "deploymentSecret": {"secretName": "wis2-deployment"},
+    "store": {
+        "url": "s3://wis2/cache",
+        "dataBaseUrl": "https://objects.example.int/wis2/cache",
+        "endpointUrl": "https://objects.example.int",
+        "secretName": "wis2-store",
+    },
+    "brokers": [
+        {"name": "meteo-fr", "secretName": "meteo-fr", "settings": {"GC_LOG_LEVEL": "debug"}}
+    ],
+    "broker": {"enabled": False, "secretName": "wis2-broker"},
+    "certificateAuthorities": {"configMapName": "authorities"},
+    "knownCentres": {"configMapName": "centres"},
+    "web": {"mode": "gateway", "gateway": {"name": "public", "namespace": "gateways"}},
+    "metrics": {"rollouts": False},
+    "manager": {
+        "autoscaling": {"mode": "keda"},
+        "settings": {
+            "GC_ALLOWED_NETWORKS": "10.1.0.0/16, 10.2.0.0/16, 10.3.0.7",
+            "GC_DENIED_NETWORKS": "141.38.0.0/16, 193.0.6.139, 2001:67c:2e8::/48",
+            "GC_ALLOWED_PORTS": "81,990",
+            "GC_DRAIN_TIMEOUT": 45.5,
+        },
+    },
+    "networkPolicy": {
+        "store": {"networks": ["10.3.0.0/16"], "port": 9000},
+        "publicUrl": {"networks": ["10.5.0.0/16"], "port": 4443},
+        "broker": {"networks": ["10.4.0.0/16"]},
+    },
+    "scheduling": {
+        "nodeSelector": {"pool": "wis2"},
+        "tolerations": [{"key": "wis2", "operator": "Exists", "effect": "NoSchedule"}],
+    },
+    "commonLabels": {"example.int/owner": "meteo"},
+    "pods": {part: pod_extras(part) for part in SERVICES},
+    "extraManifests": [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "{{ .Release.Name }}-notes"},
+            "data": {"centre": "{{ .Values.centreId }}"},
+        }
+    ],
+}
+
+#: KEDA on a Redis in the cluster, an existing volume, an own certificate, no way in for the web.
+IN_CLUSTER: Values = {
+    "centreId": "int-example-global-cache",
+    "image": {
+        "registry": "registry.example.int/wis2",
+        "digests": {"manager": "sha256:" + "a" * 64},
+    },
+    "registry": {"secretName": "wis2-registry", "url": "redis://wis2-redis:6379"},
+    "deploymentSecret": {"secretName": "wis2-deployment"},
+    "redis": {"enabled": True},
+    "store": {
+        "url": "file:///srv/wis2",
+        "dataBaseUrl": "https://data.wis2.example.int",
+        "volume": {"existingClaim": "nfs-wis2"},
+    },
+    "brokers": [{"name": "meteo-fr", "secretName": "brokers", "secretKey": "meteo-fr"}],
+    "broker": {
+        "replicas": 1,
+        "secretName": "wis2-broker",
+        "accounts": [{"name": "gb-fr"}],
+        "image": {"digest": "sha256:" + "b" * 64, "licenseSecretName": "emqx-license"},
+        "tls": {"mode": "secret", "secretName": "wis2-broker-certificate"},
+        "service": {"loadBalancerClass": "example.int/addresses"},
+    },
+    "web": {"mode": "none"},
+    "manager": {"autoscaling": {"mode": "keda"}},
+    "networkPolicy": {"dns": {"addresses": ["169.254.20.10/32"]}},
+    "pods": {part: pod_extras(part) for part in ("broker", "redis", "store")},
+}
+
+#: mosquitto in place of EMQX: where no image of that can be had.
+STAND_IN: Values = {
+    "broker": {"software": "mosquitto", "replicas": 1, "accounts": [{"name": "gb-fr"}]},
+}
+
+
+def merged(*layers: Values) -> Values:
+    """Return the layers as Helm puts `-f` files over each other: later ones win, lists whole."""
+    result: Values = {}
+    for layer in layers:
+        for key, value in layer.items():
+            held = result.get(key)
+            both = isinstance(value, dict) and isinstance(held, dict)
+            result[key] = merged(held, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def values_file(name: str) -> Values:
+    """Return `values/{name}.yaml`."""
+    content: Values = yaml.safe_load((CHART / "values" / f"{name}.yaml").read_text("utf-8"))
+    return content
+
+
+def cases() -> dict[str, Values]:
+    """Return the values of each golden file, by its name."""
+    return {
+        "dev": merged(HELM_VALUES, BROKERS, values_file("dev")),
+        "prod": merged(HELM_VALUES, BROKERS, values_file("prod")),
+        "on-premises": values_file("on-premises"),
+        "gateway": GATEWAY,
+        "in-cluster": IN_CLUSTER,
+        "stand-in": merged(values_file("on-premises"), STAND_IN),
+    }
+
+
+@functools.cache
+def _chart() -> helm_python.Chart:
+    return helm_python.Chart.load(CHART)
+
+
+def render(values: Values, *, release: str = RELEASE) -> dict[str, str]:
+    """Return the rendered text by template, as `helm template` does: schema, then templates.
+
+    Raises helm_python.HelmError: the schema or a check of the chart refuses the values.
+    """
+    chart = _chart()
+    chart.validate_schema(values)
+    texts = chart.render(values, name=release, namespace=NAMESPACE)
+    return {path.split("/templates/")[1]: text for path, text in sorted(texts.items())}
+
+
+def manifests(values: Values, *, release: str = RELEASE) -> list[Manifest]:
+    """Return all objects; they are the caller's own. Raises as `render` does."""
+    return copy.deepcopy(_manifests(json.dumps(values), release))
+
+
+@functools.lru_cache(maxsize=64)
+def _manifests(values: str, release: str) -> list[Manifest]:
+    return [
+        document
+        for path, text in render(json.loads(values), release=release).items()
+        if path.endswith(".yaml")
+        for document in yaml.load_all(text, Loader=yaml.CSafeLoader)
+        if document is not None
+    ]
+
+
+def golden_text(values: Values) -> str:
+    """Return the text of a golden file."""
+    parts = []
+    for path, text in render(values).items():
+        if text.strip():
+            body = "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
+            parts.append(f"# Source: {path}\n{body.removeprefix('---').strip()}\n")
+    return "---\n".join(part for part in parts if not part.startswith("# Source: NOTES"))
+
+
+def by_id(objects: list[Manifest]) -> dict[tuple[str, str], Manifest]:
+    """Return the objects by (kind, name). Raises ValueError: two have the same."""
+    result = {(item["kind"], item["metadata"]["name"]): item for item in objects}
+    if len(result) != len(objects):
+        raise ValueError("two objects have the same kind and name")
+    return result
+
+
+def pod_specs(objects: list[Manifest]) -> Iterator[tuple[Manifest, Manifest]]:
+    """Yield (object, pod template) of everything that makes pods."""
+    for item in objects:
+        if item["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
+            yield item, item["spec"]["template"]
+
+
+def settings_schema(service: str) -> Manifest:
+    """Return the JSON schema of `{service}.settings`, made from the catalogue of settings."""
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            setting.name: {**_kind(setting), "description": setting.meaning}
+            for setting in settings.CATALOGUE
+            if service in setting.services and setting.name not in FOLLOWING
+        },
+    }
+
+
+_RANGE = re.compile(r"requires (a whole number|seconds) from ([0-9.e+-]+) to ([0-9.e+-]+)")
+_CHOICE = re.compile(r"requires one of (.+)")
+
+
+def _kind(setting: Setting[Any]) -> Manifest:
+    """Return a setting's type: its parser, given nonsense, tells what it requires."""
+    try:
+        setting.parse("\N{REPLACEMENT CHARACTER}")
+        problem = ""
+    except ValueError as error:
+        problem = str(error)
+    if found := _RANGE.fullmatch(problem):
+        if _is_list(setting, found[2]):
+            return {"type": "string", "pattern": r"^[0-9.]+( *, *[0-9.]+)*$"}
+        kind = "integer" if found[1] == "a whole number" else "number"
+        return {"type": kind, "minimum": _number(found[2]), "maximum": _number(found[3])}
+    if found := _CHOICE.fullmatch(problem):
+        if found[1] == "true, false":
+            return {"type": "boolean"}
+        return {"enum": found[1].split(", ")}
+    return {"type": "string", "minLength": 1}
+
+
+def _is_list(setting: Setting[Any], element: str) -> bool:
+    try:
+        setting.parse(f"{element},{element}")
+    except ValueError:
+        return False
+    return True
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+def schema_with_settings(schema: Manifest) -> Manifest:
+    """Return `schema` with the settings of the services as the catalogue has them."""
+    made = {f"{service}Settings": settings_schema(service) for service in SERVICES}
+    return {**schema, "definitions": {**schema["definitions"], **made}}
+
+
+def schema_text(schema: Manifest) -> str:
+    """Return the text of values.schema.json."""
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
+def generated() -> dict[Path, str]:
+    """Return the files that are made from the code, and their texts; golden files apart."""
+    schema = json.loads(SCHEMA.read_text("utf-8"))
+    return {
+        SCHEMA: schema_text(schema_with_settings(schema)),
+        CHART / "files" / "nginx-types.conf": nginx_types().strip() + "\n",
+        CHART / "files" / "nginx-try-files.txt": nginx_try_files() + "\n",
+    }
+
+
+def main() -> None:
+    """Write all generated files."""
+    for path, text in generated().items():
+        path.write_text(text, encoding="utf-8")
+    _chart.cache_clear()
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    for name, values in cases().items():
+        (GOLDEN / f"{name}.yaml").write_text(golden_text(values), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Ports of the services, kept in memory."""

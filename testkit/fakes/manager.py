@@ -1,0 +1,724 @@
+"""In-memory parts of a manager, scripted by tests, and a workbench that puts them together.
+
+Any step can be made to fail before or after it took effect (`Traps`): with `Unavailable` for an
+outage or a lost reply, with `Killed` for a process that dies there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from testkit.messages.wnm import encoded, wnm
+from wis2_gc_common.errors import Reason, SourceError
+from wis2_gc_common.metrics import field as metric_field
+from wis2_gc_common.ports.queue import Depth, Envelope, Received
+from wis2_gc_common.ports.registry import Claimed, Lease, Renewed
+from wis2_gc_common.redis.registry_keys import item_digest
+from wis2_gc_common.wis2.decision import Decision, Held, decide
+from wis2_gc_common.wis2.event_format import EventFormat
+from wis2_gc_common.wis2.integrity import DEFAULT_METHOD, new_hash
+from wis2_gc_common.wis2.monitoring_event import EventLimiter
+from wis2_gc_common.wis2.notification import Announcer
+from wis2_gc_common.wis2.object_key import HOUR_FOLDER_CHARS, announce_by_ns, hour_folder
+from wis2_gc_manager.pipeline.acknowledger import Acknowledger
+from wis2_gc_manager.pipeline.acquisition import Downloads
+from wis2_gc_manager.pipeline.counts import Counts
+from wis2_gc_manager.pipeline.delayed import DelayedItems
+from wis2_gc_manager.pipeline.events import Events
+from wis2_gc_manager.pipeline.fairness import Fairness
+from wis2_gc_manager.pipeline.gate import Gate
+from wis2_gc_manager.pipeline.in_flight import InFlight, Item
+from wis2_gc_manager.pipeline.public_check import PUBLIC_URL, PublicCheck
+from wis2_gc_manager.pipeline.retry import RetryPolicy
+from wis2_gc_manager.pipeline.work import Pipeline
+from wis2_gc_manager.receiver import Receiver
+from wis2_gc_manager.sources.guard import AddressGuard
+from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Payload
+from wis2_gc_manager.store.port import Capacity
+from wis2_gc_manager.store.s3.expiry import removed_at_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from wis2_gc_common.metrics import Metric
+    from wis2_gc_common.ports.registry import Commit, Failure, Notice, ProcessStatus, Refusal
+    from wis2_gc_manager.pipeline.public_check import Sample
+    from wis2_gc_manager.sources.port import OpenUpload, Request
+    from wis2_gc_manager.store.port import Checksum
+
+CENTRE_ID = "xx-test-global-cache"
+SECRET = b"a secret of this deployment"
+BASE_URL = "https://cache.test/data"
+HOUR = hour_folder(datetime.now(UTC))
+NEVER_S = 3600.0
+
+
+class Killed(BaseException):
+    """The process died here."""
+
+
+class Traps:
+    """Errors that wait for steps: `before` nothing has happened yet, `after` everything has."""
+
+    def __init__(self) -> None:
+        self._before: defaultdict[str, list[BaseException]] = defaultdict(list)
+        self._after: defaultdict[str, list[BaseException]] = defaultdict(list)
+
+    def before(self, step: str, *errors: BaseException) -> None:
+        self._before[step] += errors
+
+    def after(self, step: str, *errors: BaseException) -> None:
+        self._after[step] += errors
+
+    def enter(self, step: str) -> None:
+        if self._before[step]:
+            raise self._before[step].pop(0)
+
+    def leave(self, step: str) -> None:
+        if self._after[step]:
+            raise self._after[step].pop(0)
+
+
+@dataclass
+class Record:
+    held: Held | None = None
+    object_key: str | None = None
+    lease: Lease | None = None
+    owner: str = ""
+    is_live: bool = False
+    committed: int | None = None
+    """The attempt that did it."""
+    parked: list[bytes] = field(default_factory=list)
+    failed_ids: set[str] = field(default_factory=set)
+    last_error: str = ""
+
+
+class FakeRegistry:
+    """Decides as `decision.py` does; `fails` and `commits` are what was counted."""
+
+    def __init__(self, traps: Traps) -> None:
+        self._traps = traps
+        self.records: dict[str, Record] = {}
+        self.fails: list[Failure] = []
+        self.commits: list[Commit] = []
+        self.releases: list[dict[str, Any]] = []
+        self.counts: Counter[str] = Counter()
+        self.statuses: list[ProcessStatus] = []
+        self.parked_reads = 0
+        self.refused: list[Refusal] = []
+        self.told: set[str] = set()
+        """Centres that another manager has just sent an event about."""
+        self.event_interval_s = 0.0
+        self.claim_gate: asyncio.Event | None = None
+        """A claim that has taken effect answers when this is set."""
+        self.known: Collection[str] | None = None
+        self.left: dict[str, int] = {}
+        """`items_left` and `bytes_left` of every claim."""
+        self.quotas: tuple[int | None, int | None] | None = None
+        self.is_closed = False
+
+    def expire_leases(self) -> None:
+        for record in self.records.values():
+            record.is_live = False
+
+    def park(self, data_id: str, envelope: Envelope, *, centre_id: str = "yy-met") -> None:
+        from wis2_gc_common.ports.envelope_bytes import encode_envelope
+
+        self.records.setdefault(item_digest(centre_id, data_id), Record()).parked.append(
+            encode_envelope(envelope)
+        )
+
+    async def claim(
+        self, notice: Notice, *, owner: str, worker: str, attempt: int, source: bytes
+    ) -> Claimed:
+        self._traps.enter("claim")
+        claimed = self._claim(notice, owner, attempt, source)
+        if self.claim_gate is not None:
+            await self.claim_gate.wait()
+        self._traps.leave("claim")
+        return claimed
+
+    def _claim(self, notice: Notice, owner: str, attempt: int, source: bytes) -> Claimed:
+        name = item_digest(notice.centre_id, notice.data_id)
+        record = self.records.setdefault(name, Record())
+        running = record.lease if record.is_live else None
+        is_own = running is not None and record.owner == owner
+        held = record.held or (Held(None) if running is not None else None)
+        if held is not None:
+            pubtime = None if running is None or is_own else running.notice.pubtime_ns
+            held = dataclasses.replace(held, running_pubtime_ns=pubtime)
+        decision = decide(
+            held,
+            rel=notice.rel,
+            pubtime_ns=notice.pubtime_ns,
+            now_ms=time.time_ns() // 1_000_000,
+            repeat_window_ms=12 * 3_600_000,
+        )
+        if decision is Decision.BUSY:
+            record.parked.append(source)
+        if decision.is_granted and record.held is None and self.left.get("items_left", 1) <= 0:
+            return Claimed(Decision.OVER_QUOTA)
+        if not decision.is_granted:
+            return Claimed(decision, retry_after_s=7.0 if decision is Decision.WAIT else 0.0)
+        record.is_live = True
+        record.owner = owner
+        record.lease = Lease(notice, attempt, name)
+        return Claimed(
+            decision,
+            lease=record.lease,
+            hour=HOUR,
+            object_key=record.object_key,
+            parked=len(record.parked),
+            **self.left,
+        )
+
+    def _holds(self, lease: Lease) -> Record | None:
+        record = self.records[lease.record]
+        return record if record.lease == lease and record.is_live else None
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Renewed]:
+        self._traps.enter("renew")
+        holds = [self._holds(lease) for lease in leases]
+        return [
+            Renewed(record is not None, 0 if record is None else len(record.parked))
+            for record in holds
+        ]
+
+    async def parked(self, lease: Lease) -> list[bytes]:
+        self._traps.enter("parked")
+        self.parked_reads += 1
+        record = self._holds(lease)
+        return [] if record is None else list(record.parked)
+
+    async def fail(self, lease: Lease, failure: Failure) -> bool:
+        self._traps.enter("fail")
+        record = self._holds(lease)
+        is_first = record is not None and failure.message_id not in record.failed_ids
+        if record is not None and is_first:
+            record.failed_ids.add(failure.message_id)
+            self.fails.append(failure)
+        self._traps.leave("fail")
+        return is_first
+
+    async def commit(self, lease: Lease, commit: Commit) -> bool:
+        self._traps.enter("commit")
+        record = self.records[lease.record]
+        is_mine = record.lease == lease
+        if is_mine and record.committed != lease.attempt:
+            record.committed = lease.attempt
+            record.is_live = False
+            record.parked.clear()
+            record.object_key = commit.object_key
+            record.held = Held(
+                "deleted" if commit.outcome == "deleted" else "done",
+                lease.notice.pubtime_ns,
+                time.time_ns() // 1_000_000,
+            )
+            self.commits.append(commit)
+        self._traps.leave("commit")
+        return is_mine
+
+    async def release(self, lease: Lease, *, error: str, parked_seen: int, is_final: bool) -> str:
+        self._traps.enter("release")
+        record = self._holds(lease)
+        if record is None:
+            return "lost"
+        if error and len(record.parked) > parked_seen:
+            return "more"
+        record.is_live = False
+        record.last_error = error
+        if is_final:
+            record.parked.clear()
+        self.releases.append({"error": error, "is_final": is_final})
+        self._traps.leave("release")
+        return "released"
+
+    async def count(self, counts: Mapping[str, int]) -> None:
+        self._traps.enter("count")
+        self.counts.update(counts)
+
+    async def keep_labels(self, known: Collection[str] | None) -> int:
+        self._traps.enter("keep_labels")
+        self.known = known
+        return 0
+
+    async def keep_quotas(self, *, items: int | None, bytes_: int | None) -> None:
+        self.quotas = items, bytes_
+
+    async def memory_bytes(self) -> int:
+        return 1024 * 1024
+
+    async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
+        self._traps.enter("admit_event")
+        self.event_interval_s = interval_s
+        return centre_id not in self.told
+
+    async def refusals(self, limit: int) -> list[Refusal]:
+        self._traps.enter("refusals")
+        taken, self.refused = self.refused[:limit], self.refused[limit:]
+        return taken
+
+    async def heartbeat(self, status: ProcessStatus) -> None:
+        self._traps.enter("heartbeat")
+        self.statuses.append(status)
+
+    async def ping(self) -> None:
+        self._traps.enter("ping")
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+class FakeQueue:
+    """Messages by uid; nothing is redelivered unless a test says so."""
+
+    visibility_s = 30.0
+
+    def __init__(self, traps: Traps) -> None:
+        self._traps = traps
+        self._ready: list[tuple[Envelope, int]] = []
+        self._arrived = asyncio.Event()
+        self.held: dict[str, tuple[Envelope, int]] = {}
+        self.delayed: list[tuple[float, Envelope]] = []
+        self.dead: list[tuple[Envelope, str, str]] = []
+        self.deleted: list[str] = []
+        self.extended: list[str] = []
+        self.asked: list[int] = []
+        self.is_closed = False
+        self._deliveries = 0
+
+    def add(self, *envelopes: Envelope, deliveries: int = 1) -> None:
+        self._ready += [(envelope, deliveries) for envelope in envelopes]
+        self._arrived.set()
+
+    def deliver(self, envelope: Envelope, deliveries: int = 1) -> Received:
+        self._deliveries += 1
+        receipt = f"receipt-{self._deliveries}"
+        self.held[receipt] = (envelope, deliveries)
+        return Received(envelope, receipt, deliveries)
+
+    def redeliver(self) -> list[Received]:
+        """All visibilities have ended."""
+        held, self.held = self.held, {}
+        return [self.deliver(envelope, deliveries + 1) for envelope, deliveries in held.values()]
+
+    def return_delayed(self) -> None:
+        """All delays are over."""
+        delayed, self.delayed = self.delayed, []
+        self.add(*(envelope for _, envelope in delayed))
+
+    async def receive(
+        self, max_messages: int, *, wait_s: float, max_bulk: int | None = None
+    ) -> list[Received]:
+        self._traps.enter("receive")
+        self.asked.append(max_messages)
+        while True:
+            bulk = [one for one in self._ready if one[0].is_bulk][:max_bulk]
+            ready = [one for one in self._ready if not one[0].is_bulk]
+            if taken := (ready + bulk)[:max_messages]:
+                break
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return []
+        self._ready = [one for one in self._ready if one not in taken]
+        return [self.deliver(envelope, deliveries) for envelope, deliveries in taken]
+
+    async def extend(self, receipts: Sequence[str]) -> None:
+        self._traps.enter("extend")
+        self.extended += receipts
+
+    async def delete(self, receipts: Sequence[str]) -> None:
+        self._traps.enter("delete")
+        for receipt in receipts:
+            if self.held.pop(receipt, None) is not None:
+                self.deleted.append(receipt)
+        self._traps.leave("delete")
+
+    async def put_back(
+        self, received: Received, *, delay_s: float, attempts: int, is_bulk: bool | None = None
+    ) -> None:
+        self._traps.enter("put_back")
+        if self.held.pop(received.receipt, None) is not None:
+            envelope = received.envelope.again(attempts=attempts, is_bulk=is_bulk)
+            self.delayed.append((delay_s, envelope))
+        self._traps.leave("put_back")
+
+    async def dead_letter(self, received: Received, *, reason: str, last_error: str) -> None:
+        self._traps.enter("dead_letter")
+        if self.held.pop(received.receipt, None) is not None:
+            self.dead.append((received.envelope, reason, last_error))
+
+    async def depth(self) -> Depth:
+        self._traps.enter("depth")
+        return Depth(len(self._ready), len(self.held), len(self.delayed), len(self.dead), 0.0)
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+class FakeUpload:
+    def __init__(self, store: FakeStore, key: str, media_type: str) -> None:
+        self._store = store
+        self._key = key
+        self._media_type = media_type
+        self._data = b""
+        self.is_aborted = False
+        self.is_completed = False
+
+    async def write(self, chunk: bytes) -> None:
+        self._data += chunk
+
+    async def complete(self, checksum: Checksum | None = None) -> None:
+        self._store.traps.enter("complete")
+        self._store.keep(self._key, self._data, self._media_type, checksum)
+        self.is_completed = True
+        self._store.traps.leave("complete")
+
+    async def abort(self) -> None:
+        self.is_aborted = True
+
+
+class FakeStore:
+    def __init__(self, traps: Traps) -> None:
+        self.traps = traps
+        self.objects: dict[str, bytes] = {}
+        self.media_types: dict[str, str] = {}
+        self.checksums: list[Checksum | None] = []
+        self.uploads: list[FakeUpload] = []
+        self.deletions: list[str] = []
+        self.sizes: list[int | None] = []
+        """What `size` says instead of the truth, one after the other."""
+        self.expirations: list[datetime] = []
+        self.expiration_days = 0
+        """Of a bucket; 0: folders expire, as those of files."""
+        self.is_closed = False
+
+    def keep(self, key: str, data: bytes, media_type: str, checksum: Checksum | None) -> None:
+        self.objects[key] = data
+        self.media_types[key] = media_type
+        self.checksums.append(checksum)
+
+    async def put(
+        self, key: str, data: bytes, *, media_type: str, checksum: Checksum | None = None
+    ) -> None:
+        self.traps.enter("put")
+        self.keep(key, data, media_type, checksum)
+        self.traps.leave("put")
+
+    async def open_upload(self, key: str, *, media_type: str) -> FakeUpload:
+        self.traps.enter("open_upload")
+        upload = FakeUpload(self, key, media_type)
+        self.uploads.append(upload)
+        return upload
+
+    async def size(self, key: str) -> int | None:
+        self.traps.enter("size")
+        if self.sizes:
+            return self.sizes.pop(0)
+        data = self.objects.get(key)
+        self.traps.leave("size")
+        return None if data is None else len(data)
+
+    async def capacity(self) -> Capacity:
+        return Capacity(size_bytes=10_000_000, files=1000)
+
+    def announce_by_ns(self, key: str, *, stored_ns: int) -> int:
+        if self.expiration_days:
+            return removed_at_ns(stored_ns, days=self.expiration_days) - 24 * 3600 * 10**9
+        return announce_by_ns(key[:HOUR_FOLDER_CHARS])
+
+    async def delete(self, key: str) -> None:
+        self.traps.enter("delete_object")
+        self.deletions.append(key)
+        self.objects.pop(key, None)
+        self.traps.leave("delete_object")
+
+    async def expire(self, now: datetime) -> int:
+        self.traps.enter("expire")
+        self.expirations.append(now)
+        return 0
+
+    async def check(self) -> None:
+        self.traps.enter("check")
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+class FakePublicUrl:
+    """Gives what the store has, unless it is told what is wrong: with all, or by key."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+        self.problem = ""
+        self.problems: dict[str, str | Exception] = {}
+        self.samples: list[Sample] = []
+
+    @property
+    def fetched(self) -> list[str]:
+        return [sample.key for sample in self.samples]
+
+    async def __call__(self, sample: Sample) -> str:
+        self.samples.append(sample)
+        await asyncio.sleep(0)
+        problem = self.problems.get(sample.key, self.problem)
+        if isinstance(problem, Exception):
+            raise problem
+        return problem or ("" if sample.key in self._store.objects else "status 404")
+
+
+@dataclass
+class Hold:
+    """A download that goes on until the test says how it ends."""
+
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    end: asyncio.Future[bytes] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class FakeDownloader:
+    """Serves what it was told; anything else is 404. Checks nothing but the checksum."""
+
+    def __init__(self, traps: Traps) -> None:
+        self._traps = traps
+        self._answers: dict[str, list[bytes | Exception | Hold]] = {}
+        self.fetched: list[str] = []
+        self.again: list[str] = []
+        """Those that were a quick second try."""
+        self.running = 0
+        self.most_running = 0
+        self.is_closed = False
+
+    def serves(self, href: str, *answers: bytes | Exception) -> None:
+        """Answer so, one after the other; the last one for ever."""
+        self._answers[href] = list(answers)
+
+    def holds(self, href: str) -> Hold:
+        hold = Hold()
+        self._answers[href] = [hold]
+        return hold
+
+    async def fetch(self, request: Request, open_upload: OpenUpload) -> Payload:
+        self._traps.enter("fetch")
+        self.fetched.append(request.href)
+        if request.is_again:
+            self.again.append(request.href)
+        self.running += 1
+        self.most_running = max(self.running, self.most_running)
+        try:
+            data = await self._data(request.href)
+        finally:
+            self.running -= 1
+        if isinstance(data, Exception):
+            raise data
+        method = DEFAULT_METHOD if request.integrity is None else request.integrity.method
+        hasher = new_hash(method)
+        hasher.update(data)
+        digest = hasher.digest()
+        if len(data) <= MAX_IN_MEMORY_BYTES:
+            self._traps.leave("fetch")
+            return Payload(len(data), method, digest, data=data)
+        upload = await open_upload()
+        await upload.write(data)
+        self._traps.leave("fetch")
+        return Payload(len(data), method, digest, upload=upload)
+
+    async def _data(self, href: str) -> bytes | Exception:
+        answers = self._answers.get(href)
+        if not answers:
+            return SourceError(Reason.NOT_FOUND, "404")
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if not isinstance(answer, Hold):
+            return answer
+        answer.started.set()
+        try:
+            return await answer.end
+        except asyncio.CancelledError:
+            answer.cancelled.set()
+            raise
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+class FakePublisher:
+    def __init__(self, traps: Traps) -> None:
+        self._traps = traps
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        step = "publish_event" if topic.startswith("monitor/") else "publish"
+        self._traps.enter(step)
+        self.sent.append((topic, json.loads(payload)))
+        self._traps.leave(step)
+
+    @property
+    def announced(self) -> list[dict[str, Any]]:
+        return [message for topic, message in self.sent if not topic.startswith("monitor/")]
+
+    @property
+    def events(self) -> list[tuple[str, dict[str, Any]]]:
+        return [(topic, message) for topic, message in self.sent if topic.startswith("monitor/")]
+
+    async def check(self) -> None:
+        self._traps.enter("broker")
+
+
+async def next_turn(_delay_s: float = 0.0) -> None:
+    """A sleep that takes no time."""
+    await asyncio.sleep(0)
+
+
+class Workbench:
+    """A manager's inside on fakes. `new_process` is a restart: all that was in memory is gone."""
+
+    def __init__(
+        self,
+        *,
+        hedge_delay_s: float = NEVER_S,
+        retry_delays_s: tuple[float, ...] = (10.0, 30.0),
+        quick_delay_s: float = 1.0,
+        max_object_bytes: int = 100_000_000,
+        slots: int = 16,
+        event_interval_s: float = 60.0,
+        event_format: EventFormat | None = None,
+    ) -> None:
+        self.traps = Traps()
+        self.registry = FakeRegistry(self.traps)
+        self.queue = FakeQueue(self.traps)
+        self.store = FakeStore(self.traps)
+        self.downloader = FakeDownloader(self.traps)
+        self.publisher = FakePublisher(self.traps)
+        self.now_ns = time.time_ns()
+        self.monotonic_s = time.monotonic()
+        self._hedge_delay_s = hedge_delay_s
+        self._retry_delays_s = retry_delays_s
+        self._quick_delay_s = quick_delay_s
+        self._max_object_bytes = max_object_bytes
+        self._slots = slots
+        self._event_interval_s = event_interval_s
+        self._event_format = event_format or EventFormat()
+        self.new_process()
+
+    def new_process(self) -> None:
+        self.counts = Counts()
+        self.public_url = FakePublicUrl(self.store)
+        self.public_check = PublicCheck(fetch=self.public_url, store=self.store, counts=self.counts)
+        self.gate = Gate(
+            {
+                "registry": self.registry.ping,
+                "queue": self.queue.depth,
+                "store": self.store.check,
+                PUBLIC_URL: self.public_check.probe,
+                "broker": self.publisher.check,
+            },
+            sleep=next_turn,
+            draw=lambda: 0.5,
+        )
+        self.acknowledger = Acknowledger(self.queue, self.gate)
+        self.events = Events(
+            self.publisher,
+            self.registry,
+            self.gate,
+            self.counts,
+            centre_id=CENTRE_ID,
+            event_format=self._event_format,
+            limiter=EventLimiter(interval_s=self._event_interval_s),
+        )
+        self.downloads = Downloads(
+            registry=self.registry,
+            store=self.store,
+            downloader=self.downloader,
+            gate=self.gate,
+            events=self.events,
+            hedge_delay_s=self._hedge_delay_s,
+            max_object_bytes=self._max_object_bytes,
+        )
+        self.in_flight = InFlight(self._slots)
+        self.fairness = Fairness(self.in_flight, monotonic_s=lambda: self.monotonic_s)
+        self.delayed = DelayedItems(monotonic_s=lambda: self.monotonic_s)
+        self.pipeline = Pipeline(
+            announcer=Announcer(CENTRE_ID, SECRET),
+            guard=AddressGuard([]),
+            worker="worker",
+            data_base_url=BASE_URL,
+            retry=RetryPolicy(self._retry_delays_s, 24 * 3600.0, quick_delay_s=self._quick_delay_s),
+            registry=self.registry,
+            queue=self.queue,
+            store=self.store,
+            publisher=self.publisher,
+            downloads=self.downloads,
+            gate=self.gate,
+            acknowledger=self.acknowledger,
+            counts=self.counts,
+            events=self.events,
+            fairness=self.fairness,
+            delayed=self.delayed,
+            public_check=self.public_check,
+            now_ns=lambda: self.now_ns,
+            draw=lambda: 0.0,
+        )
+        self.receiver = Receiver(self.queue, self.pipeline, self.gate, self.in_flight)
+
+    def item(self, envelope: Envelope, *, deliveries: int = 1) -> Item:
+        return Item(self.queue.deliver(envelope, deliveries))
+
+    def begin(self, envelope: Envelope) -> Item:
+        """Start the work on one message, as the receiver does."""
+        item = self.item(envelope)
+        item.task = asyncio.get_running_loop().create_task(self.pipeline.handle(item))
+        return item
+
+    async def handle(self, envelope: Envelope, *, deliveries: int = 1) -> Item:
+        """Work on one message to its end, and see what follows in the background."""
+        item = self.item(envelope, deliveries=deliveries)
+        await self.pipeline.handle(item)
+        await self.settle()
+        return item
+
+    async def settle(self) -> None:
+        await self.acknowledger.flush()
+        await self.downloads.close()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def redeliver(self) -> None:
+        """Every lease and visibility has ended: work on what comes again, to its end."""
+        self.registry.expire_leases()
+        for received in self.queue.redeliver():
+            await self.pipeline.handle(Item(received))
+        await self.settle()
+
+    async def counted(self, metric: Metric, *labels: str) -> int:
+        await self.counts.flush(self.registry)
+        return self.registry.counts[metric_field(metric, *labels)]
+
+
+def envelope_of(
+    *,
+    topic: str = "origin/a/wis2/yy-met/data/core/weather/surface-based-observations/synop",
+    attempts: int = 0,
+    arrived_ms: int | None = None,
+    payload: bytes | None = None,
+    **notification: Any,
+) -> Envelope:
+    """Return an envelope; further keywords go to `testkit.messages.wnm.wnm`."""
+    return Envelope(
+        topic=topic,
+        payload=encoded(wnm(**notification)) if payload is None else payload,
+        broker="test",
+        arrived_ms=time.time_ns() // 1_000_000 if arrived_ms is None else arrived_ms,
+        attempts=attempts,
+    )

@@ -1,0 +1,1 @@
+"""Strangers: what they send, and the servers they run."""

@@ -1,0 +1,30 @@
+"""All kinds of hostile input there are."""
+
+from __future__ import annotations
+
+from testkit.hostile import (
+    data_servers,
+    deliveries,
+    http_requests,
+    links,
+    mqtt_clients,
+    notifications,
+)
+from testkit.hostile.catalogue import CLIENTS, MESSAGES, REQUESTS, Kinds
+
+
+def _of(*modules: object) -> Kinds:
+    names = {module.__name__ for module in modules}  # type: ignore[attr-defined]
+    return {name: make for name, make in MESSAGES.items() if make.__module__ in names}
+
+
+#: What a Global Broker does wrong; what is in the notification itself; where its link leads, and
+#: what the server there does.
+DELIVERIES = _of(deliveries)
+NOTIFICATIONS = _of(notifications)
+SOURCES = _of(links, data_servers)
+assert CLIENTS
+assert mqtt_clients
+assert http_requests
+
+__all__ = ["CLIENTS", "DELIVERIES", "NOTIFICATIONS", "REQUESTS", "SOURCES"]

@@ -1,0 +1,1 @@
+"""Notifications as centres send them: right, odd and hostile ones."""
