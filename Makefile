@@ -43,7 +43,7 @@ clean: ## Remove the state that `make run` keeps (.state, or STATE=…)
 	@local/clean.sh "$${STATE:-.state}"
 
 ##@ Test
-.PHONY: test lint typecheck test-unit test-integration test-conformance test-conformance-sqs test-faults test-long-run soak test-security fuzz test-day test-cluster tests docs-tables format
+.PHONY: test lint typecheck test-unit test-integration test-conformance test-conformance-sqs test-faults test-long-run soak test-security fuzz test-day test-cluster tests docs-tables chart-files format
 test: setup lint typecheck test-unit test-integration test-conformance ## Checks and tests, under 15 minutes; the longer suites are targets of their own
 
 lint: setup ## ruff (rules and formatting), the order of imports between rooms, spelling
@@ -98,6 +98,10 @@ test-cluster: setup ## The chart on the Kubernetes of KUBECONFIG, a WIS2 world i
 
 docs-tables: setup ## Write the tables in docs/ from the code
 	@$(PY) -m tools.docs_tables
+
+chart-files: setup ## Write what the chart has from the code, and its golden renderings
+	@$(PY) -m tools.chart_files
+	@$(PY) -m testkit.deployment.chart
 
 format: setup ## Rewrite the code in the project's format
 	@$(PY) -m ruff check --fix-only .

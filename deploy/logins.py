@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from deploy import terraform
 from deploy.session import Declined, DeployError
-from wis2_gc_common.settings import parse_broker_url
+from wis2_gc_common.settings.parsers import parse_broker_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.settings import DEFAULT_CENTRE_ID, LOOPBACK
-from wis2_gc_common import settings
+from wis2_gc_common.settings import catalogue as settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

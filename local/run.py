@@ -55,8 +55,10 @@ from local.summary import SummaryReader
 from local.supervisor import Stage, Supervisor
 from local.world.centres import CENTRES
 from local.world.settings import WorldSettings, to_environment
-from wis2_gc_common import settings
 from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.settings import catalogue as settings
+from wis2_gc_common.settings.parsers import parse_broker_url
+from wis2_gc_common.settings.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -301,7 +303,7 @@ class Run:
     def _store_settings(self) -> dict[str, str]:
         if self.s3 is None:
             return {}
-        retention = settings.Reader(self.settings.overrides)(settings.RETENTION_HOURS)
+        retention = Reader(self.settings.overrides)(settings.RETENTION_HOURS)
         return {
             settings.STORE_URL.name: self.s3.store_url,
             # As many days as the retention requires: we make the rule of this bucket.
@@ -355,7 +357,7 @@ class Run:
 
     def _lifecycle(self, s3: S3Server) -> ServicePlan:
         """Return the process that makes objects expire, as a real bucket's rule does."""
-        days = settings.Reader(self.environment)(settings.STORE_EXPIRATION_DAYS)
+        days = Reader(self.environment)(settings.STORE_EXPIRATION_DAYS)
         command = (sys.executable, "-m", "local.s3_lifecycle", str(s3.objects), str(days))
         return ServicePlan("s3-lifecycle", command, {})
 
@@ -453,9 +455,7 @@ class Run:
     def _global_broker_text(self) -> str:
         if self.settings.is_simulated:
             return f"{', '.join(broker.name for broker in self.brokers)} (simulated)"
-        return ", ".join(
-            f"{broker.name} {settings.parse_broker_url(broker.url)}" for broker in self.brokers
-        )
+        return ", ".join(f"{broker.name} {parse_broker_url(broker.url)}" for broker in self.brokers)
 
     def _watch_command(self) -> str:
         if self.public_broker is None:

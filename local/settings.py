@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from local.parts.mosquitto import BRIDGE_USERNAME, MANAGER_USERNAME, PUBLIC_USERNAME
 from local.world.mix import Mix, parse_mix
-from wis2_gc_common import settings
 from wis2_gc_common.errors import SettingsError
+from wis2_gc_common.settings import catalogue as settings
+from wis2_gc_common.settings.reader import Reader, unknown_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from wis2_gc_common.settings import Setting
+    from wis2_gc_common.settings.catalogue import Setting
 
 DEFAULT_CENTRE_ID = "xx-local-global-cache"
 LOOPBACK = "127.0.0.1"
@@ -179,7 +180,7 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
         queue=read.one_of("QUEUE", "redis-stream", "sqs"),
         store=read.one_of("STORE", "file", "s3"),
         overrides=overrides,
-        unknown=tuple(settings.unknown_settings(environment)),
+        unknown=tuple(unknown_settings(environment)),
     )
     broker_elsewhere = result.override_name(settings.LOCAL_BROKER_URL)
     if result.broker_accounts and broker_elsewhere:
@@ -250,7 +251,7 @@ def _overrides(environment: Mapping[str, str]) -> dict[str, str]:
     for name in overrides:
         if name in _PER_PROCESS:
             raise SettingsError(name, f"cannot be set for all processes; {_PER_PROCESS[name]}")
-    read = settings.Reader(overrides)
+    read = Reader(overrides)
     for setting in settings.CATALOGUE:
         if setting.name in overrides or f"{setting.name}_FILE" in overrides:
             read(setting)

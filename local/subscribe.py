@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from wis2_gc_common.settings import parse_broker_url
+from wis2_gc_common.settings.parsers import parse_broker_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wis2_gc_common.settings import BrokerUrl
+    from wis2_gc_common.settings.values import BrokerUrl
 
 DEFAULT_URL = "mqtt://everyone:everyone@127.0.0.1:1883"
 DEFAULT_TOPIC = "cache/a/wis2/#"

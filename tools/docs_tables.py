@@ -9,13 +9,14 @@ import ast
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wis2_gc_common import metrics, settings
+from wis2_gc_common import metrics
+from wis2_gc_common.settings import catalogue as settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wis2_gc_common.metrics import Metric
-    from wis2_gc_common.settings import Setting
+    from wis2_gc_common.settings.catalogue import Setting
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN = "<!-- table: made by make docs-tables -->"

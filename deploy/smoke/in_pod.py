@@ -8,14 +8,15 @@ import sys
 import time
 import urllib.request
 
-from wis2_gc_common import settings
 from wis2_gc_common.open_queue import open_sender
 from wis2_gc_common.ports.queue import Envelope, Sent
+from wis2_gc_common.settings import catalogue as settings
+from wis2_gc_common.settings.reader import Reader
 
 
 def send(topic: str) -> None:
     """Put one notification on the queue, with a listener's settings: only a listener may send."""
-    read = settings.Reader()
+    read = Reader()
     sender = open_sender(
         read(settings.QUEUE_URL),
         redis_url=read(settings.REDIS_URL),

@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.session import DeployError
 from wis2_gc_common.runtime.tls import client_context
-from wis2_gc_common.settings import parse_broker_url
+from wis2_gc_common.settings.parsers import parse_broker_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

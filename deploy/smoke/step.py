@@ -12,7 +12,7 @@ from deploy.release import SELECTOR, wait_for_rollouts
 from deploy.session import Declined, DeployError
 from deploy.smoke.item import check_item
 from deploy.smoke.outside import check_broker, check_data, check_metrics, check_ready, subscription
-from wis2_gc_common.settings import parse_broker_url
+from wis2_gc_common.settings.parsers import parse_broker_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable

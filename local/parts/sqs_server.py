@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.parts.part import Part, StartFailed
-from wis2_gc_common import settings
+from wis2_gc_common.settings import catalogue as settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -33,7 +33,7 @@ from local.world.items import (
 from local.world.ledger import Ledger
 from local.world.settings import from_environment
 from local.world.web import DataServer
-from wis2_gc_common.settings import parse_broker_url
+from wis2_gc_common.settings.parsers import parse_broker_url
 
 if TYPE_CHECKING:
     from local.world.items import WorldItem

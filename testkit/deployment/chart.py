@@ -1,8 +1,6 @@
 """The Helm chart, rendered by Helm's own engine; what the tests of `tests/deployment` share.
 
-`python -m testkit.deployment.chart` writes what is made from the code: the settings in
-`values.schema.json`, the lists of file types for nginx, and the golden files. Tests fail when that
-was forgotten.
+`make chart-files` writes the golden files; a test fails when that was forgotten.
 """
 
 from __future__ import annotations
@@ -10,20 +8,15 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import helm_python
 import yaml
 
-from wis2_gc_common import settings
-from wis2_gc_common.wis2.media_type import nginx_try_files, nginx_types
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from wis2_gc_common.settings import Setting
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "wis2-global-cache"
@@ -35,27 +28,6 @@ NAMESPACE = "wis2"
 
 Values = dict[str, Any]
 Manifest = dict[str, Any]
-
-#: Settings that follow from other values, and from which; they cannot be set by name.
-FOLLOWING: Mapping[str, str] = {
-    "GC_CENTRE_ID": "centreId",
-    "GC_REDIS_URL": "registry",
-    "GC_QUEUE_URL": "queue.url",
-    "GC_DEAD_LETTER_QUEUE_URL": "queue.deadLetterUrl",
-    "GC_STORE_URL": "store.url",
-    "GC_DATA_BASE_URL": "store.dataBaseUrl",
-    "GC_STORE_EXPIRATION_DAYS": "store.expirationDays",
-    "GC_LOCAL_BROKER_URL": "broker",
-    "GC_DEPLOYMENT_SECRET": "deploymentSecret",
-    "GC_GLOBAL_BROKER_URL": "brokers",
-    "GC_GLOBAL_BROKER_NAME": "brokers",
-    "GC_KUBERNETES_RELEASE": "metrics.rollouts",
-    "GC_KUBERNETES_CREDENTIALS": "metrics.rollouts",
-    "GC_CA_FILE": "certificateAuthorities",
-    "GC_KNOWN_CENTRES_FILE": "knownCentres",
-    "GC_INSTANCE": "the pod's name",
-    "GC_HTTP_PORT": "8080 in every pod",
-}
 
 _TARGET_GROUPS = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup"
 
@@ -332,81 +304,8 @@ def pod_specs(objects: list[Manifest]) -> Iterator[tuple[Manifest, Manifest]]:
             yield item, item["spec"]["template"]
 
 
-def settings_schema(service: str) -> Manifest:
-    """Return the JSON schema of `{service}.settings`, made from the catalogue of settings."""
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            setting.name: {**_kind(setting), "description": setting.meaning}
-            for setting in settings.CATALOGUE
-            if service in setting.services and setting.name not in FOLLOWING
-        },
-    }
-
-
-_RANGE = re.compile(r"requires (a whole number|seconds) from ([0-9.e+-]+) to ([0-9.e+-]+)")
-_CHOICE = re.compile(r"requires one of (.+)")
-
-
-def _kind(setting: Setting[Any]) -> Manifest:
-    """Return a setting's type: its parser, given nonsense, tells what it requires."""
-    try:
-        setting.parse("\N{REPLACEMENT CHARACTER}")
-        problem = ""
-    except ValueError as error:
-        problem = str(error)
-    if found := _RANGE.fullmatch(problem):
-        if _is_list(setting, found[2]):
-            return {"type": "string", "pattern": r"^[0-9.]+( *, *[0-9.]+)*$"}
-        kind = "integer" if found[1] == "a whole number" else "number"
-        return {"type": kind, "minimum": _number(found[2]), "maximum": _number(found[3])}
-    if found := _CHOICE.fullmatch(problem):
-        if found[1] == "true, false":
-            return {"type": "boolean"}
-        return {"enum": found[1].split(", ")}
-    return {"type": "string", "minLength": 1}
-
-
-def _is_list(setting: Setting[Any], element: str) -> bool:
-    try:
-        setting.parse(f"{element},{element}")
-    except ValueError:
-        return False
-    return True
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    return int(value) if value.is_integer() else value
-
-
-def schema_with_settings(schema: Manifest) -> Manifest:
-    """Return `schema` with the settings of the services as the catalogue has them."""
-    made = {f"{service}Settings": settings_schema(service) for service in SERVICES}
-    return {**schema, "definitions": {**schema["definitions"], **made}}
-
-
-def schema_text(schema: Manifest) -> str:
-    """Return the text of values.schema.json."""
-    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
-
-
-def generated() -> dict[Path, str]:
-    """Return the files that are made from the code, and their texts; golden files apart."""
-    schema = json.loads(SCHEMA.read_text("utf-8"))
-    return {
-        SCHEMA: schema_text(schema_with_settings(schema)),
-        CHART / "files" / "nginx-types.conf": nginx_types().strip() + "\n",
-        CHART / "files" / "nginx-try-files.txt": nginx_try_files() + "\n",
-    }
-
-
 def main() -> None:
-    """Write all generated files."""
-    for path, text in generated().items():
-        path.write_text(text, encoding="utf-8")
-    _chart.cache_clear()
+    """Write the golden files."""
     GOLDEN.mkdir(parents=True, exist_ok=True)
     for name, values in cases().items():
         (GOLDEN / f"{name}.yaml").write_text(golden_text(values), encoding="utf-8")

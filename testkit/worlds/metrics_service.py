@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from wis2_gc_common.settings import QueueUrl
+from wis2_gc_common.settings.values import QueueUrl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

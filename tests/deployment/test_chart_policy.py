@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from testkit.deployment import chart
-from wis2_gc_common import settings
+from wis2_gc_common.settings import catalogue as settings
 
 CASES = chart.cases()
 PODS = [

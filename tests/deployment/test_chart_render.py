@@ -9,6 +9,7 @@ import helm_python
 import pytest
 
 from testkit.deployment import chart
+from tools import chart_files
 
 CASES = chart.cases()
 
@@ -17,7 +18,7 @@ CASES = chart.cases()
 def test_what_is_rendered_is_what_was_reviewed(name: str) -> None:
     path = chart.GOLDEN / f"{name}.yaml"
     assert chart.golden_text(CASES[name]) == path.read_text("utf-8"), (
-        "look at the difference; python -m testkit.deployment.chart writes it"
+        "look at the difference; make chart-files writes it"
     )
 
 
@@ -25,11 +26,9 @@ def test_no_golden_file_is_left_over() -> None:
     assert {path.stem for path in chart.GOLDEN.glob("*.yaml")} == set(CASES)
 
 
-@pytest.mark.parametrize("path", sorted(chart.generated()), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(chart_files.generated()), ids=lambda path: path.name)
 def test_what_is_made_from_the_code_is_up_to_date(path: Any) -> None:
-    assert path.read_text("utf-8") == chart.generated()[path], (
-        "python -m testkit.deployment.chart writes it"
-    )
+    assert path.read_text("utf-8") == chart_files.generated()[path], "make chart-files writes it"
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

@@ -14,14 +14,16 @@ import wis2_gc_listener.settings
 import wis2_gc_manager.settings
 import wis2_gc_metrics.settings
 from testkit.deployment import chart
-from wis2_gc_common import settings
+from tools import chart_files
+from wis2_gc_common.settings import catalogue as settings
+from wis2_gc_common.settings.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 CASES = chart.cases()
-READ: dict[str, Callable[[settings.Reader], Any]] = {
+READ: dict[str, Callable[[Reader], Any]] = {
     "listener": wis2_gc_listener.settings.read_settings,
     "manager": wis2_gc_manager.settings.read_settings,
     "metrics": wis2_gc_metrics.settings.read_settings,
@@ -39,14 +41,14 @@ FILES = {
 
 @pytest.mark.parametrize("service", chart.SERVICES)
 def test_every_setting_of_a_service_can_be_reached(service: str) -> None:
-    named = chart.settings_schema(service)["properties"].keys()
+    named = chart_files.settings_schema(service)["properties"].keys()
     own = {setting.name for setting in settings.CATALOGUE if service in setting.services}
-    assert named | (chart.FOLLOWING.keys() & own) == own
-    assert not named & chart.FOLLOWING.keys()
+    assert named | (chart_files.FOLLOWING.keys() & own) == own
+    assert not named & chart_files.FOLLOWING.keys()
 
 
 def test_what_follows_from_other_values_is_in_the_catalogue() -> None:
-    assert chart.FOLLOWING.keys() <= {setting.name for setting in settings.CATALOGUE}
+    assert chart_files.FOLLOWING.keys() <= {setting.name for setting in settings.CATALOGUE}
 
 
 def pod_environments(values: chart.Values) -> list[tuple[str, dict[str, str]]]:
@@ -76,7 +78,7 @@ def read(service: str, environment: dict[str, str], directory: Path) -> Any:
             path = directory / name
             path.write_text(FILES[value], encoding="utf-8")
             local[name] = str(path)
-    return READ[service](settings.Reader(local))
+    return READ[service](Reader(local))
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -161,7 +163,7 @@ def test_large_numbers_do_not_become_floats(tmp_path: Path) -> None:
 
 
 def _settings_of(service: str) -> st.SearchStrategy[tuple[str, Any]]:
-    properties = chart.settings_schema(service)["properties"]
+    properties = chart_files.settings_schema(service)["properties"]
 
     def value(name: str) -> st.SearchStrategy[Any]:
         kind = properties[name]
@@ -222,6 +224,6 @@ def test_the_schema_describes_each_setting_as_the_catalogue_does() -> None:
     schema = json.loads(chart.SCHEMA.read_text("utf-8"))
     for setting in settings.CATALOGUE:
         for service in set(setting.services) & set(chart.SERVICES):
-            if setting.name not in chart.FOLLOWING:
+            if setting.name not in chart_files.FOLLOWING:
                 found = schema["definitions"][f"{service}Settings"]["properties"][setting.name]
                 assert found["description"] == setting.meaning

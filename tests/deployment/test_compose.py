@@ -13,7 +13,7 @@ from local.parts.certificates import CertificateAuthority
 from local.parts.mosquitto import CacheBroker, Mosquitto, PublicBroker
 from local.parts.nginx import Nginx
 from local.parts.redis_server import RedisServer
-from wis2_gc_common.settings import CATALOGUE
+from wis2_gc_common.settings.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.environment import RELEASE, read_variables
 from testkit.deployment import chart, terraform_plans
-from wis2_gc_common.settings import CENTRE_ID
+from wis2_gc_common.settings.catalogue import CENTRE_ID
 
 ROOT = Path(__file__).parents[2]
 TERRAFORM = ROOT / "terraform"

@@ -21,7 +21,7 @@ from testkit.servers.sqs_server import set_credentials
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports import queue as queue_base
 from wis2_gc_common.ports.queue import Envelope, Sent
-from wis2_gc_common.settings import QUEUE_URL, STORE_URL
+from wis2_gc_common.settings.catalogue import QUEUE_URL, STORE_URL
 from wis2_gc_manager.store import open_store
 from wis2_gc_manager.store import port as store_base
 

@@ -20,7 +20,7 @@ from testkit.servers.scripted_s3 import BUCKET, ScriptedS3
 from testkit.servers.scripted_sqs import ScriptedSqs
 from wis2_gc_common.open_queue import open_sender
 from wis2_gc_common.ports.queue import Envelope
-from wis2_gc_common.settings import QueueUrl, StoreUrl
+from wis2_gc_common.settings.values import QueueUrl, StoreUrl
 from wis2_gc_manager.store import open_store
 from wis2_gc_manager.store.s3 import credentials as s3_credentials
 

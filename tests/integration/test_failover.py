@@ -26,7 +26,7 @@ from wis2_gc_common.redis.queue_keys import queue_keys
 from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
 from wis2_gc_common.redis.registry_manager import RedisRegistry
 from wis2_gc_common.redis.registry_reader import RedisReader
-from wis2_gc_common.settings import QueueUrl
+from wis2_gc_common.settings.values import QueueUrl
 from wis2_gc_common.wis2.decision import Decision
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from testkit.servers.scripted_broker import (
 )
 from wis2_gc_common.open_queue import open_queue
 from wis2_gc_common.redis.registry_reader import RedisReader
-from wis2_gc_common.settings import QueueUrl
+from wis2_gc_common.settings.values import QueueUrl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

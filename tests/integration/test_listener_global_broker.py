@@ -44,7 +44,9 @@ from wis2_gc_common.metrics import (
     field,
 )
 from wis2_gc_common.runtime.tls import client_context
-from wis2_gc_common.settings import CommonSettings, QueueUrl, Secret, parse_broker_url
+from wis2_gc_common.settings.parsers import parse_broker_url
+from wis2_gc_common.settings.reader import CommonSettings
+from wis2_gc_common.settings.values import QueueUrl, Secret
 from wis2_gc_common.wis2.topic import DEFAULT_FILTERS
 from wis2_gc_listener import broker as global_broker
 from wis2_gc_listener import service

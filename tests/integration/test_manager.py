@@ -30,7 +30,7 @@ from testkit.waiting import until
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports.queue import Sent
 from wis2_gc_common.redis.registry_reader import RedisReader
-from wis2_gc_common.settings import QueueUrl
+from wis2_gc_common.settings.values import QueueUrl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

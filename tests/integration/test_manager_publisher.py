@@ -24,7 +24,7 @@ from testkit.waiting import until
 from testkit.worlds.world import wait_until
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.runtime.tls import client_context
-from wis2_gc_common.settings import parse_broker_url
+from wis2_gc_common.settings.parsers import parse_broker_url
 from wis2_gc_common.wis2.topic import MAX_LEVELS, parse_topic
 from wis2_gc_manager.pipeline import publisher as publisher_module
 from wis2_gc_manager.pipeline.publisher import Publisher

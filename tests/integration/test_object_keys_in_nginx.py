@@ -12,7 +12,7 @@ import pytest
 from local.parts.nginx import Nginx
 from testkit.servers import parts
 from wis2_gc_common.runtime.tls import client_context
-from wis2_gc_common.settings import StoreUrl
+from wis2_gc_common.settings.values import StoreUrl
 from wis2_gc_common.wis2.object_key import object_key, object_url
 from wis2_gc_common.wis2.topic import parse_topic
 from wis2_gc_manager.pipeline.public_check import Sample

@@ -13,7 +13,7 @@ from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports.queue import Depth, Envelope, Received, Sent
 from wis2_gc_common.redis import queue as redis_stream
-from wis2_gc_common.settings import QueueUrl
+from wis2_gc_common.settings.values import QueueUrl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -18,7 +18,7 @@ from wis2_gc_common.ports.lanes import bulk_lane
 from wis2_gc_common.ports.queue import Envelope, Received, Sent
 from wis2_gc_common.redis import queue as redis_stream
 from wis2_gc_common.redis.queue_keys import GROUP, queue_keys
-from wis2_gc_common.settings import QueueUrl
+from wis2_gc_common.settings.values import QueueUrl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence

@@ -21,7 +21,7 @@ from testkit.servers.sqs_server import make_queues, set_credentials, start_or_sk
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports.queue import Envelope, Sent
-from wis2_gc_common.settings import QueueUrl
+from wis2_gc_common.settings.values import QueueUrl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
 from wis2_gc_common.redis.registry_manager import RedisRegistry
 from wis2_gc_common.redis.registry_reader import RedisReader
-from wis2_gc_common.settings import QueueUrl
+from wis2_gc_common.settings.values import QueueUrl
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -11,7 +11,7 @@ import pytest
 
 from testkit.servers import parts
 from testkit.worlds.world import wait_until
-from wis2_gc_common.settings import StoreUrl
+from wis2_gc_common.settings.values import StoreUrl
 from wis2_gc_manager.store import open_store
 
 if TYPE_CHECKING:

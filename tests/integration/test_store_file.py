@@ -20,7 +20,7 @@ import pytest
 
 from testkit.waiting import until
 from wis2_gc_common.errors import Poison, Reason, Unavailable
-from wis2_gc_common.settings import StoreUrl
+from wis2_gc_common.settings.values import StoreUrl
 from wis2_gc_manager.store import open_store
 from wis2_gc_manager.store.file import layout as file_layout
 from wis2_gc_manager.store.file import store as file_store

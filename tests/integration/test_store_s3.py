@@ -40,7 +40,7 @@ from wis2_gc_common.errors import (
     SettingsError,
     Unavailable,
 )
-from wis2_gc_common.settings import StoreUrl
+from wis2_gc_common.settings.values import StoreUrl
 from wis2_gc_manager.store import open_store
 from wis2_gc_manager.store.port import Checksum
 from wis2_gc_manager.store.s3 import requests as s3_requests

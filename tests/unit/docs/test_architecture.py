@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from testkit.repository import ROOT, headings, tracked
-from wis2_gc_common.settings import CATALOGUE
+from wis2_gc_common.settings.catalogue import CATALOGUE
 
 PAGE = (ROOT / "docs/architecture.md").read_text("utf-8")
 UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "hours": 3600}

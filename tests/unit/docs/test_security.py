@@ -7,7 +7,7 @@ import re
 import yaml
 
 from testkit.repository import ROOT, place
-from wis2_gc_common.settings import CATALOGUE
+from wis2_gc_common.settings.catalogue import CATALOGUE
 
 PAGES = [
     ROOT / name

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from testkit.repository import ROOT, place, tracked
-from wis2_gc_common.settings import CATALOGUE
+from wis2_gc_common.settings.catalogue import CATALOGUE
 
 PAGE = (ROOT / "docs/wis2-rules.md").read_text("utf-8")
 

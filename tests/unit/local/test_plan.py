@@ -17,7 +17,8 @@ from local.plan import (
     without_chosen,
 )
 from local.settings import NamedBroker, read_settings
-from wis2_gc_common import settings
+from wis2_gc_common.settings import catalogue as settings
+from wis2_gc_common.settings.reader import Reader
 
 WORLD = (NamedBroker("alpha", "mqtts://u:p@127.0.0.1:1"), NamedBroker("beta", "mqtt://127.0.0.1:2"))
 
@@ -93,7 +94,7 @@ def test_every_value_is_one_the_services_accept(tmp_path):
     ca_file.touch()
     for plan in planned({}, ca_file=ca_file):
         service = plan.name.partition("-")[0]
-        read = settings.Reader(plan.environment)
+        read = Reader(plan.environment)
         for setting in settings.CATALOGUE:
             if service in setting.services:
                 read(setting, absent=None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from wis2_gc_common.errors import SettingsError
-from wis2_gc_common.settings import CATALOGUE, Reader
+from wis2_gc_common.settings.catalogue import CATALOGUE
+from wis2_gc_common.settings.reader import Reader
 from wis2_gc_common.wis2.event_format import EventFormat
 from wis2_gc_manager.settings import read_settings
 

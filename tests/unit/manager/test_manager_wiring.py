@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import certifi
 
 from tests.unit.manager.test_manager_settings import REQUIRED
-from wis2_gc_common.settings import Reader
+from wis2_gc_common.settings.reader import Reader
 from wis2_gc_manager import main as main_module
 from wis2_gc_manager.settings import read_settings
 

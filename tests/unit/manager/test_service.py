@@ -18,7 +18,7 @@ from testkit.waiting import until
 from tests.unit.manager.test_manager_settings import REQUIRED
 from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.metrics import DEAD_LETTERS
-from wis2_gc_common.settings import Reader
+from wis2_gc_common.settings.reader import Reader
 from wis2_gc_manager.pipeline import gate
 from wis2_gc_manager.service import Manager, Parts
 from wis2_gc_manager.settings import read_settings

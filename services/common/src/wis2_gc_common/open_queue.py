@@ -14,12 +14,12 @@ from wis2_gc_common.redis.queue import (
     RedisStreamSender,
 )
 from wis2_gc_common.redis.queue_keys import queue_keys
-from wis2_gc_common.settings import DEAD_LETTER_QUEUE_URL, QUEUE_URL
+from wis2_gc_common.settings.catalogue import DEAD_LETTER_QUEUE_URL, QUEUE_URL
 
 if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import DeadLetters, Queue, Sender
     from wis2_gc_common.redis.queue_keys import QueueKeys
-    from wis2_gc_common.settings import QueueUrl
+    from wis2_gc_common.settings.values import QueueUrl
     from wis2_gc_common.sqs.client import QueuePlace
 
 # The SQS adapter is imported only where it is needed: boto3 costs 20 MB and a quarter of a second.

@@ -17,12 +17,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common import metrics as catalogue
-from wis2_gc_common import settings
 from wis2_gc_common.errors import SettingsError, Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue
 from wis2_gc_common.ports.registry import ItemKey
 from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.runtime.logs import configure_logging
+from wis2_gc_common.settings import catalogue as settings
+from wis2_gc_common.settings.reader import Reader, warn_of_unknown_settings
 from wis2_gc_common.wis2.pubtime import format_pubtime
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
         RegistryReader,
         Snapshot,
     )
-    from wis2_gc_common.settings import QueueUrl, Reader, Secret
+    from wis2_gc_common.settings.values import QueueUrl, Secret
 
 #: The registry keeps at most this many given-up items.
 MAX_FAILURES = 1000
@@ -84,9 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        read = read_settings(settings.Reader())
+        read = read_settings(Reader())
         configure_logging(level=read.log_level, log_format=read.log_format, service="operator")
-        settings.warn_of_unknown_settings()
+        warn_of_unknown_settings()
         report: Report = arguments.run(read, arguments)
         text = json.dumps(report.data, indent=2) if arguments.json else report.text
         sys.stdout.write(f"{text}\n")

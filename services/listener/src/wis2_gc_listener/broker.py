@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from wis2_gc_common.settings import BrokerUrl
+    from wis2_gc_common.settings.values import BrokerUrl
     from wis2_gc_listener.arrivals import Inbox
     from wis2_gc_listener.lenient_client import Delivery
     from wis2_gc_listener.settings import MqttVersion

@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-from wis2_gc_common import settings
 from wis2_gc_common.runtime.client_id import mqtt_client_id
+from wis2_gc_common.settings import catalogue as settings
+from wis2_gc_common.settings.reader import (
+    CommonSettings,
+    Reader,
+    read_common,
+    read_repeat_window_hours,
+)
+from wis2_gc_common.settings.values import BrokerUrl, Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,10 +25,10 @@ MqttVersion = Literal["5", "3.1.1"]
 class ListenerSettings:
     """The settings of one listener, which serves one Global Broker."""
 
-    common: settings.CommonSettings
-    broker_url: settings.BrokerUrl
+    common: CommonSettings
+    broker_url: BrokerUrl
     broker_name: str
-    deployment_secret: settings.Secret
+    deployment_secret: Secret
     mqtt_version: MqttVersion
     topics: tuple[str, ...]
     ca_file: Path | None
@@ -33,9 +40,9 @@ class ListenerSettings:
     repeat_window_hours: int
 
     @property
-    def client_id(self) -> settings.Secret:
+    def client_id(self) -> Secret:
         """The MQTT client id. Never show it: anyone who knows it can take our session."""
-        return settings.Secret(
+        return Secret(
             mqtt_client_id(
                 self.deployment_secret.encode(),
                 centre_id=self.common.centre_id,
@@ -44,10 +51,10 @@ class ListenerSettings:
         )
 
 
-def read_settings(read: settings.Reader) -> ListenerSettings:
+def read_settings(read: Reader) -> ListenerSettings:
     """Return the settings. Raises SettingsError."""
     return ListenerSettings(
-        common=settings.read_common(read),
+        common=read_common(read),
         broker_url=read(settings.GLOBAL_BROKER_URL),
         broker_name=read(settings.GLOBAL_BROKER_NAME),
         deployment_secret=read(settings.DEPLOYMENT_SECRET),
@@ -59,5 +66,5 @@ def read_settings(read: settings.Reader) -> ListenerSettings:
         centre_rate_per_s=read(settings.CENTRE_RATE),
         centre_burst=read(settings.CENTRE_BURST),
         retention_hours=read(settings.RETENTION_HOURS),
-        repeat_window_hours=settings.read_repeat_window_hours(read),
+        repeat_window_hours=read_repeat_window_hours(read),
     )

@@ -19,7 +19,8 @@ from wis2_gc_common.runtime.collector import let_collector_rest
 from wis2_gc_common.runtime.ending import leave
 from wis2_gc_common.runtime.logs import configure_logging, get_logger
 from wis2_gc_common.runtime.tls import client_context
-from wis2_gc_common.settings import CA_FILE, HTTP_PORT, Reader, warn_of_unknown_settings
+from wis2_gc_common.settings.catalogue import CA_FILE, HTTP_PORT
+from wis2_gc_common.settings.reader import Reader, warn_of_unknown_settings
 from wis2_gc_manager.event_loop import EventLoop
 from wis2_gc_manager.service import Manager, Parts
 from wis2_gc_manager.settings import ManagerSettings, read_settings

@@ -5,22 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wis2_gc_common import settings as catalogue
-from wis2_gc_common.settings import read_common
+from wis2_gc_common.settings import catalogue
+from wis2_gc_common.settings.reader import read_common, read_repeat_window_hours
 from wis2_gc_common.wis2.event_format import EventFormat
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wis2_gc_common.settings import (
-        BrokerUrl,
-        CommonSettings,
-        Network,
-        QueueUrl,
-        Reader,
-        Secret,
-        StoreUrl,
-    )
+    from wis2_gc_common.settings.reader import CommonSettings, Reader
+    from wis2_gc_common.settings.values import BrokerUrl, Network, QueueUrl, Secret, StoreUrl
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +75,7 @@ def read_settings(read: Reader) -> ManagerSettings:
         add_length=read(catalogue.ADD_LENGTH),
         add_integrity=read(catalogue.ADD_INTEGRITY),
         retention_hours=read(catalogue.RETENTION_HOURS),
-        repeat_window_hours=catalogue.read_repeat_window_hours(read),
+        repeat_window_hours=read_repeat_window_hours(read),
         store_expiration_days=read(catalogue.STORE_EXPIRATION_DAYS),
         concurrency=read(catalogue.CONCURRENCY),
         concurrency_per_host=read(catalogue.CONCURRENCY_PER_HOST),

@@ -18,7 +18,7 @@ import msgspec
 import urllib3
 
 from wis2_gc_common.errors import Misconfigured, Unavailable
-from wis2_gc_common.settings import KUBERNETES_CREDENTIALS
+from wis2_gc_common.settings.catalogue import KUBERNETES_CREDENTIALS
 from wis2_gc_metrics.rollouts import Workload, version_of
 
 if TYPE_CHECKING:

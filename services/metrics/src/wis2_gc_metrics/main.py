@@ -17,7 +17,8 @@ from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.ending import leave
 from wis2_gc_common.runtime.logs import configure_logging, get_logger
-from wis2_gc_common.settings import HTTP_PORT, Reader, warn_of_unknown_settings
+from wis2_gc_common.settings.catalogue import HTTP_PORT
+from wis2_gc_common.settings.reader import Reader, warn_of_unknown_settings
 from wis2_gc_metrics.app import create_app
 from wis2_gc_metrics.connections import BoundedProtocol
 from wis2_gc_metrics.readings import Readings

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wis2_gc_common import settings
+from wis2_gc_common.settings import catalogue as settings
+from wis2_gc_common.settings.reader import read_common
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wis2_gc_common.settings import CommonSettings, QueueUrl, Reader
+    from wis2_gc_common.settings.reader import CommonSettings, Reader
+    from wis2_gc_common.settings.values import QueueUrl
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class MetricsSettings:
 def read_settings(read: Reader) -> MetricsSettings:
     """Return the typed settings. Raises SettingsError naming the variable."""
     return MetricsSettings(
-        common=settings.read_common(read),
+        common=read_common(read),
         dead_letter_queue_url=read(settings.DEAD_LETTER_QUEUE_URL),
         expected_brokers=read(settings.EXPECTED_BROKERS),
         kubernetes=_read_kubernetes(read),

@@ -12,7 +12,8 @@ from testkit.servers.sqs_server import set_credentials
 from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.runtime.logs import configure_logging
-from wis2_gc_common.settings import DEAD_LETTER_QUEUE_URL, QUEUE_URL, QueueUrl
+from wis2_gc_common.settings.catalogue import DEAD_LETTER_QUEUE_URL, QUEUE_URL
+from wis2_gc_common.settings.values import QueueUrl
 from wis2_gc_common.sqs.client import SqsClient, error_code, parse_place
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from testkit.servers.sqs_server import set_credentials
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports.queue import Envelope, Sent
-from wis2_gc_common.settings import QueueUrl
+from wis2_gc_common.settings.values import QueueUrl
 from wis2_gc_common.sqs import queue as sqs_module
 from wis2_gc_common.sqs.messages import MAX_BYTES, encode_message
 

@@ -15,7 +15,7 @@ from local.parts.mosquitto import (
     SimulatedGlobalBroker,
     dynamic_security,
 )
-from wis2_gc_common.settings import parse_broker_url
+from wis2_gc_common.settings.parsers import parse_broker_url
 
 
 def test_what_is_not_allowed_is_denied():

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from local.parts.redis_server import RedisServer
-from wis2_gc_common.settings import REDIS_URL
+from wis2_gc_common.settings.catalogue import REDIS_URL
 
 
 def test_nothing_is_evicted_and_every_change_is_appended(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from local.parts.part import StartFailed
 from local.parts.sqs_server import CREDENTIALS, SqsServer
 from wis2_gc_common.open_queue import open_queue
-from wis2_gc_common.settings import DEAD_LETTER_QUEUE_URL, QUEUE_URL
+from wis2_gc_common.settings.catalogue import DEAD_LETTER_QUEUE_URL, QUEUE_URL
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wis2_gc_common.errors import SettingsError
-from wis2_gc_common.settings import StoreUrl
+from wis2_gc_common.settings.values import StoreUrl
 from wis2_gc_manager.store import open_store
 from wis2_gc_manager.store.file.store import FileStore
 from wis2_gc_manager.store.s3.expiry import removed_at_ns

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wis2_gc_common.errors import SettingsError
-from wis2_gc_common.settings import StoreUrl
+from wis2_gc_common.settings.values import StoreUrl
 from wis2_gc_manager.store.s3.credentials import new_session
 from wis2_gc_manager.store.s3.place import BucketPlace, find_place
 

@@ -28,7 +28,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.runtime.causes import os_words
-from wis2_gc_common.settings import REDIS_URL
+from wis2_gc_common.settings.catalogue import REDIS_URL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,8 @@ from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
 from wis2_gc_common.runtime.aws_causes import no_answer, settings_problem
 
 if TYPE_CHECKING:
-    from wis2_gc_common.settings import QueueUrl, Setting
+    from wis2_gc_common.settings.catalogue import Setting
+    from wis2_gc_common.settings.values import QueueUrl
 
 #: Longest single wait for messages, in whole seconds. SQS allows 20. But messages that arrive after
 #: the manager has stopped are hidden from the others, so a stopping manager waits for its last

@@ -32,7 +32,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.logs import get_logger
-from wis2_gc_common.settings import CA_FILE, LOCAL_BROKER_URL
+from wis2_gc_common.settings.catalogue import CA_FILE, LOCAL_BROKER_URL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from wis2_gc_common.settings import BrokerUrl
+    from wis2_gc_common.settings.values import BrokerUrl
 
 #: Ours; a broker may allow less (MQTT 5 Receive Maximum; mosquitto: 20).
 MAX_IN_FLIGHT = 500

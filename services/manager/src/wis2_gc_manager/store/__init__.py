@@ -9,7 +9,7 @@ from wis2_gc_manager.store.file.store import FileStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wis2_gc_common.settings import StoreUrl
+    from wis2_gc_common.settings.values import StoreUrl
     from wis2_gc_manager.store.port import ObjectStore
 
 

@@ -14,7 +14,7 @@ import aiohttp
 
 from wis2_gc_common.errors import CacheError, Misconfigured, Poison, Reason, Unavailable
 from wis2_gc_common.runtime.causes import os_words
-from wis2_gc_common.settings import CA_FILE, STORE_URL
+from wis2_gc_common.settings.catalogue import CA_FILE, STORE_URL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,7 @@ from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.runtime.aws_causes import settings_problem
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.tls import client_context
-from wis2_gc_common.settings import CA_FILE, STORE_URL
+from wis2_gc_common.settings.catalogue import CA_FILE, STORE_URL
 from wis2_gc_common.wis2.object_key import MAX_OBJECT_KEY_CHARS
 from wis2_gc_manager.store.keys import MAX_KEY_BYTES, checked_key
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import botocore.session
 
-    from wis2_gc_common.settings import StoreUrl
+    from wis2_gc_common.settings.values import StoreUrl
 
 #: The region for a server that is not AWS, if none is set.
 _ANY_REGION = "us-east-1"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Poison, Reason, SettingsError, Unavailable
 from wis2_gc_common.runtime.logs import get_logger
-from wis2_gc_common.settings import RETENTION_HOURS, STORE_EXPIRATION_DAYS
+from wis2_gc_common.settings.catalogue import RETENTION_HOURS, STORE_EXPIRATION_DAYS
 from wis2_gc_manager.store.keys import INCOMING, MAX_KEY_BYTES, checked_key
 from wis2_gc_manager.store.s3 import checksum as s3_checksum
 from wis2_gc_manager.store.s3.credentials import CredentialChain, new_session
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from wis2_gc_common.settings import StoreUrl
+    from wis2_gc_common.settings.values import StoreUrl
     from wis2_gc_manager.store.port import Checksum, Upload
 
 #: Memory for the parts of all large objects together.

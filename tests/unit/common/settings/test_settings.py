@@ -7,21 +7,12 @@ from typing import Any
 
 import pytest
 
-from wis2_gc_common import settings
 from wis2_gc_common.errors import SettingsError
-from wis2_gc_common.settings import (
-    ALL,
-    CATALOGUE,
-    BrokerUrl,
-    QueueUrl,
-    Reader,
-    Secret,
-    Setting,
-    StoreUrl,
-    parse_broker_url,
-    read_common,
-    unknown_settings,
-)
+from wis2_gc_common.settings import catalogue as settings
+from wis2_gc_common.settings.catalogue import ALL, CATALOGUE, Setting
+from wis2_gc_common.settings.parsers import parse_broker_url
+from wis2_gc_common.settings.reader import Reader, read_common, unknown_settings
+from wis2_gc_common.settings.values import BrokerUrl, QueueUrl, Secret, StoreUrl
 
 THIS_FILE = str(Path(__file__))
 

@@ -1,0 +1,1 @@
+"""What an operator can set: declared in `catalogue`, read once at start by `reader`."""
