@@ -53,7 +53,8 @@ lint: setup ## ruff (rules and formatting), the order of imports between rooms, 
 	@git ls-files -z | xargs -0 .venv/bin/codespell
 
 typecheck: setup ## mypy --strict
-	@$(PY) -m mypy services/*/src local bench tools
+	@$(PY) -m mypy services/*/src local bench tools testkit/{deployment,hostile,messages,servers,worlds} \
+	  tests/conftest.py tests/{conformance,day,security} tests/unit/{bench,docs,images,testkit}
 
 test-unit: setup ## Unit and property tests
 	@PYTHONDEVMODE=1 $(PYTEST) $(BOTH_CORES) tests/unit

@@ -32,10 +32,10 @@ from testkit.servers.shallow_broker import ShallowBroker
 from testkit.worlds.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bench.canaries import Canary
-    from bench.load import Load, Watch
+    from bench.load import Load
     from bench.strangers import Attack
     from local.parts.redis_server import RedisServer
 
@@ -77,11 +77,12 @@ class Phase:
     def missing(self) -> int:
         return self.sent - len(self.delays_ms)
 
-    def add(self, canary: Canary, watch: Watch) -> None:
+    def add(self, canary: Canary, busiest: Callable[[float, float], float]) -> None:
+        """`busiest`: per cent of the machine, of a begin and an end by the monotonic clock."""
         self.sent += 1
         if canary.announced is None or canary.delay_ms is None:
             return
-        self.busiest.append(watch.most(canary.published, canary.announced))
+        self.busiest.append(busiest(canary.published, canary.announced))
         self.delays_ms.append(canary.delay_ms)
         self.wrong += not canary.is_right
         if canary.fetch_ms is not None:
@@ -334,7 +335,7 @@ def besiege(name: str, pace: Pace, directory: Path, stack: contextlib.ExitStack)
     orders.send(DEADLINE_S)
     for canary in orders.recv():
         if canary.phase in phases:
-            phases[canary.phase].add(canary, watch)
+            phases[canary.phase].add(canary, watch.most)
     left = world.left()
     stop.set()
     is_run, text = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +60,11 @@ def _busy_s() -> float:
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
 
 
+def cores_of_machine() -> int:
+    """Return how many processors the machine has."""
+    return psutil.cpu_count() or 1
+
+
 def _waited_s(pid: int) -> float:
     total_ns = 0
     for schedstat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
@@ -76,7 +81,7 @@ def between(before: Look, after: Look) -> Load:
         # The clock of a thread that has ended is gone.
         return {name: max(0.0, of[name] - earlier[name]) / wall_s * 100 for name in of}
 
-    cores = psutil.cpu_count()
+    cores = cores_of_machine()
     machine = (after.busy_s - before.busy_s) / wall_s / cores * 100
     cpu = percent(after.cpu_s, before.cpu_s)
     others = max(0.0, machine - sum(cpu.values()) / cores)
@@ -100,7 +105,7 @@ class Watch:
         while not self._closing.wait(self.EVERY_S):
             began_s, before_s = at_s, busy_s
             at_s, busy_s = time.monotonic(), _busy_s()
-            percent = (busy_s - before_s) / (at_s - began_s) / psutil.cpu_count() * 100
+            percent = (busy_s - before_s) / (at_s - began_s) / cores_of_machine() * 100
             self.samples.append((began_s, at_s, percent))
 
     def close(self) -> None:

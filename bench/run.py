@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from local.parts.nginx import Nginx
 from testkit.messages.wnm import encoded, inline, unique_data_id, wnm

@@ -46,6 +46,7 @@ def node() -> Iterator[Node]:
 
 def _end_in(config: pytest.Config, seconds: float) -> None:
     last_s = float(config.getini("last_deadline"))
+    assert sys.__stderr__ is not None
     faulthandler.dump_traceback_later(seconds + last_s, exit=True, file=sys.__stderr__)
 
 

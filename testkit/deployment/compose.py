@@ -37,6 +37,7 @@ from testkit.worlds.world import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from http.client import HTTPMessage
     from pathlib import Path
 
 CENTRE_ID = "xx-compose-global-cache"
@@ -261,13 +262,11 @@ class ComposedCache:
                 listed = json.loads(self.get("/api/brokers"))
             except OSError:
                 return False
-            return sum(b["is_ready"] for b in listed["brokers"]) >= listeners
+            return sum(bool(b["is_ready"]) for b in listed["brokers"]) >= listeners
 
         wait_until(is_ready, "the cache is ready", timeout=180)
 
-    def ask(
-        self, url: str, method: str = "GET", **headers: str
-    ) -> tuple[int, Mapping[str, str], bytes]:
+    def ask(self, url: str, method: str = "GET", **headers: str) -> tuple[int, HTTPMessage, bytes]:
         """Return status, headers and body that an address or a path of ours answers."""
         parts = urlsplit(urljoin(f"https://{self.host}:{self.https_port}/", url))
         connection: http.client.HTTPConnection

@@ -47,7 +47,8 @@ class Container(Process):
         docker(*command, *self._options, self._image)
 
     def inspect(self) -> dict[str, Any]:
-        return json.loads(docker("container", "inspect", self.name))[0]
+        found: dict[str, Any] = json.loads(docker("container", "inspect", self.name))[0]
+        return found
 
     @property
     def is_alive(self) -> bool:
@@ -102,10 +103,10 @@ class Container(Process):
 class ContainerWorld(World):
     """The same world; the cache in it runs from images."""
 
-    def __init__(self, directory: Path, images: Mapping[str, str], **settings: str) -> None:
+    def __init__(self, directory: Path, images: Mapping[str, str], **options: Any) -> None:
         self._images = images
         self.containers: dict[str, Container] = {}
-        super().__init__(directory, **settings)
+        super().__init__(directory, **options)
 
     def _start(self, stack: contextlib.ExitStack, name: str, command: str, **own: str) -> None:
         service = command.removeprefix("wis2-gc-")

@@ -70,7 +70,7 @@ class ImageRegistry:
                     kept = (self.headers["Content-Type"], body)
                     for reference in (match[2], digest_of(body)):
                         registry.manifests[match[1], reference] = kept
-                    self._answer(201, **{"Docker-Content-Digest": digest_of(body)})
+                    self._answer(201, b"", **{"Docker-Content-Digest": digest_of(body)})
                     return
                 upload = _UPLOAD.fullmatch(parts.path)
                 assert upload is not None

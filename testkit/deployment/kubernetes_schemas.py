@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 from referencing import Registry, Resource
 
 #: What the chart supports: kubeVersion in Chart.yaml and later, as far as there are schemas.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from testkit.hostile import (
     data_servers,
     deliveries,
@@ -12,9 +14,12 @@ from testkit.hostile import (
 )
 from testkit.hostile.catalogue import CLIENTS, MESSAGES, REQUESTS, Kinds
 
+if TYPE_CHECKING:
+    from types import ModuleType
 
-def _of(*modules: object) -> Kinds:
-    names = {module.__name__ for module in modules}  # type: ignore[attr-defined]
+
+def _of(*modules: ModuleType) -> Kinds:
+    names = {module.__name__ for module in modules}
     return {name: make for name, make in MESSAGES.items() if make.__module__ in names}
 
 
@@ -23,8 +28,7 @@ def _of(*modules: object) -> Kinds:
 DELIVERIES = _of(deliveries)
 NOTIFICATIONS = _of(notifications)
 SOURCES = _of(links, data_servers)
-assert CLIENTS
-assert mqtt_clients
-assert http_requests
+assert CLIENTS, f"{mqtt_clients.__name__} has kinds"
+assert REQUESTS, f"{http_requests.__name__} has kinds"
 
 __all__ = ["CLIENTS", "DELIVERIES", "NOTIFICATIONS", "REQUESTS", "SOURCES"]

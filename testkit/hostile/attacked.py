@@ -197,7 +197,7 @@ class Attacked:
         self.world.publish(CANARY_TOPIC, wnm(data_id=data_id, content=inline(data)))
         announced = self.world.announced(data_id)
         self._innocent.add(announced.message["id"])
-        href = announced.link()["href"]
+        href = str(announced.link()["href"])
         return href.removeprefix(f"{self.world.data_base_url}/")
 
     # What is seen
@@ -322,7 +322,7 @@ class Attacked:
     def _check_announcements(self, inputs: list[Message | Delivery]) -> None:
         """Exactly what is expected is announced, as valid notifications, with the right bytes."""
         expected: Counter[tuple[str, str]] = Counter()
-        outcomes = {}
+        outcomes: dict[tuple[str, str], list[Message | Delivery]] = {}
         for one in inputs:
             if one.outcome.data is not None or one.outcome.untouched:
                 key = ("cache/" + one.topic.split("/", 1)[1], one.data_id)

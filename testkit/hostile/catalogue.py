@@ -176,7 +176,7 @@ class Place:
         return self.item(name or href[:120], outcome, href=href, **properties)
 
 
-Kinds = dict[str, Callable[[Any], Iterable[Any]]]
+Kinds = dict[str, Callable[..., Iterable[Any]]]
 
 #: By name, in the order they are written down: what comes over a Global Broker, with it what the
 #: links lead to; what an MQTT client does to our broker; what an HTTP client asks.

@@ -19,6 +19,7 @@ from testkit.messages import nasty_inputs
 from wis2_gc_common.wis2.notification import MAX_NOTIFICATION_BYTES
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable, Iterator
 
 LINKED = b"the link is right" * 100
@@ -225,8 +226,8 @@ def links_to_odd_ports(place: Place) -> Iterator[Message]:
         6443, 6667, 9200, 10250, 11211, 27017,
     ):  # fmt: skip
         yield place.link(f"http://127.0.0.1:{port}/?sig={URL_KEY}", failed("forbidden_port"))
-    for port in ("0", "65536", "99999999999", "-1", "80a", "0x50", "\u0661", "8 0", "+80", "8_0"):
-        yield place.link(f"http://127.0.0.1:{port}/?sig={URL_KEY}", failed("invalid_url"))
+    for odd in ("0", "65536", "99999999999", "-1", "80a", "0x50", "\u0661", "8 0", "+80", "8_0"):
+        yield place.link(f"http://127.0.0.1:{odd}/?sig={URL_KEY}", failed("invalid_url"))
 
 
 @messages
@@ -273,7 +274,7 @@ def links_with_line_breaks(place: Place) -> Iterator[Message]:
         )
 
 
-async def _one_request(reader, writer) -> None:
+async def _one_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer one request; what has a second one in it gets other data."""
     request = await reader.readuntil(b"\r\n\r\n")
     lines = request.replace(b"\n", b"\r").split(b"\r")

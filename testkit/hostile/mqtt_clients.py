@@ -22,6 +22,8 @@ from testkit.messages.wnm import inline, wnm
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from paho.mqtt.enums import MQTTProtocolVersion
+
 _ANSWER_S = 5
 
 
@@ -46,8 +48,9 @@ def _forged(topic_centre: str = "xx-forged") -> tuple[str, bytes]:
 
 @contextlib.contextmanager
 def _everyone(
-    port: int, *, name: str = "everyone", password: str = "everyone", version: int = mqtt.MQTTv5,
-    client_id: str = "", will: tuple[str, bytes] | None = None, clean: bool = True,
+    port: int, *, name: str = "everyone", password: str = "everyone",
+    version: MQTTProtocolVersion = mqtt.MQTTv5, client_id: str = "",
+    will: tuple[str, bytes] | None = None, clean: bool = True,
 ) -> Iterator[mqtt.Client]:  # fmt: skip
     """Connect; whether the broker lets us in is in `user_data_get()`."""
     answered = threading.Event()
@@ -131,9 +134,12 @@ def subscriptions_of_everyone() -> Iterator[Client]:
             answers: list[Any] = []
             done = threading.Event()
             with _everyone(port) as client:
-                client.on_subscribe = lambda _c, _u, _m, codes, _p: (
-                    answers.extend(codes), done.set(),
-                )  # fmt: skip
+
+                def answered(_c: object, _u: object, _m: int, codes: list[Any], _p: object) -> None:
+                    answers.extend(codes)
+                    done.set()
+
+                client.on_subscribe = answered
                 client.on_disconnect = lambda *_: done.set()
                 client.subscribe(odd, qos=1)
                 assert done.wait(_ANSWER_S), "the broker does not answer"
@@ -175,7 +181,7 @@ def last_wills() -> Iterator[Client]:
         def act(port: int, topic: str = topic) -> None:
             with _everyone(port, will=(topic, _forged()[1])) as client:
                 sock = client.socket()
-                if sock is not None:
+                if isinstance(sock, socket.socket):
                     # Without a DISCONNECT, so that the will is due.
                     sock.shutdown(socket.SHUT_RDWR)
 
@@ -193,7 +199,10 @@ def logins_that_are_wrong() -> Iterator[Client]:
         for version in (mqtt.MQTTv311, mqtt.MQTTv5):
 
             def act(
-                port: int, name: str = name, password: str = password, version: int = version
+                port: int,
+                name: str = name,
+                password: str = password,
+                version: MQTTProtocolVersion = version,
             ) -> None:
                 with _everyone(port, name=name, password=password, version=version) as client:
                     assert not client.is_connected(), f"{name} is let in"
@@ -209,7 +218,7 @@ def sessions_that_are_left_behind() -> Iterator[Client]:
             with _everyone(port, client_id=f"left-{number}", clean=False) as client:
                 client.subscribe("cache/a/wis2/#", qos=1)
                 sock = client.socket()
-                if sock is not None:
+                if isinstance(sock, socket.socket):
                     sock.shutdown(socket.SHUT_RDWR)
 
         yield Client(f"number {number}", act)

@@ -24,13 +24,29 @@ from testkit.messages import nasty_inputs
 from testkit.messages.wnm import ABSENT, inline, integrity_of, wnm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DATA = b"inline and right"
 INLINE = inline(DATA)
 FINE = cached(DATA)
 #: Served by a good server.
 LINKED = b"the link is right" * 100
+
+
+def _with(name: str, value: Any) -> Callable[[bytes], bytes]:
+    """Return what gives a notification that property."""
+
+    def change(text: bytes) -> bytes:
+        message = json.loads(text)
+        message["properties"][name] = value
+        return json.dumps(message).encode()
+
+    return change
+
+
+def _with_x(value: bytes) -> Callable[[bytes], bytes]:
+    """Return what writes that text for the value of the member `x`, which is 0."""
+    return lambda text: text.replace(b'"x": 0', b'"x":' + value)
 
 
 # Topics
@@ -173,9 +189,7 @@ def json_that_is_deep(place: Place) -> Iterator[Message]:
             f"{depth} deep in a member of nobody",
             refused(outcome) if outcome else FINE,
             content=INLINE, members={"x": 0},
-            text=lambda text, depth=depth: text.replace(
-                b'"x": 0', b'"x":' + b"[" * depth + b"]" * depth
-            ),
+            text=_with_x(b"[" * depth + b"]" * depth),
         )  # fmt: skip
 
 
@@ -243,7 +257,7 @@ def numbers_that_are_huge(place: Place) -> Iterator[Message]:
         yield place.item(
             f"of {digits} digits in a member of nobody",
             FINE if digits < 4300 else refused("invalid_json"), content=INLINE, members={"x": 0},
-            text=lambda text, digits=digits: text.replace(b'"x": 0', b'"x":' + b"9" * digits),
+            text=_with_x(b"9" * digits),
         )  # fmt: skip
     for name, payload in nasty_inputs.huge_numbers().items():
         yield place.payload(name, payload, refused("invalid_json"))
@@ -253,11 +267,11 @@ def numbers_that_are_huge(place: Place) -> Iterator[Message]:
     }.items():  # fmt: skip
         yield place.item(
             f"as {name}", refused(reason), content=INLINE,
-            text=lambda text, name=name: _with(text, name, int("9" * 4000)),
+            text=_with(name, int("9" * 4000)),
         )  # fmt: skip
     yield place.item(
         "an exponent beyond all", refused("invalid_json"), members={"x": 0},
-        text=lambda text: text.replace(b'"x": 0', b'"x":1e999'),
+        text=_with_x(b"1e999"),
     )  # fmt: skip
 
 
@@ -300,6 +314,7 @@ def versions_that_are_not_ours(place: Place) -> Iterator[Message]:
 
 @messages
 def geometries_that_are_none(place: Place) -> Iterator[Message]:
+    geometry: Any
     for name, geometry in {
         "a text": "Point",
         "a list": [1, 2],
@@ -329,6 +344,7 @@ def geometries_that_are_none(place: Place) -> Iterator[Message]:
 
 @messages
 def message_ids_that_are_none(place: Place) -> Iterator[Message]:
+    odd: Any
     for name, odd in {
         "null": None, "a number": 7, "a list": [], "empty": "", "257 letters": "a" * 257,
         "a line break": "a\nb", "a NUL": "a\x00b", "an escape": "\x1b[31m", "U+2028": "a\u2028b",
@@ -356,7 +372,7 @@ def data_ids_that_are_none(place: Place) -> Iterator[Message]:
     }.items():  # fmt: skip
         yield place.item(
             name, refused("invalid_data_id"),
-            text=lambda text, odd=odd: _with(text, "data_id", odd),
+            text=_with("data_id", odd),
         )  # fmt: skip
 
 
@@ -390,6 +406,7 @@ def data_ids_that_look_like_paths_or_code(place: Place) -> Iterator[Message]:
 
 @messages
 def pubtimes_that_are_none(place: Place) -> Iterator[Message]:
+    odd: Any
     for odd in (
         "", "yesterday", "2026-11-27", "2026-11-27T00:00:00", "2026-13-01T00:00:00Z",
         "2026-02-30T00:00:00Z", "2026-11-27T24:00:00Z", "2026-11-27T00:60:00Z",
@@ -403,20 +420,14 @@ def pubtimes_that_are_none(place: Place) -> Iterator[Message]:
         yield place.item(
             odd[:40],
             refused("invalid_pubtime"),
-            text=lambda text, odd=odd: _with(text, "pubtime", odd),
+            text=_with("pubtime", odd),
         )
     for odd in (None, 0, 1764288000, True, [], {}, 1.5):
         yield place.item(
             repr(odd),
             refused("invalid_pubtime"),
-            text=lambda text, odd=odd: _with(text, "pubtime", odd),
+            text=_with("pubtime", odd),
         )
-
-
-def _with(text: bytes, name: str, value: Any) -> bytes:
-    message = json.loads(text)
-    message["properties"][name] = value
-    return json.dumps(message).encode()
 
 
 @messages
@@ -439,7 +450,7 @@ def pubtimes_far_away(place: Place) -> Iterator[Message]:
 
 @messages
 def datetimes_that_are_none(place: Place) -> Iterator[Message]:
-    for name, properties in {
+    kinds: dict[str, dict[str, Any]] = {
         "a number": {"datetime": 7},
         "a list": {"datetime": []},
         "a begin that is a number": {"start_datetime": 7},
@@ -447,7 +458,8 @@ def datetimes_that_are_none(place: Place) -> Iterator[Message]:
         "both a moment and a period": {
             "start_datetime": "2026-01-01T00:00:00Z", "end_datetime": "2026-01-02T00:00:00Z",
         },
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for name, properties in kinds.items():
         yield place.item(name, refused("invalid_datetime"), content=INLINE, **properties)
     yield place.item("no time that any calendar knows", FINE, content=INLINE, datetime="\u202e")
 
@@ -457,14 +469,16 @@ def datetimes_that_are_none(place: Place) -> Iterator[Message]:
 
 @messages
 def properties_that_are_none(place: Place) -> Iterator[Message]:
+    odd: Any
     for odd in (None, [], "x", 7, True):
         yield place.item(
             f"properties: {odd!r}", refused("invalid_properties"), members={"properties": odd}
         )
     for name in ("metadata_id", "producer"):
         for odd in (7, [], {}, None):
+            properties: dict[str, Any] = {name: odd}
             yield place.item(
-                f"{name}: {odd!r}", refused("invalid_properties"), content=INLINE, **{name: odd}
+                f"{name}: {odd!r}", refused("invalid_properties"), content=INLINE, **properties
             )
     for odd in ("false", 0, 1, None, [], {}):
         yield place.item(f"cache: {odd!r}", refused("invalid_cache_flag"), cache=odd)
@@ -476,12 +490,14 @@ def members_with_names_that_look_like_code(place: Place) -> Iterator[Message]:
         "__proto__", "constructor", "$ref", "$where", "", " ", "a.b", "a\u202eb", "\U0001f4a9",
         "<script>", "@context", "xmlns:x", "../..", "x" * 3000,
     ):  # fmt: skip
-        yield place.item(name[:30], FINE, content=INLINE, **{name: {"x": [1]}})
+        odd: dict[str, Any] = {name: {"x": [1]}}
+        yield place.item(name[:30], FINE, content=INLINE, **odd)
     yield place.item("600 of them", FINE, content=INLINE, members={f"x{n}": n for n in range(600)})
 
 
 @messages
 def claims_to_be_a_global_cache(place: Place) -> Iterator[Message]:
+    odd: Any
     cache_topic = f"cache/a/wis2/{place.centre}/data/core/weather"
     for odd in (7, [], {}, "", "XX", "a b", "a/b", "a" * 65, "xx\n", "../", "$SYS", "\u0430-b"):
         yield place.item(
@@ -506,6 +522,7 @@ def claims_to_be_a_global_cache(place: Place) -> Iterator[Message]:
 @messages
 def links_that_are_none(place: Place) -> Iterator[Message]:
     good = {"rel": "canonical", "href": "http://127.0.0.1:9/"}
+    links: Any
     for name, links in {
         "null": None, "a text": "http://127.0.0.1:9/", "an object": good, "an empty list": [],
         "a list of texts": ["http://127.0.0.1:9/"], "a list of lists": [[good]], "of null": [None],
@@ -526,6 +543,7 @@ def links_that_are_none(place: Place) -> Iterator[Message]:
 
 @messages
 def rels_that_decide_nothing_or_too_much(place: Place) -> Iterator[Message]:
+    rels: tuple[str, ...]
     href = place.servers.body(LINKED)
 
     def links(*rels: str) -> dict[str, Any]:
@@ -551,6 +569,7 @@ def rels_that_decide_nothing_or_too_much(place: Place) -> Iterator[Message]:
 
 @messages
 def lengths_that_are_none(place: Place) -> Iterator[Message]:
+    odd: Any
     for odd in (
         -1, "-1", 1.5, "1.5", "abc", "", " 7", "0x10", "1e3", "\u0667", True, False, [], {}, 2**60,
         "9" * 17, 1e308, -0.5, "7\n",
@@ -599,14 +618,15 @@ def checksums_that_nothing_has(place: Place) -> Iterator[Message]:
 @messages
 def checksums_in_odd_spellings(place: Place) -> Iterator[Message]:
     for method in ("sha256", "sha384", "sha512", "sha3-256", "sha3-384", "sha3-512"):
-        for name, change in {
+        spellings: dict[str, Callable[[str], str]] = {
             "hex": lambda value: base64.b64decode(value).hex(),
             "HEX": lambda value: base64.b64decode(value).hex().upper(),
             "for URLs, without its end": lambda value: value.translate(
                 str.maketrans("+/", "-_")
             ).rstrip("="),
             "blanks around": lambda value: f" {value}\t",
-        }.items():
+        }
+        for name, change in spellings.items():
             value = integrity_of(DATA, method)["value"]
             yield place.item(
                 f"{method} as {name}", FINE, content=INLINE,
@@ -809,13 +829,14 @@ def links_beside_that_run_at_the_reader(place: Place) -> Iterator[Message]:
 
 @messages
 def items_that_are_not_cached(place: Place) -> Iterator[Message]:
-    for name, properties in {
+    kinds: dict[str, dict[str, Any]] = {
         "broken inline data": {"content": INLINE | {"size": 1}},
         "a port of its own": {"href": "http://example.org:8000/a?b=c"},
         "a name outside ASCII": {"href": "http://b\u00fccher.example/"},
         "a fragment": {"href": "http://example.org/a#http://169.254.169.254/"},
         "an address in the query": {"href": "http://example.org/?u=http://127.0.0.2/"},
-    }.items():
+    }
+    for name, properties in kinds.items():
         yield place.item(
-            name, uncached(), **{"href": "http://example.org/a"} | properties, cache=False
+            name, uncached(), cache=False, **{"href": "http://example.org/a", **properties}
         )

@@ -13,7 +13,7 @@ import json
 import os
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 
@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from local.parts.sqs_server import SqsServer
 
 
-def start_or_skip(server: SqsServer) -> SqsServer:
+class _Starts(Protocol):
+    def start(self) -> None: ...
+
+
+_Server = TypeVar("_Server", bound=_Starts)
+
+
+def start_or_skip(server: _Server) -> _Server:
     """Start it; skip where it is not installed, but fail in CI, and where QUEUE asks for it."""
     is_wanted = os.environ.get("CI") or os.environ.get("QUEUE") == "sqs"
     try:

@@ -92,12 +92,12 @@ class Clock:
 class DayWorld(World):
     """A `World` with a clock of its own and books of what must come out."""
 
-    def __init__(self, directory: Path, clock: Clock, ledger: Ledger, **settings: str) -> None:
+    def __init__(self, directory: Path, clock: Clock, ledger: Ledger, **options: Any) -> None:
         self.clock = clock
         self.ledger = ledger
         self.came_out: list[tuple[WorldItem, str]] = []
         """Items and their links as they were announced; for the caller to take."""
-        super().__init__(directory, **clock.environment(), **settings)
+        super().__init__(directory, **{**clock.environment(), **options})
 
     def _redis_server(self) -> RedisServer:
         server = RedisServer(self.directory / "redis")

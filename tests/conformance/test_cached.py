@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -69,7 +69,7 @@ def test_rule_13_what_is_too_large_is_announced_with_the_origins_link_and_report
 ) -> None:
     body = bytes(MAX_OBJECT_BYTES + 1)
     href = node.serve("/large", body)
-    more = {"length": len(body)} if tells == "link length" else {}
+    more: dict[str, Any] = {"length": len(body)} if tells == "link length" else {}
     if tells == "nothing":
         node.answers["/large"][0].announced_length = None
     message = wnm(data_id=data_id, href=href, **more)
@@ -88,7 +88,7 @@ def assert_is_monitoring_event(payload: bytes, centre: str) -> None:
     """wis2-rules.md E2."""
     event = json.loads(payload)
     assert len(payload) <= 8192
-    assert uuid.UUID(event["id"])
+    assert str(uuid.UUID(event["id"])) == event["id"]
     assert (event["specversion"], event["type"]) == ("1.0", "int.wmo.wis.wme.event")
     assert (event["source"], event["subject"]) == (CENTRE_ID, centre)
     assert event["datacontenttype"] == "application/json"
@@ -222,7 +222,7 @@ async def test_rule_15_sftp_links_are_fetched(
     server = await asyncssh.listen(
         "127.0.0.1", 0, server_factory=Guests,
         server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
-        sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(tmp_path)),
+        sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=bytes(tmp_path)),
     )  # fmt: skip
     async with server:
         href = f"sftp://guest:s3cret@127.0.0.1:{server.get_port()}/a.bufr"

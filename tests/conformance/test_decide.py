@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -18,7 +19,7 @@ from wis2_gc_common.redis.registry_keys import item_record, record_key
 
 
 def put(
-    world: World, topic: str, data_id: str, pubtime: str, rel: str = "canonical", **more: object
+    world: World, topic: str, data_id: str, pubtime: str, rel: str = "canonical", **more: Any
 ) -> None:
     world.publish(
         topic, wnm(data_id=data_id, rel=rel, pubtime=pubtime, content=inline(b"x"), **more)
@@ -339,9 +340,12 @@ def test_rule_08_what_came_meanwhile_is_the_fall_back_of_a_failing_source(
     wait_until(lambda: node.requests["/bad"], "the first download runs")
     other = wnm(data_id=data_id, pubtime=pubtime, href=good, global_cache="yy-other-global-cache")
     world.publish(topic.replace("origin", "cache", 1), other, brokers="b")
-    wait_until(
-        lambda: gate.set() or world.announcements(data_id), "the fall-back source is announced"
-    )
+
+    def is_announced() -> bool:
+        gate.set()
+        return bool(world.announcements(data_id))
+
+    wait_until(is_announced, "the fall-back source is announced")
     assert world.get(world.announced(data_id).link()["href"])[2] == b"data"
     world.settle()
     assert len(world.announcements(data_id)) == 1

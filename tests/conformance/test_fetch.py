@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -158,6 +159,10 @@ WITH_NOTHING = WITH_LENGTH | {
 }
 
 
+def has_counted(world: World, centre: str, expected: dict[str, int]) -> bool:
+    return world.counters(centre) == expected
+
+
 @pytest.mark.parametrize("has_length", [False, True])
 @pytest.mark.parametrize("integrity", INTEGRITY)
 def test_rule_18_every_mixture_of_inline_data_link_and_checksum_is_counted_exactly(
@@ -180,7 +185,7 @@ def test_rule_18_every_mixture_of_inline_data_link_and_checksum_is_counted_exact
         href = node.serve(f"/{number}", LINKS[answer])
         world.publish(f"origin/a/wis2/{of}/data/core/x", wnm(data_id=data_id, href=href, **more))
     for of, _, expected in cases.values():
-        wait_until(lambda of=of, expected=expected: world.counters(of) == expected, "the count")
+        wait_until(partial(has_counted, world, of, expected), "the count")
     world.settle(including_delayed=True)
     for data_id, (of, path, expected) in cases.items():
         assert world.counters(of) == expected

@@ -21,17 +21,24 @@ from testkit.messages.wnm import inline, integrity_of, unique_data_id, wnm
 from testkit.worlds.world import World, wait_until
 
 if TYPE_CHECKING:
+    from paho.mqtt.reasoncodes import ReasonCode
+
     from testkit.servers.nodes import Node
 
 
 def connect(port: int, user: str | None, password: str | None, **options: Any) -> Any:
     """Return (client, reason code of the CONNACK)."""
     answered = threading.Event()
-    answer: list[Any] = []
+    answer: list[ReasonCode] = []
     client = mqtt.Client(CallbackAPIVersion.VERSION2, **options)
     if user is not None:
         client.username_pw_set(user, password)
-    client.on_connect = lambda _c, _u, _f, code, _p: (answer.append(code), answered.set())
+
+    def keep(_c: object, _u: object, _f: object, code: ReasonCode, _p: object) -> None:
+        answer.append(code)
+        answered.set()
+
+    client.on_connect = keep
     client.connect("127.0.0.1", port)
     client.loop_start()
     assert answered.wait(20)
@@ -69,7 +76,12 @@ def test_rule_25_nobody_else_gets_in(world: World, user: str | None, password: s
 def test_rule_25_only_the_cache_publishes(world: World, centre: str, data_id: str) -> None:
     client, _ = connect(world.public_broker.port, "everyone", "everyone", protocol=mqtt.MQTTv5)
     refused = threading.Event()
-    client.on_publish = lambda _c, _u, _m, code, _p: code.is_failure and refused.set()
+
+    def judge(_c: object, _u: object, _m: int, code: ReasonCode, _p: object) -> None:
+        if code.is_failure:
+            refused.set()
+
+    client.on_publish = judge
     try:
         client.publish(f"cache/a/wis2/{centre}/data/core/weather/x", b"{}", qos=1)
         assert refused.wait(20)

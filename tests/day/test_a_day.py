@@ -99,7 +99,7 @@ def check(day: Day) -> None:
         Kind.INLINE, Kind.LINKED, Kind.WARNING, Kind.METADATA, Kind.GATEWAY, Kind.DAILY,
         Kind.SHARED, Kind.UPDATE,
     }  # fmt: skip
-    centres = {}
+    centres: dict[str, set[str]] = {}
     for centre_id, data_id in young:
         centres.setdefault(data_id, set()).add(centre_id)
     assert sum(len(each) == 2 for each in centres.values()) > 10

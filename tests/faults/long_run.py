@@ -188,7 +188,11 @@ class LongRun:
         return wrong
 
     def _check_counters(self) -> None:
-        counted = {"downloaded": {}, "downloaded_errors": {}, "integrity_failed": {}}
+        counted: dict[str, dict[str, float]] = {
+            "downloaded": {},
+            "downloaded_errors": {},
+            "integrity_failed": {},
+        }
         for (name, labels), value in self.world.metrics().items():
             short = name.removeprefix("wmo_wis2_gc_").removesuffix("_total")
             if short in counted and value:
@@ -214,8 +218,8 @@ class LongRun:
         for name, number in after.descriptors.items():
             most = self.before.descriptors[name] + MORE_DESCRIPTORS
             assert number <= most, f"{name} has {number} descriptors, {most} at most"
-        for name, number in after.resident_mb.items():
-            assert number <= self.before.resident_mb[name] + MORE_MB, f"{name} has {number} MB"
+        for name, mb in after.resident_mb.items():
+            assert mb <= self.before.resident_mb[name] + MORE_MB, f"{name} has {mb} MB"
         keys: Counter[str] = Counter()
         with self.scene.admin() as admin:
             for key in admin.scan_iter(count=1000):

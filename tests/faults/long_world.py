@@ -70,8 +70,8 @@ class LongWorld(World):
             name: Clock(directory.with_name(f"{directory.name}-clock-of-{name}"))
             for name in ("services", "redis")
         }
-        variables = self._variables("services") if LIBRARIES else {}
-        super().__init__(directory, **SETTINGS, **variables)
+        variables: dict[str, Any] = self._variables("services") if LIBRARIES else {}
+        super().__init__(directory, **{**SETTINGS, **variables})
         self.origin_url = str(self._origins.Origin("127.0.0.1").url())
         self._hosts = count(2)
 

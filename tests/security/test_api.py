@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from testkit.worlds.metrics_service import Service
 
+    Operation = APIOperation[Any, Any, Any, Any]
+
 PUBTIME_NS = 1_800_000_000_123_456_789
 CENTRE = "xx-nasty"
 EVIL = "evil.example"
@@ -58,7 +60,7 @@ def make_schema() -> Any:
     return schemathesis.openapi.from_dict(app.openapi())
 
 
-OPERATIONS: list[APIOperation] = [result.ok() for result in make_schema().get_all_operations()]
+OPERATIONS: list[Operation] = [result.ok() for result in make_schema().get_all_operations()]
 LABELS = [operation.label for operation in OPERATIONS]
 EVERYTHING = ["/", *(operation.path for operation in OPERATIONS), "/openapi.json", "/nothing"]
 load_all_checks()
@@ -175,11 +177,11 @@ def test_the_data_server_does_not_repeat_the_host_either(tmp_path: Path, store: 
         nginx.stop()
 
 
-def is_bounded(ctx: Any, response: Response, case: Case) -> None:
+def is_bounded(ctx: Any, response: Response, case: Case[Any]) -> None:
     assert len(response.content) <= MAX_ANSWER_BYTES
 
 
-def repeats_no_host(ctx: Any, response: Response, case: Case) -> None:
+def repeats_no_host(ctx: Any, response: Response, case: Case[Any]) -> None:
     assert EVIL not in f"{response.headers}{response.text}"
 
 
@@ -191,7 +193,7 @@ CHECKS = [
 ]  # fmt: skip
 
 
-def ask(operation: APIOperation, service: Service) -> set[int]:
+def ask(operation: Operation, service: Service) -> set[int]:
     """Return the statuses of what schemathesis thinks of asking."""
     seen: set[int] = set()
     # What cannot be wrong has no negative cases.
@@ -203,7 +205,7 @@ def ask(operation: APIOperation, service: Service) -> set[int]:
             suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         @given(case=operation.as_strategy(generation_mode=mode))
-        def ask_one(case: Case) -> None:
+        def ask_one(case: Case[Any]) -> None:
             response = case.call(service.url, headers={"Host": EVIL})
             seen.add(response.status_code)
             case.validate_response(response, checks=CHECKS)
@@ -229,7 +231,7 @@ async def give_up_long_ones(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=LABELS)
-def test_every_answer_is_as_the_schema_says(operation: APIOperation, large: Service) -> None:
+def test_every_answer_is_as_the_schema_says(operation: Operation, large: Service) -> None:
     seen = ask(operation, large)
     # No listener and no manager report here.
     allowed = {503} if operation.path == "/readyz" else {200, 404, 422}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testkit.messages import nasty_inputs
 from testkit.messages.wnm import unique_data_id, wnm
@@ -53,7 +53,7 @@ def hostile(node: Node) -> list[bytes]:
     return [payload for payload in payloads if 0 < len(payload) <= MAX_NOTIFICATION_BYTES]
 
 
-def _linked(href: str, **properties: object) -> bytes:
+def _linked(href: str, **properties: Any) -> bytes:
     message = wnm(data_id=unique_data_id("evil"), href=href, **properties)
     return json.dumps(message).encode()
 

@@ -10,7 +10,7 @@ MESSAGES = DELIVERIES | NOTIFICATIONS | SOURCES
 PLACE = Place("any", 1, NoServers(), 9)
 
 
-def test_there_are_forty_kinds_and_two_hundred_inputs_at_the_very_least():
+def test_there_are_forty_kinds_and_two_hundred_inputs_at_the_very_least() -> None:
     kinds = [list(make(PLACE)) for make in MESSAGES.values()]
     kinds += [list(make()) for make in (CLIENTS | REQUESTS).values()]
     assert len(kinds) == len(MESSAGES) + len(CLIENTS) + len(REQUESTS)
@@ -19,14 +19,14 @@ def test_there_are_forty_kinds_and_two_hundred_inputs_at_the_very_least():
     assert min(map(len, kinds)) >= 3
 
 
-def test_every_input_has_a_name_of_its_own_in_its_kind():
+def test_every_input_has_a_name_of_its_own_in_its_kind() -> None:
     for kind, make in (MESSAGES | CLIENTS | REQUESTS).items():
         inputs = list(make(PLACE) if kind in MESSAGES else make())
         names = [(one.name, getattr(one, "server", "")) for one in inputs]
         assert len(set(names)) == len(names), f"{kind}: {names}"
 
 
-def test_every_message_is_to_have_one_end():
+def test_every_message_is_to_have_one_end() -> None:
     for kind, make in MESSAGES.items():
         for one in make(PLACE):
             assert isinstance(one, Message | Delivery)
@@ -40,7 +40,7 @@ def test_every_message_is_to_have_one_end():
             assert bool(one.data_id) or (outcome.data is None and not outcome.untouched)
 
 
-def test_among_them_are_inputs_that_are_refused_that_fail_and_that_are_cached():
+def test_among_them_are_inputs_that_are_refused_that_fail_and_that_are_cached() -> None:
     outcomes = [one.outcome for make in MESSAGES.values() for one in make(PLACE)]
     for part in ("listener", "manager", "failures", "data", "untouched"):
         assert len([each for each in outcomes if getattr(each, part)]) >= 10

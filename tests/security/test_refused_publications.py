@@ -58,7 +58,8 @@ def dead_letters(world: World) -> list[dict[str, Any]]:
         [BIN / "wis2-gc", "dead-letters", "list", "--json"],
         env=inherited | world.environment, check=True, capture_output=True,
     )  # fmt: skip
-    return json.loads(said.stdout)
+    found: list[dict[str, Any]] = json.loads(said.stdout)
+    return found
 
 
 def let_time_pass(world: World) -> None:
@@ -69,7 +70,9 @@ def let_time_pass(world: World) -> None:
             redis.zadd(delayed, {envelope: 0}, xx=True)
 
 
-def test_what_our_broker_refuses_is_a_dead_letter_and_the_others_go_on(world, brokers):
+def test_what_our_broker_refuses_is_a_dead_letter_and_the_others_go_on(
+    world: World, brokers: list[ShallowBroker]
+) -> None:
     refused = [unique_data_id("refused") for _ in range(REFUSED)]
     for data_id in refused:
         world.publish(BAD, wnm(data_id=data_id, content=inline(b"refused")))

@@ -67,24 +67,27 @@ def canary(world: World) -> None:
         world.announced(data_id)
 
 
-def test_everyone_cannot_take_over_the_session_of_a_listener(world, intruders):
+def test_everyone_cannot_take_over_the_session_of_a_listener(
+    world: World, intruders: list[Intruder]
+) -> None:
     for name, broker in world.brokers.items():
-        for client_id in (f"{CENTRE_ID}-{name}", f"{CENTRE_ID}-{name}-{'0' * 16}", name):
-            intruders.append(Intruder(broker.port, client_id))
+        client_ids = (f"{CENTRE_ID}-{name}", f"{CENTRE_ID}-{name}-{'0' * 16}", name)
+        intruders.extend(Intruder(broker.port, client_id) for client_id in client_ids)
     canary(world)
     for name in world.brokers:
         log = world.processes[f"listener-{name}"].log
         assert log.count("broker_connected") == 1
 
 
-def test_everyone_cannot_take_over_the_session_of_a_manager_or_a_global_broker(world, intruders):
+def test_everyone_cannot_take_over_the_session_of_a_manager_or_a_global_broker(
+    world: World, intruders: list[Intruder]
+) -> None:
     public, log = world.public_broker, world.cache_broker.log_file
     # Even one who has read our broker's log.
     client_ids = set(re.findall(r"New client connected from \S+ as (\S+) ", log.read_text()))
     assert len(client_ids) == len({"manager-1", "manager-2", "a Global Broker", "the bridge"})
     client_ids |= {"wis2-gc-manager-manager-1", "wis2-gc-manager-1", "manager-1", "gb-test"}
-    for client_id in client_ids:
-        intruders.append(Intruder(public.port, client_id))
+    intruders.extend(Intruder(public.port, client_id) for client_id in client_ids)
     canary(world)
     for name in ("manager-1", "manager-2"):
         assert "broker_lost" not in world.processes[name].log
@@ -122,7 +125,9 @@ def publish_canaries(world: World, count: int) -> list[str]:
     return ids
 
 
-def test_three_thousand_sessions_that_everyone_leaves_cost_nobody_an_announcement(world):
+def test_three_thousand_sessions_that_everyone_leaves_cost_nobody_an_announcement(
+    world: World,
+) -> None:
     public, seen = world.public_broker, set()
     leave_many_sessions(public.port, 3000)
     everyone = Client(
@@ -138,7 +143,9 @@ def test_three_thousand_sessions_that_everyone_leaves_cost_nobody_an_announcemen
     world.settle()
 
 
-def test_strangers_who_fill_the_public_broker_cost_no_global_broker_an_announcement(world):
+def test_strangers_who_fill_the_public_broker_cost_no_global_broker_an_announcement(
+    world: World,
+) -> None:
     public, log = world.public_broker, world.cache_broker.log_file
     public.stop()
     before = public.limits
@@ -157,7 +164,9 @@ def test_strangers_who_fill_the_public_broker_cost_no_global_broker_an_announcem
     public.start()
 
 
-def test_the_death_of_the_public_broker_costs_no_global_broker_an_announcement(world):
+def test_the_death_of_the_public_broker_costs_no_global_broker_an_announcement(
+    world: World,
+) -> None:
     public, seen = world.public_broker, []
     public.kill()
     for data_id in publish_canaries(world, 20):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testkit.worlds.world import freeze, thaw
 from tests.faults.catalogue import LISTENERS, MANAGERS, Scene, fault
@@ -11,6 +11,8 @@ from tests.faults.proxy import reply_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.faults.proxy import Kind
 
 WHO = (*LISTENERS, *MANAGERS)
 
@@ -52,7 +54,7 @@ answers("has an internal error", "500 Internal Server Error", "InternalFailure")
 answers("denies sending", "403 Forbidden", "AccessDeniedException", "AmazonSQS.SendMessage")
 
 
-def with_rule(what: str, kind: str, times: int, *match: str, **options: object) -> None:
+def with_rule(what: str, kind: Kind, times: int, *match: str, **options: Any) -> None:
     @fault(f"SQS {what}", only="sqs")
     def _(scene: Scene) -> Iterator[str]:
         words = tuple(text.encode() for text in match)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import pytest
 import redis
 
 from local.parts.ports import free_port
@@ -90,13 +91,11 @@ def _(scene: Scene) -> Iterator[str]:
         limit = admin.config_get("maxmemory")["maxmemory"]
         used = admin.info("memory")["used_memory"]
         admin.config_set("maxmemory", int(used * 0.9))
-        try:
+        with pytest.raises(redis.OutOfMemoryError) as refusal:
             admin.set("more", b"x")
-        except redis.OutOfMemoryError as error:
-            told = str(error)
         scene.load.more(60)
         admin.config_set("maxmemory", limit)
-    yield told[:40]
+    yield str(refusal.value)[:40]
 
 
 @fault("Redis without its replicas")

@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testkit.worlds.world import freeze
 from tests.faults.catalogue import MANAGERS, Scene, fault
@@ -14,6 +14,8 @@ from tests.faults.proxy import reply_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.faults.proxy import Kind
 
 
 @fault("the web server killed")
@@ -130,7 +132,7 @@ def _(scene: Scene) -> Iterator[str]:
         yield told
 
 
-def multipart(what: str, kind: str, match: str, **options: object) -> None:
+def multipart(what: str, kind: Kind, match: str, **options: Any) -> None:
     @fault(f"an upload in parts {what}", only="s3")
     def _(scene: Scene) -> Iterator[str]:
         proxies = scene.proxies("s3", *MANAGERS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,16 +13,18 @@ from bench.canaries import Canary
 from bench.load import Load, Look, Watch, between
 from testkit.servers.name_server import answer
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-class Watched:
+
+def always(percent: float) -> Callable[[float, float], float]:
     """A machine that is always as busy."""
 
-    def __init__(self, percent: float) -> None:
-        self._percent = percent
-
-    def most(self, begin_s: float, end_s: float) -> float:
+    def busiest(begin_s: float, end_s: float) -> float:
         assert begin_s < end_s
-        return self._percent
+        return percent
+
+    return busiest
 
 
 def phase(delays_ms: list[float | None], *, machine: float = 50.0, wrong: int = 0) -> Phase:
@@ -29,7 +32,7 @@ def phase(delays_ms: list[float | None], *, machine: float = 50.0, wrong: int = 
     for number, delay_ms in enumerate(delays_ms):
         at = None if delay_ms is None else delay_ms / 1000
         canary = Canary("", b"", 0.0, announced=at, fetched=at, is_right=number >= wrong)
-        result.add(canary, Watched(machine))
+        result.add(canary, always(machine))
     return result
 
 

@@ -7,17 +7,26 @@ import operator
 import re
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from testkit.repository import ROOT, headings, tracked
 from wis2_gc_common.settings.catalogue import CATALOGUE
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
 PAGE = (ROOT / "docs/architecture.md").read_text("utf-8")
 UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "hours": 3600}
 VALUES = re.findall(r"`(_?[A-Z][A-Z_\d]+)`\s+([\d.,]*\d)(?:\s+(KiB|MiB|GiB|hours))?", PAGE)
 SETTINGS = {setting.name: setting.default for setting in CATALOGUE}
-OPERATORS = {ast.Mult: operator.mul, ast.Pow: operator.pow, ast.Add: operator.add}
+OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Mult: operator.mul,
+    ast.Pow: operator.pow,
+    ast.Add: operator.add,
+}
 
 
 def value_of(node: ast.expr) -> float | None:

@@ -35,7 +35,9 @@ def choose(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., parts.Choi
     parts.choice.cache_clear()
 
 
-def test_without_an_engine_the_servers_are_native_and_the_line_says_why(choose) -> None:
+def test_without_an_engine_the_servers_are_native_and_the_line_says_why(
+    choose: Callable[..., parts.Choice],
+) -> None:
     choice = choose("")
     assert not choice.in_containers
     assert str(choice) == (
@@ -44,14 +46,16 @@ def test_without_an_engine_the_servers_are_native_and_the_line_says_why(choose) 
     )
 
 
-def test_with_engine_and_images_they_are_in_containers(choose) -> None:
+def test_with_engine_and_images_they_are_in_containers(choose: Callable[..., parts.Choice]) -> None:
     choice = choose("", engine=ENGINE, held=(*parts.images().values(),))
     assert choice.in_containers
     assert all(image in str(choice) for image in parts.images().values())
 
 
 @pytest.mark.parametrize("absent", parts.OFFICIAL)
-def test_one_absent_image_is_named_and_keeps_them_native(choose, absent: str) -> None:
+def test_one_absent_image_is_named_and_keeps_them_native(
+    choose: Callable[..., parts.Choice], absent: str
+) -> None:
     images = parts.images()
     lacking = images.pop(absent)
     choice = choose("", engine=ENGINE, held=(*images.values(),))
@@ -60,23 +64,27 @@ def test_one_absent_image_is_named_and_keeps_them_native(choose, absent: str) ->
     assert not [image for image in images.values() if image in str(choice)]
 
 
-def test_native_is_native_whatever_is_at_hand(choose) -> None:
+def test_native_is_native_whatever_is_at_hand(choose: Callable[..., parts.Choice]) -> None:
     held = (*parts.images().values(),)
     assert not choose("native", engine=ENGINE, held=held).in_containers
 
 
 @pytest.mark.parametrize("engine", ["", ENGINE])
-def test_containers_asked_for_and_not_to_be_had_are_an_error(choose, engine: str) -> None:
+def test_containers_asked_for_and_not_to_be_had_are_an_error(
+    choose: Callable[..., parts.Choice], engine: str
+) -> None:
     with pytest.raises(parts.WrongChoice, match="PARTS=containers, but "):
         choose("containers", engine=engine)
 
 
-def test_a_misspelt_choice_is_an_error(choose) -> None:
+def test_a_misspelt_choice_is_an_error(choose: Callable[..., parts.Choice]) -> None:
     with pytest.raises(parts.WrongChoice, match="'container'"):
         choose("container")
 
 
-def test_other_images_can_be_named(choose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_images_can_be_named(
+    choose: Callable[..., parts.Choice], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("sqs", "s3"):
         monkeypatch.setenv(parts.variable(name), "registry.example/two-of-them")
     monkeypatch.setenv("PARTS_REDIS_IMAGE", "valkey:8")
