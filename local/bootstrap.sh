@@ -131,7 +131,8 @@ if ! is_current .venv/.locked "$locked"; then
 fi
 if ! is_current .venv/.ours "$ours"; then
     .tools/uv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation \
-        -e services/common -e services/listener -e services/manager -e services/metrics
+        -e services/common -e services/listener -e services/manager -e services/metrics \
+        -e services/operator
     printf '%s\n' "$ours" >.venv/.ours
 fi
 

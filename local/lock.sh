@@ -9,7 +9,7 @@ compile() {
     shift
     "$uv" pip compile -q --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
         --no-emit-package wis2-gc-common --no-emit-package wis2-gc-listener \
-        --no-emit-package wis2-gc-manager --no-emit-package wis2-gc-metrics \
+        --no-emit-package wis2-gc-manager --no-emit-package wis2-gc-metrics --no-emit-package wis2-gc-operator \
         ${UPGRADE:+--upgrade} -o "requirements/$out.txt" "$@"
 }
 echo uv >/tmp/wis2-gc-uv.$$.in

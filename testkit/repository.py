@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-_SERVICES = {"common", "listener", "manager", "metrics"}
+_SERVICES = {"common", "listener", "manager", "metrics", "operator"}
 
 
 def place(name: str) -> Path:

@@ -77,7 +77,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def modules_table() -> str:
     """Return one row per module of the services: the file, and its docstring's first paragraph."""
     rows = []
-    for package in ("common", "listener", "manager", "metrics"):
+    for package in ("common", "listener", "manager", "metrics", "operator"):
         source = DOCS.parent / f"services/{package}/src/wis2_gc_{package}"
         for path in sorted(source.rglob("*.py"), key=lambda path: (path.parent, path.name)):
             summary = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0]

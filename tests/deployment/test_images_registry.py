@@ -82,11 +82,11 @@ def test_a_pushed_image_is_known_by_its_digest_and_can_be_run_by_it(
     }  # fmt: skip
     # Not attested: what does that is an image that this machine need not have.
     noted = tmp_path / "metadata.json"
-    names = build(["listener"], given, "--set=*.output=type=registry", f"--metadata-file={noted}")
-    assert names == {"listener": f"{registry.address}/folder/wis2-gc-listener:pushed"}
-    digest = json.loads(noted.read_text())["listener"]["containerimage.digest"]
-    assert digest == digest_of(registry.manifests["folder/wis2-gc-listener", "pushed"][1])
-    reference = f"{registry.address}/folder/wis2-gc-listener@{digest}"
+    names = build(["manager"], given, "--set=*.output=type=registry", f"--metadata-file={noted}")
+    assert names == {"manager": f"{registry.address}/folder/wis2-gc-manager:pushed"}
+    digest = json.loads(noted.read_text())["manager"]["containerimage.digest"]
+    assert digest == digest_of(registry.manifests["folder/wis2-gc-manager", "pushed"][1])
+    reference = f"{registry.address}/folder/wis2-gc-manager@{digest}"
     command = ("run", "--rm", "--network", "none", "--entrypoint", "wis2-gc")
     assert "Usage" in docker(*command, reference, "--help").title()
     docker("rmi", reference)

@@ -44,9 +44,19 @@ def test_every_argument_is_in_the_dockerfile_the_bake_file_and_here() -> None:
 
 
 def test_all_services_have_the_version_that_the_images_are_labelled_with(docker: Path) -> None:
-    projects = [(ROOT / f"services/{s}/pyproject.toml").read_text() for s in SERVICES]
+    projects = [path.read_text() for path in ROOT.glob("services/*/pyproject.toml")]
+    assert len(projects) > len(SERVICES)
     versions = {tomllib.loads(project)["project"]["version"] for project in projects}
     assert versions == {told(docker)["VERSION"]}
+
+
+def test_the_engine_gets_all_that_the_dockerfile_copies() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    copied = re.findall(r"^COPY (?!--)(\S+) ", DOCKERFILE, re.MULTILINE)
+    assert "services/${SERVICE}/" in copied
+    for path in copied:
+        for service in SERVICES:
+            assert "!" + path.replace("${SERVICE}", service).rstrip("/") in ignored
 
 
 def test_the_dockerfile_needs_no_buildkit() -> None:

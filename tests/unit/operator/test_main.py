@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from testkit.fakes.reader import listener, manager, snapshot_of
 from wis2_gc_common import metrics as catalogue
-from wis2_gc_common import operator
 from wis2_gc_common.metrics import field
 from wis2_gc_common.ports.queue import DeadLetter, Depth, Envelope
 from wis2_gc_common.ports.registry import FailureRecord, ItemKey, ItemRecord
 from wis2_gc_common.wis2.decision import Held
 from wis2_gc_common.wis2.pubtime import parse_pubtime
+from wis2_gc_operator import main as operator
 
 DEPTH = Depth(ready=1, in_flight=2, delayed=3, dead=4, oldest_s=5.25)
 PUBTIME_NS = parse_pubtime("2026-01-02T03:04:05.123456789Z")
