@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what is missing, and nothing that is there: Debian packages with apt, Python packages
 # with uv from the hashed lock. Safe to repeat; silent when there is nothing to do.
+# PYTHON=python3.13: where there is no .venv yet, make it with this one and not with the first found.
 # local/bootstrap.sh sqs: also the server that plays Amazon SQS (Node.js, npm).
 # local/bootstrap.sh promtool: also Prometheus's tool, which runs the alert rules in tests.
 # local/bootstrap.sh apply: also the emulator of AWS, and the AWS CLI, which terraform/ is tested with.
@@ -48,14 +49,17 @@ if [ "$wants_sqs" ]; then
 fi
 
 python=""
-for candidate in python3.11 /usr/bin/python3.11 python3.12 python3.13 python3; do
+for candidate in ${PYTHON:-python3.11 /usr/bin/python3.11 python3.12 python3.13 python3}; do
     if command -v "$candidate" >/dev/null 2>&1 &&
         "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
         python=$(command -v "$candidate")
         break
     fi
 done
-if [ -z "$python" ]; then
+if [ -z "$python" ] && [ "${PYTHON:-}" ]; then
+    echo "error: PYTHON=$PYTHON is not there, or is older than Python 3.11" >&2
+    exit 1
+elif [ -z "$python" ]; then
     packages="$packages python3 python3-venv"
 elif [ ! -x .tools/uv/bin/uv ] && ! "$python" -c 'import ensurepip' 2>/dev/null; then
     packages="$packages python3-venv"

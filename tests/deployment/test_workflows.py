@@ -65,6 +65,14 @@ def test_the_suite_of_the_cluster_is_told_where_it_is() -> None:
     assert "KUBECONFIG=" in line
 
 
+def test_the_required_check_asks_for_the_result_of_every_other_job() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    required = jobs.pop("required")
+    assert set(required["needs"]) == set(jobs)
+    asked = re.findall(r"needs\.([\w-]+)\.result }}\" = success", str(required["steps"]))
+    assert set(asked) == set(jobs)
+
+
 def test_only_a_tag_publishes_and_only_after_the_tests() -> None:
     text = (ROOT / ".github/workflows/images.yml").read_text()
     publish = yaml.safe_load(text)["jobs"]["publish"]
