@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.main import main
 from testkit.deployment import chart
+from tests.deployment.effects import effects
 from tests.deployment.stand_ins import StandIns
 
 if TYPE_CHECKING:
@@ -196,26 +197,7 @@ class Deployment:
             )
         return Ended(code, out.getvalue(), err.getvalue())
 
-    def story(self) -> list[str]:
-        """Return what was run to change something, in order: program and verb."""
-        told = (
-            ("aws", "ecr", "get-login-password"), ("docker", "login"),
-            ("docker", "buildx", "bake"), ("terraform", "init"), ("terraform", "plan"),
-            ("terraform", "apply"), ("terraform", "state", "rm"),
-            ("aws", "secretsmanager", "put-secret-value"),
-            ("kubectl", "apply"), ("kubectl", "annotate"),
-            ("kubectl", "delete"), ("kubectl", "exec"), ("helm", "upgrade"), ("helm", "rollback"),
-            ("helm", "uninstall"),
-        )  # fmt: skip
-        names = []
-        for call in self.programs.calls:
-            for words in told:
-                if call.has(*words):
-                    subject = (
-                        call.argv[call.argv.index("--install") + 1 :][:1]
-                        if ("--install" in call.argv)
-                        else []
-                    )
-                    names.append(" ".join((*words, *subject)))
-                    break
-        return names
+    def effects(self, *kinds: type[Any]) -> list[Any]:
+        """Return what the runs so far would have done, in order; or of these kinds."""
+        found = effects(self.programs.calls)
+        return [effect for effect in found if not kinds or isinstance(effect, kinds)]

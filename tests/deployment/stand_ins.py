@@ -1,9 +1,10 @@
 """Stand-ins for the programs that `make deploy` runs: they record, answer by rule, do nothing.
 
 `StandIns` puts terraform, helm, kubectl, docker, aws and git into a folder that is all of PATH.
-Each call is kept: program, arguments, standard input. A rule names words that the call must have
-in this order; the newest rule that fits answers, and what no rule knows answers with nothing and
-exit code 0. They are shell scripts: a deployment makes sixty calls, and Python takes its time.
+Each call is kept: program, arguments, standard input, values files. What the calls come to is in
+`effects`. A rule names words that the call must have in this order; the newest rule that fits
+answers, and what no rule knows answers with nothing and exit code 0. They are shell scripts: a
+deployment makes sixty calls, and Python takes its time.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 PROGRAMS = ("terraform", "helm", "kubectl", "docker", "aws", "git")
 #: What the stand-ins themselves are made of; PATH holds nothing else.
 ORDINARY = ("sh", "cat", "env", "dirname", "grep", "sed")
+#: Variables of a call that are kept with it.
+RECORDED = ("TF_DATA_DIR", "KUBECONFIG", "GIT_INDEX_FILE", "REGISTRY", "TAG", "PLATFORM")
 VERSIONS = {
     ("git", "--version"): "git version 2.39.5",
     ("aws", "--version"): "aws-cli/2.31.8 Python/3.13.7 Linux/6.1 exe/x86_64",
@@ -35,13 +38,22 @@ _HEAD = """\
 #!/bin/sh
 here={here}
 name=${{0##*/}}
+values() {{
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --values=*) cat "${{1#*=}}"; echo; echo --- ;;
+            --values) cat "$2"; echo; echo --- ;;
+        esac
+        shift
+    done
+}}
 line=" $name "
 for word; do line="$line $word "; done
 stdin=
 [ /dev/stdin -ef /dev/null ] || stdin=$(cat)
 before=$(cat "$here/lines" 2>/dev/null)
 printf '%s\\n' "$line" >>"$here/lines"
-printf '%s\\0' "${{TF_DATA_DIR-}}" "${{KUBECONFIG-}}" "$stdin" "$name" "$@" >>"$here/calls"
+printf '%s\\0' {recorded} "$stdin" "$(values "$@")" "$name" "$@" >>"$here/calls"
 printf '\\036\\0' >>"$here/calls"
 write() {{
     option=$1 text=$2
@@ -69,6 +81,8 @@ class Call:
 
     argv: list[str]
     stdin: str
+    values: str
+    """The files of Helm's `--values` as they were then: a YAML document each."""
     variables: dict[str, str]
 
     def option(self, name: str) -> list[str]:
@@ -139,7 +153,8 @@ class StandIns:
             arm = f"    {pattern}) {'; '.join(does)};;"
         self._arms.insert(0, arm)
         rounds = "\nesac\ncase $line in\n".join(self._arms)
-        head = _HEAD.format(here=shlex.quote(str(self.directory)))
+        recorded = " ".join(f'"${{{name}-}}"' for name in RECORDED)
+        head = _HEAD.format(here=shlex.quote(str(self.directory)), recorded=recorded)
         self._script.write_text(f"{head}{rounds}\nesac\nexit 0\n")
         self._script.chmod(0o755)
 
@@ -159,9 +174,10 @@ class StandIns:
             return []
         found = []
         for record in log.read_bytes().decode().split(f"{_END}\0")[:-1]:
-            data_directory, kubeconfig, stdin, *argv = record.split("\0")[:-1]
-            variables = {"TF_DATA_DIR": data_directory, "KUBECONFIG": kubeconfig}
-            found.append(Call(argv, stdin, variables))
+            words = record.split("\0")[:-1]
+            variables = dict(zip(RECORDED, words, strict=False))
+            stdin, values, *argv = words[len(RECORDED) :]
+            found.append(Call(argv, stdin, values, variables))
         return found
 
     def forget(self) -> None:
