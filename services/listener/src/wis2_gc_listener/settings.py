@@ -10,7 +10,8 @@ from wis2_gc_common.settings import catalogue as settings
 from wis2_gc_common.settings.reader import (
     CommonSettings,
     Reader,
-    read_common,
+    of,
+    of_optional,
     read_repeat_window_hours,
 )
 from wis2_gc_common.settings.values import BrokerUrl, Secret
@@ -21,22 +22,22 @@ if TYPE_CHECKING:
 MqttVersion = Literal["5", "3.1.1"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerSettings:
     """The settings of one listener, which serves one Global Broker."""
 
     common: CommonSettings
-    broker_url: BrokerUrl
-    broker_name: str
-    deployment_secret: Secret
+    broker_url: BrokerUrl = of(settings.GLOBAL_BROKER_URL)
+    broker_name: str = of(settings.GLOBAL_BROKER_NAME)
+    deployment_secret: Secret = of(settings.DEPLOYMENT_SECRET)
     mqtt_version: MqttVersion
-    topics: tuple[str, ...]
-    ca_file: Path | None
-    silence_timeout_s: float
-    max_queue_length: int
-    centre_rate_per_s: int
-    centre_burst: int
-    retention_hours: int
+    topics: tuple[str, ...] = of(settings.TOPICS)
+    ca_file: Path | None = of_optional(settings.CA_FILE)
+    silence_timeout_s: float = of(settings.SILENCE_TIMEOUT_S)
+    max_queue_length: int = of(settings.MAX_QUEUE_LENGTH)
+    centre_rate_per_s: int = of(settings.CENTRE_RATE)
+    centre_burst: int = of(settings.CENTRE_BURST)
+    retention_hours: int = of(settings.RETENTION_HOURS)
     repeat_window_hours: int
 
     @property
@@ -53,18 +54,9 @@ class ListenerSettings:
 
 def read_settings(read: Reader) -> ListenerSettings:
     """Return the settings. Raises SettingsError."""
-    return ListenerSettings(
-        common=read_common(read),
-        broker_url=read(settings.GLOBAL_BROKER_URL),
-        broker_name=read(settings.GLOBAL_BROKER_NAME),
-        deployment_secret=read(settings.DEPLOYMENT_SECRET),
+    return read.into(
+        ListenerSettings,
+        common=read.into(CommonSettings),
         mqtt_version=cast("MqttVersion", read(settings.MQTT_VERSION)),
-        topics=read(settings.TOPICS),
-        ca_file=read(settings.CA_FILE, absent=None),
-        silence_timeout_s=read(settings.SILENCE_TIMEOUT_S),
-        max_queue_length=read(settings.MAX_QUEUE_LENGTH),
-        centre_rate_per_s=read(settings.CENTRE_RATE),
-        centre_burst=read(settings.CENTRE_BURST),
-        retention_hours=read(settings.RETENTION_HOURS),
         repeat_window_hours=read_repeat_window_hours(read),
     )

@@ -11,7 +11,7 @@ from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.settings import catalogue as settings
 from wis2_gc_common.settings.catalogue import ALL, CATALOGUE, Setting
 from wis2_gc_common.settings.parsers import parse_broker_url
-from wis2_gc_common.settings.reader import Reader, read_common, unknown_settings
+from wis2_gc_common.settings.reader import CommonSettings, Reader, unknown_settings
 from wis2_gc_common.settings.values import BrokerUrl, QueueUrl, Secret, StoreUrl
 
 THIS_FILE = str(Path(__file__))
@@ -362,9 +362,9 @@ def test_a_long_wrong_value_is_cut() -> None:
 def test_passwords_do_not_show_in_what_was_read() -> None:
     broker = parse_broker_url("mqtts://user:hunter2@host")
     redis_url = Reader({"GC_REDIS_URL": "redis://:hunter2@host"})(settings.REDIS_URL)
-    common = read_common(
-        Reader({"GC_CENTRE_ID": "xx-global-cache", "GC_REDIS_URL": "redis://:hunter2@host"})
-    )
+    common = Reader(
+        {"GC_CENTRE_ID": "xx-global-cache", "GC_REDIS_URL": "redis://:hunter2@host"}
+    ).into(CommonSettings)
     for shown in (repr(broker), str(broker), repr(redis_url), repr(common), f"{common}"):
         assert "hunter2" not in shown
     assert broker.password == "hunter2"
@@ -441,8 +441,8 @@ def test_the_process_environment_is_read_when_no_other_is_given(
 
 
 def test_what_all_services_share_is_read_at_once() -> None:
-    common = read_common(
-        Reader({"GC_CENTRE_ID": "xx-global-cache", "GC_REDIS_URL": "redis://localhost"})
+    common = Reader({"GC_CENTRE_ID": "xx-global-cache", "GC_REDIS_URL": "redis://localhost"}).into(
+        CommonSettings
     )
     assert common.centre_id == "xx-global-cache"
     assert common.http_port == 8080

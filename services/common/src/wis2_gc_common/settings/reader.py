@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.runtime.causes import os_words
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 
 T = TypeVar("T")
+S = TypeVar("S")
 Environment = Mapping[str, str]
 
 
@@ -54,6 +55,16 @@ def warn_of_unknown_settings() -> None:
     names = unknown_settings(os.environ)
     if names:
         _log.warning("unknown_settings", variables=names)
+
+
+def of(setting: Setting[T]) -> T:
+    """Return the field of a settings class that `Reader.into` fills with this setting."""
+    return cast("T", field(metadata={"setting": setting}))
+
+
+def of_optional(setting: Setting[T]) -> T | None:
+    """Return the same for a setting that may be absent."""
+    return of(setting)
 
 
 class Reader:
@@ -84,6 +95,18 @@ class Reader:
             shown = "" if setting.is_secret or "@" in text else f"{text[:200]!r} "
             raise SettingsError(setting.name, f"{shown}{error}") from None
 
+    def into(self, settings: type[S], **given: object) -> S:
+        """Return a settings object: fields are as `given`, or declared by `of`.
+
+        Raises SettingsError naming the variable.
+        """
+        for declared in fields(settings):  # type: ignore[arg-type]
+            setting = declared.metadata.get("setting")
+            if setting is not None:
+                absent = None if setting.default is None else REQUIRED
+                given[declared.name] = self(setting, absent=absent)
+        return settings(**given)
+
     def _text(self, setting: Setting[Any]) -> str | None:
         text = self._environment.get(setting.name)
         path = self._environment.get(f"{setting.name}_FILE") if setting.is_secret else None
@@ -104,30 +127,17 @@ class Reader:
         return None if setting.is_required else setting.default
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommonSettings:
     """The settings that all services share."""
 
-    centre_id: str
-    redis_url: Secret
-    queue_url: QueueUrl
-    http_host: str
-    http_port: int
-    log_level: str
-    log_format: str
-
-
-def read_common(read: Reader) -> CommonSettings:
-    """Return the settings all services share. Raises SettingsError."""
-    return CommonSettings(
-        centre_id=read(CENTRE_ID),
-        redis_url=read(REDIS_URL),
-        queue_url=read(QUEUE_URL),
-        http_host=read(HTTP_HOST),
-        http_port=read(HTTP_PORT),
-        log_level=read(LOG_LEVEL),
-        log_format=read(LOG_FORMAT),
-    )
+    centre_id: str = of(CENTRE_ID)
+    redis_url: Secret = of(REDIS_URL)
+    queue_url: QueueUrl = of(QUEUE_URL)
+    http_host: str = of(HTTP_HOST)
+    http_port: int = of(HTTP_PORT)
+    log_level: str = of(LOG_LEVEL)
+    log_format: str = of(LOG_FORMAT)
 
 
 def read_repeat_window_hours(read: Reader) -> int:
