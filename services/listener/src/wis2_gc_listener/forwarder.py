@@ -36,7 +36,7 @@ from wis2_gc_common.runtime.backoff import Backoff
 from wis2_gc_common.runtime.causes import BUG
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.monitoring_event import EventLimiter
-from wis2_gc_listener.in_order import InOrder
+from wis2_gc_listener.acknowledgements import Acknowledgements
 from wis2_gc_listener.triage import Drop, DropReason, refusal
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Forwarder:
         self._received = self._queued = self._dropped = 0
         self._last_message_ms = 0
         self._silence_reconnects = self._taken_over = 0
-        self._in_hand = InOrder([])
+        self._in_hand = Acknowledgements([])
         self._queue_problem = queue_problem
         self._queue_logged_at = 0.0
         self._queue_backoff = Backoff(
@@ -242,7 +242,7 @@ class Forwarder:
 
     def _forward(self, batch: list[Arrival]) -> bool:
         """Finish one batch; return False if the listener stops before the queue took it."""
-        self._in_hand = progress = InOrder(batch)
+        self._in_hand = progress = Acknowledgements(batch)
         self._received += len(batch)
         self._last_message_ms = batch[-1].arrived_ms
         self._unreported[self._received_field] += len(batch)
@@ -250,7 +250,7 @@ class Forwarder:
         self._broker.acknowledge(progress.release())
         return self._send(batch, passed, progress)
 
-    def _sort_out(self, batch: Sequence[Arrival], progress: InOrder) -> list[int]:
+    def _sort_out(self, batch: Sequence[Arrival], progress: Acknowledgements) -> list[int]:
         """Settle the dropped arrivals; return the indices of those for the queue."""
         to_look_up: list[tuple[int, Notification]] = []
         passed: list[int] = []
@@ -312,7 +312,9 @@ class Forwarder:
             return looked
         return nothing
 
-    def _send(self, batch: Sequence[Arrival], passed: list[int], progress: InOrder) -> bool:
+    def _send(
+        self, batch: Sequence[Arrival], passed: list[int], progress: Acknowledgements
+    ) -> bool:
         """Send until the queue has answered for each; return False if stopped before that."""
         envelopes = {
             index: Envelope(
@@ -353,7 +355,7 @@ class Forwarder:
         batch: Sequence[Arrival],
         chunk: list[int],
         answers: Sequence[Sent],
-        progress: InOrder,
+        progress: Acknowledgements,
     ) -> list[int]:
         """Record the result of each; return those to send again."""
         refused = []

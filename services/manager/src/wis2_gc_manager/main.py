@@ -16,8 +16,8 @@ from wis2_gc_common.open_queue import open_queue
 from wis2_gc_common.redis.registry_manager import RedisRegistry
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.collector import let_collector_rest
-from wis2_gc_common.runtime.ending import leave
 from wis2_gc_common.runtime.logs import configure_logging, get_logger
+from wis2_gc_common.runtime.process_exit import leave
 from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings.catalogue import CA_FILE, HTTP_PORT
 from wis2_gc_common.settings.reader import Reader, warn_of_unknown_settings

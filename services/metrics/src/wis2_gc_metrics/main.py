@@ -15,8 +15,8 @@ from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.open_queue import open_queue
 from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.runtime.causes import os_words
-from wis2_gc_common.runtime.ending import leave
 from wis2_gc_common.runtime.logs import configure_logging, get_logger
+from wis2_gc_common.runtime.process_exit import leave
 from wis2_gc_common.settings.catalogue import HTTP_PORT
 from wis2_gc_common.settings.reader import Reader, warn_of_unknown_settings
 from wis2_gc_metrics.app import create_app

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wis2_gc_listener.acknowledgements import Acknowledgements
 from wis2_gc_listener.arrivals import Arrival
-from wis2_gc_listener.in_order import InOrder
 
 
 def arrivals(count: int) -> list[Arrival]:
@@ -14,7 +14,7 @@ def arrivals(count: int) -> list[Arrival]:
 @given(st.integers(0, 30).flatmap(lambda n: st.permutations(range(n))), st.data())
 def test_what_is_released_is_always_the_longest_settled_prefix(order: list[int], data):
     batch = arrivals(len(order))
-    progress = InOrder(batch)
+    progress = Acknowledgements(batch)
     released: list[Arrival] = []
     settled: set[int] = set()
     for index in order:
@@ -29,14 +29,14 @@ def test_what_is_released_is_always_the_longest_settled_prefix(order: list[int],
 
 
 def test_nothing_is_released_twice() -> None:
-    progress = InOrder(arrivals(2))
+    progress = Acknowledgements(arrivals(2))
     progress.settle(0)
     assert len(progress.release()) == 1
     assert list(progress.release()) == []
 
 
 def test_a_later_arrival_waits_for_the_earlier_one() -> None:
-    progress = InOrder(arrivals(2))
+    progress = Acknowledgements(arrivals(2))
     progress.settle(1)
     assert list(progress.release()) == []
     progress.settle(0)

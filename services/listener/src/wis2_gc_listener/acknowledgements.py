@@ -1,4 +1,4 @@
-"""Releases acknowledgements in the order of arrival, whatever order the work finishes in. Pure."""
+"""When a batch is acknowledged: in the order of arrival, whatever is finished first. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from wis2_gc_listener.arrivals import Arrival
 
 
-class InOrder:
+class Acknowledgements:
     """A batch of arrivals; only its longest settled prefix is released."""
 
     def __init__(self, arrivals: Sequence[Arrival]) -> None:
