@@ -7,6 +7,7 @@ subscriber on a Global Broker sees, what an HTTP client gets, and `/metrics`.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import select
@@ -525,8 +526,14 @@ class World:
                 found = {k.lower(): v for k, v in response.headers.items()}
                 return response.status, found, response.read()
         except urllib.error.HTTPError as error:
+            found = {k.lower(): v for k, v in error.headers.items()}
             with error:
-                return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
+                try:
+                    return error.code, found, error.read()
+                except http.client.IncompleteRead as cut:
+                    # rclone, which plays S3, says 500 and the object's length, and sends nothing,
+                    # when the object is deleted while it is opened.
+                    return error.code, found, cut.partial
 
 
 @contextlib.contextmanager
