@@ -12,7 +12,9 @@ def arrivals(count: int) -> list[Arrival]:
 
 
 @given(st.integers(0, 30).flatmap(lambda n: st.permutations(range(n))), st.data())
-def test_what_is_released_is_always_the_longest_settled_prefix(order: list[int], data):
+def test_what_is_released_is_always_the_longest_settled_prefix(
+    order: list[int], data: st.DataObject
+) -> None:
     batch = arrivals(len(order))
     progress = Acknowledgements(batch)
     released: list[Arrival] = []

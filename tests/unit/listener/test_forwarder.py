@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,7 @@ def rig() -> Rig:
     return Rig()
 
 
-def test_what_the_queue_accepts_is_acknowledged_in_order(rig: Rig):
+def test_what_the_queue_accepts_is_acknowledged_in_order(rig: Rig) -> None:
     bodies = [payload(f"d{i}") for i in range(25)]
     for body in bodies:
         rig.put(body)
@@ -128,7 +129,7 @@ def test_what_the_queue_accepts_is_acknowledged_in_order(rig: Rig):
     assert rig.registry.counters == {field(RECEIVED, "fr"): 25, field(QUEUED, "fr"): 25}
 
 
-def test_what_is_above_a_centres_rate_is_bulk():
+def test_what_is_above_a_centres_rate_is_bulk() -> None:
     rig = Rig(burst=3)
     other = TOPIC.replace("ca-eccc-msc", "xx-quiet")
     rig.registry.held[key("known")] = DONE
@@ -141,7 +142,7 @@ def test_what_is_above_a_centres_rate_is_bulk():
     assert [one.is_bulk for one in rig.sender.accepted] == [False] * 3 + [True] * 2 + [False]
 
 
-def test_the_envelope_carries_the_notification_untouched(rig: Rig):
+def test_the_envelope_carries_the_notification_untouched(rig: Rig) -> None:
     body = payload("d", unknown_property={"kept": [1.50, "ü"]})
     rig.put(body)
     with running(rig):
@@ -151,7 +152,7 @@ def test_the_envelope_carries_the_notification_untouched(rig: Rig):
     assert (envelope.arrived_ms, envelope.attempts) == (1_700_000_000_000, 0)
 
 
-def test_dropped_notifications_are_counted_by_reason_and_acknowledged(rig: Rig):
+def test_dropped_notifications_are_counted_by_reason_and_acknowledged(rig: Rig) -> None:
     rig.registry.held = {key("done"): DONE}
     rig.put(payload("done"))
     rig.put(b"{")
@@ -167,7 +168,7 @@ def test_dropped_notifications_are_counted_by_reason_and_acknowledged(rig: Rig):
     assert rig.broker.packet_ids == list(range(6))
 
 
-def test_the_centre_of_an_invalid_notification_is_to_be_told_now_and_then(rig: Rig):
+def test_the_centre_of_an_invalid_notification_is_to_be_told_now_and_then(rig: Rig) -> None:
     other = TOPIC.replace("ca-eccc-msc", "fr-meteofrance")
     rig.registry.is_away = True
     with running(rig):
@@ -190,7 +191,7 @@ def test_the_centre_of_an_invalid_notification_is_to_be_told_now_and_then(rig: R
     assert (second.centre_id, second.problem) == ("fr-meteofrance", "oversize: 8193 bytes")
 
 
-def test_each_invalid_notification_counts_for_its_centre(rig: Rig):
+def test_each_invalid_notification_counts_for_its_centre(rig: Rig) -> None:
     rig.registry.is_away = True
     with running(rig):
         for _ in range(3):
@@ -209,7 +210,7 @@ def test_each_invalid_notification_counts_for_its_centre(rig: Rig):
     assert rig.counter("invalid_topic") == 2
 
 
-def test_made_up_centres_take_no_memory_while_the_registry_is_away(rig: Rig):
+def test_made_up_centres_take_no_memory_while_the_registry_is_away(rig: Rig) -> None:
     rig.registry.is_away = True
     with running(rig):
         for number in range(3000):
@@ -222,7 +223,7 @@ def test_made_up_centres_take_no_memory_while_the_registry_is_away(rig: Rig):
     assert sum(invalid.values()) == 3000
 
 
-def test_a_topic_of_64_kilobytes_is_told_in_a_few_words(rig: Rig):
+def test_a_topic_of_64_kilobytes_is_told_in_a_few_words(rig: Rig) -> None:
     with running(rig):
         rig.put(payload("t"), topic=TOPIC + "/x" * 30_000)
         wait_until(lambda: rig.registry.refusals)
@@ -234,7 +235,7 @@ def test_a_topic_of_64_kilobytes_is_told_in_a_few_words(rig: Rig):
 
 def test_counts_that_the_registry_refuses_are_no_outage_and_not_tried_for_ever(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     refused: list[Mapping[str, int]] = []
 
     def count(registry: FakeListenerRegistry, counts: Mapping[str, int]) -> None:
@@ -254,7 +255,7 @@ def test_counts_that_the_registry_refuses_are_no_outage_and_not_tried_for_ever(
         assert rig.registry.looks == [[key("d1")], [key("d2")]]
 
 
-def test_one_look_serves_a_whole_batch(rig: Rig):
+def test_one_look_serves_a_whole_batch(rig: Rig) -> None:
     for i in range(30):
         rig.put(payload(f"d{i}"))
     with running(rig):
@@ -262,7 +263,7 @@ def test_one_look_serves_a_whole_batch(rig: Rig):
     assert [len(look) for look in rig.registry.looks] == [30]
 
 
-def test_nothing_is_acknowledged_while_the_queue_is_away_and_nothing_is_lost(rig: Rig):
+def test_nothing_is_acknowledged_while_the_queue_is_away_and_nothing_is_lost(rig: Rig) -> None:
     rig.sender.is_away = True
     for i in range(5):
         rig.put(payload(f"d{i}"))
@@ -280,7 +281,7 @@ def test_nothing_is_acknowledged_while_the_queue_is_away_and_nothing_is_lost(rig
     assert len(rig.sender.accepted) == 5
 
 
-def test_a_refused_entry_is_sent_again_and_holds_back_those_behind_it(rig: Rig):
+def test_a_refused_entry_is_sent_again_and_holds_back_those_behind_it(rig: Rig) -> None:
     bodies = [payload(f"d{i}") for i in range(4)]
     lets_through = threading.Event()
     rig.sender.answer = lambda envelope: (
@@ -301,7 +302,7 @@ def test_a_refused_entry_is_sent_again_and_holds_back_those_behind_it(rig: Rig):
     assert len({e.uid for call in rig.sender.calls for e in call}) == 4
 
 
-def test_what_the_queue_can_never_take_is_counted_and_acknowledged(rig: Rig):
+def test_what_the_queue_can_never_take_is_counted_and_acknowledged(rig: Rig) -> None:
     rig.sender.answer = lambda _: Sent.POISON
     rig.put(payload("d"))
     with running(rig):
@@ -309,7 +310,7 @@ def test_what_the_queue_can_never_take_is_counted_and_acknowledged(rig: Rig):
     assert rig.counter("not_queueable") == 1
 
 
-def test_what_is_over_its_centres_share_is_counted_told_once_and_holds_nobody_up(rig: Rig):
+def test_what_is_over_its_centres_share_is_counted_told_once_and_holds_nobody_up(rig: Rig) -> None:
     other = TOPIC.replace("ca-eccc-msc", "xx-quiet")
     rig.sender.answer = lambda one: Sent.OVER_QUOTA if one.topic == TOPIC else Sent.ACCEPTED
     for number in range(5):
@@ -327,7 +328,7 @@ def test_what_is_over_its_centres_share_is_counted_told_once_and_holds_nobody_up
     assert refusal.title == "Notification over quota"
 
 
-def test_an_unforeseen_error_of_the_queue_loses_nothing(rig: Rig):
+def test_an_unforeseen_error_of_the_queue_loses_nothing(rig: Rig) -> None:
     rig.sender.failure = RuntimeError("a bug")
     rig.put(payload("d"))
     with running(rig):
@@ -337,7 +338,7 @@ def test_an_unforeseen_error_of_the_queue_loses_nothing(rig: Rig):
 
 def test_an_unforeseen_error_in_judging_lets_the_notification_pass(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(Triage, "judge", lambda *_: 1 / 0)
     rig.put(b"anything")
     with running(rig):
@@ -348,7 +349,7 @@ def test_an_unforeseen_error_in_judging_lets_the_notification_pass(
 
 def test_an_unforeseen_error_in_the_decision_lets_the_notification_pass(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(forwarder_module, "refusal", lambda *_, **__: 1 / 0)
     rig.put(payload("d"))
     with running(rig):
@@ -357,7 +358,7 @@ def test_an_unforeseen_error_in_the_decision_lets_the_notification_pass(
     assert not rig.crashed.is_set()
 
 
-def test_an_item_is_looked_up_under_the_centre_of_its_topic(rig: Rig):
+def test_an_item_is_looked_up_under_the_centre_of_its_topic(rig: Rig) -> None:
     rig.registry.held = {key("d"): DONE}
     rig.put(payload("d"))
     rig.put(payload("d"), topic=TOPIC.replace("ca-eccc-msc", "de-dwd"))
@@ -367,7 +368,7 @@ def test_an_item_is_looked_up_under_the_centre_of_its_topic(rig: Rig):
     assert rig.registry.looks == [[key("d"), ItemKey("de-dwd", "d")]]
 
 
-def test_deletions_are_noted_with_the_look_and_go_to_the_queue(rig: Rig):
+def test_deletions_are_noted_with_the_look_and_go_to_the_queue(rig: Rig) -> None:
     rig.put(payload("a", rel="deletion"))
     rig.put(payload("b", rel="deletion"))
     rig.put(payload("b", rel="deletion", message_id="id-2"))
@@ -381,7 +382,7 @@ def test_deletions_are_noted_with_the_look_and_go_to_the_queue(rig: Rig):
 @pytest.mark.parametrize(("hours", "is_dropped"), [(11, True), (12, False)])
 def test_what_is_announced_again_after_half_a_day_goes_to_the_queue(
     rig: Rig, hours: int, is_dropped: bool
-):
+) -> None:
     rig.registry.held = {key("d"): Held("done", PUBTIME_NS - 1, NOW_MS - hours * 3_600_000)}
     rig.put(payload("d"))
     with running(rig):
@@ -390,7 +391,7 @@ def test_what_is_announced_again_after_half_a_day_goes_to_the_queue(
     assert len(rig.sender.accepted) == (not is_dropped)
 
 
-def test_a_look_that_fails_for_what_is_in_it_is_no_outage(rig: Rig):
+def test_a_look_that_fails_for_what_is_in_it_is_no_outage(rig: Rig) -> None:
     rig.registry.fault = PartError("registry", "ResponseError: ERR user_script:9")
     with running(rig):
         for i in range(3):
@@ -401,7 +402,7 @@ def test_a_look_that_fails_for_what_is_in_it_is_no_outage(rig: Rig):
     assert len(rig.sender.accepted) == 3
 
 
-def test_while_the_registry_is_away_everything_passes_and_it_is_not_hammered(rig: Rig):
+def test_while_the_registry_is_away_everything_passes_and_it_is_not_hammered(rig: Rig) -> None:
     rig.registry.is_away = True
     rig.registry.held = {key("done"): DONE}
     with running(rig):
@@ -420,7 +421,7 @@ def test_while_the_registry_is_away_everything_passes_and_it_is_not_hammered(rig
     assert len(rig.sender.accepted) == 50
 
 
-def test_a_small_window_does_not_stall(rig: Rig):
+def test_a_small_window_does_not_stall(rig: Rig) -> None:
     """A broker that sends 20 and then waits for acknowledgements (mosquitto)."""
     window, count, sent = 20, 200, 0
     with running(rig):
@@ -435,7 +436,7 @@ def test_a_small_window_does_not_stall(rig: Rig):
     assert rig.broker.packet_ids == list(range(count))
 
 
-def test_a_stop_finishes_what_has_arrived(rig: Rig):
+def test_a_stop_finishes_what_has_arrived(rig: Rig) -> None:
     for i in range(500):
         rig.put(payload(f"d{i}"))
     rig.forwarder.start()
@@ -447,7 +448,7 @@ def test_a_stop_finishes_what_has_arrived(rig: Rig):
     assert rig.registry.counters[field(QUEUED, "fr")] == 500
 
 
-def test_a_stop_does_not_wait_for_a_queue_that_is_away(rig: Rig):
+def test_a_stop_does_not_wait_for_a_queue_that_is_away(rig: Rig) -> None:
     rig.sender.is_away = True
     rig.put(payload("d"))
     rig.forwarder.start()
@@ -456,7 +457,7 @@ def test_a_stop_does_not_wait_for_a_queue_that_is_away(rig: Rig):
     assert rig.broker.acknowledged == []
 
 
-def test_a_heartbeat_tells_what_an_operator_wants_to_know(rig: Rig):
+def test_a_heartbeat_tells_what_an_operator_wants_to_know(rig: Rig) -> None:
     rig.put(payload("d"))
     rig.put(b"{")
     with running(rig):
@@ -477,7 +478,7 @@ def test_a_heartbeat_tells_what_an_operator_wants_to_know(rig: Rig):
     }
 
 
-def test_a_heartbeat_says_why_a_broker_is_away(rig: Rig):
+def test_a_heartbeat_says_why_a_broker_is_away(rig: Rig) -> None:
     rig.broker.state = BrokerState(problem="refused by the broker: Not authorized")
     with running(rig):
         wait_until(lambda: rig.registry.statuses)
@@ -486,7 +487,7 @@ def test_a_heartbeat_says_why_a_broker_is_away(rig: Rig):
     assert status.facts["last_problem"] == "refused by the broker: Not authorized"
 
 
-def test_it_holds_the_session_and_lets_it_go_at_the_end(rig: Rig):
+def test_it_holds_the_session_and_lets_it_go_at_the_end(rig: Rig) -> None:
     with running(rig):
         wait_until(lambda: rig.registry.holder == "pod/1")
         wait_until(lambda: rig.broker.lets == [True])
@@ -494,7 +495,7 @@ def test_it_holds_the_session_and_lets_it_go_at_the_end(rig: Rig):
     assert rig.registry.holder == ""
 
 
-def test_who_waits_for_another_listener_does_not_report_on_its_broker(rig: Rig):
+def test_who_waits_for_another_listener_does_not_report_on_its_broker(rig: Rig) -> None:
     rig.registry.holder = "pod/2"
     with running(rig):
         wait_until(lambda: rig.broker.lets == [False])
@@ -506,7 +507,7 @@ def test_who_waits_for_another_listener_does_not_report_on_its_broker(rig: Rig):
     assert rig.registry.holder == "pod/2"
 
 
-def test_while_the_registry_is_away_the_session_is_whose_it_was(rig: Rig):
+def test_while_the_registry_is_away_the_session_is_whose_it_was(rig: Rig) -> None:
     rig.registry.holder = "pod/2"
     with running(rig):
         wait_until(lambda: rig.broker.lets == [False])
@@ -521,9 +522,9 @@ def test_while_the_registry_is_away_the_session_is_whose_it_was(rig: Rig):
 
 def test_a_session_of_which_nothing_is_known_is_ours_after_a_while(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     moments = [0.0]
-    monkeypatch.setattr(forwarder_module.time, "monotonic", lambda: moments[0])
+    monkeypatch.setattr(time, "monotonic", lambda: moments[0])
     rig = Rig()
     rig.registry.is_away = True
     rig.forwarder._hold_session(4.9)
@@ -533,7 +534,7 @@ def test_a_session_of_which_nothing_is_known_is_ours_after_a_while(
     assert rig.broker.lets == [None]
 
 
-def test_a_queue_that_is_away_at_the_start_is_said_until_it_answers():
+def test_a_queue_that_is_away_at_the_start_is_said_until_it_answers() -> None:
     rig = Rig(queue_problem="queue: no permission")
     rig.sender.is_away = True
     with running(rig):
@@ -543,7 +544,7 @@ def test_a_queue_that_is_away_at_the_start_is_said_until_it_answers():
     assert rig.sender.calls == []
 
 
-def test_a_crash_of_the_thread_is_told(rig: Rig, monkeypatch: pytest.MonkeyPatch):
+def test_a_crash_of_the_thread_is_told(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeBroker, "acknowledge", lambda *_: 1 / 0)
     rig.put(payload("d"))
     rig.forwarder.start()
@@ -559,7 +560,7 @@ def test_a_crash_of_the_thread_is_told(rig: Rig, monkeypatch: pytest.MonkeyPatch
 )
 def test_acknowledgements_are_the_arrivals_in_order_and_follow_the_queues_answer(
     kinds: list[str], weather: list[str], max_batch: int
-):
+) -> None:
     rig = Rig(max_batch=max_batch)
     rig.registry.held = {key(f"d{i}"): DONE for i, kind in enumerate(kinds) if kind == "done"}
     bodies = [b"{" if kind == "broken" else payload(f"d{i}") for i, kind in enumerate(kinds)]

@@ -48,14 +48,16 @@ def packet_of(delivery: Delivery, properties: bytes | None) -> tuple[int, bytes]
 )
 def test_a_delivery_is_read_whatever_its_properties_are(
     topic: bytes, payload: bytes, qos: int, packet_id: int, is_retained: bool, odd: bytes | None
-):
+) -> None:
     sent = Delivery(topic, payload, packet_id if qos else 0, qos, is_retained)
     header, packet = packet_of(sent, odd)
     assert decode_publish(header, packet, is_v5=odd is not None) == sent
 
 
 @given(st.integers(0x30, 0x3F), st.binary(max_size=40), st.booleans())
-def test_whatever_comes_it_is_a_delivery_or_refused(header: int, packet: bytes, is_v5: bool):
+def test_whatever_comes_it_is_a_delivery_or_refused(
+    header: int, packet: bytes, is_v5: bool
+) -> None:
     try:
         delivery = decode_publish(header, packet, is_v5=is_v5)
     except ValueError:
@@ -68,12 +70,12 @@ def test_whatever_comes_it_is_a_delivery_or_refused(header: int, packet: bytes, 
     [b"", b"\x00", b"\x00\x05abc", b"\x00\x01a\x00", b"\x00\x01a\x00\x01\x05abc",
      b"\x00\x01a\x00\x01\xff\xff\xff\xff\x01"],
 )  # fmt: skip
-def test_what_is_shorter_than_it_says_is_refused(packet: bytes):
+def test_what_is_shorter_than_it_says_is_refused(packet: bytes) -> None:
     with pytest.raises(ValueError, match=r"shorter|length"):
         decode_publish(0x32, packet, is_v5=True)
 
 
-def test_of_a_huge_message_only_the_beginning_is_kept():
+def test_of_a_huge_message_only_the_beginning_is_kept() -> None:
     """MQTT 3.1.1 knows no Maximum Packet Size."""
     client = LenientClient(CallbackAPIVersion.VERSION2, protocol=MQTTv311, manual_ack=True)
     deliveries: list[Delivery] = []
@@ -104,6 +106,6 @@ def test_of_a_huge_message_only_the_beginning_is_kept():
 
 
 @pytest.mark.parametrize("header", [0x34, 0x36])
-def test_a_quality_of_service_that_we_never_ask_for_is_refused(header: int):
+def test_a_quality_of_service_that_we_never_ask_for_is_refused(header: int) -> None:
     with pytest.raises(ValueError, match="QoS"):
         decode_publish(header, b"\x00\x01a\x00\x01\x00", is_v5=True)

@@ -36,7 +36,7 @@ class Broker:
                     return
 
 
-def test_a_busy_broker_that_falls_silent_is_connected_anew_after_the_timeout():
+def test_a_busy_broker_that_falls_silent_is_connected_anew_after_the_timeout() -> None:
     broker = Broker()
     broker.live(HOUR, message_every_s=1)
     assert broker.reconnections == []
@@ -44,7 +44,7 @@ def test_a_busy_broker_that_falls_silent_is_connected_anew_after_the_timeout():
     assert broker.reconnections == [300]
 
 
-def test_a_broker_that_stays_silent_is_tried_again_ever_less_often():
+def test_a_broker_that_stays_silent_is_tried_again_ever_less_often() -> None:
     broker = Broker()
     broker.live(HOUR, message_every_s=1)
     broker.live(5 * HOUR)
@@ -54,7 +54,7 @@ def test_a_broker_that_stays_silent_is_tried_again_ever_less_often():
 
 
 @pytest.mark.parametrize("pause_s", [10 * MINUTE, 25 * MINUTE, HOUR])
-def test_a_broker_that_was_always_quiet_is_left_alone(pause_s: float):
+def test_a_broker_that_was_always_quiet_is_left_alone(pause_s: float) -> None:
     broker = Broker()
     broker.live(10 * HOUR, message_every_s=pause_s)
     broker.live(2 * pause_s)
@@ -63,7 +63,7 @@ def test_a_broker_that_was_always_quiet_is_left_alone(pause_s: float):
     assert len(broker.reconnections) == 1
 
 
-def test_bursts_at_the_top_of_the_hour_are_no_reason():
+def test_bursts_at_the_top_of_the_hour_are_no_reason() -> None:
     broker = Broker()
     for _ in range(12):
         broker.live(5 * MINUTE, message_every_s=1)
@@ -72,20 +72,20 @@ def test_bursts_at_the_top_of_the_hour_are_no_reason():
     assert len(broker.reconnections) <= 3
 
 
-def test_a_burst_after_the_start_is_no_past():
+def test_a_burst_after_the_start_is_no_past() -> None:
     broker = Broker()
     broker.live(30, message_every_s=1)
     broker.live(HOUR)
     assert broker.reconnections == []
 
 
-def test_a_broker_that_has_never_sent_anything_has_no_past():
+def test_a_broker_that_has_never_sent_anything_has_no_past() -> None:
     broker = Broker()
     broker.live(5 * HOUR)
     assert broker.reconnections == []
 
 
-def test_a_silence_that_a_connection_ended_is_not_learnt_as_natural():
+def test_a_silence_that_a_connection_ended_is_not_learnt_as_natural() -> None:
     broker = Broker()
     broker.live(HOUR, message_every_s=1)
     for _ in range(5):
@@ -94,7 +94,7 @@ def test_a_silence_that_a_connection_ended_is_not_learnt_as_natural():
     assert broker.reconnections == [300] * 5
 
 
-def test_a_silence_that_ended_by_itself_is_learnt():
+def test_a_silence_that_ended_by_itself_is_learnt() -> None:
     broker = Broker()
     broker.live(HOUR, message_every_s=1)
     broker.live(20 * MINUTE)
@@ -104,7 +104,7 @@ def test_a_silence_that_ended_by_itself_is_learnt():
     assert len(broker.reconnections) == made
 
 
-def test_a_process_that_was_suspended_has_not_heard_a_silence():
+def test_a_process_that_was_suspended_has_not_heard_a_silence() -> None:
     broker = Broker()
     broker.live(HOUR, message_every_s=1)
     broker.now_s += 8 * HOUR
@@ -112,7 +112,7 @@ def test_a_process_that_was_suspended_has_not_heard_a_silence():
     assert broker.reconnections == []
 
 
-def test_while_we_hold_the_broker_back_it_is_not_silent():
+def test_while_we_hold_the_broker_back_it_is_not_silent() -> None:
     broker = Broker()
     broker.live(HOUR, message_every_s=1)
     broker.live(2 * HOUR, is_listening=False)
@@ -120,14 +120,14 @@ def test_while_we_hold_the_broker_back_it_is_not_silent():
     assert broker.reconnections == []
 
 
-def test_a_broker_so_busy_that_something_is_always_unacknowledged_has_a_past():
+def test_a_broker_so_busy_that_something_is_always_unacknowledged_has_a_past() -> None:
     broker = Broker()
     broker.live(HOUR, message_every_s=1, is_listening=False)
     broker.live(10 * MINUTE, is_cured_by_reconnecting=True)
     assert broker.reconnections == [300]
 
 
-def test_the_time_without_a_connection_is_no_silence():
+def test_the_time_without_a_connection_is_no_silence() -> None:
     broker = Broker()
     broker.live(HOUR, message_every_s=1)
     broker.live(200)
@@ -137,7 +137,7 @@ def test_the_time_without_a_connection_is_no_silence():
     assert broker.reconnections == []
 
 
-def test_zero_switches_it_off():
+def test_zero_switches_it_off() -> None:
     broker = Broker(timeout_s=0)
     broker.live(HOUR, message_every_s=1)
     broker.live(5 * HOUR)
@@ -145,7 +145,7 @@ def test_zero_switches_it_off():
 
 
 @pytest.mark.parametrize("fruitless", [0, 1, 5, 10**6])
-def test_the_wait_is_bounded_however_often_it_was_fruitless(fruitless: int):
+def test_the_wait_is_bounded_however_often_it_was_fruitless(fruitless: int) -> None:
     past = {"timeout_s": 300.0, "past_s": HOUR, "longest_pause_s": 1.0, "fruitless": fruitless}
     assert is_due(waited_s=HOUR, **past)  # type: ignore[arg-type]
     assert not is_due(waited_s=299, **past)  # type: ignore[arg-type]

@@ -44,13 +44,15 @@ def test_metadata_goes_on_to_the_look() -> None:
 
 
 @pytest.mark.parametrize("channel", ["origin", "cache"])
-def test_recommended_data_is_dropped_unread(channel: str):
+def test_recommended_data_is_dropped_unread(channel: str) -> None:
     topic = f"{channel}/a/wis2/ca-eccc-msc/data/recommended/weather/experimental"
     assert reason(triage().judge(topic, b"not even JSON")) == DropReason.RECOMMENDED
 
 
 @pytest.mark.parametrize("below", ["", "/x" * 60, "/a\nb", "/" + "x" * 2000, "/#"])
-def test_recommended_data_is_ignored_also_where_its_topic_is_one_we_would_refuse(below: str):
+def test_recommended_data_is_ignored_also_where_its_topic_is_one_we_would_refuse(
+    below: str,
+) -> None:
     topic = f"origin/a/wis2/ca-eccc-msc/data/recommended{below}"
     assert triage().judge(topic, payload()) == Drop(DropReason.RECOMMENDED)
 
@@ -66,7 +68,7 @@ def test_another_caches_notification_is_not_ours() -> None:
 
 
 @pytest.mark.parametrize("topic", ["", "origin/a/wis2", "monitor/a/wis2/ca-eccc-msc", "x/" * 9])
-def test_a_topic_outside_the_grammar_is_dropped(topic: str):
+def test_a_topic_outside_the_grammar_is_dropped(topic: str) -> None:
     assert reason(triage().judge(topic, payload())) == Reason.INVALID_TOPIC
 
 
@@ -95,7 +97,7 @@ def test_a_topic_outside_our_filters_is_dropped_because_an_old_subscription_may_
 
 
 @given(st.text(max_size=60), st.binary(max_size=200))
-def test_whatever_arrives_the_answer_is_a_verdict(topic: str, anything: bytes):
+def test_whatever_arrives_the_answer_is_a_verdict(topic: str, anything: bytes) -> None:
     assert isinstance(triage().judge(topic, anything), Drop)
     assert isinstance(triage().judge(TOPIC, anything), Drop)
 
@@ -134,6 +136,6 @@ def done(pubtime_ns: int, **more: int) -> Held:
 )
 def test_only_what_is_done_for_certain_is_refused(
     held: Held | None, rel: str, expected: Decision | None
-):
+) -> None:
     verdict = refusal(held, notification(rel), now_ms=NOW_MS, repeat_window_ms=WINDOW_MS)
     assert verdict is expected

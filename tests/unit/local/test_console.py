@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 from local.console import Console
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class Terminal(io.StringIO):
@@ -15,26 +19,26 @@ class Closed(io.StringIO):
         raise BrokenPipeError
 
 
-def test_lines_carry_the_name_of_their_process():
+def test_lines_carry_the_name_of_their_process() -> None:
     stream = io.StringIO()
     console = Console(stream, ["manager-1", "world"])
     console.line("world", "hello")
     assert stream.getvalue() == "world     │ hello\n"
 
 
-def test_a_log_line_loses_what_the_prefix_says():
+def test_a_log_line_loses_what_the_prefix_says() -> None:
     stream = io.StringIO()
     Console(stream, []).line("m", "2026-11-23T22:06:26.739964Z [info] started service=manager x=1")
     assert stream.getvalue() == "m │ 22:06:26 [info] started x=1\n"
 
 
-def test_a_time_stamp_on_the_second_is_shortened_like_any():
+def test_a_time_stamp_on_the_second_is_shortened_like_any() -> None:
     stream = io.StringIO()
     Console(stream, []).line("m", "2026-11-23T22:06:26Z [info] started")
     assert stream.getvalue() == "m │ 22:06:26 [info] started\n"
 
 
-def test_a_strangers_text_does_not_steer_the_terminal():
+def test_a_strangers_text_does_not_steer_the_terminal() -> None:
     stream = Terminal()
     Console(stream, []).line("m", "a\x1b[2Jb\rc\x9b2Jd\n")
     text = stream.getvalue()
@@ -42,7 +46,7 @@ def test_a_strangers_text_does_not_steer_the_terminal():
     assert "\x9b" not in text
 
 
-def test_the_live_line_stays_below_the_log(monkeypatch):
+def test_the_live_line_stays_below_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     stream = Terminal()
@@ -54,7 +58,7 @@ def test_the_live_line_stays_below_the_log(monkeypatch):
     assert stream.getvalue().endswith("numbers\n")
 
 
-def test_without_a_terminal_the_live_line_is_a_line():
+def test_without_a_terminal_the_live_line_is_a_line() -> None:
     stream = io.StringIO()
     console = Console(stream, [])
     console.live("numbers")
@@ -62,7 +66,7 @@ def test_without_a_terminal_the_live_line_is_a_line():
     assert stream.getvalue() == "numbers\nm │ log\n"
 
 
-def test_a_reader_that_went_away_is_noticed_once():
+def test_a_reader_that_went_away_is_noticed_once() -> None:
     console = Console(Closed(), [])
     console.line("m", "log")
     assert console.is_closed

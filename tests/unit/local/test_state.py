@@ -17,7 +17,7 @@ def clean(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["sh", CLEAN, path], capture_output=True, text=True, check=False)
 
 
-def test_secrets_stay_the_same_and_private(tmp_path):
+def test_secrets_stay_the_same_and_private(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path / "state")
     secret = state.secret("redis")
     state.close()
@@ -28,20 +28,20 @@ def test_secrets_stay_the_same_and_private(tmp_path):
     again.close()
 
 
-def test_a_directory_with_other_things_is_refused(tmp_path):
+def test_a_directory_with_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(SettingsError, match=r"STATE: .* holds other things"):
         StateDirectory(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"STATE: .* cannot be used"):
         StateDirectory(tmp_path / "file" / "state")
 
 
-def test_one_directory_serves_one_run_at_a_time(tmp_path):
+def test_one_directory_serves_one_run_at_a_time(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path / "state")
     code = (
         "from local.state import StateDirectory; from pathlib import Path; "
@@ -55,7 +55,7 @@ def test_one_directory_serves_one_run_at_a_time(tmp_path):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_clean_removes_what_a_run_made(tmp_path):
+def test_clean_removes_what_a_run_made(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path / "state")
     state.secret("redis")
     state.close()
@@ -64,7 +64,7 @@ def test_clean_removes_what_a_run_made(tmp_path):
     assert clean(state.path).returncode == 0
 
 
-def test_clean_removes_nothing_else(tmp_path):
+def test_clean_removes_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     result = clean(tmp_path)
     assert result.returncode == 2
@@ -72,7 +72,7 @@ def test_clean_removes_nothing_else(tmp_path):
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_clean_refuses_while_a_run_lives(tmp_path):
+def test_clean_refuses_while_a_run_lives(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path / "state")
     result = clean(state.path)
     assert result.returncode == 2

@@ -29,7 +29,7 @@ DELAY = "delay p50 21 ms p99 1.3 s"
         (20, DELAY),
     ],
 )
-def test_a_narrow_window_shows_the_delay_before_all_else(columns, line):
+def test_a_narrow_window_shows_the_delay_before_all_else(columns: int | None, line: str) -> None:
     assert summary_line(ANSWER, columns) == line
     assert columns is None or len(line) <= max(columns, len(DELAY))
 
@@ -42,6 +42,8 @@ def test_a_narrow_window_shows_the_delay_before_all_else(columns, line):
         {"totals": {"received": None}, "delay": {"p50_s": None}},
     ],
 )
-def test_numbers_that_are_not_there_yet_are_dashes(answer):
+def test_numbers_that_are_not_there_yet_are_dashes(
+    answer: dict[str, None] | dict[str, dict[str, None]],
+) -> None:
     assert summary_line(answer).endswith("delay p50 - p99 -")
     assert summary_line(answer).startswith("received -")

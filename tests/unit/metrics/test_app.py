@@ -4,6 +4,7 @@ import asyncio
 import re
 from dataclasses import replace
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -20,6 +21,10 @@ from wis2_gc_common.wis2.pubtime import parse_pubtime
 from wis2_gc_metrics.app import create_app
 from wis2_gc_metrics.readings import Readings
 from wis2_gc_metrics.rollouts import Rollouts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
 
 CENTRE_ID = "xx-test-global-cache"
 ROLLOUTS = "/api/rollouts"
@@ -39,7 +44,11 @@ def queue() -> FakeQueue:
 
 
 def client_of(
-    reader: FakeReader, queue: FakeQueue, *, expected=(), rollouts: Rollouts | None = None
+    reader: FakeReader,
+    queue: FakeQueue,
+    *,
+    expected: tuple[str, ...] = (),
+    rollouts: Rollouts | None = None,
 ) -> httpx.AsyncClient:
     app = create_app(
         Readings(reader, queue),
@@ -52,12 +61,14 @@ def client_of(
 
 
 @pytest.fixture
-async def client(reader, queue):
+async def client(reader: FakeReader, queue: FakeQueue) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(reader, queue) as client:
         yield client
 
 
-async def test_metrics_are_prometheus_text_unless_openmetrics_is_asked_for(client):
+async def test_metrics_are_prometheus_text_unless_openmetrics_is_asked_for(
+    client: httpx.AsyncClient,
+) -> None:
     plain = await client.get("/metrics")
     assert plain.status_code == 200
     assert plain.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -68,7 +79,9 @@ async def test_metrics_are_prometheus_text_unless_openmetrics_is_asked_for(clien
     assert opened.text.endswith("# EOF\n")
 
 
-async def test_metrics_say_503_in_one_line_while_the_registry_is_away(client, reader):
+async def test_metrics_say_503_in_one_line_while_the_registry_is_away(
+    client: httpx.AsyncClient, reader: FakeReader
+) -> None:
     reader.is_away = True
     answer = await client.get("/metrics")
     assert answer.status_code == 503
@@ -79,8 +92,8 @@ async def test_metrics_say_503_in_one_line_while_the_registry_is_away(client, re
 
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
 async def test_metrics_keep_what_was_counted_while_only_the_queue_is_away(
-    client, reader, queue, accept
-):
+    client: httpx.AsyncClient, reader: FakeReader, queue: FakeQueue, accept: str
+) -> None:
     reader.content = snapshot_of(counters={field(catalogue.DOWNLOADED, "ca-eccc-msc"): 7})
     counted = f'wmo_wis2_gc_downloaded_total{{centre_id="ca-eccc-msc",report_by="{CENTRE_ID}"}} 7.0'
     before = (await client.get("/metrics", headers={"Accept": accept})).text.splitlines()
@@ -96,7 +109,9 @@ async def test_metrics_keep_what_was_counted_while_only_the_queue_is_away(
     assert [line for line in now if line not in before] == ["wis2_gc_queue_readable 0.0"]
 
 
-async def test_the_api_keeps_its_numbers_while_only_the_queue_is_away(client, reader, queue):
+async def test_the_api_keeps_its_numbers_while_only_the_queue_is_away(
+    client: httpx.AsyncClient, reader: FakeReader, queue: FakeQueue
+) -> None:
     reader.content = snapshot_of(processes=(listener("fr"), manager("m-1")))
     queue.is_away = True
     summary = (await client.get("/api/summary")).json()
@@ -108,7 +123,9 @@ async def test_the_api_keeps_its_numbers_while_only_the_queue_is_away(client, re
     assert (answer.status_code, answer.json()) == (503, {"detail": "the queue does not answer"})
 
 
-async def test_metrics_are_there_again_when_the_registry_is(client, reader):
+async def test_metrics_are_there_again_when_the_registry_is(
+    client: httpx.AsyncClient, reader: FakeReader
+) -> None:
     reader.is_away = True
     assert (await client.get("/metrics")).status_code == 503
     reader.is_away = False
@@ -117,21 +134,25 @@ async def test_metrics_are_there_again_when_the_registry_is(client, reader):
 
 @pytest.mark.parametrize("path", API)
 async def test_the_api_says_503_while_the_registry_is_away_and_gives_no_address_away(
-    client, reader, path
-):
+    client: httpx.AsyncClient, reader: FakeReader, path: str
+) -> None:
     reader.is_away = True
     answer = await client.get(path)
     assert answer.status_code == 503
     assert answer.json() == {"detail": "the registry does not answer"}
 
 
-async def test_the_process_is_alive_while_the_registry_is_away(client, reader):
+async def test_the_process_is_alive_while_the_registry_is_away(
+    client: httpx.AsyncClient, reader: FakeReader
+) -> None:
     reader.is_away = True
     answer = await client.get("/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-async def test_ready_is_what_has_every_expected_listener_and_a_manager(reader, queue):
+async def test_ready_is_what_has_every_expected_listener_and_a_manager(
+    reader: FakeReader, queue: FakeQueue
+) -> None:
     async with client_of(reader, queue, expected=("fr", "br")) as client:
         reader.content = snapshot_of(processes=(listener("fr"), manager("m-1")))
         answer = await client.get("/readyz")
@@ -144,14 +165,18 @@ async def test_ready_is_what_has_every_expected_listener_and_a_manager(reader, q
     assert (answer.status_code, answer.json()) == (200, {"status": "ok", "missing": []})
 
 
-async def test_nothing_is_ready_while_the_registry_is_away(client, reader):
+async def test_nothing_is_ready_while_the_registry_is_away(
+    client: httpx.AsyncClient, reader: FakeReader
+) -> None:
     reader.is_away = True
     answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["missing"] == ["the registry does not answer"]
 
 
-async def test_the_summary_tells_the_whole_cache_in_numbers(client, reader, queue):
+async def test_the_summary_tells_the_whole_cache_in_numbers(
+    client: httpx.AsyncClient, reader: FakeReader, queue: FakeQueue
+) -> None:
     buckets = [0] * (len(catalogue.DELAY_BUCKETS_S) + 1)
     buckets[catalogue.DELAY_BUCKETS_S.index(0.1)] = 9
     buckets[-1] = 1
@@ -196,13 +221,17 @@ async def test_the_summary_tells_the_whole_cache_in_numbers(client, reader, queu
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", summary["at"])
 
 
-async def test_the_age_of_a_queue_that_does_not_tell_it_is_null(client, queue):
+async def test_the_age_of_a_queue_that_does_not_tell_it_is_null(
+    client: httpx.AsyncClient, queue: FakeQueue
+) -> None:
     queue.content = Depth(ready=1, in_flight=2, delayed=3, dead=4, oldest_s=None)
     summary = (await client.get("/api/summary")).json()
     assert summary["queue"]["oldest_s"] is None
 
 
-async def test_a_centre_has_its_counters_and_its_data_servers(client, reader):
+async def test_a_centre_has_its_counters_and_its_data_servers(
+    client: httpx.AsyncClient, reader: FakeReader
+) -> None:
     reader.content = snapshot_of(
         counters={
             field(catalogue.DOWNLOADED, "ca-eccc-msc"): 7,
@@ -246,7 +275,9 @@ async def test_a_centre_has_its_counters_and_its_data_servers(client, reader):
     ]
 
 
-async def test_brokers_are_those_expected_reporting_or_ever_counted(reader, queue):
+async def test_brokers_are_those_expected_reporting_or_ever_counted(
+    reader: FakeReader, queue: FakeQueue
+) -> None:
     reader.content = snapshot_of(
         counters={
             field(catalogue.RECEIVED, "old"): 5,
@@ -272,7 +303,9 @@ async def test_brokers_are_those_expected_reporting_or_ever_counted(reader, queu
     assert brokers[2]["last_report"] is None
 
 
-async def test_managers_show_what_they_say_about_themselves(client, reader):
+async def test_managers_show_what_they_say_about_themselves(
+    client: httpx.AsyncClient, reader: FakeReader
+) -> None:
     reader.content = snapshot_of(processes=(manager("m-2"), manager("m-1", working_on=3)))
     managers = (await client.get("/api/managers")).json()["managers"]
     assert [m["name"] for m in managers] == ["m-1", "m-2"]
@@ -280,7 +313,9 @@ async def test_managers_show_what_they_say_about_themselves(client, reader):
     assert managers[0]["last_report"] == "2027-01-15T08:00:00Z"
 
 
-async def test_failures_are_limited_and_keep_their_order(client, reader):
+async def test_failures_are_limited_and_keep_their_order(
+    client: httpx.AsyncClient, reader: FakeReader
+) -> None:
     reader.failure_records = [
         FailureRecord(
             at_s=1_800_000_000.0 - number,
@@ -306,7 +341,9 @@ async def test_failures_are_limited_and_keep_their_order(client, reader):
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "201", "many", "1e3", ""])
-async def test_a_limit_out_of_bounds_is_refused_and_not_repeated(client, limit):
+async def test_a_limit_out_of_bounds_is_refused_and_not_repeated(
+    client: httpx.AsyncClient, limit: str
+) -> None:
     answer = await client.get("/api/failures", params={"limit": limit})
     assert answer.status_code == 422
     assert answer.json() == {"detail": "missing or out of bounds: limit"}
@@ -315,14 +352,16 @@ async def test_a_limit_out_of_bounds_is_refused_and_not_repeated(client, limit):
 @pytest.mark.parametrize(
     "path", ["/metrics", "/readyz", "/api/summary", "/", "/nothing", "/api/item"]
 )
-async def test_head_is_get_without_the_body(client, path):
+async def test_head_is_get_without_the_body(client: httpx.AsyncClient, path: str) -> None:
     get, head = await client.get(path), await client.head(path)
     assert head.status_code == get.status_code
     assert head.content == b""
     assert head.headers == get.headers
 
 
-async def test_an_item_is_found_by_its_centre_and_data_id(client, reader):
+async def test_an_item_is_found_by_its_centre_and_data_id(
+    client: httpx.AsyncClient, reader: FakeReader
+) -> None:
     data_id = "wis2/fr-a/data core%20ä"
     reader.items[ItemKey("fr-a", data_id)] = ItemRecord(
         state="running",
@@ -356,13 +395,17 @@ async def test_an_item_is_found_by_its_centre_and_data_id(client, reader):
     assert other.status_code == 404
 
 
-async def test_an_item_that_failed_at_once_has_no_pubtime(client, reader):
+async def test_an_item_that_failed_at_once_has_no_pubtime(
+    client: httpx.AsyncClient, reader: FakeReader
+) -> None:
     reader.items[ItemKey("fr-a", "x")] = ItemRecord("failed", Held(None), None, 1, "dns", 0)
     item = (await client.get("/api/item?centre_id=fr-a&data_id=x")).json()
     assert (item["state"], item["pubtime"], item["finished_state"]) == ("failed", None, None)
 
 
-async def test_an_unknown_item_is_404_and_a_missing_or_endless_data_id_422(client):
+async def test_an_unknown_item_is_404_and_a_missing_or_endless_data_id_422(
+    client: httpx.AsyncClient,
+) -> None:
     assert (await client.get("/api/item?centre_id=fr-a&data_id=nobody")).status_code == 404
     for query in (
         "",
@@ -376,13 +419,13 @@ async def test_an_unknown_item_is_404_and_a_missing_or_endless_data_id_422(clien
     assert (await client.get("/api/item", params=endless)).status_code == 422
 
 
-async def test_outside_of_a_cluster_there_are_no_rollouts(client):
+async def test_outside_of_a_cluster_there_are_no_rollouts(client: httpx.AsyncClient) -> None:
     answer = await client.get(ROLLOUTS)
     assert answer.status_code == 200
     assert answer.json() == {"is_in_cluster": False, "workloads": []}
 
 
-async def test_the_rollouts_are_those_of_the_release(reader, queue):
+async def test_the_rollouts_are_those_of_the_release(reader: FakeReader, queue: FakeQueue) -> None:
     source = FakeSource()
     late = replace(COMPLETE, name="wis2-metrics", updated=1, problem="has timed out progressing")
     source.content = [late, COMPLETE]
@@ -413,8 +456,8 @@ async def test_the_rollouts_are_those_of_the_release(reader, queue):
     ],
 )
 async def test_a_cluster_that_does_not_tell_is_one_line_and_touches_nothing_else(
-    reader, queue, error, detail
-):
+    reader: FakeReader, queue: FakeQueue, error: Misconfigured | Unavailable, detail: str
+) -> None:
     reader.content = snapshot_of(processes=(listener("fr"), manager("m-1")))
     source = FakeSource()
     source.error = error
@@ -427,7 +470,9 @@ async def test_a_cluster_that_does_not_tell_is_one_line_and_touches_nothing_else
             assert (await client.get(path)).status_code == 200
 
 
-async def test_a_cluster_that_hangs_holds_up_nothing_else(reader, queue):
+async def test_a_cluster_that_hangs_holds_up_nothing_else(
+    reader: FakeReader, queue: FakeQueue
+) -> None:
     reader.content = snapshot_of(processes=(listener("fr"), manager("m-1")))
     source = FakeSource()
     source.gate.clear()
@@ -444,7 +489,7 @@ async def test_a_cluster_that_hangs_holds_up_nothing_else(reader, queue):
 @pytest.mark.parametrize(
     "path", [*PAGE, *API, ROLLOUTS, "/metrics", "/healthz", "/readyz", "/nothing"]
 )
-async def test_every_answer_has_the_security_headers(client, path):
+async def test_every_answer_has_the_security_headers(client: httpx.AsyncClient, path: str) -> None:
     headers = (await client.get(path)).headers
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -456,20 +501,22 @@ async def test_every_answer_has_the_security_headers(client, path):
 
 
 @pytest.mark.parametrize("path", [*API, "/healthz"])
-async def test_text_of_strangers_is_never_served_as_html(client, reader, path):
+async def test_text_of_strangers_is_never_served_as_html(
+    client: httpx.AsyncClient, reader: FakeReader, path: str
+) -> None:
     hostile = "<script>alert(1)</script>"
     reader.failure_records = [FailureRecord(1.0, hostile, "xx-a", 0, hostile, 1)]
     reader.items[ItemKey("fr-a", "x")] = ItemRecord("failed", Held(None), None, 1, hostile, 0)
     assert (await client.get(path)).headers["content-type"] == "application/json"
 
 
-async def test_only_reading_is_allowed(client):
+async def test_only_reading_is_allowed(client: httpx.AsyncClient) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         for path in ("/", "/metrics", "/api/summary"):
             assert (await client.request(method, path)).status_code == 405
 
 
-async def test_openapi_describes_every_answer(client):
+async def test_openapi_describes_every_answer(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     for path, methods in document["paths"].items():
         content = methods["get"]["responses"]["200"]["content"]
@@ -478,13 +525,15 @@ async def test_openapi_describes_every_answer(client):
     assert {path.partition("?")[0] for path in [*API, ROLLOUTS]} <= document["paths"].keys()
 
 
-async def test_there_is_no_interactive_page_that_loads_from_elsewhere(client):
+async def test_there_is_no_interactive_page_that_loads_from_elsewhere(
+    client: httpx.AsyncClient,
+) -> None:
     for path in ("/docs", "/redoc"):
         assert (await client.get(path)).status_code == 404
 
 
 @pytest.mark.parametrize("path", PAGE)
-async def test_the_page_is_revalidated_not_refetched(client, path):
+async def test_the_page_is_revalidated_not_refetched(client: httpx.AsyncClient, path: str) -> None:
     first = await client.get(path)
     assert first.status_code == 200
     again = await client.get(path, headers={"If-None-Match": first.headers["etag"]})
@@ -493,7 +542,7 @@ async def test_the_page_is_revalidated_not_refetched(client, path):
     assert (head.status_code, head.content) == (200, b"")
 
 
-async def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline():
+async def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() -> None:
     static = files("wis2_gc_metrics") / "static"
     page = (static / "index.html").read_text(encoding="utf-8")
     script = (static / "status.js").read_text(encoding="utf-8")
@@ -505,17 +554,18 @@ async def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline():
         assert trap not in script
 
 
-async def test_stopping_closes_the_connections(reader, queue):
+async def test_stopping_closes_the_connections(reader: FakeReader, queue: FakeQueue) -> None:
     source = FakeSource()
     app = create_app(Readings(reader, queue), centre_id=CENTRE_ID, rollouts=Rollouts(source))
     async with app.router.lifespan_context(app):
-        assert not reader.is_closed
+        was_closed = reader.is_closed
+    assert not was_closed
     assert source.is_closed
     assert reader.is_closed
     assert queue.is_closed
 
 
-async def test_no_answer_repeats_the_host_it_was_asked_with(client):
+async def test_no_answer_repeats_the_host_it_was_asked_with(client: httpx.AsyncClient) -> None:
     for path in ("/metrics/", "/api/summary/", "/readyz/", "/nothing"):
         answer = await client.get(path, headers={"Host": "evil.example"})
         assert answer.status_code == 404

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -15,19 +16,29 @@ from wis2_gc_common.ports.queue import Depth
 from wis2_gc_common.ports.registry import ProcessStatus, Snapshot
 from wis2_gc_metrics.exposition import Reading, expose
 
+if TYPE_CHECKING:
+    from wis2_gc_common.metrics import Metric
+
+
 REPORT_BY = "xx-test-global-cache"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 DEPTH = Depth(ready=3, in_flight=2, delayed=1, dead=4, oldest_s=7.5)
 
 
-def exposed(snapshot: Snapshot, *, accept: str = "", depth: Depth = DEPTH, expected=()) -> str:
+def exposed(
+    snapshot: Snapshot,
+    *,
+    accept: str = "",
+    depth: Depth = DEPTH,
+    expected: tuple[str, ...] = (),
+) -> str:
     reading = Reading(1_800_000_000.0, snapshot, depth)
     body, _ = expose(reading, report_by=REPORT_BY, expected_brokers=expected, accept=accept)
     return body.decode()
 
 
 def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    found = {}
+    found: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             key = (sample.name, tuple(sorted(sample.labels.items())))
@@ -58,7 +69,7 @@ def everything_counted() -> Snapshot:
 
 
 @pytest.mark.parametrize("metric", catalogue.CATALOGUE, ids=lambda metric: metric.name)
-def test_every_metric_of_the_catalogue_is_exposed_with_its_labels(metric):
+def test_every_metric_of_the_catalogue_is_exposed_with_its_labels(metric: Metric) -> None:
     text = exposed(everything_counted())
     families = {line.split()[2]: line.split()[3] for line in text.splitlines() if "# TYPE" in line}
     assert families[metric.name] == metric.type
@@ -70,14 +81,14 @@ def test_every_metric_of_the_catalogue_is_exposed_with_its_labels(metric):
 
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
-def test_every_family_is_there_before_anything_was_counted(accept):
+def test_every_family_is_there_before_anything_was_counted(accept: str) -> None:
     text = exposed(snapshot_of(), accept=accept)
     for metric in catalogue.CATALOGUE:
         name = metric.name.removesuffix("_total") if accept else metric.name
         assert f"# TYPE {name} {metric.type}" in text.splitlines()
 
 
-def test_wmo_counters_have_exactly_the_names_and_labels_of_the_metric_hierarchy():
+def test_wmo_counters_have_exactly_the_names_and_labels_of_the_metric_hierarchy() -> None:
     content = snapshot_of(
         counters={
             field(catalogue.DOWNLOADED, "ca-eccc-msc"): 5,
@@ -95,18 +106,19 @@ def test_wmo_counters_have_exactly_the_names_and_labels_of_the_metric_hierarchy(
 
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
-def test_there_are_no_created_series(accept):
+def test_there_are_no_created_series(accept: str) -> None:
     assert "_created" not in exposed(everything_counted(), accept=accept)
 
 
-def test_openmetrics_is_given_to_those_who_ask_for_it_and_ends_in_eof():
+def test_openmetrics_is_given_to_those_who_ask_for_it_and_ends_in_eof() -> None:
     reading = Reading(1_800_000_000.0, everything_counted(), DEPTH)
     body, content_type = expose(
         reading, report_by=REPORT_BY, expected_brokers=(), accept=OPENMETRICS
     )
     assert content_type.startswith("application/openmetrics-text; version=1.0.0")
     assert body.endswith(b"# EOF\n")
-    names = {family.name for family in openmetrics.text_string_to_metric_families(body.decode())}
+    families = openmetrics.text_string_to_metric_families(body.decode())  # type: ignore[no-untyped-call]
+    names = {family.name for family in families}
     assert names == {metric.name.removesuffix("_total") for metric in catalogue.CATALOGUE}
 
 
@@ -124,7 +136,7 @@ def test_openmetrics_is_given_to_those_who_ask_for_it_and_ends_in_eof():
         "text/plain;version=1.0.0;escaping=values",
     ],
 )
-def test_any_accept_header_gets_a_readable_answer(accept):
+def test_any_accept_header_gets_a_readable_answer(accept: str) -> None:
     reading = Reading(1_800_000_000.0, everything_counted(), DEPTH)
     body, content_type = expose(reading, report_by=REPORT_BY, expected_brokers=(), accept=accept)
     read = (
@@ -135,7 +147,7 @@ def test_any_accept_header_gets_a_readable_answer(accept):
     assert len(list(read(body.decode()))) == len(catalogue.CATALOGUE)
 
 
-def test_the_delay_histogram_is_cumulated_and_complete():
+def test_the_delay_histogram_is_cumulated_and_complete() -> None:
     buckets = (2, *[0] * (len(catalogue.DELAY_BUCKETS_S) - 2), 1, 4)
     found = samples(exposed(snapshot_of(delay_buckets=buckets, delay_sum_s=9000.5)))
     name = catalogue.ANNOUNCE_DELAY.name
@@ -147,7 +159,7 @@ def test_the_delay_histogram_is_cumulated_and_complete():
     assert found[f"{name}_sum", ()] == 9000.5
 
 
-def test_the_queue_is_shown_by_state():
+def test_the_queue_is_shown_by_state() -> None:
     found = samples(exposed(snapshot_of()))
     states = {labels[0][1]: value for (name, labels), value in found.items()
               if name == catalogue.QUEUE_MESSAGES.name}  # fmt: skip
@@ -155,13 +167,13 @@ def test_the_queue_is_shown_by_state():
     assert found[catalogue.QUEUE_OLDEST.name, ()] == 7.5
 
 
-def test_a_queue_that_does_not_tell_an_age_has_no_such_series():
+def test_a_queue_that_does_not_tell_an_age_has_no_such_series() -> None:
     found = samples(exposed(snapshot_of(), depth=dataclasses.replace(DEPTH, oldest_s=None)))
     assert found[catalogue.QUEUE_MESSAGES.name, (("state", "ready"),)] == 3
     assert not [name for name, _ in found if name == catalogue.QUEUE_OLDEST.name]
 
 
-def test_an_expected_listener_that_is_silent_shows_as_not_ready():
+def test_an_expected_listener_that_is_silent_shows_as_not_ready() -> None:
     content = snapshot_of(processes=(listener("br"), listener("us", is_ready=False)))
     found = samples(exposed(content, expected=("br", "fr")))
     name = catalogue.LISTENER_READY.name
@@ -171,20 +183,20 @@ def test_an_expected_listener_that_is_silent_shows_as_not_ready():
 
 
 @pytest.mark.parametrize("moment", [0, None, "soon", float("nan"), float("inf"), -1, [1]])
-def test_a_listener_that_names_no_time_of_its_last_message_has_no_such_series(moment):
+def test_a_listener_that_names_no_time_of_its_last_message_has_no_such_series(moment: Any) -> None:
     content = snapshot_of(processes=(listener("br", last_message_s=moment),))
     assert (catalogue.LISTENER_LAST_MESSAGE.name, (("broker", "br"),)) not in samples(
         exposed(content)
     )
 
 
-def test_the_last_message_of_a_listener_is_shown_in_seconds():
+def test_the_last_message_of_a_listener_is_shown_in_seconds() -> None:
     content = snapshot_of(processes=(listener("br", last_message_s=1_799_999_999.5),))
     found = samples(exposed(content))
     assert found[catalogue.LISTENER_LAST_MESSAGE.name, (("broker", "br"),)] == 1_799_999_999.5
 
 
-def test_label_values_with_quotes_backslashes_and_line_ends_come_back_as_they_were():
+def test_label_values_with_quotes_backslashes_and_line_ends_come_back_as_they_were() -> None:
     hostile = 'a"b\\c\nd} 1\n# TYPE x counter'
     content = snapshot_of(counters={field(catalogue.DOWNLOADED, hostile): 1})
     found = samples(exposed(content))
@@ -193,14 +205,14 @@ def test_label_values_with_quotes_backslashes_and_line_ends_come_back_as_they_we
     ] == 1  # fmt: skip
 
 
-def test_fields_of_an_unknown_version_are_left_out():
+def test_fields_of_an_unknown_version_are_left_out() -> None:
     content = snapshot_of(
         counters={"wis2_gc_of_the_future_total|a": 1, "wmo_wis2_gc_downloaded_total|a|b": 2, "": 3}
     )
     assert exposed(content) == exposed(snapshot_of())
 
 
-def test_counters_beyond_two_to_the_53rd_do_not_break_the_exposition():
+def test_counters_beyond_two_to_the_53rd_do_not_break_the_exposition() -> None:
     content = snapshot_of(counters={field(catalogue.CACHED_VOLUME, "xx-a"): 2**63})
     found = samples(exposed(content))
     assert found[
@@ -230,8 +242,12 @@ processes = st.builds(
     accept=st.sampled_from(["", OPENMETRICS]),
 )
 def test_whatever_the_registry_holds_the_exposition_can_be_read(
-    counters, gauges, buckets, processes, accept
-):
+    counters: dict[str, int],
+    gauges: dict[str, float],
+    buckets: list[int],
+    processes: list[ProcessStatus],
+    accept: str,
+) -> None:
     content = Snapshot(counters, gauges, buckets, 1.0, processes)
     text = exposed(content, accept=accept)
     read = openmetrics.text_string_to_metric_families if accept else text_string_to_metric_families

@@ -48,7 +48,7 @@ async def read(cluster: Cluster) -> list[Workload]:
         return await api.workloads()
 
 
-async def test_the_workloads_are_those_of_both_lists(cluster):
+async def test_the_workloads_are_those_of_both_lists(cluster: Cluster) -> None:
     cluster.deployments = [
         workload("wis2-manager", image="r.example/wis2-gc-manager@sha256:abc"),
         workload("wis2-metrics", observedGeneration=2, updatedReplicas=1, availableReplicas=1),
@@ -72,7 +72,9 @@ async def test_the_workloads_are_those_of_both_lists(cluster):
     assert [is_complete(load) for load in (manager, metrics, broker)] == [True, False, True]
 
 
-async def test_it_asks_for_our_release_in_our_namespace_with_the_pods_token(cluster):
+async def test_it_asks_for_our_release_in_our_namespace_with_the_pods_token(
+    cluster: Cluster,
+) -> None:
     assert await read(cluster) == []
     paths = [urlsplit(path) for path, _ in cluster.asked]
     prefix = f"/apis/apps/v1/namespaces/{clusters.NAMESPACE}"
@@ -83,7 +85,7 @@ async def test_it_asks_for_our_release_in_our_namespace_with_the_pods_token(clus
     assert {token for _, token in cluster.asked} == {f"Bearer {TOKEN}"}
 
 
-async def test_a_token_that_was_renewed_is_used(cluster):
+async def test_a_token_that_was_renewed_is_used(cluster: Cluster) -> None:
     async with api_of(cluster) as api:
         await api.workloads()
         (cluster.credentials / "token").write_text("the.next-one\n")
@@ -91,7 +93,7 @@ async def test_a_token_that_was_renewed_is_used(cluster):
     assert {token for _, token in cluster.asked[2:]} == {"Bearer the.next-one"}
 
 
-async def test_what_kubernetes_leaves_out_is_zero(cluster):
+async def test_what_kubernetes_leaves_out_is_zero(cluster: Cluster) -> None:
     cluster.deployments = [
         workload(
             "wis2-manager",
@@ -108,14 +110,14 @@ async def test_what_kubernetes_leaves_out_is_zero(cluster):
     assert load.desired == 2
 
 
-async def test_a_pod_that_still_ends_on_a_lost_node_is_one_too_many(cluster):
+async def test_a_pod_that_still_ends_on_a_lost_node_is_one_too_many(cluster: Cluster) -> None:
     cluster.deployments = [workload("wis2-manager", terminatingReplicas=1)]
     (load,) = await read(cluster)
     assert (load.total, load.updated, load.available) == (3, 2, 2)
     assert not is_complete(load)
 
 
-async def test_a_rollout_that_stopped_says_so_in_our_words(cluster):
+async def test_a_rollout_that_stopped_says_so_in_our_words(cluster: Cluster) -> None:
     message = 'ReplicaSet "wis2-manager-7d" has timed out progressing.'
     cluster.deployments = [
         workload("fine", conditions=[condition("Progressing", "True", message="progresses")]),
@@ -139,7 +141,9 @@ async def test_a_rollout_that_stopped_says_so_in_our_words(cluster):
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_refusal_is_told_apart_with_what_the_api_says(cluster, status):
+async def test_a_refusal_is_told_apart_with_what_the_api_says(
+    cluster: Cluster, status: int
+) -> None:
     cluster.status = status
     cluster.body = b'{"message": "deployments.apps is forbidden"}'
     with pytest.raises(Misconfigured, match=rf"HTTP {status} .*apps is forbidden") as raised:
@@ -149,14 +153,14 @@ async def test_a_refusal_is_told_apart_with_what_the_api_says(cluster, status):
 
 
 @pytest.mark.parametrize("status", [404, 429, 500, 503])
-async def test_any_other_status_is_an_api_that_is_away(cluster, status):
+async def test_any_other_status_is_an_api_that_is_away(cluster: Cluster, status: int) -> None:
     cluster.status = status
     with pytest.raises(Unavailable, match=f"HTTP {status}") as raised:
         await read(cluster)
     assert type(raised.value) is Unavailable
 
 
-async def test_the_token_follows_no_redirect(cluster, tmp_path):
+async def test_the_token_follows_no_redirect(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with clusters.running(tmp_path / "other") as other:
         cluster.status, cluster.location = 302, f"{other.url}/apis"
@@ -178,27 +182,29 @@ async def test_the_token_follows_no_redirect(cluster, tmp_path):
         json.dumps({"items": [workload("x", replicas="two")]}).encode(),
     ],
 )
-async def test_garbage_is_an_api_that_is_away(cluster, body):
+async def test_garbage_is_an_api_that_is_away(cluster: Cluster, body: bytes) -> None:
     cluster.body = body
     with pytest.raises(Unavailable, match="no list of workloads"):
         await read(cluster)
 
 
-async def test_a_pod_without_containers_has_no_version(cluster):
+async def test_a_pod_without_containers_has_no_version(cluster: Cluster) -> None:
     load = workload("x")
     load["spec"]["template"]["spec"]["containers"] = []
     cluster.deployments = [load]
     assert [found.version for found in await read(cluster)] == [""]
 
 
-async def test_an_endless_answer_is_given_up(cluster, monkeypatch):
+async def test_an_endless_answer_is_given_up(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kubernetes_api, "MAX_ANSWER_BYTES", 10_000)
     cluster.body = b" " * 20_000
     with pytest.raises(Unavailable, match="more than 10000 bytes"):
         await read(cluster)
 
 
-async def test_an_api_that_does_not_answer_is_given_up_and_asked_again(cluster):
+async def test_an_api_that_does_not_answer_is_given_up_and_asked_again(cluster: Cluster) -> None:
     cluster.gate.clear()
     async with api_of(cluster, timeout_s=0.5) as api:
         with pytest.raises(Unavailable, match="Kubernetes API unavailable"):
@@ -211,7 +217,7 @@ async def test_an_api_that_does_not_answer_is_given_up_and_asked_again(cluster):
     pytest.fail("it does not come back")
 
 
-async def test_an_api_that_is_not_there_is_away(cluster):
+async def test_an_api_that_is_not_there_is_away(cluster: Cluster) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         cluster.url = f"https://127.0.0.1:{taken.getsockname()[1]}"
@@ -220,7 +226,7 @@ async def test_an_api_that_is_not_there_is_away(cluster):
     assert type(raised.value) is Unavailable
 
 
-async def test_no_other_authority_is_trusted_and_a_renewed_one_is(cluster):
+async def test_no_other_authority_is_trusted_and_a_renewed_one_is(cluster: Cluster) -> None:
     right = (cluster.credentials / "ca.crt").read_bytes()
     async with api_of(cluster) as api:
         await api.workloads()
@@ -234,7 +240,9 @@ async def test_no_other_authority_is_trusted_and_a_renewed_one_is(cluster):
 
 @pytest.mark.parametrize("name", ["token", "ca.crt", "namespace"])
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe"])
-async def test_credentials_that_are_not_there_are_named(cluster, name, content):
+async def test_credentials_that_are_not_there_are_named(
+    cluster: Cluster, name: str, content: bytes | None
+) -> None:
     path = cluster.credentials / name
     path.unlink()
     if content is not None:
@@ -245,7 +253,9 @@ async def test_credentials_that_are_not_there_are_named(cluster, name, content):
 
 
 @pytest.mark.parametrize(("name", "text"), [("token", "hush\r\nX: y"), ("ca.crt", "hush")])
-async def test_credentials_that_are_none_are_named_and_not_shown(cluster, name, text):
+async def test_credentials_that_are_none_are_named_and_not_shown(
+    cluster: Cluster, name: str, text: str
+) -> None:
     (cluster.credentials / name).write_text(text)
     with pytest.raises(Misconfigured, match=name) as raised:
         await read(cluster)

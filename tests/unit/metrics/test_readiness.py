@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from testkit.fakes.reader import listener, manager
 from wis2_gc_metrics.readiness import missing_parts
+
+if TYPE_CHECKING:
+    from wis2_gc_common.ports.registry import ProcessStatus
+
 
 FR, BR = listener("fr"), listener("br")
 FR_AWAY = listener("fr", is_ready=False)
@@ -29,11 +35,13 @@ M1, M1_BUSY = manager("m-1"), manager("m-1", is_ready=False)
         ([M1], ("fr",), ["listener fr does not report"]),
     ],
 )
-def test_readiness_says_what_is_missing(processes, expected, missing):
+def test_readiness_says_what_is_missing(
+    processes: list[ProcessStatus], expected: tuple[str, ...], missing: list[str]
+) -> None:
     assert missing_parts(processes, expected_brokers=expected) == missing
 
 
-def test_readiness_says_once_what_the_managers_wait_for():
+def test_readiness_says_once_what_the_managers_wait_for() -> None:
     url = {"public URL": "no answer within 4.5 s"}
     managers = [
         manager("m-2", is_ready=False, problems={**url, "broker": "10.1.1.1:8883"}),
@@ -45,6 +53,6 @@ def test_readiness_says_once_what_the_managers_wait_for():
     ]
 
 
-def test_a_manager_with_the_name_of_an_expected_listener_does_not_stand_in_for_it():
+def test_a_manager_with_the_name_of_an_expected_listener_does_not_stand_in_for_it() -> None:
     missing = missing_parts([manager("fr")], expected_brokers=("fr",))
     assert missing == ["listener fr does not report"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -24,7 +25,7 @@ class Clock:
         return self.now_s
 
 
-def test_a_rollout_is_complete_when_every_wanted_pod_is_available_and_new():
+def test_a_rollout_is_complete_when_every_wanted_pod_is_available_and_new() -> None:
     assert is_complete(COMPLETE)
     assert is_complete(replace(COMPLETE, desired=0, updated=0, ready=0, available=0, total=0))
 
@@ -40,7 +41,9 @@ def test_a_rollout_is_complete_when_every_wanted_pod_is_available_and_new():
         {"updated": 0, "ready": 0, "available": 0, "total": 0},
     ],
 )
-def test_a_rollout_is_not_complete_while_anything_is_left_to_do(change):
+def test_a_rollout_is_not_complete_while_anything_is_left_to_do(
+    change: dict[str, Any],
+) -> None:
     assert not is_complete(replace(COMPLETE, **change))
 
 
@@ -54,17 +57,17 @@ def test_a_rollout_is_not_complete_while_anything_is_left_to_do(change):
         ("", ""),
     ],
 )
-def test_a_version_is_a_tag_or_a_digest_and_names_no_registry(image, version):
+def test_a_version_is_a_tag_or_a_digest_and_names_no_registry(image: str, version: str) -> None:
     assert version_of(image) == version
 
 
-async def test_workloads_come_by_name():
+async def test_workloads_come_by_name() -> None:
     source = FakeSource()
     source.content = [replace(COMPLETE, name=name) for name in ("c", "a", "b")]
     assert [load.name for load in await Rollouts(source).now()] == ["a", "b", "c"]
 
 
-async def test_many_who_ask_share_one_look_for_some_seconds():
+async def test_many_who_ask_share_one_look_for_some_seconds() -> None:
     source, clock = FakeSource(), Clock()
     rollouts = Rollouts(source, clock=clock)
     await asyncio.gather(*(rollouts.now() for _ in range(50)))
@@ -83,7 +86,9 @@ async def test_many_who_ask_share_one_look_for_some_seconds():
         Misconfigured("Kubernetes API", "GC_KUBERNETES_CREDENTIALS", "403"),
     ],
 )
-async def test_a_failure_is_shared_kept_as_long_and_logged_once(error):
+async def test_a_failure_is_shared_kept_as_long_and_logged_once(
+    error: Misconfigured | Unavailable,
+) -> None:
     source, clock = FakeSource(), Clock()
     rollouts = Rollouts(source, clock=clock)
     source.error = error
@@ -101,7 +106,7 @@ async def test_a_failure_is_shared_kept_as_long_and_logged_once(error):
     assert events == [("rollouts_unavailable", error.detail), ("rollouts_available", None)]
 
 
-async def test_closing_closes_the_source():
+async def test_closing_closes_the_source() -> None:
     source = FakeSource()
     await Rollouts(source).close()
     assert source.is_closed

@@ -18,7 +18,7 @@ def reading(at_s: float, *, received: int = 0, cached: int = 0, fast: int = 0) -
     return Reading(at_s, content, EMPTY_QUEUE)
 
 
-def test_totals_add_up_over_brokers_centres_and_reasons():
+def test_totals_add_up_over_brokers_centres_and_reasons() -> None:
     totals = add_up(
         snapshot_of(
             counters={
@@ -52,7 +52,7 @@ def test_totals_add_up_over_brokers_centres_and_reasons():
     assert totals.stored_bytes == 4096
 
 
-def test_there_are_no_rates_before_a_second_reading():
+def test_there_are_no_rates_before_a_second_reading() -> None:
     history = History()
     first = reading(1000.0, received=5)
     assert history.recent(first) is None
@@ -60,7 +60,7 @@ def test_there_are_no_rates_before_a_second_reading():
     assert history.recent(first) is None
 
 
-def test_rates_are_of_the_last_minute():
+def test_rates_are_of_the_last_minute() -> None:
     history = History(window_s=60)
     history.add(reading(1000.0, received=0))
     history.add(reading(1100.0, received=1000, cached=10, fast=10))
@@ -81,14 +81,14 @@ def test_rates_are_of_the_last_minute():
     assert recent.failed_per_s == 0
 
 
-def test_many_readings_within_a_second_take_no_room():
+def test_many_readings_within_a_second_take_no_room() -> None:
     history = History(window_s=60, min_spacing_s=1.0)
     for number in range(1000):
         history.add(reading(1000.0 + number / 100, received=number))
     assert len(history._points) <= 11
 
 
-def test_a_registry_that_was_set_up_anew_gives_no_negative_rates():
+def test_a_registry_that_was_set_up_anew_gives_no_negative_rates() -> None:
     history = History()
     history.add(reading(1000.0, received=500))
     after = reading(1010.0, received=3)
@@ -100,7 +100,7 @@ def test_a_registry_that_was_set_up_anew_gives_no_negative_rates():
     assert recent.received_per_s == 1.0
 
 
-def test_a_clock_that_was_set_back_starts_the_history_over():
+def test_a_clock_that_was_set_back_starts_the_history_over() -> None:
     history = History()
     history.add(reading(1000.0, received=5))
     history.add(reading(900.0, received=6))

@@ -24,7 +24,7 @@ PUBTIME_NS = parse_pubtime("2026-01-02T03:04:05.123456789Z")
 
 
 @pytest.fixture
-def environment(monkeypatch):
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Settings that are right, with a registry where nobody listens."""
     for name in ("GC_QUEUE_URL", "GC_DEAD_LETTER_QUEUE_URL", "GC_REDIS_URL_FILE"):
         monkeypatch.delenv(name, raising=False)
@@ -34,7 +34,7 @@ def environment(monkeypatch):
     return monkeypatch
 
 
-def test_the_status_shows_processes_totals_and_queue():
+def test_the_status_shows_processes_totals_and_queue() -> None:
     content = snapshot_of(
         counters={
             field(catalogue.RECEIVED, "fr"): 10,
@@ -65,19 +65,19 @@ def test_the_status_shows_processes_totals_and_queue():
     assert [p["is_ready"] for p in report.data["managers"]] == [True, False]
 
 
-def test_the_age_of_a_queue_that_does_not_tell_it_is_not_made_up():
+def test_the_age_of_a_queue_that_does_not_tell_it_is_not_made_up() -> None:
     silent = dataclasses.replace(DEPTH, oldest_s=None)
     report = operator.report_status("xx-test-global-cache", snapshot_of(), silent)
     assert report.text.splitlines()[-1] == "oldest waits -"
     assert report.data["queue"]["oldest_s"] is None
 
 
-def test_the_status_says_when_nobody_reports():
+def test_the_status_says_when_nobody_reports() -> None:
     report = operator.report_status("xx-test-global-cache", snapshot_of(), DEPTH)
     assert "no listener and no manager reports" in report.text
 
 
-def test_an_item_is_shown_with_its_times_as_text():
+def test_an_item_is_shown_with_its_times_as_text() -> None:
     held = Held("done", PUBTIME_NS, 1_800_000_000_250, running_pubtime_ns=PUBTIME_NS + 1)
     record = ItemRecord("running", held, "2026-01-02/03/x", 2, "timeout", 3)
     report = operator.report_item(ItemKey("fr-a", "d"), record)
@@ -92,21 +92,21 @@ def test_an_item_is_shown_with_its_times_as_text():
     assert ["parked", "3"] in lines
 
 
-def test_an_item_that_never_finished_has_no_pubtime():
+def test_an_item_that_never_finished_has_no_pubtime() -> None:
     record = ItemRecord("failed", Held(None), None, 1, "dns", 0)
     report = operator.report_item(ItemKey("fr-a", "d"), record)
     assert report.data["pubtime"] is None
     assert ["pubtime", "-"] in [line.split() for line in report.text.splitlines()]
 
 
-def test_an_unknown_item_is_said_to_be_unknown_with_exit_code_1():
+def test_an_unknown_item_is_said_to_be_unknown_with_exit_code_1() -> None:
     report = operator.report_item(ItemKey("fr-a", "d"), None)
     assert report.exit_code == 1
     assert report.text.startswith("nothing is known")
     assert report.data == {"centre_id": "fr-a", "data_id": "d", "state": None}
 
 
-def test_failures_are_listed_in_their_order():
+def test_failures_are_listed_in_their_order() -> None:
     records = [
         FailureRecord(1_800_000_000.0 - n, f"d{n}", "xx-a", PUBTIME_NS, "not_found", 6)
         for n in range(3)
@@ -116,7 +116,7 @@ def test_failures_are_listed_in_their_order():
     assert [line.split()[3] for line in report.text.splitlines()[1:]] == ["d0", "d1", "d2"]
 
 
-def test_dead_letters_are_listed_with_their_reason_and_payload_only_in_json():
+def test_dead_letters_are_listed_with_their_reason_and_payload_only_in_json() -> None:
     envelope = Envelope("origin/a/wis2/xx-a/data", b'{"id": \xff}', "fr", 1_800_000_000_000)
     report = operator.report_dead_letters(
         [DeadLetter(envelope, "unexpected", "KeyError", 1_800_000_001_500)]
@@ -136,12 +136,12 @@ def test_dead_letters_are_listed_with_their_reason_and_payload_only_in_json():
     assert '"id"' not in report.text
 
 
-def test_empty_lists_say_so():
+def test_empty_lists_say_so() -> None:
     assert operator.report_failures([]).text == "no item was given up"
     assert operator.report_dead_letters([]).text == "there are no dead letters"
 
 
-def test_a_check_names_the_part_that_does_not_answer():
+def test_a_check_names_the_part_that_does_not_answer() -> None:
     fine = operator.report_check({"registry": "", "queue": ""})
     assert (fine.exit_code, fine.data["is_ok"]) == (0, True)
     away = operator.report_check({"registry": "refused", "queue": ""})
@@ -149,7 +149,7 @@ def test_a_check_names_the_part_that_does_not_answer():
     assert ["registry", "refused"] in [line.split() for line in away.text.splitlines()]
 
 
-def test_a_terminal_is_not_told_to_do_anything_by_strangers():
+def test_a_terminal_is_not_told_to_do_anything_by_strangers() -> None:
     hostile = "\x1b]0;owned\x07\x1b[2J\r\n\u202eevil\x9b31m"
     records = [FailureRecord(1.0, hostile, "xx-a", 0, hostile, 1)]
     text = operator.report_failures(records).text
@@ -159,7 +159,7 @@ def test_a_terminal_is_not_told_to_do_anything_by_strangers():
 
 
 @given(st.text())
-def test_what_is_printed_is_printable(text):
+def test_what_is_printed_is_printable(text: str) -> None:
     shown = operator.printable(text)
     assert shown.isprintable()
     if text.isprintable():
@@ -167,7 +167,7 @@ def test_what_is_printed_is_printable(text):
 
 
 @given(st.lists(st.tuples(st.text(), st.text()), max_size=5))
-def test_a_table_has_one_line_per_row(rows):
+def test_a_table_has_one_line_per_row(rows: list[tuple[str, str]]) -> None:
     assert len(operator.table(("A", "B"), rows).split("\n")) == len(rows) + 1
 
 
@@ -181,7 +181,9 @@ def test_a_table_has_one_line_per_row(rows):
         ["dead-letters", "redrive"],
     ],
 )
-def test_a_registry_that_is_away_is_one_line_and_exit_code_1(environment, capsys, command):
+def test_a_registry_that_is_away_is_one_line_and_exit_code_1(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
     assert operator.main(command) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -190,7 +192,9 @@ def test_a_registry_that_is_away_is_one_line_and_exit_code_1(environment, capsys
     assert "secret" not in captured.err
 
 
-def test_a_check_with_everything_away_still_reports_every_part(environment, capsys):
+def test_a_check_with_everything_away_still_reports_every_part(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert operator.main(["check", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer["is_ok"] is False
@@ -199,7 +203,9 @@ def test_a_check_with_everything_away_still_reports_every_part(environment, caps
 
 
 @pytest.mark.parametrize("name", ["GC_CENTRE_ID", "GC_REDIS_URL"])
-def test_a_missing_setting_is_one_line_that_names_it_and_exit_code_2(environment, capsys, name):
+def test_a_missing_setting_is_one_line_that_names_it_and_exit_code_2(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     environment.delenv(name)
     assert operator.main(["status"]) == 2
     error = capsys.readouterr().err
@@ -221,7 +227,9 @@ def test_a_missing_setting_is_one_line_that_names_it_and_exit_code_2(environment
         ["dead-letters", "redrive", "--limit", "-1"],
     ],
 )
-def test_a_wrong_command_line_is_exit_code_2(environment, capsys, command):
+def test_a_wrong_command_line_is_exit_code_2(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
     with pytest.raises(SystemExit) as stopped:
         operator.main(command)
     assert stopped.value.code == 2
@@ -231,7 +239,7 @@ def test_a_wrong_command_line_is_exit_code_2(environment, capsys, command):
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 
 
-def test_every_command_of_the_operations_page_exists():
+def test_every_command_of_the_operations_page_exists() -> None:
     command = re.compile(r"^\s*(?:\$ )?wis2-gc ([^|#\n]+)", re.MULTILINE)
     lines = command.findall(OPERATIONS.read_text("utf-8"))
     assert len(lines) > 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
@@ -17,10 +17,16 @@ from wis2_gc_common.redis import client as redis_client
 from wis2_gc_common.redis.client import translate
 from wis2_gc_common.redis.connection import Connections
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio.connection import AbstractConnection
+
 
 def translated(text: str) -> CacheError:
     """Return what the answer `text` of a server is to us."""
-    return translate("registry", BaseParser.parse_error(text))
+    parse: Callable[[str], Exception] = BaseParser.parse_error
+    return translate("registry", parse(text))
 
 
 @pytest.mark.parametrize(
@@ -104,18 +110,19 @@ def test_a_connection_that_is_cut_before_anything_is_sent_is_an_outage(
     make = connections._new_connection
     made = 0
 
-    def make_one_that_is_cut() -> Any:
+    def make_one_that_is_cut() -> AbstractConnection:
         nonlocal made
         made += 1
         connection = make()
-        connect = connection.connect
+        connect: Callable[[], Awaitable[None]] = connection.connect
 
         async def connect_and_be_cut() -> None:
             await connect()
+            assert connection._writer is not None
             connection._writer.transport.abort()
             await asyncio.sleep(0)
 
-        connection.connect = connect_and_be_cut
+        monkeypatch.setattr(connection, "connect", connect_and_be_cut)
         return connection
 
     async def ask() -> None:

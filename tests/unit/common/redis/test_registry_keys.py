@@ -31,7 +31,9 @@ def _all_keys(data_id: str, centre_id: str, message_id: str, pubtime_ns: int) ->
 
 
 @given(st.text(), st.text(), st.text(), st.integers(0, 10**21))
-def test_all_keys_share_one_hash_tag_and_none_is_another(data_id, centre_id, message_id, pubtime):
+def test_all_keys_share_one_hash_tag_and_none_is_another(
+    data_id: str, centre_id: str, message_id: str, pubtime: int
+) -> None:
     # Lone surrogates never get here: they are no JSON.
     data_id, centre_id, message_id = (
         text.encode("utf-8", "replace").decode() for text in (data_id, centre_id, message_id)
@@ -41,13 +43,13 @@ def test_all_keys_share_one_hash_tag_and_none_is_another(data_id, centre_id, mes
     assert all(re.match(r"\{gc\}[a-z]", name) for name in names)
 
 
-def test_keys_of_items_and_message_ids_have_a_fixed_size():
+def test_keys_of_items_and_message_ids_have_a_fixed_size() -> None:
     for text in ("", "a", LONG, "ÄÖÜ\n\0|{x}"):
         assert len(keys.record_key(keys.item_record("de-dwd", text))) == 28
         assert len(keys.message_key(keys.message_digest("de-dwd", text))) == 22
 
 
-def test_what_one_centre_says_never_names_what_is_anothers():
+def test_what_one_centre_says_never_names_what_is_anothers() -> None:
     assert keys.item_record("de-dwd", "item") != keys.item_record("ca-eccc-msc", "item")
     assert keys.message_digest("de-dwd", "id") != keys.message_digest("ca-eccc-msc", "id")
     # A data_id may hold anything; a centre-id holds no line feed.
@@ -55,7 +57,7 @@ def test_what_one_centre_says_never_names_what_is_anothers():
 
 
 @pytest.mark.parametrize("pubtime", [0, 1764000000123456789, 10**21])
-def test_an_item_token_is_an_integer_that_redis_keeps_in_its_pointer(pubtime):
+def test_an_item_token_is_an_integer_that_redis_keeps_in_its_pointer(pubtime: int) -> None:
     token = keys.item_token(keys.item_record("de-dwd", "item"), pubtime)
     assert 0 <= int(token) < 2**63
     assert token == keys.item_token(keys.item_record("de-dwd", "item"), pubtime)
@@ -63,7 +65,7 @@ def test_an_item_token_is_an_integer_that_redis_keeps_in_its_pointer(pubtime):
     assert token != keys.item_token(keys.item_record("de-dwd", "other"), pubtime)
 
 
-def test_the_names_of_keys_never_change():
+def test_the_names_of_keys_never_change() -> None:
     # A new version must find what the old one wrote.
     assert keys.record_key(keys.item_record("de-dwd", "item")) == "{gc}i:A2WR1WDOsbPtVGmKQjGQiw"
     assert keys.message_key(keys.message_digest("de-dwd", "id")) == "{gc}m:t7qh3khLGKnzCba0"

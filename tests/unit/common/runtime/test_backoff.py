@@ -6,7 +6,9 @@ from wis2_gc_common.runtime.backoff import Backoff
 
 
 @pytest.mark.parametrize(("jitter", "share"), [(0.0, 0.5), (1.0, 1.0)])
-def test_delays_double_up_to_a_bound_and_jitter_takes_at_most_half(jitter: float, share: float):
+def test_delays_double_up_to_a_bound_and_jitter_takes_at_most_half(
+    jitter: float, share: float
+) -> None:
     backoff = Backoff(first_s=1, longest_s=10, jitter=lambda: jitter)
     assert [backoff.next_s() for _ in range(6)] == [share * d for d in (1, 2, 4, 8, 10, 10)]
 

@@ -29,20 +29,24 @@ def wire() -> Wire:
     return Wire()
 
 
-async def test_what_one_turn_asks_goes_out_as_one_batch_and_each_gets_its_answer(wire: Wire):
+async def test_what_one_turn_asks_goes_out_as_one_batch_and_each_gets_its_answer(
+    wire: Wire,
+) -> None:
     batcher: Batcher[int, int] = Batcher(wire.send)
     answers = await asyncio.gather(*(batcher.ask(n) for n in range(100)))
     assert answers == [10 * n for n in range(100)]
     assert wire.batches == [list(range(100))]
 
 
-async def test_a_batch_has_a_greatest_size(wire: Wire):
+async def test_a_batch_has_a_greatest_size(wire: Wire) -> None:
     batcher: Batcher[int, int] = Batcher(wire.send, max_batch=40)
     await asyncio.gather(*(batcher.ask(n) for n in range(100)))
     assert [len(batch) for batch in wire.batches] == [40, 40, 20]
 
 
-async def test_questions_wait_while_enough_batches_are_in_flight_then_go_together(wire: Wire):
+async def test_questions_wait_while_enough_batches_are_in_flight_then_go_together(
+    wire: Wire,
+) -> None:
     wire.may_answer.clear()
     batcher: Batcher[int, int] = Batcher(wire.send, max_in_flight=2)
     asked = []
@@ -56,7 +60,7 @@ async def test_questions_wait_while_enough_batches_are_in_flight_then_go_togethe
     assert wire.batches == [[0], [1], [2, 3, 4]]
 
 
-async def test_an_error_in_place_of_one_answer_hits_only_its_own_question(wire: Wire):
+async def test_an_error_in_place_of_one_answer_hits_only_its_own_question(wire: Wire) -> None:
     batcher: Batcher[int, int] = Batcher(wire.send)
     answers = await asyncio.gather(*(batcher.ask(n) for n in (1, -2, 3)), return_exceptions=True)
     assert answers[0] == 10
@@ -64,7 +68,7 @@ async def test_an_error_in_place_of_one_answer_hits_only_its_own_question(wire: 
     assert answers[2] == 30
 
 
-async def test_an_outage_fails_all_who_wait_and_the_next_question_is_sent_again(wire: Wire):
+async def test_an_outage_fails_all_who_wait_and_the_next_question_is_sent_again(wire: Wire) -> None:
     wire.may_answer.clear()
     wire.outage = OSError("away")
     batcher: Batcher[int, int] = Batcher(wire.send, max_batch=2, max_in_flight=1)
@@ -79,7 +83,7 @@ async def test_an_outage_fails_all_who_wait_and_the_next_question_is_sent_again(
     assert await batcher.ask(7) == 70
 
 
-async def test_a_caller_cancelled_in_time_takes_its_question_back(wire: Wire):
+async def test_a_caller_cancelled_in_time_takes_its_question_back(wire: Wire) -> None:
     batcher: Batcher[int, int] = Batcher(wire.send)
     asked = [asyncio.ensure_future(batcher.ask(n)) for n in range(3)]
     await asyncio.sleep(0)
@@ -90,7 +94,7 @@ async def test_a_caller_cancelled_in_time_takes_its_question_back(wire: Wire):
     assert answers[2] == 20
 
 
-async def test_a_caller_cancelled_too_late_harms_nobody(wire: Wire):
+async def test_a_caller_cancelled_too_late_harms_nobody(wire: Wire) -> None:
     wire.may_answer.clear()
     batcher: Batcher[int, int] = Batcher(wire.send)
     asked = [asyncio.ensure_future(batcher.ask(n)) for n in range(3)]
@@ -104,7 +108,7 @@ async def test_a_caller_cancelled_too_late_harms_nobody(wire: Wire):
     assert isinstance(answers[1], asyncio.CancelledError)
 
 
-async def test_closing_leaves_nobody_waiting(wire: Wire):
+async def test_closing_leaves_nobody_waiting(wire: Wire) -> None:
     wire.may_answer.clear()
     batcher: Batcher[int, int] = Batcher(wire.send, max_batch=1, max_in_flight=1)
     asked = [asyncio.ensure_future(batcher.ask(n)) for n in range(3)]

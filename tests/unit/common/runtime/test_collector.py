@@ -5,7 +5,7 @@ import gc
 from wis2_gc_common.runtime.collector import let_collector_rest
 
 
-def test_the_collector_looks_less_often_and_not_at_what_is_there():
+def test_the_collector_looks_less_often_and_not_at_what_is_there() -> None:
     before = gc.get_threshold()
     try:
         let_collector_rest()

@@ -386,7 +386,9 @@ def test_a_secret_both_ways_is_refused(tmp_path: Path) -> None:
     assert "GC_REDIS_URL_FILE" in problem(environment, settings.REDIS_URL)
 
 
-def test_a_secrets_file_that_cannot_be_read_is_named_and_nothing_of_it_shown(tmp_path) -> None:
+def test_a_secrets_file_that_cannot_be_read_is_named_and_nothing_of_it_shown(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "secret"
     missing = problem({"GC_REDIS_URL_FILE": str(path)}, settings.REDIS_URL)
     assert missing.endswith(f"{path} cannot be read: no such file or directory")

@@ -186,7 +186,10 @@ def test_what_passes_by_itself_is_an_outage(
 def test_a_throttled_call_is_made_once_more(
     script: Callable[..., ScriptedSqs], open_: Callable[[str], SqsClient]
 ) -> None:
-    answers = [refusal("RequestThrottled"), (200, {"Successful": [], "Failed": []})]
+    answers: list[tuple[int, Any]] = [
+        refusal("RequestThrottled"),
+        (200, {"Successful": [], "Failed": []}),
+    ]
     server = script(lambda *_: answers.pop(0))
     send(open_(server.queue_url), server.queue_url)
     assert server.actions() == ["SendMessageBatch"] * 2

@@ -20,7 +20,7 @@ LAST_NS = 253_402_300_800 * 10**9 - 1
         "9999-12-31T23:59:59.999999999Z",
     ],
 )
-def test_a_time_is_written_with_as_many_digits_as_it_needs(text):
+def test_a_time_is_written_with_as_many_digits_as_it_needs(text: str) -> None:
     assert format_pubtime(parse_pubtime(text)) == text
 
 
@@ -31,10 +31,10 @@ def test_a_time_is_written_with_as_many_digits_as_it_needs(text):
         ("9999-12-31T23:59:59-12:00", "10000-01-01T11:59:59Z"),
     ],
 )
-def test_what_lies_just_beyond_the_calendar_is_still_written(text, written):
+def test_what_lies_just_beyond_the_calendar_is_still_written(text: str, written: str) -> None:
     assert format_pubtime(parse_pubtime(text)) == written
 
 
 @given(st.integers(0, LAST_NS))
-def test_what_is_written_reads_back_exactly(pubtime_ns):
+def test_what_is_written_reads_back_exactly(pubtime_ns: int) -> None:
     assert parse_pubtime(format_pubtime(pubtime_ns)) == pubtime_ns

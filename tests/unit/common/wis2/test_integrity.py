@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,10 @@ from wis2_gc_common.wis2.integrity import (
     new_hash,
     parse_integrity,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 METHODS: list[Method] = ["sha256", "sha384", "sha512", "sha3-256", "sha3-384", "sha3-512"]
 DATA = b"some data"
@@ -34,7 +39,7 @@ def broken(integrity: object) -> BrokenIntegrity:
     return caught.value
 
 
-SPELLINGS = {
+SPELLINGS: dict[str, Callable[[bytes], str]] = {
     "base64": lambda digest: base64.b64encode(digest).decode(),
     "base64 without padding": lambda digest: base64.b64encode(digest).decode().rstrip("="),
     "base64 for URLs": lambda digest: base64.urlsafe_b64encode(digest).decode(),

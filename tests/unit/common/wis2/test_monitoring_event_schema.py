@@ -42,8 +42,8 @@ def ours(subtype: str, severity: Severity, **more: Any) -> dict[str, Any]:
     return event
 
 
-FAILURE = (NAMES.failure_subtype, "ERROR")
-OVERRIDE = (NAMES.override_subtype, "WARNING")
+FAILURE: tuple[str, Severity] = (NAMES.failure_subtype, "ERROR")
+OVERRIDE: tuple[str, Severity] = (NAMES.override_subtype, "WARNING")
 
 
 @pytest.mark.parametrize(("subtype", "severity"), [FAILURE, OVERRIDE])

@@ -282,7 +282,7 @@ LONG = Cached(href="https://cache.example.org/" + "k" * 600, length=4, digest=DI
 
 def filled(total: int, **changes: Any) -> bytes:
     """Return a notification of exactly `total` bytes."""
-    compact = {"separators": (",", ":"), "ensure_ascii": False}
+    compact: dict[str, Any] = {"separators": (",", ":"), "ensure_ascii": False}
     message = sample(**changes, padding="")
     rest = total - len(json.dumps(message, **compact).encode())
     message["padding"] = "p" * rest

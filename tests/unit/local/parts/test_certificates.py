@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import ssl
 import stat
+from typing import TYPE_CHECKING
 
 from local.parts.certificates import CertificateAuthority
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def test_a_later_run_finds_the_same_authority_and_certificates(tmp_path):
+
+def test_a_later_run_finds_the_same_authority_and_certificates(tmp_path: Path) -> None:
     first = CertificateAuthority(tmp_path)
     certificate = first.certificate("broker")
     texts = first.ca_file.read_bytes(), certificate.chain_file.read_bytes()
@@ -17,7 +21,7 @@ def test_a_later_run_finds_the_same_authority_and_certificates(tmp_path):
     ) == texts
 
 
-def test_a_certificate_of_a_later_run_is_trusted_with_the_first_file(tmp_path):
+def test_a_certificate_of_a_later_run_is_trusted_with_the_first_file(tmp_path: Path) -> None:
     ca_file = CertificateAuthority(tmp_path).ca_file
     certificate = CertificateAuthority(tmp_path).certificate("later")
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -26,7 +30,7 @@ def test_a_certificate_of_a_later_run_is_trusted_with_the_first_file(tmp_path):
         assert _handshake(server, ssl.create_default_context(cafile=ca_file), name)
 
 
-def test_only_we_can_read_the_keys(tmp_path):
+def test_only_we_can_read_the_keys(tmp_path: Path) -> None:
     authority = CertificateAuthority(tmp_path)
     for path in (tmp_path / "ca.key", authority.certificate("broker").key_file):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600

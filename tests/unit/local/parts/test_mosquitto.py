@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,8 +18,11 @@ from local.parts.mosquitto import (
 )
 from wis2_gc_common.settings.parsers import parse_broker_url
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def test_what_is_not_allowed_is_denied():
+
+def test_what_is_not_allowed_is_denied() -> None:
     config = json.loads(dynamic_security((Account("a", "secret"),)))
     assert config["defaultACLAccess"] == {
         "publishClientSend": False,
@@ -29,7 +33,7 @@ def test_what_is_not_allowed_is_denied():
     assert config["roles"] == [{"rolename": "a", "acls": []}]
 
 
-def test_passwords_are_salted_and_hashed():
+def test_passwords_are_salted_and_hashed() -> None:
     account = Account("a", "secret")
     texts = [dynamic_security((account,)) for _ in range(2)]
     assert texts[0] != texts[1]
@@ -41,18 +45,18 @@ def test_passwords_are_salted_and_hashed():
     assert base64.b64decode(client["password"]) == expected
 
 
-def public_broker(directory, **options):
+def public_broker(directory: Path, **options: Any) -> PublicBroker:
     return PublicBroker(directory / "p", source=CacheBroker(directory / "s"), **options)
 
 
-def test_everyone_of_our_broker_subscribes(tmp_path):
+def test_everyone_of_our_broker_subscribes(tmp_path: Path) -> None:
     (everyone,) = public_broker(tmp_path).accounts
     assert everyone.username == everyone.password == "everyone"
     assert everyone.subscribes == ("cache/a/wis2/#", "monitor/a/wis2/#")
     assert everyone.publishes == ()
 
 
-def test_managers_publish_and_the_accounts_of_global_brokers_subscribe(tmp_path):
+def test_managers_publish_and_the_accounts_of_global_brokers_subscribe(tmp_path: Path) -> None:
     accounts = {a.username: a for a in CacheBroker(tmp_path, accounts={"gb": "x"}).accounts}
     assert set(accounts) == {"wis2-gc-manager", "public-broker", "gb"}
     topics = ("cache/a/wis2/#", "monitor/a/wis2/#")
@@ -62,7 +66,7 @@ def test_managers_publish_and_the_accounts_of_global_brokers_subscribe(tmp_path)
         assert account.subscribes == (() if is_manager else topics)
 
 
-def test_plain_mqtt_stays_on_loopback_while_tls_and_websocket_are_open(tmp_path):
+def test_plain_mqtt_stays_on_loopback_while_tls_and_websocket_are_open(tmp_path: Path) -> None:
     broker = public_broker(
         tmp_path,
         port=21883,
@@ -81,7 +85,7 @@ def test_plain_mqtt_stays_on_loopback_while_tls_and_websocket_are_open(tmp_path)
     assert "retain_available false" in text
 
 
-def test_an_account_comes_over_tls_and_its_client_id_is_its_name(tmp_path):
+def test_an_account_comes_over_tls_and_its_client_id_is_its_name(tmp_path: Path) -> None:
     broker = CacheBroker(
         tmp_path / "b",
         port=21883,
@@ -97,7 +101,7 @@ def test_an_account_comes_over_tls_and_its_client_id_is_its_name(tmp_path):
     assert "\ncertfile " in tls
 
 
-def test_our_broker_keeps_what_an_absent_global_broker_has_not_read(tmp_path):
+def test_our_broker_keeps_what_an_absent_global_broker_has_not_read(tmp_path: Path) -> None:
     lines = CacheBroker(tmp_path).configuration().splitlines()
     assert "persistence true" in lines
     assert "max_queued_messages 1000000" in lines
@@ -106,7 +110,7 @@ def test_our_broker_keeps_what_an_absent_global_broker_has_not_read(tmp_path):
     assert "memory_limit 2147483648" in lines
 
 
-def test_what_strangers_take_up_at_our_broker_is_bounded(tmp_path):
+def test_what_strangers_take_up_at_our_broker_is_bounded(tmp_path: Path) -> None:
     broker = public_broker(tmp_path, authority=CertificateAuthority(tmp_path / "tls"))
     lines = broker.configuration().splitlines()
     assert "persistence false" in lines
@@ -121,8 +125,10 @@ def test_what_strangers_take_up_at_our_broker_is_bounded(tmp_path):
     assert lines.count("max_connections 5000") == 3
 
 
-def test_the_bridge_reads_the_managers_broker_under_names_that_nobody_guesses(tmp_path):
-    def lines(password):
+def test_the_bridge_reads_the_managers_broker_under_names_that_nobody_guesses(
+    tmp_path: Path,
+) -> None:
+    def lines(password: str) -> list[str]:
         source = CacheBroker(tmp_path / "s", port=21883, bridge_password=password)
         return PublicBroker(tmp_path / "p", source=source, port=21884).configuration().splitlines()
 
@@ -139,7 +145,7 @@ def test_the_bridge_reads_the_managers_broker_under_names_that_nobody_guesses(tm
     assert first == lines("first")
 
 
-def test_the_urls_of_the_brokers_are_settings_of_the_services(tmp_path):
+def test_the_urls_of_the_brokers_are_settings_of_the_services(tmp_path: Path) -> None:
     cache = CacheBroker(
         tmp_path / "c", manager_password="p@ss:/word", accounts={"gb": "another p@ss"}
     )
@@ -159,7 +165,7 @@ def test_the_urls_of_the_brokers_are_settings_of_the_services(tmp_path):
     assert tls.is_tls
 
 
-def test_a_broker_without_an_authority_has_no_tls_port(tmp_path):
+def test_a_broker_without_an_authority_has_no_tls_port(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         _ = public_broker(tmp_path).tls_port
     with pytest.raises(KeyError):

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_a_thread_that_ends_while_it_is_waited_for_is_no_error(monkeypatch: pytest.MonkeyPatch):
+def test_a_thread_that_ends_while_it_is_waited_for_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before = threading.enumerate()
     client = Client(CallbackAPIVersion.VERSION2)
     client.connect_async("127.0.0.1", free_port())

@@ -8,7 +8,7 @@ from local.world.mix import DEFAULT_MIX
 from local.world.settings import WorldSettings, from_environment, to_environment
 
 
-def test_what_the_run_writes_is_what_the_world_reads():
+def test_what_the_run_writes_is_what_the_world_reads() -> None:
     settings = WorldSettings(
         directory=Path("/state/world"),
         global_brokers={"alpha": "mqtts://a:b@127.0.0.1:1"},
@@ -28,6 +28,6 @@ def test_what_the_run_writes_is_what_the_world_reads():
     assert settings.parsed_mix() == DEFAULT_MIX
 
 
-def test_without_its_variable_the_world_does_not_start():
+def test_without_its_variable_the_world_does_not_start() -> None:
     with pytest.raises(KeyError):
         from_environment({})
