@@ -10,7 +10,6 @@ from wis2_gc_common import metrics
 from wis2_gc_common.redis import queue_scripts, registry_scripts
 from wis2_gc_common.redis.scripts import Script, load
 
-SHARED = {"queue": {"lanes", "holds"}, "registry": {"record", "order", "labels", "quota"}}
 NAMED = {"queue": queue_scripts, "registry": registry_scripts}
 
 
@@ -28,9 +27,13 @@ ALL = [
 
 @pytest.mark.parametrize("folder", NAMED)
 def test_every_lua_file_is_loaded(folder: str) -> None:
-    names = {path.name for path in (files("wis2_gc_common.redis") / "lua" / folder).iterdir()}
-    lua = {name.removesuffix(".lua") for name in names if name.endswith(".lua")}
-    assert lua == {script.name for script in scripts_of(folder)} | SHARED[folder]
+    place = files("wis2_gc_common.redis") / "lua" / folder
+    lua = {path.name.removesuffix(".lua") for path in place.iterdir() if path.is_file()}
+    assert lua == {script.name for script in scripts_of(folder)}
+    sources = "".join(script.source for script in scripts_of(folder))
+    shared = [path.name.removesuffix(".lua") for path in (place / "shared").iterdir()]
+    assert shared
+    assert all(load(folder, f"shared/{name}").source in sources for name in shared)
 
 
 @pytest.mark.parametrize(("folder", "script"), ALL)
@@ -58,7 +61,7 @@ def test_every_script_says_what_it_takes_and_answers(script: Script) -> None:
 def test_a_script_that_names_an_unknown_metric_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(metrics, "GIVEN_UP")
     with pytest.raises(AttributeError):
-        load("registry", "record", "release")
+        load("registry", "shared/record", "release")
 
 
 def test_what_runs_when_full_says_so_in_its_first_line() -> None:

@@ -83,7 +83,7 @@ def parked_key(record: str, pubtime_ns: int) -> str:
 
 
 def failed_key(record: str, pubtime_ns: int) -> str:
-    """Return the key of the counted failures of one version (hash, see fail.lua)."""
+    """Return the key of the counted failures of one version (hash, see fail_source.lua)."""
     return f"{_TAG}f{record}:{pubtime_ns}"
 
 

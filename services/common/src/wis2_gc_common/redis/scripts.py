@@ -1,5 +1,7 @@
 """Loads the Lua scripts in `lua/`; `queue_scripts` and `registry_scripts` name them.
 
+Files in `shared/` hold functions that several scripts use; each other file is one script.
+
 In the files, `METRIC.NAME` stands for the name of that metric in `wis2_gc_common.metrics`: the
 catalogue stays the only source, at no cost for the script.
 """

@@ -1,7 +1,7 @@
 """What to do with a notification, given what we hold (the table of wis2-rules.md 8).
 
-Pure. `redis/lua/registry/order.lua` takes the same decision atomically; a property test compares
-the two.
+Pure. `redis/lua/registry/shared/order.lua` takes the same decision atomically; a property test
+compares the two.
 
 Everything here is about one key, (centre-id of the topic, data_id): the same data_id from another
 centre is another item (wis2-rules.md 6).
