@@ -89,8 +89,8 @@ class FakeListenerRegistry:
         """Raised by each look."""
         self.is_away = False
         self.is_closed = False
-        self.holder = ""
-        """Whose session it is."""
+        self.holders: dict[str, str] = {}
+        """By the name of a Global Broker: whose session it is."""
 
     def look(self, items: Sequence[ItemKey], *, deletions: Mapping[ItemKey, int]) -> Looked:
         self.looks.append(list(items))
@@ -115,14 +115,12 @@ class FakeListenerRegistry:
 
     def hold_session(self, broker_name: str, holder: str, *, lease_s: float) -> bool:
         self._refuse_when_away()
-        if self.holder in {"", holder}:
-            self.holder = holder
-        return self.holder == holder
+        return self.holders.setdefault(broker_name, holder) == holder
 
     def leave_session(self, broker_name: str, holder: str) -> None:
         self._refuse_when_away()
-        if self.holder == holder:
-            self.holder = ""
+        if self.holders.get(broker_name) == holder:
+            del self.holders[broker_name]
 
     def close(self) -> None:
         self.is_closed = True

@@ -7,21 +7,18 @@ outage or a lost reply, with `Killed` for a process that dies there.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from testkit.fakes.registry import FakeRegistry
 from testkit.messages.wnm import encoded, wnm
 from wis2_gc_common.errors import Reason, SourceError
 from wis2_gc_common.metrics import field as metric_field
 from wis2_gc_common.ports.queue import Depth, Envelope, Received
-from wis2_gc_common.ports.registry import Claimed, Lease, Renewed
-from wis2_gc_common.redis.registry_keys import item_digest
-from wis2_gc_common.wis2.decision import Decision, Held, decide
 from wis2_gc_common.wis2.event_format import EventFormat
 from wis2_gc_common.wis2.integrity import DEFAULT_METHOD, new_hash
 from wis2_gc_common.wis2.monitoring_event import EventLimiter
@@ -29,6 +26,9 @@ from wis2_gc_common.wis2.notification import Announcer
 from wis2_gc_common.wis2.object_key import HOUR_FOLDER_CHARS, announce_by_ns, hour_folder
 from wis2_gc_manager.pipeline.acknowledger import Acknowledger
 from wis2_gc_manager.pipeline.acquisition import Downloads
+from wis2_gc_manager.pipeline.announce import Announcing
+from wis2_gc_manager.pipeline.cache import Caching
+from wis2_gc_manager.pipeline.claim import Claiming
 from wis2_gc_manager.pipeline.counts import Counts
 from wis2_gc_manager.pipeline.delayed import DelayedItems
 from wis2_gc_manager.pipeline.events import Events
@@ -36,19 +36,20 @@ from wis2_gc_manager.pipeline.fairness import Fairness
 from wis2_gc_manager.pipeline.gate import Gate
 from wis2_gc_manager.pipeline.in_flight import InFlight, Item
 from wis2_gc_manager.pipeline.public_check import PUBLIC_URL, PublicCheck
-from wis2_gc_manager.pipeline.retry import RetryPolicy
+from wis2_gc_manager.pipeline.retry import Retries, RetryPolicy
+from wis2_gc_manager.pipeline.settle import Settling
 from wis2_gc_manager.pipeline.work import Pipeline
 from wis2_gc_manager.receiver import Receiver
 from wis2_gc_manager.sources.guard import AddressGuard
 from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Payload
+from wis2_gc_manager.store.keys import checked_key
 from wis2_gc_manager.store.port import Capacity
 from wis2_gc_manager.store.s3.expiry import removed_at_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Sequence
 
     from wis2_gc_common.metrics import Metric
-    from wis2_gc_common.ports.registry import Commit, Failure, Notice, ProcessStatus, Refusal
     from wis2_gc_manager.pipeline.public_check import Sample
     from wis2_gc_manager.sources.port import OpenUpload, Request
     from wis2_gc_manager.store.port import Checksum
@@ -84,196 +85,6 @@ class Traps:
     def leave(self, step: str) -> None:
         if self._after[step]:
             raise self._after[step].pop(0)
-
-
-@dataclass
-class Record:
-    held: Held | None = None
-    object_key: str | None = None
-    lease: Lease | None = None
-    owner: str = ""
-    is_live: bool = False
-    committed: int | None = None
-    """The attempt that did it."""
-    parked: list[bytes] = field(default_factory=list)
-    failed_ids: set[str] = field(default_factory=set)
-    last_error: str = ""
-
-
-class FakeRegistry:
-    """Decides as `decision.py` does; `fails` and `commits` are what was counted."""
-
-    def __init__(self, traps: Traps) -> None:
-        self._traps = traps
-        self.records: dict[str, Record] = {}
-        self.fails: list[Failure] = []
-        self.commits: list[Commit] = []
-        self.releases: list[dict[str, Any]] = []
-        self.counts: Counter[str] = Counter()
-        self.statuses: list[ProcessStatus] = []
-        self.parked_reads = 0
-        self.refused: list[Refusal] = []
-        self.told: set[str] = set()
-        """Centres that another manager has just sent an event about."""
-        self.event_interval_s = 0.0
-        self.claim_gate: asyncio.Event | None = None
-        """A claim that has taken effect answers when this is set."""
-        self.known: Collection[str] | None = None
-        self.left: dict[str, int] = {}
-        """`items_left` and `bytes_left` of every claim."""
-        self.quotas: tuple[int | None, int | None] | None = None
-        self.is_closed = False
-
-    def expire_leases(self) -> None:
-        for record in self.records.values():
-            record.is_live = False
-
-    def park(self, data_id: str, envelope: Envelope, *, centre_id: str = "yy-met") -> None:
-        from wis2_gc_common.ports.envelope_bytes import encode_envelope
-
-        self.records.setdefault(item_digest(centre_id, data_id), Record()).parked.append(
-            encode_envelope(envelope)
-        )
-
-    async def claim(
-        self, notice: Notice, *, owner: str, worker: str, attempt: int, source: bytes
-    ) -> Claimed:
-        self._traps.enter("claim")
-        claimed = self._claim(notice, owner, attempt, source)
-        if self.claim_gate is not None:
-            await self.claim_gate.wait()
-        self._traps.leave("claim")
-        return claimed
-
-    def _claim(self, notice: Notice, owner: str, attempt: int, source: bytes) -> Claimed:
-        name = item_digest(notice.centre_id, notice.data_id)
-        record = self.records.setdefault(name, Record())
-        running = record.lease if record.is_live else None
-        is_own = running is not None and record.owner == owner
-        held = record.held or (Held(None) if running is not None else None)
-        if held is not None:
-            pubtime = None if running is None or is_own else running.notice.pubtime_ns
-            held = dataclasses.replace(held, running_pubtime_ns=pubtime)
-        decision = decide(
-            held,
-            rel=notice.rel,
-            pubtime_ns=notice.pubtime_ns,
-            now_ms=time.time_ns() // 1_000_000,
-            repeat_window_ms=12 * 3_600_000,
-        )
-        if decision is Decision.BUSY:
-            record.parked.append(source)
-        if decision.is_granted and record.held is None and self.left.get("items_left", 1) <= 0:
-            return Claimed(Decision.OVER_QUOTA)
-        if not decision.is_granted:
-            return Claimed(decision, retry_after_s=7.0 if decision is Decision.WAIT else 0.0)
-        record.is_live = True
-        record.owner = owner
-        record.lease = Lease(notice, attempt, name)
-        return Claimed(
-            decision,
-            lease=record.lease,
-            hour=HOUR,
-            object_key=record.object_key,
-            parked=len(record.parked),
-            **self.left,
-        )
-
-    def _holds(self, lease: Lease) -> Record | None:
-        record = self.records[lease.record]
-        return record if record.lease == lease and record.is_live else None
-
-    async def renew(self, leases: Sequence[Lease]) -> list[Renewed]:
-        self._traps.enter("renew")
-        holds = [self._holds(lease) for lease in leases]
-        return [
-            Renewed(record is not None, 0 if record is None else len(record.parked))
-            for record in holds
-        ]
-
-    async def parked(self, lease: Lease) -> list[bytes]:
-        self._traps.enter("parked")
-        self.parked_reads += 1
-        record = self._holds(lease)
-        return [] if record is None else list(record.parked)
-
-    async def fail(self, lease: Lease, failure: Failure) -> bool:
-        self._traps.enter("fail")
-        record = self._holds(lease)
-        is_first = record is not None and failure.message_id not in record.failed_ids
-        if record is not None and is_first:
-            record.failed_ids.add(failure.message_id)
-            self.fails.append(failure)
-        self._traps.leave("fail")
-        return is_first
-
-    async def commit(self, lease: Lease, commit: Commit) -> bool:
-        self._traps.enter("commit")
-        record = self.records[lease.record]
-        is_mine = record.lease == lease
-        if is_mine and record.committed != lease.attempt:
-            record.committed = lease.attempt
-            record.is_live = False
-            record.parked.clear()
-            record.object_key = commit.object_key
-            record.held = Held(
-                "deleted" if commit.outcome == "deleted" else "done",
-                lease.notice.pubtime_ns,
-                time.time_ns() // 1_000_000,
-            )
-            self.commits.append(commit)
-        self._traps.leave("commit")
-        return is_mine
-
-    async def release(self, lease: Lease, *, error: str, parked_seen: int, is_final: bool) -> str:
-        self._traps.enter("release")
-        record = self._holds(lease)
-        if record is None:
-            return "lost"
-        if error and len(record.parked) > parked_seen:
-            return "more"
-        record.is_live = False
-        record.last_error = error
-        if is_final:
-            record.parked.clear()
-        self.releases.append({"error": error, "is_final": is_final})
-        self._traps.leave("release")
-        return "released"
-
-    async def count(self, counts: Mapping[str, int]) -> None:
-        self._traps.enter("count")
-        self.counts.update(counts)
-
-    async def keep_labels(self, known: Collection[str] | None) -> int:
-        self._traps.enter("keep_labels")
-        self.known = known
-        return 0
-
-    async def keep_quotas(self, *, items: int | None, bytes_: int | None) -> None:
-        self.quotas = items, bytes_
-
-    async def memory_bytes(self) -> int:
-        return 1024 * 1024
-
-    async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
-        self._traps.enter("admit_event")
-        self.event_interval_s = interval_s
-        return centre_id not in self.told
-
-    async def refusals(self, limit: int) -> list[Refusal]:
-        self._traps.enter("refusals")
-        taken, self.refused = self.refused[:limit], self.refused[limit:]
-        return taken
-
-    async def heartbeat(self, status: ProcessStatus) -> None:
-        self._traps.enter("heartbeat")
-        self.statuses.append(status)
-
-    async def ping(self) -> None:
-        self._traps.enter("ping")
-
-    async def close(self) -> None:
-        self.is_closed = True
 
 
 class FakeQueue:
@@ -389,6 +200,8 @@ class FakeUpload:
 
 
 class FakeStore:
+    """Objects in memory; passes `tests/integration/test_store.py`, as the real ones do."""
+
     def __init__(self, traps: Traps) -> None:
         self.traps = traps
         self.objects: dict[str, bytes] = {}
@@ -411,17 +224,20 @@ class FakeStore:
     async def put(
         self, key: str, data: bytes, *, media_type: str, checksum: Checksum | None = None
     ) -> None:
+        checked_key(key)
         self.traps.enter("put")
         self.keep(key, data, media_type, checksum)
         self.traps.leave("put")
 
     async def open_upload(self, key: str, *, media_type: str) -> FakeUpload:
+        checked_key(key)
         self.traps.enter("open_upload")
         upload = FakeUpload(self, key, media_type)
         self.uploads.append(upload)
         return upload
 
     async def size(self, key: str) -> int | None:
+        checked_key(key)
         self.traps.enter("size")
         if self.sizes:
             return self.sizes.pop(0)
@@ -438,6 +254,7 @@ class FakeStore:
         return announce_by_ns(key[:HOUR_FOLDER_CHARS])
 
     async def delete(self, key: str) -> None:
+        checked_key(key)
         self.traps.enter("delete_object")
         self.deletions.append(key)
         self.objects.pop(key, None)
@@ -596,7 +413,7 @@ class Workbench:
         event_format: EventFormat | None = None,
     ) -> None:
         self.traps = Traps()
-        self.registry = FakeRegistry(self.traps)
+        self.registry = FakeRegistry(self.traps, hour=lambda: HOUR)
         self.queue = FakeQueue(self.traps)
         self.store = FakeStore(self.traps)
         self.downloader = FakeDownloader(self.traps)
@@ -649,26 +466,56 @@ class Workbench:
         self.in_flight = InFlight(self._slots)
         self.fairness = Fairness(self.in_flight, monotonic_s=lambda: self.monotonic_s)
         self.delayed = DelayedItems(monotonic_s=lambda: self.monotonic_s)
-        self.pipeline = Pipeline(
+        guard = AddressGuard([])
+        retries = Retries(
+            policy=RetryPolicy(
+                self._retry_delays_s, 24 * 3600.0, quick_delay_s=self._quick_delay_s
+            ),
+            delayed=self.delayed,
+            now_ns=lambda: self.now_ns,
+            draw=lambda: 0.0,
+        )
+        announcing = Announcing(
             announcer=Announcer(CENTRE_ID, SECRET),
-            guard=AddressGuard([]),
-            worker="worker",
-            data_base_url=BASE_URL,
-            retry=RetryPolicy(self._retry_delays_s, 24 * 3600.0, quick_delay_s=self._quick_delay_s),
+            publisher=self.publisher,
+            store=self.store,
+            gate=self.gate,
+            guard=guard,
+            events=self.events,
+            now_ns=lambda: self.now_ns,
+        )
+        self.settling = Settling(
             registry=self.registry,
             queue=self.queue,
-            store=self.store,
-            publisher=self.publisher,
-            downloads=self.downloads,
             gate=self.gate,
             acknowledger=self.acknowledger,
             counts=self.counts,
             events=self.events,
-            fairness=self.fairness,
-            delayed=self.delayed,
-            public_check=self.public_check,
-            now_ns=lambda: self.now_ns,
-            draw=lambda: 0.0,
+        )
+        self.pipeline = Pipeline(
+            claiming=Claiming(
+                registry=self.registry,
+                gate=self.gate,
+                guard=guard,
+                fairness=self.fairness,
+                retries=retries,
+                centre_id=CENTRE_ID,
+                worker="worker",
+            ),
+            caching=Caching(
+                downloads=self.downloads,
+                store=self.store,
+                gate=self.gate,
+                announcing=announcing,
+                public_check=self.public_check,
+                retries=retries,
+                data_base_url=BASE_URL,
+                now_ns=lambda: self.now_ns,
+            ),
+            announcing=announcing,
+            settling=self.settling,
+            retries=retries,
+            counts=self.counts,
         )
         self.receiver = Receiver(self.queue, self.pipeline, self.gate, self.in_flight)
 

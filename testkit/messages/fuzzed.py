@@ -16,7 +16,15 @@ from urllib.parse import urlsplit
 
 from testkit.fakes.memory_upload import MemoryUpload
 from testkit.messages.sample_notification import TOPIC
-from wis2_gc_common.errors import CacheError, Poison, Refused, SourceError
+from wis2_gc_common.errors import (
+    CacheError,
+    NotAnEnvelope,
+    Poison,
+    Refused,
+    SourceError,
+    Unannounceable,
+    Unsendable,
+)
 from wis2_gc_common.ports.envelope_bytes import decode_envelope, encode_envelope
 from wis2_gc_common.ports.queue import Envelope
 from wis2_gc_common.sqs.messages import decode_dead_letter, decode_message, encode_message
@@ -136,7 +144,7 @@ def _notification(data: bytes) -> None:
 def _announced(notification: Notification, cached: Cached | None) -> None:
     try:
         _, payload = republish(notification, announcer=_OURS, cached=cached)
-    except Poison:
+    except Unannounceable:
         return
     assert len(payload) <= MAX_NOTIFICATION_BYTES
     again = parse(TOPIC, payload)
@@ -287,13 +295,13 @@ def _event(data: bytes) -> None:
 def _envelope(data: bytes) -> None:
     try:
         envelope = decode_envelope(data)
-    except Poison as error:
+    except NotAnEnvelope as error:
         assert len(error.detail) <= 200
         envelope = Envelope("origin/a/wis2/xx-a/metadata", data, "a", 0, uid="u")
     assert decode_envelope(encode_envelope(envelope)) == envelope
     try:
         message = encode_message(envelope)
-    except Poison:
+    except Unsendable:
         return
     received = {
         **message, "Body": message["MessageBody"], "ReceiptHandle": "r",
@@ -312,7 +320,7 @@ def _queue_message(data: bytes) -> None:
     for read in (lambda: decode_message(message, now_ms=0), lambda: decode_dead_letter(message)):
         try:
             read()
-        except Poison:
+        except NotAnEnvelope:
             continue
 
 

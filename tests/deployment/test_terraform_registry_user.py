@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from wis2_gc_common.errors import Cause, Reason
 from wis2_gc_common.metrics import DROPPED, field
 from wis2_gc_common.ports.registry import (
     Commit,
@@ -75,7 +76,9 @@ async def test_the_registrys_user_may_do_all_that_a_manager_does(user_url: str) 
         source=b"s",
     )
     assert other.lease is not None
-    released = await registry.release(other.lease, error="timeout: x", parked_seen=0, is_final=True)
+    released = await registry.release(
+        other.lease, cause=Cause(Reason.TIMEOUT, "x"), parked_seen=0, is_final=True
+    )
     assert released == "released"
     await registry.heartbeat(STATUS)
     assert await registry.admit_event("ca-eccc-msc", interval_s=60)

@@ -25,6 +25,7 @@ from testkit.worlds.metrics_service import (
 )
 from testkit.worlds.world import wait_until
 from wis2_gc_common import metrics as catalogue
+from wis2_gc_common.errors import Cause, Reason
 from wis2_gc_common.metrics import field
 from wis2_gc_common.open_queue import open_queue, open_sender
 from wis2_gc_common.ports.queue import Envelope
@@ -81,7 +82,7 @@ async def a_morning(redis_url: str) -> None:
         assert lease is not None
         failure = Failure("download", "id-2", "xx-b", "data.xx-b.test", "not_found")
         assert await registry.fail(lease, failure)
-        await registry.release(lease, error="not_found", parked_seen=0, is_final=True)
+        await registry.release(lease, cause=Cause(Reason.NOT_FOUND), parked_seen=0, is_final=True)
         await registry.count({field(catalogue.RECEIVED, "fr"): 7})
         envelopes = [Envelope("origin/a/wis2/xx-a/data/core", b"{}", "fr", 1), Envelope(
             "origin/a/wis2/xx-b/data/core", b"{}", "fr", 2)]  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
+from wis2_gc_common.ports.envelope_bytes import encode_envelope
 from wis2_gc_common.ports.queue import Depth, Envelope, Received, Sent
 from wis2_gc_common.redis import queue as redis_stream
 from wis2_gc_common.settings.values import QueueUrl
@@ -197,6 +198,8 @@ async def test_what_is_sent_is_received_unchanged(sender: Sender, queue: Queue) 
     }
     assert [message.deliveries for message in received] == [1] * 5
     assert len({message.receipt for message in received}) == 5
+    for message in received:
+        assert message.packed in {None, encode_envelope(message.envelope)}
 
 
 @pytest.mark.parametrize(

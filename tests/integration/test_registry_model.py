@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from wis2_gc_common import metrics as catalogue
+from wis2_gc_common.errors import Cause, Reason
 from wis2_gc_common.ports.registry import (
     UNBOUNDED,
     Claimed,
@@ -689,7 +690,7 @@ class RegistryMachine(RuleBasedStateMachine):
             answer = self.service(
                 self.registry.release(
                     lease,
-                    error="" if is_drain else "timeout: 5 s",
+                    cause=None if is_drain else Cause(Reason.TIMEOUT, "5 s"),
                     parked_seen=seen,
                     is_final=is_final,
                 )

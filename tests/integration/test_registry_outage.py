@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from wis2_gc_common.errors import PartError, Unavailable
+from wis2_gc_common.errors import Cause, PartError, Reason, Unavailable
 from wis2_gc_common.ports.registry import (
     Claimed,
     Commit,
@@ -69,7 +69,7 @@ class Clients:
             "parked": lambda: registry.parked(LEASE),
             "fail": lambda: registry.fail(LEASE, failure),
             "commit": lambda: registry.commit(LEASE, Commit("uncached", "c", False)),
-            "release": lambda: registry.release(LEASE, error="", parked_seen=0, is_final=False),
+            "release": lambda: registry.release(LEASE, cause=None, parked_seen=0, is_final=False),
             "look": lambda: registry.look([A]),
             "count": lambda: registry.count({"a": 1}),
             "heartbeat": lambda: registry.heartbeat(status),
@@ -181,7 +181,7 @@ async def test_a_full_redis_with_the_queue_in_it_is_still_worked_off(clients):
         )
         other = (await clients.claim(Notice("other", 1, "canonical", "c", "id-2"))).lease
         answer = await clients.registry.release(
-            other, error="timeout: x", parked_seen=0, is_final=True
+            other, cause=Cause(Reason.TIMEOUT, "x"), parked_seen=0, is_final=True
         )
         assert answer == "released"
         await clients.registry.count({"a": 1})

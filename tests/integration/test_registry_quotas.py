@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+from wis2_gc_common.errors import Cause, Reason
 from wis2_gc_common.metrics import (
     HELD_BYTES,
     HELD_ITEMS,
@@ -86,7 +87,9 @@ async def test_a_retry_begins_no_further_item(registry) -> None:
     await registry.keep_quotas(items=1, bytes_=None)
     first = await claimed(registry)
     assert first.lease is not None
-    await registry.release(first.lease, error="timeout: 5 s", parked_seen=0, is_final=False)
+    await registry.release(
+        first.lease, cause=Cause(Reason.TIMEOUT, "5 s"), parked_seen=0, is_final=False
+    )
     again = await registry.claim(first.lease.notice, owner="o", worker="w", attempt=7, source=b"s")
     assert (again.decision, again.items_left) == (Decision.NEW, UNBOUNDED)
 

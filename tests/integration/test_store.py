@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from testkit.fakes.manager import FakeStore, Traps
 from testkit.servers import parts
 from testkit.worlds.world import wait_until
 from wis2_gc_common.settings.values import StoreUrl
@@ -61,6 +62,26 @@ class FileAdapter:
         """There is no server."""
 
 
+class FakeAdapter:
+    """The store of the manager's unit tests."""
+
+    def __init__(self) -> None:
+        self.fake = FakeStore(Traps())
+
+    def store(self, *, retention_hours: float = 24) -> ObjectStore:
+        return self.fake
+
+    def read(self, key: str) -> list[bytes]:
+        data = self.fake.objects.get(key)
+        return [] if data is None else [data]
+
+    def count(self) -> int:
+        return len(self.fake.objects)
+
+    async def settle(self) -> None:
+        """There is no server."""
+
+
 class S3Adapter:
     """A bucket of rclone's, whose objects are files; what is in it besides is remains."""
 
@@ -101,12 +122,15 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=["file", "s3", "fake"])
 async def adapter(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Adapter]:
     if request.param == "file":
         yield FileAdapter(tmp_path / "store")
+        return
+    if request.param == "fake":
+        yield FakeAdapter()
         return
     server: S3Server = request.getfixturevalue("s3_server")
     for name, value in server.environment.items():

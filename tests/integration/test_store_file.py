@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testkit.waiting import until
-from wis2_gc_common.errors import Poison, Reason, Unavailable
+from wis2_gc_common.errors import Reason, Unavailable, UnusableKey
 from wis2_gc_common.settings.values import StoreUrl
 from wis2_gc_manager.store import open_store
 from wis2_gc_manager.store.file import layout as file_layout
@@ -115,10 +115,10 @@ async def test_a_key_that_cannot_be_beside_the_others_is_poison_and_stops_nothin
         )
         assert results[2:] == [None] * count
         for result in results[:2]:
-            assert isinstance(result, Poison)
+            assert isinstance(result, UnusableKey)
             assert result.reason is Reason.UNEXPECTED
     upload = await store.open_upload("2026-08-01/05/a/b/d/c", media_type=BUFR)
-    with pytest.raises(Poison):
+    with pytest.raises(UnusableKey):
         await upload.complete()
     await upload.abort()
     assert not [name for name in files(directory) if name.startswith(".")]

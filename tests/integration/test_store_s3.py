@@ -36,9 +36,9 @@ from wis2_gc_common.errors import (
     HostBusy,
     Misconfigured,
     Overridden,
-    Poison,
     SettingsError,
     Unavailable,
+    UnusableKey,
 )
 from wis2_gc_common.settings.values import StoreUrl
 from wis2_gc_manager.store import open_store
@@ -684,7 +684,7 @@ async def test_a_key_that_is_too_long_with_its_prefix_is_poison(server: Scripted
         retention_hours=24,
     )
     key = "/".join(["k" * 99] * 9)
-    with pytest.raises(Poison):
+    with pytest.raises(UnusableKey):
         await store.put(key, DATA, media_type=BUFR)
     await store.put(key[:799], DATA, media_type=BUFR)
     await store.close()

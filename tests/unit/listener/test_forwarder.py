@@ -489,14 +489,14 @@ def test_a_heartbeat_says_why_a_broker_is_away(rig: Rig) -> None:
 
 def test_it_holds_the_session_and_lets_it_go_at_the_end(rig: Rig) -> None:
     with running(rig):
-        wait_until(lambda: rig.registry.holder == "pod/1")
+        wait_until(lambda: rig.registry.holders == {"fr": "pod/1"})
         wait_until(lambda: rig.broker.lets == [True])
     rig.forwarder.leave_session()
-    assert rig.registry.holder == ""
+    assert rig.registry.holders == {}
 
 
 def test_who_waits_for_another_listener_does_not_report_on_its_broker(rig: Rig) -> None:
-    rig.registry.holder = "pod/2"
+    rig.registry.holders = {"fr": "pod/2"}
     with running(rig):
         wait_until(lambda: rig.broker.lets == [False])
         rig.put(payload("d"))
@@ -504,17 +504,17 @@ def test_who_waits_for_another_listener_does_not_report_on_its_broker(rig: Rig) 
         assert rig.forwarder.problem == ""
     rig.forwarder.leave_session()
     assert rig.registry.statuses == []
-    assert rig.registry.holder == "pod/2"
+    assert rig.registry.holders == {"fr": "pod/2"}
 
 
 def test_while_the_registry_is_away_the_session_is_whose_it_was(rig: Rig) -> None:
-    rig.registry.holder = "pod/2"
+    rig.registry.holders = {"fr": "pod/2"}
     with running(rig):
         wait_until(lambda: rig.broker.lets == [False])
         rig.registry.is_away = True
         wait_until(lambda: "registry" in rig.forwarder.problem)
         assert rig.broker.lets == [False]
-        rig.registry.holder, rig.registry.is_away = "", False
+        rig.registry.holders, rig.registry.is_away = {}, False
         wait_until(lambda: rig.broker.lets == [False, True])
         rig.registry.is_away = True
         wait_until(lambda: rig.broker.lets == [False, True, None])

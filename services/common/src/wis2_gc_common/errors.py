@@ -1,7 +1,11 @@
 """What can go wrong, sorted by what the caller does next.
 
 CacheError
-├ Poison            can never succeed          → count, drop
+├ Poison            a notification that can never be processed → count, drop
+├ Unannounceable    no valid notification of ours can say it → announce otherwise, or give up
+├ UnusableKey       the store can never hold an object under this key → other source, give up
+├ NotAnEnvelope     bytes in a queue that are not ours → log, drop
+├ Unsendable        an envelope that no queue can take → count, drop
 ├ SourceError       their server, their data   → other source, a few later retries
 │ ├ IntegrityFailed the data is not what the notification says
 │ ├ Refused         the address guard said no
@@ -78,6 +82,17 @@ class Reason(StrEnum):
     UNEXPECTED = "unexpected"
 
 
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why an item failed, for the record and for its centre."""
+
+    reason: Reason
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
+
+
 Part = Literal["registry", "queue", "store", "public URL", "broker", "Kubernetes API"]
 
 
@@ -85,20 +100,54 @@ class CacheError(Exception):
     """The root of every error of this project."""
 
 
-class Poison(CacheError):
+class _Caused(CacheError):
+    """An error that says why, by `reason` and `detail`."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        self.cause = Cause(reason, detail)
+        self.reason = reason
+        self.detail = detail
+        super().__init__(str(self.cause))
+
+
+class Poison(_Caused):
     """A notification that can never be processed; `detail` is for logs only.
 
     `centre_id`: the centre of its topic, "" if it is unknown.
     """
 
     def __init__(self, reason: Reason, detail: str = "", *, centre_id: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else str(reason))
-        self.reason = reason
-        self.detail = detail
+        super().__init__(reason, detail)
         self.centre_id = centre_id
 
 
-class SourceError(CacheError):
+class Unannounceable(_Caused):
+    """No valid notification of 8192 bytes can announce it (wis2-rules.md 23); nobody's fault."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.REPUBLISH_OVERSIZE, detail)
+
+
+class UnusableKey(_Caused):
+    """The store can never hold an object under this key beside the others."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.UNEXPECTED, f"key: {detail}")
+
+
+class NotAnEnvelope(CacheError):
+    """Something in a queue, or parked, that is not an envelope of ours; `detail` is for logs."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class Unsendable(CacheError):
+    """An envelope that has no form in which a queue takes it."""
+
+
+class SourceError(_Caused):
     """One source did not give the data.
 
     `host`: host name of the link, without scheme and port ("" when it has none).
@@ -115,9 +164,7 @@ class SourceError(CacheError):
         retry_after_s: float | None = None,
         is_fleeting: bool = False,
     ) -> None:
-        super().__init__(f"{reason}: {detail}" if detail else str(reason))
-        self.reason = reason
-        self.detail = detail
+        super().__init__(reason, detail)
         self.host = host
         self.retry_after_s = retry_after_s
         self.is_fleeting = is_fleeting or reason is Reason.TRUNCATED
@@ -135,9 +182,9 @@ class Refused(SourceError):
 _NAMES_ADDRESSES = frozenset({Reason.FORBIDDEN_ADDRESS, Reason.CONNECT, Reason.DNS})
 
 
-def public_text(error: SourceError | Poison) -> str:
-    """Return the public text of an error: for our broker and the status page."""
-    return str(error.reason) if error.reason in _NAMES_ADDRESSES else str(error)
+def public_cause(error: SourceError | UnusableKey) -> Cause:
+    """Return the public cause of an error: for our broker and the status page."""
+    return Cause(error.reason) if error.reason in _NAMES_ADDRESSES else error.cause
 
 
 class HostBusy(SourceError):
@@ -148,13 +195,8 @@ class HostBusy(SourceError):
     """
 
 
-class Overridden(CacheError):
+class Overridden(_Caused):
     """We decide not to cache this item (wis2-rules.md 13)."""
-
-    def __init__(self, reason: Reason, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else str(reason))
-        self.reason = reason
-        self.detail = detail
 
 
 class Unavailable(CacheError):

@@ -15,6 +15,9 @@ from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.notification import Announcer
 from wis2_gc_manager.pipeline.acknowledger import Acknowledger
 from wis2_gc_manager.pipeline.acquisition import Downloads
+from wis2_gc_manager.pipeline.announce import Announcing
+from wis2_gc_manager.pipeline.cache import Caching
+from wis2_gc_manager.pipeline.claim import Claiming
 from wis2_gc_manager.pipeline.counts import Counts
 from wis2_gc_manager.pipeline.delayed import DelayedItems
 from wis2_gc_manager.pipeline.events import Events
@@ -23,7 +26,8 @@ from wis2_gc_manager.pipeline.gate import Gate
 from wis2_gc_manager.pipeline.in_flight import InFlight
 from wis2_gc_manager.pipeline.public_check import PUBLIC_URL, PublicCheck
 from wis2_gc_manager.pipeline.publisher import Publisher
-from wis2_gc_manager.pipeline.retry import RetryPolicy
+from wis2_gc_manager.pipeline.retry import Retries, RetryPolicy
+from wis2_gc_manager.pipeline.settle import Settling
 from wis2_gc_manager.pipeline.work import Pipeline
 from wis2_gc_manager.receiver import LAST_WORDS_S, Receiver
 from wis2_gc_manager.sources.guard import AddressGuard
@@ -112,35 +116,60 @@ class Manager:
         )
         self._in_flight = InFlight(settings.concurrency)
         fairness = Fairness(self._in_flight, monotonic_s=time.monotonic)
-        self._pipeline = Pipeline(
+        guard = AddressGuard(
+            settings.allowed_networks, settings.denied_networks, settings.allowed_ports
+        )
+        retries = Retries(
+            policy=RetryPolicy(
+                settings.retry_delays_s,
+                settings.retention_hours * 3600.0,
+                quick_delay_s=settings.quick_retry_delay_s,
+            ),
+            delayed=DelayedItems(monotonic_s=time.monotonic),
+        )
+        announcing = Announcing(
             announcer=Announcer(
                 settings.common.centre_id,
                 settings.deployment_secret.encode(),
                 adds_length=settings.add_length,
                 adds_integrity=settings.add_integrity,
             ),
-            guard=AddressGuard(
-                settings.allowed_networks, settings.denied_networks, settings.allowed_ports
-            ),
-            worker=settings.instance,
-            data_base_url=settings.data_base_url,
-            retry=RetryPolicy(
-                settings.retry_delays_s,
-                settings.retention_hours * 3600.0,
-                quick_delay_s=settings.quick_retry_delay_s,
-            ),
-            registry=parts.registry,
-            queue=parts.queue,
-            store=parts.store,
             publisher=self._publisher,
-            downloads=self._downloads,
+            store=parts.store,
             gate=gate,
-            acknowledger=acknowledger,
-            counts=counts,
+            guard=guard,
             events=self._events,
-            fairness=fairness,
-            delayed=DelayedItems(monotonic_s=time.monotonic),
-            public_check=public_check,
+        )
+        self._pipeline = Pipeline(
+            claiming=Claiming(
+                registry=parts.registry,
+                gate=gate,
+                guard=guard,
+                fairness=fairness,
+                retries=retries,
+                centre_id=settings.common.centre_id,
+                worker=settings.instance,
+            ),
+            caching=Caching(
+                downloads=self._downloads,
+                store=parts.store,
+                gate=gate,
+                announcing=announcing,
+                public_check=public_check,
+                retries=retries,
+                data_base_url=settings.data_base_url,
+            ),
+            announcing=announcing,
+            settling=Settling(
+                registry=parts.registry,
+                queue=parts.queue,
+                gate=gate,
+                acknowledger=acknowledger,
+                counts=counts,
+                events=self._events,
+            ),
+            retries=retries,
+            counts=counts,
         )
         self._receiver = Receiver(parts.queue, self._pipeline, gate, self._in_flight)
         self._keeper = LeaseKeeper(

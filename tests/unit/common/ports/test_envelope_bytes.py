@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wis2_gc_common.errors import Poison
+from wis2_gc_common.errors import NotAnEnvelope, Unsendable
 from wis2_gc_common.ports.envelope_bytes import decode_envelope, encode_envelope
 from wis2_gc_common.ports.lanes import LANES, bulk_lane
 from wis2_gc_common.ports.queue import Envelope
@@ -31,10 +31,10 @@ def test_what_is_encoded_is_decoded_again(envelope: Envelope) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_junk_is_poison_or_an_envelope(data: bytes) -> None:
+def test_junk_is_an_envelope_or_is_not_ours(data: bytes) -> None:
     try:
         decoded = decode_envelope(data)
-    except Poison:
+    except NotAnEnvelope:
         return
     assert isinstance(decoded, Envelope)
 
@@ -57,27 +57,27 @@ def test_junk_is_poison_or_an_envelope(data: bytes) -> None:
     ],
     ids=repr,
 )
-def test_a_message_of_another_shape_is_poison(wire: object) -> None:
-    with pytest.raises(Poison):
+def test_a_message_of_another_shape_is_not_ours(wire: object) -> None:
+    with pytest.raises(NotAnEnvelope):
         decode_envelope(msgspec.msgpack.encode(wire))
 
 
 @pytest.mark.parametrize("tail", [b"\x00", b"junk"])
-def test_bytes_behind_the_message_are_poison(tail: bytes) -> None:
+def test_bytes_behind_the_message_are_not_ours(tail: bytes) -> None:
     encoded = encode_envelope(Envelope("t", b"p", "b", 1))
-    with pytest.raises(Poison):
+    with pytest.raises(NotAnEnvelope):
         decode_envelope(encoded + tail)
 
 
-def test_a_cut_message_is_poison_wherever_it_is_cut() -> None:
+def test_a_cut_message_is_not_ours_wherever_it_is_cut() -> None:
     encoded = encode_envelope(Envelope("topic", b"payload", "broker", 1))
     for length in range(len(encoded)):
-        with pytest.raises(Poison):
+        with pytest.raises(NotAnEnvelope):
             decode_envelope(encoded[:length])
 
 
-def test_deep_nesting_is_poison() -> None:
-    with pytest.raises(Poison):
+def test_deep_nesting_is_not_ours() -> None:
+    with pytest.raises(NotAnEnvelope):
         decode_envelope(b"\x91" * 100_000)
 
 
@@ -91,8 +91,8 @@ def test_members_of_a_later_version_are_ignored() -> None:
     [Envelope("\ud800", b"", "b", 1), Envelope("t", b"", "b", 2**70)],
     ids=["lone surrogate", "beyond 64 bits"],
 )
-def test_what_cannot_be_written_is_poison(envelope: Envelope) -> None:
-    with pytest.raises(Poison):
+def test_what_cannot_be_written_is_refused(envelope: Envelope) -> None:
+    with pytest.raises(Unsendable):
         encode_envelope(envelope)
 
 

@@ -14,7 +14,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from botocore import exceptions as boto
 
 from testkit.plain_words import assert_plain
-from wis2_gc_common.errors import Poison
+from wis2_gc_common.errors import NotAnEnvelope
 from wis2_gc_common.redis.client import translate
 from wis2_gc_common.runtime.aws_causes import no_answer, settings_problem
 from wis2_gc_common.runtime.causes import os_words
@@ -126,6 +126,6 @@ def test_a_store_that_does_not_answer_is_described(error: Exception, words: str)
 @pytest.mark.parametrize("decode", [lambda m: decode_message(m, now_ms=0), decode_dead_letter])
 @pytest.mark.parametrize("message", [{}, {"Body": 1, "Attributes": SimpleNamespace()}])
 def test_a_message_that_is_not_ours_is_described(decode: Any, message: dict[str, Any]) -> None:
-    with pytest.raises(Poison) as caught:
+    with pytest.raises(NotAnEnvelope) as caught:
         decode(message)
     assert_plain(caught.value.detail)

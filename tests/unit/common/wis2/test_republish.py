@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testkit.messages.sample_notification import ABSENT, TOPIC, sample, sample_bytes
-from wis2_gc_common.errors import Poison, Reason
+from wis2_gc_common.errors import Reason, Unannounceable
 from wis2_gc_common.wis2.message_id import message_id
 from wis2_gc_common.wis2.notification import (
     MAX_NOTIFICATION_BYTES,
@@ -325,7 +325,7 @@ def test_our_own_checksum_goes_when_that_saves_the_message() -> None:
 
 def test_the_publishers_checksum_never_goes() -> None:
     integrity = {"method": "sha512", "value": base64.b64encode(DIGEST).decode()}
-    with pytest.raises(Poison) as caught:
+    with pytest.raises(Unannounceable) as caught:
         rewritten(filled(8192, properties={"integrity": integrity}), cached=LONG)
     assert caught.value.reason is Reason.REPUBLISH_OVERSIZE
 

@@ -14,9 +14,9 @@ from wis2_gc_common.errors import (
     HostBusy,
     IntegrityFailed,
     Overridden,
-    Poison,
     Reason,
     SourceError,
+    UnusableKey,
 )
 from wis2_gc_manager.pipeline import acquisition
 
@@ -144,7 +144,7 @@ class TestFallingBack:
             envelope_of(topic="nonsense", data_id="d"),
         ):
             bench.registry.park("d", odd)
-        bench.registry.records[next(iter(bench.registry.records))].parked.append(b"\xff")
+        bench.registry.park("d", b"\xff")
         await bench.handle(own())
         assert bench.downloader.fetched == [OWN]
         assert len(bench.queue.delayed) == 1
@@ -395,12 +395,15 @@ async def test_a_killed_download_is_no_source_failure():
     assert bench.registry.fails == []
 
 
-async def test_a_name_the_store_cannot_keep_gives_the_next_source_its_chance():
+@pytest.mark.parametrize(
+    ("step", "data"), [("put", b"first"), ("open_upload", bytes(2_000_000))], ids=["small", "large"]
+)
+async def test_a_name_the_store_cannot_keep_gives_the_next_source_its_chance(step, data):
     bench = Workbench()
-    bench.downloader.serves(OWN, b"first")
+    bench.downloader.serves(OWN, data)
     bench.downloader.serves(SECOND, DATA)
     bench.registry.park("d", parked(SECOND))
-    bench.traps.before("put", Poison(Reason.UNEXPECTED, "a folder is in the way"))
+    bench.traps.before(step, UnusableKey("a folder is in the way"))
     await bench.handle(own())
     assert list(bench.store.objects.values()) == [DATA]
     assert bench.registry.fails == []

@@ -29,11 +29,11 @@ from wis2_gc_common.errors import (
     IntegrityFailed,
     Overridden,
     PartError,
-    Poison,
     Reason,
     Refused,
     SourceError,
     Unavailable,
+    UnusableKey,
 )
 from wis2_gc_common.metrics import (
     DEAD_LETTERS,
@@ -45,8 +45,7 @@ from wis2_gc_common.metrics import (
 from wis2_gc_common.wis2.event_format import EventFormat
 from wis2_gc_common.wis2.message_id import message_id
 from wis2_gc_manager.pipeline.in_flight import Item
-from wis2_gc_manager.pipeline.retry import MAX_DELIVERIES
-from wis2_gc_manager.pipeline.work import REFUSED_BY_PART_S
+from wis2_gc_manager.pipeline.retry import MAX_DELIVERIES, REFUSED_BY_PART_S
 
 HREF = "https://node.yy.test/data/obs.bufr"
 OTHER = "https://cache.zz.test/data/obs.bufr"
@@ -336,7 +335,7 @@ class TestCaching:
 
     async def test_what_the_store_cannot_keep_under_its_name_is_given_up(self, bench):
         bench.downloader.serves(HREF, DATA)
-        bench.traps.before("put", Poison(Reason.UNEXPECTED, "a folder is in the way"))
+        bench.traps.before("put", UnusableKey("a folder is in the way"))
         await bench.handle(envelope_of(data_id="d", href=HREF, attempts=99))
         assert bench.publisher.announced == []
         [release] = bench.registry.releases
@@ -556,11 +555,21 @@ class TestInProgressElsewhere:
         await hold.started.wait()
         await bench.handle(envelope_of(data_id="d", href=OTHER, pubtime=PUBTIME))
         assert len(bench.queue.deleted) == 1
-        [record] = bench.registry.records.values()
-        assert len(record.parked) == 1
+        assert len(bench.registry.sources) == 1
         hold.end.set_result(DATA)
         await item.task
         assert len(bench.publisher.announced) == 1
+
+    async def test_what_is_parked_is_the_envelope_as_the_queue_had_it(self, bench):
+        hold = bench.downloader.holds(HREF)
+        item = bench.begin(envelope_of(data_id="d", href=HREF, pubtime=PUBTIME))
+        await hold.started.wait()
+        second = bench.item(envelope_of(data_id="d", href=OTHER, pubtime=PUBTIME))
+        second.received = dataclasses.replace(second.received, packed=b"as it came")
+        await bench.pipeline.handle(second)
+        assert bench.registry.sources == [b"as it came"]
+        hold.end.set_result(DATA)
+        await item.task
 
     async def test_another_version_comes_back_soon_as_it_was(self, bench):
         hold = bench.downloader.holds(HREF)
@@ -791,9 +800,8 @@ class TestUnexpected:
     async def test_a_message_that_kills_its_workers_is_buried_untouched(self, bench):
         envelope = envelope_of(data_id="d", href=HREF)
         await bench.handle(envelope, deliveries=MAX_DELIVERIES + 1)
-        [(buried, reason, _)] = bench.queue.dead
-        assert buried == envelope
-        assert reason == "unexpected"
+        told = f"delivered {MAX_DELIVERIES + 1} times without an end"
+        assert bench.queue.dead == [(envelope, "unexpected", told)]
         assert bench.registry.records == {}
         assert await bench.counted(DEAD_LETTERS, "unexpected") == 1
 
@@ -837,6 +845,20 @@ class TestLosingTheLease:
         await bench.pipeline.handle(item)
         assert bench.queue.delayed == []
         assert len(bench.queue.held) == 1
+
+    @pytest.mark.parametrize(("attempts", "is_dead"), [(0, False), (7, True)])
+    async def test_what_met_a_bug_after_it_was_lost_ends_all_the_same(
+        self, bench, attempts, is_dead
+    ):
+        async def lost(*_args, **_options) -> str:
+            return "lost"
+
+        bench.registry.release = lost
+        bench.traps.before("fetch", ZeroDivisionError("a bug"))
+        await bench.handle(envelope_of(data_id="d", href=HREF, attempts=attempts))
+        assert bench.queue.held == {}
+        assert [envelope.attempts for _, envelope in bench.queue.delayed] == [1] * (not is_dead)
+        assert len(bench.queue.dead) == is_dead
 
     async def test_a_lost_item_is_cancelled_without_a_word(self, bench):
         hold = bench.downloader.holds(HREF)
@@ -899,8 +921,7 @@ class TestOutages:
     async def test_an_outage_while_a_failure_is_recorded_counts_it_once(self, bench, step, when):
         bench.downloader.serves(HREF, SourceError(Reason.TIMEOUT))
         part = "queue" if step == "put_back" else "registry"
-        if (step, when) != ("release", "after"):
-            getattr(bench.traps, when)(step, Unavailable(part, "away"))
+        getattr(bench.traps, when)(step, Unavailable(part, "away"))
         await bench.handle(envelope_of(data_id="d", href=HREF))
         assert len(bench.registry.fails) == 1
         assert [envelope.attempts for _, envelope in bench.queue.delayed] == [1]
@@ -1021,7 +1042,7 @@ class TestStopping:
     async def test_a_registry_that_is_silent_about_a_cancelled_claim_holds_nobody_up(
         self, bench, monkeypatch
     ):
-        monkeypatch.setattr("wis2_gc_manager.pipeline.work.CLAIM_ANSWER_S", 0.0)
+        monkeypatch.setattr("wis2_gc_manager.pipeline.claim.CLAIM_ANSWER_S", 0.0)
         bench.registry.claim_gate = asyncio.Event()
         item = bench.begin(envelope_of(data_id="d", href=HREF))
         await until(lambda: bench.registry.records)

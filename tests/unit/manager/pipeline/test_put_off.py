@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from testkit.fakes.manager import Workbench, envelope_of
 from wis2_gc_common.metrics import ITEMS_DROPPED
-from wis2_gc_manager.pipeline.delayed import DelayedItems
 from wis2_gc_manager.pipeline.fairness import SLOW_AFTER_S
-from wis2_gc_manager.pipeline.work import CROWDED, WAITING
+from wis2_gc_manager.pipeline.retry import CROWDED, WAITING
 
 if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import Envelope
@@ -73,7 +72,7 @@ async def test_what_waits_for_longer_than_it_is_of_use_is_given_up_on_record() -
 
 async def test_a_centre_has_only_so_many_waiting_for_other_versions() -> None:
     bench = await begun()
-    bench.pipeline._delayed = DelayedItems(monotonic_s=lambda: bench.monotonic_s, limit=5)
+    bench.delayed._limit = 5
     now_ms = bench.now_ns // 1_000_000
     for number in range(1, 9):
         await bench.handle(version(number, now_ms))
@@ -118,6 +117,19 @@ async def test_what_has_to_leave_its_slot_and_is_of_no_use_later_is_given_up() -
     assert bench.queue.delayed == []
     assert [release["is_final"] for release in bench.registry.releases] == [True]
     assert await bench.counted(ITEMS_DROPPED, CROWDED) == 1
+
+
+async def test_a_bug_in_giving_it_up_leaves_it_to_its_visibility() -> None:
+    bench = Workbench()
+    hold = bench.downloader.holds(SLOW)
+    envelope = envelope_of(data_id="old", href=SLOW)
+    item = bench.begin(replace(envelope, arrived_ms=envelope.arrived_ms - 24 * 3_600_000))
+    await hold.started.wait()
+    bench.traps.before("release", ZeroDivisionError("a bug"))
+    item.preempt()
+    assert item.task is not None
+    await item.task
+    assert list(bench.queue.held) == [item.received.receipt]
 
 
 async def test_a_retry_comes_back_as_bulk_and_the_quick_one_as_it_was() -> None:

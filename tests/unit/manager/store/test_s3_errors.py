@@ -3,7 +3,7 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
-from wis2_gc_common.errors import Misconfigured, Poison, Unavailable
+from wis2_gc_common.errors import Misconfigured, Unavailable, UnusableKey
 from wis2_gc_manager.store.s3.errors import S3Refusal, not_answered, read_refusal, refused
 from wis2_gc_manager.store.s3.place import BucketPlace
 
@@ -76,7 +76,7 @@ def test_the_rest_is_an_outage(code):
 
 
 def test_a_key_that_s3_cannot_hold_is_poison():
-    assert isinstance(refused(S3Refusal(400, "KeyTooLongError"), AWS, "PUT"), Poison)
+    assert isinstance(refused(S3Refusal(400, "KeyTooLongError"), AWS, "PUT"), UnusableKey)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,9 @@ async def test_messages_in_work_and_those_not_deleted_yet_are_extended(bench):
 async def test_an_item_whose_lease_went_to_another_is_cancelled(bench):
     hold, item = await start(bench)
     bench.registry.expire_leases()
+    await bench.registry.claim(
+        item.lease.notice, owner="another", worker="another", attempt=1, source=b""
+    )
     await keeper_of(bench).renew()
     await item.task
     assert item.is_lost

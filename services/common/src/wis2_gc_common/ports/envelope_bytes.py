@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from wis2_gc_common.errors import Poison, Reason
+from wis2_gc_common.errors import NotAnEnvelope, Unsendable
 from wis2_gc_common.ports.lanes import READY, bulk_lane
 from wis2_gc_common.ports.queue import Envelope
 
@@ -36,7 +36,7 @@ _decoder = msgspec.msgpack.Decoder(_Wire, strict=True)
 def encode_envelope(envelope: Envelope) -> bytes:
     """Return `envelope` as bytes: its payload, its topic and less than 120 bytes more.
 
-    Raises Poison(UNEXPECTED): a text in it has no UTF-8 form, or a number is beyond 64 bits.
+    Raises Unsendable: a text in it has no UTF-8 form, or a number is beyond 64 bits.
     """
     try:
         wire = _Wire(
@@ -51,18 +51,18 @@ def encode_envelope(envelope: Envelope) -> bytes:
         )
         return _encoder.encode(wire)
     except (ValueError, OverflowError) as error:
-        raise Poison(Reason.UNEXPECTED, f"envelope: {error}"[:200]) from error
+        raise Unsendable(f"envelope: {error}"[:200]) from error
 
 
 def decode_envelope(data: bytes) -> Envelope:
     """Return the envelope in `data`.
 
-    Raises only Poison(UNEXPECTED): the bytes are not an envelope of ours.
+    Raises only NotAnEnvelope: the bytes are not an envelope of ours.
     """
     try:
         wire = _decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Poison(Reason.UNEXPECTED, f"envelope: {error}"[:200]) from error
+        raise NotAnEnvelope(f"envelope: {error}"[:200]) from error
     return Envelope(
         topic=wire.topic,
         payload=wire.payload,

@@ -79,6 +79,8 @@ class Received:
 
     Messages that `close` hands over may count as handed out.
     """
+    packed: bytes | None = field(default=None, compare=False, repr=False)
+    """The envelope as `encode_envelope` writes it, where the queue has it so; None: it has not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from wis2_gc_common.errors import Cause
     from wis2_gc_common.wis2.decision import Decision, Held, Rel
 
 
@@ -198,12 +199,12 @@ class Registry(Protocol):
         """
 
     async def release(
-        self, lease: Lease, *, error: str, parked_seen: int, is_final: bool
+        self, lease: Lease, *, cause: Cause | None, parked_seen: int, is_final: bool
     ) -> Literal["released", "more", "lost"]:
-        """Give the item up: after failed sources, or untouched (`error` "") on a drain.
+        """Give the item up: after failed sources, or untouched (`cause` None) on a drain.
 
         "more": more sources are parked than the `parked_seen` that the holder has tried; the item
-        stays claimed and the holder tries them. Never the answer when `error` is "".
+        stays claimed and the holder tries them. Never the answer without a `cause`.
         `is_final`: no retry follows; parked sources are forgotten and the failure is recorded, once
         per version of the item.
         """

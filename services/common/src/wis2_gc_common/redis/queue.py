@@ -36,7 +36,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from wis2_gc_common.errors import PartError, Poison, Reason, Unavailable
+from wis2_gc_common.errors import NotAnEnvelope, PartError, Reason, Unavailable, Unsendable
 from wis2_gc_common.ports.envelope_bytes import decode_envelope, encode_envelope
 from wis2_gc_common.ports.lanes import READY, bulk_lane
 from wis2_gc_common.ports.queue import DeadLetter, Depth, Received, Sent
@@ -256,7 +256,7 @@ class _Memory:
 def _entry(envelope: Envelope) -> bytes | None:
     try:
         entry = encode_envelope(envelope)
-    except Poison:
+    except Unsendable:
         return None
     return entry if len(entry) <= MAX_ENTRY_BYTES else None
 
@@ -376,7 +376,7 @@ class RedisStreamQueue:
 
     async def dead_letter(self, received: Received, *, reason: str, last_error: str) -> None:
         """Move the message to the dead letters, atomically."""
-        envelope = encode_envelope(received.envelope)
+        envelope = received.packed or encode_envelope(received.envelope)
         error = last_error[:_MAX_ERROR_CHARS].encode(errors="replace")
         await self._deaths.ask((received.receipt, envelope, reason, error))
 
@@ -562,12 +562,12 @@ class RedisStreamQueue:
             receipt = f"{message_id}/{deliveries}"
             try:
                 envelope = decode_envelope(data)
-            except Poison as error:
+            except NotAnEnvelope as error:
                 junk.append(receipt)
                 _log.error("queue_entry_undecodable", entry=message_id, detail=error.detail)
                 continue
             self._held[message_id] = time.monotonic()
-            messages.append(Received(envelope, receipt, deliveries))
+            messages.append(Received(envelope, receipt, deliveries, packed=data))
         if junk:
             await self.delete(junk)
         return messages
@@ -676,5 +676,5 @@ def _dead_letter(fields: Sequence[bytes]) -> DeadLetter | None:
             last_error=facts.get(b"error", b"").decode(errors="replace"),
             died_ms=int(facts.get(b"died_ms", b"0")),
         )
-    except (Poison, ValueError):
+    except (NotAnEnvelope, ValueError):
         return None

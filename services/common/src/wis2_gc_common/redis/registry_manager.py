@@ -42,6 +42,7 @@ from wis2_gc_common.wis2.object_key import hour_folder
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from wis2_gc_common.errors import Cause
     from wis2_gc_common.ports.registry import Commit, Failure, ItemKey, Notice
     from wis2_gc_common.redis.scripts import Script
 
@@ -272,12 +273,11 @@ class RedisRegistry:
         return bool(await self._run(scripts.COMMIT, names, arguments))
 
     async def release(
-        self, lease: Lease, *, error: str, parked_seen: int, is_final: bool
+        self, lease: Lease, *, cause: Cause | None, parked_seen: int, is_final: bool
     ) -> Literal["released", "more", "lost"]:
         """See `Registry`.
 
-        `error` begins with a `Reason` and a colon, as `str()` of our errors does; the reason
-        labels `items_given_up_total`.
+        The reason of `cause` labels `items_given_up_total`.
         """
         notice = lease.notice
         names = [
@@ -288,7 +288,7 @@ class RedisRegistry:
             keys.FAILURES,
             keys.failed_key(lease.record, notice.pubtime_ns),
         ]
-        text = _cut(error)
+        text = "" if cause is None else _cut(str(cause))
         item = {
             "data_id": notice.data_id,
             "centre_id": notice.centre_id,
@@ -301,7 +301,7 @@ class RedisRegistry:
             text,
             parked_seen,
             int(is_final),
-            _reason(error.partition(":")[0]),
+            "" if cause is None else cause.reason.value,
             json.dumps(item) if is_final else "",
             self._item_ttl_s,
         )

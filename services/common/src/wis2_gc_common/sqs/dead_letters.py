@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wis2_gc_common.errors import Poison, Unavailable
+from wis2_gc_common.errors import NotAnEnvelope, Unavailable
 from wis2_gc_common.ports.queue import Sent
 from wis2_gc_common.sqs.batches import MAX_BATCH, in_batches, receipt_entries, send_batch
 from wis2_gc_common.sqs.client import SqsClient, error_code
@@ -144,7 +144,7 @@ class SqsDeadLetters:
                     name, receipt = message["MessageId"], message["ReceiptHandle"]
                     try:
                         found[name] = _Hidden(name, receipt, decode_dead_letter(message))
-                    except Poison:
+                    except NotAnEnvelope:
                         others.append(receipt)
             found = {one.message_id: one for one in sorted(found.values(), key=_age_order)}
             yield found

@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wis2_gc_common.errors import Poison, Reason
+from wis2_gc_common.errors import NotAnEnvelope, Reason, Unsendable
 from wis2_gc_common.ports.envelope_bytes import decode_envelope, encode_envelope
 from wis2_gc_common.ports.lanes import centre_in
 from wis2_gc_common.ports.queue import DeadLetter, Envelope, Received
@@ -64,7 +64,7 @@ def encode_message(envelope: Envelope, *, delay_s: float = 0.0, now_ms: int = 0)
 
     `delay_s`: rounded up to whole seconds; the message carries the rest beyond SQS' limit and is
     delayed again when it comes too early (`Arrived.early_s`).
-    Raises Poison: UNEXPECTED for what no codec accepts, OVERSIZE for what SQS never accepts.
+    Raises Unsendable: no codec accepts it, or it is too large for SQS.
     """
     body = _plain(envelope)
     if body is None:
@@ -91,14 +91,14 @@ def encode_message(envelope: Envelope, *, delay_s: float = 0.0, now_ms: int = 0)
         if delay_s > MAX_DELAY_S:
             attributes[_NOT_BEFORE] = _number(now_ms + round(delay_s * 1000))
     if size_bytes(message) > MAX_BYTES:
-        raise Poison(Reason.OVERSIZE, f"a message of {size_bytes(message)} bytes")
+        raise Unsendable(f"a message of {size_bytes(message)} bytes")
     return message
 
 
 def encode_dead_letter(
     envelope: Envelope, *, reason: str, last_error: str, died_ms: int
 ) -> dict[str, Any]:
-    """Return the parameters of SendMessage for the dead letter queue. Raises Poison."""
+    """Return the parameters of SendMessage for the dead letter queue. Raises Unsendable."""
     message = encode_message(envelope)
     attributes = message["MessageAttributes"]
     attributes["reason"] = _text(_clean(reason) or Reason.UNEXPECTED)
@@ -109,7 +109,7 @@ def encode_dead_letter(
 
 
 def decode_message(message: Mapping[str, Any], *, now_ms: int) -> Arrived:
-    """Return the message that ReceiveMessage gave. Raises only Poison: it is not ours."""
+    """Return the message that ReceiveMessage gave. Raises only NotAnEnvelope: it is not ours."""
     try:
         attributes = _attributes(message)
         envelope = _envelope(message["Body"], attributes)
@@ -122,12 +122,12 @@ def decode_message(message: Mapping[str, Any], *, now_ms: int) -> Arrived:
             max(1, int(message["Attributes"]["ApproximateReceiveCount"])),
         )
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise Poison(Reason.UNEXPECTED, "the message is not one of ours") from None
+        raise NotAnEnvelope("the message is not one of ours") from None
     return Arrived(received, early_ms / 1000 if early_ms > _DUE_TOLERANCE_MS else 0.0)
 
 
 def decode_dead_letter(message: Mapping[str, Any]) -> DeadLetter:
-    """Return a message of the dead letter queue. Raises Poison: it is not ours.
+    """Return a message of the dead letter queue. Raises NotAnEnvelope: it is not ours.
 
     If SQS itself put it there, after too many deliveries, its reason is `unexpected`.
     """
@@ -145,7 +145,7 @@ def decode_dead_letter(message: Mapping[str, Any]) -> DeadLetter:
             died_ms=int(attributes["died_ms"] if is_ours else system["SentTimestamp"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise Poison(Reason.UNEXPECTED, "the message is not one of ours") from None
+        raise NotAnEnvelope("the message is not one of ours") from None
 
 
 def size_bytes(message: Mapping[str, Any]) -> int:

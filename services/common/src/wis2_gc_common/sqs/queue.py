@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wis2_gc_common.errors import PartError, Poison, Unavailable
+from wis2_gc_common.errors import NotAnEnvelope, PartError, Unavailable, Unsendable
 from wis2_gc_common.ports.queue import Depth, Sent
 from wis2_gc_common.runtime.batching import Batcher
 from wis2_gc_common.runtime.logs import get_logger
@@ -118,7 +118,7 @@ class SqsSender:
         answers = [Sent.POISON] * len(batch)
         entries: list[dict[str, Any]] = []
         for index, envelope in enumerate(batch):
-            with contextlib.suppress(Poison):
+            with contextlib.suppress(Unsendable):
                 entries.append({"Id": str(index), **encode_message(envelope)})
         first = True
         for some in in_batches(entries):
@@ -343,7 +343,7 @@ class SqsQueue:
             self._held[receipt] = _Delivery(until_s)
             try:
                 arrived = decode_message(message, now_ms=_now_ms())
-            except Poison as error:
+            except NotAnEnvelope as error:
                 _log.error(
                     "queue_entry_undecodable",
                     entry=message.get("MessageId", ""),

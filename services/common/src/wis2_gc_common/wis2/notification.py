@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 
-from wis2_gc_common.errors import Poison, Reason
+from wis2_gc_common.errors import Poison, Reason, Unannounceable
 from wis2_gc_common.wis2.integrity import (
     DEFAULT_METHOD,
     BrokenIntegrity,
@@ -220,7 +220,7 @@ def republish(
     `cached` None: the links do not change (`cache: false`, deletion, override).
     `drop_content`: the inline data failed its check, so we must not pass it on. Repaired for the
     schema: a `length` as text, `version` beside `conformsTo`, unusable content.
-    Raises Poison(REPUBLISH_OVERSIZE): no valid notification of 8192 bytes can contain it.
+    Raises Unannounceable: no valid notification of 8192 bytes can contain it.
     Source: wis2-rules.md 12, 14, 22 to 24.
     """
     new_id = message_id(
@@ -263,7 +263,7 @@ def republish(
         if len(payload) > MAX_NOTIFICATION_BYTES and properties.pop(name, None) is not None:
             payload = _without_blanks(_joined(message, properties))
     if len(payload) > MAX_NOTIFICATION_BYTES:
-        raise Poison(Reason.REPUBLISH_OVERSIZE, f"{len(payload)} bytes")
+        raise Unannounceable(f"{len(payload)} bytes")
     return new_id, payload
 
 

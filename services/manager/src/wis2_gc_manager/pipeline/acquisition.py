@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common.errors import (
+    Cause,
     HostBusy,
     IntegrityFailed,
     Overridden,
-    Poison,
     Reason,
     SourceError,
-    public_text,
+    UnusableKey,
+    public_cause,
 )
 from wis2_gc_common.ports.registry import Failure
 from wis2_gc_common.runtime.logs import get_logger
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from wis2_gc_common.errors import Unavailable
     from wis2_gc_common.ports.registry import Lease, Registry
     from wis2_gc_manager.pipeline.candidate import Offer
+    from wis2_gc_manager.pipeline.claim import Granted
     from wis2_gc_manager.pipeline.events import Events
     from wis2_gc_manager.pipeline.gate import Gate
-    from wis2_gc_manager.pipeline.in_flight import Item
     from wis2_gc_manager.sources.port import Downloader
     from wis2_gc_manager.store.port import ObjectStore, Upload
 
@@ -65,7 +66,6 @@ class TooLarge:
     """A source says that the item is one that we do not cache."""
 
     candidate: Candidate
-    reason: Reason
     detail: str
 
 
@@ -151,25 +151,17 @@ class Acquisition:
     """The sources of one item, and what became of them."""
 
     def __init__(
-        self,
-        item: Item,
-        lease: Lease,
-        own: Candidate,
-        *,
-        hour: str,
-        downloads: Downloads,
-        is_again: bool = False,
+        self, granted: Granted, lease: Lease, *, downloads: Downloads, is_again: bool = False
     ) -> None:
         """`is_again`: this is the item's quick second try."""
-        self._item = item
+        self._item = granted.item
         self._lease = lease
-        self._own = own
-        self.hour = hour
-        """The hour folder its object goes to."""
+        self._own = granted.own
+        self._hour = granted.claimed.hour
         self._downloads = downloads
         self._is_again = is_again
         self._is_fleeting = False
-        self._untried: deque[Candidate] = deque((own,))
+        self._untried: deque[Candidate] = deque((granted.own,))
         self._known: set[Offer] = set()
         self._broken_inline: dict[str, SourceError] = {}
         """By message id."""
@@ -186,7 +178,8 @@ class Acquisition:
         self._wake: asyncio.Future[None] | None = None
         self.parked_seen = 0
         """How many parked sources were looked at."""
-        self.last_error = ""
+        self.last_cause = Cause(Reason.UNEXPECTED)
+        """Of the source that failed last, once one has."""
 
     @property
     def exhausted(self) -> Exhausted:
@@ -232,7 +225,7 @@ class Acquisition:
             raise error
         self._untried.appendleft(candidate)
 
-    def refuse(self, error: Poison) -> None:
+    def refuse(self, error: UnusableKey) -> None:
         """Note that data is there, but that the store cannot keep it under its name."""
         self._note(error)
 
@@ -337,9 +330,11 @@ class Acquisition:
             self._is_in_line |= error.reason is Reason.HOST_QUEUE
             busy_s = error.retry_after_s or 0.0
             self._busy_s = busy_s if self._busy_s is None else min(self._busy_s, busy_s)
-            self.last_error = str(error)[:_MAX_ERROR_CHARS]
+            self.last_cause = error.cause
         except SourceError as error:
             await self._failed(candidate, error)
+        except UnusableKey as error:
+            self.refuse(error)
         return None
 
     async def _failed(self, candidate: Candidate, error: SourceError) -> None:
@@ -366,7 +361,7 @@ class Acquisition:
             self._downloads.events.failure(
                 subject=failure.centre_id,
                 title="Integrity check failed" if is_integrity else "Download failed",
-                description=f"{notification.data_id}: {public_text(error)}",
+                description=f"{notification.data_id}: {public_cause(error)}",
                 channel=notification.topic.text,
                 since_ms=self._item.received.envelope.arrived_ms,
             )
@@ -386,7 +381,7 @@ class Acquisition:
 
         Otherwise whoever parks a link to something large decides over another's item.
         """
-        verdict = TooLarge(candidate, Reason.TOO_LARGE, detail)
+        verdict = TooLarge(candidate, detail)
         if candidate is self._own:
             return verdict
         self._too_large = self._too_large or verdict
@@ -400,16 +395,16 @@ class Acquisition:
     def _key(self, candidate: Candidate) -> str:
         notification = candidate.notification
         return object_key(
-            hour=self.hour,
+            hour=self._hour,
             topic=notification.topic,
             data_id=notification.data_id,
             pubtime_ns=notification.pubtime_ns,
             href=notification.link.href,
         )
 
-    def _note(self, error: SourceError | Poison) -> None:
+    def _note(self, error: SourceError | UnusableKey) -> None:
         self._reasons.append(error.reason)
-        self.last_error = public_text(error)[:_MAX_ERROR_CHARS]
+        self.last_cause = public_cause(error)
 
     def _wake_up(self, _task: object = None) -> None:
         if self._wake is not None and not self._wake.done():

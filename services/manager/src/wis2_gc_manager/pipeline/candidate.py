@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.errors import IntegrityFailed, Poison, Reason, SourceError
+from wis2_gc_common.errors import IntegrityFailed, NotAnEnvelope, Poison, Reason, SourceError
 from wis2_gc_common.ports.envelope_bytes import decode_envelope
 from wis2_gc_common.ports.registry import Notice
 from wis2_gc_common.wis2.inline import decode_content
@@ -98,7 +98,7 @@ def read_parked(own: Notification, parked: Iterable[bytes]) -> list[Candidate]:
     for source in parked:
         try:
             candidate = read_candidate(decode_envelope(source))
-        except Poison:
+        except (NotAnEnvelope, Poison):
             continue
         other = candidate.notification
         if (

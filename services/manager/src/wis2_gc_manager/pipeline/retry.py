@@ -1,14 +1,27 @@
-"""What follows when no source of an item gave its data. Pure.
+"""What becomes of an item that is not finished (architecture.md#three-kinds-of-failure). No I/O.
 
-Source: architecture.md#three-kinds-of-failure.
+The functions are pure; `Retries` adds what they need of this process: policy, clock, what waits.
 """
 
 from __future__ import annotations
 
+import random
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from wis2_gc_common.errors import Reason
+from wis2_gc_common.errors import CacheError, Cause, Reason
+from wis2_gc_common.runtime.causes import BUG
+from wis2_gc_manager.pipeline.candidate import read_candidate
+from wis2_gc_manager.pipeline.endings import Buried, GivenUp, HandedBack, PutBack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wis2_gc_common.wis2.notification import Notification
+    from wis2_gc_manager.pipeline.delayed import DelayedItems
+    from wis2_gc_manager.pipeline.in_flight import Item
 
 #: A delay is drawn from [delay, delay * (1 + JITTER)): items that failed together do not come
 #: back together.
@@ -34,6 +47,15 @@ SUSPECT_DELIVERIES = 4
 MAX_DELIVERIES = 7
 #: How long an item waits for a host that only ever asks to wait (429).
 BUSY_LIFE_S = 2 * 3600.0
+#: An item that a part of ours refuses, though it is there, comes back after this.
+REFUSED_BY_PART_S = 60.0
+#: Why an item is given up that was not tried as long as it was of use, or while its centre had too
+#: many others waiting: labels of `items_dropped_total`.
+CROWDED, WAITING = "crowded_out", "waited_in_vain"
+_TOLD = {
+    CROWDED: "its centre's slow sources held its share of the slots",
+    WAITING: "other versions of it were in work",
+}
 
 #: The same notification will fail for these for ever. Another source is another notification.
 HOPELESS = frozenset(
@@ -166,3 +188,95 @@ def after_unexpected(attempts: int) -> Return | GiveUp:
         return GiveUp()
     delay_s = UNEXPECTED_DELAYS_S[min(attempts, len(UNEXPECTED_DELAYS_S) - 1)]
     return Return(delay_s, attempts + 1)
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Retries:
+    """Decides when an item comes back, and when it does not."""
+
+    policy: RetryPolicy
+    delayed: DelayedItems
+    now_ns: Callable[[], int] = time.time_ns
+    draw: Callable[[], float] = random.random
+    """From [0, 1)."""
+
+    def crowded(self, item: Item, notification: Notification) -> PutBack | GivenUp:
+        """Return what becomes of an item whose centre holds too many slots."""
+        delay_s = crowded_s(self._age_s(item), draw=self.draw())
+        return self._put_off(item, notification, delay_s, CROWDED)
+
+    def waiting(
+        self, item: Item, notification: Notification, retry_after_s: float
+    ) -> PutBack | GivenUp:
+        """Return what becomes of an item of which another version is in work."""
+        delay_s = waiting_s(self._age_s(item), retry_after_s, draw=self.draw())
+        return self._put_off(item, notification, delay_s, WAITING)
+
+    def preempted(self, item: Item) -> HandedBack | GivenUp:
+        """Return what becomes of an item that had to leave its slot to others."""
+        delay_s = crowded_s(self._age_s(item), draw=self.draw())
+        if self._may_wait(item, delay_s, CROWDED):
+            return HandedBack(delay_s)
+        return _untried(read_candidate(item.received.envelope).notification, CROWDED)
+
+    def exhausted(self, item: Item, exhausted: Exhausted) -> Return | GiveUp:
+        """Return what becomes of an item whose sources have all failed."""
+        envelope = item.received.envelope
+        verdict = after_exhausted(
+            exhausted,
+            self.policy,
+            attempts=envelope.attempts,
+            age_s=self._age_s(item),
+            draw=self.draw(),
+        )
+        if isinstance(verdict, Return) and not self.delayed.admit(
+            item.centre_id,
+            envelope.uid,
+            verdict.delay_s,
+            size=envelope.size,
+            is_untried=not exhausted.reasons,
+        ):
+            return GiveUp()
+        return verdict
+
+    def refused(self, item: Item, error: CacheError) -> HandedBack | Buried:
+        """Return what becomes of an item that a part of ours refuses, though it is there."""
+        if self._age_s(item) > self.policy.useful_life_s:
+            return Buried(_unexpected(error))
+        return HandedBack(REFUSED_BY_PART_S)
+
+    def failed_by_us(self, item: Item, error: Exception) -> PutBack | Buried:
+        """Return what becomes of an item that met a bug: it comes later each time, then dies."""
+        verdict = after_unexpected(item.received.envelope.attempts)
+        cause = _unexpected(error)
+        if isinstance(verdict, GiveUp):
+            return Buried(cause)
+        return PutBack(verdict.delay_s, verdict.attempts, cause=cause)
+
+    def _put_off(
+        self, item: Item, notification: Notification, delay_s: float, why: str
+    ) -> PutBack | GivenUp:
+        """Have an item that was not tried come back later: as bulk, but for a first short wait."""
+        if not self._may_wait(item, delay_s, why):
+            return _untried(notification, why)
+        is_bulk = None if delay_s <= MAX_FIRST_WAIT_S else True
+        return PutBack(delay_s, item.received.envelope.attempts, is_bulk=is_bulk)
+
+    def _may_wait(self, item: Item, delay_s: float, why: str) -> bool:
+        """Whether the item is still of use then, and its centre has not too many waiting."""
+        envelope = item.received.envelope
+        return self._age_s(item) + delay_s <= self.policy.useful_life_s and self.delayed.admit(
+            item.centre_id, envelope.uid, delay_s, size=envelope.size, is_untried=why == CROWDED
+        )
+
+    def _age_s(self, item: Item) -> float:
+        return self.now_ns() / 1e9 - item.received.envelope.arrived_ms / 1e3
+
+
+def _untried(notification: Notification, why: str) -> GivenUp:
+    cause = Cause(Reason.HOST_QUEUE, why)
+    return GivenUp(notification, cause, _TOLD[why], dropped_as=why)
+
+
+def _unexpected(error: Exception) -> Cause:
+    return Cause(Reason.UNEXPECTED, str(error) if isinstance(error, CacheError) else BUG)

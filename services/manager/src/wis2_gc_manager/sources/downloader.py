@@ -114,8 +114,6 @@ class _Downloader:
         """See `wis2_gc_manager.sources.port.Downloader`."""
         try:
             target = parse_target(request.href)
-            if request.length is not None and request.length > self._max_object_bytes:
-                raise Overridden(Reason.TOO_LARGE, f"{request.length} bytes announced")
             return await self._fetch_in_time(target, request, open_upload)
         except SourceError as error:
             # Even after a redirect, the failed source is the one that the notification names.

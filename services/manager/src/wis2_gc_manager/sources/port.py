@@ -78,8 +78,8 @@ class Downloader(Protocol):
         - Refused: the address guard refuses the link or a redirect; we did not connect
         - HostBusy: circuit open, throttled by the server, or the host's queue is too long, so it
           is not tried; or we lack something ourselves (`retry_after_s` says when to come back)
-        - Overridden(TOO_LARGE): over GC_MAX_OBJECT_BYTES
-        - Unavailable("store"): from the upload
+        - Overridden(TOO_LARGE): what comes is over GC_MAX_OBJECT_BYTES
+        - Unavailable("store"), UnusableKey: from the upload
         """
 
     async def close(self) -> None:

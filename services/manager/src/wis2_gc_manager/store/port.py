@@ -4,7 +4,7 @@ Every adapter passes the same suite, `tests/integration/test_store.py`. An objec
 completely or not at all: readers never see a part. When `put` or `complete` has returned, the
 object survives a crash of the machine. Outages, also a full disk, are `Unavailable("store")`.
 A key that this store can never hold beside the others (in a file system: a folder's name as a
-file's) is `Poison`. A text that is not a key is a ValueError, a bug.
+file's) is `UnusableKey`. A text that is not a key is a ValueError, a bug.
 """
 
 from __future__ import annotations

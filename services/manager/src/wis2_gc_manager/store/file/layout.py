@@ -19,7 +19,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.errors import Poison, Reason
+from wis2_gc_common.errors import UnusableKey
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.wis2.media_type import suffix_for
 from wis2_gc_manager.store.keys import INCOMING, MARKER, TRASH
@@ -152,7 +152,7 @@ class Layout:
     def place(self, temporary: str, key: str, media_type: str) -> Placed:
         """Give a file from `.incoming` its name: from now on readers see it, and only it.
 
-        Raises Poison(UNEXPECTED): the file system cannot hold this key beside the others.
+        Raises UnusableKey: the file system cannot hold this key beside the others.
         """
         parent, name = self._split(key)
         path = f"{parent}/{name}{suffix_for(media_type, name)}"
@@ -170,7 +170,7 @@ class Layout:
                 self._remove_variants(parent, name, but=path)
         except OSError as error:
             if error.errno in _KEY_ERRORS:
-                raise Poison(Reason.UNEXPECTED, f"key: {os_words(error)}") from error
+                raise UnusableKey(os_words(error)) from error
             raise
         # A directory is durable when the one above it has been synced. For a directory that was
         # there before us, we know this only if we have synced it ourselves.

@@ -72,7 +72,7 @@ class FileStore:
         """Store a small object; the same key again replaces it.
 
         If it is cancelled, the object may be stored or not, but never in part.
-        Raises Unavailable("store"), Poison (no file can have this key), ValueError (not a key).
+        Raises Unavailable("store"), UnusableKey (no file can have it), ValueError (not a key).
         """
         checked_key(key)
         if self._loop is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from wis2_gc_common.errors import CacheError, Misconfigured, Poison, Reason, Unavailable
+from wis2_gc_common.errors import CacheError, Misconfigured, Unavailable, UnusableKey
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.settings.catalogue import CA_FILE, STORE_URL
 
@@ -125,10 +125,10 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> S3Refu
 
 
 def refused(refusal: S3Refusal, place: BucketPlace, method: str) -> CacheError:
-    """Return what a refusal means for the caller: Misconfigured, Unavailable or Poison."""
+    """Return what a refusal means for the caller: Misconfigured, Unavailable or UnusableKey."""
     code = refusal.code
     if code in _NO_KEY:
-        return Poison(Reason.UNEXPECTED, f"key: S3 says {code}")
+        return UnusableKey(f"S3 says {code}")
     variable, problem = _problem(refusal, place, method)
     if problem:
         return Misconfigured("store", variable, f"{place}: {problem}")

@@ -128,7 +128,7 @@ class Requests:
         `accept`: codes of refusals that are an answer to the caller. `failed`: how many of the
         `attempts` were already made in another way.
         Raises Unavailable("store"), Misconfigured if the error stays until a setting is changed,
-        Poison if no object can have this key.
+        UnusableKey if no object can have this key.
         """
         with self.busy():
             return await self._send(_Request(method, path, headers, body), accept, attempts, failed)

@@ -16,7 +16,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.errors import Poison, Reason, SettingsError, Unavailable
+from wis2_gc_common.errors import SettingsError, Unavailable, UnusableKey
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.settings.catalogue import RETENTION_HOURS, STORE_EXPIRATION_DAYS
 from wis2_gc_manager.store.keys import INCOMING, MAX_KEY_BYTES, checked_key
@@ -78,7 +78,7 @@ class S3Store:
         """Store a small object; the same key again replaces it.
 
         If it is cancelled, the object may be stored or not, but never in part.
-        Raises Unavailable("store"), Poison (key and prefix are too long together), ValueError.
+        Raises Unavailable("store"), UnusableKey (key and prefix are too long together), ValueError.
         """
         self._checked(key)
         with self._requests.busy():
@@ -152,7 +152,7 @@ class S3Store:
     def _checked(self, key: str) -> str:
         checked_key(key)
         if len(key.encode()) + len(self._place.prefix.encode()) > MAX_KEY_BYTES:
-            raise Poison(Reason.UNEXPECTED, "key: too long with the prefix of GC_STORE_URL")
+            raise UnusableKey("too long with the prefix of GC_STORE_URL")
         return key
 
     def _headers(self, media_type: str) -> list[tuple[str, str]]:

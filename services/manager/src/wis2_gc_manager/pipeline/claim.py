@@ -1,0 +1,117 @@
+"""The first step: read and judge a notification, and claim its item."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wis2_gc_common.errors import Cause, Poison, Reason
+from wis2_gc_common.ports.envelope_bytes import encode_envelope
+from wis2_gc_common.wis2.decision import Decision
+from wis2_gc_manager.pipeline.candidate import Candidate, not_ours, notice_of, read_candidate
+from wis2_gc_manager.pipeline.endings import Buried, Dropped, Parked
+from wis2_gc_manager.pipeline.passed_on import check_links
+from wis2_gc_manager.pipeline.retry import MAX_DELIVERIES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from wis2_gc_common.ports.queue import Received
+    from wis2_gc_common.ports.registry import Claimed, Registry
+    from wis2_gc_manager.pipeline.endings import Ending
+    from wis2_gc_manager.pipeline.fairness import Fairness
+    from wis2_gc_manager.pipeline.gate import Gate
+    from wis2_gc_manager.pipeline.in_flight import Item
+    from wis2_gc_manager.pipeline.retry import Retries
+    from wis2_gc_manager.sources.guard import AddressGuard
+
+#: How long a claim that was cancelled on its way is asked what became of it.
+CLAIM_ANSWER_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """An item that this process works on."""
+
+    item: Item
+    own: Candidate
+    """Its own notification."""
+    claimed: Claimed
+    """Without a lease: it is to be announced, and nothing is recorded of it (over quota)."""
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Claiming:
+    """The first step of every item."""
+
+    registry: Registry
+    gate: Gate
+    guard: AddressGuard
+    fairness: Fairness
+    retries: Retries
+    centre_id: str
+    """Ours."""
+    worker: str
+    """Unique among running managers, the same after a restart."""
+
+    async def claim(self, item: Item) -> Granted | Ending:
+        """Return the item as one to work on, or how it ends. Raises Unavailable, PartError."""
+        own = self._read(item.received)
+        if not isinstance(own, Candidate):
+            return own
+        notification = own.notification
+        item.centre_id = notification.topic.centre_id
+        if self.fairness.is_crowding(item.centre_id):
+            return self.retries.crowded(item, notification)
+        claimed = await self._ask(item, own)
+        decision = claimed.decision
+        if decision.is_granted or decision is Decision.OVER_QUOTA:
+            item.lease = claimed.lease
+            item.parked = claimed.parked
+            return Granted(item, own, claimed)
+        if decision is Decision.WAIT:
+            return self.retries.waiting(item, notification, claimed.retry_after_s)
+        if decision is Decision.BUSY:
+            return Parked()
+        return Dropped(decision.value)
+
+    def _read(self, received: Received) -> Candidate | Dropped | Buried:
+        if received.deliveries > MAX_DELIVERIES:
+            # It has killed its worker also when it was worked on alone: not even looked at again.
+            detail = f"delivered {received.deliveries} times without an end"
+            return Buried(Cause(Reason.UNEXPECTED, detail), told=detail)
+        try:
+            own = read_candidate(received.envelope)
+            reason = not_ours(own.notification, self.centre_id)
+            if reason is not None:
+                return Dropped(reason)
+            check_links(own.notification, self.guard)
+        except Poison as error:
+            return Dropped(error.reason, error)
+        return own
+
+    async def _ask(self, item: Item, own: Candidate) -> Claimed:
+        received = item.received
+        owner = received.envelope.uid
+        notice = notice_of(own.notification)
+        # Packed once, by the listener, where the queue keeps it as it was sent.
+        source = received.packed or encode_envelope(received.envelope)
+        attempt = random.getrandbits(63)
+
+        def claim() -> Awaitable[Claimed]:
+            return self.registry.claim(
+                notice, owner=owner, worker=self.worker, attempt=attempt, source=source
+            )
+
+        try:
+            return await self.gate.repeat(claim)
+        except asyncio.CancelledError:
+            # Whether the item is ours is on its way: asked again, the registry says it once more,
+            # and whoever hands the item back releases it.
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLAIM_ANSWER_S):
+                    item.lease = (await claim()).lease
+            raise
