@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import ssl
@@ -175,9 +176,13 @@ def test_who_need_not_go_out_reaches_nobody_there(cache: ComposedCache) -> None:
         network = cache.inspect(stranger)[0]["NetworkSettings"]["Networks"]
         host = network[f"{cache.project}_outside"]["IPAddress"]
         ids = {name: one["Id"] for name, one in cache.containers().items()}
-        wait_until(
-            lambda: cache.reaches(ids["manager-1"], host, 8080), "the stranger listens", timeout=120
-        )
+
+        def listens() -> bool:
+            with contextlib.suppress(DockerError):  # the connection is refused until it does
+                return cache.reaches(ids["manager-1"], host, 8080)
+            return False
+
+        wait_until(listens, "the stranger listens", timeout=120)
         reaching = {name for name, one in ids.items() if cache.reaches(one, host, 8080)}
     finally:
         docker("kill", stranger)
