@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from wis2_gc_common.errors import SettingsError
-from wis2_gc_common.settings.catalogue import CATALOGUE
 from wis2_gc_common.settings.reader import Reader
 from wis2_gc_common.wis2.event_format import EventFormat
 from wis2_gc_manager.settings import read_settings
@@ -35,20 +34,6 @@ def test_what_is_required_and_missing_is_named(name):
     environment = {key: value for key, value in REQUIRED.items() if key != name}
     with pytest.raises(SettingsError, match=name):
         read_settings(Reader(environment))
-
-
-@pytest.mark.parametrize(
-    "name",
-    sorted(
-        setting.name
-        for setting in CATALOGUE
-        if "manager" in setting.services
-        and setting.name not in ("GC_INSTANCE", "GC_HTTP_HOST", "GC_ALLOWED_NETWORKS")
-    ),
-)
-def test_every_setting_of_the_manager_is_read(name):
-    with pytest.raises(SettingsError, match=name):
-        read_settings(Reader({**REQUIRED, name: "\x00 nonsense"}))
 
 
 @pytest.mark.parametrize(("retention", "window", "used"), [("24", "12", 12), ("6", "12", 6)])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.ports.queue import Depth
-from wis2_gc_common.wis2.pubtime import format_pubtime
+from wis2_gc_common.wis2.pubtime import format_pubtime, format_seconds
 from wis2_gc_metrics.delay import describe_delays
 from wis2_gc_metrics.exposition import delay_counts, last_message_s
 from wis2_gc_metrics.models import (
@@ -58,11 +58,6 @@ if TYPE_CHECKING:
 _OF_CENTRE = ("centre_id",)
 
 
-def time_text(at_s: float) -> str:
-    """Return seconds since 1970 as RFC 3339 text, to the millisecond."""
-    return format_pubtime(max(0, round(at_s * 1000)) * 1_000_000)
-
-
 def summary(
     reading: Reading,
     recent: Recent | None,
@@ -77,7 +72,7 @@ def summary(
     listeners = _by_name(snapshot, "listener")
     managers = _by_name(snapshot, "manager")
     return SummaryAnswer(
-        at=time_text(reading.at_s),
+        at=format_seconds(reading.at_s),
         centre_id=centre_id,
         is_ready=not missing,
         missing=missing,
@@ -157,7 +152,7 @@ class _Table:
 
     def time(self, metric: Metric, *labels: str) -> str | None:
         value = self.get(metric, *labels)
-        return None if value is None or not math.isfinite(value) else time_text(value)
+        return None if value is None or not math.isfinite(value) else format_seconds(value)
 
 
 def centres(snapshot: Snapshot) -> CentresAnswer:
@@ -231,8 +226,8 @@ def _broker(
         name=name,
         is_ready=process is not None and process.is_ready,
         is_reporting=process is not None,
-        last_report=None if process is None else time_text(process.at_s),
-        last_message=None if last_message is None else time_text(last_message),
+        last_report=None if process is None else format_seconds(process.at_s),
+        last_message=None if last_message is None else format_seconds(last_message),
         received=counters.count(catalogue.RECEIVED, name),
         queued=counters.count(catalogue.QUEUED, name),
         dropped=dropped,
@@ -248,7 +243,7 @@ def managers(snapshot: Snapshot) -> ManagersAnswer:
             ManagerAnswer(
                 name=name,
                 is_ready=process.is_ready,
-                last_report=time_text(process.at_s),
+                last_report=format_seconds(process.at_s),
                 facts=public_facts(process.facts),
             )
             for name, process in sorted(processes.items())
@@ -261,7 +256,7 @@ def failures(records: Sequence[FailureRecord]) -> FailuresAnswer:
     return FailuresAnswer(
         failures=[
             FailureAnswer(
-                at=time_text(record.at_s),
+                at=format_seconds(record.at_s),
                 data_id=record.data_id,
                 centre_id=record.centre_id,
                 pubtime=format_pubtime(record.pubtime_ns),
@@ -281,7 +276,7 @@ def item(key: ItemKey, record: ItemRecord) -> ItemAnswer:
         data_id=key.data_id,
         state=record.state,
         finished_state=held.state,
-        finished_at=None if held.state is None else time_text(held.finished_ms / 1000),
+        finished_at=None if held.state is None else format_seconds(held.finished_ms / 1000),
         pubtime=None if held.state is None else format_pubtime(held.pubtime_ns),
         running_pubtime=None
         if held.running_pubtime_ns is None

@@ -12,32 +12,30 @@ import contextlib
 import json
 import os
 import sys
-from collections import Counter
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.errors import SettingsError, Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue
 from wis2_gc_common.ports.registry import ItemKey
 from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.runtime.logs import configure_logging
-from wis2_gc_common.settings import catalogue as settings
 from wis2_gc_common.settings.reader import Reader, warn_of_unknown_settings
-from wis2_gc_common.wis2.pubtime import format_pubtime
+from wis2_gc_operator.reports import (
+    Report,
+    printable,
+    report_check,
+    report_dead_letters,
+    report_failures,
+    report_item,
+    report_status,
+)
+from wis2_gc_operator.settings import OperatorSettings, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from wis2_gc_common.ports.queue import DeadLetter, DeadLetters, Depth, Queue
-    from wis2_gc_common.ports.registry import (
-        FailureRecord,
-        ItemRecord,
-        ProcessStatus,
-        RegistryReader,
-        Snapshot,
-    )
-    from wis2_gc_common.settings.values import QueueUrl, Secret
+    from wis2_gc_common.ports.queue import DeadLetters, Queue
+    from wis2_gc_common.ports.registry import RegistryReader
 
 #: The registry keeps at most this many given-up items.
 MAX_FAILURES = 1000
@@ -45,40 +43,6 @@ MAX_DEAD_LETTERS = 100_000
 #: A queue requires the name of its consumer; here it only gives its depth.
 _CONSUMER = "operator"
 _VISIBILITY_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorSettings:
-    """The settings of the operator's command."""
-
-    centre_id: str
-    redis_url: Secret
-    queue_url: QueueUrl
-    dead_letter_queue_url: QueueUrl
-    log_level: str
-    log_format: str
-
-
-def read_settings(read: Reader) -> OperatorSettings:
-    """Return the typed settings. Raises SettingsError naming the variable."""
-    return OperatorSettings(
-        centre_id=read(settings.CENTRE_ID),
-        redis_url=read(settings.REDIS_URL),
-        queue_url=read(settings.QUEUE_URL),
-        dead_letter_queue_url=read(settings.DEAD_LETTER_QUEUE_URL),
-        log_level=read(settings.LOG_LEVEL),
-        log_format=read(settings.LOG_FORMAT),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The answer to one command, for people and for programs."""
-
-    text: str
-    data: Any
-    """Plain JSON values."""
-    exit_code: int = 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -162,7 +126,7 @@ def _whole_up_to(maximum: int) -> Callable[[str], int]:
     return parse
 
 
-# The commands: each reads, then calls a pure function that reports.
+# The commands: each reads, then calls a function of `reports`.
 
 
 def _status(read: OperatorSettings, _arguments: argparse.Namespace) -> Report:
@@ -249,187 +213,3 @@ async def _queue(read: OperatorSettings) -> AsyncIterator[Queue]:
 
 def _dead_letters(read: OperatorSettings) -> DeadLetters:
     return open_dead_letters(read.queue_url, read.dead_letter_queue_url, redis_url=read.redis_url)
-
-
-# The reports. Pure.
-
-
-def report_status(centre_id: str, snapshot: Snapshot, depth: Depth) -> Report:
-    """Return which processes run, the counters and what waits."""
-    totals = _totals(snapshot)
-    listeners = [p for p in snapshot.processes if p.kind == "listener"]
-    managers = [p for p in snapshot.processes if p.kind == "manager"]
-    rows = [
-        *(_process_row(p, "subscribed", "not subscribed") for p in listeners),
-        *(_process_row(p, "receives", "does not receive") for p in managers),
-    ]
-    oldest = "-" if depth.oldest_s is None else f"{depth.oldest_s:.1f} s"
-    text = "\n\n".join(
-        (
-            printable(centre_id),
-            table(("PROCESS", "NAME", "STATE", "LAST REPORT"), rows)
-            if rows
-            else "no listener and no manager reports",
-            table(
-                ("TOTAL", "COUNT"),
-                [(name.replace("_", " "), count) for name, count in totals.items()],
-            ),
-            table(
-                ("QUEUE", "MESSAGES"),
-                [(name.replace("_", " "), getattr(depth, name)) for name in _DEPTHS],
-            )
-            + f"\noldest waits {oldest}",
-        )
-    )
-    data = {
-        "centre_id": centre_id,
-        "listeners": [_process_data(p) for p in listeners],
-        "managers": [_process_data(p) for p in managers],
-        "totals": totals,
-        "queue": asdict(depth),
-    }
-    return Report(text, data)
-
-
-_DEPTHS = ("ready", "in_flight", "delayed", "dead")
-_TOTALS = {
-    "received": catalogue.RECEIVED,
-    "queued": catalogue.QUEUED,
-    "dropped_by_listeners": catalogue.DROPPED,
-    "dropped_by_managers": catalogue.ITEMS_DROPPED,
-    "cached": catalogue.DOWNLOADED,
-    "announced": catalogue.ITEMS,
-    "download_errors": catalogue.DOWNLOADED_ERRORS,
-    "integrity_failures": catalogue.INTEGRITY_FAILED,
-    "given_up": catalogue.GIVEN_UP,
-}
-
-
-def _totals(snapshot: Snapshot) -> dict[str, int]:
-    sums: Counter[str] = Counter()
-    for text, value in snapshot.counters.items():
-        sums[catalogue.split_field(text)[0]] += value
-    return {name: sums[metric.name] for name, metric in _TOTALS.items()}
-
-
-def _process_row(process: ProcessStatus, ready: str, not_ready: str) -> tuple[str, ...]:
-    state = ready if process.is_ready else "; ".join((not_ready, *_problems(process)))
-    return process.kind, process.name, state, _time(process.at_s)
-
-
-def _problems(process: ProcessStatus) -> list[str]:
-    """Return the problems that a listener or a manager reports; each has its own fact."""
-    last, parts = process.facts.get("last_problem"), process.facts.get("problems")
-    found = [str(last)] if last else []
-    if isinstance(parts, dict):
-        found += [f"{part}: {problem}" for part, problem in parts.items()]
-    return found
-
-
-def _process_data(process: ProcessStatus) -> dict[str, Any]:
-    return {
-        "name": process.name,
-        "is_ready": process.is_ready,
-        "last_report": _time(process.at_s),
-        "facts": dict(process.facts),
-    }
-
-
-def report_check(problems: Mapping[str, str]) -> Report:
-    """Return which parts answer; `problems` has "" for a part that does."""
-    rows = [("settings", "ok"), *((part, text or "ok") for part, text in problems.items())]
-    return Report(
-        table(("PART", "STATE"), rows),
-        {"is_ok": not any(problems.values()), "problems": dict(problems)},
-        exit_code=1 if any(problems.values()) else 0,
-    )
-
-
-def report_item(key: ItemKey, record: ItemRecord | None) -> Report:
-    """Return what is known of one item; exit code 1 if nothing is known."""
-    if record is None:
-        return Report(
-            "nothing is known of this data_id of this centre: no notification of it has come to a "
-            "manager, or its record has expired",
-            {**key._asdict(), "state": None},
-            exit_code=1,
-        )
-    held = record.held
-    running_ns = held.running_pubtime_ns
-    data = {
-        **key._asdict(),
-        "state": record.state,
-        "finished_state": held.state,
-        "finished_at": None if held.state is None else _time(held.finished_ms / 1000),
-        "pubtime": None if held.state is None else format_pubtime(held.pubtime_ns),
-        "running_pubtime": None if running_ns is None else format_pubtime(running_ns),
-        "object_key": record.object_key,
-        "attempts": record.attempts,
-        "last_error": record.last_error,
-        "parked": record.parked,
-    }
-    rows = [(name, "-" if value in (None, "") else str(value)) for name, value in data.items()]
-    return Report(table(("ITEM", ""), rows), data)
-
-
-def report_failures(records: Sequence[FailureRecord]) -> Report:
-    """Return the given-up items, in the given order."""
-    data = [
-        {
-            "at": _time(record.at_s),
-            "centre_id": record.centre_id,
-            "data_id": record.data_id,
-            "pubtime": format_pubtime(record.pubtime_ns),
-            "error": record.error,
-            "attempts": record.attempts,
-        }
-        for record in records
-    ]
-    rows = [(r["at"], r["centre_id"], r["attempts"], r["data_id"], r["error"]) for r in data]
-    head = ("GIVEN UP", "CENTRE", "ATTEMPTS", "DATA_ID", "ERROR")
-    return Report(table(head, rows) if rows else "no item was given up", data)
-
-
-def report_dead_letters(letters: Sequence[DeadLetter]) -> Report:
-    """Return the dead letters, in the given order."""
-    data = [
-        {
-            "died": _time(letter.died_ms / 1000),
-            "arrived": _time(letter.envelope.arrived_ms / 1000),
-            "reason": letter.reason,
-            "broker": letter.envelope.broker,
-            "topic": letter.envelope.topic,
-            "last_error": letter.last_error,
-            "payload": letter.envelope.payload.decode("utf-8", "replace"),
-        }
-        for letter in letters
-    ]
-    rows = [(r["died"], r["reason"], r["broker"], r["topic"], r["last_error"]) for r in data]
-    head = ("DIED", "REASON", "BROKER", "TOPIC", "LAST ERROR")
-    return Report(table(head, rows) if rows else "there are no dead letters", data)
-
-
-def _time(at_s: float) -> str:
-    return format_pubtime(max(0, round(at_s * 1000)) * 1_000_000)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return rows as aligned columns; control characters are shown as escapes."""
-    lines = [list(head), *([printable(str(cell)) for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-
-
-def printable(text: str) -> str:
-    """Return `text` with an escape for each character that is not visible and not a space.
-
-    Data ids and errors come from strangers: they must not control the operator's terminal.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )

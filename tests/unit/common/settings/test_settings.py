@@ -3,10 +3,14 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import wis2_gc_listener.settings
+import wis2_gc_manager.settings
+import wis2_gc_metrics.settings
+import wis2_gc_operator.settings
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.settings import catalogue as settings
 from wis2_gc_common.settings.catalogue import ALL, CATALOGUE, Setting
@@ -14,7 +18,16 @@ from wis2_gc_common.settings.parsers import parse_broker_url
 from wis2_gc_common.settings.reader import CommonSettings, Reader, unknown_settings
 from wis2_gc_common.settings.values import BrokerUrl, QueueUrl, Secret, StoreUrl
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 THIS_FILE = str(Path(__file__))
+READ: dict[str, Callable[[Reader], object]] = {
+    "listener": wis2_gc_listener.settings.read_settings,
+    "manager": wis2_gc_manager.settings.read_settings,
+    "metrics": wis2_gc_metrics.settings.read_settings,
+    "operator": wis2_gc_operator.settings.read_settings,
+}
 
 #: For every setting: texts that are right, with their value, and texts that are wrong.
 CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -335,6 +348,25 @@ def test_names_are_unique_and_belong_to_known_services() -> None:
         assert setting.services
         assert set(setting.services) <= set(ALL)
         assert setting.meaning.endswith(".")
+
+
+class Recorder(Reader):
+    """Notes which settings are read."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        super().__init__(environment)
+        self.names: set[str] = set()
+
+    def _text(self, setting: Setting[Any]) -> str | None:
+        self.names.add(setting.name)
+        return super()._text(setting)
+
+
+@pytest.mark.parametrize("service", READ)
+def test_a_service_reads_the_settings_that_name_it_and_no_others(service: str) -> None:
+    read = Recorder({name: next(iter(good)) for name, (good, _) in CASES.items()})
+    READ[service](read)
+    assert read.names == {s.name for s in CATALOGUE if service in s.services}
 
 
 # Secrets

@@ -64,3 +64,8 @@ def format_pubtime(pubtime_ns: int) -> str:
     moment = datetime.fromtimestamp(seconds, tz=UTC)
     digits = f".{fraction:09}".rstrip("0") if fraction else ""
     return f"{moment.year + 400 * cycles:04}{moment:-%m-%dT%H:%M:%S}{digits}Z"
+
+
+def format_seconds(at_s: float) -> str:
+    """Return seconds since 1970 as RFC 3339 text, to the millisecond."""
+    return format_pubtime(max(0, round(at_s * 1000)) * 1_000_000)

@@ -1,0 +1,209 @@
+"""What each command answers, as text for people and as JSON for programs. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from wis2_gc_common import metrics as catalogue
+from wis2_gc_common.wis2.pubtime import format_pubtime, format_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from wis2_gc_common.ports.queue import DeadLetter, Depth
+    from wis2_gc_common.ports.registry import (
+        FailureRecord,
+        ItemKey,
+        ItemRecord,
+        ProcessStatus,
+        Snapshot,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The answer to one command, for people and for programs."""
+
+    text: str
+    data: Any
+    """Plain JSON values."""
+    exit_code: int = 0
+
+
+def report_status(centre_id: str, snapshot: Snapshot, depth: Depth) -> Report:
+    """Return which processes run, the counters and what waits."""
+    totals = _totals(snapshot)
+    listeners = [p for p in snapshot.processes if p.kind == "listener"]
+    managers = [p for p in snapshot.processes if p.kind == "manager"]
+    rows = [
+        *(_process_row(p, "subscribed", "not subscribed") for p in listeners),
+        *(_process_row(p, "receives", "does not receive") for p in managers),
+    ]
+    oldest = "-" if depth.oldest_s is None else f"{depth.oldest_s:.1f} s"
+    text = "\n\n".join(
+        (
+            printable(centre_id),
+            table(("PROCESS", "NAME", "STATE", "LAST REPORT"), rows)
+            if rows
+            else "no listener and no manager reports",
+            table(
+                ("TOTAL", "COUNT"),
+                [(name.replace("_", " "), count) for name, count in totals.items()],
+            ),
+            table(
+                ("QUEUE", "MESSAGES"),
+                [(name.replace("_", " "), getattr(depth, name)) for name in _DEPTHS],
+            )
+            + f"\noldest waits {oldest}",
+        )
+    )
+    data = {
+        "centre_id": centre_id,
+        "listeners": [_process_data(p) for p in listeners],
+        "managers": [_process_data(p) for p in managers],
+        "totals": totals,
+        "queue": asdict(depth),
+    }
+    return Report(text, data)
+
+
+_DEPTHS = ("ready", "in_flight", "delayed", "dead")
+_TOTALS = {
+    "received": catalogue.RECEIVED,
+    "queued": catalogue.QUEUED,
+    "dropped_by_listeners": catalogue.DROPPED,
+    "dropped_by_managers": catalogue.ITEMS_DROPPED,
+    "cached": catalogue.DOWNLOADED,
+    "announced": catalogue.ITEMS,
+    "download_errors": catalogue.DOWNLOADED_ERRORS,
+    "integrity_failures": catalogue.INTEGRITY_FAILED,
+    "given_up": catalogue.GIVEN_UP,
+}
+
+
+def _totals(snapshot: Snapshot) -> dict[str, int]:
+    sums: Counter[str] = Counter()
+    for text, value in snapshot.counters.items():
+        sums[catalogue.split_field(text)[0]] += value
+    return {name: sums[metric.name] for name, metric in _TOTALS.items()}
+
+
+def _process_row(process: ProcessStatus, ready: str, not_ready: str) -> tuple[str, ...]:
+    state = ready if process.is_ready else "; ".join((not_ready, *_problems(process)))
+    return process.kind, process.name, state, format_seconds(process.at_s)
+
+
+def _problems(process: ProcessStatus) -> list[str]:
+    """Return the problems that a listener or a manager reports; each has its own fact."""
+    last, parts = process.facts.get("last_problem"), process.facts.get("problems")
+    found = [str(last)] if last else []
+    if isinstance(parts, dict):
+        found += [f"{part}: {problem}" for part, problem in parts.items()]
+    return found
+
+
+def _process_data(process: ProcessStatus) -> dict[str, Any]:
+    return {
+        "name": process.name,
+        "is_ready": process.is_ready,
+        "last_report": format_seconds(process.at_s),
+        "facts": dict(process.facts),
+    }
+
+
+def report_check(problems: Mapping[str, str]) -> Report:
+    """Return which parts answer; `problems` has "" for a part that does."""
+    rows = [("settings", "ok"), *((part, text or "ok") for part, text in problems.items())]
+    return Report(
+        table(("PART", "STATE"), rows),
+        {"is_ok": not any(problems.values()), "problems": dict(problems)},
+        exit_code=1 if any(problems.values()) else 0,
+    )
+
+
+def report_item(key: ItemKey, record: ItemRecord | None) -> Report:
+    """Return what is known of one item; exit code 1 if nothing is known."""
+    if record is None:
+        return Report(
+            "nothing is known of this data_id of this centre: no notification of it has come to a "
+            "manager, or its record has expired",
+            {**key._asdict(), "state": None},
+            exit_code=1,
+        )
+    held = record.held
+    running_ns = held.running_pubtime_ns
+    data = {
+        **key._asdict(),
+        "state": record.state,
+        "finished_state": held.state,
+        "finished_at": None if held.state is None else format_seconds(held.finished_ms / 1000),
+        "pubtime": None if held.state is None else format_pubtime(held.pubtime_ns),
+        "running_pubtime": None if running_ns is None else format_pubtime(running_ns),
+        "object_key": record.object_key,
+        "attempts": record.attempts,
+        "last_error": record.last_error,
+        "parked": record.parked,
+    }
+    rows = [(name, "-" if value in (None, "") else str(value)) for name, value in data.items()]
+    return Report(table(("ITEM", ""), rows), data)
+
+
+def report_failures(records: Sequence[FailureRecord]) -> Report:
+    """Return the given-up items, in the given order."""
+    data = [
+        {
+            "at": format_seconds(record.at_s),
+            "centre_id": record.centre_id,
+            "data_id": record.data_id,
+            "pubtime": format_pubtime(record.pubtime_ns),
+            "error": record.error,
+            "attempts": record.attempts,
+        }
+        for record in records
+    ]
+    rows = [(r["at"], r["centre_id"], r["attempts"], r["data_id"], r["error"]) for r in data]
+    head = ("GIVEN UP", "CENTRE", "ATTEMPTS", "DATA_ID", "ERROR")
+    return Report(table(head, rows) if rows else "no item was given up", data)
+
+
+def report_dead_letters(letters: Sequence[DeadLetter]) -> Report:
+    """Return the dead letters, in the given order."""
+    data = [
+        {
+            "died": format_seconds(letter.died_ms / 1000),
+            "arrived": format_seconds(letter.envelope.arrived_ms / 1000),
+            "reason": letter.reason,
+            "broker": letter.envelope.broker,
+            "topic": letter.envelope.topic,
+            "last_error": letter.last_error,
+            "payload": letter.envelope.payload.decode("utf-8", "replace"),
+        }
+        for letter in letters
+    ]
+    rows = [(r["died"], r["reason"], r["broker"], r["topic"], r["last_error"]) for r in data]
+    head = ("DIED", "REASON", "BROKER", "TOPIC", "LAST ERROR")
+    return Report(table(head, rows) if rows else "there are no dead letters", data)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return rows as aligned columns; control characters are shown as escapes."""
+    lines = [list(head), *([printable(str(cell)) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def printable(text: str) -> str:
+    """Return `text` with an escape for each character that is not visible and not a space.
+
+    Data ids and errors come from strangers: they must not control the operator's terminal.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
