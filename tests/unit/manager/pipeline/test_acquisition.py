@@ -363,7 +363,7 @@ class TestHedging:
     async def test_a_discarded_download_that_fails_while_it_ends_harms_nobody(self):
         bench = Workbench(hedge_delay_s=0)
 
-        async def fetch(_candidate, _key):
+        async def fetch(_source, _key):
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:

@@ -11,7 +11,6 @@ from testkit.fakes.manager import Killed, Workbench, envelope_of
 from wis2_gc_common.errors import Cause, Poison, Reason, Unavailable
 from wis2_gc_common.metrics import CACHE_OVERRIDE, DEAD_LETTERS, INVALID, ITEMS, ITEMS_DROPPED
 from wis2_gc_common.ports.registry import Commit
-from wis2_gc_manager.pipeline.candidate import notice_of, read_candidate
 from wis2_gc_manager.pipeline.endings import (
     Buried,
     Dropped,
@@ -23,13 +22,14 @@ from wis2_gc_manager.pipeline.endings import (
     PassedOn,
     PutBack,
 )
+from wis2_gc_manager.pipeline.source import notice_of, read_source
 
 if TYPE_CHECKING:
     from wis2_gc_manager.pipeline.in_flight import Item
 
 PUBTIME = "2026-11-23T12:00:00Z"
 ENVELOPE = envelope_of(data_id="d", pubtime=PUBTIME, attempts=1)
-NOTIFICATION = read_candidate(ENVELOPE).notification
+NOTIFICATION = read_source(ENVELOPE).notification
 CAUSE = Cause(Reason.TIMEOUT, "5 s")
 DONE = Finished(Commit("cached", "yy-met", False, "host", "key", 5, 0.5))
 GIVEN_UP = GivenUp(NOTIFICATION, CAUSE)

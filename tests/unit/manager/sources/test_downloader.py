@@ -45,10 +45,10 @@ from wis2_gc_common.errors import (
     Unavailable,
 )
 from wis2_gc_common.wis2.integrity import Integrity
-from wis2_gc_manager.sources import http
+from wis2_gc_manager.sources import http_client
 from wis2_gc_manager.sources.downloader import MAX_REDIRECTS, open_downloader
 from wis2_gc_manager.sources.hosts import FAILURES_TO_OPEN
-from wis2_gc_manager.sources.http import retry_after_s
+from wis2_gc_manager.sources.http_client import retry_after_s
 from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
 
 if TYPE_CHECKING:
@@ -684,7 +684,7 @@ async def test_connections_are_kept(server: WebServer, open_: Open) -> None:
 async def test_no_connections_are_kept_to_ever_more_hosts(
     open_: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "MAX_KEPT_CONNECTIONS", 2)
+    monkeypatch.setattr(http_client, "MAX_KEPT_CONNECTIONS", 2)
     downloader = open_()
     async with contextlib.AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(WebServer()) for _ in range(5)]

@@ -25,15 +25,14 @@ from wis2_gc_common.ports.registry import Failure
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.media_type import safe_media_type
 from wis2_gc_common.wis2.object_key import object_key
-from wis2_gc_manager.pipeline.candidate import Candidate, read_inline, read_parked
 from wis2_gc_manager.pipeline.gate import MAX_REPEATS
 from wis2_gc_manager.pipeline.retry import Exhausted
+from wis2_gc_manager.pipeline.source import Source, read_inline, read_parked
 from wis2_gc_manager.sources.port import Payload
 
 if TYPE_CHECKING:
     from wis2_gc_common.errors import Unavailable
     from wis2_gc_common.ports.registry import Lease, Registry
-    from wis2_gc_manager.pipeline.candidate import Offer
     from wis2_gc_manager.pipeline.claim import Granted
     from wis2_gc_manager.pipeline.events import Events
     from wis2_gc_manager.pipeline.gate import Gate
@@ -53,7 +52,7 @@ log = get_logger(__name__)
 class Acquired:
     """Verified data."""
 
-    candidate: Candidate
+    source: Source
     payload: Payload
     key: str
     """Object key; where there is an upload, it goes there."""
@@ -65,7 +64,7 @@ class Acquired:
 class TooLarge:
     """A source says that the item is one that we do not cache."""
 
-    candidate: Candidate
+    source: Source
     detail: str
 
 
@@ -98,16 +97,16 @@ class Downloads:
         """From how many hosts data is being downloaded now."""
         return len(self._hosts)
 
-    async def fetch(self, candidate: Candidate, key: str, *, is_again: bool = False) -> Payload:
+    async def fetch(self, source: Source, key: str, *, is_again: bool = False) -> Payload:
         """Return the verified data of one source; raises as `Downloader.fetch` does.
 
         `is_again`: this is the item's quick second try.
         """
-        request = candidate.request
+        request = source.request
         if is_again:
             request = replace(request, is_again=True)
-        media_type = safe_media_type(candidate.notification.link.media_type)
-        host = candidate.host
+        media_type = safe_media_type(source.notification.link.media_type)
+        host = source.host
 
         async def open_upload() -> Upload:
             return await self._store.open_upload(key, media_type=media_type)
@@ -161,8 +160,8 @@ class Acquisition:
         self._downloads = downloads
         self._is_again = is_again
         self._is_fleeting = False
-        self._untried: deque[Candidate] = deque((granted.own,))
-        self._known: set[Offer] = set()
+        self._untried: deque[Source] = deque((granted.own,))
+        self._known: set[object] = set()
         self._broken_inline: dict[str, SourceError] = {}
         """By message id."""
         self._too_large: TooLarge | None = None
@@ -171,7 +170,7 @@ class Acquisition:
         self._busy_s: float | None = None
         self._busy: HostBusy | None = None
         self._is_in_line = False
-        self._running: dict[asyncio.Task[Payload], tuple[Candidate, str]] = {}
+        self._running: dict[asyncio.Task[Payload], tuple[Source, str]] = {}
         self._hedge_at_s = 0.0
         self._ask_at_s = 0.0
         self._uploads_lost = 0
@@ -204,10 +203,10 @@ class Acquisition:
                 if self._running:
                     result = await self._advance()
                 else:
-                    candidate = await self._next()
-                    if candidate is None:
+                    source = await self._next()
+                    if source is None:
                         return self._too_large
-                    result = await self._begin(candidate)
+                    result = await self._begin(source)
                 if result is not None:
                     return result
         finally:
@@ -215,7 +214,7 @@ class Acquisition:
                 self._downloads.discard(task)
             self._running.clear()
 
-    def retry(self, candidate: Candidate, error: Unavailable) -> None:
+    def retry(self, source: Source, error: Unavailable) -> None:
         """Try this source again: its data was lost on the way to our store.
 
         Raises `error` when that has happened too often: the store is there for other items.
@@ -223,7 +222,7 @@ class Acquisition:
         self._uploads_lost += 1
         if self._uploads_lost >= MAX_REPEATS:
             raise error
-        self._untried.appendleft(candidate)
+        self._untried.appendleft(source)
 
     def refuse(self, error: UnusableKey) -> None:
         """Note that data is there, but that the store cannot keep it under its name."""
@@ -236,31 +235,31 @@ class Acquisition:
         """
         await self._failed(self._own, self._busy or SourceError(Reason.HOST_QUEUE))
 
-    async def _next(self, *, ask: bool = False) -> Candidate | None:
+    async def _next(self, *, ask: bool = False) -> Source | None:
         """Return a source not tried yet; `ask` for parked ones also where none is known of."""
         if not self._untried and (ask or self._item.parked > self.parked_seen):
             parked = await self._downloads.gate.repeat(
                 lambda: self._downloads.registry.parked(self._lease)
             )
             self.parked_seen = self._item.parked = len(parked)
-            self._known.add(self._own.offer)
-            for candidate in read_parked(self._own.notification, parked):
-                if candidate.offer not in self._known:
-                    self._known.add(candidate.offer)
-                    self._untried.append(candidate)
+            self._known.add(self._own.identity)
+            for source in read_parked(self._own.notification, parked):
+                if source.identity not in self._known:
+                    self._known.add(source.identity)
+                    self._untried.append(source)
         return self._untried.popleft() if self._untried else None
 
-    async def _begin(self, candidate: Candidate) -> Acquired | TooLarge | None:
+    async def _begin(self, source: Source) -> Acquired | TooLarge | None:
         """Return the inline data, or start the download."""
-        notification = candidate.notification
+        notification = source.notification
         if notification.integrity_problem:
             # No data can pass it, so none is asked for.
             problem = IntegrityFailed(Reason.INVALID_INTEGRITY, notification.integrity_problem)
-            await self._failed(candidate, problem)
+            await self._failed(source, problem)
             return None
         length = notification.link.length
         if length is not None and length > self._downloads.max_object_bytes:
-            return self._is_too_large(candidate, f"{length} bytes announced")
+            return self._is_too_large(source, f"{length} bytes announced")
         if notification.id not in self._broken_inline:
             try:
                 payload = read_inline(notification)
@@ -268,14 +267,14 @@ class Acquisition:
                 self._broken_inline[notification.id] = error
             else:
                 if payload is not None:
-                    return self._acquired(candidate, self._key(candidate), payload)
+                    return self._acquired(source, self._key(source), payload)
         loop = asyncio.get_running_loop()
-        key = self._key(candidate)
-        task = loop.create_task(self._downloads.fetch(candidate, key, is_again=self._is_again))
+        key = self._key(source)
+        task = loop.create_task(self._downloads.fetch(source, key, is_again=self._is_again))
         task.add_done_callback(self._wake_up)
         if not self._running:
             self._hedge_at_s = loop.time() + self._downloads.hedge_delay_s
-        self._running[task] = candidate, key
+        self._running[task] = source, key
         return None
 
     async def _advance(self) -> Acquired | TooLarge | None:
@@ -312,19 +311,19 @@ class Acquisition:
         return None
 
     async def _ended(
-        self, task: asyncio.Task[Payload], candidate: Candidate, key: str
+        self, task: asyncio.Task[Payload], source: Source, key: str
     ) -> Acquired | TooLarge | None:
         if task.cancelled():
             raise RuntimeError("a download ended as cancelled, but nobody cancelled it")
         try:
-            return self._acquired(candidate, key, task.result())
+            return self._acquired(source, key, task.result())
         except Overridden as error:
-            return self._is_too_large(candidate, error.detail)
+            return self._is_too_large(source, error.detail)
         except HostBusy as error:
             if error.reason is Reason.CIRCUIT_OPEN:
                 # Not asked, because it has failed for others just now: that is a failure of this
                 # notification's download too (wis2-rules.md M11), and costs an attempt.
-                await self._failed(candidate, error)
+                await self._failed(source, error)
                 return None
             self._busy = error
             self._is_in_line |= error.reason is Reason.HOST_QUEUE
@@ -332,13 +331,13 @@ class Acquisition:
             self._busy_s = busy_s if self._busy_s is None else min(self._busy_s, busy_s)
             self.last_cause = error.cause
         except SourceError as error:
-            await self._failed(candidate, error)
+            await self._failed(source, error)
         except UnusableKey as error:
             self.refuse(error)
         return None
 
-    async def _failed(self, candidate: Candidate, error: SourceError) -> None:
-        notification = candidate.notification
+    async def _failed(self, source: Source, error: SourceError) -> None:
+        notification = source.notification
         self._note(error)
         if error.retry_after_s is not None:
             self._retry_after_s = max(error.retry_after_s, self._retry_after_s or 0.0)
@@ -350,7 +349,7 @@ class Acquisition:
             kind="integrity" if is_integrity else "download",
             message_id=notification.id,
             centre_id=notification.source_centre_id,
-            dataserver=candidate.host,
+            dataserver=source.host,
             reason=error.reason,
         )
         is_first = await self._downloads.gate.repeat(
@@ -371,29 +370,29 @@ class Acquisition:
             "source_failed",
             data_id=notification.data_id,
             centre_id=failure.centre_id,
-            dataserver=candidate.host,
+            dataserver=source.host,
             reason=error.reason,
             detail=error.detail[:_MAX_ERROR_CHARS],
         )
 
-    def _is_too_large(self, candidate: Candidate, detail: str) -> TooLarge | None:
+    def _is_too_large(self, source: Source, detail: str) -> TooLarge | None:
         """Return the verdict of the item's own source; a parked one is heard when all failed.
 
         Otherwise whoever parks a link to something large decides over another's item.
         """
-        verdict = TooLarge(candidate, detail)
-        if candidate is self._own:
+        verdict = TooLarge(source, detail)
+        if source is self._own:
             return verdict
         self._too_large = self._too_large or verdict
         return None
 
-    def _acquired(self, candidate: Candidate, key: str, payload: Payload) -> Acquired:
-        notification = candidate.notification
+    def _acquired(self, source: Source, key: str, payload: Payload) -> Acquired:
+        notification = source.notification
         drop = notification.id in self._broken_inline
-        return Acquired(candidate, payload, key, drop_content=drop)
+        return Acquired(source, payload, key, drop_content=drop)
 
-    def _key(self, candidate: Candidate) -> str:
-        notification = candidate.notification
+    def _key(self, source: Source) -> str:
+        notification = source.notification
         return object_key(
             hour=self._hour,
             topic=notification.topic,

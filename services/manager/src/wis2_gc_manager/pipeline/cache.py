@@ -64,7 +64,7 @@ class Caching:
         found = await acquisition.run()
         if found is None:
             return await self._exhausted(granted, acquisition)
-        notification = found.candidate.notification
+        notification = found.source.notification
         if isinstance(found, TooLarge):
             return await self.announcing.untouched(
                 granted, notification, Override.TOO_LARGE, found.detail
@@ -112,7 +112,7 @@ class Caching:
                 outcome="cached",
                 centre_id=notification.source_centre_id,
                 is_metadata=notification.topic.is_metadata,
-                dataserver=found.candidate.host,
+                dataserver=found.source.host,
                 object_key=found.key,
                 size_bytes=payload.size_bytes,
                 delay_s=max((self.now_ns() - notification.pubtime_ns) / 1e9, 0.0),
@@ -142,7 +142,7 @@ class Caching:
             if upload is None:
                 raise
             self.gate.report(error)
-            acquisition.retry(found.candidate, error)
+            acquisition.retry(found.source, error)
             await self.gate.wait_open(error.part)
             return None
         # A store may count from the beginning of an upload.
@@ -177,7 +177,7 @@ class Caching:
         await self.store.put(
             acquired.key,
             payload.data or b"",
-            media_type=safe_media_type(acquired.candidate.notification.link.media_type),
+            media_type=safe_media_type(acquired.source.notification.link.media_type),
             checksum=Checksum(payload.method, payload.digest),
         )
         await self._check_visible(acquired)

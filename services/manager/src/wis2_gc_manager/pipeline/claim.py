@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from wis2_gc_common.errors import Cause, Poison, Reason
 from wis2_gc_common.ports.envelope_bytes import encode_envelope
 from wis2_gc_common.wis2.decision import Decision
-from wis2_gc_manager.pipeline.candidate import Candidate, not_ours, notice_of, read_candidate
 from wis2_gc_manager.pipeline.endings import Buried, Dropped, Parked
 from wis2_gc_manager.pipeline.passed_on import check_links
 from wis2_gc_manager.pipeline.retry import MAX_DELIVERIES
+from wis2_gc_manager.pipeline.source import Source, not_ours, notice_of, read_source
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -37,7 +37,7 @@ class Granted:
     """An item that this process works on."""
 
     item: Item
-    own: Candidate
+    own: Source
     """Its own notification."""
     claimed: Claimed
     """Without a lease: it is to be announced, and nothing is recorded of it (over quota)."""
@@ -60,7 +60,7 @@ class Claiming:
     async def claim(self, item: Item) -> Granted | Ending:
         """Return the item as one to work on, or how it ends. Raises Unavailable, PartError."""
         own = self._read(item.received)
-        if not isinstance(own, Candidate):
+        if not isinstance(own, Source):
             return own
         notification = own.notification
         item.centre_id = notification.topic.centre_id
@@ -78,13 +78,13 @@ class Claiming:
             return Parked()
         return Dropped(decision.value)
 
-    def _read(self, received: Received) -> Candidate | Dropped | Buried:
+    def _read(self, received: Received) -> Source | Dropped | Buried:
         if received.deliveries > MAX_DELIVERIES:
             # It has killed its worker also when it was worked on alone: not even looked at again.
             detail = f"delivered {received.deliveries} times without an end"
             return Buried(Cause(Reason.UNEXPECTED, detail), told=detail)
         try:
-            own = read_candidate(received.envelope)
+            own = read_source(received.envelope)
             reason = not_ours(own.notification, self.centre_id)
             if reason is not None:
                 return Dropped(reason)
@@ -93,7 +93,7 @@ class Claiming:
             return Dropped(error.reason, error)
         return own
 
-    async def _ask(self, item: Item, own: Candidate) -> Claimed:
+    async def _ask(self, item: Item, own: Source) -> Claimed:
         received = item.received
         owner = received.envelope.uid
         notice = notice_of(own.notification)

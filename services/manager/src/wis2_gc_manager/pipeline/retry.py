@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import CacheError, Cause, Reason
 from wis2_gc_common.runtime.causes import BUG
-from wis2_gc_manager.pipeline.candidate import read_candidate
 from wis2_gc_manager.pipeline.endings import Buried, GivenUp, HandedBack, PutBack
+from wis2_gc_manager.pipeline.source import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,7 +217,7 @@ class Retries:
         delay_s = crowded_s(self._age_s(item), draw=self.draw())
         if self._may_wait(item, delay_s, CROWDED):
             return HandedBack(delay_s)
-        return _untried(read_candidate(item.received.envelope).notification, CROWDED)
+        return _untried(read_source(item.received.envelope).notification, CROWDED)
 
     def exhausted(self, item: Item, exhausted: Exhausted) -> Return | GiveUp:
         """Return what becomes of an item whose sources have all failed."""

@@ -15,7 +15,7 @@ from wis2_gc_manager.sources.addresses import Addresses, system_lookup
 from wis2_gc_manager.sources.body import Body, Form
 from wis2_gc_manager.sources.guard import AddressGuard, Network
 from wis2_gc_manager.sources.hosts import HostLimits, Outcome
-from wis2_gc_manager.sources.http import HttpSource
+from wis2_gc_manager.sources.http_client import HttpClient
 from wis2_gc_manager.sources.memory import Memory
 from wis2_gc_manager.sources.port import host_of
 from wis2_gc_manager.sources.target import Target, parse_target
@@ -53,7 +53,7 @@ _NOT_THE_ITEM = frozenset(
 )
 
 
-class _Source(Protocol):
+class _Client(Protocol):
     async def get(self, target: Target, body: Body) -> Target | None: ...
 
     async def close(self) -> None: ...
@@ -107,8 +107,8 @@ class _Downloader:
             concurrency=concurrency_per_host, clock=asyncio.get_running_loop().time
         )
         self._memory = Memory(MEMORY_BYTES)
-        http = HttpSource(guard, self._addresses, timeouts=timeouts, ca_file=ca_file)
-        self._sources: dict[str, _Source] = {"http": http, "https": http}
+        http = HttpClient(guard, self._addresses, timeouts=timeouts, ca_file=ca_file)
+        self._clients: dict[str, _Client] = {"http": http, "https": http}
 
     async def fetch(self, request: Request, open_upload: OpenUpload) -> Payload:
         """See `wis2_gc_manager.sources.port.Downloader`."""
@@ -122,8 +122,8 @@ class _Downloader:
 
     async def close(self) -> None:
         """See `wis2_gc_manager.sources.port.Downloader`."""
-        for source in set(self._sources.values()):
-            await source.close()
+        for client in set(self._clients.values()):
+            await client.close()
         await self._addresses.close()
 
     async def _fetch_in_time(
@@ -169,7 +169,7 @@ class _Downloader:
         """Ask one host; return where it redirects to, None when `body` is filled."""
         self._guard.check_host(target.host)
         self._guard.check_port(target.port)
-        source = self._source(target.scheme)
+        client = self._client(target.scheme)
         at_most = None if target.scheme in ("http", "https") else _MAX_SESSIONS
         centre_id = body.request.centre_id
         ticket = self._limits.enter(target.endpoint, centre_id=centre_id, at_most=at_most)
@@ -181,7 +181,7 @@ class _Downloader:
             if self._addresses.recall(target.host, centre_id) is None:
                 with sooner(body.deadline, self._timeouts.connect_s):
                     await self._addresses.admitted(target.host, centre_id)
-            following = await source.get(target, body)
+            following = await client.get(target, body)
             outcome = Outcome.ANSWERED
         except SourceError as error:
             if await self._is_our_shortage(error, target.host):
@@ -214,21 +214,21 @@ class _Downloader:
             return any(":" not in address for address in await self._addresses.admitted(host))
         return number in _SHORTAGES
 
-    def _source(self, scheme: str) -> _Source:
-        source = self._sources.get(scheme)
-        if source is None:
-            source = self._sources[scheme] = self._rare_source(scheme)
-        return source
+    def _client(self, scheme: str) -> _Client:
+        client = self._clients.get(scheme)
+        if client is None:
+            client = self._clients[scheme] = self._rare_client(scheme)
+        return client
 
-    def _rare_source(self, scheme: str) -> _Source:
+    def _rare_client(self, scheme: str) -> _Client:
         """Import what few managers ever use; asyncssh takes a quarter of a second."""
         if scheme == "ftp":
-            from wis2_gc_manager.sources.ftp import FtpSource  # noqa: PLC0415
+            from wis2_gc_manager.sources.ftp_client import FtpClient  # noqa: PLC0415
 
-            return FtpSource(self._addresses, timeouts=self._timeouts)
-        from wis2_gc_manager.sources.sftp import SftpSource  # noqa: PLC0415
+            return FtpClient(self._addresses, timeouts=self._timeouts)
+        from wis2_gc_manager.sources.sftp_client import SftpClient  # noqa: PLC0415
 
-        return SftpSource(self._addresses, timeouts=self._timeouts)
+        return SftpClient(self._addresses, timeouts=self._timeouts)
 
 
 def _verdict(error: SourceError) -> Outcome:

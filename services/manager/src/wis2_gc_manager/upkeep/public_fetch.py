@@ -12,7 +12,7 @@ from yarl import URL
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.wis2.integrity import new_hash
 from wis2_gc_manager.pipeline.public_check import Shortage
-from wis2_gc_manager.sources.http import USER_AGENT
+from wis2_gc_manager.sources.http_client import USER_AGENT
 
 if TYPE_CHECKING:
     import ssl

@@ -24,11 +24,8 @@ OWN = "own"
 RECOMMENDED = "recommended"
 
 
-Offer = tuple[Request, str, Content | None]
-
-
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Source:
     """One source: a whole notification, since it is its own that is republished."""
 
     notification: Notification
@@ -48,7 +45,7 @@ class Candidate:
         )
 
     @property
-    def offer(self) -> Offer:
+    def identity(self) -> tuple[Request, str, Content | None]:
         """What two notifications must have in common to be one source.
 
         The same link alone is not enough: the second may correct the first one's checksum,
@@ -57,10 +54,10 @@ class Candidate:
         return self.request, self.notification.integrity_problem, self.notification.content
 
 
-def read_candidate(envelope: Envelope) -> Candidate:
+def read_source(envelope: Envelope) -> Source:
     """Return the source an envelope is. Raises Poison."""
     notification = parse(parse_topic(envelope.topic), envelope.payload)
-    return Candidate(notification, host_of(notification.link.href))
+    return Source(notification, host_of(notification.link.href))
 
 
 def not_ours(notification: Notification, centre_id: str) -> str | None:
@@ -86,7 +83,7 @@ def notice_of(notification: Notification) -> Notice:
     )
 
 
-def read_parked(own: Notification, parked: Iterable[bytes]) -> list[Candidate]:
+def read_parked(own: Notification, parked: Iterable[bytes]) -> list[Source]:
     """Return the fall-back sources of `own` that are about the same data, best first.
 
     Skipped: what is no envelope or no notification, announces other data, or is not to be cached.
@@ -94,13 +91,13 @@ def read_parked(own: Notification, parked: Iterable[bytes]) -> list[Candidate]:
     gone: it comes last. Our message id depends on `rel`: those of the same come first, so that an
     item is not announced under two ids when a worker dies between announcing and recording.
     """
-    candidates: list[Candidate] = []
-    for source in parked:
+    sources: list[Source] = []
+    for packed in parked:
         try:
-            candidate = read_candidate(decode_envelope(source))
+            source = read_source(decode_envelope(packed))
         except (NotAnEnvelope, Poison):
             continue
-        other = candidate.notification
+        other = source.notification
         if (
             other.data_id == own.data_id
             and other.pubtime_ns == own.pubtime_ns
@@ -108,8 +105,8 @@ def read_parked(own: Notification, parked: Iterable[bytes]) -> list[Candidate]:
             and other.rel != "deletion"
             and other.cache
         ):
-            candidates.append(candidate)
-    return sorted(candidates, key=lambda candidate: _distance(candidate.notification, own))
+            sources.append(source)
+    return sorted(sources, key=lambda source: _distance(source.notification, own))
 
 
 def _distance(other: Notification, own: Notification) -> tuple[bool, bool]:

@@ -1,4 +1,4 @@
-"""SFTP sources (wis2-rules.md 15), on asyncssh. Imported on first use: it is heavy.
+"""Gets data over SFTP (wis2-rules.md 15), on asyncssh. Imported on first use: it is heavy.
 
 Host keys are not verified: links come from strangers, WIS2 has no list of the centres' host keys,
 and the data is public. The checksum of the notification proves the data. An impostor could catch
@@ -35,7 +35,7 @@ _LOST = (asyncssh.ConnectionLost, asyncssh.SFTPConnectionLost, asyncssh.SFTPNoCo
 logging.getLogger("asyncssh").setLevel(logging.WARNING)
 
 
-class SftpSource:
+class SftpClient:
     """Gets sftp targets."""
 
     def __init__(self, addresses: Addresses, *, timeouts: Timeouts) -> None:

@@ -1,4 +1,4 @@
-"""HTTP and HTTPS sources (wis2-rules.md 15, 19, W10 to W17), on aiohttp."""
+"""Gets data over HTTP and HTTPS (wis2-rules.md 15, 19, W10 to W17), on aiohttp."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ _MAX_TYPE_CHARS = 255
 _LIBRARY_ERRORS = (aiohttp.ClientError, OSError, ValueError)
 
 
-class HttpSource:
+class HttpClient:
     """Gets http and https targets over kept connections."""
 
     def __init__(

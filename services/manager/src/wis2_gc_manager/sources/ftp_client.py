@@ -1,4 +1,4 @@
-"""FTP sources (wis2-rules.md 15), on aioftp. Anonymous, or with the credentials of the link.
+"""Gets data over FTP (wis2-rules.md 15), on aioftp. Anonymous, or with the credentials of the link.
 
 There is one session per item: such items are rare, and servers count sessions.
 """
@@ -36,7 +36,7 @@ class _TooTalkative(ValueError):
     """More text on the control connection than any session requires."""
 
 
-class FtpSource:
+class FtpClient:
     """Gets ftp targets."""
 
     def __init__(self, addresses: Addresses, *, timeouts: Timeouts) -> None:
