@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from local.parts.part import StartFailed
 from local.parts.process import signal_name
+from wis2_gc_common.runtime.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,7 +80,11 @@ class Stopped(Exception):
 class _Watched:
     child: Child
     started_at: float = 0.0
-    backoff_s: float = _FIRST_BACKOFF_S
+    backoff: Backoff = field(
+        default_factory=lambda: Backoff(
+            first_s=_FIRST_BACKOFF_S, longest_s=_LONGEST_BACKOFF_S, shares=(1.0, 1.0)
+        )
+    )
     restart_at: float | None = None
     partial_line: bytes = b""
     registered: int | None = None
@@ -204,12 +209,12 @@ class Supervisor:
             self._exit_code = _WRONG_SETTING
             return
         if lived_s > _HEALTHY_S:
-            watched.backoff_s = _FIRST_BACKOFF_S
-        watched.restart_at = now + watched.backoff_s
+            watched.backoff.reset()
+        delay_s = watched.backoff.next_s()
+        watched.restart_at = now + delay_s
         self._console.line(
-            _NAME, f"{child.name} ended with {how}; starting it again in {watched.backoff_s:g} s"
+            _NAME, f"{child.name} ended with {how}; starting it again in {delay_s:g} s"
         )
-        watched.backoff_s = min(watched.backoff_s * 2, _LONGEST_BACKOFF_S)
 
     def _restart(self, watched: _Watched, now: float) -> None:
         watched.restart_at = None
@@ -218,8 +223,7 @@ class Supervisor:
             watched.child.launch()
         except StartFailed as error:
             self._console.line(_NAME, str(error))
-            watched.restart_at = now + watched.backoff_s
-            watched.backoff_s = min(watched.backoff_s * 2, _LONGEST_BACKOFF_S)
+            watched.restart_at = now + watched.backoff.next_s()
         else:
             self._listen_to(watched)
 

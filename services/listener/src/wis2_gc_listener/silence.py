@@ -7,6 +7,8 @@ past: its longest pause of the last hours.
 
 from __future__ import annotations
 
+from wis2_gc_common.runtime.backoff import grown_s
+
 #: A silence is too long if it is this many times the longest pause of the past.
 _OUT_OF_PROPORTION = 3.0
 #: Pauses are remembered for at least this long, and at most twice as long.
@@ -32,8 +34,7 @@ def is_due(
     limit_s = max(timeout_s, _OUT_OF_PROPORTION * longest_pause_s)
     if timeout_s <= 0 or past_s < limit_s:
         return False
-    # 2.0 ** 16 is far above every bound, and cannot overflow.
-    return waited_s >= min(limit_s * 2.0 ** min(fruitless, 16), max(limit_s, _LONGEST_S))
+    return waited_s >= grown_s(fruitless, first_s=limit_s, longest_s=max(limit_s, _LONGEST_S))
 
 
 class Silence:

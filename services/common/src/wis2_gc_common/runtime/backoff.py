@@ -1,4 +1,4 @@
-"""Delays between attempts: doubling, bounded, with jitter so that clients do not retry together."""
+"""Delays between attempts: growing, bounded, with jitter so that clients do not retry together."""
 
 from __future__ import annotations
 
@@ -8,31 +8,48 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Further doubling changes no delay; it only makes the number larger.
-_MAX_DOUBLINGS = 16
+#: Further growth changes no delay; it only makes the number larger.
+_MAX_TIMES = 16
 _JITTER = random.SystemRandom()
 
 
+def grown_s(times: int, *, first_s: float, longest_s: float, growth: float = 2.0) -> float:
+    """Return `first_s`, `growth` times as long for each of `times`, and at most `longest_s`."""
+    return min(longest_s, first_s * growth ** min(times, _MAX_TIMES))
+
+
 class Backoff:
-    """Gives delays in seconds, each between half and all of a bound that doubles each time."""
+    """Gives delays in seconds; each is a random share of a bound that grows each time."""
 
     def __init__(
         self,
         *,
         first_s: float,
         longest_s: float,
+        growth: float = 2.0,
+        shares: tuple[float, float] = (0.5, 1.0),
         jitter: Callable[[], float] = _JITTER.random,
     ) -> None:
+        """`shares`: the smallest and the largest share. `jitter`: from [0, 1)."""
         self._first_s = first_s
         self._longest_s = longest_s
+        self._growth = growth
+        self._shares = shares
         self._jitter = jitter
         self._failures = 0
 
     def next_s(self) -> float:
         """Return how long to wait before the next attempt."""
-        bound = min(self._longest_s, self._first_s * 2.0**self._failures)
-        self._failures = min(self._failures + 1, _MAX_DOUBLINGS)
-        return bound * (0.5 + self._jitter() / 2)
+        bound = grown_s(
+            self._failures, first_s=self._first_s, longest_s=self._longest_s, growth=self._growth
+        )
+        self._failures += 1
+        return self.share_of(bound)
+
+    def share_of(self, bound_s: float) -> float:
+        """Return a random share of `bound_s`."""
+        least, most = self._shares
+        return bound_s * (least + (most - least) * self._jitter())
 
     def reset(self) -> None:
         """Start again with the shortest delay, after an attempt that succeeded."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.runtime.backoff import Backoff
 from wis2_gc_common.runtime.causes import BUG
 from wis2_gc_common.runtime.logs import get_logger
 
@@ -30,6 +31,8 @@ FIRST_PROBE_S = 0.1
 PROBE_DELAY_S = 1.0
 PROBE_GROWTH = 1.5
 MAX_PROBE_DELAY_S = 5.0
+#: Of each delay: many managers do not all ask at once a part that comes up.
+_SHARES = (0.8, 1.2)
 #: A probe that takes longer has failed.
 PROBE_TIMEOUT_S = 10.0
 #: A part that fails again this soon after a good probe goes on with its grown delay.
@@ -62,10 +65,19 @@ class Gate:
         """Ask `probes` whether a part is back: they return, or raise Unavailable."""
         self._probes = probes
         self._sleep = sleep
-        self._draw = draw
         self._monotonic_s = monotonic_s
         self._outages: dict[Part, _Outage] = {}
-        self._last_delay: dict[Part, tuple[float, float]] = {}
+        self._opened_s: dict[Part, float] = {}
+        self._backoffs: dict[Part, Backoff] = {
+            part: Backoff(
+                first_s=PROBE_DELAY_S,
+                longest_s=MAX_PROBE_DELAY_S,
+                growth=PROBE_GROWTH,
+                shares=_SHARES,
+                jitter=draw,
+            )
+            for part in probes
+        }
 
     @property
     def problems(self) -> Mapping[Part, str]:
@@ -123,26 +135,23 @@ class Gate:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self, part: Part, outage: _Outage) -> None:
-        delay_s = self._first_delay_s(part)
+        backoff = self._backoffs[part]
+        if outage.began_s - self._opened_s.get(part, float("-inf")) > RELAPSE_S:
+            backoff.reset()
+            delay_s = backoff.share_of(FIRST_PROBE_S)
+        else:
+            delay_s = backoff.next_s()
         while True:
-            # Spread, so that many managers do not ask a part that comes up all at once.
-            await self._sleep(delay_s * (0.8 + 0.4 * self._draw()))
+            await self._sleep(delay_s)
             problem = await self._probe(part)
             if problem is None:
                 break
             outage.detail = problem
-            delay_s = _grown(delay_s)
-        now_s = self._monotonic_s()
-        self._last_delay[part] = (now_s, delay_s)
+            delay_s = backoff.next_s()
+        self._opened_s[part] = now_s = self._monotonic_s()
         del self._outages[part]
         outage.opened.set()
         log.warning("part_back", part=part, away_s=round(now_s - outage.began_s, 1))
-
-    def _first_delay_s(self, part: Part) -> float:
-        opened_s, delay_s = self._last_delay.get(part, (float("-inf"), FIRST_PROBE_S))
-        if self._monotonic_s() - opened_s > RELAPSE_S:
-            return FIRST_PROBE_S
-        return _grown(delay_s)
 
     async def _probe(self, part: Part) -> str | None:
         """Return what is wrong with `part`, None when it is back."""
@@ -158,7 +167,3 @@ class Gate:
             log.exception("probe_failed", part=part)
             return BUG
         return None
-
-
-def _grown(delay_s: float) -> float:
-    return min(max(delay_s * PROBE_GROWTH, PROBE_DELAY_S), MAX_PROBE_DELAY_S)

@@ -19,7 +19,6 @@ hangs, has nothing against a message: that is an outage.
 from __future__ import annotations
 
 import asyncio
-import random
 import ssl
 import time
 import uuid
@@ -30,6 +29,7 @@ from paho.mqtt.client import Client, error_string
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
+from wis2_gc_common.runtime.backoff import Backoff
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.settings.catalogue import CA_FILE, LOCAL_BROKER_URL
@@ -535,7 +535,7 @@ class Publisher:
             self._on_lost(self._problem.anew())
 
     async def _run(self) -> None:
-        delay_s = FIRST_RECONNECT_S
+        backoff = Backoff(first_s=FIRST_RECONNECT_S, longest_s=MAX_RECONNECT_S, shares=(0.5, 1.5))
         while True:
             began_s = time.monotonic()
             try:
@@ -547,12 +547,11 @@ class Publisher:
             else:
                 await self._serve(connection)
                 if self._resumes == 0:
-                    delay_s = FIRST_RECONNECT_S
+                    backoff.reset()
             if self._resuming is not None:
                 await asyncio.sleep(began_s + MIN_SESSION_S - time.monotonic())
                 continue
-            await asyncio.sleep(delay_s * (0.5 + random.random()))  # noqa: S311 - only jitter
-            delay_s = min(delay_s * 2, MAX_RECONNECT_S)
+            await asyncio.sleep(backoff.next_s())
 
     async def _connect(self, client_id: str) -> _Connection:
         """Return a connection the broker has accepted. Raises Unavailable("broker")."""

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import HostBusy, Reason
+from wis2_gc_common.runtime.backoff import grown_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +92,7 @@ class _Host:
     """None: the circuit is closed."""
     why_open: Reason = Reason.CIRCUIT_OPEN
     """CIRCUIT_OPEN after failures, THROTTLED when the server asked for a pause."""
-    open_s: float = 0.0
+    openings: int = 0
     """How long the circuit was last opened for; grows until a probe succeeds."""
     is_probing: bool = False
     promised: float = 0.0
@@ -266,11 +267,12 @@ class HostLimits:
         elif outcome is Outcome.FAILED:
             host.failures += 1
             if ticket.is_probe or host.failures >= FAILURES_TO_OPEN:
-                host.open_s = min(max(host.open_s * 2, _FIRST_OPEN_S), _MAX_OPEN_S)
-                self._open(host, host.open_s, Reason.CIRCUIT_OPEN)
+                open_s = grown_s(host.openings, first_s=_FIRST_OPEN_S, longest_s=_MAX_OPEN_S)
+                host.openings += 1
+                self._open(host, open_s, Reason.CIRCUIT_OPEN)
         elif outcome is Outcome.ANSWERED:
             host.failures = 0
-            host.open_s = 0.0
+            host.openings = 0
             host.open_until = None
             took_s = self._clock() - ticket.started_at
             if host.average_s is None:

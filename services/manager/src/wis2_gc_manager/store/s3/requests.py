@@ -20,6 +20,7 @@ from botocore.config import Config
 from multidict import CIMultiDict
 from yarl import URL
 
+from wis2_gc_common.runtime.backoff import grown_s
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_manager.store.s3.errors import (
     S3Refusal,
@@ -259,7 +260,7 @@ class Requests:
         return CIMultiDict(signed.headers.items())
 
     def _pause_s(self, attempt: int) -> float:
-        longest_s = min(FIRST_PAUSE_S * float(2 ** (attempt - 1)), LONGEST_PAUSE_S)
+        longest_s = grown_s(attempt - 1, first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S)
         return longest_s * (0.5 + 0.5 * self._draw())
 
 
