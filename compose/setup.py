@@ -33,7 +33,7 @@ from wis2_gc_common.wis2.media_type import nginx_try_files, nginx_types
 
 SECRETS = Path("/secrets")
 TLS = Path("/tls")
-#: As a file: with another environment this container is made anew, and with it all others.
+#: As a file: with another environment this container is made again, and with it all others.
 DOTENV = Path("/setup/.env")
 VOLUMES = Path("/volumes")
 #: Users of the images.
@@ -65,7 +65,7 @@ def certificate() -> dict[str, str]:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*(TLS / name for name in names))
         return {name: (TLS / name).read_text(encoding="ascii") for name in names}
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        problem = f"{' and '.join(names)} are no certificate and its key: {error}"
+        problem = f"{' and '.join(names)} are not a certificate and its key: {error}"
         raise SettingsError("compose/tls", problem) from None
 
 

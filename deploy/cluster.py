@@ -29,7 +29,7 @@ def write_kubeconfig(session: Session) -> None:
 
 
 def reach(session: Session) -> None:
-    """Make our kubeconfig point to this environment's cluster, whatever it pointed to before."""
+    """Make our kubeconfig point to this environment's cluster; it may have pointed elsewhere."""
     environment = session.environment
     session.read(
         "aws", "eks", "update-kubeconfig", "--region", environment.region,

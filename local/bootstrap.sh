@@ -75,7 +75,7 @@ if [ -n "$packages" ]; then
         as_root="sudo"
     fi
     command -v apt-get >/dev/null 2>&1 || {
-        echo "error: this is no Debian system; install the equivalents of:$packages" >&2
+        echo "error: this is not a Debian system; install the equivalents of:$packages" >&2
         exit 1
     }
     say "installing Debian packages:$packages"

@@ -33,7 +33,7 @@ _TIMEOUT_S = 20
 _MAX_BYTES = 64 * 1024 * 1024
 OK = http.client.OK
 _REPORT_BY = re.compile(r'^wmo_wis2_gc_[a-z_]+\{[^}\n]*report_by="([^"\n]*)"', re.MULTILINE)
-#: The metrics service shows these from its start, whatever is counted.
+#: The metrics service shows these from its start, also when it has counted nothing.
 _OURS = re.compile(r"^# TYPE wis2_gc_\w+ ", re.MULTILINE)
 #: The lines of /readyz about a problem that a Global Broker must solve.
 _THEIRS = re.compile(r"listener \S+ is not subscribed")
@@ -48,7 +48,7 @@ class HttpAnswer(NamedTuple):
 
 
 def get(url: str) -> HttpAnswer:
-    """Return the answer, whatever its status; certificates are verified."""
+    """Return the answer, with any status; certificates are verified."""
     try:
         try:
             response = urllib.request.urlopen(  # noqa: S310 - http(s), of our own names

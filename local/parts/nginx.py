@@ -172,7 +172,7 @@ http {{
         location = {self.path}/ {{
             return 404;
         }}
-        # nginx would redirect it to whatever Host it was asked with.
+        # nginx would redirect it to the Host that the request names.
         location = {self.path} {{
             return 404;
         }}

@@ -416,7 +416,7 @@ variable "cluster_public_access_cidrs" {
 }
 
 variable "cluster_admin_arns" {
-  description = "IAM roles and users that administer the cluster, whoever runs `make deploy` among them; one or more."
+  description = "IAM roles and users that administer the cluster, among them those that run `make deploy`; one or more."
   type        = set(string)
   nullable    = false
 

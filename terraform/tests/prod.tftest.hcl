@@ -153,7 +153,7 @@ run "plan" {
 
   assert {
     condition     = output.helm_values.networkPolicy.dns.addresses == ["172.20.0.10/32"]
-    error_message = "In Auto Mode DNS is no pod: without its address no pod finds a name"
+    error_message = "In Auto Mode DNS is not a pod: without its address no pod finds a name"
   }
 
   assert {

@@ -207,7 +207,7 @@ class Unavailable(CacheError):
         self.part: Part = part
         self.detail = detail
 
-    def anew(self) -> Unavailable:
+    def again(self) -> Unavailable:
         """Return a copy of the error: each waiter for a part raises its own copy."""
         return Unavailable(self.part, self.detail)
 
@@ -223,8 +223,8 @@ class Misconfigured(Unavailable):
         super().__init__(part, detail)
         self.variable = variable
 
-    def anew(self) -> Misconfigured:
-        """See `Unavailable.anew`."""
+    def again(self) -> Misconfigured:
+        """See `Unavailable.again`."""
         return Misconfigured(self.part, self.variable, self.detail)
 
 

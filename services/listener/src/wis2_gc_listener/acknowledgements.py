@@ -1,4 +1,4 @@
-"""When a batch is acknowledged: in the order of arrival, whatever is finished first. Pure."""
+"""When a batch is acknowledged: in the order of arrival, not in the order of the work. Pure."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class EventLoop(uvloop.Loop):
 
     Where a server resets the connection during the TLS handshake, `create_connection(sock=…)` of
     uvloop 0.23 closes the file and leaves its number with the socket object. When that object is
-    collected, whatever has the number by then is closed: the connection to Redis, or an upload.
+    collected, the file that has this number by then is closed: a connection to Redis, or an upload.
     """
 
     async def create_connection(

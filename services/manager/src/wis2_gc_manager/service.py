@@ -64,7 +64,7 @@ class Parts:
 
 
 class Manager:
-    """Runs until told to stop. Wants a running event loop."""
+    """Runs until told to stop. Requires a running event loop."""
 
     def __init__(
         self, settings: ManagerSettings, parts: Parts, *, tls: ssl.SSLContext | None
@@ -229,7 +229,7 @@ class Manager:
             self._stopping.set()
         receiving = asyncio.create_task(self._receiver.run(), name="receiver")
         stopping = asyncio.create_task(self._stopping.wait())
-        # None of these ends by itself: if one does, it is a bug, and the supervisor starts us anew.
+        # None of these ends by itself: if one does, it is a bug, and the supervisor restarts us.
         await asyncio.wait({stopping, receiving, *background}, return_when=asyncio.FIRST_COMPLETED)
         await self._stop(receiving, background)
         stopping.cancel()

@@ -51,7 +51,7 @@ _WRONG: dict[int | str, dict[str, Any]] = {
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 _METRICS_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Prometheus or OpenMetrics text, whichever `Accept` prefers.",
+        "description": "Prometheus or OpenMetrics text, as `Accept` prefers.",
         "content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT},
     },
     503: {
@@ -140,7 +140,7 @@ def _add_metrics(
         responses=_METRICS_ANSWERS,
     )
     async def metrics(request: Request) -> Response:
-        """Return all metrics as Prometheus or OpenMetrics text, whichever is asked for.
+        """Return all metrics as Prometheus or OpenMetrics text, as requested.
 
         While the queue is away its series are absent, and `wis2_gc_queue_readable` is 0.
         """
@@ -215,7 +215,7 @@ def _add_overviews(
         """Return how many notifications wait."""
         depth = (await recent_reading()).depth
         if isinstance(depth, Unavailable):
-            raise depth.anew()
+            raise depth.again()
         return answers.queue(depth)
 
 

@@ -69,7 +69,7 @@ class SharedRead(Generic[T]):
                 self._last = (begun_s, await self._outcome())
             outcome = self._last[1]
         if isinstance(outcome, Unavailable):
-            raise outcome.anew() from outcome
+            raise outcome.again() from outcome
         return outcome
 
     async def _outcome(self) -> T | Unavailable:

@@ -69,7 +69,7 @@ _TLS = (redis.connection.SSLConnection, redis.asyncio.SSLConnection)
 
 
 def verify_certificates(pool: redis.ConnectionPool | redis.asyncio.ConnectionPool) -> None:
-    """Make `pool` verify certificate and host name, whatever the URL says (it may name a CA).
+    """Make `pool` verify certificate and host name, also against the URL, which may name a CA.
 
     Call it before the first connection of `pool`.
     """

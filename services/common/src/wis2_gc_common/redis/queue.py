@@ -7,8 +7,8 @@
 - A consumer's name is stable. A manager that restarts under its name gets its old messages at once.
   So two running managers must not share a name: they would take each other's messages. That doubles
   work, but loses no message.
-- Every change is one script that adds before it removes, and does nothing for a receipt that is no
-  longer valid: it may be sent twice.
+- Every change is one script that adds before it removes, and does nothing for a receipt that is not
+  valid any more: it may be sent twice.
 - Redis' `appendfsync` decides how durable ACCEPTED is: with `always` an accepted message survives a
   crash of the machine; with `everysec` a crash may lose up to two seconds of messages.
 
@@ -114,7 +114,7 @@ def _options(*, longest_wait_s: float = 0.0) -> dict[str, Any]:
     return {
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_timeout": longest_wait_s + ANSWER_TIMEOUT_S,
-        # Replies have the shape of RESP2, whatever the library prefers.
+        # Replies have the shape of RESP2; the library may prefer another.
         "protocol": 2,
         "decode_responses": False,
     }

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 MAX_PARKED = 16
 MAX_PARKED_BYTES = 32 * 1024
 DEFAULT_REPEAT_WINDOW_HOURS = 12
-#: A message id is remembered for a day, whatever the retention is (wis2-rules.md 10).
+#: A message id is remembered for a day, with any retention (wis2-rules.md 10).
 _MESSAGE_TTL_S = 24 * 3600 + calls.MARGIN_S
 #: Labels of centres and data servers that are unused for more days are removed.
 LABEL_DAYS = 7

@@ -93,7 +93,7 @@ class Batcher(Generic[Question, Answer]):
             for _, future in batch:
                 future.cancel()
             raise
-        except Exception as error:  # noqa: BLE001 - every waiter must get it, whatever it is
+        except Exception as error:  # noqa: BLE001 - every waiter must get it
             batch.extend(self._waiting)
             self._waiting.clear()
             for _, future in batch:

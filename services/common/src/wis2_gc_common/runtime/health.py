@@ -94,7 +94,7 @@ class HealthServer:
                     return
                 try:
                     problem = probe().problem
-                except Exception as error:  # noqa: BLE001 - whatever it is, the answer is "not well"
+                except Exception as error:  # noqa: BLE001 - with any error the answer is "not well"
                     problem = f"the probe failed: {error!r}"[:200]
                 status = {"status": "unavailable" if problem else "ok", "problem": problem}
                 self._answer(503 if problem else 200, status)

@@ -90,7 +90,7 @@ ALLOWED_NETWORKS = Setting("GC_ALLOWED_NETWORKS", ("manager",), parsers.networks
     "CIDRs that the address guard admits although they are private (tests, a centre's intranet).")
 KNOWN_CENTRES_FILE = Setting("GC_KNOWN_CENTRES_FILE", ("manager",), parsers.readable_file, None,
     "CSV file whose first column names the centre-ids of the WIS2 registry: they have labels of their own in `/metrics`, "
-    "whatever strangers make up. Read again every five minutes.")
+    "also when strangers invent other centre-ids. Read again every five minutes.")
 DENIED_NETWORKS = Setting("GC_DENIED_NETWORKS", ("manager",), parsers.networks, "",
     "CIDRs that no link may lead to although they are public (an intranet with public numbers, our own IPv6 range); wins over `GC_ALLOWED_NETWORKS`.")
 ALLOWED_PORTS = Setting("GC_ALLOWED_PORTS", ("manager",), Each(Whole(1, 65_535)), "",

@@ -60,7 +60,7 @@ class Seconds:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of these words, whatever its case; an empty one means that none has to be given."""
+    """One of these words, in small or capital letters; an empty one: none has to be given."""
 
     choices: tuple[str, ...]
 

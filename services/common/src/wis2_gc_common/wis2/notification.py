@@ -158,7 +158,7 @@ class Cached:
 def parse(topic: Topic, payload: bytes) -> Notification:
     """Return the notification in `payload`.
 
-    Raises only Poison, with the reason and the centre, whatever the bytes are.
+    Raises only Poison, with the reason and the centre, for all bytes.
     """
     try:
         return _parse(topic, payload)

@@ -1,4 +1,4 @@
-"""Gets the data of one item from whichever of its sources has it first (architecture.md#downloads).
+"""Gets the data of one item from the first of its sources that has it (architecture.md#downloads).
 
 Inline data needs no download. Otherwise one source after the other; and when the running one is
 slow, a second beside it (hedging). The first verified data wins, the other download is cancelled.
@@ -57,7 +57,7 @@ class Acquired:
     key: str
     """Object key; where there is an upload, it goes there."""
     drop_content: bool
-    """The notification's inline data is not what it announces: nobody shall read it from us."""
+    """The notification's inline data is not what it announces: we must not publish it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Downloads:
                 del self._hosts[host]
 
     def discard(self, task: asyncio.Task[Payload]) -> None:
-        """Cancel a download that nobody wants any more, without waiting for its end."""
+        """Cancel a download that nobody needs any more, without waiting for its end."""
         task.cancel()
         self._ending.add(task)
         task.add_done_callback(self._ended)
@@ -231,7 +231,7 @@ class Acquisition:
     async def fail_untried(self) -> None:
         """Count the item's own notification as failed, though its host was only ever busy.
 
-        For an item that is given up: nobody shall miss it in the counters.
+        For an item that is given up: it must not be missing in the counters.
         """
         await self._failed(self._own, self._busy or SourceError(Reason.HOST_QUEUE))
 
@@ -341,7 +341,7 @@ class Acquisition:
         self._note(error)
         if error.retry_after_s is not None:
             self._retry_after_s = max(error.retry_after_s, self._retry_after_s or 0.0)
-        # Where inline data fails its checksum and the link then fails for whatever reason, the
+        # Where inline data fails its checksum and the link then fails for any reason, the
         # notification's data has failed the check (wis2-rules.md M12).
         inline = self._broken_inline.get(notification.id)
         is_integrity = isinstance(error, IntegrityFailed) or isinstance(inline, IntegrityFailed)
@@ -378,7 +378,7 @@ class Acquisition:
     def _is_too_large(self, source: Source, detail: str) -> TooLarge | None:
         """Return the verdict of the item's own source; a parked one is heard when all failed.
 
-        Otherwise whoever parks a link to something large decides over another's item.
+        Otherwise a stranger who parks a link to something large decides over another's item.
         """
         verdict = TooLarge(source, detail)
         if source is self._own:

@@ -110,7 +110,7 @@ class Claiming:
             return await self.gate.repeat(claim)
         except asyncio.CancelledError:
             # Whether the item is ours is on its way: asked again, the registry says it once more,
-            # and whoever hands the item back releases it.
+            # and the one that hands the item back releases it.
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(CLAIM_ANSWER_S):
                     item.lease = (await claim()).lease

@@ -53,7 +53,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """Whoever works on the item has it as a fall-back source now; the message is deleted."""
+    """The manager that works on the item has it as a fall-back source; the message is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class PutBack:
 class HandedBack:
     """The message comes again, as if never touched.
 
-    Asked for once, whatever is away: otherwise lease and visibility end by themselves.
+    Asked for once, also if a part is away: then lease and visibility end by themselves.
     """
 
     delay_s: float = 0.0

@@ -1,6 +1,6 @@
 """Holds the work back while one of our own parts is away (architecture.md#three-kinds-of-failure).
 
-An outage is nobody's fault but ours: it is not counted against any item. Whoever meets
+An outage is nobody's fault but ours: it is not counted against any item. A caller that meets
 `Unavailable` reports it here; one probe per part then asks until the part is back, and everything
 that waits goes on with the very step that failed. All steps may be repeated.
 """

@@ -65,7 +65,7 @@ class Item:
         return not self.is_settling and not self.is_lost and not self.is_preempted
 
     def hear_parked(self, parked: int) -> None:
-        """Note how many sources wait; wakes whoever waits for another source."""
+        """Note how many sources wait; wakes the one that waits for another source."""
         if parked > self.parked:
             self.parked = parked
             self.on_parked()

@@ -28,7 +28,7 @@ _DANGEROUS = frozenset(
         "livescript", "mhtml", "shell", "smb", "vbscript", "view-source",
     }
 )  # fmt: skip
-#: Browsers find a host in these however many slashes there are, and whichever way they lean.
+#: Browsers find a host in these with any number of slashes, of both kinds.
 _WITH_HOST = frozenset({"http", "https", "ftp", "sftp", "ws", "wss"})
 #: What most links are: nothing in it is read in two ways.
 _PLAIN = re.compile(r"https?://([a-z0-9.-]+)(?:[/?#][!-\[\]-~]*)?")

@@ -318,13 +318,13 @@ class Publisher:
             async with asyncio.timeout(3.0):
                 await self._connected.wait()
         except TimeoutError:
-            raise self._problem.anew() from None
+            raise self._problem.again() from None
 
     async def publish(self, topic: str, payload: bytes) -> None:
         """Return when the broker has acknowledged the message (QoS 1, not retained).
 
         Raises Unavailable("broker"): not connected, the connection broke before the PUBACK (the
-        message may have got through), or the broker refuses whatever comes on this channel.
+        message may have got through), or the broker refuses all messages on this channel.
         PartError("broker"): it has lately taken others, and refuses this message or ended the
         connection each time it was given it alone; or the message is too large for it.
         """
@@ -398,7 +398,7 @@ class Publisher:
         lane.users += 1
         try:
             while True:
-                # Whoever is suspect has one try, then it is the next one's turn.
+                # A suspect message has one try, then it is the next one's turn.
                 async with lane.turn:
                     if lane.failed_s >= began_s:
                         raise Unavailable("broker", lane.problem)
@@ -532,7 +532,7 @@ class Publisher:
 
     def _give_up_resuming(self) -> None:
         if self._stop_resuming():
-            self._on_lost(self._problem.anew())
+            self._on_lost(self._problem.again())
 
     async def _run(self) -> None:
         backoff = Backoff(first_s=FIRST_RECONNECT_S, longest_s=MAX_RECONNECT_S, shares=(0.5, 1.5))
@@ -620,7 +620,7 @@ class Publisher:
             self._wake_all()
         log.warning("broker_lost", broker=str(self._url), detail=self._problem.detail)
         if not is_resuming:
-            self._on_lost(self._problem.anew())
+            self._on_lost(self._problem.again())
 
     def _suspect(self, connection: _Connection) -> None:
         """Suspect what waited longest of what was not acknowledged, and who was there before."""

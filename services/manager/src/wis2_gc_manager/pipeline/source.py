@@ -86,8 +86,8 @@ def notice_of(notification: Notification) -> Notice:
 def read_parked(own: Notification, parked: Iterable[bytes]) -> list[Source]:
     """Return the fall-back sources of `own` that are about the same data, best first.
 
-    Skipped: what is no envelope or no notification, announces other data, or is not to be cached.
-    Another topic of the same centre is no other item (wis2-rules.md 6), and its queue message is
+    Skipped: what is not an envelope with a notification, announces other data, or is never cached.
+    Another topic of the same centre is the same item (wis2-rules.md 6), and its queue message is
     gone: it comes last. Our message id depends on `rel`: those of the same come first, so that an
     item is not announced under two ids when a worker dies between announcing and recording.
     """

@@ -81,7 +81,7 @@ class Pipeline:
                 raise
         except LeaseLost:
             _log_lost(item)
-        except Exception as error:  # noqa: BLE001 whatever it is, the item has to end
+        except Exception as error:  # noqa: BLE001 - with any error the item has to end
             await self._settle_or_leave(item, self._refused(item, error))
 
     async def hand_back(self, item: Item, *, delay_s: float) -> None:

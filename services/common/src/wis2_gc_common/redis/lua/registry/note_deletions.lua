@@ -1,5 +1,5 @@
 -- Record deletions that have arrived and are not processed yet. A version published after a
--- deletion is then not a repeat of the deleted one, in whatever order the queue delivers the two.
+-- deletion is then not a repeat of the deleted one, in any order in which the queue delivers the two.
 -- If a centre has as many items as it may have, deletions of items not held are not recorded.
 -- KEYS  1 known  2 held  3… records
 -- ARGV  1 TTL of records in s  then per record: pubtime of the deletion, centre-id as a label
