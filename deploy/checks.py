@@ -47,11 +47,11 @@ def check(session: Session, step: Step, *, is_whole: bool) -> None:
         check_brokers(session, session.environment.variables.get("global_brokers"))
         _check_quotas(session)
         _tell_of_verification(session)
-    if "terraform" in step.tools and step.wants_state:
+    if "terraform" in step.tools and step.requires_state:
         _check_state(session)
-    if step.wants_clean_tree and session.environment.is_guarded:
+    if step.requires_clean_tree and session.environment.is_guarded:
         _check_tree(session)
-    if "terraform" in step.tools and step.wants_clean_tree:
+    if "terraform" in step.tools and step.requires_clean_tree:
         _check_secrets(session)
 
 
@@ -82,14 +82,14 @@ def _check_builder(session: Session) -> None:
 
     The engine's own builder can do it only if images are in containerd's store.
     """
-    again = "`docker buildx create --use --driver docker-container`, then again"
+    again = "run `docker buildx create --use --driver docker-container`, then repeat the step"
     try:
         builder = session.read("docker", "buildx", "inspect")
         store = session.read("docker", "info", "--format", "{{.DriverStatus}}")
     except DeployError as error:
         raise Declined(f"docker has no buildx that answers ({error}); docs/deploy.md") from None
     if re.search(r"^Driver: +docker$", builder, re.MULTILINE) and "containerd" not in store:
-        raise Declined(f"docker's builder attaches no bill of materials to an image; {again}")
+        raise Declined(f"docker's builder cannot attach a bill of materials to an image; {again}")
 
 
 def _tell_of_verification(session: Session) -> None:
@@ -100,7 +100,7 @@ def _tell_of_verification(session: Session) -> None:
     query = "length(DistributionList.Items || `[]`)"
     if session.ask_aws("cloudfront", "list-distributions", "--query", query) == 0:
         session.say(
-            "note: this account has no CloudFront distribution yet. Where Terraform says that it "
+            "note: this account has no CloudFront distribution yet. If Terraform says that it "
             '"must be verified", ask AWS Support (Account → CloudFront), then repeat the step'
         )
 
@@ -112,7 +112,7 @@ def _check_account(session: Session) -> str:
         identity = session.aws("sts", "get-caller-identity")
     except DeployError as error:
         raise Declined(
-            f"AWS knows no login here; `aws sso login`, or set AWS_PROFILE ({error})"
+            f"there is no AWS login; run `aws sso login`, or set AWS_PROFILE ({error})"
         ) from None
     if identity["Account"] != environment.account_id:
         raise Declined(
@@ -205,7 +205,7 @@ def _check_secrets(session: Session) -> None:
     if held := sorted({prefix + name for name in names}.intersection(deleted or [])):
         raise Declined(
             f"secrets of a former {environment.name} keep their names until AWS deletes them "
-            f"(secret_recovery_days): {', '.join(held)}. To give up what is in them now: "
+            f"(secret_recovery_days): {', '.join(held)}. To delete them now, without a way back: "
             f"for secret in {' '.join(held)}; do aws secretsmanager delete-secret --region "
             f"{environment.region} --force-delete-without-recovery --secret-id $secret; done"
         )
@@ -218,8 +218,8 @@ def _check_state(session: Session) -> None:
         session.read("aws", "s3api", "head-bucket", *where)
     except DeployError as error:
         raise Declined(
-            f"Terraform's state is out of reach, in {environment.state_bucket} ({error}); where "
-            f"there is no such bucket yet: `make deploy-bootstrap ENV={environment.name}`"
+            f"Terraform's state cannot be reached, in {environment.state_bucket} ({error}); if "
+            f"there is no such bucket yet, run `make deploy-bootstrap ENV={environment.name}`"
         ) from None
 
 

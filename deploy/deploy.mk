@@ -1,10 +1,10 @@
-# Deployment to AWS. Included by the Makefile at the root; docs/deploy.md tells it from the start.
-# CONFIRM=prod answers the question that prod asks, where nobody is there to answer.
+# Deployment to AWS. Included by the Makefile at the root; docs/deploy.md describes it from the start.
+# CONFIRM=prod answers the question that prod asks, for runs without a terminal.
 
 ##@ Deploy
 ENV ?=
 STEP = @deploy/run.sh
-# What a step can be told besides: from the command line or the environment.
+# Options of the steps: from the command line or the environment.
 export CONFIRM BROKER ITEM FETCH PART SINCE FOLLOW REVISION
 
 .PHONY: deploy deploy-check deploy-bootstrap deploy-images deploy-infra deploy-logins \
@@ -12,10 +12,10 @@ export CONFIRM BROKER ITEM FETCH PART SINCE FOLLOW REVISION
 deploy: ## Everything below, one after the other: make deploy ENV=dev
 	$(STEP) all "$(ENV)"
 
-deploy-check: ## Look at tools, account, quotas, names and tree; touch nothing
+deploy-check: ## Check tools, account, quotas, names and checkout; change nothing
 	$(STEP) check "$(ENV)"
 
-deploy-bootstrap: ## Once for an account and region: the bucket of Terraform's state
+deploy-bootstrap: ## Create the bucket of Terraform's state, once for an account and region
 	$(STEP) bootstrap "$(ENV)"
 
 deploy-images: ## Build the images and push them
@@ -27,13 +27,13 @@ deploy-infra: ## Plan terraform/main and apply it (prod asks)
 deploy-logins: ## Ask for the Global Brokers' URLs that are missing (BROKER=name: for that one again)
 	$(STEP) logins "$(ENV)"
 
-deploy-kubeconfig: ## Reach the cluster; your own kubeconfig stays as it is
+deploy-kubeconfig: ## Connect to the cluster; your own kubeconfig stays as it is
 	$(STEP) kubeconfig "$(ENV)"
 
-deploy-addons: ## External Secrets, KEDA and what else the cluster lacks
+deploy-addons: ## Install External Secrets, KEDA and what else the cluster lacks
 	$(STEP) addons "$(ENV)"
 
-deploy-release: ## Install or upgrade the chart; back to the one before where that fails
+deploy-release: ## Install or upgrade the chart; if that fails, go back to the previous release
 	$(STEP) release "$(ENV)"
 
 deploy-rollout: ## Wait until every pod is new and ready
@@ -41,19 +41,19 @@ deploy-rollout: ## Wait until every pod is new and ready
 
 ##@ Operate
 .PHONY: smoke status logs rollback destroy
-smoke: ## Look at the deployed cache from outside (ITEM=synthetic, live or none; FETCH='http://… ftp://…')
+smoke: ## Test the deployed cache from outside (ITEM=synthetic, live or none; FETCH='http://… ftp://…')
 	$(STEP) smoke "$(ENV)"
 
-status: ## Release, pods, listeners, managers, queue
+status: ## Show release, pods, listeners, managers, queue
 	$(STEP) status "$(ENV)"
 
-logs: ## Logs of all pods (PART=listener|manager|metrics|broker, SINCE=10m, FOLLOW=1)
+logs: ## Show the logs of all pods (PART=listener|manager|metrics|broker, SINCE=10m, FOLLOW=1)
 	$(STEP) logs "$(ENV)"
 
-rollback: ## Back to the release before (or REVISION=); prod asks
+rollback: ## Go back to the previous release (or to REVISION=); prod asks
 	$(STEP) rollback "$(ENV)"
 
-destroy: ## Take an environment away; prod requires it typed
+destroy: ## Destroy an environment; for prod you type its name
 	$(STEP) destroy "$(ENV)"
 
 ##@ Check what deploys
@@ -63,7 +63,7 @@ test-deployment: setup-promtool ## Tests of chart, images and `make deploy`
 
 test: test-deployment
 
-test-terraform: setup ## Checks of terraform/; skips itself, loudly, where Terraform or its provider is not at hand
+test-terraform: setup ## Checks of terraform/; skipped, with a loud line, where Terraform or its provider is missing
 	@terraform/check.sh
 
 # dev and prod at the same time, each into an account of its own.

@@ -25,15 +25,15 @@ def destroy(session: Session) -> None:
     if environment.variables.get("disposable") is not True:
         raise Declined(
             f"{environment.name}.tfvars does not say `disposable = true`: a bucket and image "
-            "repositories that hold something would stop Terraform halfway; set it, "
-            f"`make deploy-infra ENV={environment.name}`, then come again"
+            "repositories that are not empty would stop Terraform halfway; set it, run "
+            f"`make deploy-infra ENV={environment.name}`, then repeat the step"
         )
     terraform.init(session)
     state = session.read(*terraform.MAIN, "state", "list").splitlines()
     protected = [address for address in state if "aws_eip.protected" in address]
     session.say(f"will be destroyed: all of {environment.cluster_name} in {environment.account_id}")
     for address in protected:
-        session.say(f"stays, an address that others admit: {address}")
+        session.say(f"stays, because others admit this address: {address}")
     session.say(f"stays: the state bucket {environment.state_bucket}, and what you put outside")
     if environment.is_guarded:
         session.confirm(
@@ -47,8 +47,7 @@ def destroy(session: Session) -> None:
     # The confirmation above is for everything.
     terraform.change(session, "-destroy", is_confirmed=True)
     session.say(
-        "AWS keeps encryption keys for up to 30 days, and secrets for secret_recovery_days, "
-        "before they are gone for good"
+        "AWS deletes encryption keys after up to 30 days, and secrets after secret_recovery_days"
     )
 
 

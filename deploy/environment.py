@@ -93,7 +93,7 @@ def open_environment(root: Path, name: str) -> Environment:
     known = sorted(path.stem for path in (root / "terraform" / "environments").glob("*.tfvars"))
     choices = " or ".join(f"ENV={each}" for each in known) or "a file in terraform/environments"
     if not name:
-        raise Declined(f"say which environment: {choices}")
+        raise Declined(f"name the environment: {choices}")
     if name not in known:
         raise Declined(f"there is no environment {name!r}: {choices}")
     if not (root / f"{CHART}/values/{name}.yaml").is_file():
@@ -104,18 +104,16 @@ def open_environment(root: Path, name: str) -> Environment:
     declared = re.findall(r'^variable "(\w+)"', (root / declaring).read_text("utf-8"), re.MULTILINE)
     # Terraform would only warn, and use the default of the intended variable.
     if unknown := [variable for variable in variables if variable not in declared]:
-        raise Declined(f"{where}: there is no variable {unknown[0]}; {declaring} has them all")
+        raise Declined(f"{where}: there is no variable {unknown[0]}; {declaring} lists all")
     named = {name for name, value in variables.items() if value}
     if missing := {"environment", "account_id", "region"} - named:
-        raise Declined(f"{where} sets no {', '.join(sorted(missing))}")
+        raise Declined(f"{where} does not set {', '.join(sorted(missing))}")
     if variables["environment"] != name:
         raise Declined(f'{where} says environment = "{variables["environment"]}"')
     for variable, given in variables.items():
         for value in given if isinstance(given, list) else [given]:
             if any(example in str(value) for example in _EXAMPLES):
-                raise Declined(
-                    f"{where} still holds the example's {variable} {value}; put in yours"
-                )
+                raise Declined(f"{where} still has the example's {variable} {value}; replace it")
     if variables.get("service_account_prefix", RELEASE) != RELEASE:
         raise Declined(
             f"{where}: service_account_prefix must be {RELEASE}, the name of the release"

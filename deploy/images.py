@@ -53,8 +53,8 @@ def pushed_digests(session: Session, registry: str) -> dict[str, str]:
     for service, digest in found.items():
         if not digest:
             raise DeployError(
-                f"{registry}/wis2-gc-{service}:{tag}, of what is checked out, is not in the "
-                f"registry; first `make deploy-images ENV={session.environment.name}`"
+                f"{registry}/wis2-gc-{service}:{tag}, of this checkout, is not in the registry; "
+                f"run `make deploy-images ENV={session.environment.name}` first"
             )
     return found
 

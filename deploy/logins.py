@@ -27,7 +27,7 @@ def put_logins(session: Session) -> None:
     secrets = {broker["name"]: broker["secretArn"] for broker in brokers}
     again = session.variables.get("BROKER")
     if again and again not in secrets:
-        raise Declined(f"BROKER={again} is none of global_brokers: {', '.join(secrets) or 'none'}")
+        raise Declined(f"BROKER={again} is not in global_brokers: {', '.join(secrets) or 'none'}")
     for name, secret in secrets.items():
         if name != again and not _is_empty(session, secret):
             session.say(f"the login of {name} is there already")
@@ -46,7 +46,7 @@ def put_logins(session: Session) -> None:
             "secretsmanager", "put-secret-value", "--secret-id", secret,
             "--secret-string", "file:///dev/stdin", stdin=json.dumps({"url": url}).encode(),
         )  # fmt: skip
-        session.say(f"the login of {name} is put in: {broker}")
+        session.say(f"the login of {name} is stored: {broker}")
 
 
 def check_logins(session: Session, brokers: Sequence[Mapping[str, str]]) -> None:

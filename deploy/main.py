@@ -33,30 +33,30 @@ class Step(NamedTuple):
     run: Callable[[Session], None]
     tools: Sequence[str]
     meaning: str
-    wants_clean_tree: bool = False
+    requires_clean_tree: bool = False
     """We deploy exactly what a commit contains, in all environments except dev."""
-    wants_state: bool = True
+    requires_state: bool = True
     """With Terraform: whether the bucket of its state must exist."""
 
 
 STEPS = {
     "check": Step(lambda session: session.say(f"ready to deploy {session.environment.name}"),
-                  tuple(TOOLS), "look at tools, account, tree; touch nothing", True),
-    "bootstrap": Step(terraform.bootstrap, _CLOUD, "make the bucket of the state, once",
-                      wants_state=False),
+                  tuple(TOOLS), "check tools, account and checkout; change nothing", True),
+    "bootstrap": Step(terraform.bootstrap, _CLOUD, "create the bucket of Terraform's state, once",
+                      requires_state=False),
     "infra": Step(terraform.apply, _CLOUD, "plan and apply terraform/main", True),
     "images": Step(images.build_and_push, (*_CLOUD, "docker"), "build and push the images", True),
     "logins": Step(logins.put_logins, ("aws", "terraform"),
-                   "have the Global Brokers' logins in Secrets Manager"),
-    "kubeconfig": Step(cluster.write_kubeconfig, ("aws", "kubectl"), "reach the cluster"),
+                   "store the Global Brokers' logins in Secrets Manager"),
+    "kubeconfig": Step(cluster.write_kubeconfig, ("aws", "kubectl"), "connect to the cluster"),
     "addons": Step(cluster.install_add_ons, _CLUSTER, "install what the cache needs around it"),
     "release": Step(release.release, ("git", *_CLUSTER), "install or upgrade the chart", True),
     "rollout": Step(release.wait_for_rollouts, _CLUSTER, "wait until all pods are new and ready"),
-    "smoke": Step(smoke.run_smoke_test, _CLUSTER, "look at the cache from outside"),
+    "smoke": Step(smoke.run_smoke_test, _CLUSTER, "test the cache from outside"),
     "status": Step(release.status, _CLUSTER, "release, pods, listeners, queue"),
     "logs": Step(release.logs, _CLUSTER, "logs of all pods, or of PART="),
-    "rollback": Step(release.roll_back, _CLUSTER, "back to the release before, or REVISION="),
-    "destroy": Step(destroy.destroy, _CLUSTER, "take the environment away"),
+    "rollback": Step(release.roll_back, _CLUSTER, "go back to the release before, or to REVISION="),
+    "destroy": Step(destroy.destroy, _CLUSTER, "destroy the environment"),
 }  # fmt: skip
 #: `make deploy`, in this order.
 ALL = ("check", "infra", "images", "logins", "kubeconfig", "addons", "release", "rollout", "smoke")

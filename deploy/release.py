@@ -80,7 +80,7 @@ def roll_back(session: Session) -> None:
     session.run(*session.helm("history", RELEASE, "--namespace", namespace, "--max", "5"))
     target = int(revision) if revision else revision_before(history(session, namespace))
     if target is None:
-        raise Declined("no revision that ran is left to go back to")
+        raise Declined("there is no earlier revision that ran")
     if session.environment.is_guarded:
         session.confirm(f"{RELEASE} on {name} goes back to revision {target}", word=name)
     roll_back_to(session, namespace, target)
@@ -144,17 +144,17 @@ def end_interrupted(session: Session, namespace: str) -> None:
     age_s = session.now() - datetime.fromisoformat(revisions[-1]["updated"]).timestamp()
     if age_s < _INTERRUPTED_AFTER_S:
         raise Declined(
-            f"revision {number} is {status}: another Helm is at work, or was interrupted "
-            f"{age_s / 60:.0f} minutes ago; wait until it has ended, or, where you know that none "
-            f"runs, `make rollback ENV={session.environment.name}`"
+            f"revision {number} is {status}: another Helm runs, or was interrupted "
+            f"{age_s / 60:.0f} minutes ago; wait until it ends. If you know that none runs: "
+            f"`make rollback ENV={session.environment.name}`"
         )
     target = revision_before(revisions)
     if target is None:
         raise Declined(
-            f"the first installation was interrupted ({status}); nothing ran before it: "
-            f"`helm uninstall {RELEASE} --namespace {namespace}`, then again"
+            f"the first installation was interrupted ({status}), so there is no earlier revision; "
+            f"run `helm uninstall {RELEASE} --namespace {namespace}`, then repeat the step"
         )
-    session.say(f"revision {number} was interrupted ({status}); back to {target} first")
+    session.say(f"revision {number} was interrupted ({status}); going back to {target} first")
     roll_back_to(session, namespace, target)
 
 
@@ -201,7 +201,7 @@ def logs(session: Session) -> None:
     """Show the logs of one PART or of all pods, from SINCE on."""
     component, since = (session.variables.get(name) for name in ("PART", "SINCE"))
     if component and component not in COMPONENTS:
-        raise Declined(f"PART={component} is none of {', '.join(COMPONENTS)}")
+        raise Declined(f"PART={component} is not one of {', '.join(COMPONENTS)}")
     reach(session)
     selector = SELECTOR + (f",app.kubernetes.io/component={component}" if component else "")
     session.run(*session.kubectl(

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 step=$1 environment=$2
 
 if [ -z "$environment" ]; then
-    echo "error: say which environment: ENV=dev or ENV=prod" >&2
+    echo "error: name the environment: ENV=dev or ENV=prod" >&2
     exit 2
 fi
 

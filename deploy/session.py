@@ -121,8 +121,8 @@ class Session:
         answer = "" if is_typed else self.variables.get("CONFIRM", "")
         if not answer:
             if self.ask is None:
-                raise Declined(f"{what}: nobody is here to confirm; CONFIRM={word} says yes")
-            answer = self.ask(f'{what}. Type "{word}" to go on: ').strip()
+                raise Declined(f"{what}: no terminal to confirm it; CONFIRM={word} confirms")
+            answer = self.ask(f'{what}. Type "{word}" to continue: ').strip()
         if answer != word:
             raise Declined(f"{what}: not confirmed")
 

@@ -71,8 +71,8 @@ def outputs(session: Session) -> dict[str, Any]:
     found, name = session.read_json(*MAIN, "output", "-json"), session.environment.name
     if missing := [output for output in OUTPUTS if output not in found]:
         raise DeployError(
-            f"the infrastructure of {name} is not there yet (no output {missing[0]}); "
-            f"first `make deploy-infra ENV={name}`"
+            f"the infrastructure of {name} does not exist yet (no output {missing[0]}); "
+            f"run `make deploy-infra ENV={name}` first"
         )
     return {output: entry["value"] for output, entry in found.items()}
 

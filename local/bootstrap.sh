@@ -29,21 +29,21 @@ need_server redis-server redis-server
 need_server mosquitto mosquitto
 need_server nginx nginx-light
 
-wants_sqs=""
-wants_promtool=""
-wants_apply=""
+needs_sqs=""
+needs_promtool=""
+needs_apply=""
 for wanted in "$@"; do
     case $wanted in
-        sqs) wants_sqs=yes ;;
-        promtool) wants_promtool=yes ;;
-        apply) wants_apply=yes ;;
+        sqs) needs_sqs=yes ;;
+        promtool) needs_promtool=yes ;;
+        apply) needs_apply=yes ;;
         faketime)
             ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 ||
                 packages="$packages libfaketime" ;;
         *) echo "error: $0 knows apply, sqs, promtool and faketime, and not $wanted" >&2; exit 2 ;;
     esac
 done
-if [ "$wants_sqs" ]; then
+if [ "$needs_sqs" ]; then
     need node nodejs
     need npm npm
 fi
@@ -140,7 +140,7 @@ if ! is_current .venv/.ours "$ours"; then
     printf '%s\n' "$ours" >.venv/.ours
 fi
 
-if [ "$wants_sqs" ]; then
+if [ "$needs_sqs" ]; then
     stamp=.tools/sqs/.installed
     wanted=$(cat local/sqs/package-lock.json | sha256sum | cut -d' ' -f1)
     if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
@@ -153,7 +153,7 @@ if [ "$wants_sqs" ]; then
     fi
 fi
 
-if [ "$wants_apply" ]; then
+if [ "$needs_apply" ]; then
     wanted=$(digest requirements/apply.txt)
     if ! is_current .tools/apply/.installed "$wanted"; then
         say "installing moto and the AWS CLI into .tools/apply"
@@ -166,7 +166,7 @@ fi
 
 # One program out of the Debian package: the server in it is not wanted here. Only tests of the
 # alert rules need it, so they are skipped, and say so, where it cannot be had.
-if [ "$wants_promtool" ] && ! is_there promtool && [ ! -x .tools/promtool/promtool ]; then
+if [ "$needs_promtool" ] && ! is_there promtool && [ ! -x .tools/promtool/promtool ]; then
     say "fetching promtool into .tools/promtool"
     rm -rf .tools/promtool
     mkdir -p .tools/promtool

@@ -184,7 +184,7 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
     )
     broker_elsewhere = result.override_name(settings.LOCAL_BROKER_URL)
     if result.broker_accounts and broker_elsewhere:
-        problem = f"has no broker to be for: {broker_elsewhere} is set, so none is started here"
+        problem = f"requires a broker of this run; {broker_elsewhere} is set, so none is started"
         raise SettingsError("BROKER_ACCOUNTS", problem)
     _check_ports_differ(result)
     return result

@@ -161,5 +161,5 @@ def check_broker(url: str) -> str:
     except DeployError as refusal:
         if "refuses the connection" not in str(refusal):
             raise
-        return f"{broker.username} may subscribe, nobody gets in without an account"
-    raise DeployError(f"{broker} lets in who has no account")
+        return f"{broker.username} may subscribe; without an account the connection is refused"
+    raise DeployError(f"{broker} accepts connections without an account")

@@ -51,9 +51,9 @@ def run_smoke_test(session: Session) -> None:
     item = session.variables.get("ITEM") or ("live" if is_guarded else "synthetic")
     urls = session.variables.get("FETCH", "").split()
     if item not in _ITEMS:
-        raise Declined(f"ITEM={item} is none of {', '.join(_ITEMS)}")
+        raise Declined(f"ITEM={item} is not one of {', '.join(_ITEMS)}")
     if item == "synthetic" and is_guarded:
-        raise Declined(f"nothing is made up on {name}: ITEM=live or ITEM=none")
+        raise Declined(f"no invented item is published on {name}; use ITEM=live or ITEM=none")
     wait_for_rollouts(session)
     smoke_test(session, target_of(terraform.outputs(session)), item, urls)
     session.say(f"the smoke test of {name} passed")
@@ -136,14 +136,14 @@ def check_policies(session: Session, namespace: str) -> str:
     if "networkpolicy" not in found:
         return "there are none: networkPolicy.enabled is false"
     if broker not in found:
-        return "not tried: no broker of ours to be shut out of, broker.enabled is false"
+        return "not tried: broker.enabled is false, there is no broker to be kept away from"
     problem = try_in_pod(session, namespace, "listener", "reach", *_CLOSED)
     pod, where = "a listener's pod", ":".join(_CLOSED)
     # Policies drop packets silently. A refusal means that nobody listens yet, and proves nothing.
     if problem.startswith("TimeoutError"):
-        return f"{pod} finds names, and is shut out of {where}"
+        return f"{pod} resolves names, and cannot reach {where}"
     if problem:
-        raise DeployError(f"cannot tell whether {pod} is shut out of {where}: {problem}")
+        raise DeployError(f"cannot tell whether {pod} can reach {where}: {problem}")
     raise DeployError(f"{pod} reaches {where}: network policies are not enforced")
 
 
@@ -173,7 +173,7 @@ def try_in_pod(
         "--field-selector=status.phase=Running", "-o", "name",
     )).split()  # fmt: skip
     if not pods:
-        raise DeployError(f"no {component} runs, in whose pod it could be tried")
+        raise DeployError(f"no {component} runs in whose pod this can be tried")
     script = Path(__file__).with_name("in_pod.py").read_text(encoding="utf-8")
     return session.read(*kubectl(
         "exec", "-i", pods[0], "-c", component, "--", "python", "-c", script, *arguments,

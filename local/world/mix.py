@@ -128,7 +128,7 @@ def parse_mix(text: str) -> Mix:
         elif name in set(Kind):
             kinds[Kind(name)] = value
         else:
-            raise SettingsError("MIX", f"{name!r} is none of {', '.join(Kind)}, faults")
+            raise SettingsError("MIX", f"{name!r} is not one of {', '.join(Kind)}, faults")
     # Updates and deletions require an earlier item.
     first = [kind for kind in Kind if kind not in (Kind.UPDATE, Kind.DELETION)]
     if not any(kinds[kind] for kind in first):

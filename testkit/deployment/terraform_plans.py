@@ -43,7 +43,7 @@ def plans_in(text: str) -> list[dict[str, Any]]:
     return [message["test_plan"] for message in messages if message.get("type") == "test_plan"]
 
 
-def broken_rules(plan: dict[str, Any], *, wants_protection: bool) -> Iterator[str]:
+def broken_rules(plan: dict[str, Any], *, requires_protection: bool) -> Iterator[str]:
     """Yield a line for each rule that a plan breaks."""
     resources = [
         (change["address"], change["type"], change["change"]["after"])
@@ -60,7 +60,7 @@ def broken_rules(plan: dict[str, Any], *, wants_protection: bool) -> Iterator[st
             and not address.startswith(OPEN)
         ):
             yield f"{address}: is open to everybody"
-        if wants_protection and kind == "aws_eip" and ".aws_eip.protected[" not in address:
+        if requires_protection and kind == "aws_eip" and ".aws_eip.protected[" not in address:
             yield f"{address}: may be destroyed, and Nodes admit us by it"
     counts = Counter(kind for _, kind, _ in resources)
     for guard in BUCKET_GUARDS:
@@ -119,7 +119,7 @@ def main(name: str, path: str) -> int:
     if len(plans) != 1:
         sys.stdout.write(f"{name}: requires one plan, and found {len(plans)}\n")
         return 1
-    broken = list(broken_rules(plans[0], wants_protection=name == "prod"))
+    broken = list(broken_rules(plans[0], requires_protection=name == "prod"))
     if PASSWORD_MARK in text:
         broken.append("a password is in the plan")
     values = plans[0]["output_changes"]["helm_values"]["after"]

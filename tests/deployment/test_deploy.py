@@ -274,7 +274,7 @@ def test_a_login_that_is_missing_is_asked_for_and_no_other(deployment: Deploymen
     assert deployment.effects() == [Secret("wis2-gc-dev/global-brokers/meteo-fr", {"url": LOGIN})]
     assert "pass%40word" not in ended.out + ended.err
     assert "the login of inmet-br is there already" in ended.out
-    assert "the login of meteo-fr is put in: mqtts://globalbroker.example:8883" in ended.out
+    assert "the login of meteo-fr is stored: mqtts://globalbroker.example:8883" in ended.out
 
 
 def test_a_login_can_be_put_in_again(deployment: Deployment) -> None:
@@ -321,8 +321,8 @@ def test_an_image_that_the_registry_lacks_is_told_before_helm_runs(
     """It could not be pulled: every listener would wait for it at once."""
     ended = deployment.run("release")
     assert ended.code == 1
-    assert f"wis2-gc-listener:{COMMIT[:12]}, of what is checked out, is not in the reg" in ended.err
-    assert "first `make deploy-images ENV=dev`" in ended.err
+    assert f"wis2-gc-listener:{COMMIT[:12]}, of this checkout, is not in the reg" in ended.err
+    assert "run `make deploy-images ENV=dev` first" in ended.err
     assert deployment.effects() == []
 
 
@@ -422,8 +422,8 @@ def test_missing_programs_are_named_together(deployment: Deployment) -> None:
         (("kubectl", "version"), {"out": "{}"}, "kubectl is version unknown"),
         (("docker", "version"), {"code": 1, "err": "Cannot connect"}, "docker does not answer"),
         (("docker", "buildx"), {"code": 1, "err": "unknown command"}, "no buildx"),
-        (("aws", "sts"), {"code": 253, "err": "Unable to locate"}, "AWS knows no login here"),
-        (("aws", "sts"), {"out": ""}, "AWS knows no login here"),
+        (("aws", "sts"), {"code": 253, "err": "Unable to locate"}, "there is no AWS login"),
+        (("aws", "sts"), {"out": ""}, "there is no AWS login"),
         (("aws", "sts"), {"out": '{"Account": "999999999999"}'},
          f"the AWS login is for account 999999999999; dev belongs to {ACCOUNT}"),
         (("aws", "s3api", "head-bucket"), {"code": 254, "err": "(403) Forbidden"}, "Forbidden"),
@@ -645,7 +645,7 @@ def test_without_the_bucket_of_the_state_its_step_is_named(
 ) -> None:
     missing = "An error occurred (404) when calling the HeadBucket operation: Not Found\n"
     deployment.programs.answer("aws", "s3api", "head-bucket", code=254, err=missing)
-    assert "no such bucket yet: `make deploy-bootstrap ENV=dev`" in _refused(
+    assert "no such bucket yet, run `make deploy-bootstrap ENV=dev`" in _refused(
         deployment, "dev", step
     )
     assert deployment.run("bootstrap").code == 0
@@ -758,7 +758,7 @@ def test_without_a_revision_that_ran_nothing_is_rolled_back(deployment: Deployme
     deployment.programs.answer("helm", "history", "-o", "json", out=only)
     ended = deployment.run("rollback")
     assert ended.code == 2
-    assert "no revision that ran is left" in ended.err
+    assert "there is no earlier revision that ran" in ended.err
     assert deployment.effects() == []
 
 
@@ -772,7 +772,7 @@ def test_a_release_that_was_interrupted_long_ago_is_rolled_back_first(
     deployment.programs.answer("helm", "history", "-o", "json", out=history(*PENDING))
     ended = deployment.run("release")
     assert ended.code == 0, ended.err
-    assert "revision 3 was interrupted (pending-upgrade); back to 2 first" in ended.out
+    assert "revision 3 was interrupted (pending-upgrade); going back to 2 first" in ended.out
     assert _in_short(deployment.effects()) == ["images", "rolledback", CACHE]
     assert [each.revision for each in deployment.effects(RolledBack)] == ["2"]
 
@@ -780,7 +780,7 @@ def test_a_release_that_was_interrupted_long_ago_is_rolled_back_first(
 @pytest.mark.parametrize(
     ("revisions", "age_s", "way_out"),
     [
-        (PENDING, 120.0, "another Helm is at work"),
+        (PENDING, 120.0, "another Helm runs"),
         ([("pending-install", "Initial install underway")], 7200.0, "helm uninstall"),
     ],
 )
@@ -853,7 +853,7 @@ def test_logs_are_of_one_component_or_of_all(deployment: Deployment) -> None:
     ]
     assert call.has("--since=1h", "--follow")
     ended = deployment.run("logs", PART="managers")
-    assert (ended.code, "none of listener, manager" in ended.err) == (2, True)
+    assert (ended.code, "not one of listener, manager" in ended.err) == (2, True)
 
 
 @pytest.mark.parametrize("item", ["synthetic", "fake"])
@@ -955,5 +955,5 @@ def test_make_without_an_environment_says_so_in_one_line_and_touches_nothing(tar
     done = subprocess.run(["make", "-s", target, "ENV="], cwd=REPOSITORY, capture_output=True,
                           text=True, check=False)  # fmt: skip
     assert done.returncode != 0
-    assert done.stderr.splitlines()[0] == "error: say which environment: ENV=dev or ENV=prod"
+    assert done.stderr.splitlines()[0] == "error: name the environment: ENV=dev or ENV=prod"
     assert tools.exists() == before

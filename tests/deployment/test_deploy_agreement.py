@@ -396,7 +396,7 @@ def test_a_deployment_wants_no_package_that_is_not_in_its_lock() -> None:
         env={**os.environ, "PYTHONPATH": ".:services/common/src"},
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
-    assert done.stderr == "error: say which environment: ENV=dev or ENV=prod\n"
+    assert done.stderr == "error: name the environment: ENV=dev or ENV=prod\n"
 
 
 DOCS = [

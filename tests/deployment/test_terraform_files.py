@@ -264,7 +264,7 @@ def _statement(**statement: Any) -> str:
     ],
 )
 def test_a_plan_that_breaks_a_rule_is_told(plan: dict[str, Any], broken: str) -> None:
-    lines = list(terraform_plans.broken_rules(plan, wants_protection=True))
+    lines = list(terraform_plans.broken_rules(plan, requires_protection=True))
     assert any(broken in line for line in lines), lines
 
 
@@ -272,7 +272,7 @@ def test_to_deny_everything_is_no_broken_rule() -> None:
     plan = _plan(
         "aws_sqs_queue_policy.x", policy=_statement(Effect="Deny", Action="sqs:*", Principal="*")
     )
-    assert list(terraform_plans.broken_rules(plan, wants_protection=True)) == []
+    assert list(terraform_plans.broken_rules(plan, requires_protection=True)) == []
 
 
 def _twice(actions: list[str], *, outputs: list[str] | None = None, state: str = "{}") -> str:

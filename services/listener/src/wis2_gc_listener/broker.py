@@ -80,8 +80,8 @@ _FAILED = 0x80
 _SESSION_TAKEN_OVER = 0x8E
 #: What paho's reasons mean when paho gives them, not the broker.
 _LOST = {
-    0x82: "the broker sent what is not MQTT",
-    0x8D: "the broker answers no pings",
+    0x82: "the broker sent something that is not MQTT",
+    0x8D: "the broker does not answer pings",
 }
 
 

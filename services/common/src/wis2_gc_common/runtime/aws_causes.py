@@ -11,7 +11,7 @@ from wis2_gc_common.runtime.causes import os_words
 
 _SETTINGS: tuple[tuple[type[Exception], str], ...] = (
     (boto.ConfigNotFound, "a file that they name is not there"),
-    (boto.ConfigParseError, "a file of theirs cannot be read"),
+    (boto.ConfigParseError, "a file that they name cannot be read"),
     (boto.ProfileNotFound, "there is no such profile"),
     (boto.PartialCredentialsError, "half of the credentials is missing"),
     (boto.UnknownCredentialError, "they name an unknown source of credentials"),

@@ -85,7 +85,7 @@ KUBERNETES_CREDENTIALS = Setting("GC_KUBERNETES_CREDENTIALS", ("metrics",), pars
     "/var/run/secrets/kubernetes.io/serviceaccount",
     "Directory with `token`, `ca.crt` and `namespace`, as Kubernetes puts it into a pod.")
 CA_FILE = Setting("GC_CA_FILE", ("listener", "manager"), parsers.readable_file, None,
-    "PEM file of certificate authorities trusted besides the system's (brokers, data servers, a private S3 endpoint).")
+    "PEM file of certificate authorities trusted in addition to the system's (brokers, data servers, a private S3 endpoint).")
 ALLOWED_NETWORKS = Setting("GC_ALLOWED_NETWORKS", ("manager",), parsers.networks, "",
     "CIDRs that the address guard admits although they are private (tests, a centre's intranet).")
 KNOWN_CENTRES_FILE = Setting("GC_KNOWN_CENTRES_FILE", ("manager",), parsers.readable_file, None,
@@ -94,7 +94,7 @@ KNOWN_CENTRES_FILE = Setting("GC_KNOWN_CENTRES_FILE", ("manager",), parsers.read
 DENIED_NETWORKS = Setting("GC_DENIED_NETWORKS", ("manager",), parsers.networks, "",
     "CIDRs that no link may lead to although they are public (an intranet with public numbers, our own IPv6 range); wins over `GC_ALLOWED_NETWORKS`.")
 ALLOWED_PORTS = Setting("GC_ALLOWED_PORTS", ("manager",), Each(Whole(1, 65_535)), "",
-    "Ports that links may name besides 21, 22, 80, 443 and those from 1024 on that are of no well-known internal service.")
+    "Ports that links may name in addition to 21, 22, 80, 443 and to those from 1024 on that no well-known internal service has.")
 MAX_OBJECT_BYTES = Setting("GC_MAX_OBJECT_BYTES", ("manager",), Whole(1, 2**40), str(1024**3),
     "Larger items are announced with the origin's link instead of being cached.")
 CENTRE_MAX_ITEMS = Setting("GC_CENTRE_MAX_ITEMS", ("manager",), Whole(0, 10**12), None,
@@ -109,8 +109,8 @@ ADD_INTEGRITY = Setting("GC_ADD_INTEGRITY", ("manager",), Switch(), "false",
 RETENTION_HOURS = Setting("GC_RETENTION_HOURS", ("listener", "manager"), Whole(1, 24 * 31), "24",
     "How long an item can be fetched, at least; listeners and managers need the same value.")
 REPEAT_WINDOW_HOURS = Setting("GC_REPEAT_WINDOW_HOURS", ("listener", "manager"), Whole(0, 24 * 31), "12",
-    "So long after an item is done, a newer one without an update link is dropped as a repeat; later it is "
-    "cached as new. `GC_RETENTION_HOURS` where that is less. Listeners and managers need the same value.")
+    "For so many hours after an item is done, a newer one without an update link is dropped as a repeat; later it is "
+    "cached as new. At most `GC_RETENTION_HOURS`. Listeners and managers need the same value.")
 STORE_EXPIRATION_DAYS = Setting("GC_STORE_EXPIRATION_DAYS", ("manager",), Whole(1, 31), "1",
     "`s3://` only: days of the bucket's lifecycle rule, at least `GC_RETENTION_HOURS`.")
 CONCURRENCY = Setting("GC_CONCURRENCY", ("manager",), Whole(1, 10_000), "256",
@@ -132,7 +132,7 @@ RETRY_DELAYS_S = Setting("GC_RETRY_DELAYS", ("manager",), Each(Seconds(0, 86_400
 VISIBILITY_S = Setting("GC_VISIBILITY_TIMEOUT", ("manager",), Seconds(0.5, 43_200), "30",
     "Seconds after which the work of a dead manager is taken over; also the length of a lease.")
 DRAIN_S = Setting("GC_DRAIN_TIMEOUT", ("manager",), Seconds(0, 3600), "20",
-    "Seconds a manager may finish its work in after SIGTERM; the rest is handed back.")
+    "Seconds that a manager has after SIGTERM to finish its work; the rest is handed back.")
 INSTANCE = Setting("GC_INSTANCE", ("manager",), parsers.instance, socket.gethostname(),
     "Name of this manager, unique among the running ones; default: the host name.")
 MAX_QUEUE_LENGTH = Setting("GC_MAX_QUEUE_LENGTH", ("listener",), Whole(100, 10**9), "200000",

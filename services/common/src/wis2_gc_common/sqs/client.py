@@ -125,7 +125,7 @@ def parse_place(setting: Setting[QueueUrl], url: QueueUrl) -> QueuePlace:
     host = parts.hostname or ""
     name = parts.path.rstrip("/").rpartition("/")[2]
     if name.endswith(".fifo"):
-        raise SettingsError(setting.name, f"{name} is a FIFO queue; a standard queue is wanted")
+        raise SettingsError(setting.name, f"{name} is a FIFO queue; a standard queue is required")
     region = None
     if _AWS_HOST.search(host):
         regions = [label for label in host.split(".") if _REGION.fullmatch(label)]

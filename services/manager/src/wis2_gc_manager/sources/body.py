@@ -197,7 +197,7 @@ class Body:
             return IntegrityFailed(Reason.INTEGRITY, f"{self._method}{self.sent_as}")
         if not self._size and not self.is_verifiable:
             # If it were announced, a good copy would then be a duplicate.
-            return SourceError(Reason.EMPTY, "0 bytes, which nobody announced")
+            return SourceError(Reason.EMPTY, "0 bytes, which were not announced")
         return None
 
     async def close(self) -> None:

@@ -328,6 +328,6 @@ def _probe(layout: Layout) -> None:
 def _translated(error: Exception) -> Exception:
     if isinstance(error, OSError):
         # Without the path, because it shows where we keep files.
-        detail = os_words(error) if error.errno else "the disk refuses, and says not why"
+        detail = os_words(error) if error.errno else "the disk refuses, without a reason"
         return Unavailable("store", detail)
     return error

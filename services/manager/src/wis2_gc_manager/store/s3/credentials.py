@@ -135,7 +135,7 @@ class CredentialChain:
             raise _refused_by_sts(error) from None
         except Exception as error:  # noqa: BLE001 - each link of the chain has errors of its own
             # Without its text, which may contain the answer of a credential server.
-            problem = f"the AWS credentials cannot be had now ({no_answer(error)})"
+            problem = f"the AWS credentials are not available now ({no_answer(error)})"
             raise Unavailable("store", problem) from None
         if not frozen or not frozen.access_key or not frozen.secret_key:
             self._chain = None
@@ -160,7 +160,7 @@ def _refused_by_sts(error: boto.ClientError) -> Unavailable:
             "AWS_ROLE_ARN",
             f"{operation} is refused ({code}); check the role and its trust policy",
         )
-    return Unavailable("store", f"the AWS credentials cannot be had now ({operation}: {code})")
+    return Unavailable("store", f"the AWS credentials are not available now ({operation}: {code})")
 
 
 def _collect(task: asyncio.Task[Credentials]) -> None:
