@@ -15,7 +15,7 @@ from botocore import exceptions as boto
 
 from testkit.plain_words import assert_plain
 from wis2_gc_common.errors import NotAnEnvelope
-from wis2_gc_common.redis.client import translate
+from wis2_gc_common.redis.errors import translate
 from wis2_gc_common.runtime.aws_causes import no_answer, settings_problem
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.sqs.messages import decode_dead_letter, decode_message

@@ -1,4 +1,4 @@
-"""Connections to the registry's Redis, and what their errors mean to us.
+"""Connections to Redis: verified TLS for all, and those of the registry.
 
 The pipelines of redis-py cost two to three times the CPU of its connections alone. So we use its
 connections directly, and hiredis packs the commands: redis-py's asyncio connections would pack a
@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 from redis import ConnectionPool as SyncConnectionPool
-from redis.asyncio import ConnectionPool
+from redis.asyncio import ConnectionPool, SSLConnection
+from redis.connection import SSLConnection as SyncSSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
-from wis2_gc_common.redis import client as redis_client
+from wis2_gc_common.redis import errors as redis_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from redis.asyncio.connection import AbstractConnection
     from redis.connection import ConnectionInterface
 
@@ -38,14 +41,40 @@ _HEALTH_CHECK_S = 15
 _MAX_CONNECTIONS = 8
 
 
+_TLS = (SyncSSLConnection, SSLConnection)
+
+
+def verify_certificates(pool: SyncConnectionPool | ConnectionPool) -> None:
+    """Make `pool` verify certificate and host name, also against the URL, which may name a CA.
+
+    Call it before the first connection of `pool`.
+    """
+    if issubclass(pool.connection_class, _TLS):
+        pool.connection_kwargs.update(ssl_cert_reqs="required", ssl_check_hostname=True)
+
+
+@contextlib.contextmanager
+def closed_is_lost() -> Iterator[None]:
+    """Raise redis-py's ConnectionError when uvloop says that the connection is closed.
+
+    The connection was cut before redis-py sent anything on it; redis-py expects an OSError then.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "handler is closed" not in str(error):
+            raise
+        raise RedisConnectionError("connection closed") from error
+
+
 def unavailable(error: BaseException) -> Unavailable:
     """Return what an error of redis-py means to a reader of the registry."""
-    return redis_client.unavailable("registry", error)
+    return redis_errors.unavailable("registry", error)
 
 
 def translate(error: BaseException) -> Unavailable | PartError:
     """Return what an error of redis-py means to the sender of a script to the registry."""
-    return redis_client.translate("registry", error)
+    return redis_errors.translate("registry", error)
 
 
 class Connections:
@@ -74,7 +103,7 @@ class Connections:
         self._answer_timeout_s = answer_timeout_s
         self._idle: list[AbstractConnection] = []
         self._slots = asyncio.Semaphore(_MAX_CONNECTIONS)
-        redis_client.verify_certificates(self._factory)
+        verify_certificates(self._factory)
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send `commands` in one write and return their answers, as bytes, in order.
@@ -111,7 +140,7 @@ class Connections:
         is_reusable = False
         try:
             async with asyncio.timeout(self._answer_timeout_s):
-                with redis_client.closed_is_lost():
+                with closed_is_lost():
                     if not connection.is_connected:
                         await connection.connect()  # type: ignore[no-untyped-call]
                     await connection.send_packed_command(_packed(commands))
@@ -159,7 +188,7 @@ class SyncConnection:
             health_check_interval=_HEALTH_CHECK_S,
             driver_info=None,
         )
-        redis_client.verify_certificates(pool)
+        verify_certificates(pool)
         self._connection: ConnectionInterface = pool.make_connection()
         self._is_used = False
 

@@ -40,8 +40,9 @@ from wis2_gc_common.errors import NotAnEnvelope, PartError, Reason, Unavailable,
 from wis2_gc_common.ports.envelope_bytes import decode_envelope, encode_envelope
 from wis2_gc_common.ports.lanes import READY, bulk_lane
 from wis2_gc_common.ports.queue import DeadLetter, Depth, Received, Sent
-from wis2_gc_common.redis import client as redis_client
 from wis2_gc_common.redis import queue_scripts as scripts
+from wis2_gc_common.redis.connection import closed_is_lost, verify_certificates
+from wis2_gc_common.redis.errors import translate
 from wis2_gc_common.redis.queue_keys import GROUP
 from wis2_gc_common.runtime.batching import Batcher
 from wis2_gc_common.runtime.logs import get_logger
@@ -104,10 +105,10 @@ _NO_CURSOR = b"0-0"
 @contextlib.contextmanager
 def _outages_translated() -> Iterator[None]:
     try:
-        with redis_client.closed_is_lost():
+        with closed_is_lost():
             yield
     except (RedisError, OSError) as error:
-        raise redis_client.translate("queue", error) from error
+        raise translate("queue", error) from error
 
 
 def _options(*, longest_wait_s: float = 0.0) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def _options(*, longest_wait_s: float = 0.0) -> dict[str, Any]:
 def _sync_client(redis_url: str) -> redis.Redis:
     retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
     client = redis.Redis.from_url(redis_url, retry=retry, **_options())
-    redis_client.verify_certificates(client.connection_pool)
+    verify_certificates(client.connection_pool)
     return client
 
 
@@ -295,7 +296,7 @@ class RedisStreamQueue:
             **_options(longest_wait_s=MAX_BLOCK_S),
         )
         for client in (self._commands, self._receiver):
-            redis_client.verify_certificates(client.connection_pool)
+            verify_certificates(client.connection_pool)
         # Keep the raw reply: it has the same shape in every version of the library.
         self._receiver.set_response_callback("XREADGROUP", cast("Any", _unchanged))
         self._receiver_id: int | None = None

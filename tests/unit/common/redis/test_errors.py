@@ -13,9 +13,8 @@ from redis.exceptions import DataError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from wis2_gc_common.errors import CacheError, Misconfigured, PartError, Unavailable
-from wis2_gc_common.redis import client as redis_client
-from wis2_gc_common.redis.client import translate
-from wis2_gc_common.redis.connection import Connections
+from wis2_gc_common.redis.connection import Connections, closed_is_lost
+from wis2_gc_common.redis.errors import translate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -138,5 +137,5 @@ def test_a_connection_that_is_cut_before_anything_is_sent_is_an_outage(
 
 
 def test_other_runtime_errors_stay_what_they_are() -> None:
-    with pytest.raises(RuntimeError, match="a bug"), redis_client.closed_is_lost():
+    with pytest.raises(RuntimeError, match="a bug"), closed_is_lost():
         raise RuntimeError("a bug")

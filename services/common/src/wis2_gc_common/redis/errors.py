@@ -1,14 +1,11 @@
-"""What the registry and the queue on Redis share: verified TLS, and what errors mean."""
+"""What an error of redis-py means: a part is away, refuses us, or refuses one command. Pure."""
 
 from __future__ import annotations
 
-import contextlib
 import re
 import ssl
 from typing import TYPE_CHECKING
 
-import redis.asyncio
-import redis.connection
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -24,15 +21,12 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.settings.catalogue import REDIS_URL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from wis2_gc_common.errors import Part
 
 _MAX_DETAIL_CHARS = 200
@@ -63,32 +57,6 @@ _OUTAGE_TEXT = re.compile(
 )
 #: "Protocol error: unauthenticated multibulk length": before a login Redis takes at most ten words.
 _UNAUTHENTICATED = "unauthenticated"
-
-
-_TLS = (redis.connection.SSLConnection, redis.asyncio.SSLConnection)
-
-
-def verify_certificates(pool: redis.ConnectionPool | redis.asyncio.ConnectionPool) -> None:
-    """Make `pool` verify certificate and host name, also against the URL, which may name a CA.
-
-    Call it before the first connection of `pool`.
-    """
-    if issubclass(pool.connection_class, _TLS):
-        pool.connection_kwargs.update(ssl_cert_reqs="required", ssl_check_hostname=True)
-
-
-@contextlib.contextmanager
-def closed_is_lost() -> Iterator[None]:
-    """Raise redis-py's ConnectionError when uvloop says that the connection is closed.
-
-    The connection was cut before redis-py sent anything on it; redis-py expects an OSError then.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if "handler is closed" not in str(error):
-            raise
-        raise RedisConnectionError("connection closed") from error
 
 
 def translate(part: Part, error: BaseException) -> Unavailable | PartError:
