@@ -100,7 +100,7 @@ test-cluster: setup ## The chart on the Kubernetes of KUBECONFIG, a WIS2 world i
 docs-tables: setup ## Write the tables in docs/ from the code
 	@$(PY) -m tools.docs_tables
 
-chart-files: setup ## Write what the chart has from the code, and its golden renderings
+chart-files: setup ## Write what the chart has from the code, and its golden files
 	@$(PY) -m tools.chart_files
 	@$(PY) -m testkit.deployment.chart
 

@@ -17,10 +17,12 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "wis2-global-cache"
+#: One file for each template: a diff shows which one changed.
 GOLDEN = ROOT / "tests" / "deployment" / "golden"
+#: Templates without one: notes for the operator, and files of the chart as they are.
+AS_THEY_ARE = ("NOTES.txt", "monitoring/dashboards.yaml", "monitoring/rules.yaml")
 SCHEMA = CHART / "values.schema.json"
 SERVICES = ("listener", "manager", "metrics")
 RELEASE = "wis2"
@@ -236,7 +238,7 @@ def values_file(name: str) -> Values:
 
 
 def cases() -> dict[str, Values]:
-    """Return the values of each golden file, by its name."""
+    """Return the values of each kind of installation, by its name."""
     return {
         "dev": merged(HELM_VALUES, BROKERS, values_file("dev")),
         "prod": merged(HELM_VALUES, BROKERS, values_file("prod")),
@@ -245,6 +247,27 @@ def cases() -> dict[str, Values]:
         "in-cluster": IN_CLUSTER,
         "stand-in": merged(values_file("on-premises"), STAND_IN),
     }
+
+
+def golden_values() -> Values:
+    """Return values with which every template makes something, mosquitto's apart."""
+    return merged(
+        cases()["prod"],
+        {
+            "registry": {"url": f"redis://{RELEASE}-redis:6379"},
+            "redis": {"enabled": True},
+            "queue": {
+                "url": "redis-stream:notifications",
+                "deadLetterUrl": "redis-stream:dead-letters",
+            },
+            "store": {"url": "file:///srv/wis2/data"},
+            "brokers": BROKERS["brokers"][:1],
+            "broker": {"tls": {"mode": "certManager", "issuer": {"name": "letsencrypt"}}},
+            "certificateAuthorities": {"configMapName": "authorities"},
+            "knownCentres": {"configMapName": "centres"},
+            "extraManifests": GATEWAY["extraManifests"],
+        },
+    )
 
 
 @functools.cache
@@ -279,16 +302,6 @@ def _manifests(values: str, release: str) -> list[Manifest]:
     ]
 
 
-def golden_text(values: Values) -> str:
-    """Return the text of a golden file."""
-    parts = []
-    for path, text in render(values).items():
-        if text.strip():
-            body = "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
-            parts.append(f"# Source: {path}\n{body.removeprefix('---').strip()}\n")
-    return "---\n".join(part for part in parts if not part.startswith("# Source: NOTES"))
-
-
 def by_id(objects: list[Manifest]) -> dict[tuple[str, str], Manifest]:
     """Return the objects by (kind, name). Raises ValueError: two have the same."""
     result = {(item["kind"], item["metadata"]["name"]): item for item in objects}
@@ -304,11 +317,24 @@ def pod_specs(objects: list[Manifest]) -> Iterator[tuple[Manifest, Manifest]]:
             yield item, item["spec"]["template"]
 
 
+def golden_files() -> dict[Path, str]:
+    """Return the text of each golden file: of a template that makes something of these values."""
+    files = {}
+    for template, text in render(golden_values()).items():
+        if text.strip() and template not in AS_THEY_ARE:
+            lines = [line.rstrip() for line in text.strip().splitlines()]
+            files[GOLDEN / template] = "\n".join(lines) + "\n"
+    return files
+
+
 def main() -> None:
-    """Write the golden files."""
-    GOLDEN.mkdir(parents=True, exist_ok=True)
-    for name, values in cases().items():
-        (GOLDEN / f"{name}.yaml").write_text(golden_text(values), encoding="utf-8")
+    """Write the golden files, and remove those of templates that are gone."""
+    files = golden_files()
+    for path in GOLDEN.rglob("*.yaml"):
+        path.unlink()
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,32 +3,55 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 import helm_python
 import pytest
+import yaml
 
 from testkit.deployment import chart
 from tools import chart_files
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CASES = chart.cases()
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
-def test_what_is_rendered_is_what_was_reviewed(name: str) -> None:
-    path = chart.GOLDEN / f"{name}.yaml"
-    assert chart.golden_text(CASES[name]) == path.read_text("utf-8"), (
-        "look at the difference; make chart-files writes it"
+#: Made with another broker (test_chart_mosquitto.py), or making nothing.
+OF_OTHER_VALUES = {"broker/mosquitto-config.yaml", "checks.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        pytest.param(path, text, id=str(path.relative_to(chart.ROOT)))
+        for path, text in sorted({**chart_files.generated(), **chart.golden_files()}.items())
+    ],
+)
+def test_what_is_made_from_the_code_is_up_to_date(path: Path, text: str) -> None:
+    assert path.read_text("utf-8") == text, "look at the difference; make chart-files writes it"
+
+
+def test_each_template_has_a_golden_file_and_no_other_is_there() -> None:
+    templates = chart.render(chart.golden_values()).keys()
+    files = {str(path.relative_to(chart.GOLDEN)) for path in chart.GOLDEN.rglob("*.*")}
+    assert files == templates - OF_OTHER_VALUES - set(chart.AS_THEY_ARE)
+
+
+def test_rules_and_dashboards_are_the_files_of_the_chart() -> None:
+    objects = chart.by_id(chart.manifests(CASES["prod"]))
+    files = chart.CHART / "files"
+    assert objects["PrometheusRule", "wis2"]["spec"] == yaml.safe_load(
+        (files / "alerts.yaml").read_text("utf-8")
     )
-
-
-def test_no_golden_file_is_left_over() -> None:
-    assert {path.stem for path in chart.GOLDEN.glob("*.yaml")} == set(CASES)
-
-
-@pytest.mark.parametrize("path", sorted(chart_files.generated()), ids=lambda path: path.name)
-def test_what_is_made_from_the_code_is_up_to_date(path: Any) -> None:
-    assert path.read_text("utf-8") == chart_files.generated()[path], "make chart-files writes it"
+    dashboards = {
+        path.name: json.loads(path.read_text("utf-8"))
+        for path in (files / "dashboards").glob("*.json")
+    }
+    shown = objects["ConfigMap", "wis2-dashboards"]["data"]
+    assert {name: json.loads(text) for name, text in shown.items()} == dashboards
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -36,7 +59,7 @@ def test_rendering_twice_is_identical(name: str) -> None:
     assert chart.render(copy.deepcopy(CASES[name])) == chart.render(CASES[name])
 
 
-def test_every_values_file_has_a_golden_file() -> None:
+def test_every_values_file_is_a_case() -> None:
     assert {path.stem for path in (chart.CHART / "values").iterdir()} <= set(CASES)
 
 
