@@ -54,7 +54,8 @@ lint: setup ## ruff (rules and formatting), the order of imports between rooms, 
 
 typecheck: setup ## mypy --strict
 	@$(PY) -m mypy services/*/src local bench tools testkit/{deployment,hostile,messages,servers,worlds} \
-	  tests/conftest.py tests/{conformance,day,security} tests/unit/{bench,common,docs,images,listener,local,metrics,operator,testkit}
+	  tests/conftest.py tests/{apply,cluster,compose,conformance,day,deployment,security} \
+	  tests/unit/{bench,common,docs,images,listener,local,metrics,operator,testkit}
 
 test-unit: setup ## Unit and property tests
 	@PYTHONDEVMODE=1 $(PYTEST) $(BOTH_CORES) tests/unit

@@ -227,7 +227,7 @@ def merged(*layers: Values) -> Values:
         for key, value in layer.items():
             held = result.get(key)
             both = isinstance(value, dict) and isinstance(held, dict)
-            result[key] = merged(held, value) if both else value  # type: ignore[arg-type]
+            result[key] = merged(held or {}, value) if both else value
     return result
 
 

@@ -31,7 +31,7 @@ def _without(reason: str) -> NoReturn:
 
 def _provider(directory: Path) -> Provider:
     """Get the locked provider from this machine, or from afar: the last that comes from there."""
-    check = [ROOT / "terraform" / "check.sh", "plugins"]
+    check = (ROOT / "terraform" / "check.sh", "plugins")
     folder = subprocess.run(check, capture_output=True, text=True, check=True).stdout.strip()
     trial = directory / "trial"
     shutil.copytree(ROOT / "terraform" / "modules" / "key", trial)

@@ -31,7 +31,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
-import wnm
+import wnm  # type: ignore[import-not-found]  # beside this file in its pod alone
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -181,6 +181,8 @@ class World:
 
 def _client(url: str, client_id: str, context: ssl.SSLContext | None) -> mqtt.Client:
     parts = urlsplit(url)
+    assert parts.hostname
+    assert parts.port
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id, protocol=mqtt.MQTTv5)
     client.username_pw_set(parts.username, parts.password)
     if context is not None:
@@ -189,7 +191,7 @@ def _client(url: str, client_id: str, context: ssl.SSLContext | None) -> mqtt.Cl
     client.max_queued_messages_set(0)
     # At once, and often: what our own broker passes on before we are back, nobody sees.
     client.reconnect_delay_set(1, 1)
-    session = Properties(PacketTypes.CONNECT)
+    session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     session.SessionExpiryInterval = _SESSION_S
     client.connect_async(
         parts.hostname, parts.port, keepalive=20, clean_start=False, properties=session

@@ -6,7 +6,8 @@ import contextlib
 import itertools
 import os
 import ssl
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -66,12 +67,13 @@ def publish_one(cache: ComposedCache, *brokers: int) -> tuple[str, bytes]:
     number = next(_numbers)
     data_id = unique_data_id("compose")
     body = os.urandom(200 if number % 3 == 0 else 85_000)
+    inside: dict[str, Any] = {"content": inline(body)} if number % 3 == 0 else {}
     message = wnm(
         data_id=data_id,
         href=cache.node.serve(f"/{number}", body, host=cache.host),
         length=len(body),
         integrity=integrity_of(body),
-        **({"content": inline(body)} if number % 3 == 0 else {}),
+        **inside,
     )
     cache.publish(TOPIC, message, *brokers)
     return data_id, body
@@ -193,10 +195,20 @@ PARTS = ["listener-1-1", "manager-1", "metrics-1", "redis-1", "manager-2", "ngin
          "public-broker-1", "listener-2-1"]  # fmt: skip
 
 
+def _is_started_again(cache: ComposedCache, name: str, began: str) -> bool:
+    container = cache.containers().get(name, {})
+    return bool(container.get("State", {}).get("StartedAt", began) != began)
+
+
+def _has_subscribed_again(reader: Reader, subscriptions: int) -> bool:
+    return reader.subscriptions > subscriptions
+
+
 def test_containers_killed_under_load_lose_nothing(
     cache: ComposedCache, reader: Reader, account: Reader
 ) -> None:
-    items, missed = [], []
+    items: list[tuple[str, bytes]] = []
+    missed: list[tuple[str, bytes]] = []
     for victim in PARTS:
         began = cache.containers()[victim]["State"]["StartedAt"]
         subscribed = reader.subscriptions
@@ -211,17 +223,14 @@ def test_containers_killed_under_load_lose_nothing(
         # The public broker keeps nothing for who is not connected again yet (docs/reliability.md).
         (missed if victim == "public-broker-1" else items).extend(published)
         wait_until(
-            lambda victim=victim, began=began: cache.containers().get(victim, {})
-            .get("State", {}).get("StartedAt", began) != began,
-            f"{victim} is started again",
+            partial(_is_started_again, cache, victim, began), f"{victim} is started again",
             timeout=120,
         )  # fmt: skip
         if victim == "public-broker-1":
             wait_until(
-                lambda subscribed=subscribed: reader.subscriptions > subscribed,
-                "the reader is there again",
+                partial(_has_subscribed_again, reader, subscribed), "the reader is there again",
                 timeout=120,
-            )
+            )  # fmt: skip
     cache.wait_until_ready()
     check(cache, account, items + missed)
     check(cache, reader, items)
@@ -302,6 +311,10 @@ def test_another_account_is_one_word_and_restarts_the_broker_alone(cache: Compos
     assert len(cache.kept("accounts/gb-other")) == 48
 
 
+def _serves_another(cache: ComposedCache, port: int, certificate: str) -> bool:
+    return served(cache, port) != certificate
+
+
 def served(cache: ComposedCache, port: int) -> str:
     return ssl.get_server_certificate((cache.host, port), timeout=10)
 
@@ -317,10 +330,9 @@ def test_a_renewed_certificate_is_served_without_a_restart(
     cache.compose("kill", "--signal", "HUP", "nginx", "broker", "public-broker")
     for port in ports:
         wait_until(
-            lambda port=port: served(cache, port) != before[port],
-            f"port {port} has the new one",
+            partial(_serves_another, cache, port, before[port]), f"port {port} has the new one",
             timeout=120,
-        )
+        )  # fmt: skip
     assert began == {n: one["State"]["StartedAt"] for n, one in cache.containers().items()}
     check(cache, account, [publish_one(cache)])
 

@@ -60,8 +60,7 @@ def test_the_zones_of_the_broker_and_an_affinity_of_its_own_stand_together() -> 
     objects = chart.by_id(chart.manifests(chart.merged(CASES["prod"], extras)))
     affinity = objects["StatefulSet", "wis2-broker"]["spec"]["template"]["spec"]["affinity"]
     assert set(affinity) == {"nodeAffinity", "podAntiAffinity"}
-    nodes = {"pods": {"broker": {"affinity": {"nodeAffinity": {}}}}}
-    nodes["pods"]["broker"]["affinity"]["nodeAffinity"] = affinity["nodeAffinity"]
+    nodes = {"pods": {"broker": {"affinity": {"nodeAffinity": affinity["nodeAffinity"]}}}}
     with pytest.raises(helm_python.HelmError, match="set one"):
         chart.render(chart.merged(CASES["prod"], nodes))
 
@@ -87,7 +86,8 @@ def test_labels_that_the_chart_goes_by_cannot_be_given(name: str) -> None:
 
 
 def test_a_part_that_is_none_and_a_mistyped_extra_are_refused() -> None:
-    for pods in ({"managers": {}}, {"manager": {"podAnotations": {}}}):
+    refused: tuple[chart.Values, ...] = ({"managers": {}}, {"manager": {"podAnotations": {}}})
+    for pods in refused:
         with pytest.raises(helm_python.HelmError, match="/pods"):
             chart.render(chart.merged(CASES["prod"], {"pods": pods}))
 

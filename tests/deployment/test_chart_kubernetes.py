@@ -6,6 +6,7 @@ import ipaddress
 from typing import Any
 
 import pytest
+import yaml
 
 from testkit.deployment import chart, kubernetes_schemas
 
@@ -30,10 +31,8 @@ def test_the_validation_would_find_a_mistake() -> None:
 
 
 def test_no_version_is_missing_that_the_chart_allows() -> None:
-    assert (
-        chart.yaml.safe_load((chart.CHART / "Chart.yaml").read_text("utf-8"))["kubeVersion"]
-        == f">={kubernetes_schemas.VERSIONS[0]}.0-0"
-    )
+    metadata = yaml.safe_load((chart.CHART / "Chart.yaml").read_text("utf-8"))
+    assert metadata["kubeVersion"] == f">={kubernetes_schemas.VERSIONS[0]}.0-0"
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -107,7 +106,8 @@ def test_services_lead_to_ports_of_their_pods(name: str) -> None:
 
 
 def _selects(selector: dict[str, str], template: chart.Manifest) -> bool:
-    return selector.items() <= template["metadata"]["labels"].items()
+    labels: dict[str, str] = template["metadata"]["labels"]
+    return selector.items() <= labels.items()
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

@@ -419,8 +419,9 @@ def test_no_service_account_carries_the_annotation_that_would_win_over_pod_ident
 
 
 def _selects(selector: dict[str, Any], template: chart.Manifest) -> bool:
+    wanted: dict[str, str] = selector["matchLabels"]
     labels: dict[str, str] = template["metadata"]["labels"]
-    return selector["matchLabels"].items() <= labels.items()
+    return wanted.items() <= labels.items()
 
 
 def _reaches(rule: dict[str, Any], text: str) -> bool:

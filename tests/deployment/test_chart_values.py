@@ -154,11 +154,9 @@ def test_every_value_does_something(path: Path, schema: Any) -> None:
     """Changes what is rendered, or contradicts another value, in one of the reviewed cases."""
     for name in ("on-premises", "prod", "in-cluster", "gateway", "dev", "stand-in"):
         values = _all_values(name)
-        current = functools.reduce(
-            lambda d, step: d.get(step) if isinstance(d, dict) else None,  # type: ignore[arg-type, return-value]
-            path,
-            values,
-        )
+        current: Any = values
+        for step in path:
+            current = current.get(step) if isinstance(current, dict) else None
         before = _before(name)
         for other in _others(schema, current)[:3]:
             after = _rendered_or_refused(_put(values, path, other))

@@ -43,7 +43,7 @@ from tests.deployment.effects import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 CLUSTER = "wis2-gc-dev"
@@ -65,8 +65,8 @@ def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Depl
         assert not any(secret in word for word in call.argv for secret in SECRETS), call.argv
 
 
-def yes(_question: str) -> str:
-    return "prod"
+def saying(answer: str) -> Callable[[str], str]:
+    return lambda _question: answer
 
 
 def _in_short(made: list[Any]) -> list[str]:
@@ -278,10 +278,10 @@ def test_a_login_that_is_missing_is_asked_for_and_no_other(deployment: Deploymen
 
 
 def test_a_login_can_be_put_in_again(deployment: Deployment) -> None:
-    ended = deployment.run("logins", BROKER="inmet-br", secrets=lambda _question: LOGIN)
+    ended = deployment.run("logins", BROKER="inmet-br", secrets=saying(LOGIN))
     assert ended.code == 0, ended.err
     assert deployment.effects() == [Secret("wis2-gc-dev/global-brokers/inmet-br", {"url": LOGIN})]
-    ended = deployment.run("logins", BROKER="inmet", secrets=lambda _question: LOGIN)
+    ended = deployment.run("logins", BROKER="inmet", secrets=saying(LOGIN))
     assert (ended.code, "inmet-br, meteo-fr" in ended.err) == (2, True)
 
 
@@ -291,7 +291,7 @@ def test_a_login_can_be_put_in_again(deployment: Deployment) -> None:
 def test_what_is_no_url_of_a_broker_is_not_put_in(deployment: Deployment, url: str) -> None:
     """A listener would not start with it, and Helm wait for that for a quarter of an hour."""
     deployment.programs.answer(*METEO_FR, out="2\n")
-    ended = deployment.run("logins", secrets=lambda _question: url)
+    ended = deployment.run("logins", secrets=saying(url))
     assert ended.code == 1
     assert ended.err.startswith("error: the URL of meteo-fr ")
     assert "pass" not in ended.err
@@ -357,7 +357,7 @@ def test_production_asks_with_what_will_be_done_and_a_yes_goes_on(deployment: De
         "terraform", "show", "-json",
         out=plan(module__a=["create"], module__b=["update"], module__c=["delete", "create"]),
     )  # fmt: skip
-    ended = deployment.run("all", "prod", answers=yes)
+    ended = deployment.run("all", "prod", answers=saying("prod"))
     assert ended.code == 0, ended.err
     (question,) = deployment.questions
     assert "Terraform on prod: 2 to add, 1 to change, 1 to destroy" in question
@@ -367,7 +367,7 @@ def test_production_asks_with_what_will_be_done_and_a_yes_goes_on(deployment: De
 
 def test_any_other_answer_leaves_production_as_it_is(deployment: Deployment) -> None:
     deployment.use("prod")
-    ended = deployment.run("infra", "prod", answers=lambda _question: "yes")
+    ended = deployment.run("infra", "prod", answers=saying("yes"))
     assert ended.code == 2
     assert "not confirmed" in ended.err
     assert deployment.effects() == []
@@ -387,7 +387,7 @@ def test_without_anybody_to_ask_production_wants_the_word_in_confirm(
 
 def _refused(deployment: Deployment, env: str = "dev", step: str = "all") -> str:
     """Return the one line, after nothing was touched."""
-    ended = deployment.run(step, env, answers=yes)
+    ended = deployment.run(step, env, answers=saying("prod"))
     assert ended.code == 2, (ended.out, ended.err)
     assert ended.err.startswith("error: ")
     assert ended.err.count("\n") == 1
@@ -658,7 +658,7 @@ def test_a_dirty_tree_is_refused_in_production_and_named(deployment: Deployment)
     line = _refused(deployment, "prod")
     assert "services/manager/x.py and 1 more" in line
     for step in ("images", "infra", "release"):
-        assert deployment.run(step, "prod", answers=yes).code == 2
+        assert deployment.run(step, "prod", answers=saying("prod")).code == 2
 
 
 @pytest.mark.parametrize(
@@ -707,9 +707,9 @@ def test_the_state_bucket_is_made_once(deployment: Deployment) -> None:
 
 def test_a_rollback_asks_in_production_and_waits_for_the_pods(deployment: Deployment) -> None:
     deployment.use("prod")
-    assert deployment.run("rollback", "prod", answers=lambda _q: "no").code == 2
+    assert deployment.run("rollback", "prod", answers=saying("no")).code == 2
     assert deployment.effects() == []
-    ended = deployment.run("rollback", "prod", REVISION="7", answers=yes)
+    ended = deployment.run("rollback", "prod", REVISION="7", answers=saying("prod"))
     assert ended.code == 0, ended.err
     assert deployment.effects() == [RolledBack("wis2-gc-prod", "wis2-gc", CACHE, "7", helm=3)]
     assert "ok  rollouts" in ended.out
@@ -916,12 +916,11 @@ def test_production_is_destroyed_by_its_typed_name_only_and_its_addresses_stay(
     _protected(deployment)
     for answer in ("prod", "yes", "destroy", "destroy wis2-gc-dev"):
         ended = deployment.run(
-            "destroy", "prod", answers=lambda _q, a=answer: a,  # type: ignore[misc]
-            CONFIRM="destroy wis2-gc-prod",
+            "destroy", "prod", answers=saying(answer), CONFIRM="destroy wis2-gc-prod"
         )  # fmt: skip
         assert ended.code == 2
     assert deployment.effects() == []
-    ended = deployment.run("destroy", "prod", answers=lambda _q: "destroy wis2-gc-prod")
+    ended = deployment.run("destroy", "prod", answers=saying("destroy wis2-gc-prod"))
     assert ended.code == 0, ended.err
     forgotten, destroyed = deployment.effects(Forgotten, Infrastructure)
     assert forgotten == Forgotten(tuple(PROTECTED))
@@ -943,7 +942,7 @@ def test_production_is_not_destroyed_without_a_terminal_whatever_confirm_says(
 
 
 def test_what_is_not_disposable_is_not_destroyed_halfway(deployment: Deployment) -> None:
-    ended = deployment.run("destroy", "prod", answers=lambda _q: "destroy wis2-gc-prod")
+    ended = deployment.run("destroy", "prod", answers=saying("destroy wis2-gc-prod"))
     assert (ended.code, "disposable = true" in ended.err) == (2, True)
     assert deployment.effects() == []
 

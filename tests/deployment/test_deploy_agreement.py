@@ -97,7 +97,9 @@ def test_terraform_has_every_output_that_is_read() -> None:
 
 def test_the_release_has_the_name_that_terraform_gives_the_roles_to() -> None:
     variable = text("terraform/main/variables.tf").partition('"service_account_prefix"')[2]
-    assert re.search(r'default\s*=\s*"([^"]+)"', variable)[1] == RELEASE  # type: ignore[index]
+    default = re.search(r'default\s*=\s*"([^"]+)"', variable)
+    assert default
+    assert default[1] == RELEASE
     rendered = chart.render(chart.cases()["prod"], release=RELEASE)
     for service in SERVICES:
         account = yaml.safe_load(rendered[f"{service}/serviceaccount.yaml"])

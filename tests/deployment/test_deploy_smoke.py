@@ -402,7 +402,7 @@ def test_waiting_ends_with_the_first_success_or_with_what_was_the_matter_last(
 
 
 @contextmanager
-def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
+def serving(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -419,12 +419,13 @@ def ftp_server(folder: Path) -> Iterator[int]:
     """An FTP server that lets in anybody."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it imports asyncore
-        from pyftpdlib.authorizers import DummyAuthorizer  # type: ignore[import-untyped]
-        from pyftpdlib.handlers import FTPHandler  # type: ignore[import-untyped]
-        from pyftpdlib.servers import FTPServer  # type: ignore[import-untyped]
+        from pyftpdlib.authorizers import DummyAuthorizer
+        from pyftpdlib.handlers import FTPHandler
+        from pyftpdlib.servers import FTPServer
 
-    handler = type("Handler", (FTPHandler,), {"authorizer": DummyAuthorizer()})
-    handler.authorizer.add_anonymous(str(folder))
+    authorizer = DummyAuthorizer()
+    authorizer.add_anonymous(str(folder))
+    handler = type("Handler", (FTPHandler,), {"authorizer": authorizer})
     server, ended = FTPServer(("127.0.0.1", 0), handler), threading.Event()
 
     def serve() -> None:

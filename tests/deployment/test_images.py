@@ -13,6 +13,7 @@ import threading
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,7 +66,8 @@ def images(bases: tuple[str, str]) -> dict[str, str]:
 
 
 def inspect(reference: str) -> dict[str, Any]:
-    return json.loads(docker("image", "inspect", reference))[0]
+    (found,) = json.loads(docker("image", "inspect", reference))
+    return dict(found)
 
 
 @pytest.fixture(scope="session")
@@ -258,6 +260,11 @@ def test_no_secret_of_the_build_is_in_a_layer_or_the_history(
         archive.unlink()
 
 
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    return file.read() if file else b""
+
+
 def find_in_layers(archive: Path, needle: bytes) -> list[str]:
     """Return files of layers, deleted ones too, that hold the needle or are our CA."""
     found = []
@@ -265,7 +272,7 @@ def find_in_layers(archive: Path, needle: bytes) -> list[str]:
         for member in tar:
             if not member.isfile():
                 continue
-            data = tar.extractfile(member).read()  # type: ignore[union-attr]
+            data = _content(tar, member)
             try:
                 layer = tarfile.open(fileobj=io.BytesIO(data))  # noqa: SIM115 - closed below
             except tarfile.TarError:
@@ -273,7 +280,7 @@ def find_in_layers(archive: Path, needle: bytes) -> list[str]:
                 continue
             with layer:
                 for file in layer:
-                    body = layer.extractfile(file).read() if file.isfile() else b""  # type: ignore[union-attr]
+                    body = _content(layer, file)
                     if "machine-ca" in file.name or needle in body:
                         found.append(f"{member.name}: {file.name}")
     return found
@@ -410,7 +417,7 @@ def test_it_is_ready_soon_after_its_start(
     world: ContainerWorld, service: str, image: str, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    took = []
+    took: list[float] = []
     # The best of three: what else this machine does is not the image's fault.
     while len(took) < 3 and (not took or min(took) > MAX_START_S):
         settings = parts_alone(world, service)
@@ -419,7 +426,7 @@ def test_it_is_ready_soon_after_its_start(
         )
         try:
             url = f"http://127.0.0.1:{settings['GC_HTTP_PORT']}/readyz"
-            wait_until(lambda url=url: is_ready(world, url), f"{service} is ready", timeout=30)
+            wait_until(partial(is_ready, world, url), f"{service} is ready", timeout=30)
             took.append(time.time() - container.started_at)
         finally:
             code = container.stop()

@@ -44,7 +44,7 @@ STATUS = ProcessStatus("manager", "m", is_ready=True)
 def user_url(redis_server: Any, redis_url: str) -> Iterator[str]:
     """URL of a login with the rules of `users.tf`."""
     (rules,) = re.findall(r'access_string = "(on .*)"', USERS.read_text("utf-8"))
-    admin = redis.Redis.from_url(redis_url)
+    admin: Any = redis.Redis.from_url(redis_url)
     admin.execute_command("ACL SETUSER", "cache", ">word", *rules.split())
     yield redis_url.replace("redis://", "redis://cache:word@")
     admin.execute_command("ACL DELUSER", "cache")
@@ -113,7 +113,7 @@ async def test_the_registrys_user_may_read_all_that_the_metrics_service_shows(
     "command", [("FLUSHALL",), ("CONFIG", "GET", "*"), ("KEYS", "*"), ("GET", "somebody:else")]
 )
 def test_the_registrys_user_may_do_nothing_else(user_url: str, command: tuple[str, ...]) -> None:
-    client = redis.Redis.from_url(user_url)
+    client: Any = redis.Redis.from_url(user_url)
     with pytest.raises(redis.exceptions.NoPermissionError):
         client.execute_command(*command)
     client.close()

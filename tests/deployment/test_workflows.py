@@ -18,12 +18,14 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 @pytest.fixture(params=WORKFLOWS, ids=lambda path: path.name)
 def file(request: pytest.FixtureRequest) -> Path:
-    return request.param
+    path: Path = request.param
+    return path
 
 
 @pytest.fixture
 def workflow(file: Path) -> dict[str, Any]:
-    return yaml.safe_load(file.read_text())
+    content: dict[str, Any] = yaml.safe_load(file.read_text())
+    return content
 
 
 def test_actions_are_pinned_by_commit_and_name_their_version(file: Path) -> None:

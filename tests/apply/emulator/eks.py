@@ -82,8 +82,8 @@ class _Eks(BaseResponse):
         # Is asked for, and never told.
         access.pop("bootstrapClusterCreatorAdminPermissions", None)
         arn = self._arn("cluster", name)
-        same = ("computeConfig", "encryptionConfig", "kubernetesNetworkConfig", "logging")
-        same += ("name", "roleArn", "storageConfig", "upgradePolicy", "version")
+        same = ["computeConfig", "encryptionConfig", "kubernetesNetworkConfig", "logging"]
+        same += ["name", "roleArn", "storageConfig", "upgradePolicy", "version"]
         answer = {
             **{key: self._given(key) for key in same if self._given(key) is not None},
             **self._made("arn", arn),
