@@ -20,7 +20,7 @@ log = get_logger(__name__)
 
 
 class Acknowledger:
-    """One call at a time; what finishes meanwhile goes with the next.
+    """Makes one call at a time; messages that finish meanwhile are in the next one.
 
     A crash before a message is deleted costs a redelivery, which the registry knows as a
     duplicate.
@@ -34,11 +34,11 @@ class Acknowledger:
 
     @property
     def receipts(self) -> list[str]:
-        """Messages that are finished, but not deleted yet."""
+        """Messages that are finished, but not yet deleted."""
         return list(self._receipts)
 
     def delete(self, receipt: str) -> None:
-        """Forget this message soon."""
+        """Have this message deleted soon."""
         self._receipts.append(receipt)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -49,7 +49,7 @@ class Acknowledger:
             await asyncio.wait({self._task})
 
     async def close(self) -> None:
-        """Give up what is not deleted; it is redelivered and known as done."""
+        """Stop. A message that is not deleted is delivered again, and known as done."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})

@@ -1,7 +1,8 @@
 """Gets the data of one item from the first of its sources that has it (architecture.md#downloads).
 
-Inline data needs no download. Otherwise one source after the other; and when the running one is
-slow, a second beside it (hedging). The first verified data wins, the other download is cancelled.
+Inline data requires no download. Otherwise it tries one source after the other; beside a slow
+download it starts a second one (hedging). The first verified data counts; the other download is
+cancelled.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Acquired:
     source: Source
     payload: Payload
     key: str
-    """Object key; where there is an upload, it goes there."""
+    """Object key; an upload, if there is one, goes there."""
     drop_content: bool
     """The notification's inline data is not what it announces: we must not publish it."""
 
@@ -69,7 +70,7 @@ class TooLarge:
 
 
 class Downloads:
-    """What all acquisitions share, and the cancelled downloads that have not ended yet."""
+    """What all acquisitions share; it also waits for cancelled downloads to end."""
 
     def __init__(
         self,
@@ -94,7 +95,7 @@ class Downloads:
 
     @property
     def hosts(self) -> int:
-        """From how many hosts data is being downloaded now."""
+        """The number of hosts from which data is downloaded now."""
         return len(self._hosts)
 
     async def fetch(self, source: Source, key: str, *, is_again: bool = False) -> Payload:
@@ -140,14 +141,14 @@ class Downloads:
             return
         payload = task.result()
         if isinstance(payload, Payload) and payload.upload is not None:
-            # It won the race against its own cancellation.
+            # It finished before the cancellation reached it.
             abort = asyncio.ensure_future(payload.upload.abort())
             self._ending.add(abort)
             abort.add_done_callback(self._ended)
 
 
 class Acquisition:
-    """The sources of one item, and what became of them."""
+    """Tries the sources of one item, and knows the result of each."""
 
     def __init__(
         self, granted: Granted, lease: Lease, *, downloads: Downloads, is_again: bool = False
@@ -176,13 +177,13 @@ class Acquisition:
         self._uploads_lost = 0
         self._wake: asyncio.Future[None] | None = None
         self.parked_seen = 0
-        """How many parked sources were looked at."""
+        """The number of parked sources that were read."""
         self.last_cause = Cause(Reason.UNEXPECTED)
-        """Of the source that failed last, once one has."""
+        """Why the last source failed; not set before one has."""
 
     @property
     def exhausted(self) -> Exhausted:
-        """What became of the sources, once all were tried."""
+        """The results of all sources, when `run` has returned None."""
         return Exhausted(
             tuple(self._reasons),
             self._retry_after_s,
@@ -194,8 +195,8 @@ class Acquisition:
     async def run(self) -> Acquired | TooLarge | None:
         """Return the first verified data, or None when no known source has it.
 
-        May be called again: after `retry` or `refuse`, or when more sources were parked.
-        Raises Unavailable where one of our parts is there, but refuses this item.
+        Call it again after `retry` or `refuse`, or when more sources were parked.
+        Raises Unavailable: one of our parts is there, but refuses this item.
         """
         self._item.on_parked = self._wake_up
         try:
@@ -225,18 +226,21 @@ class Acquisition:
         self._untried.appendleft(source)
 
     def refuse(self, error: UnusableKey) -> None:
-        """Note that data is there, but that the store cannot keep it under its name."""
+        """Note that the data is there, but the store cannot keep it under its key."""
         self._note(error)
 
     async def fail_untried(self) -> None:
-        """Count the item's own notification as failed, though its host was only ever busy.
+        """Count the item's own notification as failed, although its host was only busy.
 
-        For an item that is given up: it must not be missing in the counters.
+        For an item that is given up: the counters must include it.
         """
         await self._failed(self._own, self._busy or SourceError(Reason.HOST_QUEUE))
 
     async def _next(self, *, ask: bool = False) -> Source | None:
-        """Return a source not tried yet; `ask` for parked ones also where none is known of."""
+        """Return a source that is not tried yet, None if there is none.
+
+        `ask`: read the parked sources even if we have not heard of new ones.
+        """
         if not self._untried and (ask or self._item.parked > self.parked_seen):
             parked = await self._downloads.gate.repeat(
                 lambda: self._downloads.registry.parked(self._lease)
@@ -253,7 +257,7 @@ class Acquisition:
         """Return the inline data, or start the download."""
         notification = source.notification
         if notification.integrity_problem:
-            # No data can pass it, so none is asked for.
+            # No data can pass this check, so we do not fetch any.
             problem = IntegrityFailed(Reason.INVALID_INTEGRITY, notification.integrity_problem)
             await self._failed(source, problem)
             return None
@@ -280,7 +284,7 @@ class Acquisition:
     async def _advance(self) -> Acquired | TooLarge | None:
         """Wait for a download to end, or for the time to start a second one beside it."""
         loop = asyncio.get_running_loop()
-        # Made before anything is looked at, so that no end of a download is missed.
+        # Made first, so that no end of a download is missed.
         wake = self._wake = loop.create_future()
         done = [task for task in self._running if task.done()]
         for task in done:
@@ -294,7 +298,7 @@ class Acquisition:
             if loop.time() < self._hedge_at_s:
                 timer = loop.call_at(self._hedge_at_s, self._wake_up)
             else:
-                # Again and again: a source may be parked at any time, and only renewals tell.
+                # Ask repeatedly: a source may be parked at any time, and only renewals tell us.
                 ask = loop.time() >= self._ask_at_s
                 if ask:
                     pause_s = max(self._downloads.hedge_delay_s, MIN_ASK_S)
@@ -321,8 +325,8 @@ class Acquisition:
             return self._is_too_large(source, error.detail)
         except HostBusy as error:
             if error.reason is Reason.CIRCUIT_OPEN:
-                # Not asked, because it has failed for others just now: that is a failure of this
-                # notification's download too (wis2-rules.md M11), and costs an attempt.
+                # The host has just failed for other items, so we did not ask it. This counts as
+                # a failed download of this notification (wis2-rules.md M11) and as an attempt.
                 await self._failed(source, error)
                 return None
             self._busy = error
@@ -341,7 +345,7 @@ class Acquisition:
         self._note(error)
         if error.retry_after_s is not None:
             self._retry_after_s = max(error.retry_after_s, self._retry_after_s or 0.0)
-        # Where inline data fails its checksum and the link then fails for any reason, the
+        # If inline data fails its checksum and the link then fails for any reason, the
         # notification's data has failed the check (wis2-rules.md M12).
         inline = self._broken_inline.get(notification.id)
         is_integrity = isinstance(error, IntegrityFailed) or isinstance(inline, IntegrityFailed)
@@ -365,7 +369,7 @@ class Acquisition:
                 since_ms=self._item.received.envelope.arrived_ms,
             )
         if error.reason is Reason.CIRCUIT_OPEN:
-            return  # its host has had its lines
+            return  # the log already has lines about this host
         log.info(
             "source_failed",
             data_id=notification.data_id,
@@ -376,9 +380,9 @@ class Acquisition:
         )
 
     def _is_too_large(self, source: Source, detail: str) -> TooLarge | None:
-        """Return the verdict of the item's own source; a parked one is heard when all failed.
+        """Return the verdict of the item's own source; keep that of a parked one for the end.
 
-        Otherwise a stranger who parks a link to something large decides over another's item.
+        Otherwise a stranger could park a link to something large and decide over another's item.
         """
         verdict = TooLarge(source, detail)
         if source is self._own:

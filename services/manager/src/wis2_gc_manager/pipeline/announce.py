@@ -1,7 +1,7 @@
-"""The announcing step: publish a notification under our name, until our broker has it.
+"""The announcing step: publishes a notification under our name, until our broker has it.
 
-Also the whole of what is announced without a copy of ours: deletions, `cache: false`, and what we
-decide not to cache.
+It also handles all that is announced without a copy of ours: deletions, `cache: false`, and items
+that we decide not to cache.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Override(StrEnum):
-    """Why we do not cache what its publisher asks us to cache; its event says so."""
+    """Why we do not cache an item that its publisher asks us to cache; its event says so."""
 
     QUOTA = "quota"
     TOO_LARGE = "too large"
@@ -43,7 +43,7 @@ class TooLate(Exception):
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Announcing:
-    """Publishes as us."""
+    """Makes our announcements and publishes them."""
 
     announcer: Announcer
     publisher: Publishes
@@ -56,7 +56,7 @@ class Announcing:
     """Notifications that this process has published."""
 
     def of_copy(self, notification: Notification, cached: Cached, *, drop_content: bool) -> bytes:
-        """Return the notification of a copy of ours. Raises Unannounceable."""
+        """Return the announcement of a copy of ours. Raises Unannounceable."""
         _, announcement = republish(
             notification, announcer=self.announcer, cached=cached, drop_content=drop_content
         )
@@ -65,9 +65,10 @@ class Announcing:
     async def publish(
         self, notification: Notification, announcement: bytes, *, by_ns: int | None = None
     ) -> None:
-        """Publish until the PUBACK, an object of ours only while objects can be fetched.
+        """Return when our broker has acknowledged it (PUBACK).
 
-        `by_ns`: of an object. Raises TooLate: a part of ours was away until after that.
+        `by_ns`: it announces an object of ours. It waits until objects can be fetched.
+        Raises TooLate: a part of ours was away until after `by_ns` (ns since 1970).
         """
         topic = notification.topic.to_cache
 
@@ -84,8 +85,8 @@ class Announcing:
     async def deletion(self, granted: Granted) -> Finished | GivenUp:
         """Announce a deletion, and remove our object (wis2-rules.md 14).
 
-        In this order: nobody is left with a link to nothing and no word of it. The record keeps
-        the object's key until the commit, so a crash in between loses neither step.
+        In this order, nobody has a link to nothing without being told. The record keeps the
+        object's key until the commit, so a crash in between loses neither step.
         """
         notification = granted.own.notification
         try:
@@ -132,8 +133,8 @@ class Announcing:
     async def pass_on(self, granted: Granted, quota: str) -> PassedOn | Dropped:
         """Announce with the links as they came, and remember nothing of it.
 
-        Every copy of the notification is announced, under the one id that repeats are known by.
-        `quota`: which one it meets.
+        Every copy of the notification is announced, with the same id: receivers know a repeat.
+        `quota`: the one that it exceeds.
         """
         notification = granted.own.notification
         is_override = notification.rel != "deletion" and notification.cache
@@ -150,7 +151,7 @@ class Announcing:
         return PassedOn("override", centre_id)
 
     async def _publish_untouched(self, notification: Notification) -> str:
-        """Return the id it is announced under. Raises Unannounceable."""
+        """Return the id of the announcement. Raises Unannounceable."""
         message_id, announcement = republish(notification, announcer=self.announcer, cached=None)
         await self.publish(notification, announcement)
         return message_id

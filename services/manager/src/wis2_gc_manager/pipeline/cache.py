@@ -1,6 +1,6 @@
-"""The middle of the pipeline, for what is cached: get the data, keep it, have it announced.
+"""The middle of the pipeline, for items that are cached: get the data, store it, announce it.
 
-Nothing is announced before it can be fetched, and nothing after it would expire too soon.
+Nothing is announced before it can be fetched, or so late that it would expire too soon.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ log = get_logger(__name__)
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Caching:
-    """Makes copies of ours, and has them announced."""
+    """Makes our copies of items, and has them announced."""
 
     downloads: Downloads
     store: ObjectStore
@@ -52,13 +52,13 @@ class Caching:
     now_ns: Callable[[], int] = time.time_ns
 
     def begin(self, granted: Granted, lease: Lease, *, is_again: bool) -> Acquisition:
-        """Return the sources of an item. `is_again`: this is its quick second try."""
+        """Return an acquisition of the item's data. `is_again`: its quick second try."""
         return Acquisition(granted, lease, downloads=self.downloads, is_again=is_again)
 
     async def attempt(self, granted: Granted, acquisition: Acquisition) -> Ending | None:
-        """Get the data, keep and announce it; return how that ends, None to be called again.
+        """Get the data, store and announce it; return the ending, None to be called again.
 
-        Raises Unavailable, PartError where a part of ours refuses just this item.
+        Raises Unavailable, PartError: a part of ours refuses only this item.
         """
         began_ns = self.now_ns()
         found = await acquisition.run()
@@ -72,7 +72,7 @@ class Caching:
         payload = found.payload
         url = object_url(self.data_base_url, found.key)
         try:
-            # Made before the data is stored: what cannot be announced need not be.
+            # First: data that cannot be announced is not stored.
             announcement = self.announcing.of_copy(
                 notification,
                 Cached(href=url, length=payload.size_bytes, digest=payload.digest),
@@ -81,7 +81,7 @@ class Caching:
         except Unannounceable as error:
             if payload.upload is not None:
                 await payload.upload.abort()
-            # Never the message (wis2-rules.md 23): the origin's link may be short enough.
+            # We never drop the message (wis2-rules.md 23): the origin's link may be short enough.
             return await self.announcing.untouched(
                 granted, notification, Override.TOO_LONG, str(error)
             )
@@ -102,9 +102,9 @@ class Caching:
         try:
             await self.announcing.publish(notification, announcement, by_ns=by_ns)
         except TooLate:
-            # Claimed again it gets a folder of its own time, and is stored again. Not at once where
-            # it was too late from the beginning: the folder's time is Redis', and a clock of ours
-            # that is hours off would find every folder too old.
+            # After the next claim it is stored again, in the folder of that hour. If it was too
+            # late from the beginning, it waits: the folder's hour comes from Redis, and a clock of
+            # ours that is hours ahead would find every folder too old.
             log.warning("object_too_old_to_announce", object_key=found.key)
             return HandedBack(0.0 if began_ns <= by_ns else REFUSED_BY_PART_S)
         return Finished(
@@ -124,8 +124,8 @@ class Caching:
     ) -> int | HandedBack | None:
         """Return a time, in ns since 1970, after which the data was stored.
 
-        Otherwise how the item ends, or None where other data is needed. `began_ns`: before any of
-        it was stored.
+        If that fails, return how the item ends, or None if other data is required. `began_ns`:
+        a time before any of it was stored.
         """
         upload = found.payload.upload
         try:
@@ -136,7 +136,7 @@ class Caching:
             acquisition.refuse(error)
             return None
         except HostBusy as error:
-            # The memory of its last part went to others; no host is to blame.
+            # Other uploads took the memory of its last part; its host did not fail.
             return HandedBack(error.retry_after_s or 0.0)
         except Unavailable as error:
             if upload is None:
@@ -165,7 +165,7 @@ class Caching:
             verdict.attempts,
             is_bulk=None if verdict.is_quick else True,
             is_second_try=verdict.is_quick,
-            # A host that is busy says nothing about the item: it goes back as if never touched.
+            # If its hosts were only busy, the item goes back as if it had not been touched.
             cause=acquisition.last_cause if exhausted.reasons else None,
             parked_seen=acquisition.parked_seen,
         )

@@ -1,4 +1,4 @@
-"""The first step: read and judge a notification, and claim its item."""
+"""The first step: reads and judges a notification, and claims its item."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wis2_gc_manager.pipeline.retry import Retries
     from wis2_gc_manager.sources.guard import AddressGuard
 
-#: How long a claim that was cancelled on its way is asked what became of it.
+#: How long to wait for the answer to a claim whose work was cancelled meanwhile.
 CLAIM_ANSWER_S = 2.0
 
 
@@ -40,7 +40,7 @@ class Granted:
     own: Source
     """Its own notification."""
     claimed: Claimed
-    """Without a lease: it is to be announced, and nothing is recorded of it (over quota)."""
+    """Without a lease: the item is over quota. It is announced and not recorded."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -58,7 +58,10 @@ class Claiming:
     """Unique among running managers, the same after a restart."""
 
     async def claim(self, item: Item) -> Granted | Ending:
-        """Return the item as one to work on, or how it ends. Raises Unavailable, PartError."""
+        """Return the item if we are to work on it, or how it ends.
+
+        Raises Unavailable, PartError: a part of ours refuses only this item.
+        """
         own = self._read(item.received)
         if not isinstance(own, Source):
             return own
@@ -80,7 +83,7 @@ class Claiming:
 
     def _read(self, received: Received) -> Source | Dropped | Buried:
         if received.deliveries > MAX_DELIVERIES:
-            # It has killed its worker also when it was worked on alone: not even looked at again.
+            # It killed its worker even when it was worked on alone: nothing of it is read again.
             detail = f"delivered {received.deliveries} times without an end"
             return Buried(Cause(Reason.UNEXPECTED, detail), told=detail)
         try:
@@ -97,7 +100,7 @@ class Claiming:
         received = item.received
         owner = received.envelope.uid
         notice = notice_of(own.notification)
-        # Packed once, by the listener, where the queue keeps it as it was sent.
+        # If the queue keeps it as the listener packed it, it is not packed again.
         source = received.packed or encode_envelope(received.envelope)
         attempt = random.getrandbits(63)
 
@@ -109,8 +112,8 @@ class Claiming:
         try:
             return await self.gate.repeat(claim)
         except asyncio.CancelledError:
-            # Whether the item is ours is on its way: asked again, the registry says it once more,
-            # and the one that hands the item back releases it.
+            # The claim may have been granted. Asked again, the registry gives the same answer, and
+            # the code that hands the item back releases the lease.
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(CLAIM_ANSWER_S):
                     item.lease = (await claim()).lease

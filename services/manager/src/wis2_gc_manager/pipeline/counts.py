@@ -1,4 +1,4 @@
-"""Operational counters on their way to the registry.
+"""Collects operational counters, and writes them to the registry.
 
 They are added in memory and written once a second: a crash loses at most that second. The WMO
 counters do not come this way; they move inside the registry's own transitions.
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from wis2_gc_common.ports.registry import Registry
 
 
-#: Kept while the registry is away; beyond, strangers' centre-ids are counted together.
+#: Counters kept while the registry is away; further centre-ids of strangers share one counter.
 MAX_NAMES = 1000
 
 
 class Counts:
-    """Collects until flushed."""
+    """Counters that are not written yet."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -38,7 +38,7 @@ class Counts:
         self._counts[name] += 1
 
     async def flush(self, registry: Registry) -> None:
-        """Write what has come together. Raises Unavailable("registry"), and then keeps it."""
+        """Write the counters. Raises Unavailable("registry"), and keeps them then."""
         if not self._counts:
             return
         counts, self._counts = self._counts, Counter()

@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Items of one centre that wait, put back by one manager.
+#: How many items of one centre may wait that one manager has put back.
 MAX_DELAYED_PER_CENTRE = 10_000
-#: The same for items that were not tried yet, because their host was only busy: there is nothing
-#: against them, so only memory bounds them.
+#: The same for items that were not tried yet because their host was busy. They have not failed,
+#: so only memory bounds them.
 MAX_UNTRIED_PER_CENTRE = 100_000
-#: What these messages may take together: topics and payloads, tried or not.
+#: Bytes that the messages of one centre may take together (topics and payloads), tried or not.
 MAX_DELAYED_BYTES_PER_CENTRE = 64 * 2**20
-#: Waits are known in steps of this, so that those which are over are found without a search.
+#: The ends of waits are rounded to this, so that ended ones are found without a search.
 _STEP_S = 10.0
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """What waits of one centre."""
+    """The waiting items of one centre."""
 
     items: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """By uid: in which step the item becomes due, and its bytes."""
+    """By uid: the step in which the item becomes due, and its bytes."""
     size: int = 0
     """Bytes of all items."""
 
 
 class DelayedItems:
-    """Knows, per centre, the items this process has put back and whose delay is not over.
+    """Knows, for each centre, the items that this process has put back and that still wait.
 
     An item counts once, however often it is put back. `monotonic_s`: the clock. What another
     manager put back is counted there.
@@ -52,14 +52,14 @@ class DelayedItems:
         self._waiting: dict[str, _Waiting] = {}
         """By centre."""
         self._due: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
-        """By step: centre and uid of what was to become due in it."""
+        """By step: centre and uid of the items that become due in it."""
         self._next_step = 0
-        """No earlier step is in `_due`."""
+        """The earliest step that `_due` may contain."""
 
     def admit(
         self, centre_id: str, uid: str, delay_s: float, *, size: int, is_untried: bool = False
     ) -> bool:
-        """Note the item and return True, or False when its centre has too much else waiting.
+        """Note the item and return True; False if its centre has too many others waiting.
 
         `size`: bytes of its message.
         """

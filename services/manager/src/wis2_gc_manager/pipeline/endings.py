@@ -1,6 +1,6 @@
 """How the work on an item can end: a closed set of values. Pure.
 
-A step of the pipeline returns one of these; `Settling` carries it out, nobody else.
+A step of the pipeline returns one of these, and only `Settling` carries it out.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from wis2_gc_common.ports.registry import Commit
     from wis2_gc_common.wis2.notification import Notification
 
-#: More sources than can be parked: a release that asks for none of them.
+#: More than can be parked: the release does not ask whether there are more.
 ALL_PARKED = 1 << 30
 
 
 class LeaseLost(Exception):
-    """Somebody else has taken the item over.
+    """Another manager has taken the item over.
 
-    Its message is left alone: when its visibility ends it comes again, to learn what the other
-    has made of the item.
+    We leave the message alone. It comes again when its visibility ends; the registry then knows
+    the result of the other manager.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Announced; the commit records and counts it, the message is deleted."""
+    """Announced; the commit records and counts it, and the message is deleted."""
 
     commit: Commit
 
@@ -43,12 +43,12 @@ class PassedOn:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Nothing is to be done with the notification: counted, the message is deleted."""
+    """The notification requires no work: it is counted, and the message is deleted."""
 
     reason: str
     """Label of `items_dropped_total`."""
     problem: Poison | Unannounceable | None = None
-    """What is wrong with it; of a Poison its centre hears."""
+    """What is wrong with it; its centre is told of a Poison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +58,25 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """The message comes again; a lease is released."""
+    """The message comes again; the lease, if there is one, is released."""
 
     delay_s: float
     attempts: int
     is_bulk: bool | None = True
     """None: as it came."""
     is_second_try: bool = False
-    """It is the quick one, which costs no attempt."""
+    """It is the quick retry, which does not count as an attempt."""
     cause: Cause | None = None
-    """For the record; None where the item is as if never touched."""
+    """For the record; None: the item is as if it had not been touched."""
     parked_seen: int = ALL_PARKED
-    """How many parked sources were tried; where there are more, the work goes on instead."""
+    """How many parked sources were tried; if there are more, the work goes on instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandedBack:
-    """The message comes again, as if never touched.
+    """The message comes again, as if it had not been touched.
 
-    Asked for once, also if a part is away: then lease and visibility end by themselves.
+    This is tried once. If a part is away, lease and visibility end by themselves.
     """
 
     delay_s: float = 0.0
@@ -84,7 +84,7 @@ class HandedBack:
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """Never cached: on record, its centre hears of it, the message is deleted."""
+    """Not cached: this is recorded, its centre is told, and the message is deleted."""
 
     notification: Notification
     cause: Cause
@@ -94,9 +94,9 @@ class GivenUp:
     parked_seen: int = ALL_PARKED
     """As in `PutBack`."""
     dropped_as: str = ""
-    """Label of `items_dropped_total`; "" where its sources failed, which is counted already."""
+    """Label of `items_dropped_total`; "": its sources failed, which is already counted."""
     invalid_of: str = ""
-    """Centre-id, where the notification is invalid."""
+    """Its centre-id if the notification is invalid, otherwise ""."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Monitoring events about centres, on our own broker (wis2-rules.md E1).
 
-Those about failures are sent beside the items, and limited for each centre over all managers. That
-of an override belongs to its item, which waits for our broker with it, as with its announcement.
+Events about failures do not hold items up, and all managers together send a limited number for each
+centre. The event of an override belongs to its item: the item waits until our broker has it.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from wis2_gc_manager.pipeline.counts import Counts
     from wis2_gc_manager.pipeline.gate import Gate
 
-#: Rate-limited events under way; more are not worth the memory.
+#: Most rate-limited events that wait at once, to bound memory.
 MAX_UNDER_WAY = 100
 
 log = get_logger(__name__)
 
 
 class Publishes(Protocol):
-    """The publisher, as far as it is needed here."""
+    """What events require of the publisher."""
 
     async def publish(self, topic: str, payload: bytes) -> None:
         """Return at the PUBACK. Raises Unavailable("broker")."""
 
 
 class Events:
-    """Makes and publishes events; counts those that got out."""
+    """Makes and publishes events; counts those that were published."""
 
     def __init__(
         self,
@@ -120,8 +120,8 @@ class Events:
     ) -> None:
         """Report that we do not cache an item, as we must (wis2-rules.md 13); waits for the broker.
 
-        `message_id`: of the announcement; a repeat gets the same event id. Gives up, with an
-        error in the log, where the broker is there but does not take it.
+        `message_id`: of the announcement; a repeat gets the same event id. If the broker is there
+        but refuses the event, it logs an error and returns.
         """
         event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"gc-alert:{message_id}"))
         topic, payload = self._override_event(event_id, subject, description, channel, since_ms)
@@ -152,7 +152,7 @@ class Events:
         )
 
     async def close(self) -> None:
-        """Forget what is under way."""
+        """Cancel the events that wait."""
         for task in self._under_way:
             task.cancel()
         if self._under_way:
@@ -164,7 +164,7 @@ class Events:
         task.add_done_callback(self._under_way.discard)
 
     async def _try(self, token: str, topic: str, payload: bytes, subtype: str) -> None:
-        """Publish, unless another manager has just told this centre of such a thing."""
+        """Publish, unless another manager has just told this centre the same."""
         try:
             if not await self._registry.admit_event(token, interval_s=self._limiter.interval_s):
                 return

@@ -1,9 +1,9 @@
 """Keeps one centre's slow sources from holding all slots of a manager (wis2-rules.md 20).
 
-The limits of a host do not bound a centre: it may name any number of hosts and ports. So, while
-slots are scarce, a centre may hold a share of them with slow work; what is above it is handed
-back to the queue, the youngest first, and the centre's next items wait. Quick work is never
-touched: a burst of one centre may use every slot.
+The limits of a host do not bound a centre: it may name any number of hosts and ports. So while
+slots are scarce, slow work of a centre may hold only a share of them. Items above the share go back
+to the queue, the youngest first, and the centre's next items wait. Quick work is not limited: a
+burst of one centre may use every slot.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def crowding(
 ) -> tuple[frozenset[str], list[Item]]:
     """Return the centres that hold their full share of slow work, and the items above it.
 
-    Nobody and nothing while enough slots are free. Pure. `now_s`: the clock of `Item.since_s`.
+    Both are empty while enough slots are free. Pure. `now_s`: the clock of `Item.since_s`.
     """
     if free * SCARCE >= slots:
         return frozenset(), []
@@ -47,7 +47,7 @@ def crowding(
 
 
 class Fairness:
-    """Looks once a second; in between, a centre found crowding stays so."""
+    """Looks for crowding centres when told to; remembers them until the next look."""
 
     def __init__(self, in_flight: InFlight, *, monotonic_s: Callable[[], float]) -> None:
         """`monotonic_s`: the clock of `Item.since_s`."""
@@ -56,11 +56,11 @@ class Fairness:
         self._crowded: frozenset[str] = frozenset()
 
     def is_crowding(self, centre_id: str) -> bool:
-        """Whether this centre's next items have to wait."""
+        """Whether the next items of this centre have to wait."""
         return centre_id in self._crowded
 
     def look(self) -> int:
-        """Hand back what is above a share; return how many items that were."""
+        """Hand back the items above a share; return their number."""
         in_flight = self._in_flight
         self._crowded, excess = crowding(
             in_flight.items, slots=in_flight.slots, free=in_flight.free, now_s=self._monotonic_s()

@@ -1,8 +1,8 @@
 """Holds the work back while one of our own parts is away (architecture.md#three-kinds-of-failure).
 
-An outage is nobody's fault but ours: it is not counted against any item. A caller that meets
-`Unavailable` reports it here; one probe per part then asks until the part is back, and everything
-that waits goes on with the very step that failed. All steps may be repeated.
+An outage of ours does not count against any item. A caller that gets `Unavailable` reports it here.
+One probe for each part then asks until the part is back, and all that wait continue with the step
+that failed. All steps may be repeated.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds before the first probe: what broke only once, such as one connection, holds nobody up.
+#: Seconds before the first probe: short, because often only one connection has broken.
 FIRST_PROBE_S = 0.1
 #: Seconds before the second one, and how they grow while the part stays away.
 PROBE_DELAY_S = 1.0
 PROBE_GROWTH = 1.5
 MAX_PROBE_DELAY_S = 5.0
-#: Of each delay: many managers do not all ask at once a part that comes up.
+#: Shares of each delay: managers must not all ask a part at once when it comes back.
 _SHARES = (0.8, 1.2)
 #: A probe that takes longer has failed.
 PROBE_TIMEOUT_S = 10.0
-#: A part that fails again this soon after a good probe goes on with its grown delay.
+#: If a part fails again this soon after a good probe, the delays go on growing.
 RELAPSE_S = 5.0
-#: A part that answers its probe, but fails one step this often, has something against the item.
+#: If a part answers its probe, but fails one step this often, the item is the problem.
 MAX_REPEATS = 6
 
 log = get_logger(__name__)
@@ -52,7 +52,7 @@ class _Outage:
 
 
 class Gate:
-    """Open while all parts are there. For one event loop."""
+    """Open while no part is known to be away. For one event loop."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Whether all parts are there, as far as is known."""
+        """Whether no part is known to be away."""
         return not self._outages
 
     def report(self, error: Unavailable) -> None:
@@ -113,8 +113,8 @@ class Gate:
     async def repeat(self, step: Callable[[], Awaitable[T]]) -> T:
         """Return the answer of `step`, however long a part is away meanwhile.
 
-        Raises Unavailable only when the part is back each time, and `step` fails all the same
-        for the MAX_REPEATSth time: then it is this item that cannot be served now.
+        Raises Unavailable only if the part comes back each time and `step` still fails, for the
+        MAX_REPEATSth time: the part does not serve this item now.
         """
         repeats = 1
         while True:
@@ -128,7 +128,7 @@ class Gate:
             repeats += 1
 
     async def close(self) -> None:
-        """Stop probing; what still waits is for its owner to cancel."""
+        """Stop probing; the owner cancels what still waits."""
         tasks = [outage.task for outage in self._outages.values() if outage.task is not None]
         for task in tasks:
             task.cancel()
@@ -163,7 +163,7 @@ class Gate:
         except TimeoutError:
             return f"no answer within {PROBE_TIMEOUT_S:g} s"
         except Exception:
-            # A probe with a bug must not leave the gate closed without a word, for ever.
+            # A bug in a probe must not leave the gate closed for ever without a log line.
             log.exception("probe_failed", part=part)
             return BUG
         return None

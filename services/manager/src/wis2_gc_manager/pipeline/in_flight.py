@@ -30,11 +30,11 @@ class Item:
     since_s: float = field(default_factory=time.monotonic)
     """When the work began, by the monotonic clock."""
     parked: int = 0
-    """How many fall-back sources wait with it, as last heard."""
+    """How many fall-back sources wait with it, as far as we know."""
     on_parked: Callable[[], None] = field(default=_ignore)
-    """Called when more are parked than were."""
+    """Called when the number of parked sources has grown."""
     is_settling: bool = False
-    """Commit or release is on its way: whether the lease still stands is their answer."""
+    """It ends now: from here on only the registry says whether we still hold the lease."""
     is_lost: bool = False
     """The lease went to another; the work was cancelled."""
     is_preempted: bool = False
@@ -48,7 +48,7 @@ class Item:
         self.is_bulk = self.received.envelope.is_bulk
 
     def lose(self) -> None:
-        """Stop the work: somebody else does it."""
+        """Stop the work: another manager has the item."""
         if self._can_be_stopped and self.task is not None:
             self.is_lost = True
             self.task.cancel()
@@ -102,8 +102,9 @@ class InFlight:
     def adopt(self, received: Received) -> bool:
         """Whether this is a redelivery of an item in work, which then goes on with its receipt.
 
-        Happens when a visibility ran out during an outage: the old receipt is worth nothing. And
-        when an item that was handed back is here again before that was answered (`Item.returned`).
+        This happens when a visibility ended during an outage: the old receipt is not valid any
+        more. It also happens when an item comes again before its return to the queue was answered
+        (`Item.returned`).
         """
         item = self._items.get(received.envelope.uid)
         if item is None:
@@ -125,9 +126,8 @@ class InFlight:
     async def wait_free(self, wanted: int, bulk_limit: int, *, patience_s: float) -> int:
         """Return how many slots are free: at least one, `wanted` if they come soon.
 
-        Taking messages one by one as slots come free costs a round trip each: so, with less
-        than `wanted` free, or less than half of `bulk_limit` where bulk holds the rest, others get
-        `patience_s` to follow the first.
+        One message at a time would cost a round trip each. So if less than `wanted` are free, or
+        less than half of `bulk_limit` while bulk holds the rest, this waits `patience_s` for more.
         """
         await self._wait_until(lambda: self.free >= 1)
         wanted_bulk = min(wanted, (bulk_limit + 1) // 2)

@@ -1,6 +1,6 @@
-"""Which links of strangers are announced under our name (wis2-rules.md 12). Pure: resolves no name.
+"""Judges the links of strangers that we announce (wis2-rules.md 12). Pure: resolves no name.
 
-A link that leads to our data is not looked at here: nobody reads the publisher's any more.
+A link that our announcement replaces with ours is not judged here.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _UNSEEN = re.compile(
 def check_links(notification: Notification, guard: AddressGuard) -> None:
     """Judge what can be judged before any work: links that will be announced as they came.
 
-    Beside a copy of ours, a link to somebody's private address harms nobody: the data is not lost
-    for it. What runs or reads something at the reader is never passed on.
+    Beside a copy of ours, a link to a private address is harmless, and no reason to lose the data.
+    A link that runs or reads something on the reader's machine is never passed on.
     Raises Poison: UNSUPPORTED_SCHEME, INVALID_URL or FORBIDDEN_ADDRESS.
     """
     if notification.rel == "deletion" or not notification.cache:
@@ -61,8 +61,8 @@ def check_links(notification: Notification, guard: AddressGuard) -> None:
 def check_origins_links(notification: Notification, guard: AddressGuard) -> None:
     """Judge all links of what is announced without a copy of ours.
 
-    Those to the data must be what we would have fetched, the others must lead to no literal
-    address that the guard refuses. Raises Poison as `check_links` does, and for FORBIDDEN_PORT.
+    Links to the data must be ones that we would fetch; others must not name a literal address that
+    the guard refuses. Raises Poison as `check_links` does, and for FORBIDDEN_PORT.
     """
     with _refused_is_poison(notification):
         for href in notification.decisive_hrefs:
@@ -84,9 +84,9 @@ def _refused_is_poison(notification: Notification) -> Iterator[None]:
 
 
 def _host_read_by_others(href: str) -> str:
-    """Return the host that a browser would ask, "" where there is none.
+    """Return the host that a browser would ask, "" if there is none.
 
-    Raises Refused: UNSUPPORTED_SCHEME, INVALID_URL where it is longer than any that can be asked.
+    Raises Refused: UNSUPPORTED_SCHEME, or INVALID_URL if it is too long for any host name.
     """
     if len(href) > MAX_URL_CHARS:
         raise Refused(Reason.INVALID_URL, "too long")

@@ -2,18 +2,18 @@
 
 Source: architecture.md#publishing.
 
-paho does the protocol; its socket is watched by our event loop, so that no thread stands between
-an item and its PUBACK. Only connecting (DNS, TCP, TLS) is left to a thread, since paho blocks
-there. Every connection gets a client of its own. A session that worked is followed by the next one
-at once, on which everything that was not acknowledged is published again, under the same message
-id; only where that does not come about is it an outage, and the items hear of it.
+paho handles the protocol. Our event loop watches its socket, so that no thread is between an item
+and its PUBACK. Only connecting (DNS, TCP, TLS) runs in a thread, because paho blocks there. Every
+connection has a client of its own. After a session that worked, the next one begins at once, and
+everything that was not acknowledged is published again, with the same message id. Only if that
+fails, it is an outage, and the items are told.
 
-A broker may end the session at one message, and would do so for ever (too many levels in the
-topic). The message that waited longest then is suspect, and so is one that was there twice: it is
-published again on a connection beside ours, one message at a time, so that a message is blamed only
-for what it does alone, and the others' connection stays. From the first time that the broker ends
-that, its centre's messages go beside ours, too. A broker that has lately taken nothing, or that
-hangs, has nothing against a message: that is an outage.
+A broker may end the session because of one message, and would do so every time (too many levels in
+the topic). The message that had waited longest is then suspect, and so is one that was there
+twice. A suspect is published again on a second connection, one message at a time: so a message is
+blamed only for what it does alone, and the first connection stays. When the broker ends the second
+one, all messages of that centre use it, too. If a broker has lately taken no message, or hangs, no
+message is to blame: that is an outage.
 """
 
 from __future__ import annotations
@@ -52,26 +52,26 @@ _OVERHEAD_BYTES = 10
 KEEPALIVE_S = 15
 #: For DNS, TCP and TLS, each; and for the broker's CONNACK.
 CONNECT_TIMEOUT_S = 10.0
-#: A broker that acknowledges nothing for so long is as good as gone.
+#: A broker that acknowledges nothing for so long counts as away.
 PUBACK_TIMEOUT_S = 30.0
-#: A broker that has taken another message on the same channel so lately has nothing against us, but
-#: against the message that it refuses.
+#: If the broker has taken another message on the same channel within this time, it refuses the
+#: message and not us.
 WELL_WITHIN_S = 60.0
 #: A message at which the broker ends the connection this often when it is alone is refused.
 MAX_STRIKES = 3
-#: For how long a centre's messages go beside the others' when the broker ended the connection at
-#: one of them, and when one was refused so.
+#: For how long the messages of a centre use the second connection: after the broker ended that at
+#: one of them, and after one was refused.
 SUSPECTED_S = 10.0
 BLAMED_S = 600.0
-#: A session works once it has lived this long with nothing left to accept, or accepted a message.
+#: A session works if it accepted a message, or lived this long with nothing to accept.
 WORKS_S = 1.0
-#: So many that do not work may follow one that did, each at once, and each waited for as long as
+#: After a session that worked, up to so many may fail, each begun at once and waited for as long as
 #: this; then it is an outage.
 MAX_RESUMES = 3
 RESUME_S = 1.0
-#: From the beginning of one session to the next: a broker that ends each is not asked all the time.
+#: Shortest time between the beginnings of two sessions, for a broker that ends each at once.
 MIN_SESSION_S = 0.05
-#: Of suspects and of blamed centres, the newest: who is forgotten is suspected again.
+#: Most suspects, and most blamed centres, that are remembered: the newest.
 MAX_REMEMBERED = 2 * MAX_IN_FLIGHT
 FIRST_RECONNECT_S = 0.25
 MAX_RECONNECT_S = 10.0
@@ -115,9 +115,9 @@ class _Connection:
         self._began_s = time.monotonic()
         self.is_hung = False
         self.is_blameless = False
-        """It ended for what no message can be blamed for."""
+        """It ended for a reason that no message can cause."""
         self.ended: asyncio.Future[str] = self._loop.create_future()
-        """Done, with the reason, once the connection is of no use any more."""
+        """Done, with the reason, when the connection cannot be used any more."""
         self._on_free = on_free
         self._is_watching_writes = False
         client.on_connect = self._on_connect
@@ -140,7 +140,7 @@ class _Connection:
         return self.has_accepted or (is_old and not self.pending)
 
     def watch_writes(self) -> None:
-        """Let the loop write what the socket did not take at once."""
+        """Have the event loop write what the socket did not take at once."""
         if self.client.want_write() and not self._is_watching_writes and not self.ended.done():
             self._is_watching_writes = True
             self._loop.add_writer(self._fd, self._write)
@@ -160,12 +160,12 @@ class _Connection:
         self.client.disconnect()
         sock = self.client.socket()
         if sock is not None:
-            # It is full: DISCONNECT will not get through, and nobody waits for it.
+            # Its buffer is full: DISCONNECT will not get through, and nothing waits for it.
             self._on_socket_close()
             sock.close()
 
     def fail_pending(self, detail: str) -> None:
-        """Tell everybody who waits for a PUBACK that it will not come."""
+        """Tell all that wait for a PUBACK that it will not come."""
         for waiter, *_ in self.pending.values():
             if not waiter.done():
                 waiter.set_exception(_Cut("broker", detail))
@@ -175,7 +175,7 @@ class _Connection:
         while True:
             rc = self.client.loop_read()
             sock = self.client.socket()
-            # TLS may hold decrypted bytes of which the socket knows nothing any more.
+            # TLS may hold decrypted bytes that the socket does not report any more.
             if rc != MQTTErrorCode.MQTT_ERR_SUCCESS or sock is None:
                 return
             if not (hasattr(sock, "pending") and sock.pending()):
@@ -246,15 +246,14 @@ class _Connection:
 
 
 class _Lane:
-    """A connection beside ours, for one message at a time; there while somebody needs it."""
+    """A second connection, for one message at a time; open while a message requires it."""
 
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
         self.users = 0
         self.connection: _Connection | None = None
         self.failed_s = 0.0
-        """When somebody's turn showed an outage: those who waited with it need not see for
-        themselves, one after the other."""
+        """When a message met an outage here: those that waited with it fail without a try."""
         self.problem = ""
 
 
@@ -269,13 +268,13 @@ class Publisher:
         tls: ssl.SSLContext | None,
         on_lost: Callable[[Unavailable], None],
     ) -> None:
-        """Prepare; `on_lost` hears when a session ended and the next one does not come at once.
+        """Prepare; `on_lost` is called when a session ended and the next does not begin at once.
 
         `name` goes into the client id, for the broker's log. `tls` is used for `mqtts` and `wss`.
         """
         self._url = url
-        # Two processes with one client id would throw each other out for ever, and so would a
-        # stranger who can guess it.
+        # Two processes with one client id would end each other's sessions again and again, and so
+        # would a stranger who guesses it.
         self._client_id = f"wis2-gc-manager-{name}-{uuid.uuid4().hex}"
         self._tls = tls if url.is_tls else None
         self._on_lost = on_lost
@@ -286,16 +285,16 @@ class Publisher:
         """By channel, the first level of the topic: when a message was last accepted on it."""
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._resuming: asyncio.TimerHandle | None = None
-        """Runs while the session that follows one that worked may still come at once."""
+        """Runs while the next session after one that worked may still begin at once."""
         self._resumes = 0
         """Sessions since one that worked."""
         self._witnesses: dict[_Message, None] = {}
         """What was not acknowledged at the end of a session, and is not suspect."""
         self._suspected: dict[_Message, None] = {}
-        """What is published beside the others until the broker has taken or refused it."""
+        """What is published on the second connection until the broker has taken or refused it."""
         self._blamed_until_s: dict[str, float] = {}
-        """By centre-id: until when its messages go beside the others'."""
-        # Innocent suspects do not wait for those of a centre that is known for its messages.
+        """By centre-id: until when its messages use the second connection."""
+        # Suspects do not wait for the messages of a centre that was blamed.
         self._suspects, self._blamed = _Lane(), _Lane()
         self._task: asyncio.Task[None] | None = None
 
@@ -311,8 +310,8 @@ class Publisher:
     async def check(self) -> None:
         """Return once connected.
 
-        Raises Unavailable("broker") after a few seconds without; Misconfigured where its
-        certificate is not valid for us.
+        Raises Unavailable("broker") after 3 seconds; Misconfigured if its certificate is not valid
+        for us.
         """
         try:
             async with asyncio.timeout(3.0):
@@ -330,14 +329,14 @@ class Publisher:
         """
         message = (topic, payload)
         while True:
-            # In most times there are none, and this costs nothing.
+            # Mostly there are none, and this is quick.
             lane = None
             if self._blamed_until_s and self._is_blamed(topic):
                 lane = self._blamed
             elif self._suspected and message in self._suspected:
                 lane = self._suspects
             if lane is not None:
-                self._wake_one()  # the turn may be ours, and is of no use to us
+                self._wake_one()  # the turn may be ours, and we do not use it
                 await self._publish_alone(lane, topic, payload)
                 return
             connection = self._free_connection()
@@ -357,8 +356,8 @@ class Publisher:
     async def _send(self, connection: _Connection, topic: str, payload: bytes) -> None:
         size = len(topic.encode()) + len(payload) + _OVERHEAD_BYTES
         if size > connection.max_packet_bytes:
-            # Sent all the same, it would end the connection for everybody.
-            self._wake_one()  # the place is not taken
+            # The broker would end the connection, for all messages.
+            self._wake_one()  # it takes no place
             raise PartError("broker", f"it takes {connection.max_packet_bytes} bytes, not {size}")
         info = connection.client.publish(topic, payload, qos=1)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -372,7 +371,7 @@ class Publisher:
             await acknowledged
         except PartError as error:
             if not self._takes_others(topic):
-                # Perhaps our account may not publish at all: then it is nobody's message.
+                # Perhaps our account may not publish at all; then no message is to blame.
                 raise Unavailable("broker", error.detail) from None
             raise
         connection.has_accepted = True
@@ -398,7 +397,7 @@ class Publisher:
         lane.users += 1
         try:
             while True:
-                # A suspect message has one try, then it is the next one's turn.
+                # A suspect has one try; then the next one has its turn.
                 async with lane.turn:
                     if lane.failed_s >= began_s:
                         raise Unavailable("broker", lane.problem)
@@ -433,8 +432,8 @@ class Publisher:
     async def _try_alone(self, lane: _Lane, topic: str, payload: bytes, strikes: int) -> str:
         """Publish on the lane's connection; return why the broker ended it at this, or "".
 
-        Raises Unavailable: there is no connection to be had, it ended for what no message can be
-        blamed for, or what `_send` raises on one.
+        Raises Unavailable: there is no connection, it ended for a reason that no message can
+        cause, or `_send` raised it.
         """
         while True:
             connection, is_new = lane.connection, False
@@ -447,12 +446,12 @@ class Publisher:
             # At the second strike, those who waited with it have had their turn.
             if connection.is_blameless or (strikes and not self._takes_others(topic)):
                 raise Unavailable("broker", detail)
-            # What has carried others may have ended for something of theirs, or for its age.
+            # A connection that carried others may have ended because of them, or of its age.
             if is_new:
                 return detail
 
     async def _is_taken(self, connection: _Connection, topic: str, payload: bytes) -> bool:
-        """Publish what is alone on `connection`; whether that is still there at the PUBACK."""
+        """Publish alone on `connection`; whether the connection still lives at the PUBACK."""
         sending = asyncio.get_running_loop().create_task(self._send(connection, topic, payload))
         try:
             either: set[asyncio.Future[Any]] = {sending, connection.ended}
@@ -468,7 +467,7 @@ class Publisher:
             raise
         finally:
             if not sending.done():
-                # What is on its way would share the connection with the next one.
+                # Otherwise it would share the connection with the next message.
                 sending.cancel()
                 connection.end("its message is not waited for")
         return True
@@ -491,7 +490,7 @@ class Publisher:
     def _free_connection(self) -> _Connection | None:
         """Return the connection if the broker takes one more message on it now.
 
-        Raises Unavailable: there is none, and none comes at once.
+        Raises Unavailable: there is none, and none will begin at once.
         """
         connection = self._connection
         if connection is None:
@@ -508,7 +507,7 @@ class Publisher:
         try:
             await waiter
         except asyncio.CancelledError:
-            self._wake_one()  # the turn may have been given to us already
+            self._wake_one()  # we may have been given the turn already
             raise
 
     def _wake_one(self) -> None:
@@ -523,7 +522,7 @@ class Publisher:
             self._wake_one()
 
     def _stop_resuming(self) -> bool:
-        """Let nobody wait for the next session any more; whether anybody could until now."""
+        """End the waiting for the next session; whether it was possible until now."""
         resuming, self._resuming = self._resuming, None
         if resuming is not None:
             resuming.cancel()
@@ -577,7 +576,7 @@ class Publisher:
         try:
             await asyncio.shield(connecting)
         except asyncio.CancelledError:
-            # The thread goes on; what it brings is of no use any more.
+            # The thread goes on; its result is not used.
             connecting.add_done_callback(lambda done: done.exception() or client.disconnect())
             raise
         except (OSError, ValueError) as error:
@@ -595,7 +594,7 @@ class Publisher:
         return connection
 
     async def _serve(self, connection: _Connection) -> None:
-        """Keep a connection alive until it ends, and tell everybody who waits."""
+        """Keep a connection alive until it ends; then tell all that wait."""
         self._connection = connection
         self._connected.set()
         self._stop_resuming()
@@ -623,7 +622,7 @@ class Publisher:
             self._on_lost(self._problem.again())
 
     def _suspect(self, connection: _Connection) -> None:
-        """Suspect what waited longest of what was not acknowledged, and who was there before."""
+        """Suspect the message that waited longest for its PUBACK, and any that was there before."""
         if connection.is_hung:
             return
         for number, (*_, message) in enumerate(connection.pending.values()):
@@ -641,7 +640,7 @@ def _centre_id(topic: str) -> str:
 
 
 def _remember(known: dict[K, V], key: K, value: V) -> None:
-    """Put it last; what was put first goes where there are too many."""
+    """Put it last; if there are too many, the first one goes."""
     known.pop(key, None)
     known[key] = value
     if len(known) > MAX_REMEMBERED:

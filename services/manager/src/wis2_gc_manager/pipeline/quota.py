@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from wis2_gc_common.wis2.notification import Notification
     from wis2_gc_manager.store.port import Capacity
 
-#: Of the registry's memory and of the store's room; centres that the list of known ones does not
-#: name have half of that together.
+#: Share of the registry's memory and of the store's room that one centre may use. All centres that
+#: the list of known ones does not name have half of that together.
 SHARE = 0.5
-#: What a cached item takes of the registry's memory (20261127-redis-full.md).
+#: Bytes of the registry's memory for one cached item (20261127-redis-full.md).
 ITEM_BYTES = 512
-#: In a store without an end: twice what the busiest cache was seen to hold of all centres in a day.
+#: In a store without a bound: twice what the busiest cache held of all centres in a day.
 ENDLESS_BYTES = 2**40
 
 
@@ -46,15 +46,15 @@ def bytes_of_a_centre(setting: int | None, *, capacity: Capacity | None) -> int 
 
 
 def quota_met(claimed: Claimed, notification: Notification) -> str:
-    """Return which quota keeps this item out, before anything of it is fetched; "" for none.
+    """Return which quota this item exceeds, before anything of it is fetched; "" for none.
 
-    What does not say its size is judged by what its centre holds already.
+    An item that does not say its size is judged by what its centre already holds.
     """
     if claimed.decision is Decision.OVER_QUOTA or claimed.items_left <= 0:
         return "its centre has as many items here as it may have"
     content, size = notification.content, notification.link.length
     if size is None and content is not None and content.size <= MAX_DECODED_BYTES:
-        size = content.size  # beyond that it is a lie, and the link is what is fetched
+        size = content.size  # a larger one cannot be true; then we fetch the link
     size = size or 1
     if size > claimed.bytes_left:
         return "its centre has as many bytes here as it may have"

@@ -1,6 +1,6 @@
 """What becomes of an item that is not finished (architecture.md#three-kinds-of-failure). No I/O.
 
-The functions are pure; `Retries` adds what they need of this process: policy, clock, what waits.
+The functions are pure; `Retries` adds the policy, the clock and the items that wait.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ JITTER = 0.25
 #: Shortest and longest wait for a host that is busy, or that said when to come back.
 MIN_BUSY_S = 0.5
 MAX_RETRY_AFTER_S = 3600.0
-#: Shortest wait for somebody else's work on another version of an item, which mostly ends long
-#: before its lease would; longest first wait, and longest of all.
+#: Waits while another version of the item is in work: shortest, longest first, longest of all. Such
+#: work mostly ends long before its lease would.
 MIN_FIRST_WAIT_S, MAX_FIRST_WAIT_S, MAX_WAITING_S = 0.05, 1.0, 60.0
-#: An item whose centre holds too many slots comes back after this, and up to half as much more;
-#: old ones after a share of their age, up to the longest.
+#: An item whose centre holds too many slots comes back after one to one and a half times this; an
+#: old one after a share of its age, up to the longest.
 CROWDED_S, MAX_CROWDED_S = 20.0, 600.0
 _CROWDED_SHARE = 0.25
-#: Between attempts at an item that a bug of ours stands in the way of.
+#: Between attempts at an item that meets a bug of ours.
 UNEXPECTED_DELAYS_S = (5.0, 15.0, 60.0, 120.0, 300.0, 600.0, 1200.0)
-#: So many attempts, or deliveries without an end, and the message is a dead letter.
+#: After this many attempts that meet a bug, the message is a dead letter.
 MAX_ATTEMPTS = 8
-#: More deliveries than this, and the message may be what kills its workers: it is worked on alone
-#: (`Receiver`). Still more, and it is. SQS itself moves it after `maxReceiveCount` (8) deliveries,
-#: without a reason and with its innocent neighbours: both come before that.
+#: A message that was delivered more often than the first may be what kills its workers, so the
+#: `Receiver` works on it alone. After more than the second it is a dead letter. Both come before
+#: the `maxReceiveCount` (8) of SQS, which gives no reason and also moves the messages beside it.
 SUSPECT_DELIVERIES = 4
 MAX_DELIVERIES = 7
 #: How long an item waits for a host that only ever asks to wait (429).
 BUSY_LIFE_S = 2 * 3600.0
 #: An item that a part of ours refuses, though it is there, comes back after this.
 REFUSED_BY_PART_S = 60.0
-#: Why an item is given up that was not tried as long as it was of use, or while its centre had too
-#: many others waiting: labels of `items_dropped_total`.
+#: Why an item is given up untried: it waited as long as it was of use, or its centre had too many
+#: others waiting. Labels of `items_dropped_total`.
 CROWDED, WAITING = "crowded_out", "waited_in_vain"
 _TOLD = {
     CROWDED: "its centre's slow sources held its share of the slots",
     WAITING: "other versions of it were in work",
 }
 
-#: The same notification will fail for these for ever. Another source is another notification.
+#: With these reasons a notification fails every time. Another source is another notification.
 HOPELESS = frozenset(
     {
         Reason.UNSUPPORTED_SCHEME,
@@ -76,25 +76,25 @@ class RetryPolicy:
     delays_s: tuple[float, ...]
     """Seconds before each retry."""
     useful_life_s: float
-    """After its arrival; nobody waits for an item that would expire when it is announced."""
+    """Since its arrival; later it would expire soon after its announcement."""
     quick_delay_s: float = 0.0
-    """Before the one try that comes before these; 0: there is none."""
+    """Before one quick retry that comes before these; 0: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exhausted:
-    """All sources known were tried, none gave the data."""
+    """No known source gave the data."""
 
     reasons: tuple[Reason, ...]
     """Of those that failed."""
     retry_after_s: float | None
     """The longest wait a failed source asked for."""
     busy_s: float | None
-    """When the first of the sources that were not tried (HostBusy) can be; None: all failed."""
+    """Seconds until the first busy source (HostBusy) can be tried; None: all failed."""
     is_in_line: bool = False
-    """One of those works, and many items wait for it: it will be this one's turn."""
+    """The host of a busy source works, and this item waits in its line."""
     is_fleeting: bool = False
-    """A source failed for the first time, in a way that is often over a second later."""
+    """A source failed for the first time, for a reason that is often gone a second later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,8 @@ class Return:
     delay_s: float
     attempts: int
     is_quick: bool = False
-    """It is soon, so it need not come back as bulk: the one quick try that costs no attempt, or a
-    first short wait."""
+    """It is soon, so the message does not become bulk: the quick retry, which does not count as an
+    attempt, or a first short wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +119,12 @@ def after_exhausted(
     """Return what becomes of an item.
 
     `attempts`: how often its sources have failed before; `age_s`: since its arrival; `draw`:
-    from [0, 1). A busy host costs no attempt, and nothing is given up while a source has not
-    been tried, but for the item's age: a host that works is waited for as long as the item is of
-    use, one that sends us away for BUSY_LIFE_S. Nor does the quick try cost one: as only a first
-    failure is fleeting, there is one for each source.
+    from [0, 1).
+
+    A busy host does not count as an attempt. While a source has not been tried, only the age of
+    the item ends the waiting: a host that works is waited for as long as the item is of use, a host
+    that sends us away for BUSY_LIFE_S. The quick retry does not count as an attempt: only a first
+    failure is fleeting, so each source has one.
     """
     busy_s = exhausted.busy_s
     failed = bool(exhausted.reasons)
@@ -130,7 +132,7 @@ def after_exhausted(
     can_retry = failed and not hopeless and attempts < len(policy.delays_s)
     is_quick = exhausted.is_fleeting and attempts == 0 and policy.quick_delay_s > 0
     if is_quick:
-        # Jitter shortens it: SQS would make two seconds of more than one.
+        # Here jitter makes it shorter: SQS rounds up to whole seconds.
         delay_s, draw = policy.quick_delay_s, -draw
     elif can_retry:
         wait_s = min(exhausted.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
@@ -147,10 +149,10 @@ def after_exhausted(
 
 
 def waiting_s(age_s: float, retry_after_s: float, *, draw: float) -> float:
-    """Return when an item comes back that waits for another version of it.
+    """Return the delay of an item that waits for another version of it.
 
-    It has waited as long again then: so it goes round a few times, however long that takes, and
-    comes at most twice as late as it could. `retry_after_s`: until the lease of the other ends.
+    The delay is as long as the item has already waited. So it comes back only a few times, and at
+    most twice as late as it could. `retry_after_s`: until the lease of the other version ends.
     """
     first_s = min(max(retry_after_s, MIN_FIRST_WAIT_S), MAX_FIRST_WAIT_S)
     if age_s <= first_s:
@@ -159,12 +161,12 @@ def waiting_s(age_s: float, retry_after_s: float, *, draw: float) -> float:
 
 
 def crowded_s(age_s: float, *, draw: float) -> float:
-    """Return when an item comes back whose centre holds too many slots."""
+    """Return the delay of an item whose centre holds too many slots."""
     return min(max(CROWDED_S, age_s * _CROWDED_SHARE), MAX_CROWDED_S) * (1 + draw / 2)
 
 
 class QuickTries:
-    """The items that this process has handed back for their quick try; a bounded number."""
+    """The items that this process has put back for their quick retry; a bounded number."""
 
     _MAX = 10_000
 
@@ -246,7 +248,7 @@ class Retries:
         return HandedBack(REFUSED_BY_PART_S)
 
     def failed_by_us(self, item: Item, error: Exception) -> PutBack | Buried:
-        """Return what becomes of an item that met a bug: it comes later each time, then dies."""
+        """Return what becomes of an item that met a bug: later each time, then a dead letter."""
         verdict = after_unexpected(item.received.envelope.attempts)
         cause = _unexpected(error)
         if isinstance(verdict, GiveUp):
@@ -256,14 +258,14 @@ class Retries:
     def _put_off(
         self, item: Item, notification: Notification, delay_s: float, why: str
     ) -> PutBack | GivenUp:
-        """Have an item that was not tried come back later: as bulk, but for a first short wait."""
+        """Put back an item that was not tried; as bulk, except for a first short wait."""
         if not self._may_wait(item, delay_s, why):
             return _untried(notification, why)
         is_bulk = None if delay_s <= MAX_FIRST_WAIT_S else True
         return PutBack(delay_s, item.received.envelope.attempts, is_bulk=is_bulk)
 
     def _may_wait(self, item: Item, delay_s: float, why: str) -> bool:
-        """Whether the item is still of use then, and its centre has not too many waiting."""
+        """Whether the item will still be of use, and its centre has few others waiting."""
         envelope = item.received.envelope
         return self._age_s(item) + delay_s <= self.policy.useful_life_s and self.delayed.admit(
             item.centre_id, envelope.uid, delay_s, size=envelope.size, is_untried=why == CROWDED

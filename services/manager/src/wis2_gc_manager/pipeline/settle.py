@@ -1,7 +1,7 @@
 """The last step: carries out how the work on an item ends, in registry, queue, counters and events.
 
-Nobody else says that an item is over. All of it may be repeated: the commit counts once, and a
-message that is not deleted comes again as a duplicate.
+Only this step ends an item. All of it may be repeated: the commit counts once, and a message that
+is not deleted comes again as a duplicate.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Settling:
         Raises LeaseLost; Unavailable and PartError if a part refuses only this item. For a
         HandedBack, raises nothing.
         """
-        # From now on the registry says whether the lease still stands, and nothing stops the item.
+        # From now on nothing stops the item; the registry says whether we still hold the lease.
         item.is_settling = True
         item.is_settling = is_over = await self._carry_out(item, ending)
         return is_over
@@ -119,7 +119,7 @@ class Settling:
     async def _release(
         self, item: Item, cause: Cause | None, parked_seen: int, *, is_final: bool = False
     ) -> bool:
-        """Release the lease, if there is one; False when more sources were parked."""
+        """Release the lease, if there is one; False if more sources were parked."""
         lease = item.lease
         if lease is None:
             return True
@@ -186,7 +186,7 @@ class Settling:
         topic = item.received.envelope.topic
         log.info("poison_dropped", topic=topic[:200], reason=reason, detail=problem.detail)
         if not isinstance(problem, Poison) or not problem.centre_id:
-            return  # it says of nobody who sent it
+            return  # we do not know which centre sent it
         self.counts.add_of_centre(INVALID, problem.centre_id)
         self.events.failure(
             subject=problem.centre_id,

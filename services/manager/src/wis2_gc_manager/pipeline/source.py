@@ -1,4 +1,4 @@
-"""The sources of an item: its own notification, and those parked with it. Pure."""
+"""The sources of an item: its own notification, and those that are parked with it. Pure."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.ports.queue import Envelope
 
-#: Why a valid notification is not ours to process; the listener's labels for the same.
+#: Why we do not process a valid notification; the same labels as the listener's.
 OWN = "own"
 RECOMMENDED = "recommended"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One source: a whole notification, since it is its own that is republished."""
+    """One source: a whole notification, because the one that gave the data is republished."""
 
     notification: Notification
     host: str
@@ -34,7 +34,7 @@ class Source:
 
     @property
     def request(self) -> Request:
-        """What to get."""
+        """What a download of this source asks for."""
         notification, link = self.notification, self.notification.link
         return Request(
             link.href,
@@ -46,7 +46,7 @@ class Source:
 
     @property
     def identity(self) -> tuple[Request, str, Content | None]:
-        """What two notifications must have in common to be one source.
+        """Equal for two notifications that are the same source.
 
         The same link alone is not enough: the second may correct the first one's checksum,
         length or inline data.
@@ -55,7 +55,7 @@ class Source:
 
 
 def read_source(envelope: Envelope) -> Source:
-    """Return the source an envelope is. Raises Poison."""
+    """Return the source that an envelope contains. Raises Poison."""
     notification = parse(parse_topic(envelope.topic), envelope.payload)
     return Source(notification, host_of(notification.link.href))
 
@@ -63,7 +63,7 @@ def read_source(envelope: Envelope) -> Source:
 def not_ours(notification: Notification, centre_id: str) -> str | None:
     """Return why a notification is ignored, None when it is to be processed (wis2-rules.md 2, 5).
 
-    The listener drops these; but the queue may hold what an older one let pass.
+    The listener drops these, but the queue may hold some from an older listener.
     """
     if notification.global_cache == centre_id:
         return OWN
@@ -117,7 +117,7 @@ def _distance(other: Notification, own: Notification) -> tuple[bool, bool]:
 
 
 def read_inline(notification: Notification) -> Payload | None:
-    """Return the inline data, None where there is none that can be read (wis2-rules.md 16).
+    """Return the inline data, None if there is none that can be read (wis2-rules.md 16).
 
     Raises SourceError: wrong encoding, size or length; IntegrityFailed: wrong checksum.
     """

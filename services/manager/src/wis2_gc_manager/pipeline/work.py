@@ -60,14 +60,13 @@ class Pipeline:
 
     @property
     def tally(self) -> Tally:
-        """What was done until now."""
+        """What this process has done until now."""
         return Tally(self.settling.cached, self.announcing.announced, self.settling.failed)
 
     async def handle(self, item: Item) -> None:
-        """Work on `item` until its message is deleted, handed back, or somebody else's.
+        """Work on `item` until its message is deleted, goes back, or belongs to another manager.
 
-        Never raises, but for CancelledError when the manager stops: the item is then as it was,
-        for `hand_back`.
+        Raises only CancelledError, when the manager stops: call `hand_back` with the item then.
         """
         try:
             await self._work(item)
@@ -85,9 +84,9 @@ class Pipeline:
             await self._settle_or_leave(item, self._refused(item, error))
 
     async def hand_back(self, item: Item, *, delay_s: float) -> None:
-        """Return the item untouched: it counts as neither tried nor failed. Never raises.
+        """Put the message back as if the item had not been touched. Never raises.
 
-        Where that does not work out, the lease and the message's visibility end by themselves.
+        If that fails, the lease and the message's visibility end by themselves.
         """
         await self.settling.settle(item, HandedBack(delay_s))
 
@@ -118,7 +117,7 @@ class Pipeline:
         while True:
             ending = await self.caching.attempt(granted, acquisition)
             if ending is None:
-                continue  # other data is needed
+                continue  # other data is required
             if await self.settling.settle(item, ending):
                 break
             # More sources were parked meanwhile.
@@ -126,7 +125,7 @@ class Pipeline:
             self._quick_tries.add(uid)
 
     def _refused(self, item: Item, error: Exception) -> Ending:
-        """Return how an item ends that a part of ours, or a bug, stands in the way of."""
+        """Return how an item ends after an error of a part of ours, or a bug."""
         if isinstance(error, Unavailable | PartError):
             # The part answers its probe, but does not serve this item.
             log.error("item_refused_by_part", part=error.part, detail=error.detail)
