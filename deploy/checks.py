@@ -131,7 +131,7 @@ def _check_admin(session: Session, principal: str) -> None:
     named = re.compile(rf"[^/]+:{kind}/(?:.+/)?{re.escape(name)}")
     if not any(map(named.fullmatch, admins)):
         raise Declined(
-            f"the AWS login is {principal}, whom the cluster will not let in: its role or user is "
+            f"the AWS login is {principal}, without access to the cluster: its role or user is "
             f"not in cluster_admin_arns (terraform/environments/{session.environment.name}.tfvars)"
         )
 

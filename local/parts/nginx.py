@@ -168,7 +168,7 @@ http {{
         location ~ /\\. {{
             return 404;
         }}
-        # The bucket's list of objects is nobody's business.
+        # The bucket's list of objects is not public.
         location = {self.path}/ {{
             return 404;
         }}

@@ -95,7 +95,7 @@ def _document(name: DataName) -> bytes:
                 "properties": {
                     "type": "dataset",
                     "title": f"Simulated surface observations {number}",
-                    "description": "Made up for trying out a Global Cache.",
+                    "description": "Invented, to try a Global Cache.",
                     "themes": [],
                     "wmo:dataPolicy": "core",
                 },

@@ -4,7 +4,7 @@ output "bucket" {
 }
 
 output "backend_arguments" {
-  description = "What ../main is initialised with, besides -backend-config=key={environment}.tfstate."
+  description = "Options of `terraform init` for ../main, in addition to -backend-config=key={environment}.tfstate."
   value = [
     "-backend-config=bucket=${aws_s3_bucket.state.bucket}",
     "-backend-config=region=${var.region}",

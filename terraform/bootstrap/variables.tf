@@ -44,7 +44,7 @@ variable "kept_days" {
 }
 
 variable "tags" {
-  description = "Tags on everything, besides Project and ManagedBy."
+  description = "Tags on everything, in addition to Project and ManagedBy."
   type        = map(string)
   default     = {}
   nullable    = false

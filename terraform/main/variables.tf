@@ -52,7 +52,7 @@ variable "centre_id" {
 }
 
 variable "tags" {
-  description = "Tags on everything, besides Project, Environment and ManagedBy."
+  description = "Tags on everything, in addition to Project, Environment and ManagedBy."
   type        = map(string)
   default     = {}
   nullable    = false
@@ -743,7 +743,7 @@ variable "password_version" {
 }
 
 variable "global_brokers" {
-  description = "Short names, as in the chart's `brokers`, of the Global Brokers whose URL with login is to lie in Secrets Manager: one secret each, for you to fill with {\"url\": \"mqtts://user:password@host:8883\"}."
+  description = "Short names, as in the chart's `brokers`, of the Global Brokers whose URL with login is stored in Secrets Manager: one secret each, for you to fill with {\"url\": \"mqtts://user:password@host:8883\"}."
   type        = set(string)
   default     = []
   nullable    = false
@@ -810,7 +810,7 @@ variable "alarm_emails" {
 }
 
 variable "budget_usd" {
-  description = "US dollars a month (0 to 1000000) above which the alarms' topic is told, for the whole account; 0: no budget."
+  description = "US dollars a month (0 to 1000000) above which the alarms' topic gets a message, for the whole account; 0: no budget."
   type        = number
   default     = 0
   nullable    = false

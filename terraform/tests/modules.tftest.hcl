@@ -384,7 +384,7 @@ run "addresses_are_protected" {
 
   assert {
     condition     = length(output.allocation_ids) == 3
-    error_message = "Every address is told"
+    error_message = "Every address gets the alarms"
   }
 }
 
@@ -407,7 +407,7 @@ run "addresses_are_disposable" {
 
   assert {
     condition     = length(output.allocation_ids) == 3
-    error_message = "Every address is told"
+    error_message = "Every address gets the alarms"
   }
 }
 

@@ -140,7 +140,7 @@ def _install(program: str, package: str) -> None:
     if shutil.which(program):
         return
     if shutil.which("apt-get") is None:
-        raise NotPossible(f"{program} is not installed, and this is no Debian system")
+        raise NotPossible(f"{program} is not installed, and this is not a Debian system")
     _say(f"installing the Debian package {package}")
     # Exit code 101 keeps the package's own engine from being started.
     guard = Path("/usr/sbin/policy-rc.d")

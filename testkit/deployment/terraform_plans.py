@@ -1,11 +1,11 @@
-"""What must hold in every plan, whatever it is a plan of.
+"""What must hold in every plan.
 
     python testkit/deployment/terraform_plans.py NAME FILE
     python testkit/deployment/terraform_plans.py --twice NAME FILE
 
 FILE: what `terraform test -json -verbose` printed of the test NAME.
 Prints what is broken, a line each, and ends with 1. Also compares the output `helm_values` with
-terraform/tests/helm_values/NAME.json, by which the chart is tested; UPDATE=1 writes that file anew.
+terraform/tests/helm_values/NAME.json, which the tests of the chart use; UPDATE=1 writes it again.
 
 `--twice`: FILE is of an apply, with the state it left, and of the plan after it.
 """

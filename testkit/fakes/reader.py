@@ -1,4 +1,4 @@
-"""A registry and a queue that say what a test wants, or are away."""
+"""A registry and a queue that say what a test gives them, or are away."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class FakeRegistry:
         """A claim that has taken effect answers when this is set."""
         self.known: Collection[str] | None = None
         self.left: dict[str, int] = {}
-        """`items_left` and `bytes_left` of every claim, whatever the quotas say."""
+        """`items_left` and `bytes_left` of every claim, with any quotas."""
         self.quotas: tuple[int | None, int | None] | None = None
         self.is_closed = False
 
@@ -118,7 +118,7 @@ class FakeRegistry:
         centre_id: str = "yy-met",
         pubtime: str = "2026-11-23T12:00:00Z",
     ) -> None:
-        """Park a source with that version of an item, whatever it is."""
+        """Park a source with that version of an item, without a look at it."""
         sources = self._parked[item_digest(centre_id, data_id), parse_pubtime(pubtime)]
         packed = source if isinstance(source, bytes) else encode_envelope(source)
         sources[f"parked by the test: {len(sources)}"] = packed

@@ -1,4 +1,4 @@
-"""A cluster that says what a test wants."""
+"""A cluster that says what a test gives it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMPLETE = Workload(
 
 
 class FakeSource:
-    """A `WorkloadSource` that says what a test wants."""
+    """A `WorkloadSource` that says what a test gives it."""
 
     def __init__(self) -> None:
         self.content: list[Workload] = [COMPLETE]

@@ -254,7 +254,7 @@ class Attacked:
         self.check_health()
 
     def _theirs(self) -> int:
-        """Return how many notifications that are no canary's our broker has passed on."""
+        """Return how many notifications besides those of canaries our broker has passed on."""
         return len({
             json.loads(each.payload)["id"]
             for each in list(self._published)

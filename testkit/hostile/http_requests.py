@@ -35,7 +35,7 @@ def _get(path: str, *headers: str, method: str = "GET", version: str = "HTTP/1.1
     return "\r\n".join(lines).encode("latin-1", "replace")
 
 
-#: Refused by whoever reads it first.
+#: Refused by the first that reads it.
 REFUSED = frozenset({0, 400, 403, 404, 405, 408, 411, 413, 414, 417, 421, 422, 431, 501, 505})
 
 

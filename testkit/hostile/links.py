@@ -319,7 +319,7 @@ def links_that_are_long(place: Place) -> Iterator[Message]:
 
 @messages
 def links_that_only_look_as_if_they_led_elsewhere(place: Place) -> Iterator[Message]:
-    """They lead to a good server, whatever a careless reader would find in them."""
+    """They lead to a good server; a careless reader finds something else in them."""
     for tail in (
         "#@127.0.0.2/",
         "?u=http://127.0.0.2/",

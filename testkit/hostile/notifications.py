@@ -164,7 +164,7 @@ def payloads_that_are_not_json(place: Place) -> Iterator[Message]:
         "an overlong slash": good.replace(b"/", b"\xc0\xaf", 1),
         "a NUL in a text": good.replace(b"Feature", b"Feat\x00ure"),
         "a line break in a text": good.replace(b"Feature", b"Feat\nure"),
-        "an exponent that is no number": good.replace(b"6.146255", b"1e99999"),
+        "an exponent that is not a number": good.replace(b"6.146255", b"1e99999"),
     }.items():
         yield place.payload(name, payload, refused("invalid_json"))
 

@@ -68,7 +68,7 @@ class HostileServers:
         return f"http{'s' * tls}://127.0.0.1:{self.open(answer, tls=tls)}{path}?sig={URL_KEY}"
 
     def raw(self, *pieces: bytes) -> str:
-        """Start an HTTP server that sends exactly this, whatever it is asked."""
+        """Start an HTTP server that sends exactly this to every request."""
         return self.http(send(*pieces))
 
     def body(self, data: bytes, *headers: str, status: str = "200 OK") -> str:
@@ -103,7 +103,7 @@ def hostile_servers() -> Iterator[HostileServers]:
 
 
 class NoServers(HostileServers):
-    """For who only wants to see what inputs there are."""
+    """For callers that only list the inputs."""
 
     def __init__(self) -> None:
         pass

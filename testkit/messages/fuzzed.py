@@ -1,6 +1,6 @@
 """The parsers of what strangers write, as functions of bytes, for fuzzing.
 
-Each returns whatever comes, or raises an error of ours. What comes back keeps its promises, which
+Each returns a value, or raises an error of ours. What comes back keeps its promises, which
 are asserted here. A corpus of inputs is kept for each, below `tests/security/corpus`.
 """
 

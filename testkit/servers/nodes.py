@@ -1,4 +1,4 @@
-"""The web servers of WIS2 Nodes, as helpful or hostile as a test wants them."""
+"""The web servers of WIS2 Nodes, as helpful or hostile as a test requires."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An MQTT broker that says what the test wants, for what a real one says too rarely."""
+"""An MQTT broker that says what the test gives it: what a real one says too rarely."""
 
 from __future__ import annotations
 

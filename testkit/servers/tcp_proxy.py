@@ -25,7 +25,7 @@ class TcpProxy:
         self._listen()
 
     def turn_to(self, port: int) -> None:
-        """Connect whoever comes from now on to another server, as a name does after a failover."""
+        """Connect new clients to another server from now on, as a name does after a failover."""
         self._target_port = port
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ class TcpProxy:
 
 
 def end(*connections: socket.socket) -> None:
-    """Shut connections down; whoever reads or writes there stops."""
+    """Shut connections down; all that reads or writes there stops."""
     for connection in connections:
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)

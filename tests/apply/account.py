@@ -26,9 +26,9 @@ ZONE = "cache.test"
 
 #: moto imports much, and the machine may be busy.
 _START_S = 180.0
-#: What is not there in a test: whoever's credentials and settings lie about.
+#: What is not there in a test: the credentials and settings of the one who runs it.
 _PREFIXES = ("AWS_", "TF_")
-#: Whatever would ask a host that is not this machine fails at once: nobody listens at port 9.
+#: A request to a host that is not this machine fails at once: nobody listens at port 9.
 _NOBODY = {
     **dict.fromkeys(
         ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"
@@ -56,7 +56,7 @@ class Account:
         self._log = directory / "emulator.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.variables: Mapping[str, str] = {}
-        """The environment of whatever is to talk to it."""
+        """The environment of all programs that talk to it."""
 
     def __enter__(self) -> Self:
         port_file = self._directory / "port"

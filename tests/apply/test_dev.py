@@ -121,7 +121,7 @@ def test_a_destroyed_environment_leaves_nothing_but_the_state_bucket(
     led = {"name": NAME, "context": {"cluster": "somebody-else-s", "user": "somebody"}}
     kubeconfig.write_text(yaml.safe_dump({"apiVersion": "v1", "contexts": [led]}))
     dev.destroy()
-    # Whatever it led to before, what is emptied is the cluster of this environment.
+    # It may have led elsewhere before: what is emptied is the cluster of this environment.
     (leads,) = yaml.safe_load(kubeconfig.read_text())["contexts"]
     ours = f"arn:aws:eks:{REGION}:{ACCOUNT_ID}:cluster/{NAME}"
     assert (leads["name"], leads["context"]["cluster"]) == (NAME, ours)

@@ -1,4 +1,4 @@
-"""The cache in pods under load: nothing is lost or doubled, whatever happens to its pods.
+"""The cache in pods under load: nothing is lost or doubled by what happens to its pods.
 
 The steps follow each other, items come all the time, and the last step counts. What a step rolls,
 and why, is told and compared with what it has to roll.
@@ -146,7 +146,7 @@ class Steps:
             self._installation.roll_back()
 
     def scale(self) -> None:
-        """Three managers stay three, whoever decides on their number from then on."""
+        """Three managers stay three, also when another decides on their number from then on."""
         for mode, kind in (("hpa", ""), ("keda", "scaledobjects.keda.sh")):
             if kind and kind not in self._cache.kubectl("api-resources", "-o", "name").split():
                 say(f"autoscaling by {mode}: NOT TRIED, the cluster does not know {kind}")
@@ -262,7 +262,7 @@ def test_helms_test_says_what_is_subscribed_to(installation: Installation) -> No
     said = installation.cache.helm("test", RELEASE, "--logs", "--timeout", "300s")
     lines = said.rpartition("POD LOGS")[2].strip()
     say(f"helm test: {lines}")
-    # One that is away is no failure.
+    # One that is away is not a failure.
     assert re.search(r"\b2 of [23] Global Brokers are subscribed to", lines)
 
 

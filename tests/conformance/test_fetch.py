@@ -52,7 +52,7 @@ def test_rule_16_broken_inline_data_fall_back_to_the_link(
     world.publish(topic, wnm(data_id=data_id, href=href, content=content, **more))
     announced = world.announced(data_id)
     assert world.get(announced.link()["href"])[2] == DATA
-    # Nobody shall read from us what we know to be wrong.
+    # Nobody may read from us what we know to be wrong.
     assert "content" not in announced.properties
     wait_until(lambda: world.counters(centre) == {"downloaded_total": 1}, "the count")
 
@@ -144,7 +144,7 @@ WITH_CHECKSUM = WITH_LENGTH | {
     ("none", "wrong"): FAILED,
     ("size", "wrong"): FAILED,
     ("encoding", "wrong"): FAILED,
-    # The inline data has failed the check, whatever else the link does.
+    # The inline data has failed the check; what the link does changes nothing of it.
     ("other", "wrong"): FAILED,
     ("other", "gone"): FAILED,
 }

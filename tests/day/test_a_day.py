@@ -28,7 +28,7 @@ HOURS = 27
 #: The managers are rolled out in the second night, as a new version would be.
 ROLL_OUT_HOUR = 26
 RETENTION = timedelta(hours=24)
-#: Much is announced anew, corrected and deleted; large fields only take time.
+#: Much is announced again, corrected and deleted; large fields only take time.
 MIX = parse_mix("model=0,daily=25,update=8,deletion=4,shared=6,faults=4")
 
 pytestmark = pytest.mark.timeout(900)
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.mark.skipif(
     not LIBRARIES or shutil.which("redis-server") is None,
-    reason="NOT TESTED: wants libfaketime and redis-server; make test-day installs both",
+    reason="NOT TESTED: requires libfaketime and redis-server; make test-day installs both",
 )
 def test_of_a_day_of_wis2_nothing_is_missing_repeated_or_unexpected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -115,7 +115,7 @@ def test_nginx_serves_the_objects_and_nothing_else(web_server: tuple[int, str]) 
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "public, max-age=86400, immutable"
 
-    # An object that says of itself that it is no page stays none.
+    # An object that is not a page by its own media type stays so.
     assert _ask(port, f"{path}/2026-08-01/05/page.html")[1]["content-type"] == (
         "application/octet-stream"
     )

@@ -322,7 +322,7 @@ def test_a_load_balancer_made_elsewhere_finds_a_service_inside() -> None:
 def test_on_premises_nothing_waits_for_a_load_balancer_that_is_not_there() -> None:
     service = chart.by_id(chart.manifests(CASES["on-premises"]))[("Service", "wis2-broker-public")]
     assert service["spec"]["type"] == "NodePort"
-    # Whichever node the firewall leads to, it answers.
+    # Every node to which the firewall leads answers.
     assert service["spec"]["externalTrafficPolicy"] == "Cluster"
     ports = {port["port"]: port["nodePort"] for port in service["spec"]["ports"]}
     assert ports == {8883: 30883, 443: 30443}

@@ -667,7 +667,7 @@ def test_a_dirty_tree_is_refused_in_production_and_named(deployment: Deployment)
 def test_each_step_on_the_cluster_begins_with_a_kubeconfig_for_it(
     deployment: Deployment, step: str
 ) -> None:
-    """Whatever it led to before: another account, or a cluster of the same name that is gone."""
+    """It may have led elsewhere before: another account, or a former cluster of the same name."""
     missing = "An error occurred (ResourceNotFoundException): No cluster found\n"
     deployment.programs.answer("aws", "eks", "update-kubeconfig", code=254, err=missing)
     ended = deployment.run(step)

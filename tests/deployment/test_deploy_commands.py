@@ -40,7 +40,7 @@ def test_a_failure_names_the_program_and_its_verbs_only(session: Session) -> Non
         (("--kube-context=c", "upgrade", "--install", "x"), "env upgrade"),
         (("--context=c", "--namespace=n", "get", "pod", "-l", "a"), "env get pod"),
     ):
-        # `env` fails with whatever these are.
+        # `env` fails with these.
         with pytest.raises(DeployError, match=f"`{shown}` ended"):
             session.read("env", *words)
 
@@ -78,7 +78,7 @@ def test_an_interrupted_program_is_left_to_finish_what_it_does(tmp_path: Path) -
         "from pathlib import Path\n"
         "from deploy.environment import Environment\n"
         "from deploy.session import Session\n"
-        # Whoever runs the tests in the background may have had the signal ignored.
+        # A shell that runs the tests in the background may ignore the signal.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "session = Session(Environment('dev', Path.cwd(), '', ''), os.environ, print)\n"
         "inner = 'trap \"echo finishing\" INT; : >started; n=0;'\n"

@@ -155,6 +155,6 @@ def test_the_assumed_nodes_hold_what_the_chart_asks_for(name: str) -> None:
     assert volumes["node_type"] == "m7i.large"
     cpus, gib = _requests(name)
     assert cpus > 0
-    # A fifth of 2 CPUs and 8 GiB belongs to the system; the add-ons want two CPUs and two GiB.
+    # A fifth of 2 CPUs and 8 GiB belongs to the system; the add-ons require two CPUs and two GiB.
     assert cpus + 2 <= volumes["nodes"] * 2 * 0.8
     assert gib + 2 <= volumes["nodes"] * 8 * 0.8

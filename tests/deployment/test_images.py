@@ -138,7 +138,7 @@ def test_an_image_stays_small_and_quick_on_a_base_without_byte_code(
     with capsys.disabled():
         print(f"\n  {image} adds {added / 1e6:.1f} MB to a base without byte code")
     assert added <= MAX_ADDED_BYTES
-    # Whatever the command imports of Python's own library has its byte code.
+    # All that the command imports of Python's own library has its byte code.
     docker(
         "run", "--rm", "--network", "none", "--entrypoint", "python", image, "-c",
         "import os, sys, wis2_gc_manager.main\n"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from testkit.worlds.world import World
 
 CENTRE = "tt-faults"
-#: For every world that a `Load` is published in: on a busy machine its node is no slow source.
+#: For every world that a `Load` is published in: on a busy machine its node is not a slow source.
 PATIENT = {"GC_CONNECT_TIMEOUT": "20", "GC_IDLE_TIMEOUT": "20"}
 TOPIC = f"origin/a/wis2/{CENTRE}/data/core/weather/surface-based-observations/synop"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def test_a_failover_loses_nothing_and_counters_stay_exact(tmp_path: Path, node: Node) -> None:
-    """The old primary stays, as a replica: whoever is connected to it is told READONLY.
+    """The old primary stays, as a replica: clients that are connected to it get READONLY.
 
     All the replica has by then is what the primary had (Redis' own FAILOVER): what an unplanned
     one costs is what replication had not sent yet.

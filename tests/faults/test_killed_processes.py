@@ -43,7 +43,7 @@ def test_stopped_for_a_roll_out(world: World, node: Node) -> None:
     load = Load(world, node)
     for name in SERVICES:
         load.wait_for(40)
-        assert world.processes[name].stop() == 0, "a stop is no failure"
+        assert world.processes[name].stop() == 0, "a stop is not a failure"
         world.processes[name].start()
     load.wait_for(40)
     assert_all_came_out(world, load)

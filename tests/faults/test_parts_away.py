@@ -84,7 +84,7 @@ def test_the_disk_away(world: World, node: Node) -> None:
     load.wait_for(60)
     aside = world.store.with_name("unplugged")
     world.store.rename(aside)
-    # A file where the directory was: nobody can make it anew, not even root.
+    # A file where the directory was: nobody can make it again, not even root.
     world.store.write_bytes(b"")
     load.wait_for(150)
     wait_until(lambda: not world.is_ready(), "readiness says that no manager receives")

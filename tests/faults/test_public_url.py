@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def refuse(nginx: Nginx, monkeypatch: pytest.MonkeyPatch, location: str) -> None:
-    """Have it answer 500 to whatever `location` (as nginx has it) matches."""
+    """Have it answer 500 to all that `location` (in nginx's form) matches."""
     text = nginx.configuration()
     first = text.index("location =")
     monkeypatch.setattr(

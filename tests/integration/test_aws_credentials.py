@@ -131,7 +131,7 @@ def set_chain(monkeypatch: pytest.MonkeyPatch, giver: Giver, directory: Path, ki
 
 
 KINDS = ["pod identity", "irsa", "instance role"]
-#: The SDK keeps an instance's credentials beyond their end, in case its metadata are away then.
+#: The SDK keeps an instance's credentials beyond their end, because its metadata may be away then.
 RENEWED = KINDS[:2]
 
 
@@ -205,7 +205,7 @@ async def test_a_profile_of_the_file_will_do(
 
 
 def assert_asked(giver: Giver, kind: str) -> None:
-    """It was the right place, and asked as it wants to be."""
+    """It was the right place, and asked in the way that it requires."""
     path, token, body = giver.asked[-1]
     if kind == "pod identity":
         assert (path, token) == ("/v1/credentials", "the-token-of-the-pod")

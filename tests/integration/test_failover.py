@@ -1,7 +1,7 @@
 """A failover as ElastiCache makes one: a name that points to another server afterwards.
 
 Two servers on one port of two loopback addresses, one the replica of the other, and a name that
-resolves to the primary. Whatever was connected stays so, to a server that only reads now, or that
+resolves to the primary. What was connected stays so, to a server that only reads now, or that
 never answers again.
 """
 
@@ -56,7 +56,7 @@ class Pair:
             wait_until(lambda: admin.role()[0] == b"slave", "the old primary is a replica")
 
     def promote(self) -> None:
-        """Make the replica a primary, whatever the old one thinks."""
+        """Make the replica a primary, without asking the old one."""
         with redis.Redis.from_url(self.new.url) as admin:
             admin.replicaof("NO", "ONE")
 

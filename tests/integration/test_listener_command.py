@@ -145,7 +145,7 @@ def notifications(count: int) -> list[bytes]:
 
 
 def queued(redis_url: str, count: int) -> list[Envelope]:
-    """Take `count` envelopes from the queue, and whatever else is there."""
+    """Take `count` envelopes from the queue, and all else that is there."""
 
     async def receive() -> list[Envelope]:
         queue = open_queue(

@@ -231,7 +231,7 @@ def test_a_burst_of_2000_arrives_complete_and_is_acknowledged(
 
 
 def test_a_window_of_twenty_does_not_stall() -> None:
-    """mosquitto's and EMQX's defaults, whatever we offer."""
+    """mosquitto's and EMQX's defaults; what we offer changes nothing of them."""
     with (
         Mosquitto(options=("max_inflight_messages 20",)) as broker,
         running(broker.url) as rig,
@@ -579,7 +579,7 @@ def test_quality_of_service_0_and_retained_notifications_are_like_others(
             publish(client, plain, qos=0)
             rig.wait_for(2)
             assert rig.sender.payloads == [retained, plain]
-            # Cleared: subscribers get an empty message, which is no notification.
+            # Cleared: subscribers get an empty message, which is not a notification.
             client.publish(TOPIC, b"", qos=1, retain=True).wait_for_publish(30)
             wait_until(lambda: rig.registry.counters.get(field(DROPPED, "fr", "empty")) == 1)
 

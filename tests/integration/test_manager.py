@@ -406,7 +406,7 @@ async def test_sigterm_while_everything_is_away_ends_it_too(tmp_path, own_redis)
         manager = world.start()
         await manager.until_probe(503, "away")
         assert await manager.stop() == 0
-        # Nobody shall take a stop for a bug.
+        # A stop must not look like a bug.
         assert "never retrieved" not in manager.log.read_text()
         own_redis.start()
 

@@ -291,7 +291,7 @@ async def test_what_ends_the_session_is_found_also_where_others_waited_longer(br
 
 
 class Cutting(ShallowBroker):
-    """Ends each session at its message with this number, the first is 0, whichever it is.
+    """Ends each session at its message with this number, from 0; any message.
 
     Those before it are acknowledged by then.
     """

@@ -38,7 +38,7 @@ class Adapter(Protocol):
     heir_s: float
     """The visibility of who takes over soon, and then holds on to it.
 
-    A Redis stream asks the taker how soon that is; SQS asks it how long it wants to hold.
+    A Redis stream asks the taker how soon that is; SQS asks it how long it intends to hold.
     """
     empty: Depth
     """Of a queue with nothing in it; `oldest_s` is None where the age is not told."""
@@ -476,7 +476,7 @@ async def test_a_message_delayed_while_others_wait_comes_soon_after_its_time(
     open_: Callable[..., Queue],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Who waits does not come upon it in looking for what the dead left behind.
+    # A consumer that waits does not find it when it looks for what the dead left behind.
     monkeypatch.setattr(redis_stream, "_MAX_LOOK_INTERVAL_S", LONG_S)
     send(sender, envelope())
     [message] = await receive(queue, 1)

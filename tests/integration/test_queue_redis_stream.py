@@ -690,7 +690,7 @@ async def test_a_redis_that_does_not_answer_is_unavailable_in_time(
     monkeypatch.setattr(redis_stream, "_LOOK_AT_MEMORY_EVERY_S", 3600.0)
     queue = open_(own_redis.url)
     sender = sending(own_redis.url)
-    # A busy machine may need longer than that; and whoever is connected gets as far as asking.
+    # A busy machine may need longer than that; a client that is connected gets as far as asking.
     assert await until_it_works(queue) == []
     while True:
         try:

@@ -1,4 +1,4 @@
-"""`rediss://user:password@host`, as ElastiCache wants it, for all that speaks with Redis."""
+"""`rediss://user:password@host`, as ElastiCache requires it, for all that speaks with Redis."""
 
 from __future__ import annotations
 

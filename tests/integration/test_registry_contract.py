@@ -247,9 +247,9 @@ async def test_what_was_deleted_can_be_published_anew_but_only_later(registry):
     assert (await claim(registry, another("id-4", pubtime_ns=P1 + 5))).decision is (
         Decision.DUPLICATE
     )
-    anew = await claim(registry, another("id-5", pubtime_ns=P1 + 6))
-    assert anew.decision is Decision.NEW
-    assert anew.object_key is None
+    again = await claim(registry, another("id-5", pubtime_ns=P1 + 6))
+    assert again.decision is Decision.NEW
+    assert again.object_key is None
 
 
 async def test_pubtimes_are_compared_to_the_last_nanosecond_and_beyond_64_bits(registry):
@@ -346,7 +346,7 @@ async def test_sources_parked_meanwhile_keep_the_item_with_its_holder(registry):
         assert await registry.release(lease, cause=SLOW, parked_seen=0, is_final=True) == "more"
     assert (await registry.renew([lease]))[0].is_held
     assert await registry.release(lease, cause=None, parked_seen=0, is_final=False) == "released"
-    # On a drain the sources stay for whoever comes next, and the attempt did not count.
+    # On a drain the sources stay for the next attempt, and the attempt did not count.
     claimed = await claim(registry, FIRST, worker="worker-2")
     assert claimed.parked == 1
 

@@ -768,7 +768,7 @@ class RegistryMachine(RuleBasedStateMachine):
         assert looked.held == expected
 
     def nothing_is_stuck_once_leases_have_ended(self) -> None:
-        """Every item takes a right version that is newer, whatever became of its holders."""
+        """Every item takes a right version that is newer, also if its holders are gone."""
         self.a_quota_is_set(None, None)
         for name in list(self.world.records):
             self.end_lease(name)

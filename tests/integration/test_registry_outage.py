@@ -121,7 +121,7 @@ async def test_without_redis_every_call_says_so_at_once_and_works_again_when_it_
     assert await clients.refused() == dict.fromkeys(clients.calls(), "registry")
     clients.server.start()
     assert await clients.refused() == {}
-    # Nothing that was answered is forgotten, and the scripts are loaded anew.
+    # Nothing that was answered is forgotten, and the scripts are loaded again.
     assert (await clients.claim()).lease == lease
 
 

@@ -228,7 +228,7 @@ def test_named_brokers_are_listened_to_and_no_world_is_simulated(start, tmp_path
 def test_the_advised_command_shows_the_announcements(start):
     (port,) = free_ports(1)
     run = start(
-        # More than there is time for: whoever watches later sees some, too.
+        # More than there is time for: a later reader sees some, too.
         RATE="20", ITEMS="20000", MIX="model=0,faults=0",
         BROKER_ACCOUNTS="gb-fr", BROKER_ACCOUNTS_PORT=str(port),
     )  # fmt: skip

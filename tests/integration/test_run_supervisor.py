@@ -224,6 +224,6 @@ def test_a_reader_that_goes_away_ends_the_run(tmp_path):
     ) as process:
         pid = int(process.stdout.readline().rpartition(b" ")[2])
         process.stdout.close()
-        os.kill(pid, signal.SIGKILL)  # the supervisor wants to tell
+        os.kill(pid, signal.SIGKILL)  # the supervisor then tells
         assert process.wait(DEADLINE_S) == 0
     wait_until_gone(pid)

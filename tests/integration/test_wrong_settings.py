@@ -1,6 +1,6 @@
 """Settings that are wrong as an operator gets them wrong, by the real commands.
 
-Whatever only somebody who changes a setting or a permission can mend ends a start with exit code 2
+What only a change of a setting or a permission can mend ends a start with exit code 2
 and one line: which setting, what is wrong, what to check. No traceback, no secret.
 """
 

@@ -1,4 +1,4 @@
-"""Nothing secret is said, by any service, in whatever trouble: the whole cache, at level debug.
+"""Nothing secret is said, by any service, in any trouble: the whole cache, at level debug.
 
 Every password, key and payload of this world has a mark of its own, and so have the accounts in
 strangers' links. Then things go wrong, and all that the cache says is searched for the marks: log
@@ -216,7 +216,7 @@ def ask_everything(world: World) -> str:
 
 def lose_redis_its_password(world: World) -> None:
     with redis.Redis.from_url(world.redis.url) as admin:
-        # What is connected stays so: only who connects anew is refused.
+        # What is connected stays so: only a new connection is refused.
         admin.config_set("requirepass", "another")
         admin.client_kill_filter(_type="normal", skipme=True)
         status = f"http://127.0.0.1:{world.metrics_port}/readyz"

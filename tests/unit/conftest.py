@@ -1,7 +1,7 @@
 """Property tests are judged by their answers, not by how busy the machine is.
 
 No logger keeps the configuration of its first use, as those of a service do: a test that configures
-logging again, or captures it, reaches every logger, whichever tests ran before.
+logging again, or captures it, reaches every logger, after any other tests.
 """
 
 from __future__ import annotations

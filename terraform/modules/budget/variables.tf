@@ -9,6 +9,6 @@ variable "monthly_usd" {
 }
 
 variable "alarm_topic_arn" {
-  description = "SNS topic that is told."
+  description = "SNS topic that gets the messages."
   type        = string
 }

@@ -24,7 +24,7 @@ variable "max_receive_count" {
 }
 
 variable "message_role_arns" {
-  description = "IAM roles that may send, receive, delete; nobody else may."
+  description = "The only IAM roles that may send, receive and delete."
   type        = list(string)
 }
 

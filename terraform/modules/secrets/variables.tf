@@ -19,7 +19,7 @@ variable "recovery_days" {
 }
 
 variable "global_brokers" {
-  description = "Short names of the Global Brokers whose URL with login is to lie in a secret."
+  description = "Short names of the Global Brokers whose URL with login is stored in a secret."
   type        = set(string)
 }
 

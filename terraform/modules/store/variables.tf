@@ -34,6 +34,6 @@ variable "force_destroy" {
 }
 
 variable "alarm_topic_arn" {
-  description = "SNS topic in us-east-1 that is told of CloudFront's errors."
+  description = "SNS topic in us-east-1 that gets the alarms about CloudFront's errors."
   type        = string
 }

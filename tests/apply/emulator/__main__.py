@@ -26,7 +26,7 @@ from tests.apply.emulator import budgets, cloudfront, ec2, eks, elasticache, elb
 def main() -> None:
     for service in (budgets, cloudfront, ec2, eks, elasticache, elbv2, route53, s3, sqs):
         service.install()
-    # In moto a certificate takes its minute, whatever the records say.
+    # In moto a certificate takes its minute, with any records.
     state_manager.set_transition("acm::certificate", {"progression": "immediate"})
     server = make_server(
         "127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True

@@ -6,7 +6,7 @@ was given. What matters to terraform/modules/registry is here as AWS does it:
 - a user that is being modified is "modifying", and so is every group that it is in;
 - a replication group whose group of users is not active is refused (InvalidUserGroupState);
 - access strings come back with `-@all` before the first rule;
-- a user without a password is `no-password`, whatever it was called when it was made;
+- a user without a password is `no-password`, also if it had another type when it was made;
 - without ApplyImmediately another node type waits for the maintenance window.
 """
 
@@ -170,7 +170,7 @@ class _ElastiCache(BaseResponse):
             raise Refusal("InvalidUserState", f"{given['UserId']} is {user['Status']}")
         if mode := given.get("AuthenticationMode"):
             if any(len(password) < 16 for password in mode.get("Passwords") or []):
-                raise Refusal("InvalidParameterValue", "passwords want 16 to 128 signs")
+                raise Refusal("InvalidParameterValue", "passwords require 16 to 128 characters")
             user["Authentication"] = _authentication(mode)
         if "AccessString" in given:
             user["AccessString"] = _access_string(given["AccessString"])

@@ -74,7 +74,7 @@ def in_place_of(path: str, file: Path) -> tuple[str, ...]:
 def rolled_out(scene: Scene, *before: str) -> None:
     for name in MANAGERS:
         process = scene.world.processes[name]
-        assert process.stop() == 0, "a stop is no failure"
+        assert process.stop() == 0, "a stop is not a failure"
         process.before = before
         process.start()
     for name in MANAGERS:

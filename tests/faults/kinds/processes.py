@@ -34,7 +34,7 @@ def rolled_out(who: str, *names: str) -> None:
     @fault(f"{who} rolled out", alone=True)
     def _(scene: Scene) -> Iterator[str]:
         for name in names:
-            assert scene.world.processes[name].stop() == 0, "a stop is no failure"
+            assert scene.world.processes[name].stop() == 0, "a stop is not a failure"
             scene.load.more(5)
             scene.world.processes[name].start()
         yield f"{' and '.join(names)} ended with 0"

@@ -67,7 +67,7 @@ def _(scene: Scene) -> Iterator[str]:
 
 @fault("Redis' replies never come")
 def _(scene: Scene) -> Iterator[str]:
-    """The connections stay open: whoever waits runs into a time-out."""
+    """The connections stay open: all that wait run into a time-out."""
     marks = scene.marks(*MANAGERS)
     with scene.rule(scene.proxies("redis", *MANAGERS), "hold reply"):
         yield scene.logged(marks, '"part_away"')
@@ -170,7 +170,7 @@ def _(scene: Scene) -> Iterator[str]:
 
 @fault("Redis fails over as planned", alone=True)
 def _(scene: Scene) -> Iterator[str]:
-    """Whoever is connected to the old primary, now a replica, is told READONLY."""
+    """Clients that are connected to the old primary, now a replica, get READONLY."""
     with _Replica(scene) as replica:
         marks = scene.marks(*MANAGERS)
         with scene.admin() as admin:

@@ -24,7 +24,7 @@ class Broker:
         is_listening: bool = True,
         is_cured_by_reconnecting: bool = False,
     ) -> None:
-        """Note when we connect anew, in seconds from now."""
+        """Note when we connect again, in seconds from now."""
         for second in range(1, int(duration_s) + 1):
             self.now_s += 1
             is_heard = message_every_s is not None and second % message_every_s == 0

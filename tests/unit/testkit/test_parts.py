@@ -17,7 +17,7 @@ ENGINE = "20.10"
 
 @pytest.fixture
 def choose(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., parts.Choice]]:
-    """Choose anew, with this PARTS, engine ("" for none) and images it holds."""
+    """Choose again, with this PARTS, engine ("" for none) and images it holds."""
 
     def choose(asked: str, *, engine: str = "", held: tuple[str, ...] = ()) -> parts.Choice:
         def version() -> str:

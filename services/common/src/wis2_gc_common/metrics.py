@@ -98,11 +98,11 @@ MONITORING_EVENTS = Metric("wis2_gc_monitoring_events_total", "counter", ("subty
 ANNOUNCE_DELAY = Metric("wis2_gc_announce_delay_seconds", "histogram", (),
     "From a notification's pubtime to the acknowledged publication of ours.")
 QUEUE_READABLE = Metric("wis2_gc_queue_readable", "gauge", (),
-    "1 while the queue tells how much waits. At 0 the queue's other series are absent.")
+    "1 while the depth of the queue can be read. At 0 the queue's other series are absent.")
 QUEUE_MESSAGES = Metric("wis2_gc_queue_messages", "gauge", ("state",),
     "Messages in the queue: ready, in_flight, delayed, dead.")
 QUEUE_OLDEST = Metric("wis2_gc_queue_oldest_seconds", "gauge", (),
-    "Age of the oldest message that is not delayed. No series on SQS, which does not tell it.")
+    "Age of the oldest message that is not delayed. No series on SQS, which does not report it.")
 LISTENER_READY = Metric("wis2_gc_listener_ready", "gauge", ("broker",),
     "1 while the listener of that Global Broker is subscribed.")
 SILENCE_RECONNECTS = Metric("wis2_gc_listener_silence_reconnects_total", "counter", ("broker",),

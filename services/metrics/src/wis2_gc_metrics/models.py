@@ -72,7 +72,8 @@ class QueueAnswer(ApiAnswer):
     delayed: int
     dead: int
     oldest_s: Annotated[
-        float | None, Field(description="Age of the oldest one; null where the queue tells none.")
+        float | None,
+        Field(description="Age of the oldest; null if the queue does not report it."),
     ]
 
 

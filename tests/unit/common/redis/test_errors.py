@@ -80,7 +80,7 @@ def test_a_server_that_refuses_our_user_is_away_and_says_which_setting_is_wrong(
         "WRONGTYPE Operation against a key holding the wrong kind of value",
         "CROSSSLOT Keys in request don't hash to the same slot",
         "ERR value is not an integer or out of range",
-        "ERR a data_id that reads ASKED, OOMPH and BUSYBODY is no outage",
+        "ERR a data_id that reads ASKED, OOMPH and BUSYBODY is not an outage",
     ],
 )
 def test_an_error_of_one_command_is_no_outage(text: str) -> None:

@@ -34,7 +34,7 @@ def _all_keys(data_id: str, centre_id: str, message_id: str, pubtime_ns: int) ->
 def test_all_keys_share_one_hash_tag_and_none_is_another(
     data_id: str, centre_id: str, message_id: str, pubtime: int
 ) -> None:
-    # Lone surrogates never get here: they are no JSON.
+    # Lone surrogates never get here: they are not valid JSON.
     data_id, centre_id, message_id = (
         text.encode("utf-8", "replace").decode() for text in (data_id, centre_id, message_id)
     )

@@ -1,4 +1,4 @@
-"""Details of errors name the cause in plain words, whichever library found it."""
+"""Details of errors name the cause in plain words, from every library."""
 
 from __future__ import annotations
 

@@ -424,7 +424,7 @@ def test_content_of_which_the_schema_refuses_only_the_size_is_usable_but_not_ann
         assert notification.drops_content
 
 
-# Nothing but a value or Poison, whatever comes
+# Nothing but a value or Poison
 
 
 def notification_or_reason(payload: bytes) -> Notification | Reason:

@@ -623,7 +623,7 @@ class TestFailing:
         assert data["time"]["interval"] == ["2026-11-23T12:00:00.000Z", event["time"]]
         [(_, envelope)] = bench.queue.delayed
         await bench.handle(envelope)
-        assert len(bench.publisher.events) == 1  # a retry is no news
+        assert len(bench.publisher.events) == 1  # a retry is not news
 
     async def test_another_caches_failing_copy_is_told_to_that_cache(self, bench):
         await bench.handle(

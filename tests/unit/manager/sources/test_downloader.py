@@ -281,8 +281,8 @@ async def test_what_content_range_says_without_206_means_nothing(
     [
         (202, "status 202: the data is not there yet"),
         (204, "status 204: no data"),
-        (206, "status 206: a part of the data, which was not asked for"),
-        (304, "status 304: not modified, which was not asked for"),
+        (206, "status 206: a part of the data, which was not requested"),
+        (304, "status 304: not modified, which was not requested"),
         (302, "status 302: a redirect without Location"),
         (404, "status 404"),
     ],

@@ -1,4 +1,4 @@
-"""Servers that compress whatever is asked, and those that only say so."""
+"""Servers that compress every answer, and those that only say so."""
 
 from __future__ import annotations
 

@@ -78,9 +78,9 @@ SILENCE_TIMEOUT_S = Setting("GC_SILENCE_TIMEOUT", ("listener",), Seconds(0, 86_4
 EXPECTED_BROKERS = Setting("GC_EXPECTED_BROKERS", ("metrics",), Each(parsers.name), "",
     "Names of the Global Brokers whose listeners `/readyz` waits for; empty: those that have reported.")
 KUBERNETES_RELEASE = Setting("GC_KUBERNETES_RELEASE", ("metrics",), parsers.release, None,
-    "Name of the Helm release whose rollouts are shown; not set: not in a cluster, none are.")
+    "Name of the Helm release whose rollouts are shown; not set: none are shown.")
 KUBERNETES_API_URL = Setting("GC_KUBERNETES_API_URL", ("metrics",), parsers.https_url, "https://kubernetes.default.svc",
-    "Address of the Kubernetes API, which is asked for them.")
+    "Address of the Kubernetes API, from which they are read.")
 KUBERNETES_CREDENTIALS = Setting("GC_KUBERNETES_CREDENTIALS", ("metrics",), parsers.directory,
     "/var/run/secrets/kubernetes.io/serviceaccount",
     "Directory with `token`, `ca.crt` and `namespace`, as Kubernetes puts it into a pod.")
@@ -120,7 +120,7 @@ CONCURRENCY_PER_HOST = Setting("GC_CONCURRENCY_PER_HOST", ("manager",), Whole(1,
 CONNECT_TIMEOUT_S = Setting("GC_CONNECT_TIMEOUT", ("manager",), Seconds(0.1, 300), "10",
     "Seconds a data server has to accept a connection, TLS included.")
 IDLE_TIMEOUT_S = Setting("GC_IDLE_TIMEOUT", ("manager",), Seconds(0.1, 600), "20",
-    "Seconds a download may stand still.")
+    "Seconds that a download may go on without a byte.")
 DOWNLOAD_TIMEOUT_S = Setting("GC_DOWNLOAD_TIMEOUT", ("manager",), Seconds(1, 7200), "600",
     "Seconds a whole download may take, redirects included.")
 HEDGE_DELAY_S = Setting("GC_HEDGE_DELAY", ("manager",), Seconds(0, 300), "2",

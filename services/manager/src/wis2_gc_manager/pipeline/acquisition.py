@@ -318,7 +318,7 @@ class Acquisition:
         self, task: asyncio.Task[Payload], source: Source, key: str
     ) -> Acquired | TooLarge | None:
         if task.cancelled():
-            raise RuntimeError("a download ended as cancelled, but nobody cancelled it")
+            raise RuntimeError("a download ended as cancelled, but was not cancelled")
         try:
             return self._acquired(source, key, task.result())
         except Overridden as error:

@@ -39,8 +39,8 @@ _NO_DATA = {
     HTTPStatus.ACCEPTED: "the data is not there yet",
     HTTPStatus.NO_CONTENT: "no data",
     HTTPStatus.RESET_CONTENT: "no data",
-    HTTPStatus.PARTIAL_CONTENT: "a part of the data, which was not asked for",
-    HTTPStatus.NOT_MODIFIED: "not modified, which was not asked for",
+    HTTPStatus.PARTIAL_CONTENT: "a part of the data, which was not requested",
+    HTTPStatus.NOT_MODIFIED: "not modified, which was not requested",
 }
 #: Errors that are often over a second later, if the server does not say when.
 _FLEETING = frozenset(
