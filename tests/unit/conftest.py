@@ -1,7 +1,8 @@
 """Property tests are judged by their answers, not by how busy the machine is.
 
 No logger keeps the configuration of its first use, as those of a service do: a test that configures
-logging again, or captures it, reaches every logger, after any other tests.
+logging again, or captures it, reaches every logger, after any other tests. Tracebacks in logs are
+plain: structlog's own, with colours and each local variable, cost more than the tests.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 from hypothesis import settings
+from structlog.dev import ConsoleRenderer, plain_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,4 +30,7 @@ def _loggers_ask_for_the_configuration() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(structlog, "configure", configure_uncached)
+        *processors, _ = structlog.get_config()["processors"]
+        plain = ConsoleRenderer(exception_formatter=plain_traceback)
+        configure_uncached(processors=[*processors, plain])
         yield

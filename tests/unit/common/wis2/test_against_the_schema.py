@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
-import jsonschema
 import pytest
+from jsonschema_rs import Draft202012Validator
 
 from testkit.messages.mutations import mutations
 from testkit.messages.real_shapes import SHAPES, Message, real_messages
@@ -40,9 +39,8 @@ REFUSED_THOUGH_VALID = frozenset(
 
 
 @pytest.fixture(scope="module")
-def validator() -> Any:
-    schema = sample_json("wis2-notification-message-bundled.json")
-    return jsonschema.Draft202012Validator(schema)
+def validator() -> Draft202012Validator:
+    return Draft202012Validator(sample_json("wis2-notification-message-bundled.json"))
 
 
 def parsed(topic: str, message: Message) -> Notification | Poison:
@@ -71,7 +69,7 @@ def has_odd_length(message: Message) -> bool:
     )
 
 
-def problems(validator: Any, topic: str, what: str, message: Message) -> list[str]:
+def problems(validator: Draft202012Validator, topic: str, what: str, message: Message) -> list[str]:
     result = parsed(topic, message)
     if isinstance(result, Poison):
         if not validator.is_valid(message) or result.reason in REFUSED_THOUGH_VALID:
@@ -80,14 +78,16 @@ def problems(validator: Any, topic: str, what: str, message: Message) -> list[st
             return []
         return [f"{what}: valid, but {result}"]
     return [
-        f"{what}: announced, but {error.json_path}: {error.message[:200]}"
+        f"{what}: announced, but {error.instance_path}: {error.message[:200]}"
         for announced in announcements(result)
         for error in list(validator.iter_errors(announced))[:1]
     ][:1]
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_every_shape_is_taken_and_announced_valid(validator: Any, name: str) -> None:
+def test_every_shape_is_taken_and_announced_valid(
+    validator: Draft202012Validator, name: str
+) -> None:
     topic, message = SHAPES[name]
     assert isinstance(parsed(topic, message), Notification)
     assert problems(validator, topic, name, message) == []
@@ -95,7 +95,7 @@ def test_every_shape_is_taken_and_announced_valid(validator: Any, name: str) -> 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_no_mutation_of_a_shape_is_announced_invalid_or_refused_though_valid(
-    validator: Any, name: str
+    validator: Draft202012Validator, name: str
 ) -> None:
     topic, message = SHAPES[name]
     assert [
@@ -105,7 +105,7 @@ def test_no_mutation_of_a_shape_is_announced_invalid_or_refused_though_valid(
     ] == []
 
 
-def test_every_real_message_is_taken_and_announced_valid(validator: Any) -> None:
+def test_every_real_message_is_taken_and_announced_valid(validator: Draft202012Validator) -> None:
     found = list(real_messages())
     assert len(found) > 30
     for topic, message in found:
@@ -114,7 +114,7 @@ def test_every_real_message_is_taken_and_announced_valid(validator: Any) -> None
 
 
 def test_no_mutation_of_a_real_message_is_announced_invalid_or_refused_though_valid(
-    validator: Any,
+    validator: Draft202012Validator,
 ) -> None:
     of_one_form: dict[str, tuple[str, Message]] = {}
     for topic, message in real_messages():
