@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wis2_gc_common.metrics import Metric
+    from wis2_gc_common.ports.registry import Lease
     from wis2_gc_manager.pipeline.public_check import Sample
     from wis2_gc_manager.sources.port import OpenUpload, Request
     from wis2_gc_manager.store.port import Checksum
@@ -551,6 +552,18 @@ class Workbench:
     async def counted(self, metric: Metric, *labels: str) -> int:
         await self.counts.flush(self.registry)
         return self.registry.counts[metric_field(metric, *labels)]
+
+
+def task_of(item: Item) -> asyncio.Task[None]:
+    """Return what works on an item that has begun."""
+    assert item.task is not None
+    return item.task
+
+
+def lease_of(item: Item) -> Lease:
+    """Return what the registry gave for an item that is claimed."""
+    assert item.lease is not None
+    return item.lease
 
 
 def envelope_of(

@@ -162,7 +162,12 @@ class FakeRegistry:
         message, version = (notice.centre_id, notice.message_id), (name, notice.pubtime_ns)
         if self._ids.get(message, version) != version:
             return Claimed(Decision.DUPLICATE_ID)
-        is_own = is_same and is_running and record.owner == owner and record.worker == worker
+        is_own = (
+            record is not None
+            and is_same
+            and is_running
+            and (record.owner, record.worker) == (owner, worker)
+        )
         if record is not None and is_running and not is_own:
             if is_same and record.owner != owner:
                 return Claimed(Decision.BUSY, parked=self._park(record, notice, source))
@@ -280,9 +285,8 @@ class FakeRegistry:
         record.owner, record.is_live = "", False
         version = lease.record, pubtime_ns
         self._parked.pop(version, None)
-        for table in (self._failed, self._counted):
-            for source in [source for source in table if source[:2] == version]:
-                del table[source]  # type: ignore[attr-defined]
+        self._failed = {of: what for of, what in self._failed.items() if of[:2] != version}
+        self._counted = {of: attempt for of, attempt in self._counted.items() if of[:2] != version}
         self.commits.append(commit)
 
     async def release(

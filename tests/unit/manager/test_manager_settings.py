@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from testkit.fakes.manager_settings import REQUIRED
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.settings.reader import Reader
 from wis2_gc_common.wis2.event_format import EventFormat
 from wis2_gc_manager.settings import read_settings
 
-REQUIRED = {
-    "GC_CENTRE_ID": "xx-test-global-cache",
-    "GC_REDIS_URL": "redis://:secret@redis.test/0",
-    "GC_STORE_URL": "file:///srv/store",
-    "GC_DATA_BASE_URL": "https://cache.test/data/",
-    "GC_LOCAL_BROKER_URL": "mqtts://manager:secret@broker.test",
-    "GC_DEPLOYMENT_SECRET": "0123456789abcdef",
-}
 
-
-def test_what_is_required_is_enough():
+def test_what_is_required_is_enough() -> None:
     settings = read_settings(Reader(REQUIRED))
     assert settings.common.centre_id == "xx-test-global-cache"
     assert settings.data_base_url == "https://cache.test/data"
@@ -30,26 +22,26 @@ def test_what_is_required_is_enough():
 
 
 @pytest.mark.parametrize("name", sorted(REQUIRED))
-def test_what_is_required_and_missing_is_named(name):
+def test_what_is_required_and_missing_is_named(name: str) -> None:
     environment = {key: value for key, value in REQUIRED.items() if key != name}
     with pytest.raises(SettingsError, match=name):
         read_settings(Reader(environment))
 
 
 @pytest.mark.parametrize(("retention", "window", "used"), [("24", "12", 12), ("6", "12", 6)])
-def test_what_has_left_the_cache_is_not_repeated(retention, window, used):
+def test_what_has_left_the_cache_is_not_repeated(retention: str, window: str, used: int) -> None:
     told = {"GC_RETENTION_HOURS": retention, "GC_REPEAT_WINDOW_HOURS": window}
     assert read_settings(Reader({**REQUIRED, **told})).repeat_window_hours == used
 
 
-def test_events_name_themselves_as_the_drafts_main_branch_does_unless_told_otherwise():
+def test_events_name_themselves_as_the_drafts_main_branch_does_unless_told_otherwise() -> None:
     assert read_settings(Reader(REQUIRED)).event_format == EventFormat()
     told = {"GC_EVENT_OVERRIDE_TITLE": "Data granule not cached"}
     settings = read_settings(Reader({**REQUIRED, **told}))
     assert settings.event_format == EventFormat(override_title="Data granule not cached")
 
 
-def test_passwords_do_not_show():
+def test_passwords_do_not_show() -> None:
     shown = repr(read_settings(Reader(REQUIRED)))
     assert ":secret" not in shown
     assert REQUIRED["GC_DEPLOYMENT_SECRET"] not in shown

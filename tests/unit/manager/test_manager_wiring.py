@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import certifi
 
-from tests.unit.manager.test_manager_settings import REQUIRED
+from testkit.fakes.manager_settings import REQUIRED
+from wis2_gc_common.redis.registry_manager import RedisRegistry
 from wis2_gc_common.settings.reader import Reader
 from wis2_gc_manager import main as main_module
 from wis2_gc_manager.settings import read_settings
@@ -41,7 +42,7 @@ class Recorder:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.told: dict[str, dict[str, Any]] = {}
         connect = self._makes("registry")
-        monkeypatch.setattr(main_module.RedisRegistry, "connect", staticmethod(connect))
+        monkeypatch.setattr(RedisRegistry, "connect", staticmethod(connect))
         for name in ("open_queue", "open_store", "open_downloader", "Manager"):
             monkeypatch.setattr(main_module, name, self._makes(name))
 

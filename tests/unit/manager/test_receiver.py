@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +18,12 @@ from wis2_gc_manager.pipeline.in_flight import InFlight, Item
 from wis2_gc_manager.pipeline.retry import MAX_DELIVERIES, SUSPECT_DELIVERIES
 from wis2_gc_manager.receiver import SUSPECT_S
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from wis2_gc_common.ports.queue import Received
+
+
 DATA = b"BUFR" * 100
 
 
@@ -25,7 +32,7 @@ def href(number: int) -> str:
 
 
 @asynccontextmanager
-async def receiving(bench: Workbench):
+async def receiving(bench: Workbench) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(bench.receiver.run())
     try:
         yield task
@@ -36,7 +43,7 @@ async def receiving(bench: Workbench):
 
 
 class TestReceiving:
-    async def test_what_is_queued_is_worked_on(self):
+    async def test_what_is_queued_is_worked_on(self) -> None:
         bench = Workbench()
         for number in range(50):
             bench.downloader.serves(href(number), DATA)
@@ -46,7 +53,7 @@ class TestReceiving:
             await until(lambda: len(bench.queue.deleted) == 50)
         assert len(bench.in_flight) == 0
 
-    async def test_never_more_than_there_are_slots(self):
+    async def test_never_more_than_there_are_slots(self) -> None:
         bench = Workbench(slots=3)
         holds = [bench.downloader.holds(href(number)) for number in range(5)]
         bench.queue.add(*(envelope_of(data_id=f"d{n}", href=href(n)) for n in range(5)))
@@ -63,7 +70,7 @@ class TestReceiving:
                 hold.end.set_result(DATA)
             await until(lambda: len(bench.registry.commits) == 5)
 
-    async def test_bulk_never_holds_all_slots(self):
+    async def test_bulk_never_holds_all_slots(self) -> None:
         bench = Workbench(slots=16)
         holds = [bench.downloader.holds(href(number)) for number in range(20)]
         flood = [envelope_of(data_id=f"d{n}", href=href(n)) for n in range(20)]
@@ -81,7 +88,7 @@ class TestReceiving:
             await until(lambda: len(bench.registry.commits) == 21)
         assert bench.in_flight.bulk == 0
 
-    async def test_while_a_part_is_away_nothing_is_received(self):
+    async def test_while_a_part_is_away_nothing_is_received(self) -> None:
         bench = Workbench()
         bench.downloader.serves(href(1), DATA)
         bench.traps.before("check", *[Unavailable("store")] * 200)
@@ -95,7 +102,7 @@ class TestReceiving:
             await until(lambda: bench.registry.commits)
             assert bench.receiver.is_receiving
 
-    async def test_a_queue_that_goes_away_closes_the_gate_until_it_is_back(self):
+    async def test_a_queue_that_goes_away_closes_the_gate_until_it_is_back(self) -> None:
         bench = Workbench()
         bench.downloader.serves(href(1), DATA)
         bench.traps.before("receive", Unavailable("queue"))
@@ -103,7 +110,7 @@ class TestReceiving:
         async with receiving(bench):
             await until(lambda: bench.registry.commits)
 
-    async def test_a_bug_in_receiving_is_tried_again(self, monkeypatch):
+    async def test_a_bug_in_receiving_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(receiver_module, "PAUSE_S", 0)
         bench = Workbench()
         bench.downloader.serves(href(1), DATA)
@@ -112,7 +119,7 @@ class TestReceiving:
         async with receiving(bench):
             await until(lambda: bench.registry.commits)
 
-    async def test_a_redelivery_of_what_is_in_work_only_brings_a_new_receipt(self):
+    async def test_a_redelivery_of_what_is_in_work_only_brings_a_new_receipt(self) -> None:
         bench = Workbench()
         hold = bench.downloader.holds(href(1))
         envelope = envelope_of(data_id="d", href=href(1))
@@ -130,18 +137,20 @@ class TestReceiving:
         assert len(bench.publisher.announced) == 1
         assert len(bench.registry.commits) == 1
 
-    async def test_what_comes_back_before_its_return_is_answered_is_worked_on(self):
+    async def test_what_comes_back_before_its_return_is_answered_is_worked_on(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         bench = Workbench()
         put_back = bench.queue.put_back
 
-        async def slow_put_back(received, **options):
+        async def slow_put_back(received: Received, **options: Any) -> None:
             # As on SQS: the message is sent again, and the old one is still to be deleted.
             await put_back(received, **options)
             bench.queue.return_delayed()
             await until(lambda: bench.queue.held)
             await asyncio.sleep(0)
 
-        bench.queue.put_back = slow_put_back
+        monkeypatch.setattr(bench.queue, "put_back", slow_put_back)
         bench.downloader.serves(href(1), SourceError(Reason.NOT_FOUND, "404"), DATA)
         bench.queue.add(envelope_of(data_id="d", href=href(1)))
         async with receiving(bench):
@@ -149,32 +158,36 @@ class TestReceiving:
             await until(lambda: bench.queue.deleted)
         assert len(bench.in_flight) == 0
 
-    async def test_what_is_delivered_again_while_it_is_buried_is_buried(self, monkeypatch):
+    async def test_what_is_delivered_again_while_it_is_buried_is_buried(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(receiver_module, "SUSPECT_S", 0.01)
         bench = Workbench()
         bury = bench.queue.dead_letter
         envelope = envelope_of(data_id="d", href=href(1))
 
-        async def late(received, **options):
-            bench.queue.dead_letter = bury
+        async def late(received: Received, **options: Any) -> None:
+            monkeypatch.setattr(bench.queue, "dead_letter", bury)
             bench.queue.held.clear()  # its visibility ran out
             bench.queue.add(envelope, deliveries=MAX_DELIVERIES + 2)
             await until(lambda: bench.queue.held)
             await asyncio.sleep(0)
             await bury(received, **options)
 
-        bench.queue.dead_letter = late
+        monkeypatch.setattr(bench.queue, "dead_letter", late)
         bench.queue.add(envelope, deliveries=MAX_DELIVERIES + 1)
         async with receiving(bench):
             await until(lambda: bench.queue.dead)
         assert not bench.queue.held
 
-    async def test_what_comes_back_while_we_stop_goes_back_too(self):
+    async def test_what_comes_back_while_we_stop_goes_back_too(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         bench = Workbench()
         put_back = bench.queue.put_back
         returning, answered = asyncio.Event(), asyncio.Event()
 
-        async def slow_put_back(received, **options):
+        async def slow_put_back(received: Received, **options: Any) -> None:
             await put_back(received, **options)
             if not returning.is_set():
                 bench.queue.return_delayed()
@@ -182,7 +195,7 @@ class TestReceiving:
                 returning.set()
                 await answered.wait()
 
-        bench.queue.put_back = slow_put_back
+        monkeypatch.setattr(bench.queue, "put_back", slow_put_back)
         bench.queue.add(envelope_of(data_id="d", href=href(1)))
         async with receiving(bench):
             await returning.wait()
@@ -197,7 +210,7 @@ class TestReceiving:
 class TestSuspects:
     """What was delivered so often may be what kills its workers."""
 
-    async def test_it_is_worked_on_alone_and_its_like_go_back_as_new(self):
+    async def test_it_is_worked_on_alone_and_its_like_go_back_as_new(self) -> None:
         bench = Workbench()
         holds = [bench.downloader.holds(href(number)) for number in range(4)]
         envelopes = [envelope_of(data_id=f"d{n}", href=href(n)) for n in range(4)]
@@ -219,7 +232,9 @@ class TestSuspects:
                 hold.end.set_result(DATA)
             await until(lambda: len(bench.registry.commits) == 3)
 
-    async def test_one_that_takes_long_does_not_stop_the_manager(self, monkeypatch):
+    async def test_one_that_takes_long_does_not_stop_the_manager(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(receiver_module, "SUSPECT_S", 0.01)
         bench = Workbench()
         slow = bench.downloader.holds(href(0))
@@ -234,11 +249,11 @@ class TestSuspects:
 
 
 class TestDraining:
-    async def stopped(self, bench: Workbench, task: asyncio.Task) -> None:
+    async def stopped(self, bench: Workbench, task: asyncio.Task[None]) -> None:
         task.cancel()
         await asyncio.wait({task})
 
-    async def test_what_is_in_work_may_finish(self):
+    async def test_what_is_in_work_may_finish(self) -> None:
         bench = Workbench()
         hold = bench.downloader.holds(href(1))
         bench.queue.add(envelope_of(data_id="d", href=href(1)))
@@ -253,7 +268,7 @@ class TestDraining:
         assert len(bench.registry.commits) == 1
         assert bench.queue.held == {}
 
-    async def test_what_does_not_finish_in_time_goes_back_untouched(self):
+    async def test_what_does_not_finish_in_time_goes_back_untouched(self) -> None:
         bench = Workbench()
         holds = [bench.downloader.holds(href(number)) for number in range(3)]
         bench.queue.add(*(envelope_of(data_id=f"d{n}", href=href(n)) for n in range(3)))
@@ -266,7 +281,7 @@ class TestDraining:
         assert bench.queue.held == {}
         assert bench.registry.fails == []
 
-    async def test_in_a_hurry_it_does_not_wait(self):
+    async def test_in_a_hurry_it_does_not_wait(self) -> None:
         bench = Workbench()
         hold = bench.downloader.holds(href(1))
         bench.queue.add(envelope_of(data_id="d", href=href(1)))
@@ -279,7 +294,7 @@ class TestDraining:
             hurry.set()
             assert await draining == 1
 
-    async def test_what_waits_for_a_part_that_is_away_goes_back_too(self):
+    async def test_what_waits_for_a_part_that_is_away_goes_back_too(self) -> None:
         bench = Workbench()
         bench.downloader.serves(href(1), DATA)
         bench.traps.before("broker", *[Unavailable("broker")] * 10_000)
@@ -291,7 +306,7 @@ class TestDraining:
             assert await bench.receiver.drain(0, hurry=asyncio.Event()) == 1
         assert len(bench.queue.delayed) == 1
 
-    async def test_a_stopped_items_successor_gets_the_item_at_once(self):
+    async def test_a_stopped_items_successor_gets_the_item_at_once(self) -> None:
         bench = Workbench()
         hold = bench.downloader.holds(href(1))
         bench.queue.add(envelope_of(data_id="d", href=href(1)))
@@ -305,7 +320,7 @@ class TestDraining:
         async with receiving(bench):
             await until(lambda: bench.registry.commits)
 
-    async def test_with_nothing_in_work_it_is_over_at_once(self):
+    async def test_with_nothing_in_work_it_is_over_at_once(self) -> None:
         bench = Workbench()
         assert await bench.receiver.drain(3600, hurry=asyncio.Event()) == 0
 
@@ -314,11 +329,11 @@ class TestSlots:
     def item(self, bench: Workbench) -> Item:
         return bench.item(envelope_of(data_id="d"))
 
-    async def test_a_free_batch_is_not_waited_for(self):
+    async def test_a_free_batch_is_not_waited_for(self) -> None:
         in_flight = InFlight(64)
         assert await in_flight.wait_free(64, 56, patience_s=3600) == 64
 
-    async def test_the_first_free_slot_waits_a_moment_for_company(self):
+    async def test_the_first_free_slot_waits_a_moment_for_company(self) -> None:
         bench, in_flight = Workbench(), InFlight(2)
         items = [self.item(bench), self.item(bench)]
         for item in items:
@@ -331,7 +346,7 @@ class TestSlots:
         in_flight.remove(items[1])
         assert await waiting == 2
 
-    async def test_half_of_what_bulk_may_hold_is_waited_for_too(self):
+    async def test_half_of_what_bulk_may_hold_is_waited_for_too(self) -> None:
         bench, in_flight = Workbench(), InFlight(64)
         items = [bench.item(replace(envelope_of(data_id="d"), is_bulk=True)) for _ in range(8)]
         for item in items:
@@ -345,18 +360,20 @@ class TestSlots:
         in_flight.remove(items[3])
         assert await waiting == 60
 
-    async def test_but_not_for_ever(self):
+    async def test_but_not_for_ever(self) -> None:
         bench, in_flight = Workbench(), InFlight(2)
         in_flight.add(self.item(bench))
         assert await in_flight.wait_free(2, 2, patience_s=0.001) == 1
 
-    async def test_a_stranger_is_not_adopted(self):
+    async def test_a_stranger_is_not_adopted(self) -> None:
         bench, in_flight = Workbench(), InFlight(2)
         assert not in_flight.adopt(self.item(bench).received)
 
 
 @pytest.mark.parametrize("error", [Unavailable("queue"), ZeroDivisionError()])
-async def test_a_message_that_cannot_be_deleted_does_not_stop_the_others(error):
+async def test_a_message_that_cannot_be_deleted_does_not_stop_the_others(
+    error: Unavailable | ZeroDivisionError,
+) -> None:
     bench = Workbench()
     first, second = (bench.queue.deliver(envelope_of(data_id="d")) for _ in range(2))
     bench.traps.before("delete", *[error] * (MAX_REPEATS if isinstance(error, Unavailable) else 1))
@@ -368,16 +385,16 @@ async def test_a_message_that_cannot_be_deleted_does_not_stop_the_others(error):
     assert bench.acknowledger.receipts == []
 
 
-async def test_messages_are_deleted_many_at_once():
+async def test_messages_are_deleted_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Workbench()
     calls = []
     delete = bench.queue.delete
 
-    async def counted(receipts):
+    async def counted(receipts: list[str]) -> None:
         calls.append(len(receipts))
         await delete(receipts)
 
-    bench.queue.delete = counted
+    monkeypatch.setattr(bench.queue, "delete", counted)
     for _ in range(250):
         bench.acknowledger.delete(bench.queue.deliver(envelope_of(data_id="d")).receipt)
     await bench.acknowledger.flush()
@@ -385,13 +402,15 @@ async def test_messages_are_deleted_many_at_once():
     assert len(bench.queue.deleted) == 250
 
 
-async def test_closing_the_acknowledger_gives_up_what_is_not_deleted():
+async def test_closing_the_acknowledger_gives_up_what_is_not_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     bench = Workbench()
 
-    async def never(_receipts):
+    async def never(_receipts: list[str]) -> None:
         await asyncio.Event().wait()
 
-    bench.queue.delete = never
+    monkeypatch.setattr(bench.queue, "delete", never)
     bench.acknowledger.delete("one")
     await asyncio.sleep(0)
     await bench.acknowledger.close()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from typing import TYPE_CHECKING
 
 import pytest
 
 from testkit.fakes.manager import (
     FakeDownloader,
     FakeQueue,
-    FakeRegistry,
     FakeStore,
     Traps,
 )
+from testkit.fakes.manager_settings import REQUIRED
+from testkit.fakes.registry import FakeRegistry
 from testkit.waiting import until
-from tests.unit.manager.test_manager_settings import REQUIRED
 from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.metrics import DEAD_LETTERS
 from wis2_gc_common.settings.reader import Reader
@@ -23,6 +24,10 @@ from wis2_gc_manager.pipeline import gate
 from wis2_gc_manager.service import Manager, Parts
 from wis2_gc_manager.settings import read_settings
 from wis2_gc_manager.upkeep.public_fetch import PublicFetch
+
+if TYPE_CHECKING:
+    from wis2_gc_common.errors import Part
+
 
 ENVIRONMENT = {
     **REQUIRED,
@@ -38,7 +43,7 @@ ENVIRONMENT = {
     ("part", "step"), [("queue", "depth"), ("registry", "ping"), ("store", "check")]
 )
 async def test_whether_a_part_is_back_is_asked_of_that_very_part(
-    part: str, step: str, monkeypatch: pytest.MonkeyPatch
+    part: Part, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gate, "PROBE_DELAY_S", 0.001)
     monkeypatch.setattr(gate, "MAX_PROBE_DELAY_S", 0.001)
@@ -83,5 +88,5 @@ async def test_counts_that_the_registry_refuses_keep_nobody_from_stopping() -> N
     assert queue.is_closed
 
 
-def problems_of(manager: Manager) -> dict[str, str]:
+def problems_of(manager: Manager) -> dict[Part, str]:
     return dict(manager._gate.problems)

@@ -59,20 +59,20 @@ def gate(clock: Clock, store: Probe) -> Gate:
     )
 
 
-async def test_it_is_open_until_somebody_reports(gate):
+async def test_it_is_open_until_somebody_reports(gate: Gate) -> None:
     assert gate.is_open
     await gate.wait_open()
     assert gate.problems == {}
 
 
-async def test_it_names_the_part_that_is_away_and_why(gate):
+async def test_it_names_the_part_that_is_away_and_why(gate: Gate) -> None:
     gate.report(Unavailable("store", "disk full"))
     assert not gate.is_open
     assert gate.problems == {"store": "disk full"}
     await gate.close()
 
 
-async def test_it_opens_when_the_probe_answers(gate, store):
+async def test_it_opens_when_the_probe_answers(gate: Gate, store: Probe) -> None:
     store.answers = [Unavailable("store", "still"), Unavailable("store", "still")]
     gate.report(Unavailable("store"))
     await gate.wait_open()
@@ -81,8 +81,8 @@ async def test_it_opens_when_the_probe_answers(gate, store):
 
 
 async def test_it_asks_at_once_then_once_a_second_then_less_often_but_never_gives_up(
-    gate, store, clock
-):
+    gate: Gate, store: Probe, clock: Clock
+) -> None:
     store.answers = [Unavailable("store")] * 20
     gate.report(Unavailable("store"))
     await gate.wait_open()
@@ -91,14 +91,18 @@ async def test_it_asks_at_once_then_once_a_second_then_less_often_but_never_give
     assert clock.slept[-1] == pytest.approx(MAX_PROBE_DELAY_S)
 
 
-async def test_many_reports_of_one_outage_are_one_probe(gate, store, clock):
+async def test_many_reports_of_one_outage_are_one_probe(
+    gate: Gate, store: Probe, clock: Clock
+) -> None:
     for _ in range(100):
         gate.report(Unavailable("store"))
     await gate.wait_open()
     assert store.asked == 1
 
 
-async def test_a_part_that_fails_right_after_its_probe_is_asked_less_often(gate, clock):
+async def test_a_part_that_fails_right_after_its_probe_is_asked_less_often(
+    gate: Gate, clock: Clock
+) -> None:
     gate.report(Unavailable("store"))
     await gate.wait_open()
     gate.report(Unavailable("store"))
@@ -110,7 +114,7 @@ async def test_a_part_that_fails_right_after_its_probe_is_asked_less_often(gate,
     assert clock.slept[2] == clock.slept[0]
 
 
-async def test_who_needs_another_part_does_not_wait_for_this_one(gate, store):
+async def test_who_needs_another_part_does_not_wait_for_this_one(gate: Gate, store: Probe) -> None:
     store.answers = [Unavailable("store")] * 1000
     gate.report(Unavailable("store"))
     await asyncio.wait_for(gate.wait_open("registry"), 5)
@@ -118,7 +122,7 @@ async def test_who_needs_another_part_does_not_wait_for_this_one(gate, store):
     await gate.close()
 
 
-async def test_a_step_is_repeated_until_the_part_is_back(gate, store):
+async def test_a_step_is_repeated_until_the_part_is_back(gate: Gate, store: Probe) -> None:
     errors = [Unavailable("store"), Unavailable("store")]
 
     async def step() -> str:
@@ -130,7 +134,7 @@ async def test_a_step_is_repeated_until_the_part_is_back(gate, store):
     assert gate.is_open
 
 
-async def test_a_long_outage_uses_up_no_repeats(gate, store):
+async def test_a_long_outage_uses_up_no_repeats(gate: Gate, store: Probe) -> None:
     store.answers = [Unavailable("store")] * 100
     calls = 0
 
@@ -144,7 +148,7 @@ async def test_a_long_outage_uses_up_no_repeats(gate, store):
     assert await gate.repeat(step) == 2
 
 
-async def test_a_step_that_fails_whenever_the_part_is_back_ends(gate):
+async def test_a_step_that_fails_whenever_the_part_is_back_ends(gate: Gate) -> None:
     calls = 0
 
     async def step() -> None:
@@ -158,7 +162,7 @@ async def test_a_step_that_fails_whenever_the_part_is_back_ends(gate):
     await gate.wait_open()
 
 
-async def test_other_errors_are_not_its_business(gate):
+async def test_other_errors_are_not_its_business(gate: Gate) -> None:
     async def step() -> None:
         raise ZeroDivisionError
 
@@ -167,14 +171,14 @@ async def test_other_errors_are_not_its_business(gate):
     assert gate.is_open
 
 
-async def test_a_probe_with_a_bug_does_not_keep_it_shut(gate, store):
+async def test_a_probe_with_a_bug_does_not_keep_it_shut(gate: Gate, store: Probe) -> None:
     store.answers = [ZeroDivisionError()]
     gate.report(Unavailable("store"))
     await gate.wait_open()
     assert store.asked == 2
 
 
-async def test_a_probe_that_hangs_has_failed(monkeypatch):
+async def test_a_probe_that_hangs_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate_module, "PROBE_TIMEOUT_S", 0.01)
     asked = 0
 

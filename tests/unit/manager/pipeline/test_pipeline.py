@@ -9,6 +9,7 @@ import itertools
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from testkit.fakes.manager import (
     Workbench,
     envelope_of,
     next_turn,
+    task_of,
 )
 from testkit.messages.wnm import inline, integrity_of, unique_data_id, wnm
 from testkit.waiting import until
@@ -47,6 +49,16 @@ from wis2_gc_common.wis2.message_id import message_id
 from wis2_gc_manager.pipeline.in_flight import Item
 from wis2_gc_manager.pipeline.retry import MAX_DELIVERIES, REFUSED_BY_PART_S
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wis2_gc_common.errors import Cause, Part
+    from wis2_gc_common.ports.queue import Envelope
+    from wis2_gc_common.ports.registry import Commit, Lease
+    from wis2_gc_manager.sources.port import Payload, Request
+    from wis2_gc_manager.store.port import Checksum
+
+
 HREF = "https://node.yy.test/data/obs.bufr"
 OTHER = "https://cache.zz.test/data/obs.bufr"
 DATA = b"BUFR" * 1000
@@ -58,12 +70,15 @@ def bench() -> Workbench:
     return Workbench()
 
 
-def link_of(message: dict, rel: str = "canonical") -> dict:
-    return next(link for link in message["links"] if link["rel"] == rel)
+def link_of(message: dict[str, Any], rel: str = "canonical") -> dict[str, Any]:
+    found: dict[str, Any] = next(link for link in message["links"] if link["rel"] == rel)
+    return found
 
 
 class TestCaching:
-    async def test_a_linked_item_is_stored_announced_committed_and_deleted(self, bench):
+    async def test_a_linked_item_is_stored_announced_committed_and_deleted(
+        self, bench: Workbench
+    ) -> None:
         bench.downloader.serves(HREF, DATA)
         data_id = unique_data_id()
         await bench.handle(envelope_of(data_id=data_id, href=HREF))
@@ -86,7 +101,7 @@ class TestCaching:
         assert bench.registry.fails == []
         assert len(bench.queue.deleted) == 1
 
-    async def test_it_is_announced_on_its_own_topic_below_cache(self, bench):
+    async def test_it_is_announced_on_its_own_topic_below_cache(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, DATA)
         await bench.handle(
             envelope_of(topic="origin/a/wis2/yy-met/metadata", data_id="d", href=HREF)
@@ -95,14 +110,17 @@ class TestCaching:
         assert topic == "cache/a/wis2/yy-met/metadata"
         assert bench.registry.commits[0].is_metadata
 
-    async def test_the_store_learns_the_safe_type_and_the_checksum(self, bench):
+    async def test_the_store_learns_the_safe_type_and_the_checksum(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, DATA)
         await bench.handle(envelope_of(data_id="d", href=HREF, media_type="text/html"))
         assert list(bench.store.media_types.values()) == ["application/octet-stream"]
         [checksum] = bench.store.checksums
+        assert checksum is not None
         assert (checksum.method, checksum.digest) == ("sha512", hashlib.sha512(DATA).digest())
 
-    async def test_inline_data_needs_no_download_and_counts_for_the_links_host(self, bench):
+    async def test_inline_data_needs_no_download_and_counts_for_the_links_host(
+        self, bench: Workbench
+    ) -> None:
         await bench.handle(envelope_of(data_id="d", href=HREF, content=inline(b"small")))
         assert bench.downloader.fetched == []
         assert list(bench.store.objects.values()) == [b"small"]
@@ -122,8 +140,12 @@ class TestCaching:
         ids=["size", "encoding", "integrity", "length", "shape"],
     )
     async def test_broken_inline_data_falls_back_to_the_link_and_is_not_passed_on(
-        self, bench, properties
-    ):
+        self,
+        bench: Workbench,
+        properties: dict[str, dict[str, int | str] | dict[str, str]]
+        | dict[str, dict[str, int | str] | int]
+        | dict[str, dict[str, int | str]],
+    ) -> None:
         bench.downloader.serves(HREF, DATA)
         await bench.handle(envelope_of(data_id="d", href=HREF, **properties))
         assert list(bench.store.objects.values()) == [DATA]
@@ -131,7 +153,7 @@ class TestCaching:
         assert bench.registry.fails == []
         assert [commit.outcome for commit in bench.registry.commits] == ["cached"]
 
-    async def test_another_caches_link_counts_for_that_cache(self, bench):
+    async def test_another_caches_link_counts_for_that_cache(self, bench: Workbench) -> None:
         bench.downloader.serves(OTHER, DATA)
         await bench.handle(
             envelope_of(
@@ -144,7 +166,7 @@ class TestCaching:
         [commit] = bench.registry.commits
         assert (commit.centre_id, commit.dataserver) == ("zz-other-global-cache", "cache.zz.test")
 
-    async def test_a_large_body_streams_into_an_upload(self, bench):
+    async def test_a_large_body_streams_into_an_upload(self, bench: Workbench) -> None:
         data = bytes(2_000_000)
         bench.downloader.serves(HREF, data)
         await bench.handle(envelope_of(data_id="d", href=HREF))
@@ -154,18 +176,20 @@ class TestCaching:
         assert not upload.is_aborted
         assert bench.registry.commits[0].size_bytes == len(data)
 
-    async def test_the_delay_is_from_pubtime_to_the_puback(self, bench):
+    async def test_the_delay_is_from_pubtime_to_the_puback(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, DATA)
         bench.now_ns = 1_795_435_203_500_000_000  # 2026-11-23T12:00:03.5Z
         await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
         assert bench.registry.commits[0].delay_s == pytest.approx(3.5)
 
-    async def test_a_pubtime_in_the_future_is_no_negative_delay(self, bench):
+    async def test_a_pubtime_in_the_future_is_no_negative_delay(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, DATA)
         await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2099-01-01T00:00:00Z"))
         assert bench.registry.commits[0].delay_s == 0
 
-    async def test_an_update_replaces_the_record_and_deletes_no_object(self, bench):
+    async def test_an_update_replaces_the_record_and_deletes_no_object(
+        self, bench: Workbench
+    ) -> None:
         bench.downloader.serves(HREF, DATA)
         first = envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z")
         second = envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:05:00Z", rel="update")
@@ -175,7 +199,7 @@ class TestCaching:
         assert bench.store.deletions == []
         assert [commit.outcome for commit in bench.registry.commits] == ["cached", "cached"]
 
-    async def test_what_is_not_visible_in_full_is_not_announced(self, bench):
+    async def test_what_is_not_visible_in_full_is_not_announced(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, DATA)
         bench.store.sizes = [None, 7]
         await bench.handle(envelope_of(data_id="d", href=HREF))
@@ -185,15 +209,15 @@ class TestCaching:
 
     @pytest.mark.parametrize("visible", [None, 7], ids=["not there", "in part"])
     async def test_a_large_object_that_is_not_visible_in_full_is_not_announced(
-        self, bench, monkeypatch, visible
-    ):
+        self, bench: Workbench, monkeypatch: pytest.MonkeyPatch, visible: int | None
+    ) -> None:
         data = bytes(2_000_000)
         bench.downloader.serves(HREF, data)
         bench.store.sizes = [visible]
         bench.traps.before("check", *[Unavailable("store", "away")] * 3)
         open_upload, is_open = bench.store.open_upload, []
 
-        async def note(key, *, media_type):
+        async def note(key: str, *, media_type: str) -> FakeUpload:
             is_open.append(bench.gate.is_open)
             return await open_upload(key, media_type=media_type)
 
@@ -210,13 +234,15 @@ class TestCaching:
         assert len(bench.publisher.announced) == 1
         assert len(bench.registry.commits) == 1
 
-    async def announce_late(self, bench, monkeypatch, *, stored_ns: int, later_ns: int) -> None:
+    async def announce_late(
+        self, bench: Workbench, monkeypatch: pytest.MonkeyPatch, *, stored_ns: int, later_ns: int
+    ) -> None:
         """Have our broker be away from when the object is stored until it is `later_ns`."""
         bench.now_ns = stored_ns
         bench.traps.before("publish", Unavailable("broker"))
         publish = bench.publisher.publish
 
-        async def late(topic, payload):
+        async def late(topic: str, payload: bytes) -> None:
             bench.now_ns = later_ns
             await publish(topic, payload)
 
@@ -225,8 +251,8 @@ class TestCaching:
             await bench.handle(envelope_of(data_id="late", href=HREF))
 
     async def test_an_object_that_would_expire_too_soon_is_not_announced_but_stored_again(
-        self, bench, monkeypatch
-    ):
+        self, bench: Workbench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         bench.downloader.serves(HREF, DATA)
         began = datetime.strptime(HOUR, "%Y-%m-%d/%H").replace(tzinfo=UTC)
         two_hours = int((began + timedelta(hours=2)).timestamp()) * 10**9
@@ -241,8 +267,8 @@ class TestCaching:
         assert (delay_s, envelope.attempts) == (0.0, 0)
 
     async def test_where_our_clock_finds_every_folder_too_old_it_does_not_go_round_and_round(
-        self, bench
-    ):
+        self, bench: Workbench
+    ) -> None:
         bench.downloader.serves(HREF, DATA)
         began = datetime.strptime(HOUR, "%Y-%m-%d/%H").replace(tzinfo=UTC)
         bench.now_ns = int((began + timedelta(hours=3)).timestamp()) * 10**9
@@ -253,12 +279,15 @@ class TestCaching:
 
     @pytest.mark.parametrize("size", [4000, 2_000_000], ids=["small", "large"])
     async def test_in_a_bucket_nothing_is_announced_that_midnight_would_take_too_early(
-        self, bench, monkeypatch, size
-    ):
+        self, bench: Workbench, monkeypatch: pytest.MonkeyPatch, size: int
+    ) -> None:
         bench.downloader.serves(HREF, bytes(size))
         bench.store.expiration_days = 1
         midnight = datetime(2026, 11, 28, tzinfo=UTC)
-        at = lambda **delta: int((midnight + timedelta(**delta)).timestamp()) * 10**9  # noqa: E731
+
+        def at(**delta: int) -> int:
+            return int((midnight + timedelta(**delta)).timestamp()) * 10**9
+
         # 23:05 stored, 00:59 announced, gone at the next midnight: 23 hours.
         await self.announce_late(
             bench, monkeypatch, stored_ns=at(minutes=-55), later_ns=at(minutes=59)
@@ -275,15 +304,15 @@ class TestCaching:
         assert len(bench.registry.commits) == 1
 
     async def test_in_a_bucket_a_large_object_is_as_old_as_the_beginning_of_its_upload(
-        self, bench, monkeypatch
-    ):
+        self, bench: Workbench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         bench.downloader.serves(HREF, bytes(2_000_000))
         bench.store.expiration_days = 1
         midnight = int(datetime(2026, 11, 28, tzinfo=UTC).timestamp()) * 10**9
         bench.now_ns = midnight - 10 * 10**9
         fetch = bench.downloader.fetch
 
-        async def slowly(request, open_upload):
+        async def slowly(request: Request, open_upload: Callable[..., Any]) -> Payload:
             payload = await fetch(request, open_upload)
             bench.now_ns = midnight + 10 * 10**9
             return payload
@@ -294,8 +323,8 @@ class TestCaching:
         assert [delay_s for delay_s, _ in bench.queue.delayed] == [0.0]
 
     async def test_in_a_bucket_what_stays_long_enough_is_announced_however_late(
-        self, bench, monkeypatch
-    ):
+        self, bench: Workbench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         bench.downloader.serves(HREF, DATA)
         bench.store.expiration_days = 1
         midnight = int(datetime(2026, 11, 28, tzinfo=UTC).timestamp()) * 10**9
@@ -304,7 +333,9 @@ class TestCaching:
         )
         assert len(bench.publisher.announced) == 1
 
-    async def test_what_no_notification_can_announce_is_given_up_and_not_stored(self, bench):
+    async def test_what_no_notification_can_announce_is_given_up_and_not_stored(
+        self, bench: Workbench
+    ) -> None:
         href = "https://a.test/b"
         bench.downloader.serves(href, DATA)
         message = wnm(data_id="d", href=href, integrity=integrity_of(DATA), padding="")
@@ -319,7 +350,9 @@ class TestCaching:
         assert release["error"].startswith("republish_oversize")
         assert len(bench.queue.deleted) == 1
 
-    async def test_what_only_the_origins_link_can_announce_is_an_override(self, bench):
+    async def test_what_only_the_origins_link_can_announce_is_an_override(
+        self, bench: Workbench
+    ) -> None:
         href, data = "https://a.test/b", bytes(2_000_000)
         bench.downloader.serves(href, data)
         message = wnm(data_id="d", href=href, integrity=integrity_of(data), padding="")
@@ -333,7 +366,9 @@ class TestCaching:
         assert [commit.outcome for commit in bench.registry.commits] == ["override"]
         assert len(bench.publisher.events) == 1
 
-    async def test_what_the_store_cannot_keep_under_its_name_is_given_up(self, bench):
+    async def test_what_the_store_cannot_keep_under_its_name_is_given_up(
+        self, bench: Workbench
+    ) -> None:
         bench.downloader.serves(HREF, DATA)
         bench.traps.before("put", UnusableKey("a folder is in the way"))
         await bench.handle(envelope_of(data_id="d", href=HREF, attempts=99))
@@ -343,7 +378,9 @@ class TestCaching:
 
 
 class TestNotCaching:
-    async def test_cache_false_is_announced_with_its_links_and_nothing_is_fetched(self, bench):
+    async def test_cache_false_is_announced_with_its_links_and_nothing_is_fetched(
+        self, bench: Workbench
+    ) -> None:
         await bench.handle(envelope_of(data_id="d", href=HREF, cache=False, pubtime=PUBTIME))
         assert bench.downloader.fetched == []
         assert bench.store.objects == {}
@@ -354,7 +391,7 @@ class TestNotCaching:
         assert (commit.outcome, commit.centre_id) == ("uncached", "yy-met")
         assert bench.publisher.events == []
 
-    async def test_an_announced_length_over_the_limit_is_an_override_with_its_event(self):
+    async def test_an_announced_length_over_the_limit_is_an_override_with_its_event(self) -> None:
         bench = Workbench(max_object_bytes=1000)
         await bench.handle(envelope_of(data_id="d", href=HREF, length=1001))
         assert bench.downloader.fetched == []
@@ -365,14 +402,14 @@ class TestNotCaching:
         assert event["data"]["subtype"] == "gc-alert"
         assert await bench.counted(MONITORING_EVENTS, "gc-alert") == 1
 
-    async def test_a_body_over_the_limit_is_an_override(self, bench):
+    async def test_a_body_over_the_limit_is_an_override(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, Overridden(Reason.TOO_LARGE, "more than 1 GB"))
         await bench.handle(envelope_of(data_id="d", href=HREF))
         assert [commit.outcome for commit in bench.registry.commits] == ["override"]
         assert bench.registry.fails == []
         assert len(bench.publisher.events) == 1
 
-    async def test_events_name_themselves_as_the_settings_say(self):
+    async def test_events_name_themselves_as_the_settings_say(self) -> None:
         names = EventFormat(
             failure_type="int.wmo.wis.wme.event.item",
             failure_subtype="failed",
@@ -398,21 +435,25 @@ class TestNotCaching:
         assert await bench.counted(MONITORING_EVENTS, names.override_subtype) == 1
         assert await bench.counted(MONITORING_EVENTS, names.failure_subtype) == 1
 
-    async def test_every_override_has_an_event_however_many_there_are(self):
+    async def test_every_override_has_an_event_however_many_there_are(self) -> None:
         bench = Workbench(max_object_bytes=1000)
         for number in range(3):
             await bench.handle(envelope_of(data_id=f"d{number}", href=HREF, length=1001))
         assert len(bench.publisher.events) == 3
 
     @pytest.mark.parametrize("error", [Unavailable("broker", "no"), PartError("broker", "no")])
-    async def test_a_broker_that_refuses_the_event_does_not_stop_the_item(self, error):
+    async def test_a_broker_that_refuses_the_event_does_not_stop_the_item(
+        self, error: PartError | Unavailable
+    ) -> None:
         bench = Workbench(max_object_bytes=1000)
         bench.traps.before("publish_event", *[error] * 20)
         await bench.handle(envelope_of(data_id="d", href=HREF, length=1001))
         assert [commit.outcome for commit in bench.registry.commits] == ["override"]
         assert await bench.counted(MONITORING_EVENTS, "gc-alert") == 0
 
-    async def test_a_parked_link_to_something_large_does_not_decide_over_anothers_item(self):
+    async def test_a_parked_link_to_something_large_does_not_decide_over_anothers_item(
+        self,
+    ) -> None:
         bench = Workbench(max_object_bytes=5000)
         envelope = envelope_of(data_id="d", href=HREF, pubtime=PUBTIME)
         bench.registry.park(
@@ -427,7 +468,9 @@ class TestNotCaching:
 
 
 class TestDeletion:
-    async def test_it_is_announced_before_our_object_goes(self, bench):
+    async def test_it_is_announced_before_our_object_goes(
+        self, bench: Workbench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         bench.downloader.serves(HREF, DATA)
         await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
         [key] = bench.store.objects
@@ -438,7 +481,7 @@ class TestDeletion:
             sent_when_deleted.append(len(bench.publisher.announced))
             await delete(key)
 
-        bench.store.delete = watched
+        monkeypatch.setattr(bench.store, "delete", watched)
         await bench.handle(
             envelope_of(data_id="d", href=HREF, rel="deletion", pubtime="2026-11-23T13:00:00Z")
         )
@@ -448,13 +491,13 @@ class TestDeletion:
         assert [commit.outcome for commit in bench.registry.commits] == ["cached", "deleted"]
         assert len(bench.queue.deleted) == 2
 
-    async def test_of_an_item_that_we_never_had_it_is_announced_too(self, bench):
+    async def test_of_an_item_that_we_never_had_it_is_announced_too(self, bench: Workbench) -> None:
         await bench.handle(envelope_of(data_id="d", href=HREF, rel="deletion"))
         assert len(bench.publisher.announced) == 1
         assert bench.store.deletions == []
         assert [commit.outcome for commit in bench.registry.commits] == ["deleted"]
 
-    async def test_of_another_centres_item_it_leaves_the_object(self, bench):
+    async def test_of_another_centres_item_it_leaves_the_object(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, DATA)
         await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
         await bench.handle(
@@ -471,7 +514,7 @@ class TestDeletion:
 
 
 class TestDropping:
-    async def test_a_duplicate_is_counted_and_changes_nothing(self, bench):
+    async def test_a_duplicate_is_counted_and_changes_nothing(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, DATA)
         for _ in range(2):
             await bench.handle(envelope_of(data_id="d", href=HREF, pubtime=PUBTIME))
@@ -488,8 +531,8 @@ class TestDropping:
         ],
     )
     async def test_what_the_decision_table_refuses_is_counted_under_its_name(
-        self, bench, rel, pubtime, reason
-    ):
+        self, bench: Workbench, rel: str, pubtime: str, reason: str
+    ) -> None:
         bench.downloader.serves(HREF, DATA)
         await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
         await bench.handle(envelope_of(data_id="d", href=HREF, rel=rel, pubtime=pubtime))
@@ -507,14 +550,16 @@ class TestDropping:
         ],
     )
     async def test_our_own_and_recommended_ones_that_got_into_the_queue_are_dropped(
-        self, bench, envelope, reason
-    ):
+        self, bench: Workbench, envelope: Envelope, reason: str
+    ) -> None:
         await bench.handle(envelope)
         assert await bench.counted(ITEMS_DROPPED, reason) == 1
         assert bench.registry.records == {}
         assert len(bench.queue.deleted) == 1
 
-    async def test_an_invalid_notification_is_counted_and_its_centre_told(self, bench):
+    async def test_an_invalid_notification_is_counted_and_its_centre_told(
+        self, bench: Workbench
+    ) -> None:
         await bench.handle(envelope_of(payload=b"{"))
         assert await bench.counted(ITEMS_DROPPED, "invalid_json") == 1
         assert len(bench.queue.deleted) == 1
@@ -523,25 +568,31 @@ class TestDropping:
         assert event["data"]["subtype"] == "gc-error"
         assert await bench.counted(MONITORING_EVENTS, "gc-error") == 1
 
-    async def test_a_centre_is_not_told_of_each_of_a_hundred_invalid_ones(self, bench):
+    async def test_a_centre_is_not_told_of_each_of_a_hundred_invalid_ones(
+        self, bench: Workbench
+    ) -> None:
         for _ in range(100):
             await bench.handle(envelope_of(payload=b"{"))
         assert await bench.counted(ITEMS_DROPPED, "invalid_json") == 100
         assert await bench.counted(INVALID, "yy-met") == 100
         assert len(bench.publisher.events) == 1
 
-    async def test_an_invalid_topic_is_counted_and_nobody_told(self, bench):
+    async def test_an_invalid_topic_is_counted_and_nobody_told(self, bench: Workbench) -> None:
         await bench.handle(envelope_of(topic="origin/a/wis2/NONSENSE/#", data_id="d"))
         assert await bench.counted(ITEMS_DROPPED, "invalid_topic") == 1
         assert bench.publisher.events == []
 
-    async def test_a_centre_is_told_of_its_topic_that_is_outside_the_grammar(self, bench):
+    async def test_a_centre_is_told_of_its_topic_that_is_outside_the_grammar(
+        self, bench: Workbench
+    ) -> None:
         await bench.handle(envelope_of(topic="origin/a/wis2/xx-met/data/Core/x", data_id="d"))
         ((topic, payload),) = bench.publisher.events
         assert topic == "monitor/a/wis2/xx-met"
         assert "invalid_topic" in payload["data"]["content"]["description"]
 
-    async def test_an_event_that_does_not_get_out_is_not_counted_and_fails_nothing(self, bench):
+    async def test_an_event_that_does_not_get_out_is_not_counted_and_fails_nothing(
+        self, bench: Workbench
+    ) -> None:
         bench.traps.before("publish_event", Unavailable("broker"))
         await bench.handle(envelope_of(payload=b"{"))
         assert await bench.counted(MONITORING_EVENTS, "gc-error") == 0
@@ -549,7 +600,9 @@ class TestDropping:
 
 
 class TestInProgressElsewhere:
-    async def test_the_same_version_is_parked_with_its_holder_and_its_message_deleted(self, bench):
+    async def test_the_same_version_is_parked_with_its_holder_and_its_message_deleted(
+        self, bench: Workbench
+    ) -> None:
         hold = bench.downloader.holds(HREF)
         item = bench.begin(envelope_of(data_id="d", href=HREF, pubtime=PUBTIME))
         await hold.started.wait()
@@ -557,10 +610,12 @@ class TestInProgressElsewhere:
         assert len(bench.queue.deleted) == 1
         assert len(bench.registry.sources) == 1
         hold.end.set_result(DATA)
-        await item.task
+        await task_of(item)
         assert len(bench.publisher.announced) == 1
 
-    async def test_what_is_parked_is_the_envelope_as_the_queue_had_it(self, bench):
+    async def test_what_is_parked_is_the_envelope_as_the_queue_had_it(
+        self, bench: Workbench
+    ) -> None:
         hold = bench.downloader.holds(HREF)
         item = bench.begin(envelope_of(data_id="d", href=HREF, pubtime=PUBTIME))
         await hold.started.wait()
@@ -569,9 +624,9 @@ class TestInProgressElsewhere:
         await bench.pipeline.handle(second)
         assert bench.registry.sources == [b"as it came"]
         hold.end.set_result(DATA)
-        await item.task
+        await task_of(item)
 
-    async def test_another_version_comes_back_soon_as_it_was(self, bench):
+    async def test_another_version_comes_back_soon_as_it_was(self, bench: Workbench) -> None:
         hold = bench.downloader.holds(HREF)
         item = bench.begin(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
         await hold.started.wait()
@@ -581,11 +636,13 @@ class TestInProgressElsewhere:
         await bench.handle(later)
         assert bench.queue.delayed == [(1.0, later)]
         hold.end.set_result(DATA)
-        await item.task
+        await task_of(item)
 
 
 class TestFailing:
-    async def test_a_failed_source_is_counted_once_and_the_item_comes_back(self, bench):
+    async def test_a_failed_source_is_counted_once_and_the_item_comes_back(
+        self, bench: Workbench
+    ) -> None:
         bench.downloader.serves(HREF, SourceError(Reason.NOT_FOUND, "404"))
         await bench.handle(envelope_of(data_id="d", href=HREF, message_id="m-1"))
         [failure] = bench.registry.fails
@@ -609,7 +666,9 @@ class TestFailing:
             (IntegrityFailed(Reason.INTEGRITY, "sha512"), "Integrity check failed"),
         ],
     )
-    async def test_the_centre_is_told_at_the_first_failure_of_a_notification(self, error, title):
+    async def test_the_centre_is_told_at_the_first_failure_of_a_notification(
+        self, error: IntegrityFailed | SourceError, title: str
+    ) -> None:
         bench = Workbench(event_interval_s=0.0)
         bench.downloader.serves(HREF, error)
         envelope = envelope_of(data_id="d", href=HREF, arrived_ms=1_795_435_200_000)
@@ -625,7 +684,9 @@ class TestFailing:
         await bench.handle(envelope)
         assert len(bench.publisher.events) == 1  # a retry is not news
 
-    async def test_another_caches_failing_copy_is_told_to_that_cache(self, bench):
+    async def test_another_caches_failing_copy_is_told_to_that_cache(
+        self, bench: Workbench
+    ) -> None:
         await bench.handle(
             envelope_of(
                 topic="cache/a/wis2/yy-met/data/core/weather/surface-based-observations/synop",
@@ -638,21 +699,27 @@ class TestFailing:
             "monitor/a/wis2/zz-other-global-cache"
         ]
 
-    async def test_what_another_manager_has_just_told_a_centre_is_enough(self, bench):
+    async def test_what_another_manager_has_just_told_a_centre_is_enough(
+        self, bench: Workbench
+    ) -> None:
         bench.registry.told = {"yy-met"}
         await bench.handle(envelope_of(data_id="d", href=HREF))
         assert bench.publisher.events == []
         assert bench.registry.event_interval_s == 60.0
         assert await bench.counted(MONITORING_EVENTS, "gc-error") == 0
 
-    async def test_a_registry_that_does_not_admit_an_event_holds_up_nothing(self, bench):
+    async def test_a_registry_that_does_not_admit_an_event_holds_up_nothing(
+        self, bench: Workbench
+    ) -> None:
         bench.traps.before("admit_event", Unavailable("registry"))
         await bench.handle(envelope_of(data_id="d", href=HREF))
         assert bench.publisher.events == []
         assert len(bench.queue.delayed) == 1
         assert bench.gate.is_open
 
-    async def test_a_retry_that_succeeds_leaves_the_one_failure_counted(self, bench):
+    async def test_a_retry_that_succeeds_leaves_the_one_failure_counted(
+        self, bench: Workbench
+    ) -> None:
         bench.downloader.serves(HREF, SourceError(Reason.TIMEOUT), SourceError(Reason.DNS), DATA)
         await bench.handle(envelope_of(data_id="d", href=HREF))
         for _ in range(2):
@@ -663,8 +730,8 @@ class TestFailing:
         assert [commit.outcome for commit in bench.registry.commits] == ["cached"]
 
     async def test_after_the_last_retry_the_item_is_given_up_on_record_and_its_centre_told(
-        self, bench
-    ):
+        self, bench: Workbench
+    ) -> None:
         bench.downloader.serves(HREF, SourceError(Reason.NOT_FOUND, "404"))
         await bench.handle(envelope_of(data_id="d", href=HREF, attempts=2))
         assert bench.registry.releases == [{"error": "not_found: 404", "is_final": True}]
@@ -675,15 +742,17 @@ class TestFailing:
         assert "not_found" in event["data"]["content"]["description"]
         assert bench.pipeline.tally.failed == 1
 
-    async def test_data_with_the_wrong_checksum_is_an_integrity_failure(self, bench):
+    async def test_data_with_the_wrong_checksum_is_an_integrity_failure(
+        self, bench: Workbench
+    ) -> None:
         bench.downloader.serves(HREF, IntegrityFailed(Reason.INTEGRITY, "sha512"))
         await bench.handle(envelope_of(data_id="d", href=HREF))
         assert [failure.kind for failure in bench.registry.fails] == ["integrity"]
         assert bench.store.objects == {}
 
     async def test_inline_data_with_the_wrong_checksum_and_a_dead_link_is_an_integrity_failure(
-        self, bench
-    ):
+        self, bench: Workbench
+    ) -> None:
         await bench.handle(
             envelope_of(
                 data_id="d",
@@ -694,11 +763,13 @@ class TestFailing:
         )
         assert [failure.kind for failure in bench.registry.fails] == ["integrity"]
 
-    async def test_inline_data_of_the_wrong_size_and_a_dead_link_is_a_failed_download(self, bench):
+    async def test_inline_data_of_the_wrong_size_and_a_dead_link_is_a_failed_download(
+        self, bench: Workbench
+    ) -> None:
         await bench.handle(envelope_of(data_id="d", href=HREF, content=inline(b"small", size=4)))
         assert [failure.kind for failure in bench.registry.fails] == ["download"]
 
-    async def test_a_refused_address_is_counted_and_not_tried_again(self, bench):
+    async def test_a_refused_address_is_counted_and_not_tried_again(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, Refused(Reason.FORBIDDEN_ADDRESS, "127.0.0.1"))
         await bench.handle(envelope_of(data_id="d", href=HREF))
         assert [failure.reason for failure in bench.registry.fails] == ["forbidden_address"]
@@ -713,7 +784,9 @@ class TestFailing:
             SourceError(Reason.DNS, "10.1.2.3: Name or service not known"),
         ],
     )
-    async def test_what_our_resolver_knows_is_told_to_nobody(self, error):
+    async def test_what_our_resolver_knows_is_told_to_nobody(
+        self, error: Refused | SourceError
+    ) -> None:
         bench = Workbench(event_interval_s=0.0, retry_delays_s=())
         bench.downloader.serves(HREF, error)
         await bench.handle(envelope_of(data_id="d", href=HREF))
@@ -722,19 +795,23 @@ class TestFailing:
         assert given_up[1]["data"]["content"]["description"] == f"d: {error.reason}"
         assert bench.registry.releases == [{"error": error.reason, "is_final": True}]
 
-    async def test_a_server_that_says_when_to_come_back_is_obeyed(self, bench):
+    async def test_a_server_that_says_when_to_come_back_is_obeyed(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, SourceError(Reason.SERVER_ERROR, retry_after_s=120.0))
         await bench.handle(envelope_of(data_id="d", href=HREF))
         assert bench.queue.delayed[0][0] == 120.0
 
-    async def test_a_host_that_fails_for_all_has_failed_for_this_one_too(self, bench):
+    async def test_a_host_that_fails_for_all_has_failed_for_this_one_too(
+        self, bench: Workbench
+    ) -> None:
         bench.downloader.serves(HREF, HostBusy(Reason.CIRCUIT_OPEN, retry_after_s=120.0))
         await bench.handle(envelope_of(data_id="d", href=HREF))
         [(delay_s, envelope)] = bench.queue.delayed
         assert (delay_s, envelope.attempts) == (120.0, 1)
         assert [failure.reason for failure in bench.registry.fails] == ["circuit_open"]
 
-    async def test_who_only_ever_met_a_busy_host_is_counted_when_given_up(self, bench):
+    async def test_who_only_ever_met_a_busy_host_is_counted_when_given_up(
+        self, bench: Workbench
+    ) -> None:
         bench.downloader.serves(HREF, HostBusy(Reason.THROTTLED, retry_after_s=9.0))
         hours_ago_ms = time.time_ns() // 1_000_000 - 3 * 3_600_000
         await bench.handle(envelope_of(data_id="d", href=HREF, arrived_ms=hours_ago_ms))
@@ -742,7 +819,9 @@ class TestFailing:
         [release] = bench.registry.releases
         assert release["is_final"]
 
-    async def test_a_centre_with_too_many_waiting_items_has_the_next_given_up(self, bench):
+    async def test_a_centre_with_too_many_waiting_items_has_the_next_given_up(
+        self, bench: Workbench
+    ) -> None:
         for number in itertools.count():
             if not bench.delayed.admit("yy-met", f"u{number}", 1000.0, size=1):
                 break
@@ -755,7 +834,7 @@ class TestFailing:
         await bench.handle(envelope_of(data_id="e", href=HREF))
         assert len(bench.queue.delayed) == 1
 
-    async def test_a_busy_host_costs_no_attempt_and_counts_nothing(self, bench):
+    async def test_a_busy_host_costs_no_attempt_and_counts_nothing(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, HostBusy(Reason.THROTTLED, retry_after_s=9.0))
         await bench.handle(envelope_of(data_id="d", href=HREF))
         [(delay_s, envelope)] = bench.queue.delayed
@@ -763,7 +842,7 @@ class TestFailing:
         assert bench.registry.fails == []
         assert bench.registry.releases == [{"error": "", "is_final": False}]
 
-    async def test_an_item_past_its_useful_life_is_given_up(self, bench):
+    async def test_an_item_past_its_useful_life_is_given_up(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, SourceError(Reason.TIMEOUT))
         day_ago_ms = time.time_ns() // 1_000_000 - 24 * 3_600_000
         await bench.handle(envelope_of(data_id="d", href=HREF, arrived_ms=day_ago_ms))
@@ -771,7 +850,9 @@ class TestFailing:
 
 
 class TestUnexpected:
-    async def test_a_bug_hands_the_item_back_counted_and_later_each_time(self, bench):
+    async def test_a_bug_hands_the_item_back_counted_and_later_each_time(
+        self, bench: Workbench
+    ) -> None:
         envelope = envelope_of(data_id="d", href=HREF)
         delays = []
         for _ in range(7):
@@ -787,7 +868,7 @@ class TestUnexpected:
         assert record.last_error == "unexpected: an error of ours, see the log"
         assert bench.registry.fails == []
 
-    async def test_the_eighth_time_the_message_is_a_dead_letter(self, bench):
+    async def test_the_eighth_time_the_message_is_a_dead_letter(self, bench: Workbench) -> None:
         bench.traps.before("fetch", ZeroDivisionError("a bug"))
         envelope = envelope_of(data_id="d", href=HREF, attempts=7)
         await bench.handle(envelope)
@@ -797,7 +878,9 @@ class TestUnexpected:
         assert bench.registry.releases[0]["is_final"]
         assert await bench.counted(DEAD_LETTERS, "unexpected") == 1
 
-    async def test_a_message_that_kills_its_workers_is_buried_untouched(self, bench):
+    async def test_a_message_that_kills_its_workers_is_buried_untouched(
+        self, bench: Workbench
+    ) -> None:
         envelope = envelope_of(data_id="d", href=HREF)
         await bench.handle(envelope, deliveries=MAX_DELIVERIES + 1)
         told = f"delivered {MAX_DELIVERIES + 1} times without an end"
@@ -805,12 +888,14 @@ class TestUnexpected:
         assert bench.registry.records == {}
         assert await bench.counted(DEAD_LETTERS, "unexpected") == 1
 
-    async def test_the_last_delivery_allowed_is_worked_on(self, bench):
+    async def test_the_last_delivery_allowed_is_worked_on(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, DATA)
         await bench.handle(envelope_of(data_id="d", href=HREF), deliveries=MAX_DELIVERIES)
         assert len(bench.registry.commits) == 1
 
-    async def test_a_bug_in_the_way_back_leaves_the_message_to_its_visibility(self, bench):
+    async def test_a_bug_in_the_way_back_leaves_the_message_to_its_visibility(
+        self, bench: Workbench
+    ) -> None:
         bench.traps.before("fetch", ZeroDivisionError("a bug"))
         bench.traps.before("put_back", ZeroDivisionError("another"))
         await bench.handle(envelope_of(data_id="d", href=HREF))
@@ -819,14 +904,16 @@ class TestUnexpected:
 
 
 class TestLosingTheLease:
-    async def test_a_commit_that_comes_too_late_counts_nothing_and_leaves_the_message(self, bench):
+    async def test_a_commit_that_comes_too_late_counts_nothing_and_leaves_the_message(
+        self, bench: Workbench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         bench.downloader.serves(HREF, DATA)
         item = bench.item(envelope_of(data_id="d", href=HREF))
 
-        async def taken_over(_lease, _commit) -> bool:
+        async def taken_over(_lease: Lease, _commit: Commit) -> bool:
             return False
 
-        bench.registry.commit = taken_over
+        monkeypatch.setattr(bench.registry, "commit", taken_over)
         await bench.pipeline.handle(item)
         await bench.settle()
         assert bench.queue.deleted == []
@@ -834,57 +921,61 @@ class TestLosingTheLease:
         assert len(bench.queue.held) == 1
         assert bench.pipeline.tally.cached == 0
 
-    async def test_a_release_of_a_lost_lease_leaves_the_message(self, bench):
+    async def test_a_release_of_a_lost_lease_leaves_the_message(
+        self, bench: Workbench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         bench.downloader.serves(HREF, SourceError(Reason.TIMEOUT))
         item = bench.item(envelope_of(data_id="d", href=HREF))
 
-        async def lost(*_args, **_options) -> str:
+        async def lost(*_args: Lease, **_options: Cause | bool | int) -> str:
             return "lost"
 
-        bench.registry.release = lost
+        monkeypatch.setattr(bench.registry, "release", lost)
         await bench.pipeline.handle(item)
         assert bench.queue.delayed == []
         assert len(bench.queue.held) == 1
 
     @pytest.mark.parametrize(("attempts", "is_dead"), [(0, False), (7, True)])
     async def test_what_met_a_bug_after_it_was_lost_ends_all_the_same(
-        self, bench, attempts, is_dead
-    ):
-        async def lost(*_args, **_options) -> str:
+        self, bench: Workbench, attempts: int, is_dead: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def lost(*_args: Lease, **_options: Cause | bool | int) -> str:
             return "lost"
 
-        bench.registry.release = lost
+        monkeypatch.setattr(bench.registry, "release", lost)
         bench.traps.before("fetch", ZeroDivisionError("a bug"))
         await bench.handle(envelope_of(data_id="d", href=HREF, attempts=attempts))
         assert bench.queue.held == {}
         assert [envelope.attempts for _, envelope in bench.queue.delayed] == [1] * (not is_dead)
         assert len(bench.queue.dead) == is_dead
 
-    async def test_a_lost_item_is_cancelled_without_a_word(self, bench):
+    async def test_a_lost_item_is_cancelled_without_a_word(self, bench: Workbench) -> None:
         hold = bench.downloader.holds(HREF)
         item = bench.begin(envelope_of(data_id="d", href=HREF))
         await hold.started.wait()
         item.lose()
-        await item.task
+        await task_of(item)
         await bench.settle()
         assert hold.cancelled.is_set()
         assert bench.registry.releases == []
         assert bench.queue.delayed == []
         assert len(bench.queue.held) == 1
 
-    async def test_an_item_that_is_being_committed_is_not_cancelled(self, bench):
+    async def test_an_item_that_is_being_committed_is_not_cancelled(
+        self, bench: Workbench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         bench.downloader.serves(HREF, DATA)
         commit = bench.registry.commit
-        items = []
+        items: list[Item] = []
 
-        async def slow(lease, outcome) -> bool:
+        async def slow(lease: Lease, outcome: Commit) -> bool:
             items[0].lose()
             await next_turn()
             return await commit(lease, outcome)
 
-        bench.registry.commit = slow
+        monkeypatch.setattr(bench.registry, "commit", slow)
         items.append(bench.begin(envelope_of(data_id="d", href=HREF)))
-        await items[0].task
+        await task_of(items[0])
         await bench.settle()
         assert len(bench.queue.deleted) == 1
 
@@ -903,7 +994,9 @@ class TestOutages:
         ],
     )
     @pytest.mark.parametrize("when", ["before", "after"])
-    async def test_an_outage_at_any_step_costs_the_item_nothing(self, bench, step, part, when):
+    async def test_an_outage_at_any_step_costs_the_item_nothing(
+        self, bench: Workbench, step: str, part: Part, when: str
+    ) -> None:
         bench.downloader.serves(HREF, DATA)
         getattr(bench.traps, when)(step, Unavailable(part, "away"), Unavailable(part, "away"))
         await bench.handle(envelope_of(data_id="d", href=HREF))
@@ -918,15 +1011,19 @@ class TestOutages:
 
     @pytest.mark.parametrize("step", ["fail", "release", "put_back"])
     @pytest.mark.parametrize("when", ["before", "after"])
-    async def test_an_outage_while_a_failure_is_recorded_counts_it_once(self, bench, step, when):
+    async def test_an_outage_while_a_failure_is_recorded_counts_it_once(
+        self, bench: Workbench, step: str, when: str
+    ) -> None:
         bench.downloader.serves(HREF, SourceError(Reason.TIMEOUT))
-        part = "queue" if step == "put_back" else "registry"
+        part: Part = "queue" if step == "put_back" else "registry"
         getattr(bench.traps, when)(step, Unavailable(part, "away"))
         await bench.handle(envelope_of(data_id="d", href=HREF))
         assert len(bench.registry.fails) == 1
         assert [envelope.attempts for _, envelope in bench.queue.delayed] == [1]
 
-    async def test_an_upload_whose_store_goes_away_is_aborted_and_downloaded_again(self, bench):
+    async def test_an_upload_whose_store_goes_away_is_aborted_and_downloaded_again(
+        self, bench: Workbench
+    ) -> None:
         data = bytes(2_000_000)
         bench.downloader.serves(HREF, data)
         bench.traps.before("complete", Unavailable("store", "away"))
@@ -939,8 +1036,8 @@ class TestOutages:
         assert len(bench.registry.commits) == 1
 
     async def test_an_upload_that_loses_its_memory_to_others_is_handed_back_and_nobodys_fault(
-        self, bench
-    ):
+        self, bench: Workbench
+    ) -> None:
         bench.downloader.serves(HREF, bytes(2_000_000))
         short = HostBusy(Reason.HOST_QUEUE, "no memory of ours is free", retry_after_s=7.0)
         bench.traps.before("complete", short)
@@ -953,7 +1050,9 @@ class TestOutages:
         assert bench.registry.releases == [{"error": "", "is_final": False}]
         assert [upload.is_aborted for upload in bench.store.uploads] == [True]
 
-    async def test_an_announcement_that_our_broker_refuses_holds_up_nobody_else(self, bench):
+    async def test_an_announcement_that_our_broker_refuses_holds_up_nobody_else(
+        self, bench: Workbench
+    ) -> None:
         bench.downloader.serves(HREF, DATA)
         bench.traps.before("publish", PartError("broker", "it refuses the message: no"))
         envelope = envelope_of(data_id="d", href=HREF)
@@ -972,7 +1071,9 @@ class TestOutages:
         )
 
     @pytest.mark.parametrize("data", [DATA, bytes(2_000_000)], ids=["small", "large"])
-    async def test_a_part_that_refuses_just_this_item_does_not_hold_it_for_ever(self, bench, data):
+    async def test_a_part_that_refuses_just_this_item_does_not_hold_it_for_ever(
+        self, bench: Workbench, data: bytes
+    ) -> None:
         bench.downloader.serves(HREF, data)
         step = "put" if data is DATA else "complete"
         bench.traps.before(step, *[Unavailable("store", "no room")] * 20)
@@ -983,7 +1084,7 @@ class TestOutages:
         assert bench.registry.releases == [{"error": "", "is_final": False}]
         assert all(upload.is_aborted for upload in bench.store.uploads)
 
-    async def test_the_message_id_is_the_deterministic_one(self, bench):
+    async def test_the_message_id_is_the_deterministic_one(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, DATA)
         await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
         wanted = message_id(
@@ -998,13 +1099,15 @@ class TestOutages:
 
 
 class TestStopping:
-    async def test_a_cancelled_item_is_handed_back_as_if_never_touched(self, bench):
+    async def test_a_cancelled_item_is_handed_back_as_if_never_touched(
+        self, bench: Workbench
+    ) -> None:
         hold = bench.downloader.holds(HREF)
         item = bench.begin(envelope_of(data_id="d", href=HREF, attempts=1))
         await hold.started.wait()
-        item.task.cancel()
-        await until(item.task.done)
-        assert item.task.cancelled()
+        task_of(item).cancel()
+        await until(task_of(item).done)
+        assert task_of(item).cancelled()
         await bench.pipeline.hand_back(item, delay_s=0.0)
         await bench.settle()
         assert hold.cancelled.is_set()
@@ -1012,71 +1115,74 @@ class TestStopping:
         [(delay_s, envelope)] = bench.queue.delayed
         assert (delay_s, envelope.attempts) == (0.0, 1)
 
-    async def test_a_claim_cancelled_on_its_way_leaves_no_lease_behind(self, bench):
+    async def test_a_claim_cancelled_on_its_way_leaves_no_lease_behind(
+        self, bench: Workbench
+    ) -> None:
         bench.registry.claim_gate = asyncio.Event()
         item = bench.begin(envelope_of(data_id="d", href=HREF))
         await until(lambda: bench.registry.records)  # granted, and not answered yet
-        item.task.cancel()
+        task_of(item).cancel()
         await next_turn()
-        assert not item.task.done()
+        assert not task_of(item).done()
         bench.registry.claim_gate.set()
-        await until(item.task.done)
-        assert item.task.cancelled()
+        await until(task_of(item).done)
+        assert task_of(item).cancelled()
         await bench.pipeline.hand_back(item, delay_s=0.0)
         [record] = bench.registry.records.values()
         assert not record.is_live
         assert bench.registry.releases == [{"error": "", "is_final": False}]
         assert [delay_s for delay_s, _ in bench.queue.delayed] == [0.0]
 
-    async def test_an_item_preempted_within_its_claim_leaves_no_lease_behind(self, bench):
+    async def test_an_item_preempted_within_its_claim_leaves_no_lease_behind(
+        self, bench: Workbench
+    ) -> None:
         bench.registry.claim_gate = asyncio.Event()
         item = bench.begin(envelope_of(data_id="d", href=HREF))
         await until(lambda: bench.registry.records)
         item.preempt()
         bench.registry.claim_gate.set()
-        await until(item.task.done)
+        await until(task_of(item).done)
         [record] = bench.registry.records.values()
         assert not record.is_live
         assert len(bench.queue.delayed) == 1
 
     async def test_a_registry_that_is_silent_about_a_cancelled_claim_holds_nobody_up(
-        self, bench, monkeypatch
-    ):
+        self, bench: Workbench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("wis2_gc_manager.pipeline.claim.CLAIM_ANSWER_S", 0.0)
         bench.registry.claim_gate = asyncio.Event()
         item = bench.begin(envelope_of(data_id="d", href=HREF))
         await until(lambda: bench.registry.records)
-        item.task.cancel()
-        await until(item.task.done)
-        assert item.task.cancelled()
+        task_of(item).cancel()
+        await until(task_of(item).done)
+        assert task_of(item).cancelled()
         assert item.lease is None
 
-    async def test_handing_back_never_raises(self, bench):
+    async def test_handing_back_never_raises(self, bench: Workbench) -> None:
         for error in (Unavailable("registry"), ZeroDivisionError()):
             hold = bench.downloader.holds(HREF)
             item = bench.begin(envelope_of(data_id=unique_data_id(), href=HREF))
             await hold.started.wait()
-            item.task.cancel()
-            await until(item.task.done)
+            task_of(item).cancel()
+            await until(task_of(item).done)
             bench.traps.before("release", error)
             await bench.pipeline.hand_back(item, delay_s=0.0)
 
-    async def test_a_cancelled_upload_is_aborted(self, bench):
+    async def test_a_cancelled_upload_is_aborted(
+        self, bench: Workbench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         bench.downloader.serves(HREF, bytes(2_000_000))
         completing = []
 
-        async def hang(self: FakeUpload, checksum=None) -> None:
+        async def hang(self: FakeUpload, checksum: Checksum | None = None) -> None:
             completing.append(self)
             await next_turn()
-            item.task.cancel()
+            task_of(item).cancel()
             for _ in range(3):
                 await next_turn()
 
-        complete, FakeUpload.complete = FakeUpload.complete, hang
-        try:
-            item = bench.begin(envelope_of(data_id="d", href=HREF))
-            await until(item.task.done)
-        finally:
-            FakeUpload.complete = complete
-        assert item.task.cancelled()
+        monkeypatch.setattr(FakeUpload, "complete", hang)
+        item = bench.begin(envelope_of(data_id="d", href=HREF))
+        await until(task_of(item).done)
+        assert task_of(item).cancelled()
         assert completing[0].is_aborted

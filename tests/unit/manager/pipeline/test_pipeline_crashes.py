@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from testkit.fakes.manager import Killed, Workbench, envelope_of
 from testkit.messages.wnm import inline
 from wis2_gc_common.errors import Reason, SourceError
 from wis2_gc_manager.pipeline.in_flight import Item
+
+if TYPE_CHECKING:
+    from wis2_gc_common.ports.queue import Envelope
+
 
 HREF = "https://node.yy.test/data/obs.bufr"
 SMALL = b"BUFR" * 1000
@@ -20,16 +26,17 @@ MOMENTS = [
 ]
 
 
-async def handle_until_killed(bench: Workbench, envelope) -> None:
+async def handle_until_killed(bench: Workbench, envelope: Envelope) -> None:
     """Work on the message; everything in memory is gone afterwards."""
     with pytest.raises(Killed):
         await handle_and_delete(bench, envelope)
     bench.new_process()
 
 
-async def handle_and_delete(bench: Workbench, envelope) -> None:
+async def handle_and_delete(bench: Workbench, envelope: Envelope) -> None:
     await bench.pipeline.handle(bench.item(envelope))
     # The message is deleted by a task of its own, which dies with its process.
+    assert bench.acknowledger._task is not None
     await bench.acknowledger._task
 
 
@@ -40,8 +47,8 @@ def ids(bench: Workbench) -> set[str]:
 @pytest.mark.parametrize(("when", "step"), MOMENTS)
 @pytest.mark.parametrize("is_lease_over", [True, False], ids=["lease over", "lease alive"])
 async def test_killed_at_any_step_an_item_is_announced_under_one_id_and_counted_once(
-    when, step, is_lease_over
-):
+    when: str, step: str, is_lease_over: bool
+) -> None:
     bench = Workbench()
     bench.downloader.serves(HREF, SMALL)
     getattr(bench.traps, when)(step, Killed())
@@ -61,7 +68,9 @@ async def test_killed_at_any_step_an_item_is_announced_under_one_id_and_counted_
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_killed_while_a_large_object_is_completed_it_is_there_once_in_the_end(when):
+async def test_killed_while_a_large_object_is_completed_it_is_there_once_in_the_end(
+    when: str,
+) -> None:
     bench = Workbench()
     bench.downloader.serves(HREF, LARGE)
     getattr(bench.traps, when)("complete", Killed())
@@ -74,7 +83,9 @@ async def test_killed_while_a_large_object_is_completed_it_is_there_once_in_the_
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", ["publish", "delete_object", "commit", "delete"])
-async def test_killed_within_a_deletion_the_object_goes_and_one_id_is_announced(when, step):
+async def test_killed_within_a_deletion_the_object_goes_and_one_id_is_announced(
+    when: str, step: str
+) -> None:
     bench = Workbench()
     await bench.handle(
         envelope_of(data_id="d", content=inline(b"x"), pubtime="2026-11-23T12:00:00Z")
@@ -94,7 +105,9 @@ async def test_killed_within_a_deletion_the_object_goes_and_one_id_is_announced(
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", ["publish", "commit", "delete"])
-async def test_killed_within_an_uncached_item_one_id_is_announced_and_counted_once(when, step):
+async def test_killed_within_an_uncached_item_one_id_is_announced_and_counted_once(
+    when: str, step: str
+) -> None:
     bench = Workbench()
     getattr(bench.traps, when)(step, Killed())
     await handle_until_killed(bench, envelope_of(data_id="d", href=HREF, cache=False))
@@ -103,7 +116,7 @@ async def test_killed_within_an_uncached_item_one_id_is_announced_and_counted_on
     assert [commit.outcome for commit in bench.registry.commits] == ["uncached"]
 
 
-async def test_killed_between_an_override_and_its_event_the_event_is_sent():
+async def test_killed_between_an_override_and_its_event_the_event_is_sent() -> None:
     bench = Workbench(max_object_bytes=100)
     bench.traps.before("publish_event", Killed())
     await handle_until_killed(bench, envelope_of(data_id="d", href=HREF, length=101))
@@ -112,7 +125,7 @@ async def test_killed_between_an_override_and_its_event_the_event_is_sent():
     assert [commit.outcome for commit in bench.registry.commits] == ["override"]
 
 
-async def test_an_override_repeated_after_a_crash_has_the_same_event_id():
+async def test_an_override_repeated_after_a_crash_has_the_same_event_id() -> None:
     bench = Workbench(max_object_bytes=100)
     bench.traps.before("commit", Killed())
     await handle_until_killed(bench, envelope_of(data_id="d", href=HREF, length=101))
@@ -123,7 +136,9 @@ async def test_an_override_repeated_after_a_crash_has_the_same_event_id():
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", ["fail", "release", "put_back"])
-async def test_killed_while_a_failure_is_recorded_it_is_counted_once_and_tried_again(when, step):
+async def test_killed_while_a_failure_is_recorded_it_is_counted_once_and_tried_again(
+    when: str, step: str
+) -> None:
     bench = Workbench()
     bench.downloader.serves(HREF, SourceError(Reason.TIMEOUT))
     getattr(bench.traps, when)(step, Killed())
@@ -134,7 +149,7 @@ async def test_killed_while_a_failure_is_recorded_it_is_counted_once_and_tried_a
     assert bench.queue.held == {}
 
 
-async def test_the_successor_of_a_dead_holder_takes_the_parked_sources_over():
+async def test_the_successor_of_a_dead_holder_takes_the_parked_sources_over() -> None:
     bench = Workbench()
     other = "https://cache.zz.test/data/obs.bufr"
     pubtime = "2026-11-23T12:00:00Z"

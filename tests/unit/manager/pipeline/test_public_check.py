@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
+from testkit.fakes.housekeeping import housekeeping_of
 from testkit.fakes.manager import BASE_URL, Workbench, envelope_of
 from testkit.waiting import until
-from tests.unit.manager.upkeep.test_housekeeping import housekeeping_of
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.metrics import PUBLIC_CHECKS
 from wis2_gc_manager.pipeline.public_check import OBJECTS, PUBLIC_URL, Sample, Shortage, choose
+
+if TYPE_CHECKING:
+    from wis2_gc_common.errors import Part
+
 
 HREF = "https://node.yy.test/data/obs.bufr"
 DATA = b"BUFR" * 1000
@@ -39,19 +44,19 @@ async def checks(bench: Workbench) -> tuple[int, int]:
 
 
 class TestLooking:
-    async def test_the_object_stored_last_is_fetched_and_counted(self, bench):
+    async def test_the_object_stored_last_is_fetched_and_counted(self, bench: Workbench) -> None:
         store(bench, "a", "b", "c", "d")
         await bench.public_check.look()
         assert bench.public_url.fetched == ["d"]
         assert await checks(bench) == (1, 0)
         assert bench.public_check.last_problem == ""
 
-    async def test_nothing_stored_is_nothing_to_look_at(self, bench):
+    async def test_nothing_stored_is_nothing_to_look_at(self, bench: Workbench) -> None:
         await bench.public_check.look()
         await bench.public_check.probe()
         assert await checks(bench) == (0, 0)
 
-    async def test_one_object_that_fails_is_no_outage(self, bench):
+    async def test_one_object_that_fails_is_no_outage(self, bench: Workbench) -> None:
         store(bench, "a", "b", "c", "d")
         bench.public_url.problems["d"] = "status 500"
         await bench.public_check.look()
@@ -59,20 +64,26 @@ class TestLooking:
         assert await checks(bench) == (2, 1)
         assert bench.public_check.last_problem == "status 500"
 
-    async def test_two_that_fail_beside_one_that_works_are_no_outage(self, bench):
+    async def test_two_that_fail_beside_one_that_works_are_no_outage(
+        self, bench: Workbench
+    ) -> None:
         store(bench, "a", "b", "c")
         bench.public_url.problems = {"c": "status 500", "b": "status 500"}
         await bench.public_check.look()
         assert await checks(bench) == (1, 2)
 
-    async def test_several_that_fail_with_none_that_works_are_an_outage(self, bench):
+    async def test_several_that_fail_with_none_that_works_are_an_outage(
+        self, bench: Workbench
+    ) -> None:
         store(bench, "a", "b", "c", "d")
         bench.public_url.problem = "status 500"
         with pytest.raises(Unavailable, match="public URL unavailable: status 500"):
             await bench.public_check.look()
         assert await checks(bench) == (0, OBJECTS)
 
-    async def test_the_same_object_failing_again_and_again_is_no_outage(self, bench):
+    async def test_the_same_object_failing_again_and_again_is_no_outage(
+        self, bench: Workbench
+    ) -> None:
         for _ in range(10):
             store(bench, "a", "b")
         bench.public_url.problem = "status 500"
@@ -80,7 +91,7 @@ class TestLooking:
             await bench.public_check.look()
         assert await checks(bench) == (0, 20)
 
-    async def test_a_burst_of_one_centres_odd_objects_is_no_outage(self, bench):
+    async def test_a_burst_of_one_centres_odd_objects_is_no_outage(self, bench: Workbench) -> None:
         bench.store.objects["good"] = DATA
         bench.public_check.offer(sample_of("good", "zz-met"))
         odd = [f"wp-config.{number}.php" for number in range(1000)]
@@ -89,7 +100,7 @@ class TestLooking:
         await bench.public_check.look()
         assert await checks(bench) == (1, 2)
 
-    async def test_what_is_remembered_is_bounded(self, bench):
+    async def test_what_is_remembered_is_bounded(self, bench: Workbench) -> None:
         for number in range(1000):
             bench.public_check.offer(sample_of(f"{number}", f"c{number}-met"))
         bench.public_url.problem = "status 500"
@@ -100,7 +111,9 @@ class TestLooking:
                 break
         assert len(bench.public_url.fetched) == 32
 
-    async def test_objects_that_are_gone_are_no_failure_and_asked_for_no_more(self, bench):
+    async def test_objects_that_are_gone_are_no_failure_and_asked_for_no_more(
+        self, bench: Workbench
+    ) -> None:
         store(bench, "a", "b", "c", "d")
         for key in ("b", "c", "d"):
             del bench.store.objects[key]
@@ -109,14 +122,14 @@ class TestLooking:
         assert await checks(bench) == (1, 0)
         assert bench.public_url.fetched == ["d", "c", "b", "a"]
 
-    async def test_an_object_replaced_by_another_size_is_no_failure(self, bench):
+    async def test_an_object_replaced_by_another_size_is_no_failure(self, bench: Workbench) -> None:
         store(bench, "a", "b", "c")
         bench.public_url.problem = "5 bytes instead of 4000"
         bench.store.objects["b"] = b"short"
         await bench.public_check.look()
         assert await checks(bench) == (0, 2)
 
-    async def test_a_store_that_does_not_answer_is_another_outage(self, bench):
+    async def test_a_store_that_does_not_answer_is_another_outage(self, bench: Workbench) -> None:
         store(bench, "a", "b", "c")
         bench.public_url.problem = "status 500"
         bench.traps.before("size", *[Unavailable("store", "no answer")] * 3)
@@ -124,7 +137,7 @@ class TestLooking:
             await bench.public_check.look()
         assert await checks(bench) == (0, 0)
 
-    async def test_a_shortage_of_our_own_is_no_outage(self, bench):
+    async def test_a_shortage_of_our_own_is_no_outage(self, bench: Workbench) -> None:
         store(bench, "a", "b", "c")
         bench.public_url.problems = dict.fromkeys("abc", Shortage("Too many open files"))
         await bench.public_check.look()
@@ -132,7 +145,7 @@ class TestLooking:
 
 
 class TestProbing:
-    async def test_it_fails_until_any_object_can_be_fetched(self, bench):
+    async def test_it_fails_until_any_object_can_be_fetched(self, bench: Workbench) -> None:
         store(bench, "a", "b", "c")
         bench.public_url.problem = "status 502"
         with pytest.raises(Unavailable, match="status 502"):
@@ -142,13 +155,15 @@ class TestProbing:
         bench.public_url.problems = {"c": "status 500", "b": "status 500"}
         await bench.public_check.probe()
 
-    async def test_one_object_that_is_left_and_fails_keeps_it_closed(self, bench):
+    async def test_one_object_that_is_left_and_fails_keeps_it_closed(
+        self, bench: Workbench
+    ) -> None:
         store(bench, "a")
         bench.public_url.problem = "status 502"
         with pytest.raises(Unavailable):
             await bench.public_check.probe()
 
-    async def test_where_no_object_is_left_nothing_keeps_it_closed(self, bench):
+    async def test_where_no_object_is_left_nothing_keeps_it_closed(self, bench: Workbench) -> None:
         store(bench, "a", "b", "c")
         bench.public_url.problem = "status 502"
         bench.store.objects.clear()
@@ -156,7 +171,7 @@ class TestProbing:
 
 
 class TestChoosing:
-    def test_the_newest_of_each_centre_comes_first(self):
+    def test_the_newest_of_each_centre_comes_first(self) -> None:
         samples = [
             sample_of("1", "aa"),
             sample_of("2", "bb"),
@@ -166,17 +181,17 @@ class TestChoosing:
         ]
         assert [sample.key for sample in choose(samples)] == ["5", "2", "1"]
 
-    def test_of_one_centre_different_objects_are_chosen_the_newest_first(self):
+    def test_of_one_centre_different_objects_are_chosen_the_newest_first(self) -> None:
         samples = [sample_of(key) for key in ("1", "2", "3", "4", "4", "3")]
         assert [sample.key for sample in choose(samples)] == ["4", "3", "2"]
 
-    def test_fewer_are_all_there_is(self):
+    def test_fewer_are_all_there_is(self) -> None:
         assert choose([]) == []
         assert [sample.key for sample in choose([sample_of("1")] * 5)] == ["1"]
 
 
 class TestAnnouncing:
-    async def test_what_is_stored_is_offered_with_what_it_must_be(self, bench):
+    async def test_what_is_stored_is_offered_with_what_it_must_be(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, DATA)
         await bench.handle(envelope_of(data_id="d", href=HREF))
         await bench.public_check.look()
@@ -186,7 +201,9 @@ class TestAnnouncing:
         assert sample.url == bench.publisher.announced[0]["links"][0]["href"]
         assert (sample.size_bytes, sample.centre_id) == (len(DATA), "yy-met")
 
-    async def test_while_the_url_fails_nothing_is_announced_and_nothing_lost(self, bench):
+    async def test_while_the_url_fails_nothing_is_announced_and_nothing_lost(
+        self, bench: Workbench
+    ) -> None:
         bench.downloader.serves(HREF, DATA)
         for number in range(OBJECTS):
             await bench.handle(envelope_of(data_id=f"before {number}", href=HREF))
@@ -212,7 +229,9 @@ class TestAnnouncing:
         assert sorted(ids) == ["before 0", "before 1", "before 2", "during"]
         assert len(bench.registry.commits) == OBJECTS + 1
 
-    async def test_deletions_and_what_is_not_cached_do_not_wait_for_it(self, bench):
+    async def test_deletions_and_what_is_not_cached_do_not_wait_for_it(
+        self, bench: Workbench
+    ) -> None:
         store(bench, "a", "b", "c")
         bench.public_url.problem = "status 500"
         bench.gate.report(Unavailable(PUBLIC_URL, "status 500"))
@@ -223,7 +242,7 @@ class TestAnnouncing:
 
 
 class TestHousekeeping:
-    async def test_it_looks_every_interval_and_reports_an_outage(self, bench):
+    async def test_it_looks_every_interval_and_reports_an_outage(self, bench: Workbench) -> None:
         store(bench, "a", "b", "c")
         bench.public_url.problem = "status 500"
         running = asyncio.create_task(housekeeping_of(bench, interval_s=5).run())
@@ -234,7 +253,7 @@ class TestHousekeeping:
         running.cancel()
         await asyncio.wait({running})
 
-    async def test_an_interval_of_0_is_never(self, bench):
+    async def test_an_interval_of_0_is_never(self, bench: Workbench) -> None:
         store(bench, "a", "b", "c")
         running = asyncio.create_task(housekeeping_of(bench, interval_s=0).run())
         await until(lambda: len(bench.registry.statuses) > 20)
@@ -243,7 +262,7 @@ class TestHousekeeping:
         assert bench.public_url.fetched == []
 
     @pytest.mark.parametrize("part", [PUBLIC_URL, "store"])
-    async def test_it_does_not_look_while_the_gate_does(self, bench, part):
+    async def test_it_does_not_look_while_the_gate_does(self, bench: Workbench, part: Part) -> None:
         store(bench, "a", "b", "c")
         bench.traps.before("check", *[Unavailable("store")] * 1000)
         bench.gate.report(Unavailable(part))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from testkit.fakes.manager import Workbench, envelope_of
 from wis2_gc_common.errors import Reason, SourceError
+
+if TYPE_CHECKING:
+    from wis2_gc_common.ports.queue import Envelope
+
 
 HREF = "https://node.yy.test/data/obs.bufr"
 OTHER = "https://cache.zz.test/data/obs.bufr"
@@ -15,24 +21,24 @@ DATA = b"BUFR 7777"
 RESET = SourceError(Reason.CONNECT, "connection reset by peer", is_fleeting=True)
 
 
-def own(**more):
+def own(**more: Any) -> Envelope:
     return envelope_of(data_id="d", href=HREF, pubtime=PUBTIME, **more)
 
 
-def other():
+def other() -> Envelope:
     return envelope_of(
         topic=TOPIC, data_id="d", href=OTHER, pubtime=PUBTIME, global_cache="zz-other-global-cache"
     )
 
 
-async def again(bench):
+async def again(bench: Workbench) -> None:
     """Work on what was put back, as if its delay were over."""
     delayed, bench.queue.delayed = bench.queue.delayed, []
     for _, envelope in delayed:
         await bench.handle(envelope)
 
 
-async def test_it_comes_after_a_second_and_costs_no_attempt():
+async def test_it_comes_after_a_second_and_costs_no_attempt() -> None:
     bench = Workbench()
     bench.downloader.serves(HREF, RESET, DATA)
     await bench.handle(own())
@@ -43,7 +49,7 @@ async def test_it_comes_after_a_second_and_costs_no_attempt():
     assert bench.queue.delayed == []
 
 
-async def test_the_first_failure_is_counted_and_told_although_the_second_try_succeeds():
+async def test_the_first_failure_is_counted_and_told_although_the_second_try_succeeds() -> None:
     bench = Workbench()
     bench.downloader.serves(HREF, RESET, DATA)
     await bench.handle(own())
@@ -54,7 +60,7 @@ async def test_the_first_failure_is_counted_and_told_although_the_second_try_suc
     assert len(bench.publisher.events) == 1
 
 
-async def test_there_is_one_and_then_all_the_delays_follow():
+async def test_there_is_one_and_then_all_the_delays_follow() -> None:
     bench = Workbench(retry_delays_s=(10.0, 30.0))
     bench.downloader.serves(HREF, RESET)
     await bench.handle(own())
@@ -67,7 +73,7 @@ async def test_there_is_one_and_then_all_the_delays_follow():
     assert bench.registry.releases[-1]["is_final"]
 
 
-async def test_a_parked_source_is_tried_at_once_and_the_second_is_not_waited_for():
+async def test_a_parked_source_is_tried_at_once_and_the_second_is_not_waited_for() -> None:
     bench = Workbench()
     bench.downloader.serves(HREF, RESET)
     bench.downloader.serves(OTHER, DATA)
@@ -78,7 +84,7 @@ async def test_a_parked_source_is_tried_at_once_and_the_second_is_not_waited_for
     assert bench.queue.delayed == []
 
 
-async def test_while_it_waits_nothing_keeps_another_source_from_being_used():
+async def test_while_it_waits_nothing_keeps_another_source_from_being_used() -> None:
     bench = Workbench()
     bench.downloader.serves(HREF, RESET)
     bench.downloader.serves(OTHER, DATA)
@@ -90,7 +96,7 @@ async def test_while_it_waits_nothing_keeps_another_source_from_being_used():
     assert len(bench.publisher.announced) == 1
 
 
-async def test_the_host_hears_of_the_second_try_that_it_is_one():
+async def test_the_host_hears_of_the_second_try_that_it_is_one() -> None:
     bench = Workbench()
     bench.downloader.serves(HREF, RESET)
     await bench.handle(own())
@@ -101,14 +107,14 @@ async def test_the_host_hears_of_the_second_try_that_it_is_one():
 
 
 @pytest.mark.parametrize("reason", [Reason.NOT_FOUND, Reason.TIMEOUT, Reason.CIRCUIT_OPEN])
-async def test_what_is_not_over_in_a_second_waits_its_delay(reason):
+async def test_what_is_not_over_in_a_second_waits_its_delay(reason: Reason) -> None:
     bench = Workbench()
     bench.downloader.serves(HREF, SourceError(reason))
     await bench.handle(own())
     assert [(delay, e.attempts) for delay, e in bench.queue.delayed] == [(10.0, 1)]
 
 
-async def test_it_can_be_switched_off():
+async def test_it_can_be_switched_off() -> None:
     bench = Workbench(quick_delay_s=0)
     bench.downloader.serves(HREF, RESET)
     await bench.handle(own())

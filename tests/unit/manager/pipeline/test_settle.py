@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testkit.fakes.manager import Killed, Workbench, envelope_of
+from testkit.fakes.manager import Killed, Workbench, envelope_of, lease_of
 from wis2_gc_common.errors import Cause, Poison, Reason, Unavailable
 from wis2_gc_common.metrics import CACHE_OVERRIDE, DEAD_LETTERS, INVALID, ITEMS, ITEMS_DROPPED
 from wis2_gc_common.ports.registry import Commit
@@ -25,6 +25,10 @@ from wis2_gc_manager.pipeline.endings import (
 from wis2_gc_manager.pipeline.source import notice_of, read_source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wis2_gc_common.ports.queue import Received
+    from wis2_gc_manager.pipeline.endings import Ending
     from wis2_gc_manager.pipeline.in_flight import Item
 
 PUBTIME = "2026-11-23T12:00:00Z"
@@ -72,18 +76,22 @@ def messages(bench: Workbench) -> list[str]:
     ],
 )
 async def test_an_item_of_ours_leaves_the_registry_first_and_then_the_queue(
-    bench, ending, releases, where
-):
+    bench: Workbench,
+    ending: Ending,
+    releases: list[dict[str, bool | str]],
+    where: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     item = await claimed(bench)
     put_back, dead_letter = bench.queue.put_back, bench.queue.dead_letter
     seen = []
 
-    async def noted(call, *arguments, **options):
+    async def noted(call: Callable[..., Any], *arguments: Received, **options: Any) -> None:
         seen.append(list(bench.registry.releases))
         await call(*arguments, **options)
 
-    bench.queue.put_back = lambda *a, **o: noted(put_back, *a, **o)
-    bench.queue.dead_letter = lambda *a, **o: noted(dead_letter, *a, **o)
+    monkeypatch.setattr(bench.queue, "put_back", lambda *a, **o: noted(put_back, *a, **o))
+    monkeypatch.setattr(bench.queue, "dead_letter", lambda *a, **o: noted(dead_letter, *a, **o))
     assert await bench.settling.settle(item, ending)
     await bench.settle()
     assert item.is_settling
@@ -106,7 +114,9 @@ async def test_an_item_of_ours_leaves_the_registry_first_and_then_the_queue(
         (BURIED, DEAD),
     ],
 )
-async def test_of_an_item_without_a_lease_the_registry_hears_nothing(bench, ending, where):
+async def test_of_an_item_without_a_lease_the_registry_hears_nothing(
+    bench: Workbench, ending: Ending, where: str
+) -> None:
     bench.traps.before("release", ZeroDivisionError())
     bench.traps.before("commit", ZeroDivisionError())
     item = bench.item(ENVELOPE)
@@ -117,7 +127,9 @@ async def test_of_an_item_without_a_lease_the_registry_hears_nothing(bench, endi
 
 
 @pytest.mark.parametrize("ending", [RETRY, GIVEN_UP])
-async def test_more_parked_sources_keep_the_item_with_us(bench, ending):
+async def test_more_parked_sources_keep_the_item_with_us(
+    bench: Workbench, ending: GivenUp | PutBack
+) -> None:
     item = await claimed(bench)
     bench.registry.park("d", b"another", pubtime=PUBTIME)
     assert not await bench.settling.settle(item, replace(ending, parked_seen=0))
@@ -129,11 +141,13 @@ async def test_more_parked_sources_keep_the_item_with_us(bench, ending):
 
 
 @pytest.mark.parametrize("ending", [DONE, RETRY, GIVEN_UP, BURIED])
-async def test_what_was_lost_meanwhile_leaves_the_message_alone(bench, ending):
+async def test_what_was_lost_meanwhile_leaves_the_message_alone(
+    bench: Workbench, ending: Ending
+) -> None:
     item = await claimed(bench)
     bench.registry.expire_leases()
     await bench.registry.claim(
-        item.lease.notice, owner="another", worker="another", attempt=2, source=b""
+        lease_of(item).notice, owner="another", worker="another", attempt=2, source=b""
     )
     with pytest.raises(LeaseLost):
         await bench.settling.settle(item, ending)
@@ -142,7 +156,7 @@ async def test_what_was_lost_meanwhile_leaves_the_message_alone(bench, ending):
     assert bench.settling.failed == bench.settling.cached == 0
 
 
-async def test_handing_back_waits_for_no_part_that_is_away(bench):
+async def test_handing_back_waits_for_no_part_that_is_away(bench: Workbench) -> None:
     item = await claimed(bench)
     bench.traps.before("release", Unavailable("registry"))
     assert await bench.settling.settle(item, HandedBack())
@@ -151,7 +165,9 @@ async def test_handing_back_waits_for_no_part_that_is_away(bench):
 
 
 @pytest.mark.parametrize("ending", [DONE, RETRY, GIVEN_UP, BURIED])
-async def test_killed_before_the_registry_has_it_nothing_is_counted_or_moved(bench, ending):
+async def test_killed_before_the_registry_has_it_nothing_is_counted_or_moved(
+    bench: Workbench, ending: Ending
+) -> None:
     item = await claimed(bench)
     for step in ("commit", "release"):
         bench.traps.before(step, Killed())
@@ -163,7 +179,7 @@ async def test_killed_before_the_registry_has_it_nothing_is_counted_or_moved(ben
     assert bench.registry.counts == {}
 
 
-async def test_each_ending_is_counted_where_the_commit_does_not(bench):
+async def test_each_ending_is_counted_where_the_commit_does_not(bench: Workbench) -> None:
     poison = Poison(Reason.INVALID_JSON, "x", centre_id="yy-met")
     for ending in (
         DONE,

@@ -151,6 +151,7 @@ async def test_a_refresh_that_fails_is_no_error_of_anybody(
 async def test_failures_are_remembered_for_a_few_seconds(
     addresses: Addresses, names: Names, clock: Clock
 ) -> None:
+    answer: list[str] | OSError
     for answer in (socket.gaierror(socket.EAI_NONAME, "unknown"), []):
         names.answer = answer
         asked = len(names.asked)

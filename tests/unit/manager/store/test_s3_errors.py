@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import aiohttp
 import pytest
 
@@ -11,7 +13,7 @@ AWS = BucketPlace("bucket", "", "eu-west-1", "https://bucket.s3.eu-west-1.amazon
 OTHER = BucketPlace("bucket", "", "us-east-1", "http://minio:9000", "/bucket", "AWS_ENDPOINT_URL")
 
 
-def test_a_refusal_is_its_code_and_the_buckets_region():
+def test_a_refusal_is_its_code_and_the_buckets_region() -> None:
     body = b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>us-west-2</Region></Error>"
     assert read_refusal(400, {}, body) == S3Refusal(
         400, "AuthorizationHeaderMalformed", "us-west-2"
@@ -24,11 +26,11 @@ def test_a_refusal_is_its_code_and_the_buckets_region():
     ("status", "code"),
     [(404, "NoSuchKey"), (403, "AccessDenied"), (400, "BadRequest"), (503, "SlowDown")],
 )
-def test_an_answer_without_text_is_taken_by_its_status(status, code):
+def test_an_answer_without_text_is_taken_by_its_status(status: int, code: str) -> None:
     assert read_refusal(status, {}, b"").code == code
 
 
-def test_a_code_is_never_free_text():
+def test_a_code_is_never_free_text() -> None:
     assert read_refusal(400, {}, b"<Code>the key AKIA was refused</Code>").code == "BadRequest"
     assert read_refusal(418, {}, b"<Code>" + b"x" * 65 + b"</Code>").code == "no code"
 
@@ -47,7 +49,7 @@ def test_a_code_is_never_free_text():
         (S3Refusal(403, "RequestTimeTooSkewed"), False),
     ],
 )
-def test_only_what_may_pass_in_a_moment_is_repeated(refusal, is_transient):
+def test_only_what_may_pass_in_a_moment_is_repeated(refusal: S3Refusal, is_transient: bool) -> None:
     assert refusal.is_transient is is_transient
 
 
@@ -62,20 +64,22 @@ def test_only_what_may_pass_in_a_moment_is_repeated(refusal, is_transient):
         (AWS, S3Refusal(403, "AccessDenied", "eu-west-1"), "GC_STORE_URL"),
     ],
 )
-def test_what_stays_wrong_names_the_setting_to_look_at(place, refusal, variable):
+def test_what_stays_wrong_names_the_setting_to_look_at(
+    place: BucketPlace, refusal: S3Refusal, variable: str
+) -> None:
     error = refused(refusal, place, "PUT")
     assert isinstance(error, Misconfigured)
     assert error.variable == variable
 
 
 @pytest.mark.parametrize("code", ["RequestTimeTooSkewed", "SlowDown", "BadRequest", "no code"])
-def test_the_rest_is_an_outage(code):
+def test_the_rest_is_an_outage(code: str) -> None:
     error = refused(S3Refusal(400, code), AWS, "PUT")
     assert isinstance(error, Unavailable)
     assert not isinstance(error, Misconfigured)
 
 
-def test_a_key_that_s3_cannot_hold_is_poison():
+def test_a_key_that_s3_cannot_hold_is_poison() -> None:
     assert isinstance(refused(S3Refusal(400, "KeyTooLongError"), AWS, "PUT"), UnusableKey)
 
 
@@ -89,7 +93,7 @@ def test_a_key_that_s3_cannot_hold_is_poison():
         (aiohttp.ClientError(), "no answer (the answer is not HTTP)"),
     ],
 )
-def test_the_detail_of_an_outage_says_why_and_names_no_class(error, cause):
+def test_the_detail_of_an_outage_says_why_and_names_no_class(error: Any, cause: str) -> None:
     detail = not_answered(error, AWS).detail
     assert cause in detail
     assert type(error).__name__ not in detail

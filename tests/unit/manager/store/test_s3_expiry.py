@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,10 @@ from wis2_gc_common.settings.values import StoreUrl
 from wis2_gc_manager.store import open_store
 from wis2_gc_manager.store.file.store import FileStore
 from wis2_gc_manager.store.s3.expiry import removed_at_ns
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 KEY = "2026-11-27/23/yy-met/data/core/x/0123456789ab/obs.bufr"
 HOUR_NS = 3600 * 10**9
@@ -71,7 +76,7 @@ def test_a_rule_that_keeps_less_than_the_retention_is_a_wrong_setting() -> None:
 
 
 async def test_an_object_among_files_may_be_announced_until_two_hours_after_its_folders_hour(
-    tmp_path,
+    tmp_path: Path,
 ) -> None:
     store = FileStore(str(tmp_path), retention_hours=24)
     by_ns = store.announce_by_ns(KEY, stored_ns=ns("2026-11-27T23:59"))

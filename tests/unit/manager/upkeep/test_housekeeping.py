@@ -6,14 +6,13 @@ import asyncio
 
 import pytest
 
-from testkit.fakes.manager import Workbench, next_turn
+from testkit.fakes.housekeeping import STATUS, housekeeping_of
+from testkit.fakes.manager import Workbench
 from testkit.waiting import until
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.metrics import ITEMS_DROPPED, field
-from wis2_gc_common.ports.registry import ProcessStatus, Refusal
-from wis2_gc_manager.upkeep.housekeeping import STUCK_S, Housekeeping, Pulse
-
-STATUS = ProcessStatus(kind="manager", name="one", is_ready=True)
+from wis2_gc_common.ports.registry import Refusal
+from wis2_gc_manager.upkeep.housekeeping import STUCK_S, Pulse
 
 
 @pytest.fixture
@@ -21,26 +20,9 @@ def bench() -> Workbench:
     return Workbench()
 
 
-def housekeeping_of(bench: Workbench, sleep=next_turn, *, interval_s: float = 0) -> Housekeeping:
-    return Housekeeping(
-        registry=bench.registry,
-        store=bench.store,
-        gate=bench.gate,
-        counts=bench.counts,
-        pulse=Pulse(),
-        fairness=bench.fairness,
-        events=bench.events,
-        public_check=bench.public_check,
-        public_check_interval_s=interval_s,
-        known_centres=lambda: frozenset({"de-dwd"}),
-        centre_max_items=None,
-        centre_max_bytes=7_000,
-        status=lambda: STATUS,
-        sleep=sleep,
-    )
-
-
-async def test_it_says_that_it_lives_writes_its_counts_and_expires_objects(bench):
+async def test_it_says_that_it_lives_writes_its_counts_and_expires_objects(
+    bench: Workbench,
+) -> None:
     bench.counts.add(ITEMS_DROPPED, "duplicate")
     running = asyncio.create_task(housekeeping_of(bench).run())
     await until(lambda: bench.registry.statuses and bench.store.expirations)
@@ -52,7 +34,9 @@ async def test_it_says_that_it_lives_writes_its_counts_and_expires_objects(bench
     assert bench.store.expirations[0].tzinfo is not None
 
 
-async def test_the_centres_of_the_list_go_to_the_registry_unless_it_is_away(bench):
+async def test_the_centres_of_the_list_go_to_the_registry_unless_it_is_away(
+    bench: Workbench,
+) -> None:
     keeping = housekeeping_of(bench)
     await keeping.keep_labels()
     assert bench.registry.known == {"de-dwd"}
@@ -62,7 +46,9 @@ async def test_the_centres_of_the_list_go_to_the_registry_unless_it_is_away(benc
     assert bench.registry.known is None
 
 
-async def test_quotas_go_to_the_registry_unless_a_part_that_bounds_them_is_away(bench):
+async def test_quotas_go_to_the_registry_unless_a_part_that_bounds_them_is_away(
+    bench: Workbench,
+) -> None:
     keeping = housekeeping_of(bench)
     await keeping.keep_quotas()
     assert bench.registry.quotas == (500, 7_000)
@@ -72,7 +58,7 @@ async def test_quotas_go_to_the_registry_unless_a_part_that_bounds_them_is_away(
     assert bench.registry.quotas is None
 
 
-async def test_centres_are_told_of_what_listeners_refused(bench):
+async def test_centres_are_told_of_what_listeners_refused(bench: Workbench) -> None:
     bench.registry.refused = [
         Refusal(f"centre-{number}", "origin/a/wis2/x/metadata", 1_795_435_200_000, "oversize")
         for number in range(2)
@@ -90,7 +76,7 @@ async def test_centres_are_told_of_what_listeners_refused(bench):
     assert bench.registry.refused == []
 
 
-async def test_a_centre_over_its_share_of_the_queue_is_not_called_invalid(bench):
+async def test_a_centre_over_its_share_of_the_queue_is_not_called_invalid(bench: Workbench) -> None:
     bench.registry.refused = [Refusal("centre", "origin/a/wis2/x/metadata", 0, "quota: many")]
     await housekeeping_of(bench).tell()
     await until(lambda: bench.publisher.events)
@@ -98,7 +84,7 @@ async def test_a_centre_over_its_share_of_the_queue_is_not_called_invalid(bench)
     assert content == {"title": "Notification over quota", "description": "quota: many"}
 
 
-async def test_a_registry_known_to_be_away_is_not_asked_for_refusals(bench):
+async def test_a_registry_known_to_be_away_is_not_asked_for_refusals(bench: Workbench) -> None:
     bench.registry.refused = [Refusal("centre", "origin/a/wis2/x/metadata", 0, "oversize")]
     bench.traps.before("ping", *[Unavailable("registry")] * 1000)
     bench.gate.report(Unavailable("registry"))
@@ -107,7 +93,7 @@ async def test_a_registry_known_to_be_away_is_not_asked_for_refusals(bench):
     assert len(bench.registry.refused) == 1
 
 
-async def test_it_outlives_outages_and_bugs_and_reports_the_outages(bench):
+async def test_it_outlives_outages_and_bugs_and_reports_the_outages(bench: Workbench) -> None:
     bench.traps.before("heartbeat", Unavailable("registry", "away"), ZeroDivisionError())
     bench.traps.before("expire", Unavailable("store"), ZeroDivisionError())
     bench.traps.before("count", Unavailable("registry"))
@@ -123,11 +109,11 @@ async def test_it_outlives_outages_and_bugs_and_reports_the_outages(bench):
     assert bench.registry.counts[field(ITEMS_DROPPED, "duplicate")] == 1
 
 
-async def test_an_idle_manager_notices_that_the_registry_is_away(bench):
+async def test_an_idle_manager_notices_that_the_registry_is_away(bench: Workbench) -> None:
     bench.traps.before("heartbeat", Unavailable("registry", "away"))
     bench.traps.before("ping", *[Unavailable("registry", "away")] * 1000)
 
-    async def one_turn(_delay_s):
+    async def one_turn(_delay_s: float) -> None:
         await asyncio.Event().wait()
 
     running = asyncio.create_task(housekeeping_of(bench, one_turn).run())
@@ -137,7 +123,9 @@ async def test_an_idle_manager_notices_that_the_registry_is_away(bench):
     assert bench.gate.problems == {"registry": "away"}
 
 
-async def test_counts_that_were_not_written_are_kept_with_those_that_followed(bench):
+async def test_counts_that_were_not_written_are_kept_with_those_that_followed(
+    bench: Workbench,
+) -> None:
     bench.traps.before("count", Unavailable("registry"))
     bench.counts.add(ITEMS_DROPPED, "stale")
     with pytest.raises(Unavailable):
@@ -148,7 +136,7 @@ async def test_counts_that_were_not_written_are_kept_with_those_that_followed(be
     assert bench.registry.counts == {field(ITEMS_DROPPED, "stale"): 2}
 
 
-def test_a_loop_that_does_not_come_round_is_stuck():
+def test_a_loop_that_does_not_come_round_is_stuck() -> None:
     now_s = 100.0
     pulse = Pulse(lambda: now_s)
     assert pulse.problem == ""

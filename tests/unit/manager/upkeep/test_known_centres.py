@@ -18,15 +18,15 @@ def test_the_first_column_names_the_centres(tmp_path: Path) -> None:
         "Not A Centre,x,,\n",
         encoding="utf-8",
     )
-    assert read_known_centres(path) == {"de-dwd", "au-bom"}
+    assert read_known_centres(path) == frozenset({"de-dwd", "au-bom"})
 
 
 def test_a_list_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "centre-id.csv"
     path.write_text("de-dwd\n")
-    assert read_known_centres(path) == {"de-dwd"}
+    assert read_known_centres(path) == frozenset({"de-dwd"})
     path.write_text("fr-meteofrance\n")
-    assert read_known_centres(path) == {"fr-meteofrance"}
+    assert read_known_centres(path) == frozenset({"fr-meteofrance"})
 
 
 def test_without_a_good_list_the_last_one_stays(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from testkit.servers.web_server import Script
+
 DATA = b"BUFR" * 1000
 LARGE = bytes(range(256)) * 1000
 
@@ -109,7 +111,7 @@ async def test_the_very_url_that_is_announced_is_asked_for(fetch: PublicFetch) -
     ids=["closes", "resets", "speaks no HTTP", "cuts short"],
 )
 async def test_a_server_that_does_not_answer_is_told_without_a_class_name(
-    fetch: PublicFetch, script, problem: str
+    fetch: PublicFetch, script: Script, problem: str
 ) -> None:
     async with WebServer() as server:
         assert await fetch(sample_of(server.serve("/a", script=script))) == problem
