@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+from local.parts.local_server import write_private
 from local.parts.mosquitto import (
     BRIDGE_USERNAME,
     CACHE_TOPICS,
@@ -26,7 +27,6 @@ from local.parts.mosquitto import (
     bridge,
     dynamic_security,
 )
-from local.parts.part import write_private
 from local.settings import parse_accounts
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.wis2.media_type import nginx_try_files, nginx_types

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from local.console import Console
 from local.parts.certificates import LOCAL_NAMES, CertificateAuthority
+from local.parts.local_server import write_private
 from local.parts.mosquitto import (
     PUBLIC_PASSWORD,
     PUBLIC_USERNAME,
@@ -23,7 +24,6 @@ from local.parts.mosquitto import (
     SimulatedGlobalBroker,
 )
 from local.parts.nginx import Nginx
-from local.parts.part import write_private
 from local.parts.ports import free_port, is_free
 from local.parts.process import stop_with_parent
 from local.parts.redis_server import RedisServer
@@ -63,7 +63,7 @@ from wis2_gc_common.settings.reader import Reader
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from local.parts.part import Part
+    from local.parts.local_server import LocalServer
     from local.settings import PortSetting
 
 _WRONG_SETTING = 2
@@ -326,7 +326,7 @@ class Run:
         metrics, managers, listeners = plan_services(
             self.settings, self.addresses, self.brokers, self.environment
         )
-        parts: list[Part] = [
+        parts: list[LocalServer] = [
             part
             for part in (
                 self.redis, self.sqs, self.s3, self.nginx, self.broker, self.public_broker,

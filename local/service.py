@@ -7,7 +7,7 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
-from local.parts.part import StartFailed
+from local.parts.local_server import StartFailed
 from local.parts.process import die_with_parent, kill_group
 
 if TYPE_CHECKING:

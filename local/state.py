@@ -9,7 +9,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from local.parts.part import write_private
+from local.parts.local_server import write_private
 from local.parts.process import is_alive
 from wis2_gc_common.errors import SettingsError
 

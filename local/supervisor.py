@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from local.parts.part import StartFailed
+from local.parts.local_server import StartFailed
 from local.parts.process import signal_name
 from wis2_gc_common.runtime.backoff import Backoff
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trustme
 
-from local.parts.part import write_private
+from local.parts.local_server import write_private
 
 if TYPE_CHECKING:
     from pathlib import Path

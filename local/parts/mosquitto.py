@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from local.parts.part import Part, StartFailed, current_user, write_private
+from local.parts.local_server import LocalServer, StartFailed, current_user, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,7 +159,7 @@ def plugin_path() -> Path:
     raise StartFailed(f"mosquitto has no {_PLUGIN} in {', '.join(_LIBRARIES)}")
 
 
-class Mosquitto(Part):
+class Mosquitto(LocalServer):
     """A mosquitto 2.0 with these accounts."""
 
     #: Whether the log also shows who connects.

@@ -8,7 +8,7 @@ import resource
 import secrets
 from typing import TYPE_CHECKING
 
-from local.parts.part import Part, current_user
+from local.parts.local_server import LocalServer, current_user
 from wis2_gc_common.wis2.media_type import DEFAULT_MEDIA_TYPE, nginx_try_files, nginx_types
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _HEADERS_OF_BUCKETS = (
 )
 
 
-class Nginx(Part):
+class Nginx(LocalServer):
     """Serves objects as `{base_url}/{key}`: GET and HEAD, and nothing else.
 
     The objects are the files under `root`, or those of a bucket at `bucket_url`: an S3 server on

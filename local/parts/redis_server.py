@@ -6,7 +6,7 @@ import socket
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from local.parts.part import Part, write_private
+from local.parts.local_server import LocalServer, write_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _PROBE_TIMEOUT_S = 2
 
 
-class RedisServer(Part):
+class RedisServer(LocalServer):
     """A redis-server with an append-only file; acknowledged writes survive `kill`.
 
     A crash of the whole machine may cost the last second (`appendfsync everysec`).

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from local.parts.part import Part
+from local.parts.local_server import LocalServer
 
 if TYPE_CHECKING:
     from local.parts.certificates import CertificateAuthority
@@ -19,7 +19,7 @@ _PROBE_TIMEOUT_S = 2
 PROGRAM = Path(sys.executable).with_name("rclone")
 
 
-class S3Server(Part):
+class S3Server(LocalServer):
     """Serves `root/{bucket}/{key}` as S3 does; one bucket exists from the start.
 
     It keeps an object's type and Cache-Control in memory: after a restart it knows only the files.

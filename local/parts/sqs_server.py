@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local.parts.part import Part, StartFailed
+from local.parts.local_server import LocalServer, StartFailed
 from wis2_gc_common.settings import catalogue as settings
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _PROBE_TIMEOUT_S = 2
 _OK = 200
 
 
-class SqsServer(Part):
+class SqsServer(LocalServer):
     """A queue and its dead letter queue, on loopback."""
 
     def __init__(

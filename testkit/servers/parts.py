@@ -19,8 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from local.parts.local_server import LocalServer
 from local.parts.mosquitto import CacheBroker, Mosquitto, PublicBroker, SimulatedGlobalBroker
-from local.parts.part import Part
 from local.parts.redis_server import RedisServer
 from local.parts.s3_server import S3Server
 from local.parts.sqs_server import MODULES, PROGRAM, SqsServer
@@ -153,7 +153,7 @@ def _image(program: str) -> str:
     return images()[{"node": "sqs", "rclone": "s3"}.get(name, name)]
 
 
-class _InContainer(Part):
+class _InContainer(LocalServer):
     """A part of `make run` whose process is in a container."""
 
     def _further(self) -> Sequence[Path]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 
-from local.parts.part import StartFailed
+from local.parts.local_server import StartFailed
 from local.parts.sqs_server import CREDENTIALS
 from testkit.servers import parts
 

@@ -42,8 +42,8 @@ from testkit.servers.sqs_server import start_or_skip
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from local.parts.local_server import LocalServer
     from local.parts.mosquitto import PublicBroker
-    from local.parts.part import Part
     from local.parts.redis_server import RedisServer
 
 CENTRE_ID = "xx-test-global-cache"
@@ -54,12 +54,12 @@ BIN = Path(sys.executable).parent
 Labels = frozenset[tuple[str, str]]
 
 
-def freeze(part: Part) -> None:
+def freeze(part: LocalServer) -> None:
     """Let a server hang: its connections stay open, nothing answers."""
     os.kill(part.pid, signal.SIGSTOP)
 
 
-def thaw(part: Part) -> None:
+def thaw(part: LocalServer) -> None:
     """Let it go on."""
     os.kill(part.pid, signal.SIGCONT)
 

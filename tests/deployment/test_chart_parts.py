@@ -24,7 +24,7 @@ import pytest
 import redis
 import yaml
 
-from local.parts.part import current_user
+from local.parts.local_server import current_user
 from local.parts.ports import free_port
 from testkit.deployment import chart
 from testkit.servers.server_process import wait_for_port

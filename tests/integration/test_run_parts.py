@@ -21,10 +21,10 @@ import redis
 from paho.mqtt.enums import CallbackAPIVersion
 
 from local.parts.certificates import CertificateAuthority
+from local.parts.local_server import StartFailed
 from local.parts.mosquitto import MANAGER_USERNAME, CacheBroker, PublicBroker, SimulatedGlobalBroker
 from local.parts.mqtt_client import end
 from local.parts.nginx import Nginx
-from local.parts.part import StartFailed
 from local.parts.redis_server import RedisServer
 from testkit.worlds.world import wait_until
 

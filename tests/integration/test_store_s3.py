@@ -46,11 +46,11 @@ from wis2_gc_manager.store.port import Checksum
 from wis2_gc_manager.store.s3 import requests as s3_requests
 from wis2_gc_manager.store.s3 import upload as s3_upload
 from wis2_gc_manager.store.s3.credentials import CredentialChain, new_session
-from wis2_gc_manager.store.s3.part_memory import PartMemory
 from wis2_gc_manager.store.s3.place import BucketPlace, tls_context
 from wis2_gc_manager.store.s3.requests import Requests
 from wis2_gc_manager.store.s3.small import SmallObjects
 from wis2_gc_manager.store.s3.store import PART_MEMORY_BYTES, S3Store
+from wis2_gc_manager.store.s3.upload_memory import UploadMemory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -421,7 +421,7 @@ async def test_beside_slow_uploads_a_fast_one_goes_on_and_those_in_its_way_are_h
     server: ScriptedS3,
 ) -> None:
     store, clock = store_at(server.url), Hours()
-    memory = PartMemory(PART_MEMORY_BYTES, part_bytes=PART, clock=clock)
+    memory = UploadMemory(PART_MEMORY_BYTES, part_bytes=PART, clock=clock)
     store._memory = memory
     slow = [await store.open_upload(f"{KEY}{n}", media_type=BUFR) for n in range(16)]
     waiting: list[asyncio.Task[None]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from local.parts.part import StartFailed
+from local.parts.local_server import StartFailed
 from testkit.servers import parts
 from testkit.servers.redis import require_redis
 from testkit.servers.sqs_server import start_or_skip

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local.parts.part import StartFailed
+from local.parts.local_server import StartFailed
 from local.parts.sqs_server import CREDENTIALS, SqsServer
 from wis2_gc_common.open_queue import open_queue
 from wis2_gc_common.settings.catalogue import DEAD_LETTER_QUEUE_URL, QUEUE_URL

@@ -19,9 +19,9 @@ from testkit.plain_words import assert_plain
 from testkit.servers.web_server import WebServer, raw, stall_after, trickle
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, SourceError
 from wis2_gc_common.wis2.integrity import Integrity
+from wis2_gc_manager.sources.body_memory import PIECE_BYTES
 from wis2_gc_manager.sources.downloader import open_downloader
 from wis2_gc_manager.sources.encoded import Broken, Decoder, content_coding
-from wis2_gc_manager.sources.memory import PIECE_BYTES
 from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
 
 if TYPE_CHECKING:

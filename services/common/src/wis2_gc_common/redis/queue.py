@@ -150,7 +150,7 @@ class RedisStreamSender:
         self._keys = keys.lanes
         self._max_length = max_length
         self._client = _sync_client(redis_url)
-        self._memory = _Memory(self._client, keys.lanes)
+        self._memory = _MemoryWatch(self._client, keys.lanes)
 
     @property
     def max_batch(self) -> int:
@@ -210,7 +210,7 @@ def full_lanes(lane_bytes: Sequence[int], *, used: int, max_bytes: int) -> froze
     return frozenset(lane for lane, size in enumerate(lane_bytes) if lane != READY and size > most)
 
 
-class _Memory:
+class _MemoryWatch:
     """The memory use of Redis, as last read: whether little is left, and which lanes are full."""
 
     def __init__(self, client: redis.Redis, lanes: Sequence[str]) -> None:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, SourceError
 from wis2_gc_common.wis2.integrity import DEFAULT_METHOD, new_hash
-from wis2_gc_manager.sources.memory import PIECE_BYTES
+from wis2_gc_manager.sources.body_memory import PIECE_BYTES
 from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Payload, host_of
 from wis2_gc_manager.sources.timeouts import stopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wis2_gc_manager.sources.memory import Memory
+    from wis2_gc_manager.sources.body_memory import BodyMemory
     from wis2_gc_manager.sources.port import OpenUpload, Request
     from wis2_gc_manager.store.port import Upload
 
@@ -47,7 +47,7 @@ class Body:
         open_upload: OpenUpload,
         *,
         max_bytes: int,
-        memory: Memory,
+        memory: BodyMemory,
         deadline: asyncio.Timeout,
         idle_timeout_s: float,
         form: Form | None = None,

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 from wis2_gc_common.errors import HostBusy, Overridden, Reason, Refused, SourceError
 from wis2_gc_manager.sources.addresses import Addresses, system_lookup
 from wis2_gc_manager.sources.body import Body, Form
+from wis2_gc_manager.sources.body_memory import BodyMemory
 from wis2_gc_manager.sources.guard import AddressGuard, Network
 from wis2_gc_manager.sources.hosts import HostLimits, Outcome
 from wis2_gc_manager.sources.http_client import HttpClient
-from wis2_gc_manager.sources.memory import Memory
 from wis2_gc_manager.sources.port import host_of
 from wis2_gc_manager.sources.target import Target, parse_target
 from wis2_gc_manager.sources.timeouts import Timeouts, sooner, stopped
@@ -106,7 +106,7 @@ class _Downloader:
         self._limits = HostLimits(
             concurrency=concurrency_per_host, clock=asyncio.get_running_loop().time
         )
-        self._memory = Memory(MEMORY_BYTES)
+        self._memory = BodyMemory(MEMORY_BYTES)
         http = HttpClient(guard, self._addresses, timeouts=timeouts, ca_file=ca_file)
         self._clients: dict[str, _Client] = {"http": http, "https": http}
 

@@ -23,11 +23,11 @@ from wis2_gc_manager.store.keys import INCOMING, MAX_KEY_BYTES, checked_key
 from wis2_gc_manager.store.s3 import checksum as s3_checksum
 from wis2_gc_manager.store.s3.credentials import CredentialChain, new_session
 from wis2_gc_manager.store.s3.expiry import removed_at_ns
-from wis2_gc_manager.store.s3.part_memory import PartMemory
 from wis2_gc_manager.store.s3.place import find_place, read_authorities, tls_context
 from wis2_gc_manager.store.s3.requests import ATTEMPTS, Requests
 from wis2_gc_manager.store.s3.small import SmallObjects
 from wis2_gc_manager.store.s3.upload import PART_BYTES, S3Upload
+from wis2_gc_manager.store.s3.upload_memory import UploadMemory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ class S3Store:
         self._retention_ns = int(retention_hours * 3600) * 1_000_000_000
         self._expiration_days = expiration_days
         self._cache_control = f"public, max-age={round(retention_hours * 3600)}, immutable"
-        self._memory = PartMemory(PART_MEMORY_BYTES, part_bytes=PART_BYTES, clock=time.monotonic)
+        self._memory = UploadMemory(PART_MEMORY_BYTES, part_bytes=PART_BYTES, clock=time.monotonic)
         self._knows_sha = self._place.is_aws
 
     async def put(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from wis2_gc_manager.store.port import Checksum
-    from wis2_gc_manager.store.s3.part_memory import PartMemory
     from wis2_gc_manager.store.s3.requests import Requests
+    from wis2_gc_manager.store.s3.upload_memory import UploadMemory
 
 #: The size of a part; and the least size of every part except the last.
 PART_BYTES = 8 * 1024 * 1024
@@ -40,7 +40,7 @@ class S3Upload:
         key: str,
         headers: Sequence[tuple[str, str]],
         *,
-        memory: PartMemory,
+        memory: UploadMemory,
         put: Callable[[Sequence[bytes], Checksum | None], Awaitable[None]],
         size: Callable[[], Awaitable[int | None]],
     ) -> None:

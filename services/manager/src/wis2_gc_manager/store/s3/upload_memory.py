@@ -1,6 +1,7 @@
 """Bounds the bytes of all large objects that wait for their parts to be full.
 
-S3 takes no small parts, so what a slow source has sent is kept here until there is more of it. A
+S3 takes no small parts, so what a slow source has sent is kept here until there is more of it. So
+an upload may have to wait, which a download never does (`BodyMemory`): two budgets, two rules. A
 memory full of half-full parts would stay full for ever, and a memory full of slow ones nearly so.
 Therefore:
 
@@ -45,7 +46,7 @@ _RETRY_S = 10.0
 
 @dataclass(slots=True, eq=False)
 class Share:
-    """What one upload holds of the part it collects. Made by `PartMemory.share`."""
+    """What one upload holds of the part it collects. Made by `UploadMemory.share`."""
 
     on_lost: Callable[[], None]
     held: int = 0
@@ -70,7 +71,7 @@ class _Wait:
     turn: asyncio.Future[None]
 
 
-class PartMemory:
+class UploadMemory:
     """`total` bytes for all uploads; a part is sent when it has `part_bytes`. One event loop."""
 
     def __init__(self, total: int, *, part_bytes: int, clock: Callable[[], float]) -> None:

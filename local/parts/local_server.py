@@ -30,7 +30,7 @@ class StartFailed(RuntimeError):
     """A server did not start; the text says why, from its own log."""
 
 
-class Part(ABC):
+class LocalServer(ABC):
     """One real server: `start` returns when it answers, `stop` when it is gone.
 
     Its configuration, data and log are in `directory`. Ports that are not given are picked when the

@@ -22,16 +22,16 @@ from testkit.waiting import until
 from wis2_gc_common.errors import SourceError
 from wis2_gc_common.wis2.integrity import Integrity
 from wis2_gc_manager.sources import downloader as download
-from wis2_gc_manager.sources.downloader import open_downloader
-from wis2_gc_manager.sources.memory import (
+from wis2_gc_manager.sources.body_memory import (
     CENTRE_SHARE,
     HOST_SHARE,
     LARGE_SHARE,
     PIECE_BYTES,
     SMALL_BYTES,
+    BodyMemory,
     Holding,
-    Memory,
 )
+from wis2_gc_manager.sources.downloader import open_downloader
 from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
 
 TOTAL = 64 * SMALL_BYTES
@@ -54,7 +54,7 @@ steps = st.lists(
 )
 
 
-def twelve_bodies(memory: Memory) -> list[Holding]:
+def twelve_bodies(memory: BodyMemory) -> list[Holding]:
     """Three centres, four hosts."""
     return [memory.holding(f"centre{n % 3}", f"host{n % 4}") for n in range(12)]
 
@@ -69,7 +69,7 @@ def large_of(holdings: list[Holding], **who: str) -> int:
 
 @given(steps, st.sampled_from([TOTAL // 8, TOTAL]))
 def test_no_bound_is_ever_exceeded_and_all_is_given_back(taken: list[Step], total: int) -> None:
-    memory = Memory(total)
+    memory = BodyMemory(total)
     bodies = twelve_bodies(memory)
     for number, what, size in taken:
         body = bodies[number]
@@ -98,7 +98,7 @@ def test_no_bound_is_ever_exceeded_and_all_is_given_back(taken: list[Step], tota
 def test_a_small_body_finds_memory_whatever_the_others_hold_beyond_being_small(
     taken: list[Step],
 ) -> None:
-    memory = Memory(TOTAL)  # room for 64 small ones, and there are 12
+    memory = BodyMemory(TOTAL)  # room for 64 small ones, and there are 12
     bodies = twelve_bodies(memory)
     for number, what, size in taken:
         if what == "take":
@@ -107,14 +107,14 @@ def test_a_small_body_finds_memory_whatever_the_others_hold_beyond_being_small(
 
 
 def test_what_is_refused_changes_nothing() -> None:
-    memory = Memory(TOTAL)
+    memory = BodyMemory(TOTAL)
     assert not memory.holding("a", "b").take(TOTAL + 1)
     assert not memory.holding("a", "b").take(TOTAL // HOST_SHARE + SMALL_BYTES + 1)
     assert memory.is_clean
 
 
 def test_one_host_leaves_memory_to_others_of_its_centre_and_one_centre_to_others() -> None:
-    memory = Memory(TOTAL)
+    memory = BodyMemory(TOTAL)
     share = TOTAL // HOST_SHARE + SMALL_BYTES  # what is small is nobody's share
     assert memory.holding("a", "one").take(share)
     assert not memory.holding("a", "one").take(2 * SMALL_BYTES)
@@ -133,15 +133,15 @@ async def server() -> AsyncIterator[WebServer]:
 
 
 @pytest.fixture
-def memories(monkeypatch: pytest.MonkeyPatch) -> list[Memory]:
+def memories(monkeypatch: pytest.MonkeyPatch) -> list[BodyMemory]:
     """The memories of the downloaders opened meanwhile."""
-    made: list[Memory] = []
+    made: list[BodyMemory] = []
 
-    def make(total: int) -> Memory:
-        made.append(Memory(total))
+    def make(total: int) -> BodyMemory:
+        made.append(BodyMemory(total))
         return made[-1]
 
-    monkeypatch.setattr(download, "Memory", make)
+    monkeypatch.setattr(download, "BodyMemory", make)
     return made
 
 
@@ -198,7 +198,7 @@ async def canaries(downloader: Downloader, server: WebServer) -> None:
 
 
 async def test_64_slow_servers_hold_up_nobody(
-    server: WebServer, open_: Open, memories: list[Memory]
+    server: WebServer, open_: Open, memories: list[BodyMemory]
 ) -> None:
     downloader = open_(download.MEMORY_BYTES)
     slow = server.serve("/slow", script=trickle(HEAD, piece=b"s" * 60, interval_s=0.1))
@@ -213,7 +213,7 @@ async def test_64_slow_servers_hold_up_nobody(
 
 @pytest.mark.parametrize("announces", [True, False])
 async def test_64_large_files_at_once_hold_up_nobody_and_all_arrive(
-    server: WebServer, open_: Open, memories: list[Memory], announces: bool
+    server: WebServer, open_: Open, memories: list[BodyMemory], announces: bool
 ) -> None:
     downloader = open_(download.MEMORY_BYTES)
     body = b"L" * (2 * MAX_IN_MEMORY_BYTES)
@@ -248,7 +248,7 @@ async def test_64_large_files_at_once_hold_up_nobody_and_all_arrive(
 
 
 async def test_what_finds_no_memory_streams_into_the_store(
-    server: WebServer, open_: Open, memories: list[Memory]
+    server: WebServer, open_: Open, memories: list[BodyMemory]
 ) -> None:
     downloader = open_(len(DATA) + PIECE_BYTES)
     held = await get(downloader, server.serve("/a", DATA), centre_id="one")
@@ -269,7 +269,7 @@ async def test_what_finds_no_memory_streams_into_the_store(
 
 
 async def test_a_small_body_is_kept_in_many_pieces_and_counted_with_what_they_cost(
-    server: WebServer, open_: Open, memories: list[Memory]
+    server: WebServer, open_: Open, memories: list[BodyMemory]
 ) -> None:
     downloader = open_(download.MEMORY_BYTES)
     pieces = trickle(HEAD, piece=b"1", interval_s=0.001)
@@ -279,7 +279,7 @@ async def test_a_small_body_is_kept_in_many_pieces_and_counted_with_what_they_co
 
 
 async def test_a_large_body_gives_back_what_it_has_passed_on(
-    server: WebServer, open_: Open, memories: list[Memory]
+    server: WebServer, open_: Open, memories: list[BodyMemory]
 ) -> None:
     downloader = open_(download.MEMORY_BYTES)
     body = b"x" * (4 * MAX_IN_MEMORY_BYTES)
@@ -295,7 +295,7 @@ async def test_a_large_body_gives_back_what_it_has_passed_on(
 
 
 async def test_a_failed_download_gives_its_memory_back(
-    server: WebServer, open_: Open, memories: list[Memory]
+    server: WebServer, open_: Open, memories: list[BodyMemory]
 ) -> None:
     downloader = open_(download.MEMORY_BYTES)
     cut = server.serve("/a", DATA, content_length=len(DATA) + 1)
@@ -307,7 +307,7 @@ async def test_a_failed_download_gives_its_memory_back(
 @pytest.mark.parametrize("is_raw", [True, False])
 @pytest.mark.parametrize("memory_bytes", [1000, download.MEMORY_BYTES])
 async def test_of_an_encoded_body_the_right_form_is_taken_also_without_memory(
-    server: WebServer, open_: Open, memories: list[Memory], memory_bytes: int, is_raw: bool
+    server: WebServer, open_: Open, memories: list[BodyMemory], memory_bytes: int, is_raw: bool
 ) -> None:
     downloader = open_(memory_bytes)
     data = bytes(range(256)) * 300

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wis2_gc_common.errors import HostBusy, Reason
-from wis2_gc_manager.store.s3 import part_memory as s3_part_memory
-from wis2_gc_manager.store.s3.part_memory import (
+from wis2_gc_manager.store.s3 import upload_memory as s3_upload_memory
+from wis2_gc_manager.store.s3.upload_memory import (
     MAX_WAIT_S,
     MAX_WAITS_S,
     SMALL_BYTES,
-    PartMemory,
     Share,
+    UploadMemory,
 )
 
 MB = 1_000_000
@@ -38,7 +38,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def _looks_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_part_memory, "_LOOK_S", 0.001)
+    monkeypatch.setattr(s3_upload_memory, "_LOOK_S", 0.001)
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def memory(clock: Clock) -> PartMemory:
-    return PartMemory(TOTAL, part_bytes=PART, clock=clock)
+def memory(clock: Clock) -> UploadMemory:
+    return UploadMemory(TOTAL, part_bytes=PART, clock=clock)
 
 
 class Losses:
@@ -57,7 +57,7 @@ class Losses:
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def of(self, memory: PartMemory, name: str) -> Share:
+    def of(self, memory: UploadMemory, name: str) -> Share:
         return memory.share(lambda: self.names.append(name))
 
 
@@ -66,7 +66,7 @@ def losses() -> Losses:
     return Losses()
 
 
-def receive(memory: PartMemory, clock: Clock, share: Share, size: int, seconds: float) -> None:
+def receive(memory: UploadMemory, clock: Clock, share: Share, size: int, seconds: float) -> None:
     """Take `size` bytes as they come, in `seconds`."""
     for _ in range(10):
         assert memory.take_now(share, size // 10)
@@ -84,7 +84,7 @@ async def turns() -> None:
         await asyncio.sleep(0.002)
 
 
-def fill(memory: PartMemory, clock: Clock, losses: Losses, *, bytes_per_s: float) -> list[Share]:
+def fill(memory: UploadMemory, clock: Clock, losses: Losses, *, bytes_per_s: float) -> list[Share]:
     """Fill what large ones may have with half-full parts of sources that give so much."""
     shares = [losses.of(memory, f"filler{number}") for number in range(8)]
     size = 3 * MB
@@ -97,7 +97,7 @@ def fill(memory: PartMemory, clock: Clock, losses: Losses, *, bytes_per_s: float
     return shares
 
 
-async def test_what_is_free_is_taken_at_once(memory: PartMemory, losses: Losses) -> None:
+async def test_what_is_free_is_taken_at_once(memory: UploadMemory, losses: Losses) -> None:
     one, two = losses.of(memory, "one"), losses.of(memory, "two")
     assert memory.take_now(one, 20 * MB)
     assert memory.take_now(two, 4 * MB)
@@ -108,7 +108,7 @@ async def test_what_is_free_is_taken_at_once(memory: PartMemory, losses: Losses)
 
 
 async def test_small_objects_need_not_wait_for_large_ones(
-    memory: PartMemory, clock: Clock, losses: Losses
+    memory: UploadMemory, clock: Clock, losses: Losses
 ) -> None:
     holders = fill(memory, clock, losses, bytes_per_s=2 * MB)
     exceeding = asyncio.create_task(memory.take(holders[0], MB))
@@ -126,7 +126,7 @@ async def test_small_objects_need_not_wait_for_large_ones(
 
 
 async def test_one_at_a_time_may_exceed_so_that_equals_go_on_in_turn(
-    memory: PartMemory, clock: Clock, losses: Losses
+    memory: UploadMemory, clock: Clock, losses: Losses
 ) -> None:
     holders = fill(memory, clock, losses, bytes_per_s=2 * MB)
     first = asyncio.create_task(memory.take(holders[0], MB))
@@ -142,7 +142,7 @@ async def test_one_at_a_time_may_exceed_so_that_equals_go_on_in_turn(
 
 
 async def test_a_fast_upload_takes_the_memory_of_slow_ones_that_lose_least(
-    memory: PartMemory, clock: Clock, losses: Losses
+    memory: UploadMemory, clock: Clock, losses: Losses
 ) -> None:
     holders = fill(memory, clock, losses, bytes_per_s=50_000)
     holders[3].total -= 1  # the least to lose
@@ -161,7 +161,7 @@ async def test_a_fast_upload_takes_the_memory_of_slow_ones_that_lose_least(
 
 
 async def test_an_upload_of_which_nothing_is_known_takes_that_of_crawling_ones(
-    memory: PartMemory, clock: Clock, losses: Losses
+    memory: UploadMemory, clock: Clock, losses: Losses
 ) -> None:
     holders = fill(memory, clock, losses, bytes_per_s=50_000)
     await memory.take(holders[0], MB)  # exceeds
@@ -175,7 +175,7 @@ async def test_an_upload_of_which_nothing_is_known_takes_that_of_crawling_ones(
     ids=["soon full", "on their way"],
 )
 async def test_what_is_about_to_come_free_is_waited_for(
-    memory: PartMemory, clock: Clock, losses: Losses, bytes_per_s: float, is_sending: bool
+    memory: UploadMemory, clock: Clock, losses: Losses, bytes_per_s: float, is_sending: bool
 ) -> None:
     holders = fill(memory, clock, losses, bytes_per_s=bytes_per_s)
     exceeds = losses.of(memory, "exceeds")
@@ -193,7 +193,7 @@ async def test_what_is_about_to_come_free_is_waited_for(
 
 
 async def test_equally_slow_ones_take_nothing_from_each_other(
-    memory: PartMemory, clock: Clock, losses: Losses
+    memory: UploadMemory, clock: Clock, losses: Losses
 ) -> None:
     holders = fill(memory, clock, losses, bytes_per_s=50_000)
     tasks = [asyncio.create_task(memory.take(share, MB)) for share in holders]
@@ -206,7 +206,7 @@ async def test_equally_slow_ones_take_nothing_from_each_other(
 
 
 async def test_who_stands_still_loses_what_came_quickly(
-    memory: PartMemory, clock: Clock, losses: Losses
+    memory: UploadMemory, clock: Clock, losses: Losses
 ) -> None:
     fill(memory, clock, losses, bytes_per_s=100 * MB)
     new = losses.of(memory, "new")
@@ -221,7 +221,7 @@ async def test_who_stands_still_loses_what_came_quickly(
     assert losses.names
 
 
-async def test_nobody_waits_without_end(memory: PartMemory, clock: Clock, losses: Losses) -> None:
+async def test_nobody_waits_without_end(memory: UploadMemory, clock: Clock, losses: Losses) -> None:
     sending = losses.of(memory, "sending")
     assert memory.take_now(sending, 24 * MB)
     memory.sending(sending)
@@ -245,7 +245,7 @@ async def test_nobody_waits_without_end(memory: PartMemory, clock: Clock, losses
 
 @pytest.mark.parametrize("is_granted", [False, True])
 async def test_a_cancelled_wait_keeps_nothing_once_its_holder_gives_back(
-    memory: PartMemory, losses: Losses, is_granted: bool
+    memory: UploadMemory, losses: Losses, is_granted: bool
 ) -> None:
     full, exceeds = losses.of(memory, "full"), losses.of(memory, "exceeds")
     assert memory.take_now(full, 24 * MB)
@@ -275,7 +275,7 @@ def test_whatever_uploads_do_the_bound_holds_all_end_and_all_is_given_back(
     seed: int, uploads: int, step_s: float
 ) -> None:
     draw = random.Random(seed)
-    memory = PartMemory(TOTAL, part_bytes=PART, clock=Clock(step_s))
+    memory = UploadMemory(TOTAL, part_bytes=PART, clock=Clock(step_s))
     chunk = MB
     ended = 0
 

@@ -19,7 +19,7 @@ PIECE_BYTES = 64
 LARGE_SHARE, CENTRE_SHARE, HOST_SHARE = 2, 4, 8
 
 
-class Memory:
+class BodyMemory:
     """`total_bytes` for all bodies."""
 
     def __init__(self, total_bytes: int) -> None:
@@ -88,7 +88,7 @@ class Holding:
 
     __slots__ = ("_memory", "centre_id", "held", "host")
 
-    def __init__(self, memory: Memory, centre_id: str, host: str) -> None:
+    def __init__(self, memory: BodyMemory, centre_id: str, host: str) -> None:
         self._memory = memory
         self.centre_id = centre_id
         self.host = host
