@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-#: One slot in so many is never bulk's.
+#: Bulk never gets one slot in so many.
 RESERVED = 8
-#: So long after the last message that was not bulk, the next one may come at any time.
+#: For so long after a message that was not bulk, another one is expected.
 FLOWING_S = 2.0
-#: One turn of the event loop that takes longer is felt by everybody: an item takes a dozen turns.
+#: A longer turn of the event loop delays every item noticeably: an item takes a dozen turns.
 LONG_TURN_S = 0.010
-#: In shorter ones there is room for more.
+#: While turns are shorter, bulk gets more slots.
 SHORT_TURN_S = 0.003
-#: Less in work makes no turn shorter, and every call of Redis carry less.
+#: Fewer slots do not make turns shorter, and each call to Redis carries less.
 LEAST = 16
 
 
 class BulkShare:
-    """While nothing else comes, bulk may have nearly all slots; otherwise as many as nobody feels.
+    """Gives bulk nearly all slots while nothing else comes, and few otherwise: others stay quick.
 
-    A flood that is bound by the processor fills the event loop's turns, and is cut back until they
-    are short. One that waits for far servers leaves them short, and is not cut back.
+    A flood that is bound by the processor makes the turns of the event loop long; it gets fewer
+    slots until they are short again. A flood that waits for distant servers keeps its slots.
     """
 
     def __init__(self, slots: int) -> None:

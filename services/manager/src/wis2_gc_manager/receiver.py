@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 MAX_BATCH = 64
 #: How long one call waits for the first message.
 WAIT_S = 10.0
-#: Less than a batch of free slots waits this long for more of them.
+#: If fewer slots than a batch are free, wait this long for more.
 PATIENCE_S = 0.01
-#: While bulk has no room, what is not bulk is waited for this long at a time.
+#: While bulk has no room, wait this long at a time for messages that are not bulk.
 BULK_WAIT_S = 0.02
-#: After an error nobody foresaw.
+#: After an unexpected error.
 PAUSE_S = 1.0
-#: How long one suspect is worked on alone; those that came with it are back after as long.
+#: How long one suspect is worked on alone; those that came with it come back after the same time.
 SUSPECT_S = 10.0
-#: For each of the last things that a manager does: a part that hangs costs the others nothing.
+#: For each last step of a manager: a part that hangs must not delay the others.
 LAST_WORDS_S = 3.0
 
 log = get_logger(__name__)
 
 
 class Receiver:
-    """Runs the pipeline on what the queue gives, until stopped and drained."""
+    """Runs the pipeline on the messages of the queue, until it is stopped and drained."""
 
     def __init__(self, queue: Queue, pipeline: Pipeline, gate: Gate, in_flight: InFlight) -> None:
         self._queue = queue
@@ -52,10 +52,10 @@ class Receiver:
         self._leftovers: list[Item] = []
         self._is_draining = False
         self.is_receiving = False
-        """Whether the last look at queue and gate said that all is well."""
+        """Whether queue and gate were in order when last checked."""
 
     async def run(self) -> None:
-        """Receive until cancelled; what was received goes on until `drain`."""
+        """Receive until cancelled; received items continue until `drain`."""
         try:
             while True:
                 await self._turn()
@@ -123,7 +123,7 @@ class Receiver:
         return len(self._leftovers)
 
     async def _try_alone(self, suspects: list[Received]) -> None:
-        """Work on one message that may be what kills its workers, and on no further one meanwhile.
+        """Work on one message that may be what kills its workers; take no other one meanwhile.
 
         The others go back as first deliveries: they may have died only with their neighbour.
         """
@@ -154,7 +154,7 @@ class Receiver:
             log.error("item_task_failed", error=repr(error))
         if item.returned is None or item.received is item.returned:
             return
-        # It has come back before its return was answered, and nobody works on that delivery.
+        # It came again before its return was answered, and nothing works on that delivery.
         if self._is_draining:
             self._leftovers.append(Item(item.received))
         else:

@@ -240,7 +240,7 @@ class Manager:
                 raise error
 
     async def _look_at_parts(self) -> Misconfigured | None:
-        """Find out which parts are away, before the first item has to.
+        """Find out which parts are away, before the first item meets that.
 
         Returns why one of them will not be back by itself.
         """
@@ -254,7 +254,7 @@ class Manager:
                 if isinstance(error, Misconfigured):
                     refusals.append(error)
             except Exception:
-                # A bug in one probe: the first item that needs the part will tell.
+                # A bug in one probe: the first item that requires the part will report it.
                 log.exception("probe_failed", part=part)
 
         async def look_at_all() -> None:
@@ -292,7 +292,7 @@ class Manager:
         await self._publisher.close()
         await self._parts.downloader.close()
         await self._parts.public_fetch.close()
-        # A store that hangs ends no upload; the queue has its own end.
+        # While the store hangs, no upload ends; the queue is closed separately.
         await asyncio.gather(self._in_time(self._parts.store.close()), self._parts.queue.close())
         await self._parts.registry.close()
         self._health.close()
