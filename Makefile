@@ -53,8 +53,7 @@ lint: setup ## ruff (rules and formatting), the order of imports between rooms, 
 	@git ls-files -z | xargs -0 .venv/bin/codespell
 
 typecheck: setup ## mypy --strict
-	@$(PY) -m mypy services/*/src local bench tools testkit tests/conftest.py \
-	  tests/{apply,cluster,compose,conformance,day,deployment,security,unit}
+	@$(PY) -m mypy services/*/src local bench tools testkit tests
 
 test-unit: setup ## Unit and property tests
 	@PYTHONDEVMODE=1 $(PYTEST) $(BOTH_CORES) tests/unit

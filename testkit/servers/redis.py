@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    import redis
+
 _START_DEADLINE_S = 20.0
 _START_ATTEMPTS = 5
 _POLL_S = 0.01
@@ -191,3 +193,10 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path / "redis").start()
     yield server
     server.stop()
+
+
+def number_in(raw: redis.Redis, key: str, name: str) -> int:
+    """Return a number of a hash. Fails if there is none."""
+    found = raw.hget(key, name)
+    assert found is not None
+    return int(found)

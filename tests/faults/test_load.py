@@ -22,7 +22,7 @@ from testkit.messages.wnm import integrity_of
 from testkit.servers.redis import RedisServer, require_redis
 from testkit.servers.web_server import WebServer
 from testkit.waiting import until
-from tests.integration.test_manager import DATA, counter, new_world, until_idle
+from testkit.worlds.managers import DATA, counter, new_world, until_idle
 from wis2_gc_common.open_queue import open_sender
 from wis2_gc_common.ports.queue import Sent
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testkit.servers.web_server import Received
-    from tests.integration.test_manager import World
+    from testkit.worlds.managers import ManagersWorld
     from wis2_gc_common.ports.queue import Envelope
 
 pytest_plugins = ("testkit.servers.redis",)
@@ -46,7 +46,7 @@ MORE_S = 3.0
 
 
 @pytest.fixture
-def cache(tmp_path: Path, own_redis: RedisServer) -> Iterator[World]:
+def cache(tmp_path: Path, own_redis: RedisServer) -> Iterator[ManagersWorld]:
     with new_world(tmp_path, own_redis) as world:
         yield world
 
@@ -64,7 +64,9 @@ async def trickle(_request: Received, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(1 / 6)
 
 
-async def delays(world: World, name: str, href: str, beside: Iterator[Envelope]) -> list[float]:
+async def delays(
+    world: ManagersWorld, name: str, href: str, beside: Iterator[Envelope]
+) -> list[float]:
     """Send innocents at an even pace, four others beside each; return from sent to announced."""
     sent: dict[str, float] = {}
     for number in range(INNOCENTS):
@@ -92,7 +94,7 @@ def stood_still(log: str) -> list[str]:
 
 
 async def test_a_dead_a_slow_and_a_lying_server_cost_the_innocent_next_to_nothing(
-    cache: World,
+    cache: ManagersWorld,
 ) -> None:
     manager = await cache.start(GC_RETRY_DELAYS="1,2,600", GC_DOWNLOAD_TIMEOUT="20").ready()
     async with WebServer() as good, WebServer() as slow, WebServer() as lying:
@@ -126,7 +128,7 @@ async def test_a_dead_a_slow_and_a_lying_server_cost_the_innocent_next_to_nothin
 
 
 async def test_hundreds_that_fail_in_one_moment_are_handed_back_and_the_gate_stays_open(
-    cache: World,
+    cache: ManagersWorld,
 ) -> None:
     manager = await cache.start(
         GC_CONCURRENCY="400", GC_CONCURRENCY_PER_HOST="400", GC_RETRY_DELAYS="1,1,1"
@@ -151,7 +153,7 @@ async def test_hundreds_that_fail_in_one_moment_are_handed_back_and_the_gate_sta
 
 
 async def test_thousands_of_one_healthy_host_are_all_announced_and_hardly_go_round(
-    cache: World,
+    cache: ManagersWorld,
 ) -> None:
     items = 2000
     manager = await cache.start(GC_RETRY_DELAYS="10").ready()
@@ -193,7 +195,7 @@ async def test_with_redis_full_what_waits_is_worked_off_and_nothing_is_lost(
         server.stop()
 
 
-async def while_redis_is_full(cache: World, raw: redis.Redis) -> None:
+async def while_redis_is_full(cache: ManagersWorld, raw: redis.Redis) -> None:
     manager = await cache.start().ready()
     gate = asyncio.Event()
     async with WebServer() as web:
@@ -230,7 +232,7 @@ async def test_a_redis_that_listeners_fill_drains_and_takes_in_again_by_itself(
         server.stop()
 
 
-async def filled_by_listeners(cache: World, raw: redis.Redis) -> None:
+async def filled_by_listeners(cache: ManagersWorld, raw: redis.Redis) -> None:
     raw.config_set("maxmemory", raw.info("memory")["used_memory"] + 8_000_000)
     sender = open_sender(cache.queue_url, redis_url=cache.redis.url, max_length=10_000)
     accepted = 0

@@ -57,9 +57,9 @@ class Giver:
 
             def _answer(self, body: str) -> None:
                 token = self.headers.get("Authorization") or self.headers.get(
-                    "x-aws-ec2-metadata-token", ""
+                    "x-aws-ec2-metadata-token"
                 )
-                outer.asked.append((self.path, token, body))
+                outer.asked.append((self.path, token or "", body))
                 data = outer.answer(self.command, self.path).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(data)))

@@ -79,9 +79,9 @@ def ftp(tmp_path: Path) -> Iterator[str]:
     """A well-behaved server; its base URL without credentials."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it imports asyncore
-        from pyftpdlib.authorizers import DummyAuthorizer  # type: ignore[import-untyped]
-        from pyftpdlib.handlers import FTPHandler  # type: ignore[import-untyped]
-        from pyftpdlib.servers import FTPServer  # type: ignore[import-untyped]
+        from pyftpdlib.authorizers import DummyAuthorizer
+        from pyftpdlib.handlers import FTPHandler
+        from pyftpdlib.servers import FTPServer
 
     logging.getLogger("pyftpdlib").setLevel(logging.ERROR)
     folder = tmp_path / "ftp"

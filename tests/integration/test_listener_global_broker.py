@@ -615,7 +615,7 @@ def test_user_properties_of_mqtt_5_do_no_harm(broker: Mosquitto) -> None:
     client.loop_start()
     with running(broker.url) as rig:
         rig.wait_until_ready()
-        properties = Properties(PacketTypes.PUBLISH)
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.UserProperty = [("a", "b"), ("ü", "ß")]
         properties.ContentType = "application/geo+json"
         properties.MessageExpiryInterval = 3600

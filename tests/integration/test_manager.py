@@ -3,218 +3,58 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 import uuid
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
-import paho.mqtt.client as paho
 import pytest
 
-from local.parts.mqtt_client import end
-from local.parts.ports import free_port
 from testkit.fakes.manager import BASE_URL, CENTRE_ID, envelope_of
-from testkit.servers.mosquitto import Mosquitto
 from testkit.servers.redis import require_redis
 from testkit.servers.web_server import WebServer
 from testkit.waiting import until
-from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
-from wis2_gc_common.ports.queue import Sent
+from testkit.worlds.managers import (
+    COMMAND,
+    DATA,
+    DEAD,
+    QUEUE,
+    ManagersWorld,
+    counter,
+    new_world,
+    until_idle,
+)
+from wis2_gc_common.open_queue import open_dead_letters
 from wis2_gc_common.redis.registry_reader import RedisReader
-from wis2_gc_common.settings.values import QueueUrl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from testkit.servers.redis import RedisServer
-    from testkit.servers.sqs_server import Queues
-    from wis2_gc_common.ports.queue import Envelope
+    from wis2_gc_common.ports.registry import ProcessStatus
 
 pytest_plugins = ("testkit.servers.redis",)
 
-COMMAND = Path(sys.executable).with_name("wis2-gc-manager")
-QUEUE = QueueUrl("redis-stream", "notifications")
-DEAD = QueueUrl("redis-stream", "dead-letters")
-DATA = b"BUFR" * 5000
-VISIBILITY_S = 2.0
-
-
-class World:
-    """Redis, our broker with a subscriber on it, a store, and managers by name."""
-
-    def __init__(
-        self, directory: Path, redis: RedisServer, broker: Mosquitto, sqs: Queues | None = None
-    ) -> None:
-        """`sqs`: the queue is there, and not in Redis."""
-        self.queue_url = QueueUrl("sqs", sqs.queue_url) if sqs else QUEUE
-        self.dead_url = QueueUrl("sqs", sqs.dead_letter_queue_url) if sqs else DEAD
-        self.queue_settings = dict(sqs.settings) if sqs else {}
-        self.redis = redis
-        self.broker = broker
-        self.store = directory / "store"
-        self.store.mkdir()
-        self.messages: list[tuple[str, dict]] = []
-        self.received_at: list[float] = []
-        """When each of `messages` came, by the monotonic clock."""
-        self._directory = directory
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._sender = open_sender(self.queue_url, redis_url=redis.url, max_length=10_000)
-        self._subscriber = paho.Client(paho.CallbackAPIVersion.VERSION2)
-        self._subscriber.on_connect = lambda client, *_: client.subscribe("#", qos=1)
-        self._subscriber.on_message = self._on_message
-        self._subscriber.reconnect_delay_set(min_delay=1, max_delay=1)
-        self._subscriber.connect("127.0.0.1", broker.port)
-        self._subscriber.loop_start()
-
-    def _on_message(self, _client, _data, message) -> None:
-        self.messages.append((message.topic, json.loads(message.payload)))
-        self.received_at.append(time.monotonic())
-
-    @property
-    def announced(self) -> list[dict]:
-        return [message for topic, message in self.messages if topic.startswith("cache/")]
-
-    def send(self, *envelopes: Envelope) -> None:
-        assert set(self._sender.send(envelopes)) == {Sent.ACCEPTED}
-
-    def start(self, name: str = "one", **settings: str) -> Manager:
-        port = free_port()
-        environment = {
-            "PATH": os.environ["PATH"],
-            "GC_CENTRE_ID": CENTRE_ID,
-            "GC_REDIS_URL": self.redis.url,
-            "GC_STORE_URL": self.store.as_uri(),
-            "GC_DATA_BASE_URL": BASE_URL,
-            # Nobody is there.
-            "GC_PUBLIC_CHECK_INTERVAL": "0",
-            "GC_LOCAL_BROKER_URL": self.broker.url,
-            "GC_DEPLOYMENT_SECRET": "0123456789abcdef",
-            "GC_ALLOWED_NETWORKS": "127.0.0.0/8",
-            "GC_VISIBILITY_TIMEOUT": str(VISIBILITY_S),
-            "GC_QUICK_RETRY_DELAY": "0.2",
-            "GC_RETRY_DELAYS": "0.2,0.2",
-            "GC_HEDGE_DELAY": "0.2",
-            "GC_INSTANCE": name,
-            "GC_HTTP_HOST": "127.0.0.1",
-            "GC_HTTP_PORT": str(port),
-            "GC_LOG_FORMAT": "json",
-            **self.queue_settings,
-            **settings,
-        }
-        log = (self._directory / f"{name}-{len(self._processes)}.log").open("wb")
-        with log:
-            process = subprocess.Popen([COMMAND], env=environment, stderr=log)
-        self._processes.append(process)
-        return Manager(process, port, Path(log.name))
-
-    async def counters(self) -> dict[str, int]:
-        reader = RedisReader.connect(self.redis.url)
-        try:
-            return dict((await reader.snapshot()).counters)
-        finally:
-            await reader.close()
-
-    def close(self) -> None:
-        for process in self._processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-        end(self._subscriber)
-        self._sender.close()
-
-
-class Manager:
-    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-        self.process = process
-        self.port = port
-        self.log = log
-
-    def probe(self, path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return answer.status, json.load(answer)["problem"]
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)["problem"]
-        except OSError:
-            return 0, "no answer"
-
-    async def ready(self) -> Manager:
-        await self.until_probe(200)
-        return self
-
-    async def until_probe(self, status: int, problem: str = "") -> None:
-        end = time.monotonic() + 60
-        while True:
-            answer = await asyncio.to_thread(self.probe, "/readyz")
-            if answer[0] == status and problem in answer[1]:
-                return
-            assert self.process.poll() is None, self.log.read_text()[-3000:]
-            assert time.monotonic() < end, (answer, self.log.read_text()[-3000:])
-            await asyncio.sleep(0.05)
-
-    async def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        await until(lambda: self.process.poll() is not None, deadline_s=60)
-        return self.process.returncode
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-@contextmanager
-def new_world(directory: Path, redis: RedisServer, sqs: Queues | None = None) -> Iterator[World]:
-    with Mosquitto() as broker:
-        world = World(directory, redis, broker, sqs)
-        try:
-            yield world
-        finally:
-            world.close()
-
 
 @pytest.fixture
-def world(tmp_path: Path, own_redis: RedisServer) -> Iterator[World]:
+def world(tmp_path: Path, own_redis: RedisServer) -> Iterator[ManagersWorld]:
     require_redis()
     with new_world(tmp_path, own_redis) as world:
         yield world
 
 
-def ids(world: World) -> set[str]:
+def ids(world: ManagersWorld) -> set[str]:
     return {message["id"] for message in world.announced}
 
 
-def counter(counters: dict[str, int], name: str, *labels: str) -> int:
-    return counters.get("|".join((name, *labels)), 0)
-
-
-async def until_idle(world: World) -> None:
-    queue = open_queue(
-        world.queue_url, world.dead_url, redis_url=world.redis.url, consumer="watcher",
-        visibility_s=VISIBILITY_S,
-    )  # fmt: skip
-    try:
-        end = time.monotonic() + 60
-        while True:
-            depth = await queue.depth()
-            if not depth.ready and not depth.in_flight and not depth.delayed:
-                return
-            assert time.monotonic() < end, depth
-            await asyncio.sleep(0.05)
-    finally:
-        await queue.close()
-
-
-async def test_an_item_passes_through_and_sigterm_ends_the_command_with_0(world):
+async def test_an_item_passes_through_and_sigterm_ends_the_command_with_0(
+    world: ManagersWorld,
+) -> None:
     manager = await world.start().ready()
     async with WebServer() as web:
         href = web.serve("/obs.bufr", DATA)
@@ -230,7 +70,7 @@ async def test_an_item_passes_through_and_sigterm_ends_the_command_with_0(world)
     assert manager.probe("/readyz")[0] == 0
 
 
-async def test_three_hundred_items_are_announced_once_each(world):
+async def test_three_hundred_items_are_announced_once_each(world: ManagersWorld) -> None:
     await world.start("one").ready()
     await world.start("two").ready()
     async with WebServer() as web:
@@ -245,7 +85,9 @@ async def test_three_hundred_items_are_announced_once_each(world):
     assert counter(await world.counters(), "wmo_wis2_gc_downloaded_total", "yy-met") == 300
 
 
-async def test_every_copy_of_a_notification_is_answered_by_one_announcement(world):
+async def test_every_copy_of_a_notification_is_answered_by_one_announcement(
+    world: ManagersWorld,
+) -> None:
     await world.start("one").ready()
     await world.start("two").ready()
     pubtime = "2026-11-23T12:00:00Z"
@@ -264,7 +106,7 @@ async def test_every_copy_of_a_notification_is_answered_by_one_announcement(worl
     assert counter(await world.counters(), "wmo_wis2_gc_downloaded_total", "yy-met") == 1
 
 
-async def test_sigterm_lets_what_runs_finish(world):
+async def test_sigterm_lets_what_runs_finish(world: ManagersWorld) -> None:
     manager = await world.start().ready()
     gate = asyncio.Event()
     async with WebServer() as web:
@@ -281,7 +123,7 @@ async def test_sigterm_lets_what_runs_finish(world):
     await until_idle(world)
 
 
-async def test_what_does_not_finish_in_time_is_handed_to_the_next(world):
+async def test_what_does_not_finish_in_time_is_handed_to_the_next(world: ManagersWorld) -> None:
     first = await world.start("one", GC_DRAIN_TIMEOUT="0.2").ready()
     gate = asyncio.Event()
     async with WebServer() as web:
@@ -297,7 +139,7 @@ async def test_what_does_not_finish_in_time_is_handed_to_the_next(world):
     assert counter(counters, "wmo_wis2_gc_downloaded_errors_total", "yy-met") == 0
 
 
-async def test_a_second_signal_does_not_wait_for_the_drain(world):
+async def test_a_second_signal_does_not_wait_for_the_drain(world: ManagersWorld) -> None:
     manager = await world.start(GC_DRAIN_TIMEOUT="600").ready()
     async with WebServer() as web:
         href = web.serve("/slow.bufr", DATA, gate=asyncio.Event())
@@ -309,7 +151,7 @@ async def test_a_second_signal_does_not_wait_for_the_drain(world):
 
 
 @pytest.mark.parametrize("name", ["one", "two"], ids=["same name", "another name"])
-async def test_killed_in_the_middle_its_work_is_taken_over(world, name):
+async def test_killed_in_the_middle_its_work_is_taken_over(world: ManagersWorld, name: str) -> None:
     first = await world.start("one").ready()
     gate = asyncio.Event()
     async with WebServer() as web:
@@ -325,7 +167,9 @@ async def test_killed_in_the_middle_its_work_is_taken_over(world, name):
     assert counter(await world.counters(), "wmo_wis2_gc_downloaded_total", "yy-met") == 10
 
 
-async def test_a_download_that_outlasts_its_lease_stays_with_its_manager(world):
+async def test_a_download_that_outlasts_its_lease_stays_with_its_manager(
+    world: ManagersWorld,
+) -> None:
     # Two managers that would take over; copies of the notification that would be worked on.
     for name in ("one", "two"):
         await world.start(name, GC_VISIBILITY_TIMEOUT="3").ready()
@@ -346,13 +190,19 @@ async def test_a_download_that_outlasts_its_lease_stays_with_its_manager(world):
     assert len(world.announced) == 1
 
 
-async def test_killed_again_and_again_nothing_is_lost_or_counted_twice(world):
+def has_announced(world: ManagersWorld, enough: int) -> bool:
+    return len(world.announced) >= enough
+
+
+async def test_killed_again_and_again_nothing_is_lost_or_counted_twice(
+    world: ManagersWorld,
+) -> None:
     async with WebServer() as web:
         href = web.serve("/obs.bufr", DATA)
         world.send(*(envelope_of(data_id=f"d{number}", href=href) for number in range(100)))
-        for wanted in (5, 40, 70):
+        for enough in (5, 40, 70):
             manager = world.start(GC_CONCURRENCY="4")
-            await until(lambda wanted=wanted: len(world.announced) >= wanted)
+            await until(partial(has_announced, world, enough))
             manager.kill()
         await world.start().ready()
         await until(lambda: len(ids(world)) == 100)
@@ -361,7 +211,9 @@ async def test_killed_again_and_again_nothing_is_lost_or_counted_twice(world):
     assert counter(await world.counters(), "wmo_wis2_gc_downloaded_total", "yy-met") == 100
 
 
-async def test_while_redis_is_away_it_is_not_ready_and_goes_on_afterwards(world):
+async def test_while_redis_is_away_it_is_not_ready_and_goes_on_afterwards(
+    world: ManagersWorld,
+) -> None:
     manager = await world.start().ready()
     world.redis.kill()
     await manager.until_probe(503, "away")
@@ -374,7 +226,9 @@ async def test_while_redis_is_away_it_is_not_ready_and_goes_on_afterwards(world)
     assert await manager.stop() == 0
 
 
-async def test_while_the_broker_is_away_items_wait_and_nothing_is_counted_against_them(world):
+async def test_while_the_broker_is_away_items_wait_and_nothing_is_counted_against_them(
+    world: ManagersWorld,
+) -> None:
     manager = await world.start().ready()
     world.broker.kill()
     await manager.until_probe(503, "broker")
@@ -388,7 +242,9 @@ async def test_while_the_broker_is_away_items_wait_and_nothing_is_counted_agains
     assert counter(counters, "wmo_wis2_gc_downloaded_errors_total", "yy-met") == 0
 
 
-async def test_started_before_its_parts_it_waits_for_them(tmp_path, own_redis):
+async def test_started_before_its_parts_it_waits_for_them(
+    tmp_path: Path, own_redis: RedisServer
+) -> None:
     with new_world(tmp_path, own_redis) as world:
         world.broker.kill()
         own_redis.kill()
@@ -399,7 +255,9 @@ async def test_started_before_its_parts_it_waits_for_them(tmp_path, own_redis):
         await manager.ready()
 
 
-async def test_sigterm_while_everything_is_away_ends_it_too(tmp_path, own_redis):
+async def test_sigterm_while_everything_is_away_ends_it_too(
+    tmp_path: Path, own_redis: RedisServer
+) -> None:
     with new_world(tmp_path, own_redis) as world:
         world.broker.kill()
         own_redis.kill()
@@ -412,8 +270,8 @@ async def test_sigterm_while_everything_is_away_ends_it_too(tmp_path, own_redis)
 
 
 async def test_stopped_while_it_first_looks_at_its_parts_it_leaves_no_exception_behind(
-    tmp_path, own_redis
-):
+    tmp_path: Path, own_redis: RedisServer
+) -> None:
     with new_world(tmp_path, own_redis) as world:
         # The broker takes the connection and says nothing: the look at it goes on for seconds.
         os.kill(world.broker.pid, signal.SIGSTOP)
@@ -426,7 +284,9 @@ async def test_stopped_while_it_first_looks_at_its_parts_it_leaves_no_exception_
         assert "never retrieved" not in manager.log.read_text()
 
 
-async def test_a_failing_item_is_tried_again_given_up_on_record_and_reported(world):
+async def test_a_failing_item_is_tried_again_given_up_on_record_and_reported(
+    world: ManagersWorld,
+) -> None:
     await world.start().ready()
     async with WebServer() as web:
         world.send(envelope_of(data_id="d", href=web.url("/missing")))
@@ -441,11 +301,11 @@ async def test_a_failing_item_is_tried_again_given_up_on_record_and_reported(wor
     letters.close()
 
 
-async def test_it_reports_itself_to_the_registry(world):
+async def test_it_reports_itself_to_the_registry(world: ManagersWorld) -> None:
     await world.start("reporter").ready()
     reader = RedisReader.connect(world.redis.url)
 
-    async def statuses():
+    async def statuses() -> list[ProcessStatus]:
         return [s for s in (await reader.snapshot()).processes if s.kind == "manager"]
 
     end = time.monotonic() + 30
@@ -470,7 +330,9 @@ async def test_it_reports_itself_to_the_registry(world):
         ("GC_CA_FILE", __file__),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_names_it_and_exit_code_2(tmp_path, name, value):
+def test_a_wrong_setting_is_one_line_that_names_it_and_exit_code_2(
+    tmp_path: Path, name: str, value: str
+) -> None:
     environment = {
         "PATH": os.environ["PATH"],
         "GC_CENTRE_ID": CENTRE_ID,

@@ -9,11 +9,12 @@ import os
 import signal
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import paho.mqtt.client as paho
 import pytest
 import uvloop
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from local.parts.mqtt_client import end
 from local.parts.ports import free_port
@@ -31,16 +32,17 @@ from wis2_gc_manager.pipeline.publisher import Publisher
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
 TOPIC = "cache/a/wis2/yy-met/metadata"
+_P = ParamSpec("_P")
 
 
-def on_uvloop(test):
+def on_uvloop(test: Callable[_P, Coroutine[Any, Any, None]]) -> Callable[_P, None]:
     """Run an async test on the loop that the manager uses."""
 
     @functools.wraps(test)
-    def run(*args, **options):
+    def run(*args: _P.args, **options: _P.kwargs) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(test(*args, **options))
 
@@ -59,9 +61,7 @@ class Subscriber:
     def __init__(self, port: int, topic_filter: str = "#") -> None:
         self.messages: list[paho.MQTTMessage] = []
         subscribed = threading.Event()
-        self._client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTProtocolVersion.MQTTv5
-        )
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_connect = lambda client, *_: client.subscribe(topic_filter, qos=1)
         self._client.on_subscribe = lambda *_: subscribed.set()
         self._client.on_message = lambda _client, _data, message: self.messages.append(message)
@@ -71,14 +71,16 @@ class Subscriber:
 
     @property
     def payloads(self) -> list[bytes]:
-        return [message.payload for message in self.messages]
+        return [bytes(message.payload) for message in self.messages]
 
     def close(self) -> None:
         end(self._client)
 
 
 @contextlib.asynccontextmanager
-async def publishing(url: str, **options) -> AsyncIterator[tuple[Publisher, list[Unavailable]]]:
+async def publishing(
+    url: str, **options: Any
+) -> AsyncIterator[tuple[Publisher, list[Unavailable]]]:
     lost: list[Unavailable] = []
     options.setdefault("tls", None)
     publisher = Publisher(parse_broker_url(url), name="test", on_lost=lost.append, **options)
@@ -95,7 +97,7 @@ async def publish_for_ever(publisher: Publisher) -> None:
 
 
 @on_uvloop
-async def test_a_message_is_acknowledged_and_there_at_qos_1_not_retained(broker):
+async def test_a_message_is_acknowledged_and_there_at_qos_1_not_retained(broker: Mosquitto) -> None:
     subscriber = Subscriber(broker.port)
     try:
         async with publishing(broker.url) as (publisher, _):
@@ -110,7 +112,7 @@ async def test_a_message_is_acknowledged_and_there_at_qos_1_not_retained(broker)
 
 
 @on_uvloop
-async def test_every_topic_of_our_grammar_gets_through(broker):
+async def test_every_topic_of_our_grammar_gets_through(broker: Mosquitto) -> None:
     longest = "cache/a/wis2/yy-met/data/core" + "/x" * (MAX_LEVELS - 6)
     edges = "".join(map(chr, (0x20, 0x7E, 0xA0, 0xD7FF, 0xE000, 0xFDCF, 0xFDF0, 0xFFFD, 0x10000)))
     topics = [longest, *(f"cache/a/wis2/yy-met/data/core/{x}" for x in (edges, "x//", "$x", "."))]
@@ -128,7 +130,7 @@ async def test_every_topic_of_our_grammar_gets_through(broker):
 
 
 @on_uvloop
-async def test_thousands_at_once_all_get_through_within_a_brokers_small_window():
+async def test_thousands_at_once_all_get_through_within_a_brokers_small_window() -> None:
     with Mosquitto(options=["max_inflight_messages 20"]) as broker:
         subscriber = Subscriber(broker.port)
         payloads = [b"%d" % number * 100 for number in range(3000)]
@@ -144,7 +146,7 @@ async def test_thousands_at_once_all_get_through_within_a_brokers_small_window()
 
 
 @on_uvloop
-async def test_over_tls_the_certificate_is_verified_and_messages_get_through():
+async def test_over_tls_the_certificate_is_verified_and_messages_get_through() -> None:
     with Mosquitto(tls=True) as broker:
         subscriber = Subscriber(broker.port)
         try:
@@ -163,7 +165,7 @@ async def test_over_tls_the_certificate_is_verified_and_messages_get_through():
 
 
 @on_uvloop
-async def test_over_a_websocket_messages_get_through():
+async def test_over_a_websocket_messages_get_through() -> None:
     with Mosquitto(websocket=True) as broker:
         async with publishing(broker.websocket_url) as (publisher, _):
             await publisher.check()
@@ -171,7 +173,9 @@ async def test_over_a_websocket_messages_get_through():
 
 
 @on_uvloop
-async def test_a_broker_that_goes_away_fails_what_waits_and_is_found_again(broker):
+async def test_a_broker_that_goes_away_fails_what_waits_and_is_found_again(
+    broker: Mosquitto,
+) -> None:
     async with publishing(broker.url) as (publisher, lost):
         await publisher.check()
         await publisher.publish(TOPIC, b"before")
@@ -186,7 +190,9 @@ async def test_a_broker_that_goes_away_fails_what_waits_and_is_found_again(broke
 
 
 @on_uvloop
-async def test_a_broker_that_freezes_is_given_up(broker, monkeypatch):
+async def test_a_broker_that_freezes_is_given_up(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with publishing(broker.url) as (publisher, lost):
         await publisher.check()
         with monkeypatch.context() as hasty:
@@ -203,7 +209,9 @@ async def test_a_broker_that_freezes_is_given_up(broker, monkeypatch):
 
 
 @on_uvloop
-async def test_a_message_that_the_broker_refuses_while_it_takes_others_is_no_outage(monkeypatch):
+async def test_a_message_that_the_broker_refuses_while_it_takes_others_is_no_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     accounts = {"manager": Account("secret", acl=("write cache/a/wis2/yy-met/#",))}
     with Mosquitto(accounts=accounts) as broker:
         url = f"mqtt://manager:secret@127.0.0.1:{broker.port}"
@@ -232,7 +240,7 @@ TOO_DEEP = "cache/a/wis2/xx-met/data/core" + "/x" * 300
 
 
 @on_uvloop
-async def test_what_ends_the_session_is_found_and_the_others_get_through(broker):
+async def test_what_ends_the_session_is_found_and_the_others_get_through(broker: Mosquitto) -> None:
     subscriber = Subscriber(broker.port)
     try:
         async with publishing(broker.url) as (publisher, lost):
@@ -269,7 +277,9 @@ class OneAnswer(ShallowBroker):
 
 
 @on_uvloop
-async def test_what_ends_the_session_is_found_also_where_others_waited_longer(broker):
+async def test_what_ends_the_session_is_found_also_where_others_waited_longer(
+    broker: Mosquitto,
+) -> None:
     shallow = OneAnswer(broker.port, levels=8)
     try:
         async with publishing(f"mqtt://127.0.0.1:{shallow.port}") as (publisher, lost):
@@ -307,7 +317,7 @@ class Cutting(ShallowBroker):
         if not topic:
             return False
         self._session.taken += 1
-        is_last = self._session.taken > self._at
+        is_last: bool = self._session.taken > self._at
         if is_last:
             client = self._session.client
             wait_until(lambda: self._acknowledged[client] >= self._at, "the PUBACKs before it")
@@ -329,7 +339,9 @@ class Cutting(ShallowBroker):
 
 
 @on_uvloop
-async def test_a_broker_that_ends_every_session_has_nothing_against_a_message(broker):
+async def test_a_broker_that_ends_every_session_has_nothing_against_a_message(
+    broker: Mosquitto,
+) -> None:
     cutting = Cutting(broker.port, at=0)
     try:
         async with publishing(f"mqtt://127.0.0.1:{cutting.port}") as (publisher, _):
@@ -348,7 +360,9 @@ async def test_a_broker_that_ends_every_session_has_nothing_against_a_message(br
 
 
 @on_uvloop
-async def test_what_a_connection_that_carried_others_ends_at_is_not_blamed(broker):
+async def test_what_a_connection_that_carried_others_ends_at_is_not_blamed(
+    broker: Mosquitto,
+) -> None:
     cutting = Cutting(broker.port, at=1)
     subscriber = Subscriber(broker.port)
     payloads = {b"%d" % n for n in range(50)}
@@ -370,7 +384,9 @@ class Silent(ShallowBroker):
 
 
 @on_uvloop
-async def test_a_broker_that_hangs_has_nothing_against_a_message(broker, monkeypatch):
+async def test_a_broker_that_hangs_has_nothing_against_a_message(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(publisher_module, "PUBACK_TIMEOUT_S", 0.2)
     monkeypatch.setattr(publisher_module, "_TICK_S", 0.05)
     silent = Silent(broker.port, levels=1)
@@ -385,7 +401,7 @@ async def test_a_broker_that_hangs_has_nothing_against_a_message(broker, monkeyp
 
 
 @on_uvloop
-async def test_a_broker_that_is_away_makes_nobody_a_culprit(broker):
+async def test_a_broker_that_is_away_makes_nobody_a_culprit(broker: Mosquitto) -> None:
     async with publishing(broker.url) as (publisher, lost):
         await publisher.check()
         os.kill(broker.pid, signal.SIGSTOP)
@@ -405,7 +421,7 @@ async def test_a_broker_that_is_away_makes_nobody_a_culprit(broker):
 
 
 @on_uvloop
-async def test_a_message_larger_than_the_broker_takes_does_not_end_the_connection():
+async def test_a_message_larger_than_the_broker_takes_does_not_end_the_connection() -> None:
     options = ["max_packet_size 1000", "max_inflight_messages 1"]
     with Mosquitto(options=options) as broker:
         async with publishing(broker.url) as (publisher, lost):
@@ -423,7 +439,7 @@ async def test_a_message_larger_than_the_broker_takes_does_not_end_the_connectio
 
 
 @on_uvloop
-async def test_a_wrong_password_is_said_plainly_and_not_logged():
+async def test_a_wrong_password_is_said_plainly_and_not_logged() -> None:
     accounts = {"manager": Account("secret")}
     with Mosquitto(accounts=accounts) as broker:
         url = f"mqtt://manager:wrong-one@127.0.0.1:{broker.port}"
@@ -437,14 +453,14 @@ async def test_a_wrong_password_is_said_plainly_and_not_logged():
 
 
 @on_uvloop
-async def test_nobody_listening_is_unavailable():
+async def test_nobody_listening_is_unavailable() -> None:
     async with publishing(f"mqtt://127.0.0.1:{free_port()}") as (publisher, _):
         with pytest.raises(Unavailable):
             await publisher.publish(TOPIC, b"x")
 
 
 @on_uvloop
-async def test_a_cancelled_publication_takes_nobody_elses_place(broker):
+async def test_a_cancelled_publication_takes_nobody_elses_place(broker: Mosquitto) -> None:
     async with publishing(broker.url) as (publisher, _):
         await publisher.check()
         tasks = [asyncio.create_task(publisher.publish(TOPIC, b"x" * 100)) for _ in range(2000)]
@@ -457,7 +473,7 @@ async def test_a_cancelled_publication_takes_nobody_elses_place(broker):
 
 
 @on_uvloop
-async def test_closing_fails_what_is_not_acknowledged(broker):
+async def test_closing_fails_what_is_not_acknowledged(broker: Mosquitto) -> None:
     async with publishing(broker.url) as (publisher, _):
         await publisher.check()
         tasks = [asyncio.create_task(publisher.publish(TOPIC, b"x")) for _ in range(3000)]

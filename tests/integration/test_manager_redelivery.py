@@ -16,7 +16,7 @@ from testkit.fakes.manager import envelope_of
 from testkit.servers.redis import require_redis
 from testkit.servers.web_server import WebServer
 from testkit.waiting import until
-from tests.integration.test_manager import DATA, new_world, until_idle
+from testkit.worlds.managers import DATA, new_world, until_idle
 from wis2_gc_common.metrics import ITEMS_DROPPED, field
 from wis2_gc_common.open_queue import open_dead_letters, open_queue
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testkit.servers.redis import RedisServer
-    from tests.integration.test_manager import World
+    from testkit.worlds.managers import ManagersWorld
 
 pytest_plugins = ("testkit.servers.redis", "testkit.servers.sqs_server")
 
@@ -39,20 +39,20 @@ CACHED_ONCE = {
 @pytest.fixture(params=["redis-stream", "sqs"])
 def world(
     request: pytest.FixtureRequest, tmp_path: Path, own_redis: RedisServer
-) -> Iterator[World]:
+) -> Iterator[ManagersWorld]:
     require_redis()
     sqs = request.getfixturevalue("sqs") if request.param == "sqs" else None
     with new_world(tmp_path, own_redis, sqs) as world:
         yield world
 
 
-async def wmo(world: World) -> dict[str, Any]:
+async def wmo(world: ManagersWorld) -> dict[str, Any]:
     """Return all that the WMO asks for."""
     counters = await world.counters()
     return {name: value for name, value in counters.items() if name.startswith("wmo_")}
 
 
-async def until_dropped(world: World, reason: str, count: int) -> None:
+async def until_dropped(world: ManagersWorld, reason: str, count: int) -> None:
     """Wait until the managers' counter of what they drop for this reason says so."""
     async with asyncio.timeout(30):
         while (await world.counters()).get(  # noqa: ASYNC110 - Redis tells nobody
@@ -62,7 +62,7 @@ async def until_dropped(world: World, reason: str, count: int) -> None:
 
 
 async def test_a_message_that_comes_again_when_its_item_is_done_changes_nothing(
-    world: World,
+    world: ManagersWorld,
 ) -> None:
     await world.start().ready()
     async with WebServer() as web:
@@ -79,7 +79,7 @@ async def test_a_message_that_comes_again_when_its_item_is_done_changes_nothing(
         assert len(web.requests) == len(world.announced) == 1
 
 
-async def test_a_message_that_is_there_twice_is_worked_on_once(world: World) -> None:
+async def test_a_message_that_is_there_twice_is_worked_on_once(world: ManagersWorld) -> None:
     await world.start("one").ready()
     await world.start("two").ready()
     gate = asyncio.Event()
@@ -97,7 +97,7 @@ async def test_a_message_that_is_there_twice_is_worked_on_once(world: World) -> 
 
 
 async def test_an_older_version_that_comes_after_the_newer_one_changes_nothing(
-    world: World,
+    world: ManagersWorld,
 ) -> None:
     await world.start().ready()
     async with WebServer() as web:
@@ -117,7 +117,7 @@ async def test_an_older_version_that_comes_after_the_newer_one_changes_nothing(
         assert len(world.announced) == 1
 
 
-async def test_a_dead_letter_that_is_redriven_is_processed_as_new(world: World) -> None:
+async def test_a_dead_letter_that_is_redriven_is_processed_as_new(world: ManagersWorld) -> None:
     async with WebServer() as web:
         href = web.serve("/obs.bufr", DATA)
         sent = replace(envelope_of(data_id="d", href=href, pubtime=EARLY), attempts=2)
@@ -136,7 +136,7 @@ async def test_a_dead_letter_that_is_redriven_is_processed_as_new(world: World) 
         letters.close()
 
 
-async def test_a_redriven_item_has_all_its_attempts_before_it(world: World) -> None:
+async def test_a_redriven_item_has_all_its_attempts_before_it(world: ManagersWorld) -> None:
     async with WebServer() as web:
         failing = envelope_of(data_id="d", href=web.url("/missing"), pubtime=EARLY)
         world.send(replace(failing, attempts=2))
@@ -152,7 +152,7 @@ async def test_a_redriven_item_has_all_its_attempts_before_it(world: World) -> N
         assert await wmo(world) == {"wmo_wis2_gc_downloaded_errors_total|yy-met": 1}
 
 
-async def bury_all(world: World) -> None:
+async def bury_all(world: ManagersWorld) -> None:
     """Do as a manager does with what it cannot finish."""
     queue = open_queue(
         world.queue_url, world.dead_url, redis_url=world.redis.url, consumer="b", visibility_s=60

@@ -11,14 +11,14 @@ from testkit.servers.redis import require_redis
 from testkit.servers.scripted_s3 import BUCKET, ScriptedS3, answers, damages
 from testkit.servers.web_server import WebServer
 from testkit.waiting import until
-from tests.integration.test_manager import new_world, until_idle
+from testkit.worlds.managers import new_world, until_idle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from testkit.servers.redis import RedisServer
-    from tests.integration.test_manager import World
+    from testkit.worlds.managers import ManagersWorld
 
 pytest_plugins = ("testkit.servers.redis",)
 
@@ -35,7 +35,7 @@ async def server() -> AsyncIterator[ScriptedS3]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, own_redis: RedisServer) -> Iterator[World]:
+def world(tmp_path: Path, own_redis: RedisServer) -> Iterator[ManagersWorld]:
     require_redis()
     with new_world(tmp_path, own_redis) as world:
         yield world
@@ -70,7 +70,7 @@ def settings(server: ScriptedS3, **others: str) -> dict[str, str]:
     ],
 )
 async def test_a_wrong_setting_ends_the_start_with_one_line_and_exit_code_2(
-    world: World, server: ScriptedS3, others: dict[str, str], told: str
+    world: ManagersWorld, server: ScriptedS3, others: dict[str, str], told: str
 ) -> None:
     manager = world.start(**settings(server, **others))
     await until(lambda: manager.process.poll() is not None)
@@ -82,7 +82,7 @@ async def test_a_wrong_setting_ends_the_start_with_one_line_and_exit_code_2(
 
 
 async def test_a_denied_action_ends_the_start_and_while_running_waits(
-    world: World, server: ScriptedS3
+    world: ManagersWorld, server: ScriptedS3
 ) -> None:
     server.always = answers(403, "AccessDenied")
     manager = world.start(**settings(server))
@@ -102,7 +102,7 @@ async def test_a_denied_action_ends_the_start_and_while_running_waits(
 
 
 async def test_damaged_data_are_not_announced_until_they_arrive_whole(
-    world: World, server: ScriptedS3
+    world: ManagersWorld, server: ScriptedS3
 ) -> None:
     manager = await world.start(**settings(server)).ready()
     server.always = damages

@@ -113,7 +113,7 @@ def busy_redis(redis_url: str) -> str:
     return redis_url
 
 
-def test_metrics_show_what_the_registry_counted_and_what_the_queue_holds(busy_redis):
+def test_metrics_show_what_the_registry_counted_and_what_the_queue_holds(busy_redis: str) -> None:
     with running(busy_redis) as service:
         asyncio.run(say_alive(busy_redis, "fr"))
         answer = service.client.get("/metrics")
@@ -136,7 +136,7 @@ def test_metrics_show_what_the_registry_counted_and_what_the_queue_holds(busy_re
         assert found["wis2_gc_items_given_up_total,not_found"] == 1
 
 
-def test_asking_for_the_depth_consumes_nothing(busy_redis):
+def test_asking_for_the_depth_consumes_nothing(busy_redis: str) -> None:
     with running(busy_redis) as service:
         before = service.client.get("/api/queue").json()
         for _ in range(5):
@@ -147,7 +147,7 @@ def test_asking_for_the_depth_consumes_nothing(busy_redis):
     assert (after["ready"], after["in_flight"], after["dead"]) == (1, 0, 1)
 
 
-def test_the_api_tells_an_items_history(busy_redis):
+def test_the_api_tells_an_items_history(busy_redis: str) -> None:
     with running(busy_redis) as service:
         asked = {"centre_id": "xx-a", "data_id": DATA_ID}
         item = service.client.get("/api/item", params=asked).json()
@@ -162,7 +162,7 @@ def test_the_api_tells_an_items_history(busy_redis):
         assert summary["delay"]["within_120_s"] == 1
 
 
-def test_readiness_waits_for_the_expected_listeners(busy_redis):
+def test_readiness_waits_for_the_expected_listeners(busy_redis: str) -> None:
     with running(busy_redis, GC_EXPECTED_BROKERS="fr,br") as service:
         asyncio.run(say_alive(busy_redis, "fr"))
         answer = service.until("/readyz", lambda answer: len(answer.json()["missing"]) == 1)
@@ -174,7 +174,7 @@ def test_readiness_waits_for_the_expected_listeners(busy_redis):
 
 def test_a_registry_that_is_away_is_503_never_zeros_and_comes_back_by_itself(
     own_redis: RedisServer,
-):
+) -> None:
     asyncio.run(a_morning(own_redis.url))
     with running(own_redis.url) as service:
         before = samples(service.client.get("/metrics").text)
@@ -193,7 +193,7 @@ def test_a_registry_that_is_away_is_503_never_zeros_and_comes_back_by_itself(
         assert {name: after[name] for name in counters} == {name: before[name] for name in counters}
 
 
-def test_a_registry_that_hangs_is_away_and_holds_up_no_probe(own_redis: RedisServer):
+def test_a_registry_that_hangs_is_away_and_holds_up_no_probe(own_redis: RedisServer) -> None:
     with running(own_redis.url) as service:
         assert service.client.get("/metrics").status_code == 200
         own_redis.pause()
@@ -205,7 +205,7 @@ def test_a_registry_that_hangs_is_away_and_holds_up_no_probe(own_redis: RedisSer
         service.until("/metrics", lambda answer: answer.status_code == 200)
 
 
-def test_the_service_starts_without_the_registry(own_redis: RedisServer):
+def test_the_service_starts_without_the_registry(own_redis: RedisServer) -> None:
     own_redis.stop()
     with running(own_redis.url) as service:
         assert service.client.get("/metrics").status_code == 503
@@ -214,7 +214,9 @@ def test_the_service_starts_without_the_registry(own_redis: RedisServer):
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_is_prompt_and_clean_also_with_open_connections(redis_url, signal_number):
+def test_a_stop_is_prompt_and_clean_also_with_open_connections(
+    redis_url: str, signal_number: signal.Signals
+) -> None:
     with running(redis_url) as service:
         # A kept-alive connection, and one that never says anything.
         service.client.get("/healthz")
@@ -238,7 +240,7 @@ def of(cluster: Cluster) -> dict[str, str]:
     }
 
 
-def test_the_rollouts_are_those_of_the_cluster(redis_url, cluster):
+def test_the_rollouts_are_those_of_the_cluster(redis_url: str, cluster: Cluster) -> None:
     cluster.deployments = [clusters.workload("wis2-manager")]
     cluster.stateful_sets = [clusters.workload("wis2-broker", updatedReplicas=1)]
     with running(redis_url, **of(cluster)) as service:
@@ -248,7 +250,9 @@ def test_the_rollouts_are_those_of_the_cluster(redis_url, cluster):
     assert found == [("StatefulSet", "wis2-broker", False), ("Deployment", "wis2-manager", True)]
 
 
-def test_a_cluster_that_refuses_or_hangs_is_told_and_holds_up_nothing(redis_url, cluster):
+def test_a_cluster_that_refuses_or_hangs_is_told_and_holds_up_nothing(
+    redis_url: str, cluster: Cluster
+) -> None:
     cluster.status = 403
     with running(redis_url, **of(cluster)) as service:
         answer = service.client.get("/api/rollouts")
@@ -271,7 +275,7 @@ def test_a_cluster_that_refuses_or_hangs_is_told_and_holds_up_nothing(redis_url,
         assert told() == ["rollouts_unavailable", "rollouts_available"]
 
 
-def test_a_stop_does_not_wait_for_a_cluster_that_hangs(redis_url, cluster):
+def test_a_stop_does_not_wait_for_a_cluster_that_hangs(redis_url: str, cluster: Cluster) -> None:
     cluster.gate.clear()
     with running(redis_url, **of(cluster)) as service:
         assert service.client.get("/api/rollouts").status_code == 503
@@ -280,7 +284,7 @@ def test_a_stop_does_not_wait_for_a_cluster_that_hangs(redis_url, cluster):
         assert not [line for line in service.lines if "Traceback" in line]
 
 
-def test_memory_stays_below_90_mb(busy_redis, cluster):
+def test_memory_stays_below_90_mb(busy_redis: str, cluster: Cluster) -> None:
     cluster.deployments = [clusters.workload(f"wis2-{number}") for number in range(200)]
     with running(busy_redis, **of(cluster)) as service:
         paths = ("/metrics", "/api/summary", "/api/centres", "/api/rollouts", "/", "/openapi.json")
@@ -304,7 +308,7 @@ def test_memory_stays_below_90_mb(busy_redis, cluster):
         ("GC_KUBERNETES_RELEASE", "A b"),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_names_it_and_exit_code_2(name, value):
+def test_a_wrong_setting_is_one_line_that_names_it_and_exit_code_2(name: str, value: str) -> None:
     result = subprocess.run(
         [BIN / "wis2-gc-metrics"],
         env=environment("redis://127.0.0.1:1/0") | {name: value},
@@ -321,7 +325,7 @@ def test_a_wrong_setting_is_one_line_that_names_it_and_exit_code_2(name, value):
     assert result.stdout == ""
 
 
-def test_a_port_in_use_is_exit_code_2(redis_url):
+def test_a_port_in_use_is_exit_code_2(redis_url: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -338,7 +342,7 @@ def test_a_port_in_use_is_exit_code_2(redis_url):
     assert "GC_HTTP_PORT: cannot listen on" in result.stderr
 
 
-def test_the_operators_command_tells_the_same(busy_redis):
+def test_the_operators_command_tells_the_same(busy_redis: str) -> None:
     asyncio.run(say_alive(busy_redis, "fr"))
     status = operate(busy_redis, "status", "--json")
     assert status.returncode == 0
@@ -355,7 +359,7 @@ def test_the_operators_command_tells_the_same(busy_redis):
     assert operate(busy_redis, "check").returncode == 0
 
 
-def test_dead_letters_are_listed_and_redriven(busy_redis):
+def test_dead_letters_are_listed_and_redriven(busy_redis: str) -> None:
     (letter,) = json.loads(operate(busy_redis, "dead-letters", "list", "--json").stdout)
     assert (letter["reason"], letter["last_error"]) == ("unexpected", "KeyError")
     redriven = operate(busy_redis, "dead-letters", "redrive", "--limit", "5")
@@ -370,7 +374,7 @@ def test_dead_letters_are_listed_and_redriven(busy_redis):
     assert operate(busy_redis, "dead-letters", "list").stdout == "there are no dead letters\n"
 
 
-def test_output_into_a_closed_pipe_is_no_error(busy_redis):
+def test_output_into_a_closed_pipe_is_no_error(busy_redis: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:

@@ -416,7 +416,8 @@ async def test_closing_never_raises(
     queue = new_queue(redis_url, "a")
     assert len(await queue.receive(1, wait_s=0)) == 1
     # From here on Redis refuses to add to the stream: nothing can be handed over.
-    raw.execute_command("XSETID", KEYS.lanes[0], f"{2**64 - 1}-{2**64 - 1}")
+    last = f"{2**64 - 1}-{2**64 - 1}"
+    raw.execute_command("XSETID", KEYS.lanes[0], last)  # type: ignore[no-untyped-call]
     await queue.close()
 
 

@@ -16,8 +16,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from local.parts.sqs_server import SqsServer
 from testkit.servers import parts
-from testkit.servers.sqs_server import make_queues, set_credentials, start_or_skip
+from testkit.servers.sqs_server import Queues, make_queues, set_credentials, start_or_skip
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports.queue import Envelope, Sent
@@ -26,8 +27,6 @@ from wis2_gc_common.settings.values import QueueUrl
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from local.parts.sqs_server import SqsServer
-    from testkit.servers.sqs_server import Queues
     from wis2_gc_common.ports.queue import DeadLetters, Queue, Received, Sender
 
 pytest_plugins = ("testkit.servers.sqs_server",)
@@ -212,7 +211,7 @@ async def test_closing_takes_seconds_only_when_nobody_answers(
 
 
 @pytest.fixture
-def moto_queues(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Queues]]:
+def moto_queues(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Queues]]:
     set_credentials(monkeypatch)
     with mock_aws():
         client = boto3.client("sqs", region_name="eu-central-1")
@@ -220,14 +219,9 @@ def moto_queues(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Queue
         def make(**attributes: str) -> Queues:
             queue = client.create_queue(QueueName="q", Attributes=attributes)["QueueUrl"]
             dead = client.create_queue(QueueName="d")["QueueUrl"]
-            return Queues_(queue, dead)
+            return Queues(SqsServer(tmp_path), queue, dead)
 
         yield make
-
-
-class Queues_:  # noqa: N801 - queues without a server
-    def __init__(self, queue_url: str, dead_letter_queue_url: str) -> None:
-        self.queue_url, self.dead_letter_queue_url = queue_url, dead_letter_queue_url
 
 
 async def test_aws_takes_what_we_send_and_gives_it_back(
@@ -286,7 +280,7 @@ def test_a_message_beyond_the_queues_own_limit_is_poison(
 
 async def test_a_queue_that_does_not_exist_is_said_to(moto_queues: Callable[..., Queues]) -> None:
     queues = moto_queues()
-    queues.queue_url += "-gone"
+    queues = replace(queues, queue_url=f"{queues.queue_url}-gone")
     sender, queue = sender_of(queues), queue_of(queues)
     for step in (lambda: asyncio.to_thread(sender.check), queue.depth):
         with pytest.raises(Misconfigured, match="there is no such queue") as caught:

@@ -112,7 +112,7 @@ async def registry(adapter: Adapter) -> AsyncIterator[Registry]:
     await registry.close()
 
 
-async def test_a_new_item_is_granted_with_the_hour_it_goes_to(registry):
+async def test_a_new_item_is_granted_with_the_hour_it_goes_to(registry: Registry) -> None:
     before = hour_now()
     claimed = await claim(registry, FIRST)
     assert claimed.decision is Decision.NEW
@@ -122,14 +122,18 @@ async def test_a_new_item_is_granted_with_the_hour_it_goes_to(registry):
     assert (claimed.object_key, claimed.parked) == (None, 0)
 
 
-async def test_a_worker_that_was_started_again_takes_its_own_item_over_at_once(registry):
+async def test_a_worker_that_was_started_again_takes_its_own_item_over_at_once(
+    registry: Registry,
+) -> None:
     dead = await granted(registry, FIRST)
     lease = await granted(registry, FIRST)
     assert not await registry.commit(dead, CACHED)
     assert await registry.commit(lease, CACHED)
 
 
-async def test_a_redelivery_to_another_worker_waits_for_the_rest_of_the_lease(registry):
+async def test_a_redelivery_to_another_worker_waits_for_the_rest_of_the_lease(
+    registry: Registry,
+) -> None:
     await claim(registry, FIRST)
     claimed = await claim(registry, FIRST, worker="worker-2")
     assert claimed.decision is Decision.WAIT
@@ -138,14 +142,16 @@ async def test_a_redelivery_to_another_worker_waits_for_the_rest_of_the_lease(re
     assert claimed.parked == 0
 
 
-async def test_another_version_waits_for_the_running_one(registry):
+async def test_another_version_waits_for_the_running_one(registry: Registry) -> None:
     await claim(registry, FIRST)
     claimed = await claim(registry, another("id-2", pubtime_ns=P1 + 1, rel="update"))
     assert claimed.decision is Decision.WAIT
     assert 25 < claimed.retry_after_s <= 30
 
 
-async def test_the_same_version_from_elsewhere_is_parked_once_per_notification(registry):
+async def test_the_same_version_from_elsewhere_is_parked_once_per_notification(
+    registry: Registry,
+) -> None:
     lease = await granted(registry, FIRST)
     for _ in range(2):
         busy = await claim(registry, another("id-2"), source=b"second")
@@ -156,7 +162,9 @@ async def test_the_same_version_from_elsewhere_is_parked_once_per_notification(r
 
 
 @pytest.mark.parametrize("pubtime_ns", [0, FAR])
-async def test_a_centre_cannot_silence_another_by_announcing_its_item_first(registry, pubtime_ns):
+async def test_a_centre_cannot_silence_another_by_announcing_its_item_first(
+    registry: Registry, pubtime_ns: int
+) -> None:
     notice = another("id-2", pubtime_ns=pubtime_ns, centre_id="xx-rogue")
     assert await registry.commit(
         await granted(registry, notice), Commit("uncached", "xx-rogue", False)
@@ -164,14 +172,16 @@ async def test_a_centre_cannot_silence_another_by_announcing_its_item_first(regi
     assert (await claim(registry, FIRST)).decision is Decision.NEW
 
 
-async def test_a_copy_of_the_holders_own_notification_is_not_parked(registry):
+async def test_a_copy_of_the_holders_own_notification_is_not_parked(registry: Registry) -> None:
     lease = await granted(registry, FIRST)
     busy = await claim(registry, FIRST, owner="the same over another broker")
     assert (busy.decision, busy.parked) == (Decision.BUSY, 0)
     assert await registry.parked(lease) == []
 
 
-async def test_at_most_16_sources_are_parked_in_the_order_of_their_arrival(registry):
+async def test_at_most_16_sources_are_parked_in_the_order_of_their_arrival(
+    registry: Registry,
+) -> None:
     lease = await granted(registry, FIRST)
     for n in range(MAX_PARKED + 3):
         busy = await claim(registry, another(f"other-{n}"), source=b"%d" % n)
@@ -179,16 +189,20 @@ async def test_at_most_16_sources_are_parked_in_the_order_of_their_arrival(regis
     assert await registry.parked(lease) == [b"%d" % n for n in range(MAX_PARKED)]
 
 
-async def test_sources_of_at_most_32_kibibytes_are_parked(registry):
+async def test_sources_of_at_most_32_kibibytes_are_parked(registry: Registry) -> None:
     lease = await granted(registry, FIRST)
+    parked = 0
     for n, size in enumerate((8192, 8192, 8192, 8193, 8192, 1)):
         busy = await claim(registry, another(f"other-{n}"), source=b"%d" % n * size)
         assert busy.decision is Decision.BUSY
-    assert busy.parked == 4
+        parked = busy.parked
+    assert parked == 4
     assert await registry.parked(lease) == [b"%d" % n * 8192 for n in (0, 1, 2, 4)]
 
 
-async def test_who_takes_over_a_dead_holders_item_finds_the_parked_sources(registry, adapter):
+async def test_who_takes_over_a_dead_holders_item_finds_the_parked_sources(
+    registry: Registry, adapter: Adapter
+) -> None:
     dead = await granted(registry, FIRST)
     await claim(registry, another("id-2"), source=b"second")
     adapter.end_lease(dead)
@@ -199,7 +213,9 @@ async def test_who_takes_over_a_dead_holders_item_finds_the_parked_sources(regis
     assert await registry.parked(dead) == []
 
 
-async def test_a_repeat_takes_no_source_from_who_works_on_the_same_version(registry):
+async def test_a_repeat_takes_no_source_from_who_works_on_the_same_version(
+    registry: Registry,
+) -> None:
     first = await granted(registry, FIRST)
     assert await registry.commit(first, CACHED)
     update = await granted(registry, another("id-2", pubtime_ns=P1 + 1, rel="update"))
@@ -211,7 +227,9 @@ async def test_a_repeat_takes_no_source_from_who_works_on_the_same_version(regis
     assert await registry.parked(update) == [b"second"]
 
 
-async def test_sources_of_one_version_are_not_offered_for_another(registry, adapter):
+async def test_sources_of_one_version_are_not_offered_for_another(
+    registry: Registry, adapter: Adapter
+) -> None:
     dead = await granted(registry, FIRST)
     await claim(registry, another("id-2"), source=b"second")
     adapter.end_lease(dead)
@@ -223,7 +241,7 @@ async def test_sources_of_one_version_are_not_offered_for_another(registry, adap
     assert (await claim(registry, FIRST)).decision is Decision.STALE
 
 
-async def test_an_update_names_the_object_it_replaces(registry):
+async def test_an_update_names_the_object_it_replaces(registry: Registry) -> None:
     long_key = KEY + "/" + "x" * 1200
     lease = await granted(registry, FIRST)
     assert await registry.commit(lease, replace(CACHED, object_key=long_key))
@@ -238,7 +256,7 @@ async def test_an_update_names_the_object_it_replaces(registry):
     assert deletion.object_key == "short"
 
 
-async def test_what_was_deleted_can_be_published_anew_but_only_later(registry):
+async def test_what_was_deleted_can_be_published_anew_but_only_later(registry: Registry) -> None:
     lease = await granted(registry, FIRST)
     assert await registry.commit(lease, CACHED)
     deletion = await granted(registry, another("id-2", pubtime_ns=P1 + 5, rel="deletion"))
@@ -252,7 +270,9 @@ async def test_what_was_deleted_can_be_published_anew_but_only_later(registry):
     assert again.object_key is None
 
 
-async def test_pubtimes_are_compared_to_the_last_nanosecond_and_beyond_64_bits(registry):
+async def test_pubtimes_are_compared_to_the_last_nanosecond_and_beyond_64_bits(
+    registry: Registry,
+) -> None:
     lease = await granted(registry, FIRST)
     assert await registry.commit(lease, CACHED)
     assert (await claim(registry, another("a", pubtime_ns=P1 - 1))).decision is Decision.STALE
@@ -263,7 +283,7 @@ async def test_pubtimes_are_compared_to_the_last_nanosecond_and_beyond_64_bits(r
     assert far.decision is Decision.UPDATE
 
 
-async def test_a_deletion_of_the_future_locks_nothing(registry):
+async def test_a_deletion_of_the_future_locks_nothing(registry: Registry) -> None:
     deletion = another("id-1", pubtime_ns=FAR, rel="deletion")
     assert await registry.commit(
         await granted(registry, deletion), Commit("deleted", CENTRE, False)
@@ -272,7 +292,9 @@ async def test_a_deletion_of_the_future_locks_nothing(registry):
     assert (await claim(registry, right)).decision is Decision.NEW
 
 
-async def test_a_deletion_of_the_future_that_waits_makes_no_repeats_of_later_items(registry):
+async def test_a_deletion_of_the_future_that_waits_makes_no_repeats_of_later_items(
+    registry: Registry,
+) -> None:
     running = await granted(registry, FIRST)
     deletion = another("id-2", pubtime_ns=FAR, rel="deletion")
     assert (await claim(registry, deletion)).decision is Decision.WAIT
@@ -281,7 +303,7 @@ async def test_a_deletion_of_the_future_that_waits_makes_no_repeats_of_later_ite
     assert (await claim(registry, right)).decision is Decision.NEW
 
 
-async def test_a_message_id_is_processed_for_one_item_only(registry):
+async def test_a_message_id_is_processed_for_one_item_only(registry: Registry) -> None:
     lease = await granted(registry, FIRST)
     other = replace(FIRST, data_id="wis2/other")
     assert (await claim(registry, other)).decision is Decision.DUPLICATE_ID
@@ -292,14 +314,16 @@ async def test_a_message_id_is_processed_for_one_item_only(registry):
     assert (await claim(registry, FIRST)).decision is Decision.DUPLICATE
 
 
-async def test_a_released_item_frees_its_message_id(registry):
+async def test_a_released_item_frees_its_message_id(registry: Registry) -> None:
     lease = await granted(registry, FIRST)
     other = replace(FIRST, data_id="wis2/other")
     await registry.release(lease, cause=SLOW, parked_seen=0, is_final=False)
     assert (await claim(registry, other)).decision is Decision.NEW
 
 
-async def test_renewing_restarts_the_lease_and_tells_lost_ones_apart(registry, adapter):
+async def test_renewing_restarts_the_lease_and_tells_lost_ones_apart(
+    registry: Registry, adapter: Adapter
+) -> None:
     kept = await granted(registry, FIRST)
     lost = await granted(registry, replace(FIRST, data_id="b", message_id="b"))
     await claim(registry, another("id-2"))
@@ -314,14 +338,16 @@ async def test_renewing_restarts_the_lease_and_tells_lost_ones_apart(registry, a
     assert await registry.renew([]) == []
 
 
-async def test_many_leases_are_renewed_at_once(registry):
+async def test_many_leases_are_renewed_at_once(registry: Registry) -> None:
     notices = [replace(FIRST, data_id=f"item {n}", message_id=f"m{n}") for n in range(300)]
     leases = await asyncio.gather(*(granted(registry, notice) for notice in notices))
     renewed = await registry.renew(leases)
     assert renewed == [Renewed(is_held=True, parked=0)] * 300
 
 
-async def test_a_lease_that_ran_out_but_was_taken_by_nobody_may_commit(registry, adapter):
+async def test_a_lease_that_ran_out_but_was_taken_by_nobody_may_commit(
+    registry: Registry, adapter: Adapter
+) -> None:
     lease = await granted(registry, FIRST)
     adapter.end_lease(lease)
     assert await registry.commit(lease, CACHED)
@@ -329,8 +355,8 @@ async def test_a_lease_that_ran_out_but_was_taken_by_nobody_may_commit(registry,
 
 
 async def test_a_second_failure_of_a_notification_is_not_the_first_however_often_it_is_sent(
-    registry,
-):
+    registry: Registry,
+) -> None:
     lease = await granted(registry, FIRST)
     inline = Failure("integrity", "id-1", CENTRE, HOST, "content_size")
     link = Failure("download", "id-1", CENTRE, HOST, "not_found")
@@ -339,7 +365,7 @@ async def test_a_second_failure_of_a_notification_is_not_the_first_however_often
         assert not await registry.fail(lease, link)
 
 
-async def test_sources_parked_meanwhile_keep_the_item_with_its_holder(registry):
+async def test_sources_parked_meanwhile_keep_the_item_with_its_holder(registry: Registry) -> None:
     lease = await granted(registry, FIRST)
     await claim(registry, another("id-2"), source=b"second")
     for _ in range(2):
@@ -351,7 +377,7 @@ async def test_sources_parked_meanwhile_keep_the_item_with_its_holder(registry):
     assert claimed.parked == 1
 
 
-async def test_after_a_commit_a_release_says_lost(registry):
+async def test_after_a_commit_a_release_says_lost(registry: Registry) -> None:
     lease = await granted(registry, FIRST)
     await registry.commit(lease, CACHED)
     answer = await registry.release(lease, cause=SLOW, parked_seen=0, is_final=True)
@@ -359,8 +385,8 @@ async def test_after_a_commit_a_release_says_lost(registry):
 
 
 async def test_what_overtakes_a_deletion_that_waits_is_no_repeat_of_what_is_to_be_deleted(
-    registry,
-):
+    registry: Registry,
+) -> None:
     running = await granted(registry, FIRST)
     deletion = another("id-2", pubtime_ns=P1 + 1, rel="deletion")
     assert (await claim(registry, deletion)).decision is Decision.WAIT
@@ -370,7 +396,7 @@ async def test_what_overtakes_a_deletion_that_waits_is_no_repeat_of_what_is_to_b
     assert (await claim(registry, deletion)).decision is Decision.STALE
 
 
-async def test_of_two_deletions_that_wait_the_newer_counts(registry):
+async def test_of_two_deletions_that_wait_the_newer_counts(registry: Registry) -> None:
     running = await granted(registry, FIRST)
     for message_id, pubtime_ns in (("id-2", P1 + 20), ("id-3", P1 + 10)):
         deletion = another(message_id, pubtime_ns=pubtime_ns, rel="deletion")
@@ -381,11 +407,11 @@ async def test_of_two_deletions_that_wait_the_newer_counts(registry):
     assert (await claim(registry, another("id-5", pubtime_ns=P1 + 25))).decision is Decision.NEW
 
 
-async def test_a_claim_that_is_sent_again_gets_the_same_answer(registry):
+async def test_a_claim_that_is_sent_again_gets_the_same_answer(registry: Registry) -> None:
     assert await claim(registry, FIRST, attempt=7) == await claim(registry, FIRST, attempt=7)
 
 
-async def test_a_lost_lease_moves_nothing(registry, adapter):
+async def test_a_lost_lease_moves_nothing(registry: Registry, adapter: Adapter) -> None:
     lost = await granted(registry, FIRST)
     adapter.end_lease(lost)
     newest = await granted(registry, FIRST, worker="worker-2")
@@ -396,7 +422,9 @@ async def test_a_lost_lease_moves_nothing(registry, adapter):
     assert not await registry.commit(lost, CACHED)
 
 
-async def test_a_commit_may_be_sent_again_also_after_the_next_version_is_claimed(registry):
+async def test_a_commit_may_be_sent_again_also_after_the_next_version_is_claimed(
+    registry: Registry,
+) -> None:
     lease = await granted(registry, FIRST)
     for _ in range(2):
         assert await registry.commit(lease, CACHED)
@@ -404,7 +432,7 @@ async def test_a_commit_may_be_sent_again_also_after_the_next_version_is_claimed
     assert await registry.commit(lease, CACHED)
 
 
-async def test_a_release_may_be_sent_again_and_ends_the_lease(registry):
+async def test_a_release_may_be_sent_again_and_ends_the_lease(registry: Registry) -> None:
     lease = await granted(registry, FIRST)
     for _ in range(2):
         answer = await registry.release(lease, cause=SLOW, parked_seen=0, is_final=False)
@@ -414,7 +442,7 @@ async def test_a_release_may_be_sent_again_and_ends_the_lease(registry):
     assert (await claim(registry, FIRST)).decision is Decision.NEW
 
 
-async def test_a_retry_of_a_notification_is_not_its_first_failure(registry):
+async def test_a_retry_of_a_notification_is_not_its_first_failure(registry: Registry) -> None:
     failure = Failure("download", "id-1", CENTRE, HOST, "timeout")
     lease = await granted(registry, FIRST)
     for _ in range(2):
@@ -425,7 +453,7 @@ async def test_a_retry_of_a_notification_is_not_its_first_failure(registry):
     assert await registry.fail(again, replace(failure, message_id="id-2"))
 
 
-async def test_who_gives_an_item_up_forgets_its_parked_sources(registry):
+async def test_who_gives_an_item_up_forgets_its_parked_sources(registry: Registry) -> None:
     lease = await granted(registry, FIRST)
     await claim(registry, another("id-2"), source=b"second")
     assert await registry.release(lease, cause=GONE, parked_seen=1, is_final=True) == "released"
@@ -433,7 +461,7 @@ async def test_who_gives_an_item_up_forgets_its_parked_sources(registry):
     assert (claimed.decision, claimed.parked) == (Decision.NEW, 0)
 
 
-async def test_beyond_its_quota_a_centre_begins_no_item_and_others_do(registry):
+async def test_beyond_its_quota_a_centre_begins_no_item_and_others_do(registry: Registry) -> None:
     await registry.keep_quotas(items=1, bytes_=None)
     first = await claim(registry, FIRST)
     assert first.items_left == 1
@@ -446,7 +474,7 @@ async def test_beyond_its_quota_a_centre_begins_no_item_and_others_do(registry):
     assert (await claim(registry, other)).items_left == UNBOUNDED
 
 
-async def test_what_is_held_is_updated_and_tried_again_beyond_the_quota(registry):
+async def test_what_is_held_is_updated_and_tried_again_beyond_the_quota(registry: Registry) -> None:
     await registry.keep_quotas(items=1, bytes_=None)
     lease = await granted(registry, FIRST)
     await registry.release(lease, cause=SLOW, parked_seen=0, is_final=False)
@@ -458,7 +486,7 @@ async def test_what_is_held_is_updated_and_tried_again_beyond_the_quota(registry
     assert (update.decision, update.items_left) == (Decision.UPDATE, 0)
 
 
-async def test_of_all_that_ask_one_may_send_an_event_about_a_centre(registry):
+async def test_of_all_that_ask_one_may_send_an_event_about_a_centre(registry: Registry) -> None:
     for centre in (CENTRE, "fr-meteofrance"):
         assert await registry.admit_event(centre, interval_s=60)
         assert not await registry.admit_event(centre, interval_s=60)
@@ -474,7 +502,9 @@ def listener(adapter: Adapter) -> Iterator[ListenerRegistry]:
     listener.close()
 
 
-def test_a_session_is_one_listeners_until_he_lets_it_go_or_is_heard_of_no_more(adapter, listener):
+def test_a_session_is_one_listeners_until_he_lets_it_go_or_is_heard_of_no_more(
+    adapter: Adapter, listener: ListenerRegistry
+) -> None:
     assert listener.hold_session("fr", "pod-1/1", lease_s=60)
     assert not listener.hold_session("fr", "pod-2/1", lease_s=60)
     assert listener.hold_session("br", "pod-2/1", lease_s=60)
@@ -487,7 +517,7 @@ def test_a_session_is_one_listeners_until_he_lets_it_go_or_is_heard_of_no_more(a
     assert listener.hold_session("fr", "pod-1/1", lease_s=60)
 
 
-def test_of_what_nobody_knows_nothing_is_held(listener):
+def test_of_what_nobody_knows_nothing_is_held(listener: ListenerRegistry) -> None:
     items = [ItemKey(CENTRE, "a"), ItemKey("fr-m", "a")]
     assert listener.look(items, deletions={}).held == [None, None]
     assert listener.look([], deletions={}).held == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import pytest
 from hypothesis import Phase, settings
@@ -22,6 +22,8 @@ from wis2_gc_common.redis import registry_keys as keys
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from wis2_gc_common.wis2.decision import Rel
 
 pytest_plugins = ("testkit.servers.redis",)
 
@@ -62,14 +64,14 @@ class Pair(RuleBasedStateMachine):
         return data.draw(st.sampled_from(self.granted[::-1]))
 
     def claim(self, notice: Notice, owner: str, worker: str, attempt: int) -> None:
-        call = {"owner": owner, "worker": worker, "attempt": attempt}
+        call: dict[str, Any] = {"owner": owner, "worker": worker, "attempt": attempt}
         source = notice.message_id.encode() * 300
         real: Claimed = self.service(self.real.claim(notice, source=source, **call))
         fake = asyncio.run(self.fake.claim(notice, source=source, **call))
         for answer in (real, fake):
             assert (answer.retry_after_s > 0) == (answer.decision.value == "wait")
         # Names of records and the label of a quota are the real one's own.
-        plain = {"retry_after_s": 0.0, "lease": None}
+        plain: dict[str, Any] = {"retry_after_s": 0.0, "lease": None}
         assert replace(fake, **plain) == replace(real, **plain)
         if real.lease is None:
             assert fake.lease is None
@@ -87,14 +89,22 @@ class Pair(RuleBasedStateMachine):
         message=st.none() | st.sampled_from(["id-a", "id-b"]),
         worker=st.sampled_from(["w1", "w2"]),
     )
-    def a_notification_is_claimed(self, data_id, pubtime_ns, rel, centre_id, message, worker):
+    def a_notification_is_claimed(
+        self,
+        data_id: str,
+        pubtime_ns: int,
+        rel: Rel,
+        centre_id: str,
+        message: str | None,
+        worker: str,
+    ) -> None:
         number = next(self.numbers)
         notice = Notice(data_id, pubtime_ns, rel, centre_id, message or f"id {number}")
         self.claim(notice, f"owner {number}", worker, 1000 + number)
 
     @precondition(lambda self: self.granted)
     @rule(data=st.data(), worker=st.sampled_from(["w1", "w2"]))
-    def copies_arrive_over_other_brokers(self, data, worker):
+    def copies_arrive_over_other_brokers(self, data: st.DataObject, worker: str) -> None:
         notice = self.pick(data).real.notice
         for _ in range(data.draw(st.sampled_from([1, 2, 20]))):
             number = next(self.numbers)
@@ -103,7 +113,7 @@ class Pair(RuleBasedStateMachine):
 
     @precondition(lambda self: self.granted)
     @rule(data=st.data(), how=st.sampled_from(["sent again", "restarted", "redelivered"]))
-    def a_claim_comes_again(self, data, how):
+    def a_claim_comes_again(self, data: st.DataObject, how: str) -> None:
         real, fake, owner, worker = self.pick(data)
         attempt = 1000 + next(self.numbers)
         if how == "sent again":
@@ -115,14 +125,14 @@ class Pair(RuleBasedStateMachine):
 
     @precondition(lambda self: self.granted)
     @rule(data=st.data())
-    def a_lease_ends(self, data):
+    def a_lease_ends(self, data: st.DataObject) -> None:
         one = self.pick(data)
         self.fake.end_lease(one.fake)
         self.service.raw.hset(keys.record_key(one.real.record), "l", 0)
 
     @precondition(lambda self: self.granted)
     @rule(data=st.data())
-    def leases_are_renewed(self, data):
+    def leases_are_renewed(self, data: st.DataObject) -> None:
         some = data.draw(st.lists(st.sampled_from(self.granted), max_size=4))
         self.both(
             self.real.renew([one.real for one in some]), self.fake.renew([one.fake for one in some])
@@ -130,7 +140,7 @@ class Pair(RuleBasedStateMachine):
 
     @precondition(lambda self: self.granted)
     @rule(data=st.data())
-    def parked_sources_are_read(self, data):
+    def parked_sources_are_read(self, data: st.DataObject) -> None:
         one = self.pick(data)
         self.both(self.real.parked(one.real), self.fake.parked(one.fake))
 
@@ -140,34 +150,35 @@ class Pair(RuleBasedStateMachine):
         message=st.sampled_from(["own", "parked"]),
         reason=st.sampled_from(["timeout", "integrity"]),
     )
-    def a_source_fails(self, data, message, reason):
+    def a_source_fails(self, data: st.DataObject, message: str, reason: str) -> None:
         one = self.pick(data)
         failure = Failure("download", message, "de-dwd", "host", reason)
         self.both(self.real.fail(one.real, failure), self.fake.fail(one.fake, failure))
 
     @precondition(lambda self: self.granted)
     @rule(data=st.data())
-    def an_item_is_committed(self, data):
+    def an_item_is_committed(self, data: st.DataObject) -> None:
         one = self.pick(data)
         is_deletion = one.real.notice.rel == "deletion"
-        outcome = "deleted" if is_deletion else data.draw(st.sampled_from(["cached", "override"]))
+        others: list[Literal["cached", "override"]] = ["cached", "override"]
+        outcome = "deleted" if is_deletion else data.draw(st.sampled_from(others))
         key = f"key {next(self.numbers)}" if outcome == "cached" else None
         commit = Commit(outcome, "de-dwd", False, "host", key, 5, 0.5)
         self.both(self.real.commit(one.real, commit), self.fake.commit(one.fake, commit))
 
     @precondition(lambda self: self.granted)
     @rule(data=st.data(), cause=st.none() | st.just(Cause(Reason.TIMEOUT)), seen=st.integers(0, 3))
-    def an_item_is_released(self, data, cause, seen):
+    def an_item_is_released(self, data: st.DataObject, cause: Cause | None, seen: int) -> None:
         one = self.pick(data)
         is_final = cause is not None and data.draw(st.booleans())
-        options = {"cause": cause, "parked_seen": seen, "is_final": is_final}
+        options: dict[str, Any] = {"cause": cause, "parked_seen": seen, "is_final": is_final}
         self.both(self.real.release(one.real, **options), self.fake.release(one.fake, **options))
 
 
 @pytest.mark.timeout(600)  # takes a few seconds; shrinking a failure takes minutes
-def test_the_fake_answers_as_the_real_one_does(redis_url):
+def test_the_fake_answers_as_the_real_one_does(redis_url: str) -> None:
     run_machine(
-        lambda: Pair(redis_url),
+        cast("type[Pair]", lambda: Pair(redis_url)),
         settings=settings(
             max_examples=60,
             stateful_step_count=40,

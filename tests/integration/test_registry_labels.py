@@ -24,6 +24,9 @@ from wis2_gc_metrics.exposition import Reading, expose
 
 if TYPE_CHECKING:
     import redis
+    from redis.client import Redis
+
+    from wis2_gc_common.redis.registry_reader import RedisReader
 
 pytest_plugins = ("testkit.servers.redis", "testkit.fakes.redis_registry")
 
@@ -62,7 +65,9 @@ def age(raw: redis.Redis, *labels: str, days: int = LABEL_DAYS + 1) -> None:
         raw.hincrby(keys.SEEN, label, -days)
 
 
-async def test_made_up_centres_do_not_take_the_labels_of_known_ones(registry, reader) -> None:
+async def test_made_up_centres_do_not_take_the_labels_of_known_ones(
+    registry: RedisRegistry, reader: RedisReader
+) -> None:
     await registry.keep_labels(KNOWN)
     await made_up(registry, 5000)
     await done(registry, "de-dwd", "opendata.dwd.de")
@@ -73,7 +78,9 @@ async def test_made_up_centres_do_not_take_the_labels_of_known_ones(registry, re
     assert snapshot.counters[field(INVALID, OTHER_CENTRES)] == 4900
 
 
-async def test_known_centres_have_labels_although_the_list_came_late(registry, reader) -> None:
+async def test_known_centres_have_labels_although_the_list_came_late(
+    registry: RedisRegistry, reader: RedisReader
+) -> None:
     await made_up(registry, 5000)
     await done(registry, "de-dwd")
     assert field(DOWNLOADED, "de-dwd") not in (await reader.snapshot()).counters
@@ -82,7 +89,7 @@ async def test_known_centres_have_labels_although_the_list_came_late(registry, r
     assert (await reader.snapshot()).counters[field(DOWNLOADED, "de-dwd")] == 1
 
 
-async def test_no_new_list_leaves_the_last_one(registry, raw) -> None:
+async def test_no_new_list_leaves_the_last_one(registry: RedisRegistry, raw: Redis) -> None:
     await registry.keep_labels(KNOWN)
     await registry.keep_labels(None)
     assert raw.smembers(keys.KNOWN) == KNOWN
@@ -90,7 +97,9 @@ async def test_no_new_list_leaves_the_last_one(registry, raw) -> None:
     assert raw.smembers(keys.KNOWN) == {"jp-jma"}
 
 
-async def test_a_refused_link_makes_no_data_server(registry, reader) -> None:
+async def test_a_refused_link_makes_no_data_server(
+    registry: RedisRegistry, reader: RedisReader
+) -> None:
     for reason in (Reason.FORBIDDEN_ADDRESS, Reason.UNSUPPORTED_SCHEME, Reason.INVALID_URL):
         await failed(registry, "de-dwd", "10.0.0.1", reason)
     await failed(registry, "de-dwd", "opendata.dwd.de", Reason.TIMEOUT)
@@ -99,7 +108,9 @@ async def test_a_refused_link_makes_no_data_server(registry, reader) -> None:
     assert snapshot.counters[field(DOWNLOADED_ERRORS, "de-dwd")] == 4
 
 
-async def test_hosts_that_one_centre_makes_up_leave_room_for_others(registry, reader) -> None:
+async def test_hosts_that_one_centre_makes_up_leave_room_for_others(
+    registry: RedisRegistry, reader: RedisReader
+) -> None:
     await registry.keep_labels(KNOWN)
     for number in range(12):
         await done(registry, "xx-1", f"host-{number}.example")
@@ -110,7 +121,9 @@ async def test_hosts_that_one_centre_makes_up_leave_room_for_others(registry, re
     assert hosts == made | {"other", "opendata.dwd.de"}
 
 
-async def test_a_data_server_that_nobody_has_seen_for_days_goes_away(registry, reader, raw) -> None:
+async def test_a_data_server_that_nobody_has_seen_for_days_goes_away(
+    registry: RedisRegistry, reader: RedisReader, raw: Redis
+) -> None:
     await done(registry, "de-dwd", "old.example")
     await done(registry, "de-dwd", "opendata.dwd.de")
     assert await registry.keep_labels(None) == 0
@@ -123,7 +136,9 @@ async def test_a_data_server_that_nobody_has_seen_for_days_goes_away(registry, r
     assert snapshot.counters[field(DOWNLOADED, "de-dwd")] == 2
 
 
-async def test_who_is_seen_again_stays(registry, reader, raw) -> None:
+async def test_who_is_seen_again_stays(
+    registry: RedisRegistry, reader: RedisReader, raw: Redis
+) -> None:
     await done(registry, "de-dwd", "opendata.dwd.de")
     age(raw, "de-dwd", "de-dwd|opendata.dwd.de")
     await done(registry, "de-dwd", "opendata.dwd.de")
@@ -132,7 +147,7 @@ async def test_who_is_seen_again_stays(registry, reader, raw) -> None:
 
 
 async def test_a_centre_that_comes_back_goes_on_counting_where_it_stood(
-    registry, reader, raw
+    registry: RedisRegistry, reader: RedisReader, raw: Redis
 ) -> None:
     for _ in range(3):
         await done(registry, "de-dwd", "opendata.dwd.de")
@@ -146,7 +161,9 @@ async def test_a_centre_that_comes_back_goes_on_counting_where_it_stood(
     assert raw.hlen(keys.COLD) == 0
 
 
-async def test_what_is_not_kept_aside_is_in_the_sum_of_the_others(registry, reader, raw) -> None:
+async def test_what_is_not_kept_aside_is_in_the_sum_of_the_others(
+    registry: RedisRegistry, reader: RedisReader, raw: Redis
+) -> None:
     await done(registry, "de-dwd")
     raw.hset(keys.COLD, mapping={f"xx-{at}": "" for at in range(5000)})
     age(raw, "de-dwd")
@@ -156,15 +173,19 @@ async def test_what_is_not_kept_aside_is_in_the_sum_of_the_others(registry, read
     assert field(DOWNLOADED, "de-dwd") not in counters
 
 
-async def test_labels_that_went_make_room(registry, reader, raw) -> None:
+async def test_labels_that_went_make_room(
+    registry: RedisRegistry, reader: RedisReader, raw: Redis
+) -> None:
     await made_up(registry, 600)
-    age(raw, *raw.hkeys(keys.SEEN))
+    age(raw, *map(str, raw.hkeys(keys.SEEN)))
     assert await registry.keep_labels(None) == 600
     await done(registry, "de-dwd", "opendata.dwd.de")
     assert (await reader.snapshot()).counters[field(DOWNLOADED, "de-dwd")] == 1
 
 
-async def test_the_metrics_stay_small_whatever_strangers_make_up(registry, reader) -> None:
+async def test_the_metrics_stay_small_whatever_strangers_make_up(
+    registry: RedisRegistry, reader: RedisReader
+) -> None:
     # Every label that is to be had, as long as it may be.
     for at in range(700):
         centre = f"xx-{at:03}-".ljust(64, "a")

@@ -8,7 +8,7 @@ import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 import redis
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
+from testkit.servers.redis import number_in
 from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.errors import Cause, Reason
 from wis2_gc_common.ports.registry import (
@@ -47,6 +48,11 @@ from wis2_gc_common.wis2.pubtime import NS_PER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
+
+    from redis.typing import EncodableT, FieldT
+
+    from wis2_gc_common.wis2.decision import Rel
+
 
 pytest_plugins = ("testkit.servers.redis",)
 
@@ -138,8 +144,8 @@ class Holding:
             self.state,  # type: ignore[arg-type]
             self.pubtime.pubtime_ns(now_ms) if finished else 0,
             now_ms - self.age_ms if finished else 0,
-            self.running and self.running.pubtime_ns(now_ms),
-            self.deleting and self.deleting.pubtime_ns(now_ms),
+            None if self.running is None else self.running.pubtime_ns(now_ms),
+            None if self.deleting is None else self.deleting.pubtime_ns(now_ms),
         )
 
 
@@ -154,7 +160,7 @@ holdings = st.none() | st.builds(
 
 
 def write_record(raw: redis.Redis, record: str, held: Held, *, now_ms: int) -> None:
-    fields: dict[str, Any] = {"n": 1}
+    fields: dict[FieldT, EncodableT] = {"n": 1}
     if held.state is None:
         fields |= {"f": 1, "v": 7}
     else:
@@ -183,7 +189,9 @@ def remembered(held: Held | None, now_ms: int) -> Held | None:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_lua_decides_as_the_decision_table_does(shared_service, holding, rel, moment):
+def test_lua_decides_as_the_decision_table_does(
+    shared_service: Service, holding: Holding | None, rel: Rel, moment: Moment
+) -> None:
     service = shared_service
     service.raw.flushall()
     seconds, microseconds = service.raw.time()
@@ -342,7 +350,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.past = [*self.past[-3:], (copy.deepcopy(self.world), kept)]
 
     @rule(steps=st.integers(1, 3))
-    def a_failover_loses_the_last_writes(self, steps):
+    def a_failover_loses_the_last_writes(self, steps: int) -> None:
         if len(self.past) <= steps:
             return
         self.world, kept = self.past[-1 - steps]
@@ -462,7 +470,7 @@ class RegistryMachine(RuleBasedStateMachine):
         if is_in_future(notice.pubtime_ns, before_ms):
             # What the clock said in between is known to Redis alone.
             key = keys.record_key(keys.item_record(notice.centre_id, notice.data_id))
-            found = int(self.service.raw.hget(key, "d"))
+            found = number_in(self.service.raw, key, "d")
             assert record.held.deleting_ns is not None
             assert 0 <= found - record.held.deleting_ns < 60_000 * NS_PER_MS
             record.held = replace(record.held, deleting_ns=found)
@@ -482,14 +490,22 @@ class RegistryMachine(RuleBasedStateMachine):
         message=st.none() | st.sampled_from(["id-a", "id-b"]),
         worker=st.sampled_from(["w1", "w2"]),
     )
-    def a_notification_is_claimed(self, data_id, pubtime_ns, rel, centre_id, message, worker):
+    def a_notification_is_claimed(
+        self,
+        data_id: str,
+        pubtime_ns: int,
+        rel: Rel,
+        centre_id: str,
+        message: str | None,
+        worker: str,
+    ) -> None:
         number = next(self.numbers)
         notice = Notice(data_id, pubtime_ns, rel, centre_id, message or f"id {number}")
         self.do_claim(notice, f"owner {number}", worker)
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), worker=st.sampled_from(["w1", "w2"]))
-    def a_copy_arrives_over_another_broker(self, data, worker):
+    def a_copy_arrives_over_another_broker(self, data: st.DataObject, worker: str) -> None:
         lease = self.pick(data)
         self.do_claim(
             replace(lease.notice, message_id=f"copy {next(self.numbers) % 20}"),
@@ -499,19 +515,21 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), is_resent=st.booleans())
-    def a_claim_is_resent_or_its_message_redelivered(self, data, is_resent):
+    def a_claim_is_resent_or_its_message_redelivered(
+        self, data: st.DataObject, is_resent: bool
+    ) -> None:
         lease, owner, worker = self.pick_all(data)
         self.do_claim(lease.notice, owner, worker if is_resent else "another worker")
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
-    def a_claim_is_sent_again(self, data):
+    def a_claim_is_sent_again(self, data: st.DataObject) -> None:
         lease, owner, worker = self.pick_all(data)
         if self.is_holder(lease):
             self.do_claim(lease.notice, owner, worker, lease.attempt)
 
     @rule(data_id=st.sampled_from(["item", "other"]), pubtime_ns=pubtimes, centre_id=centres)
-    def a_listener_sees_a_deletion(self, data_id, pubtime_ns, centre_id):
+    def a_listener_sees_a_deletion(self, data_id: str, pubtime_ns: int, centre_id: str) -> None:
         key = ItemKey(centre_id, data_id)
         notice = Notice(data_id, pubtime_ns, "deletion", centre_id, "")
         record = self.record(keys.item_record(*key))
@@ -529,19 +547,19 @@ class RegistryMachine(RuleBasedStateMachine):
             self.note(record, notice, before_ms)
 
     @rule(items=st.none() | st.integers(0, 4), bytes_=st.none() | st.integers(0, 4))
-    def a_quota_is_set(self, items, bytes_):
+    def a_quota_is_set(self, items: int | None, bytes_: int | None) -> None:
         self.world.quota = items
         self.service(self.registry.keep_quotas(items=items, bytes_=bytes_))
 
     @rule()
-    def what_is_held_is_added_up(self):
+    def what_is_held_is_added_up(self) -> None:
         if self.service.raw.hexists(keys.HELD, "slot"):
             self.service.raw.hincrby(keys.HELD, "slot", -1)
         self.service(self.registry.keep_quotas(items=self.world.quota, bytes_=None))
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
-    def a_lease_ends(self, data):
+    def a_lease_ends(self, data: st.DataObject) -> None:
         lease = self.pick(data)
         self.end_lease(lease.record)
 
@@ -553,7 +571,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
-    def leases_are_renewed(self, data):
+    def leases_are_renewed(self, data: st.DataObject) -> None:
         leases = data.draw(st.lists(st.sampled_from([lease for lease, *_ in self.leases])))
         expected = []
         for lease in leases:
@@ -568,7 +586,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
-    def parked_sources_are_read(self, data):
+    def parked_sources_are_read(self, data: st.DataObject) -> None:
         lease = self.pick(data)
         parked = self.record(lease.record).parked.get(lease.notice.pubtime_ns, [])
         expected = [message.encode() for message in parked] if self.is_holder(lease) else []
@@ -576,7 +594,9 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), kind=st.sampled_from(["download", "integrity"]), own=st.booleans())
-    def a_source_fails(self, data, kind, own):
+    def a_source_fails(
+        self, data: st.DataObject, kind: Literal["download", "integrity"], own: bool
+    ) -> None:
         lease = self.pick(data)
         message = lease.notice.message_id if own else "id of a parked one"
         reason = "timeout" if kind == "download" else "integrity"
@@ -614,10 +634,18 @@ class RegistryMachine(RuleBasedStateMachine):
         key_length=st.sampled_from([30, 60, 61, 150, 700]),
         repeats=st.integers(1, 2),
     )
-    def an_item_is_committed(self, data, cached, key_length, repeats):
+    def an_item_is_committed(
+        self,
+        data: st.DataObject,
+        cached: Literal["cached", "uncached", "override"],
+        key_length: int,
+        repeats: int,
+    ) -> None:
         lease = self.pick(data)
         notice = lease.notice
-        outcome = "deleted" if notice.rel == "deletion" else cached
+        outcome: Literal["cached", "uncached", "override", "deleted"] = (
+            "deleted" if notice.rel == "deletion" else cached
+        )
         number = next(self.numbers)
         key = f"{number:0{key_length}d}" if outcome == "cached" else None
         commit = Commit(outcome, notice.centre_id, False, "host", key, 100, 0.5)
@@ -631,7 +659,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def finished_ms(self, lease: Lease) -> int:
         """Return what Redis' clock said at the commit."""
-        found = int(self.service.raw.hget(keys.record_key(lease.record), "z"))
+        found = number_in(self.service.raw, keys.record_key(lease.record), "z")
         assert 0 <= self.now_ms() - found < 60_000
         return found
 
@@ -654,9 +682,9 @@ class RegistryMachine(RuleBasedStateMachine):
             self.world.counters[catalogue.field(catalogue.FUTURE_PUBTIMES, notice.centre_id)] += 1
         record.parked.pop(notice.pubtime_ns, None)
         record.given_up.discard(notice.pubtime_ns)
-        for table in (record.failed, record.counted):
-            for entry in [entry for entry in table if entry[0] == notice.pubtime_ns]:
-                del table[entry]  # type: ignore[attr-defined]
+        version = notice.pubtime_ns
+        record.failed = {of: what for of, what in record.failed.items() if of[0] != version}
+        record.counted = {of: at for of, at in record.counted.items() if of[0] != version}
         self.world.counters[catalogue.field(catalogue.ITEMS, commit.outcome)] += 1
         centre = commit.centre_id
         if commit.outcome == "cached":
@@ -679,7 +707,9 @@ class RegistryMachine(RuleBasedStateMachine):
         has_seen_all=st.booleans(),
         repeats=st.integers(1, 2),
     )
-    def an_item_is_released(self, data, is_final, is_drain, has_seen_all, repeats):
+    def an_item_is_released(
+        self, data: st.DataObject, is_final: bool, is_drain: bool, has_seen_all: bool, repeats: int
+    ) -> None:
         lease = self.pick(data)
         is_final = is_final and not is_drain
         record, pubtime = self.record(lease.record), lease.notice.pubtime_ns
@@ -720,7 +750,7 @@ class RegistryMachine(RuleBasedStateMachine):
     # What always holds
 
     @invariant()
-    def counters_equal_the_transitions(self):
+    def counters_equal_the_transitions(self) -> None:
         snapshot = self.service(self.service.reader.snapshot())
         assert snapshot.counters == dict(self.world.counters)
         flags = {
@@ -738,7 +768,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.remember()
 
     @invariant()
-    def an_item_has_at_most_one_owner(self):
+    def an_item_has_at_most_one_owner(self) -> None:
         leases = [lease for lease, *_ in self.leases]
         records = self.world.records.items()
         live = {name for name, r in records if r.attempt and r.attempt.is_live}
@@ -750,7 +780,7 @@ class RegistryMachine(RuleBasedStateMachine):
             assert sum(answer.is_held for answer in renewed) == 1
 
     @invariant()
-    def what_is_looked_at_is_what_was_done(self):
+    def what_is_looked_at_is_what_was_done(self) -> None:
         items = [
             ItemKey(centre_id, data_id)
             for centre_id in CENTRES
@@ -786,9 +816,9 @@ class RegistryMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(600)  # takes a few seconds; shrinking a failure takes minutes
-def test_random_histories_agree_with_the_model(redis_url):
+def test_random_histories_agree_with_the_model(redis_url: str) -> None:
     run_machine(
-        lambda: RegistryMachine(redis_url),
+        cast("type[RegistryMachine]", lambda: RegistryMachine(redis_url)),
         settings=settings(
             max_examples=80,
             stateful_step_count=40,

@@ -58,6 +58,7 @@ class Run:
         self._reader.start()
 
     def _read(self) -> None:
+        assert self.process.stdout is not None
         self.lines.extend(self.process.stdout)
 
     @property
@@ -82,10 +83,12 @@ class Run:
         return httpx.get(f"{self.status_url}{path}", trust_env=False, timeout=30)
 
     def totals(self) -> dict[str, int]:
-        return self.get("/api/summary").json()["totals"]
+        found: dict[str, int] = self.get("/api/summary").json()["totals"]
+        return found
 
     def ledger(self) -> dict[str, Any]:
-        return json.loads((self.state / "world" / "ledger.json").read_text())
+        found: dict[str, Any] = json.loads((self.state / "world" / "ledger.json").read_text())
+        return found
 
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
@@ -98,6 +101,7 @@ class Run:
             self.process.kill()
             code = self.process.wait()
         self._reader.join(DEADLINE_S)
+        assert self.process.stdout is not None
         self.process.stdout.close()
         return code
 
@@ -126,7 +130,7 @@ def ports() -> dict[str, int]:
 
 
 @pytest.fixture
-def start(tmp_path, ports) -> Iterator[Callable[..., Run]]:
+def start(tmp_path: Path, ports: dict[str, int]) -> Iterator[Callable[..., Run]]:
     runs: list[Run] = []
 
     def start(**variables: str) -> Run:
@@ -140,7 +144,9 @@ def start(tmp_path, ports) -> Iterator[Callable[..., Run]]:
             run.close()
 
 
-def test_a_simulated_world_comes_out_whole_and_its_state_survives(start, ports, tmp_path):
+def test_a_simulated_world_comes_out_whole_and_its_state_survives(
+    start: Callable[..., Run], ports: dict[str, int], tmp_path: Path
+) -> None:
     # Retries come soon enough for servers that fail only at first.
     world = {"RATE": "20", "ITEMS": "80", "MIX": "model=0.3,faults=10", "GC_RETRY_DELAYS": "2,4,8"}
     run = start(**world)
@@ -188,7 +194,9 @@ def test_a_simulated_world_comes_out_whole_and_its_state_survives(start, ports, 
     assert not run.state.exists()
 
 
-def test_queue_and_store_of_aws_can_be_played(start, ports):
+def test_queue_and_store_of_aws_can_be_played(
+    start: Callable[..., Run], ports: dict[str, int]
+) -> None:
     run = start(QUEUE="sqs", STORE="s3", RATE="20", ITEMS="20")
     run.wait_until(run.is_ready)
     names = " ".join(processes_of(run.state))
@@ -208,7 +216,9 @@ def test_queue_and_store_of_aws_can_be_played(start, ports):
     assert processes_of(run.state) == []
 
 
-def test_named_brokers_are_listened_to_and_no_world_is_simulated(start, tmp_path):
+def test_named_brokers_are_listened_to_and_no_world_is_simulated(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
     with (
         SimulatedGlobalBroker(tmp_path / "fr") as first,
         SimulatedGlobalBroker(tmp_path / "br") as second,
@@ -225,7 +235,7 @@ def test_named_brokers_are_listened_to_and_no_world_is_simulated(start, tmp_path
     assert processes_of(run.state) == []
 
 
-def test_the_advised_command_shows_the_announcements(start):
+def test_the_advised_command_shows_the_announcements(start: Callable[..., Run]) -> None:
     (port,) = free_ports(1)
     run = start(
         # More than there is time for: a later reader sees some, too.
@@ -241,6 +251,7 @@ def test_the_advised_command_shows_the_announcements(start):
         with subprocess.Popen(
             f"exec {command}", shell=True, cwd=PROJECT, stdout=subprocess.PIPE, text=True
         ) as watcher:
+            assert watcher.stdout is not None
             line = watcher.stdout.readline()
             watcher.terminate()
             watcher.stdout.close()

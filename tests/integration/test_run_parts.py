@@ -19,6 +19,8 @@ import paho.mqtt.client as mqtt
 import pytest
 import redis
 from paho.mqtt.enums import CallbackAPIVersion
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from local.parts.certificates import CertificateAuthority
 from local.parts.local_server import StartFailed
@@ -29,8 +31,10 @@ from local.parts.redis_server import RedisServer
 from testkit.worlds.world import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from paho.mqtt.enums import MQTTProtocolVersion
 
 TOPIC = "cache/a/wis2/xa-simland-met/data/core/weather/surface-based-observations/synop"
 MONITOR = "monitor/a/wis2/xa-simland-met"
@@ -48,7 +52,7 @@ class Client:
         username: str | None = None,
         password: str | None = None,
         *,
-        version: int = mqtt.MQTTv5,
+        version: MQTTProtocolVersion = mqtt.MQTTv5,
         transport: Any = "tcp",
         ca_file: Path | None = None,
         client_id: str = "",
@@ -120,12 +124,14 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory) -> CertificateAuthority:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
     return CertificateAuthority(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory, authority) -> Iterator[CacheBroker]:
+def source(
+    tmp_path_factory: pytest.TempPathFactory, authority: CertificateAuthority
+) -> Iterator[CacheBroker]:
     """Our broker, as managers and Global Brokers see it."""
     with CacheBroker(
         tmp_path_factory.mktemp("source"), accounts=ACCOUNTS, authority=authority
@@ -134,7 +140,9 @@ def source(tmp_path_factory, authority) -> Iterator[CacheBroker]:
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory, source, authority) -> Iterator[PublicBroker]:
+def broker(
+    tmp_path_factory: pytest.TempPathFactory, source: CacheBroker, authority: CertificateAuthority
+) -> Iterator[PublicBroker]:
     """Our broker, as everyone sees it."""
     with public_broker(tmp_path_factory.mktemp("broker"), source, authority=authority) as broker:
         yield broker
@@ -152,8 +160,8 @@ def bridge_subscriptions(source: CacheBroker) -> int:
 
 
 @pytest.fixture
-def connect(broker) -> Iterator[Any]:
-    clients = []
+def connect(broker: PublicBroker) -> Iterator[Callable[..., Client]]:
+    clients: list[Client] = []
 
     def connect(*arguments: Any, port: int | None = None, **options: Any) -> Client:
         clients.append(Client(port or broker.port, *arguments, **options))
@@ -165,7 +173,7 @@ def connect(broker) -> Iterator[Any]:
 
 
 @pytest.fixture
-def as_manager(connect, source) -> Any:
+def as_manager(connect: Callable[..., Client], source: CacheBroker) -> Callable[..., Client]:
     def as_manager(**options: Any) -> Client:
         return connect(MANAGER_USERNAME, "manager", port=source.port, **options)
 
@@ -176,7 +184,9 @@ VERSIONS = pytest.mark.parametrize("version", [mqtt.MQTTv5, mqtt.MQTTv311], ids=
 
 
 @VERSIONS
-def test_everyone_receives_what_the_manager_publishes(connect, as_manager, version):
+def test_everyone_receives_what_the_manager_publishes(
+    connect: Callable[..., Client], as_manager: Callable[..., Client], version: MQTTProtocolVersion
+) -> None:
     everyone = connect("everyone", "everyone", version=version)
     manager = as_manager(version=version)
     assert everyone.connected() == manager.connected() == 0
@@ -190,8 +200,13 @@ def test_everyone_receives_what_the_manager_publishes(connect, as_manager, versi
 @VERSIONS
 @pytest.mark.parametrize("transport", ["tcp", "websockets"])
 def test_the_same_holds_over_tls_and_secure_websocket(
-    connect, as_manager, broker, authority, version, transport
-):
+    connect: Callable[..., Client],
+    as_manager: Callable[..., Client],
+    broker: PublicBroker,
+    authority: CertificateAuthority,
+    version: MQTTProtocolVersion,
+    transport: str,
+) -> None:
     port = broker.tls_port if transport == "tcp" else broker.websocket_port
     everyone = connect(
         "everyone",
@@ -208,7 +223,9 @@ def test_the_same_holds_over_tls_and_secure_websocket(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.3"])
-def test_no_port_of_the_broker_is_open_on_another_address(tmp_path, authority, host):
+def test_no_port_of_the_broker_is_open_on_another_address(
+    tmp_path: Path, authority: CertificateAuthority, host: str
+) -> None:
     with (
         CacheBroker(tmp_path / "source", authority=authority, host=host) as source,
         public_broker(tmp_path / "broker", source, authority=authority, host=host) as broker,
@@ -223,7 +240,7 @@ def test_no_port_of_the_broker_is_open_on_another_address(tmp_path, authority, h
                 socket.create_connection(("127.0.0.2", port), timeout=5)
 
 
-def test_a_client_that_does_not_know_the_authority_refuses_the_broker(broker):
+def test_a_client_that_does_not_know_the_authority_refuses_the_broker(broker: PublicBroker) -> None:
     context = ssl.create_default_context()
     with (
         socket.create_connection(("127.0.0.1", broker.tls_port)) as connection,
@@ -246,13 +263,20 @@ def test_a_client_that_does_not_know_the_authority_refuses_the_broker(broker):
         "foo",
     ],
 )
-def test_everyone_may_subscribe_to_nothing_else(connect, version, topic):
+def test_everyone_may_subscribe_to_nothing_else(
+    connect: Callable[..., Client], version: MQTTProtocolVersion, topic: str
+) -> None:
     assert connect("everyone", "everyone", version=version).subscribe(topic) >= 0x80
 
 
 @VERSIONS
 @pytest.mark.parametrize("topic", [TOPIC, MONITOR, "foo", "$CONTROL/dynamic-security/v1"])
-def test_everyone_may_publish_nothing(connect, as_manager, version, topic):
+def test_everyone_may_publish_nothing(
+    connect: Callable[..., Client],
+    as_manager: Callable[..., Client],
+    version: MQTTProtocolVersion,
+    topic: str,
+) -> None:
     reader = connect("everyone", "everyone")
     reader.subscribe("cache/a/wis2/#")
     reader.subscribe("monitor/a/wis2/#")
@@ -265,7 +289,9 @@ def test_everyone_may_publish_nothing(connect, as_manager, version, topic):
 
 @VERSIONS
 @pytest.mark.parametrize("topic", ["cache/a/wis2/#", "monitor/a/wis2/#", "#", TOPIC])
-def test_the_manager_may_subscribe_to_nothing(as_manager, version, topic):
+def test_the_manager_may_subscribe_to_nothing(
+    as_manager: Callable[..., Client], version: MQTTProtocolVersion, topic: str
+) -> None:
     manager = as_manager(version=version)
     assert manager.subscribe(topic) >= 0x80
 
@@ -273,7 +299,9 @@ def test_the_manager_may_subscribe_to_nothing(as_manager, version, topic):
 @pytest.mark.parametrize(
     "topic", ["origin/a/wis2/x", "foo", "$SYS/x", "$CONTROL/dynamic-security/v1"]
 )
-def test_the_manager_may_publish_nowhere_else(as_manager, topic):
+def test_the_manager_may_publish_nowhere_else(
+    as_manager: Callable[..., Client], topic: str
+) -> None:
     manager = as_manager()
     assert manager.publish(topic) == 0x87
 
@@ -282,12 +310,16 @@ def test_the_manager_may_publish_nowhere_else(as_manager, topic):
 @pytest.mark.parametrize(
     "account", [(), ("everyone", "wrong"), ("nobody", "everyone"), ("wis2-gc-manager", "everyone")]
 )
-def test_strangers_are_refused(connect, version, account):
+def test_strangers_are_refused(
+    connect: Callable[..., Client], version: MQTTProtocolVersion, account: tuple[str, ...]
+) -> None:
     refused = connect(*account, version=version).connected()
     assert refused in (0x87, 4, 5)
 
 
-def test_nobody_leaves_a_retained_message_behind(connect, as_manager):
+def test_nobody_leaves_a_retained_message_behind(
+    connect: Callable[..., Client], as_manager: Callable[..., Client]
+) -> None:
     manager = as_manager()
     assert manager.connected() == 0
     manager._client.publish(TOPIC, b"stays", qos=1, retain=True)
@@ -297,7 +329,7 @@ def test_nobody_leaves_a_retained_message_behind(connect, as_manager):
     assert late.wait_for_messages(1) == [(TOPIC, b"news")]
 
 
-def test_what_an_absent_subscriber_missed_survives_a_restart_of_the_broker(tmp_path):
+def test_what_an_absent_subscriber_missed_survives_a_restart_of_the_broker(tmp_path: Path) -> None:
     with CacheBroker(tmp_path, accounts=ACCOUNTS) as broker:
         leave_a_session_behind(broker)
         manager = Client(broker.port, MANAGER_USERNAME, "manager")
@@ -321,7 +353,7 @@ def limited(broker: Any, **limits: Any) -> Any:
 
 
 def come_back(broker: CacheBroker | PublicBroker, name: str = "gb-fr") -> Client:
-    session = {"version": mqtt.MQTTv311, "client_id": name, "clean": False}
+    session: dict[str, Any] = {"version": mqtt.MQTTv311, "client_id": name, "clean": False}
     return Client(broker.port, name, ACCOUNTS.get(name, name), **session)
 
 
@@ -331,7 +363,9 @@ def leave_a_session_behind(broker: CacheBroker | PublicBroker, name: str = "gb-f
     subscriber.close()
 
 
-def test_what_waits_for_an_absent_subscriber_is_bounded_and_the_oldest_is_kept(tmp_path):
+def test_what_waits_for_an_absent_subscriber_is_bounded_and_the_oldest_is_kept(
+    tmp_path: Path,
+) -> None:
     small = {"max_inflight_messages": 10, "max_queued_bytes": 400_000}
     with limited(CacheBroker(tmp_path, accounts=ACCOUNTS), **small) as broker:
         leave_a_session_behind(broker)
@@ -349,7 +383,9 @@ def test_what_waits_for_an_absent_subscriber_is_bounded_and_the_oldest_is_kept(t
     assert kept == [b"%04d" % number for number in range(100)] + [b"last"]
 
 
-def test_with_its_memory_full_our_broker_acknowledges_nothing_that_it_does_not_keep(tmp_path):
+def test_with_its_memory_full_our_broker_acknowledges_nothing_that_it_does_not_keep(
+    tmp_path: Path,
+) -> None:
     small = {"max_inflight_messages": 10, "memory_bytes": 3_000_000}
     with limited(CacheBroker(tmp_path, accounts=ACCOUNTS), **small) as broker:
         leave_a_session_behind(broker)
@@ -372,7 +408,7 @@ def test_with_its_memory_full_our_broker_acknowledges_nothing_that_it_does_not_k
         subscriber.close()
 
 
-def test_a_port_of_our_broker_takes_so_many_connections(tmp_path):
+def test_a_port_of_our_broker_takes_so_many_connections(tmp_path: Path) -> None:
     with limited(CacheBroker(tmp_path, accounts=ACCOUNTS), max_connections=2) as broker:
         # The refused login of the probe at start made room for one more (mosquitto 2.0.11).
         clients = [Client(broker.port, "gb-fr", ACCOUNTS["gb-fr"]) for _ in range(3)]
@@ -386,21 +422,28 @@ def test_a_port_of_our_broker_takes_so_many_connections(tmp_path):
 @VERSIONS
 @pytest.mark.parametrize("topic", ["#", "cache/#", "origin/a/wis2/#", "$SYS/#", "foo"])
 def test_the_account_of_a_global_broker_may_subscribe_to_nothing_else(
-    connect, source, version, topic
-):
+    connect: Callable[..., Client], source: CacheBroker, version: MQTTProtocolVersion, topic: str
+) -> None:
     account = connect("gb-fr", ACCOUNTS["gb-fr"], port=source.port, version=version)
     assert account.subscribe("cache/a/wis2/#") == account.subscribe("monitor/a/wis2/#") == 1
     assert account.subscribe(topic) >= 0x80
 
 
 @pytest.mark.parametrize("topic", [TOPIC, MONITOR, "foo"])
-def test_the_account_of_a_global_broker_may_publish_nothing(connect, source, topic):
+def test_the_account_of_a_global_broker_may_publish_nothing(
+    connect: Callable[..., Client], source: CacheBroker, topic: str
+) -> None:
     account = connect("gb-fr", ACCOUNTS["gb-fr"], port=source.port)
     assert account.publish(topic) == 0x87
 
 
 @VERSIONS
-def test_everyone_has_no_account_where_the_managers_are(connect, source, authority, version):
+def test_everyone_has_no_account_where_the_managers_are(
+    connect: Callable[..., Client],
+    source: CacheBroker,
+    authority: CertificateAuthority,
+    version: MQTTProtocolVersion,
+) -> None:
     plain = connect("everyone", "everyone", port=source.port, version=version)
     tls = connect(
         "everyone", "everyone", port=source.accounts_port, ca_file=authority.ca_file,
@@ -412,8 +455,12 @@ def test_everyone_has_no_account_where_the_managers_are(connect, source, authori
 
 @VERSIONS
 def test_no_account_takes_over_the_session_of_another(
-    connect, as_manager, source, authority, version
-):
+    connect: Callable[..., Client],
+    as_manager: Callable[..., Client],
+    source: CacheBroker,
+    authority: CertificateAuthority,
+    version: MQTTProtocolVersion,
+) -> None:
     def account(name: str, client_id: str) -> Client:
         return connect(
             name, ACCOUNTS[name], port=source.accounts_port, ca_file=authority.ca_file,
@@ -432,7 +479,7 @@ def test_no_account_takes_over_the_session_of_another(
     assert first.connections == 1
 
 
-def test_what_the_bridge_misses_waits_for_it(tmp_path):
+def test_what_the_bridge_misses_waits_for_it(tmp_path: Path) -> None:
     with (
         CacheBroker(tmp_path / "source") as source,
         public_broker(tmp_path / "broker", source) as broker,
@@ -451,7 +498,9 @@ def test_what_the_bridge_misses_waits_for_it(tmp_path):
     assert [payload for _, payload in received] == [b"%d" % number for number in range(100)]
 
 
-def test_the_session_of_the_bridge_cannot_be_taken_by_who_knows_how_it_is_named(tmp_path):
+def test_the_session_of_the_bridge_cannot_be_taken_by_who_knows_how_it_is_named(
+    tmp_path: Path,
+) -> None:
     with (
         CacheBroker(tmp_path / "source") as source,
         public_broker(tmp_path / "broker", source) as broker,
@@ -468,7 +517,9 @@ def test_the_session_of_the_bridge_cannot_be_taken_by_who_knows_how_it_is_named(
         everyone.close()
 
 
-def test_sessions_that_everyone_leaves_behind_hold_little_and_end_with_the_process(tmp_path):
+def test_sessions_that_everyone_leaves_behind_hold_little_and_end_with_the_process(
+    tmp_path: Path,
+) -> None:
     with (
         CacheBroker(tmp_path / "source") as source,
         public_broker(tmp_path / "broker", source) as broker,
@@ -496,7 +547,7 @@ def test_sessions_that_everyone_leaves_behind_hold_little_and_end_with_the_proce
             client.close()
 
 
-def test_a_public_broker_that_strangers_have_filled_is_ended(tmp_path):
+def test_a_public_broker_that_strangers_have_filled_is_ended(tmp_path: Path) -> None:
     broker = PublicBroker(tmp_path / "broker", source=CacheBroker(tmp_path / "source"))
     with broker:
         assert broker.exit_code() is None
@@ -505,7 +556,9 @@ def test_a_public_broker_that_strangers_have_filled_is_ended(tmp_path):
         assert not broker.is_running
 
 
-def test_a_global_broker_takes_what_is_published_and_lets_everyone_read(tmp_path, authority):
+def test_a_global_broker_takes_what_is_published_and_lets_everyone_read(
+    tmp_path: Path, authority: CertificateAuthority
+) -> None:
     with SimulatedGlobalBroker(tmp_path, authority=authority) as broker:
         ca_file = authority.ca_file
         reader = Client(broker.port, "everyone", "everyone", ca_file=ca_file)
@@ -521,7 +574,9 @@ def test_a_global_broker_takes_what_is_published_and_lets_everyone_read(tmp_path
 
 
 @pytest.fixture(scope="module")
-def web(tmp_path_factory, authority) -> Iterator[Nginx]:
+def web(
+    tmp_path_factory: pytest.TempPathFactory, authority: CertificateAuthority
+) -> Iterator[Nginx]:
     root = tmp_path_factory.mktemp("objects")
     files = {
         "a/obs.bufr": b"BUFR" + bytes(range(200)),
@@ -544,12 +599,12 @@ def web(tmp_path_factory, authority) -> Iterator[Nginx]:
 
 
 @pytest.fixture
-def http(web) -> Iterator[httpx.Client]:
+def http(web: Nginx) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=web.base_url, trust_env=False, timeout=60) as client:
         yield client
 
 
-def test_an_object_is_served_with_its_type_and_an_etag(http):
+def test_an_object_is_served_with_its_type_and_an_etag(http: httpx.Client) -> None:
     answer = http.get("/a/obs.bufr")
     assert answer.status_code == 200
     assert answer.http_version == "HTTP/1.1"
@@ -565,7 +620,7 @@ def test_an_object_is_served_with_its_type_and_an_etag(http):
     )
 
 
-def test_a_part_can_be_asked_for(http):
+def test_a_part_can_be_asked_for(http: httpx.Client) -> None:
     answer = http.get("/a/obs.bufr", headers={"Range": "bytes=4-7"})
     assert (answer.status_code, answer.content) == (206, bytes(range(4)))
     assert answer.headers["content-range"] == "bytes 4-7/204"
@@ -573,17 +628,17 @@ def test_a_part_can_be_asked_for(http):
 
 
 @pytest.mark.parametrize("name", ["a/warning.xml", "a/page.svg", "a/large"])
-def test_what_a_browser_might_run_is_only_bytes(http, name):
+def test_what_a_browser_might_run_is_only_bytes(http: httpx.Client, name: str) -> None:
     answer = http.get(f"/{name}")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/octet-stream"
 
 
-def test_a_marked_file_is_served_under_its_name(http):
+def test_a_marked_file_is_served_under_its_name(http: httpx.Client) -> None:
     assert http.get("/a/field").headers["content-type"] == "application/grib"
 
 
-def test_html_is_never_served_as_html(http):
+def test_html_is_never_served_as_html(http: httpx.Client) -> None:
     for path in ("/a/page.html", "/a/missing.html", "/a/", "/", "/%00", "/../etc/passwd.html"):
         answer = http.get(path)
         assert "html" not in answer.headers.get("content-type", "") or answer.status_code == 400
@@ -605,14 +660,14 @@ def test_html_is_never_served_as_html(http):
         "/%2e%2e/outside",
     ],
 )
-def test_what_is_no_object_is_not_there(http, path):
+def test_what_is_no_object_is_not_there(http: httpx.Client, path: str) -> None:
     answer = http.get(path)
     assert answer.status_code in (400, 403, 404)
     assert b"secret" not in answer.content
     assert b"unfinished" not in answer.content
 
 
-def test_an_error_is_not_to_be_kept_by_caches(http):
+def test_an_error_is_not_to_be_kept_by_caches(http: httpx.Client) -> None:
     answer = http.get("/a/missing.bufr")
     assert answer.status_code == 404
     assert answer.headers["cache-control"] == "no-store"
@@ -620,18 +675,19 @@ def test_an_error_is_not_to_be_kept_by_caches(http):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "MKCOL"])
-def test_objects_can_only_be_read(http, method):
+def test_objects_can_only_be_read(http: httpx.Client, method: str) -> None:
     answer = http.request(method, "/a/obs.bufr")
     assert answer.status_code == 405
     assert answer.headers["allow"] == "GET, HEAD"
 
 
-def test_head_tells_the_size(http):
+def test_head_tells_the_size(http: httpx.Client) -> None:
     answer = http.head("/a/large")
     assert (answer.status_code, answer.headers["content-length"]) == (200, "2000000")
 
 
-def test_a_replaced_object_is_served_anew_at_once(http, web):
+def test_a_replaced_object_is_served_anew_at_once(http: httpx.Client, web: Nginx) -> None:
+    assert web.root is not None
     path = web.root / "a" / "replaced.bufr"
     for content in (b"first", b"second"):
         new = path.with_name(".new")
@@ -640,14 +696,14 @@ def test_a_replaced_object_is_served_anew_at_once(http, web):
         assert http.get("/a/replaced.bufr").content == content
 
 
-def test_objects_are_served_over_tls_too(web, authority):
+def test_objects_are_served_over_tls_too(web: Nginx, authority: CertificateAuthority) -> None:
     context = ssl.create_default_context(cafile=authority.ca_file)
     with httpx.Client(verify=context, trust_env=False, timeout=60) as client:
         answer = client.get(f"https://localhost:{web.tls_port}/data/a/obs.bufr")
     assert answer.status_code == 200
 
 
-def test_many_download_at_once(web):
+def test_many_download_at_once(web: Nginx) -> None:
     def download(_number: int) -> int:
         with httpx.Client(trust_env=False, timeout=60) as client:
             return len(client.get(f"{web.base_url}/a/large").content)
@@ -656,7 +712,7 @@ def test_many_download_at_once(web):
         assert set(pool.map(download, range(40))) == {2_000_000}
 
 
-def test_redis_keeps_what_it_acknowledged_when_it_is_killed(tmp_path):
+def test_redis_keeps_what_it_acknowledged_when_it_is_killed(tmp_path: Path) -> None:
     with RedisServer(tmp_path, password="secret") as server:
         client = redis.Redis.from_url(server.url)
         for number in range(1000):
@@ -670,20 +726,21 @@ def test_redis_keeps_what_it_acknowledged_when_it_is_killed(tmp_path):
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
 
-def test_redis_wants_its_password(tmp_path):
+def test_redis_wants_its_password(tmp_path: Path) -> None:
     with (
         RedisServer(tmp_path, password="secret") as server,
-        redis.Redis(port=server.port, retry=None) as client,
+        redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0)) as client,
         pytest.raises(redis.AuthenticationError),
     ):
         client.ping()
 
 
-def test_one_client_address_holds_no_more_downloads_than_it_may(tmp_path):
+def test_one_client_address_holds_no_more_downloads_than_it_may(tmp_path: Path) -> None:
     with (
         Nginx(tmp_path / "nginx", root=tmp_path / "files", connections_per_address=2) as nginx,
         contextlib.ExitStack() as stack,
     ):
+        assert nginx.root is not None
         with (nginx.root / "large").open("wb") as large:
             large.truncate(100_000_000)
         request = b"GET /data/large HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -695,8 +752,10 @@ def test_one_client_address_holds_no_more_downloads_than_it_may(tmp_path):
         assert held == [b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK", b"HTTP/1.1 429 To"]
 
 
-def test_a_killed_nginx_starts_again_although_its_workers_hold_the_port(tmp_path):
+def test_a_killed_nginx_starts_again_although_its_workers_hold_the_port(tmp_path: Path) -> None:
     with Nginx(tmp_path / "nginx", root=tmp_path / "files") as nginx:
+        assert nginx.root is not None
+        assert nginx._process is not None
         (nginx.root / "a").write_bytes(b"x")
         os.kill(nginx.pid, 9)
         nginx._process.wait()
@@ -704,7 +763,7 @@ def test_a_killed_nginx_starts_again_although_its_workers_hold_the_port(tmp_path
         assert httpx.get(f"{nginx.base_url}/a", trust_env=False, timeout=60).status_code == 200
 
 
-def test_a_server_that_cannot_start_says_why(tmp_path):
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     with (
         RedisServer(tmp_path / "a") as first,
         pytest.raises(StartFailed, match=f"redis: port {first.port} is taken"),

@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -17,6 +18,11 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from local.parts.process import is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from signal import Signals
+
 
 PROJECT = Path(__file__).parents[2]
 DEADLINE_S = 60
@@ -77,6 +83,7 @@ class Run:
         self._reader.start()
 
     def _read(self) -> None:
+        assert self.process.stdout is not None
         for line in self.process.stdout:
             with self._changed:
                 self.lines.append(line.rstrip("\n"))
@@ -105,11 +112,12 @@ class Run:
         self.process.kill()
         self.process.wait()
         self._reader.join(DEADLINE_S)
+        assert self.process.stdout is not None
         self.process.stdout.close()
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     runs = []
 
     def start(mode: str = "polite") -> Run:
@@ -129,7 +137,7 @@ def wait_until_gone(*pids: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_all_in_reverse_order(start, number):
+def test_a_signal_stops_all_in_reverse_order(start: Callable[..., Run], number: Signals) -> None:
     run = start()
     pids = [run.pid(name) for name in ("one", "two", "redis")]
     run.process.send_signal(number)
@@ -140,7 +148,7 @@ def test_a_signal_stops_all_in_reverse_order(start, number):
     assert "stopped in" in run.lines[-1]
 
 
-def test_a_killed_child_is_started_again(start):
+def test_a_killed_child_is_started_again(start: Callable[..., Run]) -> None:
     run = start()
     first = run.pid("one")
     os.kill(first, signal.SIGKILL)
@@ -153,7 +161,9 @@ def test_a_killed_child_is_started_again(start):
     assert not is_alive(second)
 
 
-def test_a_killed_server_is_started_again_with_its_data(start, tmp_path):
+def test_a_killed_server_is_started_again_with_its_data(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
     run = start()
     pid = run.pid("redis")
     configuration = (tmp_path / "state" / "redis" / "redis.conf").read_text()
@@ -167,7 +177,9 @@ def test_a_killed_server_is_started_again_with_its_data(start, tmp_path):
     assert run.wait() == 0
 
 
-def test_nothing_outlives_a_killed_supervisor_and_the_next_run_works(start):
+def test_nothing_outlives_a_killed_supervisor_and_the_next_run_works(
+    start: Callable[..., Run],
+) -> None:
     run = start("stubborn")
     pids = [run.pid(name) for name in ("one", "two", "redis")]
     run.process.kill()
@@ -179,7 +191,7 @@ def test_nothing_outlives_a_killed_supervisor_and_the_next_run_works(start):
     assert following.wait() == 0
 
 
-def test_a_child_that_does_not_stop_is_killed(start):
+def test_a_child_that_does_not_stop_is_killed(start: Callable[..., Run]) -> None:
     run = start("stubborn")
     pid = run.pid("one")
     run.line("redis is")
@@ -189,7 +201,7 @@ def test_a_child_that_does_not_stop_is_killed(start):
     assert not is_alive(pid)
 
 
-def test_a_second_ctrl_c_stops_at_once(start):
+def test_a_second_ctrl_c_stops_at_once(start: Callable[..., Run]) -> None:
     run = start("stubborn")
     pids = [run.pid(name) for name in ("one", "two", "redis")]
     run.process.send_signal(signal.SIGINT)
@@ -199,13 +211,13 @@ def test_a_second_ctrl_c_stops_at_once(start):
     wait_until_gone(*pids)
 
 
-def test_a_wrong_setting_of_a_service_stops_the_run_with_code_2(start):
+def test_a_wrong_setting_of_a_service_stops_the_run_with_code_2(start: Callable[..., Run]) -> None:
     run = start("wrong")
     assert run.wait() == 2
     assert "one ended with exit code 2: a setting is wrong; stopping" in run.line("ended with")
 
 
-def test_a_second_run_on_the_same_state_is_refused(start):
+def test_a_second_run_on_the_same_state_is_refused(start: Callable[..., Run]) -> None:
     first = start()
     first.pid("redis")
     second = start()
@@ -215,13 +227,14 @@ def test_a_second_run_on_the_same_state_is_refused(start):
     assert first.wait() == 0
 
 
-def test_a_reader_that_goes_away_ends_the_run(tmp_path):
+def test_a_reader_that_goes_away_ends_the_run(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(SUPERVISED), tmp_path / "state", "polite"],
         cwd=PROJECT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as process:
+        assert process.stdout is not None
         pid = int(process.stdout.readline().rpartition(b" ")[2])
         process.stdout.close()
         os.kill(pid, signal.SIGKILL)  # the supervisor then tells

@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from testkit.fakes.manager import FakeStore, Traps
