@@ -59,7 +59,6 @@ def test_a_valid_notification_is_understood() -> None:
     )
     assert notification.cache
     assert notification.global_cache is None
-    assert notification.metadata_id == "urn:wmo:md:ca-eccc-msc:synop"
     assert notification.integrity is None
     assert notification.content is None
     assert not notification.drops_content

@@ -107,7 +107,6 @@ class Notification:
     cache: bool
     global_cache: str | None
     """The other cache whose copy is linked, or None for an origin's notification."""
-    metadata_id: str | None
     integrity: Integrity | None
     integrity_problem: str
     """Why no data can pass `properties.integrity`; "" if it is absent or can be checked."""
@@ -198,7 +197,6 @@ def _parse(topic: Topic, payload: bytes) -> Notification:
         link=_link(link),
         cache=cache,
         global_cache=_global_cache(properties),
-        metadata_id=properties.get("metadata_id"),
         integrity=integrity,
         integrity_problem=integrity_problem,
         content=content,

@@ -34,7 +34,6 @@ _ANY_REGION = "us-east-1"
 _REGION = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 #: The service's own variable comes before the one for all services, as in the SDK.
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
 
 @dataclass(frozen=True, slots=True)
