@@ -183,7 +183,7 @@ def links_with_schemes_that_are_not_ours(place: Place) -> Iterator[Message]:
 
 
 @messages
-def links_that_are_no_urls(place: Place) -> Iterator[Message]:
+def links_that_are_not_urls(place: Place) -> Iterator[Message]:
     yield from _refused(
         place,
         (

@@ -238,7 +238,7 @@ _CONNECT = _packet(
 
 
 @clients
-def packets_that_are_no_mqtt() -> Iterator[Client]:
+def packets_that_are_not_mqtt() -> Iterator[Client]:
     for name, packets in {
         "HTTP": b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
         "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),

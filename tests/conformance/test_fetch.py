@@ -368,7 +368,7 @@ def test_rule_w16_w17_the_only_link_may_be_an_update_with_an_address_as_host(
     ],
     ids=["empty", "cut short"],
 )
-def test_what_is_no_data_is_not_announced_and_a_good_copy_is_no_duplicate_of_it(
+def test_what_is_not_data_is_not_announced_and_a_good_copy_is_not_a_duplicate_of_it(
     world: World, node: Node, topic: str, data_id: str, centre: str, answer: Answer
 ) -> None:
     pubtime = "2026-11-23T10:00:00Z"

@@ -114,7 +114,7 @@ def test_a_failure_that_later_succeeds_counts_as_both(
     assert world.wmo(centre)[f"dataserver_status_flag@{HOST}"] == 1
 
 
-def test_a_failed_integrity_check_is_no_download_error(
+def test_a_failed_integrity_check_is_not_a_download_error(
     world: World, node: Node, topic: str, centre: str, data_id: str
 ) -> None:
     href = node.serve("/a", DATA)

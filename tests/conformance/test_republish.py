@@ -127,7 +127,7 @@ def test_rule_22_a_length_that_came_as_text_is_announced_as_a_number(
     assert world.announced(kept).link()["length"] == 4
 
 
-def test_rule_22_an_identifier_that_is_no_uuid_is_replaced_by_one(
+def test_rule_22_an_identifier_that_is_not_a_uuid_is_replaced_by_one(
     world: World, topic: str, data_id: str
 ) -> None:
     world.publish(topic, wnm(data_id=data_id, message_id="no uuid/1", content=inline(b"x")))

@@ -111,7 +111,7 @@ def _selects(selector: dict[str, str], template: chart.Manifest) -> bool:
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-def test_address_blocks_are_as_the_api_server_wants_them(name: str) -> None:
+def test_address_blocks_are_as_the_api_server_requires_them(name: str) -> None:
     # It parses them as Go does, and an exception must lie inside its block.
     for policy in (m for m in chart.manifests(CASES[name]) if m["kind"] == "NetworkPolicy"):
         for rule in policy["spec"].get("egress", []):

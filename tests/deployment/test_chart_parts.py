@@ -130,7 +130,7 @@ def test_nginx_serves_the_objects_and_nothing_else(web_server: tuple[int, str]) 
 # Redis
 
 
-def test_redis_wants_the_password_of_the_secret_and_forgets_nothing(tmp_path: Path) -> None:
+def test_redis_requires_the_password_of_the_secret_and_forgets_nothing(tmp_path: Path) -> None:
     data = _config("on-premises", "redis")
     port = free_port()
     password = 'p"a ss#$word'.replace('"', "")

@@ -449,7 +449,7 @@ def test_who_shares_the_stores_volume_has_one_group() -> None:
     assert claims == [{"claimName": "wis2-store"}] * 2
 
 
-def test_a_slow_start_is_no_reason_to_begin_again() -> None:
+def test_a_slow_start_is_not_a_reason_to_begin_again() -> None:
     objects = chart.by_id(chart.manifests(CASES["on-premises"]))
     for part in ("listener-meteo-fr", "manager", "metrics"):
         pod = objects[("Deployment", f"wis2-{part}")]["spec"]["template"]["spec"]

@@ -148,7 +148,7 @@ def test_objects_in_s3_are_kept_and_served_elsewhere(case: str) -> None:
     assert not [name for _, name in objects if name == "wis2-store"]
 
 
-def test_files_are_no_bucket() -> None:
+def test_files_are_not_a_bucket() -> None:
     data = objects_of("on-premises")["ConfigMap", "wis2-manager"]["data"]
     assert not {"GC_STORE_EXPIRATION_DAYS", "AWS_ENDPOINT_URL", "AWS_REGION"} & data.keys()
 

@@ -231,7 +231,7 @@ def test_a_changed_secret_rolls_the_pods_that_read_it_and_an_unchanged_one_does_
     assert third == {**first, "broker": "version-2"}
 
 
-def test_secrets_are_fetched_anew_before_the_pods_that_read_them_roll(
+def test_secrets_are_fetched_again_before_the_pods_that_read_them_roll(
     deployment: Deployment,
 ) -> None:
     assert deployment.run("images").code == 0
@@ -288,7 +288,7 @@ def test_a_login_can_be_put_in_again(deployment: Deployment) -> None:
 @pytest.mark.parametrize(
     "url", ["", "globalbroker.example", "https://a:b@c", "mqtts://a:pass#word@c", "mqtts://a:b@"]
 )
-def test_what_is_no_url_of_a_broker_is_not_put_in(deployment: Deployment, url: str) -> None:
+def test_what_is_not_a_url_of_a_broker_is_not_stored(deployment: Deployment, url: str) -> None:
     """A listener would not start with it, and Helm wait for that for a quarter of an hour."""
     deployment.programs.answer(*METEO_FR, out="2\n")
     ended = deployment.run("logins", secrets=saying(url))
@@ -373,7 +373,7 @@ def test_any_other_answer_leaves_production_as_it_is(deployment: Deployment) -> 
     assert deployment.effects() == []
 
 
-def test_without_anybody_to_ask_production_wants_the_word_in_confirm(
+def test_without_a_terminal_production_requires_the_word_in_confirm(
     deployment: Deployment,
 ) -> None:
     deployment.use("prod")
@@ -609,7 +609,7 @@ def test_secrets_that_still_hold_their_names_are_told_before_anything_is_made(
     assert "aws secretsmanager delete-secret" in line
 
 
-def test_whoever_may_not_look_at_quotas_may_deploy(deployment: Deployment) -> None:
+def test_a_login_that_may_not_look_at_quotas_may_deploy(deployment: Deployment) -> None:
     deployment.programs.answer("aws", "service-quotas", code=254, err="AccessDenied\n")
     assert deployment.run("check").code == 0
 
@@ -932,7 +932,7 @@ def test_production_is_destroyed_by_its_typed_name_only_and_its_addresses_stay(
     assert "stays: the state bucket" in ended.out
 
 
-def test_production_is_not_destroyed_without_a_terminal_whatever_confirm_says(
+def test_production_is_not_destroyed_without_a_terminal_also_with_confirm(
     deployment: Deployment,
 ) -> None:
     _protected(deployment)

@@ -290,7 +290,7 @@ def test_volumes_of_the_add_ons_find_a_class_of_storage() -> None:
     assert "defaultStorageClass = { enabled = true }" in text("terraform/modules/cluster/addons.tf")
 
 
-def test_the_metrics_service_is_reached_in_the_public_subnets_whatever_their_tags() -> None:
+def test_the_metrics_service_is_reached_in_the_public_subnets_with_all_tags() -> None:
     controller = add_on(CONTROLLER, "node_groups").values["ingressClassParams"]
     for spec in (manifest("IngressClassParams", is_first=False)["spec"], controller["spec"]):
         assert spec["scheme"] == "internet-facing"
@@ -389,7 +389,7 @@ runpy.run_module("deploy", run_name="__main__")
 """
 
 
-def test_a_deployment_wants_no_package_that_is_not_in_its_lock() -> None:
+def test_a_deployment_requires_only_packages_of_its_lock() -> None:
     """deploy/run.sh installs that lock alone; here everything is at hand, and would hide it."""
     lock = re.findall(r"^([a-z0-9.-]+)==", text("requirements/deploy.txt"), re.MULTILINE)
     done = subprocess.run(

@@ -50,7 +50,7 @@ def test_what_is_read_and_fails_tells_the_last_line_of_the_complaint(session: Se
         session.read("sh", "-c", "echo first >&2; echo 'no such thing' >&2; exit 1")
 
 
-def test_what_is_no_json_is_one_line_as_every_failure(session: Session) -> None:
+def test_what_is_not_json_is_one_line_as_every_failure(session: Session) -> None:
     """An empty answer of kubectl once ended in a traceback."""
     assert session.read_json("echo", '{"items": []}') == {"items": []}
     with pytest.raises(DeployError, match=r"^`true` prints nothing$"):

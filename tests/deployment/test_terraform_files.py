@@ -268,7 +268,7 @@ def test_a_plan_that_breaks_a_rule_is_told(plan: dict[str, Any], broken: str) ->
     assert any(broken in line for line in lines), lines
 
 
-def test_to_deny_everything_is_no_broken_rule() -> None:
+def test_to_deny_everything_is_not_a_broken_rule() -> None:
     plan = _plan(
         "aws_sqs_queue_policy.x", policy=_statement(Effect="Deny", Action="sqs:*", Principal="*")
     )

@@ -27,7 +27,7 @@ REGION = "eu-west-3"
 PLUGINS = subprocess.run(
     [TERRAFORM / "check.sh", "plugins"], capture_output=True, text=True, check=True
 ).stdout.strip()
-wants_terraform = pytest.mark.skipif(
+needs_terraform = pytest.mark.skipif(
     shutil.which("terraform") is None or not PLUGINS,
     reason="NOT TESTED: requires terraform, and the aws provider in TF_PLUGIN_DIR",
 )
@@ -114,7 +114,7 @@ def _passwords(aws: Any) -> dict[str, Any]:
     }
 
 
-@wants_terraform
+@needs_terraform
 @pytest.mark.timeout(300)
 def test_passwords_are_made_once_renewed_on_demand_and_never_in_plan_or_state(
     aws: Any, tmp_path: Path

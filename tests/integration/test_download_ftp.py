@@ -222,7 +222,7 @@ class LyingServer:
 
 
 @pytest.mark.parametrize("extended", [True, False])
-async def test_data_connections_go_to_the_checked_address_whatever_pasv_says(
+async def test_data_connections_go_to_the_checked_address_and_not_where_pasv_says(
     downloader: Downloader, extended: bool
 ) -> None:
     replies = {"EPSV": "229 ok ({epsv})"} if extended else {}

@@ -199,7 +199,7 @@ async def test_servers_that_are_none(downloader: Downloader) -> None:
         assert error.reason in (Reason.CONNECT, Reason.PROTOCOL)
 
 
-async def test_a_server_that_wants_to_compress_is_refused(downloader: Downloader) -> None:
+async def test_a_server_that_requires_compression_is_refused(downloader: Downloader) -> None:
     async with await asyncssh.listen(
         "127.0.0.1",
         0,

@@ -262,7 +262,7 @@ def test_kills_at_any_moment_lose_nothing(
         assert set(received) == set(bodies)
 
 
-def test_a_broker_silent_for_longer_than_is_set_is_connected_anew(
+def test_a_broker_silent_for_longer_than_is_set_is_connected_again(
     tmp_path: Path, redis_url: str
 ) -> None:
     answers = {CONNECT: CONNACK_V5, SUBSCRIBE: SUBACK_V5, PINGREQ: PINGRESP}

@@ -429,7 +429,7 @@ class Recorded(Silence):
         return super().look(now_s, is_heard=is_heard, is_listening=is_listening)
 
 
-def test_a_broker_that_is_connected_and_silent_is_connected_anew_with_its_session() -> None:
+def test_a_broker_that_is_connected_and_silent_is_connected_again_with_its_session() -> None:
     answers = {CONNECT: CONNACK_V5, SUBSCRIBE: SUBACK_V5, PINGREQ: PINGRESP}
     with (
         scripted_broker(answers) as server,
@@ -452,7 +452,7 @@ def test_a_broker_that_is_connected_and_silent_is_connected_anew_with_its_sessio
         rig.wait_until_ready()
 
 
-def test_what_holds_the_broker_back_is_no_silence_of_the_broker(broker: Mosquitto) -> None:
+def test_what_holds_the_broker_back_is_not_silence_of_the_broker(broker: Mosquitto) -> None:
     silence = Recorded()
     with running(broker.url, silence=silence) as rig, publisher(broker) as client:
         rig.wait_until_ready()

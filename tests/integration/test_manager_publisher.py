@@ -209,7 +209,7 @@ async def test_a_broker_that_freezes_is_given_up(
 
 
 @on_uvloop
-async def test_a_message_that_the_broker_refuses_while_it_takes_others_is_no_outage(
+async def test_a_message_that_the_broker_refuses_while_it_takes_others_is_not_an_outage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     accounts = {"manager": Account("secret", acl=("write cache/a/wis2/yy-met/#",))}

@@ -374,7 +374,7 @@ def test_dead_letters_are_listed_and_redriven(busy_redis: str) -> None:
     assert operate(busy_redis, "dead-letters", "list").stdout == "there are no dead letters\n"
 
 
-def test_output_into_a_closed_pipe_is_no_error(busy_redis: str) -> None:
+def test_output_into_a_closed_pipe_is_not_an_error(busy_redis: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:

@@ -647,7 +647,7 @@ async def test_redis_away_is_unavailable_at_once_and_works_again_when_it_is_back
     dead_letters.close()
 
 
-async def test_what_redis_has_against_one_command_is_no_outage(
+async def test_what_redis_has_against_one_command_is_not_an_outage(
     redis_url: str,
     raw: redis.Redis,
     open_: Callable[..., Queue],

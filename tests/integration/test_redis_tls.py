@@ -113,7 +113,7 @@ async def test_user_and_password_over_a_verified_connection_are_let_in(server: S
         ("127.0.0.1", "ssl_ca_certs={ca}&ssl_check_hostname=false", "not valid for '127.0.0.1'"),
     ],
 )
-async def test_certificate_and_name_are_verified_whatever_the_url_says(
+async def test_certificate_and_name_are_verified_with_every_url(
     server: Server, host: str, query: str, verdict: str
 ) -> None:
     url = server.url(host=host, query=query.format(ca=server.ca_file))

@@ -703,7 +703,7 @@ async def test_a_look_tells_finished_running_failed_and_unknown_items_apart(
     assert (await asyncio.to_thread(listener_look, redis_url, [])).held == []
 
 
-async def test_what_overtakes_a_deletion_in_the_queue_is_no_repeat(
+async def test_what_overtakes_a_deletion_in_the_queue_is_not_a_repeat(
     registry: RedisRegistry, redis_url: str
 ) -> None:
     await registry.commit(await granted(registry, FIRST), CACHED)

@@ -256,7 +256,7 @@ async def test_an_update_names_the_object_it_replaces(registry: Registry) -> Non
     assert deletion.object_key == "short"
 
 
-async def test_what_was_deleted_can_be_published_anew_but_only_later(registry: Registry) -> None:
+async def test_what_was_deleted_can_be_published_again_but_only_later(registry: Registry) -> None:
     lease = await granted(registry, FIRST)
     assert await registry.commit(lease, CACHED)
     deletion = await granted(registry, another("id-2", pubtime_ns=P1 + 5, rel="deletion"))
@@ -384,7 +384,7 @@ async def test_after_a_commit_a_release_says_lost(registry: Registry) -> None:
     assert answer == "lost"
 
 
-async def test_what_overtakes_a_deletion_that_waits_is_no_repeat_of_what_is_to_be_deleted(
+async def test_what_overtakes_a_deletion_that_waits_is_not_a_repeat_of_what_is_to_be_deleted(
     registry: Registry,
 ) -> None:
     running = await granted(registry, FIRST)

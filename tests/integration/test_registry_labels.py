@@ -183,7 +183,7 @@ async def test_labels_that_went_make_room(
     assert (await reader.snapshot()).counters[field(DOWNLOADED, "de-dwd")] == 1
 
 
-async def test_the_metrics_stay_small_whatever_strangers_make_up(
+async def test_the_metrics_stay_small_with_all_that_strangers_invent(
     registry: RedisRegistry, reader: RedisReader
 ) -> None:
     # Every label that is to be had, as long as it may be.

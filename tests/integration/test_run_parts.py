@@ -660,7 +660,7 @@ def test_html_is_never_served_as_html(http: httpx.Client) -> None:
         "/%2e%2e/outside",
     ],
 )
-def test_what_is_no_object_is_not_there(http: httpx.Client, path: str) -> None:
+def test_what_is_not_an_object_is_not_there(http: httpx.Client, path: str) -> None:
     answer = http.get(path)
     assert answer.status_code in (400, 403, 404)
     assert b"secret" not in answer.content
@@ -686,7 +686,7 @@ def test_head_tells_the_size(http: httpx.Client) -> None:
     assert (answer.status_code, answer.headers["content-length"]) == (200, "2000000")
 
 
-def test_a_replaced_object_is_served_anew_at_once(http: httpx.Client, web: Nginx) -> None:
+def test_a_replaced_object_is_served_at_once(http: httpx.Client, web: Nginx) -> None:
     assert web.root is not None
     path = web.root / "a" / "replaced.bufr"
     for content in (b"first", b"second"):
@@ -726,7 +726,7 @@ def test_redis_keeps_what_it_acknowledged_when_it_is_killed(tmp_path: Path) -> N
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
 
-def test_redis_wants_its_password(tmp_path: Path) -> None:
+def test_redis_requires_its_password(tmp_path: Path) -> None:
     with (
         RedisServer(tmp_path, password="secret") as server,
         redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0)) as client,

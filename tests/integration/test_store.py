@@ -170,7 +170,7 @@ async def test_where_nothing_is_there_is_no_size(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize("second_type", [BUFR, GRIB, "text/plain", "application/octet-stream"])
-async def test_the_same_key_again_replaces_the_object_whatever_its_type(
+async def test_the_same_key_again_replaces_the_object_of_every_type(
     adapter: Adapter, store: ObjectStore, second_type: str
 ) -> None:
     await store.put(KEY, b"first", media_type=BUFR)
@@ -331,7 +331,7 @@ async def test_a_cancelled_opening_leaves_nothing(adapter: Adapter, store: Objec
         *("a" * 300, "a/" * 600 + "a", "\u00fc" * 150, ".incoming/a", ".trash/a", "a/b.~bufr"),
     ],
 )
-async def test_what_is_no_key_is_a_bug(adapter: Adapter, store: ObjectStore, key: str) -> None:
+async def test_what_is_not_a_key_is_a_bug(adapter: Adapter, store: ObjectStore, key: str) -> None:
     with pytest.raises(ValueError, match="not a key"):
         await store.put(key, b"data", media_type=BUFR)
     with pytest.raises(ValueError, match="not a key"):

@@ -77,7 +77,7 @@ async def test_the_name_tells_the_web_server_the_type(store: FileStore, director
 
 
 @pytest.mark.parametrize("umask", ["000", "022", "077"])
-def test_everybody_may_read_whatever_the_umask_is(directory: Path, umask: str) -> None:
+def test_everybody_may_read_with_every_umask(directory: Path, umask: str) -> None:
     code = (
         "import asyncio\n"
         "from wis2_gc_manager.store.file.store import FileStore\n"
@@ -564,7 +564,7 @@ async def test_closing_ends_an_expiry(directory: Path, may_delete: threading.Eve
     assert len(files(directory)) >= 99
 
 
-def test_what_another_process_has_thrown_away_already_is_no_outage(tmp_path: Path) -> None:
+def test_what_another_process_has_thrown_away_already_is_not_an_outage(tmp_path: Path) -> None:
     layout = Layout(str(tmp_path / "store"))
     layout.prepare()
     for name in ("one", "two"):

@@ -254,7 +254,7 @@ async def test_an_object_that_ends_with_a_part_is_whole(
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 3])
-async def test_whatever_request_of_a_large_object_fails_for_good_nothing_is_left(
+async def test_when_a_request_of_a_large_object_fails_for_good_nothing_is_left(
     server: ScriptedS3, at: int
 ) -> None:
     store = store_at(server.url)
@@ -345,7 +345,7 @@ async def test_an_upload_that_expired_meanwhile_is_an_outage_not_a_success(
 
 
 @pytest.mark.parametrize("there", [None, b"x" * (PART - 1), b"another item"])
-async def test_a_lost_answer_to_a_completion_is_no_success_unless_the_whole_object_is_there(
+async def test_a_lost_answer_to_a_completion_is_not_a_success_unless_the_whole_object_is_there(
     server: ScriptedS3, store: S3Store, there: bytes | None
 ) -> None:
     async def loses_the_upload(server: ScriptedS3, request: web.Request) -> None:
@@ -364,7 +364,7 @@ async def test_a_lost_answer_to_a_completion_is_no_success_unless_the_whole_obje
     await upload.abort()
 
 
-async def test_a_completion_that_fails_with_status_200_is_no_success(server: ScriptedS3) -> None:
+async def test_a_completion_that_fails_with_status_200_is_not_a_success(server: ScriptedS3) -> None:
     store = store_at(server.url)
     upload = await store.open_upload(KEY, media_type=BUFR)
     await upload.write(b"x" * PART)
@@ -717,7 +717,7 @@ class Session:
         return botocore.credentials.ReadOnlyCredentials(*found, None)
 
 
-async def test_credentials_that_have_expired_are_looked_for_anew_and_the_request_repeated(
+async def test_credentials_that_have_expired_are_looked_for_again_and_the_request_repeated(
     server: ScriptedS3,
 ) -> None:
     session = Session(("OLD" * 6, SECRET, TOKEN), ("NEW" * 6, SECRET, TOKEN))
@@ -791,7 +791,7 @@ async def test_the_event_loop_goes_on_while_credentials_are_looked_for(server: S
     await store.close()
 
 
-async def test_nothing_secret_is_logged_or_raised_whatever_goes_wrong(
+async def test_nothing_secret_is_logged_or_raised_with_any_error(
     server: ScriptedS3, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level("DEBUG")

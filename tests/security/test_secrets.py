@@ -95,9 +95,7 @@ def ftp() -> Iterator[TalkativeFtp]:
     ftp.close()
 
 
-def test_nothing_secret_is_said_in_whatever_trouble(
-    world: World, node: Node, ftp: TalkativeFtp
-) -> None:
+def test_nothing_secret_is_said_in_any_trouble(world: World, node: Node, ftp: TalkativeFtp) -> None:
     publish_all_kinds(world, node, ftp)
     wait_until(lambda: failures_of(world) >= FAILING, "the bad sources are given up", timeout=60)
     wait_until(lambda: ftp.logins, "the password of a link is tried", timeout=60)

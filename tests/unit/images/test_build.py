@@ -64,7 +64,7 @@ def test_the_dockerfile_needs_no_buildkit() -> None:
         assert word not in DOCKERFILE
 
 
-def test_the_user_is_a_number_and_the_commands_are_no_shell_s() -> None:
+def test_the_user_is_a_number_and_the_commands_are_not_of_a_shell() -> None:
     assert re.findall(r"^USER (.*)", DOCKERFILE, re.MULTILINE) == ["65532:65532"]
     stages = re.findall(r"^FROM service AS (\w+)\nENTRYPOINT (.*)", DOCKERFILE, re.MULTILINE)
     assert [(name, json.loads(entry)) for name, entry in stages] == [

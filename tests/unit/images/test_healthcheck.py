@@ -57,7 +57,7 @@ def test_nobody_there_is_unwell(
     assert "no answer on port" in capsys.readouterr().err
 
 
-def test_a_port_that_is_no_number_is_unwell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_not_a_number_is_unwell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GC_HTTP_PORT", "http")
     assert healthcheck.main() == 1
 

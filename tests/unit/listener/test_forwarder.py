@@ -233,7 +233,7 @@ def test_a_topic_of_64_kilobytes_is_told_in_a_few_words(rig: Rig) -> None:
     assert len(refusal.problem) <= 500
 
 
-def test_counts_that_the_registry_refuses_are_no_outage_and_not_tried_for_ever(
+def test_counts_that_the_registry_refuses_are_not_an_outage_and_not_tried_for_ever(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: list[Mapping[str, int]] = []
@@ -391,7 +391,7 @@ def test_what_is_announced_again_after_half_a_day_goes_to_the_queue(
     assert len(rig.sender.accepted) == (not is_dropped)
 
 
-def test_a_look_that_fails_for_what_is_in_it_is_no_outage(rig: Rig) -> None:
+def test_a_look_that_fails_for_what_is_in_it_is_not_an_outage(rig: Rig) -> None:
     rig.registry.fault = PartError("registry", "ResponseError: ERR user_script:9")
     with running(rig):
         for i in range(3):
@@ -457,7 +457,7 @@ def test_a_stop_does_not_wait_for_a_queue_that_is_away(rig: Rig) -> None:
     assert rig.broker.acknowledged == []
 
 
-def test_a_heartbeat_tells_what_an_operator_wants_to_know(rig: Rig) -> None:
+def test_a_heartbeat_tells_what_an_operator_needs_to_know(rig: Rig) -> None:
     rig.put(payload("d"))
     rig.put(b"{")
     with running(rig):

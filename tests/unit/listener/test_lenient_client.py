@@ -46,7 +46,7 @@ def packet_of(delivery: Delivery, properties: bytes | None) -> tuple[int, bytes]
     st.booleans(),
     st.none() | st.binary(max_size=20_000),
 )
-def test_a_delivery_is_read_whatever_its_properties_are(
+def test_a_delivery_is_read_with_all_properties(
     topic: bytes, payload: bytes, qos: int, packet_id: int, is_retained: bool, odd: bytes | None
 ) -> None:
     sent = Delivery(topic, payload, packet_id if qos else 0, qos, is_retained)
@@ -55,9 +55,7 @@ def test_a_delivery_is_read_whatever_its_properties_are(
 
 
 @given(st.integers(0x30, 0x3F), st.binary(max_size=40), st.booleans())
-def test_whatever_comes_it_is_a_delivery_or_refused(
-    header: int, packet: bytes, is_v5: bool
-) -> None:
+def test_all_that_comes_is_a_delivery_or_refused(header: int, packet: bytes, is_v5: bool) -> None:
     try:
         delivery = decode_publish(header, packet, is_v5=is_v5)
     except ValueError:

@@ -36,7 +36,7 @@ class Broker:
                     return
 
 
-def test_a_busy_broker_that_falls_silent_is_connected_anew_after_the_timeout() -> None:
+def test_a_busy_broker_that_falls_silent_is_connected_again_after_the_timeout() -> None:
     broker = Broker()
     broker.live(HOUR, message_every_s=1)
     assert broker.reconnections == []
@@ -63,7 +63,7 @@ def test_a_broker_that_was_always_quiet_is_left_alone(pause_s: float) -> None:
     assert len(broker.reconnections) == 1
 
 
-def test_bursts_at_the_top_of_the_hour_are_no_reason() -> None:
+def test_bursts_at_the_top_of_the_hour_are_not_a_reason() -> None:
     broker = Broker()
     for _ in range(12):
         broker.live(5 * MINUTE, message_every_s=1)
@@ -72,7 +72,7 @@ def test_bursts_at_the_top_of_the_hour_are_no_reason() -> None:
     assert len(broker.reconnections) <= 3
 
 
-def test_a_burst_after_the_start_is_no_past() -> None:
+def test_a_burst_after_the_start_is_not_the_past() -> None:
     broker = Broker()
     broker.live(30, message_every_s=1)
     broker.live(HOUR)
@@ -127,7 +127,7 @@ def test_a_broker_so_busy_that_something_is_always_unacknowledged_has_a_past() -
     assert broker.reconnections == [300]
 
 
-def test_the_time_without_a_connection_is_no_silence() -> None:
+def test_the_time_without_a_connection_is_not_silence() -> None:
     broker = Broker()
     broker.live(HOUR, message_every_s=1)
     broker.live(200)

@@ -85,7 +85,7 @@ def test_an_invalid_notification_is_dropped_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize("topic", [TOPIC, "nonsense"])
-def test_an_empty_payload_is_no_invalid_notification_of_anybody(topic: str) -> None:
+def test_an_empty_payload_is_not_an_invalid_notification_of_anybody(topic: str) -> None:
     """That is how a retained message is cleared."""
     assert triage().judge(topic, b"") == Drop(DropReason.EMPTY)
 
@@ -97,7 +97,7 @@ def test_a_topic_outside_our_filters_is_dropped_because_an_old_subscription_may_
 
 
 @given(st.text(max_size=60), st.binary(max_size=200))
-def test_whatever_arrives_the_answer_is_a_verdict(topic: str, anything: bytes) -> None:
+def test_the_answer_to_everything_is_a_verdict(topic: str, anything: bytes) -> None:
     assert isinstance(triage().judge(topic, anything), Drop)
     assert isinstance(triage().judge(TOPIC, anything), Drop)
 

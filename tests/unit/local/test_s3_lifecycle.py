@@ -51,5 +51,5 @@ def test_folders_that_nothing_is_being_put_into_go_with_their_objects(tmp_path: 
     assert objects.is_dir()
 
 
-def test_a_bucket_that_is_not_there_yet_is_no_error(tmp_path: Path) -> None:
+def test_a_bucket_that_is_not_there_yet_is_not_an_error(tmp_path: Path) -> None:
     expire(tmp_path / "none", days=1, now_ns=0)

@@ -45,7 +45,7 @@ def test_a_whole_message_is_one_line_of_json() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff\x1b[2J", b"[" * 100_000])
-def test_what_is_no_json_is_a_text(payload: bytes) -> None:
+def test_what_is_not_json_is_a_text(payload: bytes) -> None:
     line = whole("cache/a", payload)
     assert json.loads(line)["message"] == payload.decode(errors="replace")
     assert line.isprintable()

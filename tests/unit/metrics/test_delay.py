@@ -54,7 +54,7 @@ def test_shares_are_exact_at_the_bounds() -> None:
     assert described.within_600_s == 0.9
 
 
-def test_a_limit_that_is_no_bound_is_refused() -> None:
+def test_a_limit_that_is_not_a_bound_is_refused() -> None:
     with pytest.raises(ValueError, match="not in list"):
         share_within(BOUNDS, [1, 0, 0, 0], 3.0)
 

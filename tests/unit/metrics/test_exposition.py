@@ -241,7 +241,7 @@ processes = st.builds(
     processes=st.lists(processes, max_size=4, unique_by=lambda p: (p.kind, p.name)),
     accept=st.sampled_from(["", OPENMETRICS]),
 )
-def test_whatever_the_registry_holds_the_exposition_can_be_read(
+def test_the_exposition_of_every_registry_can_be_read(
     counters: dict[str, int],
     gauges: dict[str, float],
     buckets: list[int],

@@ -88,7 +88,7 @@ def test_many_readings_within_a_second_take_no_room() -> None:
     assert len(history._points) <= 11
 
 
-def test_a_registry_that_was_set_up_anew_gives_no_negative_rates() -> None:
+def test_a_registry_that_was_set_up_again_gives_no_negative_rates() -> None:
     history = History()
     history.add(reading(1000.0, received=500))
     after = reading(1010.0, received=3)

@@ -64,7 +64,7 @@ def test_one_absent_image_is_named_and_keeps_them_native(
     assert not [image for image in images.values() if image in str(choice)]
 
 
-def test_native_is_native_whatever_is_at_hand(choose: Callable[..., parts.Choice]) -> None:
+def test_native_is_native_also_with_an_engine(choose: Callable[..., parts.Choice]) -> None:
     held = (*parts.images().values(),)
     assert not choose("native", engine=ENGINE, held=held).in_containers
 

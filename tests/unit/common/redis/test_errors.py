@@ -83,13 +83,13 @@ def test_a_server_that_refuses_our_user_is_away_and_says_which_setting_is_wrong(
         "ERR a data_id that reads ASKED, OOMPH and BUSYBODY is not an outage",
     ],
 )
-def test_an_error_of_one_command_is_no_outage(text: str) -> None:
+def test_an_error_of_one_command_is_not_an_outage(text: str) -> None:
     error = translated(text)
     assert isinstance(error, PartError)
     assert error.part == "registry"
 
 
-def test_a_value_that_cannot_be_sent_is_no_outage() -> None:
+def test_a_value_that_cannot_be_sent_is_not_an_outage() -> None:
     assert isinstance(translate("queue", DataError("Invalid input of type: 'NoneType'")), PartError)
 
 

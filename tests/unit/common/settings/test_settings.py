@@ -445,7 +445,7 @@ def test_a_wrong_secret_in_a_file_is_not_shown(tmp_path: Path) -> None:
     assert "hunter2" not in line
 
 
-def test_what_is_no_secret_has_no_file_form(tmp_path: Path) -> None:
+def test_what_is_not_a_secret_has_no_file_form(tmp_path: Path) -> None:
     path = tmp_path / "port"
     path.write_text("1")
     assert Reader({"GC_HTTP_PORT_FILE": str(path)})(settings.HTTP_PORT) == 8080

@@ -143,7 +143,7 @@ def test_an_error_without_words_is_none() -> None:
 
 
 @given(envelopes)
-def test_a_redriven_dead_letter_starts_anew(envelope: Envelope) -> None:
+def test_a_redriven_dead_letter_starts_again(envelope: Envelope) -> None:
     message = encode_dead_letter(envelope, reason="dns", last_error="x", died_ms=1)
     received = decode_message(delivered(message), now_ms=NOW_MS).received
     assert received.envelope == replace(envelope, attempts=0, is_bulk=True)

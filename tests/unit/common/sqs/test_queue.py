@@ -437,7 +437,7 @@ async def test_what_is_put_back_at_once_goes_in_few_calls(sqs: Sqs, queue: Queue
     assert len(sqs.of("DeleteMessageBatch")) <= 40
 
 
-async def test_one_put_back_that_is_refused_is_no_outage_to_the_others(
+async def test_one_put_back_that_is_refused_is_not_an_outage_to_the_others(
     sqs: Sqs, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqs_module, "PAUSES_S", (0.0,))
@@ -524,7 +524,7 @@ async def test_closing_never_raises(sqs: Sqs, queue: Queue) -> None:
     await queue.close()
 
 
-async def test_an_answer_without_counts_is_no_depth(sqs: Sqs, queue: Queue) -> None:
+async def test_an_answer_without_counts_is_not_a_depth(sqs: Sqs, queue: Queue) -> None:
     with pytest.raises(Unavailable, match="without counts"):
         await queue.depth()
 
@@ -574,7 +574,7 @@ def test_dead_letters_are_shown_again_when_looking_at_them_fails(
     assert len(shown["Entries"]) == 5
 
 
-def test_what_is_no_dead_letter_of_ours_is_passed_over_and_kept(
+def test_what_is_not_a_dead_letter_of_ours_is_passed_over_and_kept(
     sqs: Sqs, dead_letters: DeadLetters
 ) -> None:
     sqs.wait(2)

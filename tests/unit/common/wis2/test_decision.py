@@ -124,7 +124,7 @@ def test_while_an_update_runs_what_is_certain_already_is_not_kept_waiting(
         ("update", 70, None, Decision.UPDATE),
     ],
 )
-def test_what_is_newer_than_a_deletion_under_way_is_no_repeat_of_what_is_deleted(
+def test_what_is_newer_than_a_deletion_under_way_is_not_a_repeat_of_what_is_deleted(
     rel: Rel, pubtime_ns: int, running_ns: int | None, decision: Decision
 ) -> None:
     held = replace(DONE, running_pubtime_ns=running_ns, deleting_ns=60)
@@ -233,7 +233,7 @@ def test_a_publisher_whose_clock_is_hours_ahead_is_taken_at_its_word() -> None:
     assert decided(held, "update", at_ms(80_000), NOW_MS + 90_000) is Decision.UPDATE
 
 
-def test_a_few_minutes_are_no_future() -> None:
+def test_a_few_minutes_are_not_the_future() -> None:
     edge = at_ms(FUTURE_TOLERANCE_MS)
     assert not is_in_future(edge, NOW_MS)
     assert is_in_future(edge + 1, NOW_MS)
@@ -272,7 +272,7 @@ def finished_by(decision: Decision) -> Literal["done", "deleted"]:
 
 
 @given(steps=st.lists(st.tuples(rels, st.integers(0, 6)), max_size=12))
-def test_whatever_the_order_of_arrival_versions_only_go_forward_and_never_twice(
+def test_in_every_order_of_arrival_versions_only_go_forward_and_never_twice(
     steps: list[tuple[Rel, int]],
 ) -> None:
     held: Held | None = None
@@ -291,7 +291,7 @@ def test_whatever_the_order_of_arrival_versions_only_go_forward_and_never_twice(
     pubtime_ns=st.integers(0, 2**70),
     finished_ms=moments,
 )
-def test_whatever_pubtime_was_finished_one_that_comes_minutes_later_is_processed(
+def test_after_every_finished_pubtime_one_that_comes_minutes_later_is_processed(
     state: Literal["done", "deleted"], pubtime_ns: int, finished_ms: int
 ) -> None:
     later_ms = finished_ms + FUTURE_TOLERANCE_MS + 1

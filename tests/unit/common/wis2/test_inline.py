@@ -124,7 +124,7 @@ def test_a_legitimate_content_that_unfolds_a_lot_is_decoded() -> None:
     | st.binary(max_size=50).map(lambda data: b64(gzip.compress(data)[:12] + data)),
     size=st.integers(0, 200),
 )
-def test_whatever_strangers_send_it_has_the_announced_size_or_is_refused(
+def test_what_strangers_send_has_the_announced_size_or_is_refused(
     encoding: Encoding, value: str, size: int
 ) -> None:
     result: bytes | Reason

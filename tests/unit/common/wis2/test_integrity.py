@@ -96,7 +96,7 @@ def test_a_method_that_the_standard_does_not_know_is_broken(method: object) -> N
     "integrity",
     [None, "sha512", [], {}, {"method": "sha512"}, {"value": ""}, {"method": "sha512", "value": 7}],
 )
-def test_what_is_no_checksum_at_all_is_broken(integrity: object) -> None:
+def test_what_is_not_a_checksum_at_all_is_broken(integrity: object) -> None:
     assert not broken(integrity).is_valid_form
 
 

@@ -114,7 +114,7 @@ def test_a_description_that_just_fits_is_not_cut() -> None:
     description=st.text(st.characters(), max_size=400),
     channel=st.text(st.characters(), max_size=1100),
 )
-def test_whatever_strangers_wrote_the_event_is_short_valid_and_one_line(
+def test_with_every_text_of_strangers_the_event_is_short_valid_and_one_line(
     title: str, description: str, channel: str
 ) -> None:
     _, body = event(title=title, description=description, channel=channel)

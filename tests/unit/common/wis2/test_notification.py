@@ -270,7 +270,7 @@ def test_properties_must_be_an_object(value: object) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"{}", b"null", b"7", b'"Feature"', b'["Feature"]'])
-def test_json_that_is_no_feature_is_poison(payload: bytes) -> None:
+def test_json_that_is_not_a_feature_is_poison(payload: bytes) -> None:
     assert poison(payload) is Reason.NOT_A_FEATURE
 
 
@@ -330,7 +330,7 @@ def test_many_brackets_side_by_side_are_not_deep() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x00", b"\xff\xfe{\x00}\x00", b"\xef\xbb\xbf{}", b"{"])
-def test_bytes_that_are_no_json_are_poison(payload: bytes) -> None:
+def test_bytes_that_are_not_json_are_poison(payload: bytes) -> None:
     assert poison(payload) is Reason.INVALID_JSON
 
 

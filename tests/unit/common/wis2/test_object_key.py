@@ -121,7 +121,7 @@ def test_no_link_leads_out_of_its_folder(href: str, data_id: str, pubtime_ns: in
 
 
 @given(below=st.lists(st.text(max_size=8) | st.sampled_from([".", "..", "...", "a b", "é"])))
-def test_a_key_is_safe_whatever_the_topic_is(below: list[str]) -> None:
+def test_a_key_is_safe_with_every_topic(below: list[str]) -> None:
     try:
         topic = parse_topic("/".join(["origin/a/wis2/de-dwd/data/core", *below]))
     except Poison:

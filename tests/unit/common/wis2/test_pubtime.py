@@ -90,7 +90,7 @@ def test_two_times_one_nanosecond_apart_are_different() -> None:
         "9" * 8000,
     ],
 )
-def test_what_is_no_time_is_poison(text: str) -> None:
+def test_what_is_not_a_time_is_poison(text: str) -> None:
     with pytest.raises(Poison) as caught:
         parse_pubtime(text)
     assert caught.value.reason is Reason.INVALID_PUBTIME
@@ -121,7 +121,7 @@ def test_integers_are_ordered_as_the_times_are(first: datetime, second: datetime
 
 
 @given(text=st.text() | st.from_regex(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d[.:]\d{0,10}[Z+-]?.*"))
-def test_whatever_the_text_it_is_a_time_or_poison(text: str) -> None:
+def test_every_text_is_a_time_or_poison(text: str) -> None:
     pubtime_ns, reason = 0, None
     try:
         pubtime_ns = parse_pubtime(text)

@@ -366,7 +366,7 @@ def raw_members(payload: msgspec.Raw | bytes) -> dict[str, bytes]:
     other_links=st.lists(extras, max_size=2),
     indent=st.sampled_from([None, 1]),
 )
-def test_whatever_we_do_not_know_stays_byte_for_byte(
+def test_what_we_do_not_know_stays_byte_for_byte(
     top: dict[str, Any],
     inside: dict[str, Any],
     on_link: dict[str, Any],

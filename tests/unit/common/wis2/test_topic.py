@@ -160,7 +160,7 @@ def test_the_folder_of_a_topic_is_made_of_safe_levels(below: str, folder: str | 
         "origin/a/wis2/" + "d" * 65 + "/data/core/weather/x",
     ],
 )
-def test_what_is_no_wis2_topic_is_poison(text: str) -> None:
+def test_what_is_not_a_wis2_topic_is_poison(text: str) -> None:
     with pytest.raises(Poison) as caught:
         parse_topic(text)
     assert caught.value.reason is Reason.INVALID_TOPIC
@@ -187,7 +187,7 @@ def test_a_refused_topic_names_its_centre_where_that_can_be_read(text: str, cent
 
 
 @given(text=st.text() | st.from_regex(r"(origin|cache)/a/wis2/x/data/core(/[^+#]{0,5}){0,9}\Z"))
-def test_whatever_the_topic_it_is_valid_or_poison(text: str) -> None:
+def test_every_topic_is_valid_or_poison(text: str) -> None:
     topic: Topic | Poison
     try:
         topic = parse_topic(text)
@@ -212,5 +212,5 @@ def test_a_centre_id_is_recognised(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "-", "De-dwd", "de dwd", "de/dwd", "de|dwd", "de-dwd\n", "d" * 65, "dé"]
 )
-def test_what_is_no_centre_id_is_recognised_too(text: str) -> None:
+def test_what_is_not_a_centre_id_is_recognised_too(text: str) -> None:
     assert not is_centre_id(text)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_a_thread_that_ends_while_it_is_waited_for_is_no_error(
+def test_a_thread_that_ends_while_it_is_waited_for_is_not_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = threading.enumerate()

@@ -52,7 +52,7 @@ def test_an_item_is_missing_until_it_comes_out(item: WorldItem) -> None:
     assert report["examples"]["wrong"] == []
 
 
-def test_the_same_id_again_is_no_repeat_but_another_id_is(item: WorldItem) -> None:
+def test_the_same_id_again_is_not_a_repeat_but_another_id_is(item: WorldItem) -> None:
     ledger = Ledger()
     ledger.publish(item)
     announce(ledger, item)

@@ -395,7 +395,7 @@ class TestHedging:
         assert bench.downloads.hosts == 0
 
 
-async def test_a_killed_download_is_no_source_failure() -> None:
+async def test_a_killed_download_is_not_a_source_failure() -> None:
     bench = Workbench()
     bench.traps.before("fetch", Killed())
     item = bench.item(own())

@@ -182,7 +182,7 @@ class TestCaching:
         await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2026-11-23T12:00:00Z"))
         assert bench.registry.commits[0].delay_s == pytest.approx(3.5)
 
-    async def test_a_pubtime_in_the_future_is_no_negative_delay(self, bench: Workbench) -> None:
+    async def test_a_pubtime_in_the_future_is_not_a_negative_delay(self, bench: Workbench) -> None:
         bench.downloader.serves(HREF, DATA)
         await bench.handle(envelope_of(data_id="d", href=HREF, pubtime="2099-01-01T00:00:00Z"))
         assert bench.registry.commits[0].delay_s == 0

@@ -56,7 +56,7 @@ class TestLooking:
         await bench.public_check.probe()
         assert await checks(bench) == (0, 0)
 
-    async def test_one_object_that_fails_is_no_outage(self, bench: Workbench) -> None:
+    async def test_one_object_that_fails_is_not_an_outage(self, bench: Workbench) -> None:
         store(bench, "a", "b", "c", "d")
         bench.public_url.problems["d"] = "status 500"
         await bench.public_check.look()
@@ -64,7 +64,7 @@ class TestLooking:
         assert await checks(bench) == (2, 1)
         assert bench.public_check.last_problem == "status 500"
 
-    async def test_two_that_fail_beside_one_that_works_are_no_outage(
+    async def test_two_that_fail_beside_one_that_works_are_not_an_outage(
         self, bench: Workbench
     ) -> None:
         store(bench, "a", "b", "c")
@@ -81,7 +81,7 @@ class TestLooking:
             await bench.public_check.look()
         assert await checks(bench) == (0, OBJECTS)
 
-    async def test_the_same_object_failing_again_and_again_is_no_outage(
+    async def test_the_same_object_failing_again_and_again_is_not_an_outage(
         self, bench: Workbench
     ) -> None:
         for _ in range(10):
@@ -91,7 +91,9 @@ class TestLooking:
             await bench.public_check.look()
         assert await checks(bench) == (0, 20)
 
-    async def test_a_burst_of_one_centres_odd_objects_is_no_outage(self, bench: Workbench) -> None:
+    async def test_a_burst_of_one_centres_odd_objects_is_not_an_outage(
+        self, bench: Workbench
+    ) -> None:
         bench.store.objects["good"] = DATA
         bench.public_check.offer(sample_of("good", "zz-met"))
         odd = [f"wp-config.{number}.php" for number in range(1000)]
@@ -111,7 +113,7 @@ class TestLooking:
                 break
         assert len(bench.public_url.fetched) == 32
 
-    async def test_objects_that_are_gone_are_no_failure_and_asked_for_no_more(
+    async def test_objects_that_are_gone_are_not_a_failure_and_asked_for_no_more(
         self, bench: Workbench
     ) -> None:
         store(bench, "a", "b", "c", "d")
@@ -122,7 +124,9 @@ class TestLooking:
         assert await checks(bench) == (1, 0)
         assert bench.public_url.fetched == ["d", "c", "b", "a"]
 
-    async def test_an_object_replaced_by_another_size_is_no_failure(self, bench: Workbench) -> None:
+    async def test_an_object_replaced_by_another_size_is_not_a_failure(
+        self, bench: Workbench
+    ) -> None:
         store(bench, "a", "b", "c")
         bench.public_url.problem = "5 bytes instead of 4000"
         bench.store.objects["b"] = b"short"
@@ -137,7 +141,7 @@ class TestLooking:
             await bench.public_check.look()
         assert await checks(bench) == (0, 0)
 
-    async def test_a_shortage_of_our_own_is_no_outage(self, bench: Workbench) -> None:
+    async def test_a_shortage_of_our_own_is_not_an_outage(self, bench: Workbench) -> None:
         store(bench, "a", "b", "c")
         bench.public_url.problems = dict.fromkeys("abc", Shortage("Too many open files"))
         await bench.public_check.look()

@@ -128,7 +128,7 @@ async def test_a_very_old_answer_is_not_used(
     assert await addresses.admitted("a.example") == ("1.1.1.1",)
 
 
-async def test_a_refresh_that_fails_is_no_error_of_anybody(
+async def test_a_refresh_that_fails_is_not_an_error_of_anybody(
     addresses: Addresses, names: Names, clock: Clock
 ) -> None:
     await addresses.admitted("a.example")

@@ -95,7 +95,7 @@ def test_no_bound_is_ever_exceeded_and_all_is_given_back(taken: list[Step], tota
 
 
 @given(steps)
-def test_a_small_body_finds_memory_whatever_the_others_hold_beyond_being_small(
+def test_a_small_body_finds_memory_beside_all_that_large_ones_hold(
     taken: list[Step],
 ) -> None:
     memory = BodyMemory(TOTAL)  # room for 64 small ones, and there are 12

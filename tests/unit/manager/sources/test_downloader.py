@@ -287,7 +287,7 @@ async def test_what_content_range_says_without_206_means_nothing(
         (404, "status 404"),
     ],
 )
-async def test_what_is_no_data_says_why(
+async def test_what_is_not_data_says_why(
     server: WebServer, open_: Open, status: int, detail: str
 ) -> None:
     assert (await failure(open_(), server.serve("/a", status=status))).detail == detail
@@ -576,7 +576,7 @@ async def test_a_body_that_trickles_in_is_given_up(server: WebServer, open_: Ope
     ],
     ids=["interim answers", "a chunk's extension", "an extension after data"],
 )
-async def test_who_sends_without_end_what_is_no_data_is_given_up(
+async def test_who_sends_without_end_what_is_not_data_is_given_up(
     server: WebServer, open_: Open, head: bytes, piece: bytes
 ) -> None:
     href = server.serve("/a", script=trickle(head, piece=piece, interval_s=0))
@@ -585,7 +585,7 @@ async def test_who_sends_without_end_what_is_no_data_is_given_up(
     assert "without end" in error.detail or "kB" in error.detail
 
 
-async def test_a_large_answer_before_is_no_licence_to_send_framing(
+async def test_a_large_answer_before_is_not_a_licence_to_send_framing(
     server: WebServer, open_: Open
 ) -> None:
     downloader = open_()
@@ -608,7 +608,7 @@ async def test_a_large_answer_before_is_no_licence_to_send_framing(
     assert sent < 8 * 1024 * 1024
 
 
-async def test_small_chunks_are_no_offence(server: WebServer, open_: Open) -> None:
+async def test_small_chunks_are_not_an_offence(server: WebServer, open_: Open) -> None:
     chunks = b"1\r\nx\r\n" * 100_000
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     href = server.serve("/a", script=raw(head + chunks + b"0\r\n\r\n"))
@@ -1058,7 +1058,7 @@ async def test_no_spelling_reaches_a_forbidden_address(open_: Open, href: str) -
         ("javascript:alert(1)", Reason.UNSUPPORTED_SCHEME),
     ],
 )
-async def test_what_is_no_link_is_refused_without_a_connection(
+async def test_what_is_not_a_link_is_refused_without_a_connection(
     open_: Open, href: str, reason: Reason
 ) -> None:
     with silent_listener() as (listener, port):
@@ -1248,7 +1248,7 @@ async def test_what_this_machine_is_short_of_is_held_against_no_host(
 
 
 @pytest.mark.parametrize("href", ["http://[2606:4700::1111]/data", "http://only-v6.example/data"])
-async def test_a_host_of_ipv6_alone_is_no_shortage_where_this_machine_has_none(
+async def test_a_host_of_ipv6_alone_is_not_a_shortage_where_this_machine_has_none(
     open_: Open, monkeypatch: pytest.MonkeyPatch, href: str
 ) -> None:
     def no_source_address(*_args: object) -> socket.socket:

@@ -142,7 +142,7 @@ async def test_a_large_answer_of_which_nothing_is_told_is_decoded(
 
 
 @pytest.mark.parametrize("size", [100, 3 * MAX_IN_MEMORY_BYTES])
-async def test_where_neither_form_matches_it_is_no_item(
+async def test_where_neither_form_matches_it_is_not_an_item(
     server: WebServer, downloader: Downloader, size: int
 ) -> None:
     packed = gzip.compress(LARGE[:size], 1)
@@ -202,7 +202,7 @@ async def test_of_an_unknown_encoding_only_what_was_sent_can_be_the_item(
     assert error.detail.endswith(f"sent encoded as {coding}")
 
 
-async def test_what_is_not_in_its_encoding_is_no_item_unless_it_matches(
+async def test_what_is_not_in_its_encoding_is_not_an_item_unless_it_matches(
     server: WebServer, downloader: Downloader
 ) -> None:
     href = server.serve("/a", DATA, headers=GZIP)
@@ -228,7 +228,7 @@ async def test_a_compressed_answer_that_ends_early_is_cut_short(
     assert (await failure(downloader, cut)).reason is Reason.TRUNCATED
 
 
-async def test_an_empty_compressed_answer_is_no_item(
+async def test_an_empty_compressed_answer_is_not_an_item(
     server: WebServer, downloader: Downloader
 ) -> None:
     for number, packed in enumerate((gzip.compress(b""), b"")):
@@ -330,7 +330,7 @@ def test_however_it_is_cut_into_pieces_the_same_comes_out(
     damage=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=5),
     coding=st.sampled_from(["gzip", "deflate"]),
 )
-def test_whatever_is_damaged_it_is_broken_or_decoded_and_nothing_else(
+def test_damaged_data_is_broken_or_decoded_and_nothing_else(
     data: bytes, damage: list[tuple[int, int]], coding: str
 ) -> None:
     packed = bytearray(gzip.compress(data) if coding == "gzip" else zlib.compress(data))

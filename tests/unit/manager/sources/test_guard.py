@@ -211,7 +211,7 @@ def test_every_spelling_of_an_address_is_understood(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "1a.example", "256.256.256.256", "1.2.3.4.5", "x"])
-def test_names_are_no_addresses(host: str) -> None:
+def test_names_are_not_addresses(host: str) -> None:
     assert literal_address(host) is None
     AddressGuard([]).check_host(host)
 

@@ -151,7 +151,7 @@ async def test_one_large_object_does_not_make_a_fast_host_slow(
     assert sum(ticket.turn is not None for ticket in admitted) == 50
 
 
-async def test_waiting_has_an_end_whatever_was_estimated(
+async def test_waiting_has_an_end_with_every_estimate(
     limits: HostLimits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host_limits, "MAX_WAIT_S", 0.01)
@@ -204,7 +204,7 @@ def test_other_outcomes_open_nothing(limits: HostLimits, outcome: Outcome) -> No
     assert limits.enter(HOST).turn is None
 
 
-def test_an_answer_between_failures_counts_them_anew(limits: HostLimits) -> None:
+def test_an_answer_between_failures_counts_them_again(limits: HostLimits) -> None:
     for _ in range(FAILURES_TO_OPEN - 1):
         visit(limits, Outcome.FAILED)
     visit(limits, Outcome.ANSWERED)

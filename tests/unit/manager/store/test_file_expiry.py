@@ -65,5 +65,5 @@ def test_an_hour_expires_two_hours_and_the_retention_after_its_start(
         ("", ""),
     ],
 )
-def test_what_is_no_hour_folder_has_no_hour(date: str, hour: str) -> None:
+def test_what_is_not_an_hour_folder_has_no_hour(date: str, hour: str) -> None:
     assert hour_start(date, hour) is None

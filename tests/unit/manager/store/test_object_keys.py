@@ -29,7 +29,7 @@ def key_of(levels: list[str], href: str, data_id: str) -> str:
 
 
 @given(LEVELS, st.text(max_size=300), st.text(max_size=50).filter(str.isprintable))
-def test_whatever_topic_and_link_make_is_a_key_that_is_signed_and_announced_as_it_is(
+def test_every_topic_and_link_make_a_key_that_is_signed_and_announced_as_it_is(
     levels: list[str], tail: str, data_id: str
 ) -> None:
     try:

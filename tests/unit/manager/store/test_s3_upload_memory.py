@@ -271,7 +271,7 @@ async def test_a_cancelled_wait_keeps_nothing_once_its_holder_gives_back(
 
 
 @given(seed=st.integers(0, 2**32), uploads=st.integers(1, 24), step_s=st.sampled_from([0.0, 0.02]))
-def test_whatever_uploads_do_the_bound_holds_all_end_and_all_is_given_back(
+def test_with_all_uploads_the_bound_holds_all_end_and_all_is_given_back(
     seed: int, uploads: int, step_s: float
 ) -> None:
     draw = random.Random(seed)
