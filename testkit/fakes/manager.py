@@ -24,23 +24,23 @@ from wis2_gc_common.wis2.integrity import DEFAULT_METHOD, new_hash
 from wis2_gc_common.wis2.monitoring_event import EventLimiter
 from wis2_gc_common.wis2.notification import Announcer
 from wis2_gc_common.wis2.object_key import HOUR_FOLDER_CHARS, announce_by_ns, hour_folder
-from wis2_gc_manager.pipeline.acknowledger import Acknowledger
 from wis2_gc_manager.pipeline.acquisition import Downloads
 from wis2_gc_manager.pipeline.announce import Announcing
 from wis2_gc_manager.pipeline.cache import Caching
 from wis2_gc_manager.pipeline.claim import Claiming
 from wis2_gc_manager.pipeline.counts import Counts
-from wis2_gc_manager.pipeline.delayed import DelayedItems
+from wis2_gc_manager.pipeline.delayed_items import DelayedItems
 from wis2_gc_manager.pipeline.events import Events
 from wis2_gc_manager.pipeline.fairness import Fairness
-from wis2_gc_manager.pipeline.gate import Gate
+from wis2_gc_manager.pipeline.finished_messages import FinishedMessages
 from wis2_gc_manager.pipeline.in_flight import InFlight, Item
+from wis2_gc_manager.pipeline.outage_gate import Gate
 from wis2_gc_manager.pipeline.public_check import PUBLIC_URL, PublicCheck
 from wis2_gc_manager.pipeline.retry import Retries, RetryPolicy
 from wis2_gc_manager.pipeline.settle import Settling
 from wis2_gc_manager.pipeline.work import Pipeline
 from wis2_gc_manager.receiver import Receiver
-from wis2_gc_manager.sources.guard import AddressGuard
+from wis2_gc_manager.sources.address_guard import AddressGuard
 from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Payload
 from wis2_gc_manager.store.keys import checked_key
 from wis2_gc_manager.store.port import Capacity
@@ -445,7 +445,7 @@ class Workbench:
             sleep=next_turn,
             draw=lambda: 0.5,
         )
-        self.acknowledger = Acknowledger(self.queue, self.gate)
+        self.finished_messages = FinishedMessages(self.queue, self.gate)
         self.events = Events(
             self.publisher,
             self.registry,
@@ -489,7 +489,7 @@ class Workbench:
             registry=self.registry,
             queue=self.queue,
             gate=self.gate,
-            acknowledger=self.acknowledger,
+            finished_messages=self.finished_messages,
             counts=self.counts,
             events=self.events,
         )
@@ -537,7 +537,7 @@ class Workbench:
         return item
 
     async def settle(self) -> None:
-        await self.acknowledger.flush()
+        await self.finished_messages.flush()
         await self.downloads.close()
         for _ in range(5):
             await asyncio.sleep(0)

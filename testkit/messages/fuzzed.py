@@ -46,14 +46,14 @@ from wis2_gc_common.wis2.pubtime import format_pubtime, parse_pubtime
 from wis2_gc_common.wis2.topic import MAX_LEVELS, MAX_TOPIC_BYTES, parse_topic
 from wis2_gc_listener.lenient_client import decode_publish
 from wis2_gc_listener.triage import Triage
-from wis2_gc_manager.pipeline.passed_on import check_links, check_origins_links
+from wis2_gc_manager.pipeline.announced_links import check_links, check_origins_links
 from wis2_gc_manager.pipeline.source import read_inline
+from wis2_gc_manager.sources.address_guard import AddressGuard, is_admitted, literal_address
 from wis2_gc_manager.sources.downloader import open_downloader
 from wis2_gc_manager.sources.encoded import Broken, Decoder, content_coding
-from wis2_gc_manager.sources.guard import AddressGuard, is_admitted, literal_address
 from wis2_gc_manager.sources.http_client import retry_after_s
+from wis2_gc_manager.sources.link_target import Target, follow, parse_target
 from wis2_gc_manager.sources.port import MAX_URL_CHARS, Request, host_of
-from wis2_gc_manager.sources.target import Target, follow, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable

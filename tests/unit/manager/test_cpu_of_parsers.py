@@ -21,13 +21,13 @@ from wis2_gc_common.wis2.media_type import safe_media_type
 from wis2_gc_common.wis2.notification import Announcer, Cached, parse, republish
 from wis2_gc_common.wis2.object_key import file_name
 from wis2_gc_common.wis2.topic import parse_topic
-from wis2_gc_manager.pipeline.passed_on import check_links, check_origins_links
+from wis2_gc_manager.pipeline.announced_links import check_links, check_origins_links
 from wis2_gc_manager.pipeline.source import read_inline
+from wis2_gc_manager.sources.address_guard import AddressGuard
 from wis2_gc_manager.sources.encoded import content_coding
-from wis2_gc_manager.sources.guard import AddressGuard
 from wis2_gc_manager.sources.http_client import _check_page, retry_after_s
+from wis2_gc_manager.sources.link_target import follow, parse_target
 from wis2_gc_manager.sources.port import host_of
-from wis2_gc_manager.sources.target import follow, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ from testkit.fakes.manager import Workbench, envelope_of
 from testkit.waiting import until
 from wis2_gc_common.errors import Reason, SourceError, Unavailable
 from wis2_gc_manager import receiver as receiver_module
-from wis2_gc_manager.pipeline.gate import MAX_REPEATS
 from wis2_gc_manager.pipeline.in_flight import InFlight, Item
+from wis2_gc_manager.pipeline.outage_gate import MAX_REPEATS
 from wis2_gc_manager.pipeline.retry import MAX_DELIVERIES, SUSPECT_DELIVERIES
 from wis2_gc_manager.receiver import SUSPECT_S
 
@@ -377,12 +377,12 @@ async def test_a_message_that_cannot_be_deleted_does_not_stop_the_others(
     bench = Workbench()
     first, second = (bench.queue.deliver(envelope_of(data_id="d")) for _ in range(2))
     bench.traps.before("delete", *[error] * (MAX_REPEATS if isinstance(error, Unavailable) else 1))
-    bench.acknowledger.delete(first.receipt)
-    await bench.acknowledger.flush()
-    bench.acknowledger.delete(second.receipt)
-    await bench.acknowledger.flush()
+    bench.finished_messages.delete(first.receipt)
+    await bench.finished_messages.flush()
+    bench.finished_messages.delete(second.receipt)
+    await bench.finished_messages.flush()
     assert bench.queue.deleted == [second.receipt]
-    assert bench.acknowledger.receipts == []
+    assert bench.finished_messages.receipts == []
 
 
 async def test_messages_are_deleted_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,13 +396,13 @@ async def test_messages_are_deleted_many_at_once(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(bench.queue, "delete", counted)
     for _ in range(250):
-        bench.acknowledger.delete(bench.queue.deliver(envelope_of(data_id="d")).receipt)
-    await bench.acknowledger.flush()
+        bench.finished_messages.delete(bench.queue.deliver(envelope_of(data_id="d")).receipt)
+    await bench.finished_messages.flush()
     assert calls == [100, 100, 50]
     assert len(bench.queue.deleted) == 250
 
 
-async def test_closing_the_acknowledger_gives_up_what_is_not_deleted(
+async def test_closing_gives_up_what_is_not_deleted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bench = Workbench()
@@ -411,8 +411,8 @@ async def test_closing_the_acknowledger_gives_up_what_is_not_deleted(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(bench.queue, "delete", never)
-    bench.acknowledger.delete("one")
+    bench.finished_messages.delete("one")
     await asyncio.sleep(0)
-    await bench.acknowledger.close()
-    await bench.acknowledger.close()
-    assert bench.acknowledger.receipts == ["one"]
+    await bench.finished_messages.close()
+    await bench.finished_messages.close()
+    assert bench.finished_messages.receipts == ["one"]

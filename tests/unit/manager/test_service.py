@@ -20,7 +20,7 @@ from testkit.waiting import until
 from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.metrics import DEAD_LETTERS
 from wis2_gc_common.settings.reader import Reader
-from wis2_gc_manager.pipeline import gate
+from wis2_gc_manager.pipeline import outage_gate
 from wis2_gc_manager.service import Manager, Parts
 from wis2_gc_manager.settings import read_settings
 from wis2_gc_manager.upkeep.public_fetch import PublicFetch
@@ -45,8 +45,8 @@ ENVIRONMENT = {
 async def test_whether_a_part_is_back_is_asked_of_that_very_part(
     part: Part, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "PROBE_DELAY_S", 0.001)
-    monkeypatch.setattr(gate, "MAX_PROBE_DELAY_S", 0.001)
+    monkeypatch.setattr(outage_gate, "PROBE_DELAY_S", 0.001)
+    monkeypatch.setattr(outage_gate, "MAX_PROBE_DELAY_S", 0.001)
     traps = Traps()
     traps.before(step, *[Unavailable(part, "gone")] * 50)
     queue = FakeQueue(traps)

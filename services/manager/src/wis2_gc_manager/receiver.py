@@ -18,8 +18,8 @@ from wis2_gc_manager.pipeline.retry import SUSPECT_DELIVERIES
 
 if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import Queue, Received
-    from wis2_gc_manager.pipeline.gate import Gate
     from wis2_gc_manager.pipeline.in_flight import InFlight
+    from wis2_gc_manager.pipeline.outage_gate import Gate
     from wis2_gc_manager.pipeline.work import Pipeline
 
 #: One call of the queue.

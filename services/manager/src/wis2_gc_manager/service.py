@@ -13,24 +13,24 @@ from wis2_gc_common.ports.registry import ProcessStatus
 from wis2_gc_common.runtime.health import Health, HealthServer
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.notification import Announcer
-from wis2_gc_manager.pipeline.acknowledger import Acknowledger
 from wis2_gc_manager.pipeline.acquisition import Downloads
 from wis2_gc_manager.pipeline.announce import Announcing
 from wis2_gc_manager.pipeline.cache import Caching
 from wis2_gc_manager.pipeline.claim import Claiming
 from wis2_gc_manager.pipeline.counts import Counts
-from wis2_gc_manager.pipeline.delayed import DelayedItems
+from wis2_gc_manager.pipeline.delayed_items import DelayedItems
 from wis2_gc_manager.pipeline.events import Events
 from wis2_gc_manager.pipeline.fairness import Fairness
-from wis2_gc_manager.pipeline.gate import Gate
+from wis2_gc_manager.pipeline.finished_messages import FinishedMessages
 from wis2_gc_manager.pipeline.in_flight import InFlight
+from wis2_gc_manager.pipeline.outage_gate import Gate
 from wis2_gc_manager.pipeline.public_check import PUBLIC_URL, PublicCheck
 from wis2_gc_manager.pipeline.publisher import Publisher
 from wis2_gc_manager.pipeline.retry import Retries, RetryPolicy
 from wis2_gc_manager.pipeline.settle import Settling
 from wis2_gc_manager.pipeline.work import Pipeline
 from wis2_gc_manager.receiver import LAST_WORDS_S, Receiver
-from wis2_gc_manager.sources.guard import AddressGuard
+from wis2_gc_manager.sources.address_guard import AddressGuard
 from wis2_gc_manager.upkeep.housekeeping import Housekeeping, Pulse
 from wis2_gc_manager.upkeep.known_centres import read_known_centres
 from wis2_gc_manager.upkeep.lease_keeper import LeaseKeeper
@@ -96,7 +96,7 @@ class Manager:
             "broker": self._publisher.check,
         }
         self._gate = gate = Gate(probes)
-        self._acknowledger = acknowledger = Acknowledger(parts.queue, gate)
+        self._finished_messages = finished_messages = FinishedMessages(parts.queue, gate)
         self._events = Events(
             self._publisher,
             parts.registry,
@@ -164,7 +164,7 @@ class Manager:
                 registry=parts.registry,
                 queue=parts.queue,
                 gate=gate,
-                acknowledger=acknowledger,
+                finished_messages=finished_messages,
                 counts=counts,
                 events=self._events,
             ),
@@ -176,7 +176,7 @@ class Manager:
             self._in_flight,
             registry=parts.registry,
             queue=parts.queue,
-            acknowledger=acknowledger,
+            finished_messages=finished_messages,
             gate=gate,
             interval_s=settings.visibility_s / _RENEWALS_PER_LEASE,
         )
@@ -281,8 +281,8 @@ class Manager:
         receiving.cancel()
         await asyncio.wait({receiving})
         handed_back = await self._receiver.drain(self._settings.drain_s, hurry=self._hurry)
-        await self._in_time(self._acknowledger.flush(), self._downloads.close())
-        await self._acknowledger.close()
+        await self._in_time(self._finished_messages.flush(), self._downloads.close())
+        await self._finished_messages.close()
         await self._events.close()
         for task in background:
             task.cancel()

@@ -36,8 +36,8 @@ async def handle_until_killed(bench: Workbench, envelope: Envelope) -> None:
 async def handle_and_delete(bench: Workbench, envelope: Envelope) -> None:
     await bench.pipeline.handle(bench.item(envelope))
     # The message is deleted by a task of its own, which dies with its process.
-    assert bench.acknowledger._task is not None
-    await bench.acknowledger._task
+    assert bench.finished_messages._task is not None
+    await bench.finished_messages._task
 
 
 def ids(bench: Workbench) -> set[str]:

@@ -15,8 +15,8 @@ import pytest_asyncio
 from testkit.waiting import until
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_manager.sources import addresses as module
+from wis2_gc_manager.sources.address_guard import AddressGuard
 from wis2_gc_manager.sources.addresses import FAILED_S, FRESH_S, STALE_S, Addresses
-from wis2_gc_manager.sources.guard import AddressGuard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

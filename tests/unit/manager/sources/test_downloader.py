@@ -1239,7 +1239,7 @@ async def test_what_this_machine_is_short_of_is_held_against_no_host(
         def no_socket(*_args: object) -> socket.socket:
             raise OSError(code, os.strerror(code))
 
-        short.setattr("wis2_gc_manager.sources.guard.socket.socket", no_socket)
+        short.setattr("wis2_gc_manager.sources.address_guard.socket.socket", no_socket)
         for _ in range(FAILURES_TO_OPEN + 1):
             busy = await failure(downloader, href)
             assert isinstance(busy, HostBusy)
@@ -1255,7 +1255,7 @@ async def test_a_host_of_ipv6_alone_is_not_a_shortage_where_this_machine_has_non
         raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
 
     downloader = open_(lookup=resolves_to("2606:4700::1111"))
-    monkeypatch.setattr("wis2_gc_manager.sources.guard.socket.socket", no_source_address)
+    monkeypatch.setattr("wis2_gc_manager.sources.address_guard.socket.socket", no_source_address)
     error = await failure(downloader, href)
     assert not isinstance(error, HostBusy)
     assert (error.reason, error.detail) == (Reason.CONNECT, "cannot assign requested address")

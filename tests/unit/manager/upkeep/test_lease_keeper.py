@@ -37,7 +37,7 @@ def keeper_of(
         bench.in_flight,
         registry=bench.registry,
         queue=bench.queue,
-        acknowledger=bench.acknowledger,
+        finished_messages=bench.finished_messages,
         gate=bench.gate,
         interval_s=10.0,
         sleep=sleep,
@@ -63,7 +63,7 @@ async def test_messages_in_work_and_those_not_deleted_yet_are_extended(
         await stuck.wait()
 
     monkeypatch.setattr(bench.queue, "delete", delete)
-    bench.acknowledger.delete("finished")
+    bench.finished_messages.delete("finished")
     await keeper_of(bench).extend()
     assert bench.queue.extended == [item.received.receipt, "finished"]
     stuck.set()

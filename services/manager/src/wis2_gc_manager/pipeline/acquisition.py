@@ -26,7 +26,7 @@ from wis2_gc_common.ports.registry import Failure
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.media_type import safe_media_type
 from wis2_gc_common.wis2.object_key import object_key
-from wis2_gc_manager.pipeline.gate import MAX_REPEATS
+from wis2_gc_manager.pipeline.outage_gate import MAX_REPEATS
 from wis2_gc_manager.pipeline.retry import Exhausted
 from wis2_gc_manager.pipeline.source import Source, read_inline, read_parked
 from wis2_gc_manager.sources.port import Payload
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.ports.registry import Lease, Registry
     from wis2_gc_manager.pipeline.claim import Granted
     from wis2_gc_manager.pipeline.events import Events
-    from wis2_gc_manager.pipeline.gate import Gate
+    from wis2_gc_manager.pipeline.outage_gate import Gate
     from wis2_gc_manager.sources.port import Downloader
     from wis2_gc_manager.store.port import ObjectStore, Upload
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from wis2_gc_common.errors import Poison, Unannounceable
 from wis2_gc_common.ports.registry import Commit
 from wis2_gc_common.wis2.notification import republish
+from wis2_gc_manager.pipeline.announced_links import check_origins_links
 from wis2_gc_manager.pipeline.endings import Dropped, Finished, GivenUp, PassedOn
-from wis2_gc_manager.pipeline.passed_on import check_origins_links
 from wis2_gc_manager.pipeline.public_check import PUBLIC_URL
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from wis2_gc_common.wis2.notification import Announcer, Cached, Notification
     from wis2_gc_manager.pipeline.claim import Granted
     from wis2_gc_manager.pipeline.events import Events, Publishes
-    from wis2_gc_manager.pipeline.gate import Gate
-    from wis2_gc_manager.sources.guard import AddressGuard
+    from wis2_gc_manager.pipeline.outage_gate import Gate
+    from wis2_gc_manager.sources.address_guard import AddressGuard
     from wis2_gc_manager.store.port import ObjectStore
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from wis2_gc_manager.pipeline.announce import Announcing
     from wis2_gc_manager.pipeline.claim import Granted
     from wis2_gc_manager.pipeline.endings import Ending
-    from wis2_gc_manager.pipeline.gate import Gate
+    from wis2_gc_manager.pipeline.outage_gate import Gate
     from wis2_gc_manager.pipeline.public_check import PublicCheck
     from wis2_gc_manager.pipeline.retry import Retries
     from wis2_gc_manager.store.port import ObjectStore, Upload

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from wis2_gc_common.errors import Cause, Poison, Reason
 from wis2_gc_common.ports.envelope_bytes import encode_envelope
 from wis2_gc_common.wis2.decision import Decision
+from wis2_gc_manager.pipeline.announced_links import check_links
 from wis2_gc_manager.pipeline.endings import Buried, Dropped, Parked
-from wis2_gc_manager.pipeline.passed_on import check_links
 from wis2_gc_manager.pipeline.retry import MAX_DELIVERIES
 from wis2_gc_manager.pipeline.source import Source, not_ours, notice_of, read_source
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from wis2_gc_common.ports.registry import Claimed, Registry
     from wis2_gc_manager.pipeline.endings import Ending
     from wis2_gc_manager.pipeline.fairness import Fairness
-    from wis2_gc_manager.pipeline.gate import Gate
     from wis2_gc_manager.pipeline.in_flight import Item
+    from wis2_gc_manager.pipeline.outage_gate import Gate
     from wis2_gc_manager.pipeline.retry import Retries
-    from wis2_gc_manager.sources.guard import AddressGuard
+    from wis2_gc_manager.sources.address_guard import AddressGuard
 
 #: How long to wait for the answer to a claim whose work was cancelled meanwhile.
 CLAIM_ANSWER_S = 2.0

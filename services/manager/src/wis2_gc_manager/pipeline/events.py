@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wis2_gc_common.ports.registry import Registry
     from wis2_gc_common.wis2.event_format import EventFormat
     from wis2_gc_manager.pipeline.counts import Counts
-    from wis2_gc_manager.pipeline.gate import Gate
+    from wis2_gc_manager.pipeline.outage_gate import Gate
 
 #: Most rate-limited events that wait at once, to bound memory.
 MAX_UNDER_WAY = 100

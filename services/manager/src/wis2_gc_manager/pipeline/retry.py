@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wis2_gc_common.wis2.notification import Notification
-    from wis2_gc_manager.pipeline.delayed import DelayedItems
+    from wis2_gc_manager.pipeline.delayed_items import DelayedItems
     from wis2_gc_manager.pipeline.in_flight import Item
 
 #: A delay is drawn from [delay, delay * (1 + JITTER)): items that failed together do not come

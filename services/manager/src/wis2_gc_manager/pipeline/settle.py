@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from wis2_gc_common.errors import Cause, Unannounceable
     from wis2_gc_common.ports.queue import Queue
     from wis2_gc_common.ports.registry import Commit, Registry
-    from wis2_gc_manager.pipeline.acknowledger import Acknowledger
     from wis2_gc_manager.pipeline.counts import Counts
     from wis2_gc_manager.pipeline.endings import Ending
     from wis2_gc_manager.pipeline.events import Events
-    from wis2_gc_manager.pipeline.gate import Gate
+    from wis2_gc_manager.pipeline.finished_messages import FinishedMessages
     from wis2_gc_manager.pipeline.in_flight import Item
+    from wis2_gc_manager.pipeline.outage_gate import Gate
 
 _MAX_CAUSE_CHARS = 200
 
@@ -55,7 +55,7 @@ class Settling:
     registry: Registry
     queue: Queue
     gate: Gate
-    acknowledger: Acknowledger
+    finished_messages: FinishedMessages
     counts: Counts
     events: Events
     cached: int = field(default=0, init=False)
@@ -81,7 +81,7 @@ class Settling:
             case Dropped(reason, problem):
                 self._drop(item, reason, problem)
             case Parked():
-                self.acknowledger.delete(item.received.receipt)
+                self.finished_messages.delete(item.received.receipt)
             case PassedOn():
                 self._pass_on(item, ending)
             case PutBack():
@@ -105,7 +105,7 @@ class Settling:
         lease = item.lease
         if lease is None or not await self.gate.repeat(lambda: self.registry.commit(lease, commit)):
             raise LeaseLost
-        self.acknowledger.delete(item.received.receipt)
+        self.finished_messages.delete(item.received.receipt)
         if commit.outcome == "cached":
             self.cached += 1
             log.debug(
@@ -180,7 +180,7 @@ class Settling:
 
     def _drop(self, item: Item, reason: str, problem: Poison | Unannounceable | None) -> None:
         self.counts.add(ITEMS_DROPPED, reason)
-        self.acknowledger.delete(item.received.receipt)
+        self.finished_messages.delete(item.received.receipt)
         if problem is None:
             return
         topic = item.received.envelope.topic
@@ -202,14 +202,14 @@ class Settling:
             self.counts.add_of_centre(NO_CACHE, ending.centre_id)
         elif ending.outcome == "override":
             self.counts.add_of_centre(CACHE_OVERRIDE, ending.centre_id)
-        self.acknowledger.delete(item.received.receipt)
+        self.finished_messages.delete(item.received.receipt)
 
     def _give_up(self, item: Item, ending: GivenUp) -> None:
         if ending.dropped_as:
             self.counts.add(ITEMS_DROPPED, ending.dropped_as)
         if ending.invalid_of:
             self.counts.add_of_centre(INVALID, ending.invalid_of)
-        self.acknowledger.delete(item.received.receipt)
+        self.finished_messages.delete(item.received.receipt)
         self.failed += 1
         notification, told = ending.notification, ending.told or _text(ending.cause)
         log.warning(

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_common.runtime.causes import os_words
-from wis2_gc_manager.sources.guard import literal_address
+from wis2_gc_manager.sources.address_guard import literal_address
 from wis2_gc_manager.sources.lookups import Failed, Found, Lookup, Lookups
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wis2_gc_manager.sources.guard import AddressGuard
+    from wis2_gc_manager.sources.address_guard import AddressGuard
 
 #: An answer is used this long without asking again.
 FRESH_S = 60.0

@@ -11,14 +11,14 @@ import errno
 from typing import TYPE_CHECKING, Protocol
 
 from wis2_gc_common.errors import HostBusy, Overridden, Reason, Refused, SourceError
+from wis2_gc_manager.sources.address_guard import AddressGuard, Network
 from wis2_gc_manager.sources.addresses import Addresses, system_lookup
 from wis2_gc_manager.sources.body import Body, Form
 from wis2_gc_manager.sources.body_memory import BodyMemory
-from wis2_gc_manager.sources.guard import AddressGuard, Network
 from wis2_gc_manager.sources.hosts import HostLimits, Outcome
 from wis2_gc_manager.sources.http_client import HttpClient
+from wis2_gc_manager.sources.link_target import Target, parse_target
 from wis2_gc_manager.sources.port import host_of
-from wis2_gc_manager.sources.target import Target, parse_target
 from wis2_gc_manager.sources.timeouts import Timeouts, sooner, stopped
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from wis2_gc_manager.sources.addresses import Addresses
     from wis2_gc_manager.sources.body import Body
-    from wis2_gc_manager.sources.target import Target
+    from wis2_gc_manager.sources.link_target import Target
 
 _READ_BYTES = 256 * 1024
 #: The most that a server may send on the control connection; greetings with rules take a few kB.

@@ -18,18 +18,18 @@ from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, InvalidHeader
 from wis2_gc_common.errors import Reason, Refused, SourceError
 from wis2_gc_common.runtime.causes import RESETS, os_words
 from wis2_gc_common.runtime.tls import client_context
+from wis2_gc_manager.sources.address_guard import ForbiddenAddress
 from wis2_gc_manager.sources.encoded import EncodedBody, content_coding
-from wis2_gc_manager.sources.guard import ForbiddenAddress
-from wis2_gc_manager.sources.target import Target, follow
+from wis2_gc_manager.sources.link_target import Target, follow
 from wis2_gc_manager.sources.timeouts import Timeouts, sooner
 
 if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
+    from wis2_gc_manager.sources.address_guard import AddressGuard
     from wis2_gc_manager.sources.addresses import Addresses
     from wis2_gc_manager.sources.body import Body
-    from wis2_gc_manager.sources.guard import AddressGuard
 
 USER_AGENT = "wis2-global-cache/1"
 #: 203: the same as 200, through a proxy that changes answers (wis2-rules.md W14).

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from wis2_gc_manager.sources.addresses import Addresses
     from wis2_gc_manager.sources.body import Body
-    from wis2_gc_manager.sources.target import Target
+    from wis2_gc_manager.sources.link_target import Target
 
 #: Each read is several requests in flight, so it costs one round trip; it must end within the idle
 #: time-out, also on a slow line.

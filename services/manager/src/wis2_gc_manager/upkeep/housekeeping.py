@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wis2_gc_manager.pipeline.counts import Counts
     from wis2_gc_manager.pipeline.events import Events
     from wis2_gc_manager.pipeline.fairness import Fairness
-    from wis2_gc_manager.pipeline.gate import Gate
+    from wis2_gc_manager.pipeline.outage_gate import Gate
     from wis2_gc_manager.pipeline.public_check import PublicCheck
     from wis2_gc_manager.store.port import ObjectStore
 

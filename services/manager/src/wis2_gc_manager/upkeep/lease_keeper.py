@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.ports.queue import Queue
     from wis2_gc_common.ports.registry import Registry
-    from wis2_gc_manager.pipeline.acknowledger import Acknowledger
-    from wis2_gc_manager.pipeline.gate import Gate
+    from wis2_gc_manager.pipeline.finished_messages import FinishedMessages
     from wis2_gc_manager.pipeline.in_flight import InFlight
+    from wis2_gc_manager.pipeline.outage_gate import Gate
 
 log = get_logger(__name__)
 
@@ -36,7 +36,7 @@ class LeaseKeeper:
         *,
         registry: Registry,
         queue: Queue,
-        acknowledger: Acknowledger,
+        finished_messages: FinishedMessages,
         gate: Gate,
         interval_s: float,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -44,7 +44,7 @@ class LeaseKeeper:
         self._in_flight = in_flight
         self._registry = registry
         self._queue = queue
-        self._acknowledger = acknowledger
+        self._finished_messages = finished_messages
         self._gate = gate
         self._interval_s = interval_s
         self._sleep = sleep
@@ -70,7 +70,7 @@ class LeaseKeeper:
     async def extend(self) -> None:
         """Restart the visibility of all messages once. Raises Unavailable("queue")."""
         receipts = [item.received.receipt for item in self._in_flight.items]
-        receipts += self._acknowledger.receipts
+        receipts += self._finished_messages.receipts
         if receipts:
             await self._queue.extend(receipts)
 

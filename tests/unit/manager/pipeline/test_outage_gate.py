@@ -8,8 +8,8 @@ import pytest
 
 from testkit.fakes.manager import next_turn
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_manager.pipeline import gate as gate_module
-from wis2_gc_manager.pipeline.gate import MAX_PROBE_DELAY_S, MAX_REPEATS, Gate
+from wis2_gc_manager.pipeline import outage_gate as gate_module
+from wis2_gc_manager.pipeline.outage_gate import MAX_PROBE_DELAY_S, MAX_REPEATS, Gate
 
 
 class Probe:

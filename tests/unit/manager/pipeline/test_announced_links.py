@@ -16,8 +16,8 @@ from wis2_gc_common.errors import Overridden, Poison, Reason
 from wis2_gc_common.metrics import INVALID, ITEMS_DROPPED
 from wis2_gc_common.wis2.notification import Notification, parse
 from wis2_gc_common.wis2.topic import parse_topic
-from wis2_gc_manager.pipeline.passed_on import check_links, check_origins_links
-from wis2_gc_manager.sources.guard import AddressGuard
+from wis2_gc_manager.pipeline.announced_links import check_links, check_origins_links
+from wis2_gc_manager.sources.address_guard import AddressGuard
 
 GUARD = AddressGuard([ipaddress.ip_network("127.0.0.1/32")])
 DANGEROUS = [

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wis2_gc_common.errors import Reason, Refused
-from wis2_gc_manager.sources.guard import (
+from wis2_gc_manager.sources.address_guard import (
     AddressGuard,
     ForbiddenAddress,
     is_admitted,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from wis2_gc_common.errors import Reason, Refused
+from wis2_gc_manager.sources.link_target import follow, parse_target
 from wis2_gc_manager.sources.port import MAX_HOST_CHARS, MAX_URL_CHARS, host_of
-from wis2_gc_manager.sources.target import follow, parse_target
 
 LONG = "\ufdfa"
 START = parse_target("https://a.example/data/item")

@@ -11,7 +11,7 @@ from wis2_gc_common.runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import Queue
-    from wis2_gc_manager.pipeline.gate import Gate
+    from wis2_gc_manager.pipeline.outage_gate import Gate
 
 #: Receipts in one call; adapters cut it to what their service takes.
 MAX_BATCH = 100
@@ -19,7 +19,7 @@ MAX_BATCH = 100
 log = get_logger(__name__)
 
 
-class Acknowledger:
+class FinishedMessages:
     """Makes one call at a time; messages that finish meanwhile are in the next one.
 
     A crash before a message is deleted costs a redelivery, which the registry knows as a

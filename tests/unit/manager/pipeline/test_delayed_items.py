@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wis2_gc_manager.pipeline.delayed import DelayedItems
+from wis2_gc_manager.pipeline.delayed_items import DelayedItems
 
 
 class Clock:

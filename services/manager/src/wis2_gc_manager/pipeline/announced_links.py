@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from wis2_gc_common.errors import Poison, Reason, Refused
+from wis2_gc_manager.sources.link_target import parse_target
 from wis2_gc_manager.sources.port import MAX_HOST_CHARS, MAX_URL_CHARS
-from wis2_gc_manager.sources.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wis2_gc_common.wis2.notification import Notification
-    from wis2_gc_manager.sources.guard import AddressGuard
+    from wis2_gc_manager.sources.address_guard import AddressGuard
 
 #: What runs, or reads what is on the reader's own machine.
 _DANGEROUS = frozenset(
