@@ -10,7 +10,8 @@ T ?= tests
 # The suites mostly wait for servers; a file stays on one core.
 BOTH_CORES := -n 2 --dist loadfile -q
 # No suite takes longer, however busy the machine: one that does hangs (tests/conftest.py).
-PYTEST := timeout --foreground --kill-after=30 1h $(PY) -m pytest
+AT_MOST_1H := timeout --foreground --kill-after=30 1h
+PYTEST := $(AT_MOST_1H) $(PY) -m pytest
 # Names of the variables on the command line.
 GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 
@@ -43,8 +44,8 @@ clean: ## Remove the state that `make run` keeps (.state, or STATE=…)
 	@local/clean.sh "$${STATE:-.state}"
 
 ##@ Test
-.PHONY: test lint typecheck test-unit test-integration test-conformance test-conformance-sqs test-faults test-long-run soak test-security fuzz test-day test-cluster tests docs-tables chart-files format
-test: setup lint typecheck test-unit test-integration test-conformance ## Checks and tests, under 15 minutes; the longer suites are targets of their own
+.PHONY: test lint typecheck test-unit coverage test-integration test-conformance test-conformance-sqs test-faults test-long-run soak test-security fuzz test-day test-cluster tests docs-tables chart-files format
+test: setup lint typecheck $(if $(COVERAGE),coverage,test-unit) test-integration test-conformance ## Checks and tests, under 15 minutes; the longer suites are targets of their own
 
 lint: setup ## ruff (rules and formatting), the order of imports between rooms, spelling
 	@$(PY) -m ruff check .
@@ -57,6 +58,16 @@ typecheck: setup ## mypy --strict
 
 test-unit: setup ## Unit and property tests
 	@PYTHONDEVMODE=1 $(PYTEST) $(BOTH_CORES) tests/unit
+
+# It asserts processor time, of which a measured program takes several times as much.
+LOOKS_AT_CPU := tests/unit/manager/test_cpu_of_parsers.py
+coverage: setup ## test-unit, measured: what it covers of each package, not below its floor (RAISE=yes: higher floors)
+	@rm -rf .coverage; mkdir -p .coverage
+	@PYTHONDEVMODE=1 $(AT_MOST_1H) .venv/bin/coverage run -m pytest $(BOTH_CORES) tests/unit --ignore $(LOOKS_AT_CPU)
+	@PYTHONDEVMODE=1 $(PYTEST) -q $(LOOKS_AT_CPU)
+	@.venv/bin/coverage combine -q
+	@.venv/bin/coverage json -q -o .coverage/report.json
+	@$(PY) -m tools.coverage_floors .coverage/report.json $(if $(RAISE),--raise)
 
 test-integration: setup-sqs ## Against real redis-server, mosquitto and nginx
 	@$(PYTEST) $(BOTH_CORES) -n 3 tests/integration
