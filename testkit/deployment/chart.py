@@ -310,6 +310,17 @@ def by_id(objects: list[Manifest]) -> dict[tuple[str, str], Manifest]:
     return result
 
 
+def objects(*layers: Values) -> dict[tuple[str, str], Manifest]:
+    """Return all objects of these values over each other, by (kind, name). Raises as `render`."""
+    return by_id(manifests(merged(*layers)))
+
+
+def selects(labels: dict[str, str], template: Manifest) -> bool:
+    """Whether a pod template has all these labels."""
+    own: dict[str, str] = template["metadata"]["labels"]
+    return labels.items() <= own.items()
+
+
 def pod_specs(objects: list[Manifest]) -> Iterator[tuple[Manifest, Manifest]]:
     """Yield (object, pod template) of everything that makes pods."""
     for item in objects:

@@ -48,16 +48,14 @@ def test_the_pods_of_a_part_get_what_is_given_for_it(case: str) -> None:
 def test_what_is_given_for_one_part_changes_no_other() -> None:
     values = CASES["on-premises"]
     change = {"pods": {"manager": chart.pod_extras("manager")}}
-    before, after = (
-        chart.by_id(chart.manifests(v)) for v in (values, chart.merged(values, change))
-    )
+    before, after = (chart.objects(v) for v in (values, chart.merged(values, change)))
     changed = {key for key in before if before[key] != after[key]}
     assert changed == {("Deployment", "wis2-manager")}
 
 
 def test_the_zones_of_the_broker_and_an_affinity_of_its_own_stand_together() -> None:
     extras = {"pods": {"broker": chart.pod_extras("broker")}}
-    objects = chart.by_id(chart.manifests(chart.merged(CASES["prod"], extras)))
+    objects = chart.objects(CASES["prod"], extras)
     affinity = objects["StatefulSet", "wis2-broker"]["spec"]["template"]["spec"]["affinity"]
     assert set(affinity) == {"nodeAffinity", "podAntiAffinity"}
     nodes = {"pods": {"broker": {"affinity": {"nodeAffinity": affinity["nodeAffinity"]}}}}
@@ -93,12 +91,12 @@ def test_a_part_that_is_none_and_a_mistyped_extra_are_refused() -> None:
 
 
 def test_objects_of_the_installation_are_templates() -> None:
-    notes = chart.by_id(chart.manifests(CASES["gateway"]))["ConfigMap", "wis2-notes"]
+    notes = chart.objects(CASES["gateway"])["ConfigMap", "wis2-notes"]
     assert notes["data"] == {"centre": "int-example-global-cache"}
 
 
 def test_helm_test_asks_the_metrics_service_in_a_pod_that_restricted_namespaces_take() -> None:
-    objects = chart.by_id(chart.manifests(CASES["prod"]))
+    objects = chart.objects(CASES["prod"])
     pod = objects["Pod", "wis2-test"]
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     container = pod["spec"]["containers"][0]
@@ -169,7 +167,7 @@ def test_the_values_that_the_readme_gives_a_centre_are_an_installation() -> None
     block = readme.partition("## A centre with its own Kubernetes")[2].split("```")[1]
     given = yaml.safe_load(block.removeprefix("yaml"))
     values = chart.merged(chart.values_file("on-premises"), given)
-    objects = chart.by_id(chart.manifests(values))
+    objects = chart.objects(values)
     claim = objects["PersistentVolumeClaim", "wis2-store"]["spec"]
     assert claim["storageClassName"] == given["store"]["volume"]["storageClassName"]
     assert objects["Service", "wis2-broker-public"]["spec"]["type"] == "NodePort"

@@ -97,17 +97,12 @@ def test_services_lead_to_ports_of_their_pods(name: str) -> None:
     objects = chart.manifests(CASES[name])
     templates = [template for _, template in chart.pod_specs(objects)]
     for service in (item for item in objects if item["kind"] == "Service"):
-        selected = [t for t in templates if _selects(service["spec"]["selector"], t)]
+        selected = [t for t in templates if chart.selects(service["spec"]["selector"], t)]
         assert selected, service["metadata"]["name"]
         for template in selected:
             ports = {p["name"] for c in template["spec"]["containers"] for p in c["ports"]}
             wanted = {port["targetPort"] for port in service["spec"].get("ports", [])}
             assert wanted <= ports, service["metadata"]["name"]
-
-
-def _selects(selector: dict[str, str], template: chart.Manifest) -> bool:
-    labels: dict[str, str] = template["metadata"]["labels"]
-    return selector.items() <= labels.items()
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

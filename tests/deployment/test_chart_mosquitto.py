@@ -35,7 +35,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
     values = chart.merged(
         VALUES, {"broker": {"targetGroupBinding": binding, "tls": {"mode": "acm"}}}
     )
-    objects = chart.by_id(chart.manifests(values))
+    objects = chart.objects(values)
     (directory / "accounts").write_text(ACCOUNTS)
     (directory / "accounts").chmod(0o440)
     found = {port: free_port() for port in ("1883", "11883", "8083", "18884")}
@@ -147,7 +147,7 @@ def test_only_the_cache_publishes_and_everybody_reads_that_alone(ports: dict[str
 
 
 def test_it_has_one_replica_and_no_volume() -> None:
-    broker = chart.by_id(chart.manifests(VALUES))[("StatefulSet", "wis2-broker")]
+    broker = chart.objects(VALUES)[("StatefulSet", "wis2-broker")]
     assert broker["spec"]["replicas"] == 1
     assert "volumeClaimTemplates" not in broker["spec"]
 
@@ -155,7 +155,7 @@ def test_it_has_one_replica_and_no_volume() -> None:
 @pytest.mark.parametrize("mode", ["certManager", "secret"])
 def test_what_the_world_reaches_has_a_certificate(mode: str) -> None:
     values = chart.merged(VALUES, {"broker": {"tls": {"mode": mode, "secretName": "tls"}}})
-    objects = chart.by_id(chart.manifests(values))
+    objects = chart.objects(values)
     text = objects[("ConfigMap", "wis2-broker")]["data"]["mosquitto.conf"]
     listeners = text.split("listener ")[2:]
     assert sorted(part.split()[0] for part in listeners) == ["8084", "8883", "8884"]

@@ -41,7 +41,7 @@ AWS_IDLE_S = 350
 
 
 def _config(case: str, component: str) -> dict[str, str]:
-    objects = chart.by_id(chart.manifests(CASES[case]))
+    objects = chart.objects(CASES[case])
     data: dict[str, str] = objects[("ConfigMap", f"wis2-{component}")]["data"]
     return data
 
@@ -185,7 +185,7 @@ SECRET = {
 
 def _secret_made_by_external_secrets(tmp_path: Path, name: str = "wis2-broker") -> dict[str, str]:
     """Return a secret's texts: External Secrets uses the same template functions as Helm."""
-    objects = chart.by_id(chart.manifests(CASES["prod"]))
+    objects = chart.objects(CASES["prod"])
     templates = objects[("ExternalSecret", name)]["spec"]["target"]["template"]["data"]
     directory = tmp_path / "chart"
     (directory / "templates").mkdir(parents=True)
@@ -328,7 +328,7 @@ def test_a_port_with_long_sessions_is_for_the_accounts_of_global_brokers(
     assert rules[1] == f'{{allow, {who}, subscribe, ["cache/a/wis2/#", "monitor/a/wis2/#"]}}.'
     assert rules[2] == '{deny, {clientid, {re, "^accounts:"}}, all, all}.'
 
-    objects = chart.by_id(chart.manifests(CASES[case]))
+    objects = chart.objects(CASES[case])
     service = objects[("Service", "wis2-broker-public")]
     assert {p["port"] for p in service["spec"]["ports"]} == {8883, 443, 8884}
     container = objects[("StatefulSet", "wis2-broker")]["spec"]["template"]["spec"]["containers"][0]
@@ -392,7 +392,7 @@ def test_emqx_ends_no_session_for_what_is_allowed_to_wait_in_it(messages: int) -
 
 
 def _emqx_pod(case: str) -> Any:
-    objects = chart.by_id(chart.manifests(CASES[case]))
+    objects = chart.objects(CASES[case])
     return objects[("StatefulSet", "wis2-broker")]
 
 
@@ -596,7 +596,7 @@ def test_each_service_reads_its_own_secrets_and_runs_as_its_own_account(case: st
 def test_only_the_managers_have_the_credentials_of_the_store() -> None:
     holders = {
         name
-        for (kind, name), manifest in chart.by_id(chart.manifests(CASES["gateway"])).items()
+        for (kind, name), manifest in chart.objects(CASES["gateway"]).items()
         if "AWS_SECRET_ACCESS_KEY" in str(manifest)
     }
     assert holders == {"wis2-manager"}

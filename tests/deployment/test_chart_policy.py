@@ -69,7 +69,7 @@ def test_only_the_metrics_service_has_a_token_and_only_where_it_shows_rollouts(n
 
 
 def test_the_token_is_where_the_service_looks_for_it_and_is_soon_too_old() -> None:
-    metrics = chart.by_id(chart.manifests(CASES["prod"]))[("Deployment", "wis2-metrics")]
+    metrics = chart.objects(CASES["prod"])[("Deployment", "wis2-metrics")]
     pod = metrics["spec"]["template"]["spec"]
     mounts = {m["name"]: m for m in pod["containers"][0]["volumeMounts"]}
     mount = mounts["kubernetes-api"]
@@ -123,7 +123,7 @@ def test_it_is_given_time_to_stop(item: chart.Manifest, template: chart.Manifest
 def test_a_manager_is_given_longer_than_it_drains(drain: float | None, seconds: int) -> None:
     settings = {} if drain is None else {"GC_DRAIN_TIMEOUT": drain}
     values = chart.merged(CASES["prod"], {"manager": {"settings": settings}})
-    manager = chart.by_id(chart.manifests(values))[("Deployment", "wis2-manager")]
+    manager = chart.objects(values)[("Deployment", "wis2-manager")]
     assert manager["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == seconds
 
 
@@ -132,7 +132,7 @@ def test_every_pod_has_one_disruption_budget_that_lets_nodes_be_drained(name: st
     objects = chart.manifests(CASES[name])
     budgets = [m for m in objects if m["kind"] == "PodDisruptionBudget"]
     for item, template in chart.pod_specs(objects):
-        own = [b for b in budgets if _selects(b["spec"]["selector"], template)]
+        own = [b for b in budgets if chart.selects(b["spec"]["selector"]["matchLabels"], template)]
         assert len(own) == 1, item["metadata"]["name"]
         assert own[0]["spec"]["maxUnavailable"] == 1
 
@@ -149,7 +149,7 @@ def test_no_autoscaler_moves_a_pod_whose_memory_would_be_missed(name: str) -> No
 
 def test_the_broker_stands_in_the_zones_of_its_load_balancer() -> None:
     def terms(values: chart.Values) -> Any:
-        broker = chart.by_id(chart.manifests(values))[("StatefulSet", "wis2-broker")]
+        broker = chart.objects(values)[("StatefulSet", "wis2-broker")]
         affinity = broker["spec"]["template"]["spec"].get("affinity", {"nodeAffinity": {}})
         wanted = affinity["nodeAffinity"].get("requiredDuringSchedulingIgnoredDuringExecution", {})
         return wanted.get("nodeSelectorTerms", [])
@@ -162,7 +162,7 @@ def test_the_broker_stands_in_the_zones_of_its_load_balancer() -> None:
 
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_the_load_balancer_asks_each_pod_how_it_is_and_not_how_the_registry_is(name: str) -> None:
-    objects = chart.by_id(chart.manifests(CASES[name]))
+    objects = chart.objects(CASES[name])
     pod = objects[("Deployment", "wis2-metrics")]["spec"]["template"]["spec"]
     annotations = objects[("Ingress", "wis2-metrics")]["metadata"]["annotations"]
     probed = pod["containers"][0]["readinessProbe"]["httpGet"]["path"]
@@ -177,11 +177,11 @@ def test_every_pod_is_denied_by_default_and_has_a_policy_of_its_own(name: str) -
     assert [p["spec"]["policyTypes"] for p in default] == [["Ingress", "Egress"]]
     assert not {"ingress", "egress"} & default[0]["spec"].keys()
     for item, template in chart.pod_specs(objects):
-        assert _selects(default[0]["spec"]["podSelector"], template)
+        assert chart.selects(default[0]["spec"]["podSelector"]["matchLabels"], template)
         component = template["metadata"]["labels"]["app.kubernetes.io/component"]
         own = [p for p in policies if p["metadata"]["name"] == f"wis2-{component}"]
         assert len(own) == 1, item["metadata"]["name"]
-        assert _selects(own[0]["spec"]["podSelector"], template)
+        assert chart.selects(own[0]["spec"]["podSelector"]["matchLabels"], template)
         assert set(own[0]["spec"]["policyTypes"]) == {"Ingress", "Egress"}
 
 
@@ -221,7 +221,11 @@ def test_each_listener_has_a_budget_of_its_own() -> None:
     ]
     assert len(listeners) >= 2
     of_each = [
-        {b["metadata"]["name"] for b in budgets if _selects(b["spec"]["selector"], template)}
+        {
+            b["metadata"]["name"]
+            for b in budgets
+            if chart.selects(b["spec"]["selector"]["matchLabels"], template)
+        }
         for template in listeners
     ]
     assert len(set.union(*of_each)) == len(listeners)
@@ -234,7 +238,7 @@ PRIVATE = ["10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "127.0.0.
 @pytest.mark.parametrize("address", PRIVATE)
 @pytest.mark.parametrize("name", ["dev", "prod", "on-premises"])
 def test_a_strangers_link_leads_a_manager_to_no_private_address(name: str, address: str) -> None:
-    policy = chart.by_id(chart.manifests(CASES[name]))[("NetworkPolicy", "wis2-manager")]
+    policy = chart.objects(CASES[name])[("NetworkPolicy", "wis2-manager")]
     anywhere = [rule for rule in policy["spec"]["egress"] if "ports" not in rule]
     assert len(anywhere) == 1
     assert not _reaches(anywhere[0], address)
@@ -251,7 +255,7 @@ def test_the_metadata_service_of_the_node_is_out_of_reach_for_all(name: str) -> 
 
 
 def test_allowed_networks_of_the_manager_are_let_through() -> None:
-    policy = chart.by_id(chart.manifests(CASES["gateway"]))[("NetworkPolicy", "wis2-manager")]
+    policy = chart.objects(CASES["gateway"])[("NetworkPolicy", "wis2-manager")]
     anywhere = next(rule for rule in policy["spec"]["egress"] if "ports" not in rule)
     assert _reaches(anywhere, "10.1.0.7")
     assert _reaches(anywhere, "10.2.0.7")
@@ -260,7 +264,7 @@ def test_allowed_networks_of_the_manager_are_let_through() -> None:
 
 
 def test_denied_networks_of_the_manager_are_not_let_through() -> None:
-    policy = chart.by_id(chart.manifests(CASES["gateway"]))[("NetworkPolicy", "wis2-manager")]
+    policy = chart.objects(CASES["gateway"])[("NetworkPolicy", "wis2-manager")]
     anywhere = next(rule for rule in policy["spec"]["egress"] if "ports" not in rule)
     for address in ("141.38.1.1", "193.0.6.139", "2001:67c:2e8::1"):
         assert not _reaches(anywhere, address)
@@ -271,14 +275,14 @@ def test_denied_networks_of_the_manager_are_not_let_through() -> None:
 def test_managers_reach_a_public_url_in_a_private_network_on_its_port_alone() -> None:
     networks = {"publicUrl": {"networks": ["10.5.0.0/16"], "port": 4443}}
     values = chart.merged(CASES["on-premises"], {"networkPolicy": networks})
-    policy = chart.by_id(chart.manifests(values))[("NetworkPolicy", "wis2-manager")]
+    policy = chart.objects(values)[("NetworkPolicy", "wis2-manager")]
     [rule] = [rule for rule in policy["spec"]["egress"] if _reaches(rule, "10.5.0.7")]
     assert rule["ports"] == [{"protocol": "TCP", "port": 4443}]
 
 
 @pytest.mark.parametrize("name", ["dev", "prod", "on-premises"])
 def test_only_managers_reach_plain_mqtt_and_only_prometheus_the_dashboard(name: str) -> None:
-    policy = chart.by_id(chart.manifests(CASES[name]))[("NetworkPolicy", "wis2-broker")]
+    policy = chart.objects(CASES[name])[("NetworkPolicy", "wis2-broker")]
     peers = {
         port["port"]: rule.get("from")
         for rule in policy["spec"]["ingress"]
@@ -306,7 +310,7 @@ def test_the_world_sees_tls_only() -> None:
 
 def _public_service(service: chart.Values, case: str = "prod") -> chart.Manifest:
     values = chart.merged(CASES[case], {"broker": {"service": service}})
-    return chart.by_id(chart.manifests(values))[("Service", "wis2-broker-public")]
+    return chart.objects(values)[("Service", "wis2-broker-public")]
 
 
 def test_a_load_balancer_made_elsewhere_finds_a_service_inside() -> None:
@@ -320,7 +324,7 @@ def test_a_load_balancer_made_elsewhere_finds_a_service_inside() -> None:
 
 
 def test_on_premises_nothing_waits_for_a_load_balancer_that_is_not_there() -> None:
-    service = chart.by_id(chart.manifests(CASES["on-premises"]))[("Service", "wis2-broker-public")]
+    service = chart.objects(CASES["on-premises"])[("Service", "wis2-broker-public")]
     assert service["spec"]["type"] == "NodePort"
     # Every node to which the firewall leads answers.
     assert service["spec"]["externalTrafficPolicy"] == "Cluster"
@@ -332,7 +336,7 @@ def test_on_premises_nothing_waits_for_a_load_balancer_that_is_not_there() -> No
 
 @pytest.mark.parametrize("name", ["dev", "prod"])
 def test_on_aws_the_pods_are_bound_to_the_load_balancer_that_is_there(name: str) -> None:
-    objects = chart.by_id(chart.manifests(CASES[name]))
+    objects = chart.objects(CASES[name])
     services = [m for (kind, _), m in objects.items() if kind == "Service"]
     # None of them has a load balancer made.
     assert {m["spec"].get("type", "ClusterIP") for m in services} == {"ClusterIP"}
@@ -418,12 +422,6 @@ def test_no_service_account_carries_the_annotation_that_would_win_over_pod_ident
             assert item["automountServiceAccountToken"] is False
 
 
-def _selects(selector: dict[str, Any], template: chart.Manifest) -> bool:
-    wanted: dict[str, str] = selector["matchLabels"]
-    labels: dict[str, str] = template["metadata"]["labels"]
-    return wanted.items() <= labels.items()
-
-
 def _reaches(rule: dict[str, Any], text: str) -> bool:
     address = ipaddress.ip_address(text)
 
@@ -438,7 +436,7 @@ def _reaches(rule: dict[str, Any], text: str) -> bool:
 
 
 def test_who_shares_the_stores_volume_has_one_group() -> None:
-    objects = chart.by_id(chart.manifests(CASES["on-premises"]))
+    objects = chart.objects(CASES["on-premises"])
     parts = ("manager", "store")
     pods = [objects[("Deployment", f"wis2-{p}")]["spec"]["template"]["spec"] for p in parts]
     assert len({pod["securityContext"]["fsGroup"] for pod in pods}) == 1
@@ -450,7 +448,7 @@ def test_who_shares_the_stores_volume_has_one_group() -> None:
 
 
 def test_a_slow_start_is_not_a_reason_to_begin_again() -> None:
-    objects = chart.by_id(chart.manifests(CASES["on-premises"]))
+    objects = chart.objects(CASES["on-premises"])
     for part in ("listener-meteo-fr", "manager", "metrics"):
         pod = objects[("Deployment", f"wis2-{part}")]["spec"]["template"]["spec"]
         probe = pod["containers"][0]["startupProbe"]

@@ -41,7 +41,7 @@ def test_each_template_has_a_golden_file_and_no_other_is_there() -> None:
 
 
 def test_rules_and_dashboards_are_the_files_of_the_chart() -> None:
-    objects = chart.by_id(chart.manifests(CASES["prod"]))
+    objects = chart.objects(CASES["prod"])
     files = chart.CHART / "files"
     assert objects["PrometheusRule", "wis2"]["spec"] == yaml.safe_load(
         (files / "alerts.yaml").read_text("utf-8")
@@ -76,7 +76,7 @@ def test_a_broker_taken_away_takes_exactly_its_own_objects(name: str) -> None:
     fewer = {**values, "brokers": values["brokers"][1:]}
     gone = values["brokers"][0]["name"]
 
-    before, after = (chart.by_id(chart.manifests(v)) for v in (values, fewer))
+    before, after = (chart.objects(v) for v in (values, fewer))
 
     own = {(kind, f"wis2-listener-{gone}") for kind in ("Deployment", "PodDisruptionBudget")}
     if "secretArn" in values["brokers"][0]:
@@ -91,8 +91,8 @@ def test_a_broker_added_touches_nothing_else(position: int) -> None:
     brokers = list(values["brokers"])
     brokers.insert(position, {"name": "noaa-us", "secretName": "noaa-us"})
 
-    before = chart.by_id(chart.manifests(values))
-    after = chart.by_id(chart.manifests({**values, "brokers": brokers}))
+    before = chart.objects(values)
+    after = chart.objects({**values, "brokers": brokers})
 
     own = {(kind, "wis2-listener-noaa-us") for kind in ("Deployment", "PodDisruptionBudget")}
     assert set(after) - set(before) == own
@@ -196,7 +196,7 @@ def test_an_address_that_the_registry_secret_is_made_from_rolls_all_that_connect
 def test_a_session_survives_a_new_release() -> None:
     # The client id is made of centre-id, broker name and secret: nothing a roll-out changes.
     before, after = (
-        chart.by_id(chart.manifests(v))[("Deployment", "wis2-listener-meteo-fr")]
+        chart.objects(v)[("Deployment", "wis2-listener-meteo-fr")]
         for v in (
             CASES["prod"],
             chart.merged(CASES["prod"], {"image": {"tag": "9"}, "secrets": {"revision": "2"}}),

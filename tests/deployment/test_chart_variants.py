@@ -17,7 +17,7 @@ DIGEST = "sha256:" + "0" * 64
 
 
 def objects_of(case: str, *changes: chart.Values) -> dict[tuple[str, str], chart.Manifest]:
-    return chart.by_id(chart.manifests(chart.merged(CASES[case], *changes)))
+    return chart.objects(CASES[case], *changes)
 
 
 def names_of(objects: dict[tuple[str, str], chart.Manifest], *kinds: str) -> set[str]:

@@ -459,7 +459,7 @@ def test_kubectl_is_at_most_one_version_older_than_the_cluster() -> None:
 def test_the_load_balancer_reaches_the_ports_that_the_broker_listens_at() -> None:
     source = text("terraform/modules/balancer/main.tf")
     ports = re.findall(r"(\w+) += \{ world = (\d+), pods = (\d+) \}", source)
-    objects = chart.by_id(chart.manifests(chart.cases()["prod"]))
+    objects = chart.objects(chart.cases()["prod"])
     service = objects[("Service", "wis2-broker-public")]["spec"]["ports"]
     (broker,) = objects[("StatefulSet", "wis2-broker")]["spec"]["template"]["spec"]["containers"]
     listens = {port["name"]: port["containerPort"] for port in broker["ports"]}

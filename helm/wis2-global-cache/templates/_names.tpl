@@ -49,7 +49,7 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- end }}
 
 {{- define "wis2.serviceAccount" -}}
-{{- (get (index . 0).Values.serviceAccounts (index . 1)).name | default (printf "%s-%s" (include "wis2.name" (index . 0)) (index . 1)) }}
+{{- dig (index . 1) "name" "" (index . 0).Values.serviceAccounts | default (printf "%s-%s" (include "wis2.name" (index . 0)) (index . 1)) }}
 {{- end }}
 
 {{- /* A setting as text. Helm reads numbers as floats: 1073741824 must not become 1.07e+09. */ -}}

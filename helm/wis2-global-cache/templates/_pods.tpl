@@ -73,6 +73,8 @@ progressDeadlineSeconds: 1800
 cluster-autoscaler.kubernetes.io/safe-to-evict: "false"
 {{- end }}
 
+{{- /* Arguments: (list root component). What speaks with the Kubernetes API asks for a token in its pod. Pod
+Identity projects one of its own. */ -}}
 {{- define "wis2.serviceAccountManifest" -}}
 {{- $root := index . 0 -}}
 {{- $component := index . 1 -}}
@@ -81,12 +83,11 @@ kind: ServiceAccount
 metadata:
   name: {{ include "wis2.serviceAccount" . }}
   labels: {{- include "wis2.labels" . | nindent 4 }}
-  {{- with (get $root.Values.serviceAccounts $component).roleArn }}
+  {{- with dig $component "roleArn" "" $root.Values.serviceAccounts }}
   annotations:
     # Only shown. eks.amazonaws.com/role-arn would be IRSA, and win over Pod Identity.
     wis2-global-cache/pod-identity-role: {{ . | quote }}
   {{- end }}
-# What speaks with the Kubernetes API asks for a token in its pod. Pod Identity projects one of its own.
 automountServiceAccountToken: false
 {{- end }}
 
