@@ -9,7 +9,7 @@ export CONFIRM BROKER ITEM FETCH PART SINCE FOLLOW REVISION
 
 .PHONY: deploy deploy-check deploy-bootstrap deploy-images deploy-infra deploy-logins \
 	deploy-kubeconfig deploy-addons deploy-release deploy-rollout
-deploy: ## Everything below, one after the other: make deploy ENV=dev
+deploy: ## Do all of the following, in this order: make deploy ENV=dev
 	$(STEP) all "$(ENV)"
 
 deploy-check: ## Check tools, account, quotas, names and checkout; change nothing
@@ -58,16 +58,16 @@ destroy: ## Destroy an environment; for prod you type its name
 
 ##@ Check what deploys
 .PHONY: test-deployment test-terraform test-apply costs typecheck-deploy
-test-deployment: setup-promtool ## Tests of chart, images and `make deploy`
+test-deployment: setup-promtool ## Test chart, images and `make deploy`
 	@$(PYTEST) $(BOTH_CORES) tests/deployment
 
 test: test-deployment
 
-test-terraform: setup ## Checks of terraform/; skipped, with a loud line, where Terraform or its provider is missing
+test-terraform: setup ## Check terraform/; skipped, with a loud line, where Terraform or its provider is missing
 	@terraform/check.sh
 
 # dev and prod at the same time, each into an account of its own.
-test-apply: setup ## terraform/ applied, changed and destroyed by the real provider, in an emulated AWS
+test-apply: setup ## Apply, change and destroy terraform/ with the real provider, in an emulated AWS
 	@local/bootstrap.sh apply
 	@$(PYTEST) $(BOTH_CORES) tests/apply
 

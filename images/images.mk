@@ -9,14 +9,14 @@ images: ## Build the three images (REGISTRY=, TAG=, BASE=; PUSH=1 pushes them)
 lock-images: setup ## Pin the images of others by digest, where their registry can be reached
 	@$(PY) -m images.lock
 
-test-images: ## Build the images and run the cache from them; skips where no engine can run, unless REQUIRED=1
+test-images: ## Build the images and run the cache from them; skipped where no engine can run, unless REQUIRED=1
 	@$(ENGINE) -- $(PY) -m pytest tests/deployment/test_images*.py
 
-test-compose: setup ## compose.yaml with an engine: killed, upgraded, renewed; skips where none can run, unless REQUIRED=1
+test-compose: setup ## Run compose.yaml: kill, upgrade and renew its parts; skipped where no engine can run, unless REQUIRED=1
 	@$(ENGINE) -- $(PY) -m testkit.deployment.compose
 	@$(ENGINE) --bridges -- $(PY) -m pytest tests/compose
 
-test-in-containers: setup-sqs ## Integration and conformance tests, their servers in containers
+test-in-containers: setup-sqs ## Run integration and conformance tests with their servers in containers
 	@$(ENGINE) -- $(PY) -m testkit.deployment.parts_in_containers \
 	  $(MAKE) $(if $(filter file,$(origin T)),test-integration test-conformance,tests)
 

@@ -51,6 +51,6 @@ variable "tags" {
 
   validation {
     condition     = length(setintersection(keys(var.tags), ["Project", "ManagedBy"])) == 0
-    error_message = "tags may not hold Project or ManagedBy; these are set."
+    error_message = "tags must not have Project or ManagedBy: these are set already."
   }
 }

@@ -66,7 +66,7 @@ variable "tags" {
   }
   validation {
     condition     = length(setintersection(keys(var.tags), ["Project", "Environment", "ManagedBy"])) == 0
-    error_message = "tags may not hold Project, Environment or ManagedBy; these are set."
+    error_message = "tags must not have Project, Environment or ManagedBy: these are set already."
   }
 }
 
@@ -422,7 +422,7 @@ variable "cluster_admin_arns" {
 
   validation {
     condition     = length(var.cluster_admin_arns) > 0 && alltrue([for arn in var.cluster_admin_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/", arn))])
-    error_message = "cluster_admin_arns must be one or more ARNs of IAM roles or users; the sts ARN of a session does not do."
+    error_message = "cluster_admin_arns must be one or more ARNs of IAM roles or users, not the sts ARN of a session."
   }
 }
 
@@ -531,7 +531,7 @@ variable "queue_max_receive_count" {
 
   validation {
     condition     = var.queue_max_receive_count >= 8 && var.queue_max_receive_count <= 100
-    error_message = "queue_max_receive_count must be 8 to 100: with fewer, SQS buries a message before a manager has tried it alone."
+    error_message = "queue_max_receive_count must be 8 to 100: with fewer, SQS makes a message a dead letter before a manager has tried it alone."
   }
 }
 
@@ -705,7 +705,7 @@ variable "existing_bucket_key_arn" {
 
   validation {
     condition     = var.existing_bucket_key_arn == null || can(regex("^arn:[a-z-]+:kms:${var.region}:[0-9]{12}:key/[0-9a-f-]+$", var.existing_bucket_key_arn))
-    error_message = "existing_bucket_key_arn must be the ARN of a KMS key in the region of this deployment (a key, no alias), or null."
+    error_message = "existing_bucket_key_arn must be the ARN of a KMS key in the region of this deployment (a key, not an alias), or null."
   }
   validation {
     condition     = var.existing_bucket_key_arn == null || var.existing_bucket_name != null

@@ -221,7 +221,7 @@ CONTRADICTIONS = [
     ({"broker": {"tls": {"mode": "certManager"}}}, "broker.tls.issuer.name"),
     ({"brokers": [{"name": "fr"}]}, "brokers: fr: secretName or secretArn"),
     ({"brokers": [{"name": "fr", "secretArn": "a", "secretName": "b"}]}, "brokers: fr: secretName"),
-    ({"brokers": [{"name": "fr", "secretArn": "a"}] * 2}, "brokers: fr is there twice"),
+    ({"brokers": [{"name": "fr", "secretArn": "a"}] * 2}, "brokers: fr is named twice"),
     ({"queue": {"deadLetterUrl": "redis-stream:dead"}}, "queue.url and queue.deadLetterUrl"),
     ({"aws": {"region": ""}}, "aws.region"),
     ({"queue": {"url": "redis-stream:a", "deadLetterUrl": "redis-stream:b"}}, "names a user"),
