@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from testkit.fakes.registry import FakeRegistry
 from testkit.messages.wnm import encoded, wnm
-from wis2_gc_common.errors import Reason, SourceError
+from wis2_gc_common.errors import IntegrityFailed, Reason, SourceError
 from wis2_gc_common.metrics import field as metric_field
 from wis2_gc_common.ports.queue import Depth, Envelope, Received
 from wis2_gc_common.wis2.event_format import EventFormat
@@ -41,7 +41,7 @@ from wis2_gc_manager.pipeline.settle import Settling
 from wis2_gc_manager.pipeline.work import Pipeline
 from wis2_gc_manager.receiver import Receiver
 from wis2_gc_manager.sources.address_guard import AddressGuard
-from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Payload
+from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Payload, host_of
 from wis2_gc_manager.store.keys import checked_key
 from wis2_gc_manager.store.port import Capacity
 from wis2_gc_manager.store.s3.expiry import removed_at_ns
@@ -307,7 +307,7 @@ class Hold:
 
 
 class FakeDownloader:
-    """Serves what it was told; anything else is 404. Checks nothing but the checksum."""
+    """Serves what it was told; anything else is 404. Passes `test_downloader_contract.py`."""
 
     def __init__(self, traps: Traps) -> None:
         self._traps = traps
@@ -339,17 +339,27 @@ class FakeDownloader:
             data = await self._data(request.href)
         finally:
             self.running -= 1
+        if isinstance(data, SourceError):
+            data.host = host_of(request.href)
         if isinstance(data, Exception):
             raise data
         method = DEFAULT_METHOD if request.integrity is None else request.integrity.method
         hasher = new_hash(method)
         hasher.update(data)
         digest = hasher.digest()
+        if request.length not in {None, len(data)}:
+            raise SourceError(Reason.LENGTH, "not as announced", host=host_of(request.href))
+        if request.integrity is not None and not request.integrity.matches(digest):
+            raise IntegrityFailed(Reason.INTEGRITY, method, host=host_of(request.href))
         if len(data) <= MAX_IN_MEMORY_BYTES:
             self._traps.leave("fetch")
             return Payload(len(data), method, digest, data=data)
         upload = await open_upload()
-        await upload.write(data)
+        try:
+            await upload.write(data)
+        except Exception:
+            await upload.abort()
+            raise
         self._traps.leave("fetch")
         return Payload(len(data), method, digest, upload=upload)
 

@@ -133,7 +133,7 @@ class TestCaching:
         [
             {"content": inline(b"small", size=4)},
             {"content": {"encoding": "base64", "value": "!!", "size": 5}},
-            {"content": inline(b"small"), "integrity": integrity_of(b"other")},
+            {"content": inline(b"small"), "integrity": integrity_of(DATA)},
             {"content": inline(b"small"), "length": 4000},
             {"content": {"encoding": "base64", "value": 5}},
         ],
