@@ -21,9 +21,9 @@ from wis2_gc_common.wis2.integrity import (
     Integrity,
     parse_integrity,
 )
-from wis2_gc_common.wis2.link_security import is_valid_security
 from wis2_gc_common.wis2.message_id import message_id
 from wis2_gc_common.wis2.pubtime import parse_pubtime
+from wis2_gc_common.wis2.security_schemes import is_valid_security
 from wis2_gc_common.wis2.topic import Topic, is_centre_id
 
 if TYPE_CHECKING:
