@@ -152,6 +152,22 @@ def test_it_has_one_replica_and_no_volume() -> None:
     assert "volumeClaimTemplates" not in broker["spec"]
 
 
+def test_it_keeps_nothing_on_disk_and_holds_as_much_as_is_given() -> None:
+    limits = {"maxQueuedMessages": 1000000, "maxInflight": 17, "maxConnections": 18}
+    objects = chart.objects(VALUES, {"broker": {"limits": limits}})
+    text = objects["ConfigMap", "wis2-broker"]["data"]["mosquitto.conf"]
+    general, _managers, *public = (set(part.splitlines()) for part in text.split("listener "))
+    assert general >= {
+        "allow_anonymous false", "retain_available false", "persistence false",
+        "max_queued_messages 1000000", "max_inflight_messages 17",
+        "persistent_client_expiration 1d", "max_packet_size 16384",
+    }  # fmt: skip
+    # A session at the accounts' port belongs to its account.
+    *open_to_all, accounts = public
+    assert accounts >= {"8884", "max_connections 1000", "use_username_as_clientid true"}
+    assert all("max_connections 18" in part for part in open_to_all)
+
+
 @pytest.mark.parametrize("mode", ["certManager", "secret"])
 def test_what_the_world_reaches_has_a_certificate(mode: str) -> None:
     values = chart.merged(VALUES, {"broker": {"tls": {"mode": mode, "secretName": "tls"}}})
