@@ -484,7 +484,7 @@ def test_a_broker_that_answers_no_ping_is_given_up(monkeypatch: pytest.MonkeyPat
     answers = {CONNECT: CONNACK_V5, SUBSCRIBE: SUBACK_V5}
     with scripted_broker(answers) as server, running(server.url) as rig:
         wait_until(lambda: server.connections >= 2)
-        wait_until(lambda: "answers no pings" in rig.listener.broker_state.problem)
+        wait_until(lambda: "does not answer pings" in rig.listener.broker_state.problem)
 
 
 #: Of MQTT 5; paho refuses all of them.
