@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from testkit.fakes.manager import Workbench, envelope_of
-from wis2_gc_common.errors import Reason, SourceError
+from wis2_gc_common.errors import Reason, SourceError, Unavailable
+from wis2_gc_manager.pipeline.outage_gate import MAX_REPEATS
 
 if TYPE_CHECKING:
     from wis2_gc_common.ports.queue import Envelope
@@ -102,6 +103,15 @@ async def test_the_host_hears_of_the_second_try_that_it_is_one() -> None:
     await bench.handle(own())
     assert bench.downloader.again == []
     await again(bench)
+    await again(bench)
+    assert bench.downloader.again == [HREF]
+
+
+async def test_the_host_hears_of_it_although_the_queue_s_reply_to_the_first_was_lost() -> None:
+    bench = Workbench()
+    bench.downloader.serves(HREF, RESET)
+    bench.traps.after("put_back", *[Unavailable("queue", "reply lost")] * MAX_REPEATS)
+    await bench.handle(own())
     await again(bench)
     assert bench.downloader.again == [HREF]
 

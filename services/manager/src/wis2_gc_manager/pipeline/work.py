@@ -118,11 +118,15 @@ class Pipeline:
             ending = await self.caching.attempt(granted, acquisition)
             if ending is None:
                 continue  # other data is required
+            is_quick = isinstance(ending, PutBack) and ending.is_second_try
+            if is_quick:
+                # Noted first: the message may be back although the reply of put_back is lost.
+                self._quick_tries.add(uid)
             if await self.settling.settle(item, ending):
                 break
             # More sources were parked meanwhile.
-        if isinstance(ending, PutBack) and ending.is_second_try:
-            self._quick_tries.add(uid)
+            if is_quick:
+                self._quick_tries.take(uid)
 
     def _refused(self, item: Item, error: Exception) -> Ending:
         """Return how an item ends after an error of a part of ours, or a bug."""
