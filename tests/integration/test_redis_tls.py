@@ -105,7 +105,7 @@ async def calls(url: str) -> dict[str, BaseException | None]:
     await reader.close()
     await registry.close()
     # redis-py does not wait for the end of a TLS connection that was refused; a loop that ends
-    # before leaves it to the garbage collector, which warns in whatever test runs then.
+    # before leaves it to the garbage collector, which warns in the test that runs then.
     await until(lambda: not has_connection(url))
     return failed
 
