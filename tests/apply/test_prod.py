@@ -78,7 +78,8 @@ def test_names_of_secrets_that_wait_for_their_end_are_told_before_anything_is_ma
     assert prod.said == []
     assert leftovers(account, NAME).keys() == {"addresses"}
     # What it says is what helps.
-    told = str(refused.value).partition("what is in them now: ")[2]
+    told = str(refused.value).partition("without a way back: ")[2]
+    assert "aws secretsmanager delete-secret" in told
     subprocess.run(["sh", "-c", told], env=dict(account.variables), check=True)
 
 
