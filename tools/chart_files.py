@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploy.environment import SERVICES
 from wis2_gc_common.settings.catalogue import CATALOGUE
 from wis2_gc_common.settings.parsers import Each, OneOf, Seconds, Switch, Whole
 from wis2_gc_common.wis2.media_type import nginx_try_files, nginx_types
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 CHART = Path(__file__).parents[1] / "helm" / "wis2-global-cache"
 SCHEMA = CHART / "values.schema.json"
-SERVICES = ("listener", "manager", "metrics")
 
 Manifest = dict[str, Any]
 

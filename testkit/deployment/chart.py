@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import helm_python
 import yaml
 
+from deploy.environment import SERVICES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,7 +26,6 @@ GOLDEN = ROOT / "tests" / "deployment" / "golden"
 #: Templates without one: notes for the operator, and files of the chart as they are.
 AS_THEY_ARE = ("NOTES.txt", "monitoring/dashboards.yaml", "monitoring/rules.yaml")
 SCHEMA = CHART / "values.schema.json"
-SERVICES = ("listener", "manager", "metrics")
 RELEASE = "wis2"
 NAMESPACE = "wis2"
 

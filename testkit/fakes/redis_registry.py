@@ -5,16 +5,39 @@ Needs `testkit.servers.redis` for `redis_url`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
+from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
 from wis2_gc_common.redis.registry_manager import RedisRegistry
 from wis2_gc_common.redis.registry_reader import RedisReader
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Coroutine, Iterator
+
+
+class Service:
+    """The registry and its reader, called without `await`."""
+
+    def __init__(self, url: str) -> None:
+        self._runner = asyncio.Runner()
+        self.registry = RedisRegistry.connect(url, retention_hours=24, lease_s=600)
+        self.reader = RedisReader.connect(url)
+        self.listener = RedisListenerRegistry.connect(url, retention_hours=24)
+        self.raw = redis.Redis.from_url(url)
+
+    def __call__(self, call: Coroutine[Any, Any, Any]) -> Any:
+        return self._runner.run(call)
+
+    def close(self) -> None:
+        self(self.registry.close())
+        self(self.reader.close())
+        self._runner.close()
+        self.listener.close()
+        self.raw.close()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import wis2_gc_listener.settings
 import wis2_gc_manager.settings
 import wis2_gc_metrics.settings
+from deploy.environment import SERVICES
 from testkit.deployment import chart
 from tools import chart_files
 from wis2_gc_common.settings import catalogue as settings
@@ -39,7 +40,7 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("service", chart.SERVICES)
+@pytest.mark.parametrize("service", SERVICES)
 def test_every_setting_of_a_service_can_be_reached(service: str) -> None:
     named = chart_files.settings_schema(service)["properties"].keys()
     own = {setting.name for setting in settings.CATALOGUE if service in setting.services}
@@ -58,7 +59,7 @@ def pod_environments(values: chart.Values) -> list[tuple[str, dict[str, str]]]:
     result = []
     for item, template in chart.pod_specs(objects):
         container = template["spec"]["containers"][0]
-        if container["name"] not in chart.SERVICES:
+        if container["name"] not in SERVICES:
             continue
         environment: dict[str, str] = {}
         for source in container["envFrom"]:
@@ -84,7 +85,7 @@ def read(service: str, environment: dict[str, str], directory: Path) -> Any:
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_every_pod_starts_with_what_it_is_given(name: str, tmp_path: Path) -> None:
     environments = pod_environments(CASES[name])
-    assert {service for service, _ in environments} == set(chart.SERVICES)
+    assert {service for service, _ in environments} == set(SERVICES)
     for service, environment in environments:
         known = {setting.name for setting in settings.CATALOGUE if service in setting.services}
         files = {f"{setting.name}_FILE" for setting in settings.CATALOGUE if setting.is_secret}
@@ -183,7 +184,7 @@ def _settings_of(service: str) -> st.SearchStrategy[tuple[str, Any]]:
     )
 
 
-@given(data=st.data(), service=st.sampled_from(chart.SERVICES))
+@given(data=st.data(), service=st.sampled_from(SERVICES))
 def test_what_the_schema_takes_the_service_takes(data: st.DataObject, service: str) -> None:
     name, value = data.draw(_settings_of(service))
     setting = next(s for s in settings.CATALOGUE if s.name == name)
@@ -192,7 +193,7 @@ def test_what_the_schema_takes_the_service_takes(data: st.DataObject, service: s
         setting.parse(text)
 
 
-@pytest.mark.parametrize("service", chart.SERVICES)
+@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("name", ["GC_CONCURENCY", "GC_QUEUE_URL", "gc_log_level", "PATH"])
 def test_a_setting_that_is_none_is_refused_with_its_name(service: str, name: str) -> None:
     values = chart.merged(CASES["prod"], {service: {"settings": {name: "1"}}})
@@ -223,7 +224,7 @@ def test_a_value_no_service_takes_is_refused_with_its_name(
 def test_the_schema_describes_each_setting_as_the_catalogue_does() -> None:
     schema = json.loads(chart.SCHEMA.read_text("utf-8"))
     for setting in settings.CATALOGUE:
-        for service in set(setting.services) & set(chart.SERVICES):
+        for service in set(setting.services) & set(SERVICES):
             if setting.name not in chart_files.FOLLOWING:
                 found = schema["definitions"][f"{service}Settings"]["properties"][setting.name]
                 assert found["description"] == setting.meaning

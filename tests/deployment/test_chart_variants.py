@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from deploy.environment import SERVICES
 from testkit.deployment import chart
 
 CASES = chart.cases()
@@ -156,7 +157,7 @@ def test_files_are_not_a_bucket() -> None:
 @pytest.mark.parametrize(("case", "region"), [("prod", "eu-central-1"), ("on-premises", None)])
 def test_services_know_the_region_where_there_is_one(case: str, region: str | None) -> None:
     objects = objects_of(case)
-    for part in chart.SERVICES:
+    for part in SERVICES:
         assert objects["ConfigMap", f"wis2-{part}"]["data"].get("AWS_REGION") == region
 
 
@@ -204,7 +205,7 @@ def test_without_authorities_and_centres_of_its_own_nothing_is_mounted_for_them(
     for part in ("manager", "metrics", "listener-meteo-fr"):
         volumes = {volume["name"] for volume in pod(objects, "Deployment", part)["volumes"]}
         assert not volumes & {"ca", "centres"}
-    for part in chart.SERVICES:
+    for part in SERVICES:
         data = objects["ConfigMap", f"wis2-{part}"]["data"]
         assert not {"GC_CA_FILE", "GC_KNOWN_CENTRES_FILE"} & data.keys()
 
@@ -394,7 +395,7 @@ PRIVATE = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}
 
 def test_pods_reach_what_is_elsewhere_at_its_port_and_no_other_does() -> None:
     objects = objects_of("gateway", {"networkPolicy": {"registry": {"port": 6380}}})
-    policies = {part: objects["NetworkPolicy", f"wis2-{part}"] for part in chart.SERVICES}
+    policies = {part: objects["NetworkPolicy", f"wis2-{part}"] for part in SERVICES}
     assert {part: _to(policy, 6380) for part, policy in policies.items()} == {
         "listener": PRIVATE, "manager": PRIVATE, "metrics": PRIVATE,
     }  # fmt: skip
@@ -410,7 +411,7 @@ def test_pods_reach_what_is_elsewhere_at_its_port_and_no_other_does() -> None:
 def test_the_registry_on_aws_is_reached_in_its_subnets_and_with_the_pods_role() -> None:
     objects = objects_of("prod")
     subnets = set(CASES["prod"]["networkPolicy"]["registry"]["networks"])
-    for part in chart.SERVICES:
+    for part in SERVICES:
         policy = objects["NetworkPolicy", f"wis2-{part}"]
         assert _to(policy, 6379) == subnets
         # Where Pod Identity's agent gives out the role.

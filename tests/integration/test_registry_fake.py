@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from testkit.fakes.manager import Traps
+from testkit.fakes.redis_registry import Service
 from testkit.fakes.registry import FakeRegistry
-from tests.integration.test_registry_model import Service
 from wis2_gc_common.errors import Cause, Reason
 from wis2_gc_common.ports.registry import Claimed, Commit, Failure, Lease, Notice
 from wis2_gc_common.redis import registry_keys as keys

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import itertools
 import math
@@ -11,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
-import redis
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
+from testkit.fakes.redis_registry import Service
 from testkit.servers.redis import number_in
 from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.errors import Cause, Reason
@@ -32,9 +31,6 @@ from wis2_gc_common.ports.registry import (
     Renewed,
 )
 from wis2_gc_common.redis import registry_keys as keys
-from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
-from wis2_gc_common.redis.registry_manager import RedisRegistry
-from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.wis2.decision import (
     FUTURE_TOLERANCE_MS,
     WRONG_CLOCK_MS,
@@ -47,8 +43,9 @@ from wis2_gc_common.wis2.decision import (
 from wis2_gc_common.wis2.pubtime import NS_PER_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Iterator
 
+    import redis
     from redis.typing import EncodableT, FieldT
 
     from wis2_gc_common.wis2.decision import Rel
@@ -67,27 +64,6 @@ ITEM = ItemKey(CENTRES[0], "item")
 pubtimes = st.sampled_from(PUBTIMES)
 centres = st.sampled_from(CENTRES)
 rels = st.sampled_from(RELS)
-
-
-class Service:
-    """The registry and its reader, called without `await`."""
-
-    def __init__(self, url: str) -> None:
-        self._runner = asyncio.Runner()
-        self.registry = RedisRegistry.connect(url, retention_hours=24, lease_s=600)
-        self.reader = RedisReader.connect(url)
-        self.listener = RedisListenerRegistry.connect(url, retention_hours=24)
-        self.raw = redis.Redis.from_url(url)
-
-    def __call__(self, call: Coroutine[Any, Any, Any]) -> Any:
-        return self._runner.run(call)
-
-    def close(self) -> None:
-        self(self.registry.close())
-        self(self.reader.close())
-        self._runner.close()
-        self.listener.close()
-        self.raw.close()
 
 
 # One decision
