@@ -46,6 +46,10 @@ class ShallowBroker(TcpProxy):
                 if self.is_too_deep(topic):
                     self.ended += 1
                     client.sendall(_TOPIC_NAME_INVALID)
+                    # If we close first, what comes meanwhile resets the connection, and the client
+                    # may fail while it writes, before it reads the PUBACKs and the reason.
+                    while client.recv(65536):
+                        pass
                     return
                 server.sendall(packet)
 
