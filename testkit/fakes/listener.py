@@ -1,4 +1,4 @@
-"""In-memory stand-ins for what the listener talks to, obeying the contracts in `base.py`."""
+"""In-memory stand-ins for what the listener talks to; they keep the contracts of `ports`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.errors import Unavailable, Unsendable
+from wis2_gc_common.ports.envelope_bytes import encode_envelope
 from wis2_gc_common.ports.queue import Sent
 from wis2_gc_common.ports.registry import Looked
 from wis2_gc_listener.broker import BrokerState
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from wis2_gc_listener.arrivals import Arrival
 
 
+MAX_ENTRY_BYTES = 64 * 1024
 NOW_MS = 1_772_366_400_000
 """The registry's clock."""
 
@@ -42,7 +44,7 @@ class FakeSender:
         self.calls: list[list[Envelope]] = []
         self.is_away = False
         self.is_closed = False
-        self.answer: Callable[[Envelope], Sent] = lambda _: Sent.ACCEPTED
+        self.answer: Callable[[Envelope], Sent] = _accepted_if_sendable
         self.failure: Exception | None = None
         """Raised once, then forgotten."""
 
@@ -55,7 +57,8 @@ class FakeSender:
             raise Unavailable("queue", "switched off by the test")
 
     def send(self, batch: Sequence[Envelope]) -> list[Sent]:
-        assert 0 < len(batch) <= self.max_batch
+        if len(batch) > self.max_batch:
+            raise ValueError(f"a batch of {len(batch)} envelopes")
         self.calls.append(list(batch))
         failure, self.failure = self.failure, None
         if failure is not None:
@@ -72,6 +75,14 @@ class FakeSender:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+def _accepted_if_sendable(envelope: Envelope) -> Sent:
+    try:
+        entry = encode_envelope(envelope)
+    except Unsendable:
+        return Sent.POISON
+    return Sent.ACCEPTED if len(entry) <= MAX_ENTRY_BYTES else Sent.POISON
 
 
 class FakeListenerRegistry:

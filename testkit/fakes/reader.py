@@ -78,7 +78,7 @@ class FakeReader:
 
     async def failures(self, limit: int) -> list[FailureRecord]:
         self._check()
-        return self.failure_records[:limit]
+        return self.failure_records[: max(0, limit)]
 
     async def close(self) -> None:
         self.is_closed = True

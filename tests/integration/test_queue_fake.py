@@ -1,7 +1,7 @@
-"""The queue of the manager's unit tests keeps the contract of the real ones.
+"""The queue of the manager's unit tests, and the sender of the listener's, keep the contract.
 
 Its visibilities and delays end when a unit test says so; here time passes by itself. What is not
-in this list, the fake does not claim to do: batches, dead letters of the operator, closing.
+in this list, the fakes do not claim to do: dead letters of the operator, closing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from testkit.fakes.listener import FakeSender
 from testkit.fakes.manager import FakeQueue, Traps
 from tests.integration.test_queue import (  # noqa: F401
+    test_a_batch_beyond_the_limit_is_a_bug_of_the_caller,
+    test_a_batch_of_nothing_is_answered_with_nothing,
     test_a_cancelled_receive_loses_nothing,
     test_a_deleted_message_never_comes_again,
     test_a_message_can_become_bulk_when_it_is_put_back,
@@ -24,8 +27,10 @@ from tests.integration.test_queue import (  # noqa: F401
     test_an_empty_queue_answers_when_the_wait_is_over,
     test_an_old_receipt_does_nothing_to_the_new_delivery,
     test_bulk_is_received_as_it_was_sent,
+    test_bulk_of_one_centre_is_taken_in_where_nothing_bounds_the_memory,
     test_delayed_messages_come_when_they_are_due_in_that_order,
     test_every_byte_of_a_payload_survives,
+    test_every_entry_has_its_own_answer,
     test_every_message_goes_to_one_consumer_only,
     test_hundreds_put_back_at_once_all_come_again,
     test_no_more_bulk_comes_than_there_is_room_for,
@@ -39,12 +44,12 @@ from tests.integration.test_queue import (  # noqa: F401
     test_what_is_sent_is_received_unchanged,
     test_who_waits_is_woken_by_bulk_too,
 )
-from wis2_gc_common.ports.queue import Depth, Sent
+from wis2_gc_common.ports.queue import Depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from wis2_gc_common.ports.queue import Envelope, Received
+    from wis2_gc_common.ports.queue import Envelope, Received, Sent
 
 LONG_S = 60.0
 LOOK_INTERVAL_S = 0.01
@@ -117,19 +122,31 @@ class Consumer:
         return getattr(self._queue, name)
 
 
+class SenderTo(FakeSender):
+    """The listener's fake, with what it accepts in the manager's."""
+
+    def __init__(self, queue: FakeQueue) -> None:
+        super().__init__(max_batch=100)
+        self._queue = queue
+
+    def send(self, batch: Sequence[Envelope]) -> list[Sent]:
+        before = len(self.accepted)
+        answers = super().send(batch)
+        self._queue.add(*self.accepted[before:])
+        return answers
+
+
 class Adapter:
     """`Adapter` of `test_queue.py`."""
 
     empty = Depth(ready=0, in_flight=0, delayed=0, dead=0, oldest_s=0.0)
-    max_batch = 100
 
     def __init__(self) -> None:
         self._queue = FakeQueue(Traps())
         self._clock = Clock(self._queue)
 
-    def send(self, batch: Sequence[Envelope]) -> list[Sent]:
-        self._queue.add(*batch)
-        return [Sent.ACCEPTED] * len(batch)
+    def sender(self) -> SenderTo:
+        return SenderTo(self._queue)
 
     def queue(self, _consumer: str = "a", *, visibility_s: float = LONG_S) -> Consumer:
         return Consumer(self._queue, self._clock, visibility_s)
@@ -141,8 +158,8 @@ def adapter() -> Adapter:
 
 
 @pytest.fixture
-def sender(adapter: Adapter) -> Adapter:
-    return adapter
+def sender(adapter: Adapter) -> SenderTo:
+    return adapter.sender()
 
 
 @pytest.fixture
