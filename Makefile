@@ -3,6 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+# Some containers set it; then each of the hundreds of processes that a suite starts compiles all it
+# imports, and pytest each file of tests.
+unexport PYTHONDONTWRITEBYTECODE
 
 PY := .venv/bin/python
 UV := .tools/uv/bin/uv
