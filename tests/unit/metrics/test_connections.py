@@ -86,9 +86,11 @@ def test_half_sent_requests_keep_nobody_out() -> None:
 
 
 def test_a_request_has_a_time_to_arrive_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "REQUEST_TIMEOUT_S", 1.0)
-    with serving() as port, half_a_request(port) as client:
-        assert is_closed(client)
+    with serving() as port:
+        with monkeypatch.context() as patch:
+            patch.setattr(connections, "REQUEST_TIMEOUT_S", 0.1)
+            with half_a_request(port) as client:
+                assert is_closed(client)
         assert get(port) == b"well"
 
 
@@ -104,3 +106,6 @@ def test_who_is_idle_between_two_requests_goes_before_who_comes_now(
             assert answer(client).startswith(b"HTTP/1.1 200")
             clients.append(client)
         assert is_closed(clients[0])
+        for client in clients[1:]:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert answer(client).startswith(b"HTTP/1.1 200")

@@ -7,6 +7,7 @@ many connections, the one that waits longest is closed.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 256
 #: From the connection, or the last answer, to the next answer; also for slow readers.
 REQUEST_TIMEOUT_S = 20.0
+#: Each that begins to wait takes the next number: on the loop's clock several begin at one time.
+_turns = count(1)
 
 
 class BoundedProtocol(H11Protocol):
@@ -29,7 +32,7 @@ class BoundedProtocol(H11Protocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._deadline: asyncio.TimerHandle | None = None
-        self._waits_since = 0.0
+        self._turn = 0
 
     def connection_made(  # type: ignore[override]
         self, transport: asyncio.Transport
@@ -39,7 +42,7 @@ class BoundedProtocol(H11Protocol):
         self._start_waiting()
         if len(self.connections) > MAX_CONNECTIONS:
             idle = [each for each in self._all() if _is_waiting(each)]
-            min(idle, key=lambda each: each._waits_since).transport.abort()
+            min(idle, key=lambda each: each._turn).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
@@ -63,7 +66,7 @@ class BoundedProtocol(H11Protocol):
     def _start_waiting(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        self._waits_since = self.loop.time()
+        self._turn = next(_turns)
         self._deadline = self.loop.call_later(REQUEST_TIMEOUT_S, self.transport.abort)
 
 
