@@ -34,6 +34,8 @@ class Health:
 
 #: Connections at once, each with a thread: the kubelet and a few others.
 MAX_CONNECTIONS = 32
+#: How often its thread looks whether it must end, in seconds: a service that stops waits for it.
+CLOSE_S = 0.05
 
 
 class _Server(ThreadingHTTPServer):
@@ -113,7 +115,7 @@ class HealthServer:
 
         self._server = _Server((host, port), Handler)
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="health", daemon=True
+            target=self._server.serve_forever, args=(CLOSE_S,), name="health", daemon=True
         )
         self._thread.start()
 
