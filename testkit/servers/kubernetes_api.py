@@ -79,6 +79,8 @@ def running(directory: Path) -> Iterator[Cluster]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Or the answer waits 40 ms, until its head is acknowledged.
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             cluster.asked.append((self.path, self.headers.get("Authorization")))
@@ -87,7 +89,8 @@ def running(directory: Path) -> Iterator[Cluster]:
             self.send_response(cluster.status)
             if cluster.location is not None:
                 self.send_header("Location", cluster.location)
-            # As the real one does with a long list.
+            # As the real one does, to who asks for it; and with a long list.
+            self.send_header("Connection", "close")
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             for begin in range(0, len(body), 1000):
@@ -115,7 +118,7 @@ def running(directory: Path) -> Iterator[Cluster]:
     authority.cert_pem.write_to_path(str(directory / "ca.crt"))
     (directory / "token").write_text(TOKEN)
     (directory / "namespace").write_text(NAMESPACE)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield cluster

@@ -64,7 +64,7 @@ class Node:
         self._server = Server((host, 0), Handler)
         self.host = host
         self.port = int(self._server.server_address[1])
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def serve(self, path: str, *answers: Answer | bytes, host: str | None = None) -> str:
         """Let `path` answer each of `answers` in turn, the last for ever; return its URL."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PROJECT = Path(__file__).parents[3]
 
@@ -49,18 +54,37 @@ def test_done():
 """
 
 
-@pytest.mark.parametrize("source", [DEAF_LOOP, DEAF_FIXTURE, DEAF_THREAD])
-def test_what_does_not_heed_its_time_out_is_ended(tmp_path: Path, source: str) -> None:
-    # The project's own conftest and settings, but for the times.
-    (tmp_path / "conftest.py").write_text((PROJECT / "tests/conftest.py").read_text())
-    (tmp_path / "test_deaf.py").write_text(source)
-    options = ["-c", str(PROJECT / "pyproject.toml"), "--rootdir", str(tmp_path)]
-    options += ["-o", "timeout=1", "-o", "last_deadline=2", "-o", f"pythonpath={PROJECT}"]
+SOURCES = {"loop": DEAF_LOOP, "fixture": DEAF_FIXTURE, "thread": DEAF_THREAD}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """A run of pytest for each source; they wait for their ends at the same time."""
+    with contextlib.ExitStack() as stack:
+        runs = {}
+        for deaf, source in SOURCES.items():
+            directory = tmp_path_factory.mktemp(deaf)
+            # The project's own conftest and settings, but for the times.
+            (directory / "conftest.py").write_text((PROJECT / "tests/conftest.py").read_text())
+            (directory / "test_deaf.py").write_text(source)
+            options = ["-c", str(PROJECT / "pyproject.toml"), "--rootdir", str(directory)]
+            options += ["-o", "timeout=1", "-o", "last_deadline=1", "-o", f"pythonpath={PROJECT}"]
+            runs[deaf] = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "pytest", "-q", *options, str(directory)],
+                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                )
+            )  # fmt: skip
+            stack.callback(runs[deaf].kill)
+        yield runs
+
+
+@pytest.mark.parametrize("deaf", SOURCES)
+def test_what_does_not_heed_its_time_out_is_ended(
+    runs: dict[str, subprocess.Popen[str]], deaf: str
+) -> None:
     # Its own time-out fails this test where nothing ends the other one.
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *options, str(tmp_path)],
-        capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert ended.returncode != 0
+    printed, _ = runs[deaf].communicate(timeout=100)
+    assert runs[deaf].returncode != 0
     # Not by pytest: it has written no summary of failures.
-    assert "short test summary" not in ended.stdout
+    assert "short test summary" not in printed
