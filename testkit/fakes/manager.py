@@ -357,7 +357,7 @@ class FakeDownloader:
         upload = await open_upload()
         try:
             await upload.write(data)
-        except Exception:
+        except BaseException:
             await upload.abort()
             raise
         self._traps.leave("fetch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
@@ -94,6 +95,26 @@ async def test_an_upload_that_fails_is_aborted_and_its_error_raised(case: Case) 
 
     with pytest.raises(Unavailable):
         await case.downloader.fetch(asking(case.serve(LARGE)), open_upload)
+    assert upload.is_aborted
+
+
+async def test_an_upload_whose_download_is_cancelled_is_aborted(case: Case) -> None:
+    class Stuck(MemoryUpload):
+        async def write(self, chunk: bytes) -> None:
+            await super().write(chunk)
+            is_writing.set()
+            await asyncio.Event().wait()
+
+    is_writing, upload = asyncio.Event(), Stuck()
+
+    async def open_upload() -> MemoryUpload:
+        return upload
+
+    fetching = asyncio.create_task(case.downloader.fetch(asking(case.serve(LARGE)), open_upload))
+    await is_writing.wait()
+    fetching.cancel()
+    await asyncio.wait({fetching})
+    assert fetching.cancelled()
     assert upload.is_aborted
 
 

@@ -46,6 +46,7 @@ from wis2_gc_common.metrics import (
 )
 from wis2_gc_common.wis2.event_format import EventFormat
 from wis2_gc_common.wis2.message_id import message_id
+from wis2_gc_manager.pipeline import announce
 from wis2_gc_manager.pipeline.in_flight import Item
 from wis2_gc_manager.pipeline.retry import MAX_DELIVERIES, REFUSED_BY_PART_S
 
@@ -1049,6 +1050,19 @@ class TestOutages:
         assert bench.registry.commits == []
         assert bench.registry.releases == [{"error": "", "is_final": False}]
         assert [upload.is_aborted for upload in bench.store.uploads] == [True]
+
+    async def test_an_upload_that_a_bug_of_ours_cannot_announce_is_aborted(
+        self, bench: Workbench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(*_args: object, **_options: object) -> tuple[str, bytes]:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(announce, "republish", fails)
+        bench.downloader.serves(HREF, bytes(2_000_000))
+        await bench.handle(envelope_of(data_id="d", href=HREF))
+        assert [upload.is_aborted for upload in bench.store.uploads] == [True]
+        [(_, returned)] = bench.queue.delayed
+        assert returned.attempts == 1
 
     async def test_an_announcement_that_our_broker_refuses_holds_up_nobody_else(
         self, bench: Workbench

@@ -78,9 +78,11 @@ class Caching:
                 Cached(href=url, length=payload.size_bytes, digest=payload.digest),
                 drop_content=found.drop_content,
             )
-        except Unannounceable as error:
+        except Exception as error:
             if payload.upload is not None:
                 await payload.upload.abort()
+            if not isinstance(error, Unannounceable):
+                raise
             # We never drop the message (wis2-rules.md 23): the origin's link may be short enough.
             return await self.announcing.untouched(
                 granted, notification, Override.TOO_LONG, str(error)
