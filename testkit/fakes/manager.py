@@ -457,10 +457,10 @@ class Workbench:
         )
         self.finished_messages = FinishedMessages(self.queue, self.gate)
         self.events = Events(
-            self.publisher,
-            self.registry,
-            self.gate,
-            self.counts,
+            publisher=self.publisher,
+            registry=self.registry,
+            gate=self.gate,
+            counts=self.counts,
             centre_id=CENTRE_ID,
             event_format=self._event_format,
             limiter=EventLimiter(interval_s=self._event_interval_s),

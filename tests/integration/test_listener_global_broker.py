@@ -513,7 +513,7 @@ def test_an_acknowledgement_for_an_earlier_connection_is_never_sent() -> None:
     first = SUBACK_V5 + publish_v5(TOPIC, b"first", packet_id=7)
     with scripted_broker({CONNECT: CONNACK_V5, SUBSCRIBE: first}) as server:
         broker = GlobalBroker(
-            parse_broker_url(server.url),
+            url=parse_broker_url(server.url),
             client_id="us",
             topics=DEFAULT_FILTERS,
             mqtt_version="5",

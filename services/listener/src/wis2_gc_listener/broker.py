@@ -116,6 +116,7 @@ class BrokerState:
         return self.is_connected and self.is_subscribed
 
 
+@dataclass(kw_only=True, eq=False)
 class GlobalBroker:
     """Receives into an inbox, acknowledges on request.
 
@@ -126,44 +127,30 @@ class GlobalBroker:
     know nothing of earlier thefts.
     """
 
-    def __init__(
-        self,
-        url: BrokerUrl,
-        *,
-        client_id: str,
-        topics: Sequence[str],
-        mqtt_version: MqttVersion,
-        tls: ssl.SSLContext | None,
-        inbox: Inbox,
-        silence: Silence,
-        delays: ReconnectDelays | None = None,
-    ) -> None:
-        self.url = url
-        self.client_id = client_id
-        self.topics = tuple(topics)
-        self.mqtt_version = mqtt_version
-        self.tls = tls
-        self.inbox = inbox
-        self.silence = silence
-        self.delays = delays or ReconnectDelays()
+    url: BrokerUrl
+    client_id: str
+    topics: tuple[str, ...]
+    mqtt_version: MqttVersion
+    tls: ssl.SSLContext | None
+    inbox: Inbox
+    silence: Silence
+    delays: ReconnectDelays
+
+    def __post_init__(self) -> None:
         self.acknowledgements: deque[Arrival] = deque()
         self.is_reading = True
         self.is_stopping = threading.Event()
-        self._state = BrokerState()
+        self.state = BrokerState()
+        self.is_another_listeners = False
+        """Whether we know that another listener has the session."""
         self._beat_at = time.monotonic()
-        self._is_another_listeners = False
         self._ours_until = 0.0
         self._is_in_doubt = False
         self._is_woken = False
-        self._wake_reader, self._wake_writer = socket.socketpair()
-        self._wake_reader.setblocking(False)
+        self.wake_reader, self._wake_writer = socket.socketpair()
+        self.wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="global-broker", daemon=True)
-
-    @property
-    def state(self) -> BrokerState:
-        """The connection as it is now."""
-        return self._state
 
     @property
     def is_alive(self) -> bool:
@@ -175,11 +162,6 @@ class GlobalBroker:
         """Seconds since the network thread last completed its loop."""
         return time.monotonic() - self._beat_at
 
-    @property
-    def is_another_listeners(self) -> bool:
-        """Whether we know that another listener has the session."""
-        return self._is_another_listeners
-
     def let(self, is_ours: bool | None, *, lease_s: float) -> None:
         """Set whether the session is ours, for at least `lease_s`.
 
@@ -188,7 +170,7 @@ class GlobalBroker:
         """
         if is_ours is None and self._is_in_doubt:
             return
-        self._is_another_listeners = is_ours is False
+        self.is_another_listeners = is_ours is False
         self._ours_until = 0.0 if is_ours is False else time.monotonic() + lease_s
 
     def start(self) -> None:
@@ -216,26 +198,21 @@ class GlobalBroker:
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         if not self._thread.is_alive():
-            self._wake_reader.close()
+            self.wake_reader.close()
             self._wake_writer.close()
 
     # Only the network thread calls the following.
 
-    @property
-    def wake_reader(self) -> socket.socket:
-        """Readable when there is something to acknowledge, or a stop."""
-        return self._wake_reader
-
     def linger(self, duration_s: float) -> None:
         """Wait; a stop ends the wait, acknowledgements do not."""
         self._is_woken = True
-        select.select([self._wake_reader], [], [], duration_s)
+        select.select([self.wake_reader], [], [], duration_s)
         self.clear_wake()
 
     def clear_wake(self) -> None:
         """Clear the wake-up; call it before reading what changed."""
         with contextlib.suppress(BlockingIOError):
-            self._wake_reader.recv(4096)
+            self.wake_reader.recv(4096)
         # Only now. If cleared before the read, a wake-up in between would be lost and leave the
         # flag set, and acknowledgements would wait for the next message.
         self._is_woken = False
@@ -246,7 +223,7 @@ class GlobalBroker:
 
     def change_state(self, **changes: object) -> None:
         """Replace fields of `state`."""
-        self._state = replace(self._state, **changes)  # type: ignore[arg-type]
+        self.state = replace(self.state, **changes)  # type: ignore[arg-type]
 
     def _wake(self) -> None:
         # Full: it wakes up anyway. Closed: nobody is left to wake.
@@ -277,7 +254,7 @@ class GlobalBroker:
                 if lasted_s >= _PEACE_S:
                     backoff_taken_over.reset()
                 continue
-            if self._is_another_listeners:
+            if self.is_another_listeners:
                 _log.info("session_left", broker=str(self.url))
                 continue
             if lasted_s >= _STABLE_S:
@@ -293,7 +270,7 @@ class GlobalBroker:
 
     def _is_our_turn(self, backoff_taken_over: Backoff) -> bool:
         """Return whether to connect now; if not, wait a little."""
-        if self._is_another_listeners:
+        if self.is_another_listeners:
             self._is_in_doubt = False
             self.change_state(problem=_ANOTHER_LISTENER)
         if time.monotonic() >= self._ours_until:

@@ -107,35 +107,24 @@ class Timing:
     queue_longest_s: float = 5.0
 
 
+@dataclass(kw_only=True, eq=False)
 class Forwarder:
     """Runs until stopped. `stop` lets it finish what has arrived, unless the queue is away."""
 
-    def __init__(
-        self,
-        *,
-        identity: Identity,
-        inbox: Inbox,
-        triage: Triage,
-        sender: Sender,
-        registry: ListenerRegistry,
-        broker: Broker,
-        rates: CentreRates,
-        on_crash: Callable[[], None],
-        repeat_window_hours: int,
-        queue_problem: str = "",
-        timing: Timing | None = None,
-    ) -> None:
-        """`queue_problem`: why the queue was not reached at start; "" if it was."""
-        self._identity = identity
-        self._inbox = inbox
-        self._triage = triage
-        self._sender = sender
-        self._registry = registry
-        self._broker = broker
-        self._rates = rates
-        self._on_crash = on_crash
-        self._repeat_window_ms = repeat_window_hours * 3_600_000
-        self._timing = timing or Timing()
+    identity: Identity
+    inbox: Inbox
+    triage: Triage
+    sender: Sender
+    registry: ListenerRegistry
+    broker: Broker
+    rates: CentreRates
+    on_crash: Callable[[], None]
+    repeat_window_hours: int
+    queue_problem: str
+    """Why the queue is not reached; "" if it is."""
+    timing: Timing
+
+    def __post_init__(self) -> None:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="forwarder", daemon=True)
         self._beat_at = time.monotonic()
@@ -144,17 +133,16 @@ class Forwarder:
         self._last_message_ms = 0
         self._silence_reconnects = self._taken_over = 0
         self._in_hand = Acknowledgements([])
-        self._queue_problem = queue_problem
         self._queue_logged_at = 0.0
         self._queue_backoff = Backoff(
-            first_s=self._timing.queue_first_s, longest_s=self._timing.queue_longest_s
+            first_s=self.timing.queue_first_s, longest_s=self.timing.queue_longest_s
         )
         self._registry_problem = ""
         self._registry_again_at = 0.0
         self._is_ours: bool | None = None
-        self._assume_ours_at = self._beat_at + self._timing.session_lease_s
+        self._assume_ours_at = self._beat_at + self.timing.session_lease_s
         self._registry_backoff = Backoff(
-            first_s=self._timing.registry_first_s, longest_s=self._timing.registry_longest_s
+            first_s=self.timing.registry_first_s, longest_s=self.timing.registry_longest_s
         )
         self._unreported: Counter[str] = Counter()
         self._report_due_at = 0.0
@@ -164,8 +152,8 @@ class Forwarder:
         self._refusals: list[Refusal] = []
         self._told = EventLimiter()
         self._told_of_quota = EventLimiter()
-        self._received_field = field(RECEIVED, identity.broker_name)
-        self._queued_field = field(QUEUED, identity.broker_name)
+        self._received_field = field(RECEIVED, self.identity.broker_name)
+        self._queued_field = field(QUEUED, self.identity.broker_name)
         self._dropped_fields: dict[str, str] = {}
 
     @property
@@ -176,14 +164,14 @@ class Forwarder:
     @property
     def stalled_s(self) -> float:
         """Seconds without progress; 0 while we know that the queue is away."""
-        return 0.0 if self._queue_problem else time.monotonic() - self._beat_at
+        return 0.0 if self.queue_problem else time.monotonic() - self._beat_at
 
     @property
     def problem(self) -> str:
         """What is wrong on our side; "" if nothing is."""
         if self._is_ours is None:
             return self._registry_problem or "the registry has not answered yet"
-        return self._queue_problem or self._registry_problem
+        return self.queue_problem or self._registry_problem
 
     def start(self) -> None:
         """Begin, in its own thread."""
@@ -192,7 +180,7 @@ class Forwarder:
     def stop(self, *, timeout_s: float) -> bool:
         """Finish what has arrived and report it; return whether it ended in time."""
         self._stopping.set()
-        self._inbox.wake()
+        self.inbox.wake()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -203,7 +191,7 @@ class Forwarder:
         Never raises: without it, the session is free when its lease ends.
         """
         try:
-            self._registry.leave_session(self._identity.broker_name, self._identity.process)
+            self.registry.leave_session(self.identity.broker_name, self.identity.process)
         except Exception as error:  # noqa: BLE001 - nothing can be done about it
             _log.warning("session_not_let_go", problem=repr(error)[:200])
 
@@ -213,14 +201,14 @@ class Forwarder:
         except Exception:  # noqa: BLE001 - a thread must not die silently
             # No unacknowledged message is lost: the broker sends it again to our successor.
             _log.exception("forwarder_crashed")
-            self._on_crash()
+            self.on_crash()
 
     def _forward_until_stopped(self) -> None:
         self._report()
         self._reach_queue()
         while True:
             self._beat_at = time.monotonic()
-            batch = self._inbox.take(MAX_BATCH, timeout_s=min(0.5, self._timing.report_every_s))
+            batch = self.inbox.take(MAX_BATCH, timeout_s=min(0.5, self.timing.report_every_s))
             if batch:
                 if not self._forward(batch):
                     break
@@ -231,9 +219,9 @@ class Forwarder:
 
     def _reach_queue(self) -> None:
         """Return once the queue has answered, or the listener must stop."""
-        while self._queue_problem and not self._stopping.is_set():
+        while self.queue_problem and not self._stopping.is_set():
             try:
-                self._sender.check()
+                self.sender.check()
             except Unavailable as error:
                 self._queue_failed(str(error))
                 self._pause(self._queue_backoff.next_s())
@@ -247,7 +235,7 @@ class Forwarder:
         self._last_message_ms = batch[-1].arrived_ms
         self._unreported[self._received_field] += len(batch)
         passed = self._sort_out(batch, progress)
-        self._broker.acknowledge(progress.release())
+        self.broker.acknowledge(progress.release())
         return self._send(batch, passed, progress)
 
     def _sort_out(self, batch: Sequence[Arrival], progress: Acknowledgements) -> list[int]:
@@ -256,7 +244,7 @@ class Forwarder:
         passed: list[int] = []
         for index, arrival in enumerate(batch):
             try:
-                verdict = self._triage.judge(arrival.topic, arrival.payload)
+                verdict = self.triage.judge(arrival.topic, arrival.payload)
             except Exception:  # noqa: BLE001 - strangers' input must not stop the others
                 # It may be useful, so it passes; the manager has dead letters for such messages.
                 self._log_bug(arrival)
@@ -274,7 +262,7 @@ class Forwarder:
                     record,
                     notification,
                     now_ms=looked.now_ms,
-                    repeat_window_ms=self._repeat_window_ms,
+                    repeat_window_ms=self.repeat_window_hours * 3_600_000,
                 )
             except Exception:  # noqa: BLE001 - as above
                 self._log_bug(batch[index])
@@ -298,7 +286,7 @@ class Forwarder:
             if notification.rel == "deletion":
                 deletions[item] = max(notification.pubtime_ns, deletions.get(item, 0))
         try:
-            looked = self._registry.look(items, deletions=deletions)
+            looked = self.registry.look(items, deletions=deletions)
         except Unavailable as error:
             self._registry_failed(str(error))
         except PartError as error:
@@ -320,18 +308,18 @@ class Forwarder:
             index: Envelope(
                 topic=batch[index].topic,
                 payload=batch[index].payload,
-                broker=self._identity.broker_name,
+                broker=self.identity.broker_name,
                 arrived_ms=batch[index].arrived_ms,
-                is_bulk=self._rates.is_above(centre_in(batch[index].topic)),
+                is_bulk=self.rates.is_above(centre_in(batch[index].topic)),
             )
             for index in passed
         }
         left = passed
         while left:
-            chunk = left[: self._sender.max_batch]
+            chunk = left[: self.sender.max_batch]
             refused = chunk
             try:
-                answers = self._sender.send([envelopes[index] for index in chunk])
+                answers = self.sender.send([envelopes[index] for index in chunk])
                 refused = self._settle(batch, chunk, answers, progress)
                 problem = "the queue refuses, it is full or throttled" if refused else ""
             except Unavailable as error:
@@ -339,7 +327,7 @@ class Forwarder:
             except Exception:  # noqa: BLE001 - an adapter's bug is an outage to us
                 _log.exception("queue_failed_unexpectedly")
                 problem = f"queue: {BUG}"
-            self._broker.acknowledge(progress.release())
+            self.broker.acknowledge(progress.release())
             left = refused + left[len(chunk) :]
             if not problem:
                 self._queue_answered()
@@ -422,7 +410,7 @@ class Forwarder:
         self._dropped += 1
         name = self._dropped_fields.get(reason)
         if name is None:
-            name = field(DROPPED, self._identity.broker_name, reason)
+            name = field(DROPPED, self.identity.broker_name, reason)
             self._dropped_fields[reason] = name
         self._unreported[name] += 1
 
@@ -448,24 +436,24 @@ class Forwarder:
         elif now < self._report_due_at:
             return
         self._refusals_to_log = _REFUSALS_LOGGED_PER_REPORT
-        self._report_due_at = now + self._timing.report_every_s
+        self._report_due_at = now + self.timing.report_every_s
         self._hold_session(now)
         self._count_connections()
         if now < self._registry_again_at:
             return
         try:
             if self._unreported:
-                self._registry.count(dict(self._unreported))
+                self.registry.count(dict(self._unreported))
                 self._unreported.clear()
             if self._refusals:
-                self._registry.refuse(self._refusals)
+                self.registry.refuse(self._refusals)
                 self._refusals = []
             status = self._status(is_last=is_last)
             is_due = now >= self._heartbeat_due_at or status.is_ready != self._is_reported_ready
             # While another listener has the session, that one reports on the broker.
             if self._is_ours and is_due:
-                self._heartbeat_due_at = now + self._timing.heartbeat_every_s
-                self._registry.heartbeat(status)
+                self._heartbeat_due_at = now + self.timing.heartbeat_every_s
+                self.registry.heartbeat(status)
                 self._is_reported_ready = status.is_ready
         except Unavailable as error:
             self._registry_failed(str(error))
@@ -482,11 +470,11 @@ class Forwarder:
 
     def _hold_session(self, now: float) -> None:
         """Ask the registry whether the session is ours, and tell the broker object."""
-        lease_s, is_ours = self._timing.session_lease_s, None
+        lease_s, is_ours = self.timing.session_lease_s, None
         if now >= self._registry_again_at:
             try:
-                is_ours = self._registry.hold_session(
-                    self._identity.broker_name, self._identity.process, lease_s=lease_s
+                is_ours = self.registry.hold_session(
+                    self.identity.broker_name, self.identity.process, lease_s=lease_s
                 )
             except Unavailable as error:
                 self._registry_failed(str(error))
@@ -502,10 +490,10 @@ class Forwarder:
                 _log.info("session_held" if is_ours else "session_held_by_another_listener")
             self._is_ours = is_ours
         if self._is_ours or is_ours is not None:
-            self._broker.let(is_ours, lease_s=lease_s)
+            self.broker.let(is_ours, lease_s=lease_s)
 
     def _count_connections(self) -> None:
-        state, broker_name = self._broker.state, self._identity.broker_name
+        state, broker_name = self.broker.state, self.identity.broker_name
         if made := state.silence_reconnects - self._silence_reconnects:
             self._unreported[field(SILENCE_RECONNECTS, broker_name)] += made
         if taken := state.taken_over - self._taken_over:
@@ -513,36 +501,36 @@ class Forwarder:
         self._silence_reconnects, self._taken_over = state.silence_reconnects, state.taken_over
 
     def _status(self, *, is_last: bool) -> ProcessStatus:
-        state = self._broker.state
+        state = self.broker.state
         return ProcessStatus(
             kind="listener",
-            name=self._identity.broker_name,
+            name=self.identity.broker_name,
             is_ready=state.is_ready and not is_last,
             facts={
-                "broker": self._identity.broker_address,
+                "broker": self.identity.broker_address,
                 "connected": state.is_connected and not is_last,
-                "topics": list(self._identity.topics),
+                "topics": list(self.identity.topics),
                 "received": self._received,
                 "dropped": self._dropped,
                 "queued": self._queued,
                 "last_message_s": self._last_message_ms / 1000,
                 "silence_reconnects": state.silence_reconnects,
-                "unacknowledged": len(self._inbox) + self._in_hand.unreleased,
+                "unacknowledged": len(self.inbox) + self._in_hand.unreleased,
                 "last_problem": "stopped" if is_last else state.problem or self.problem,
             },
         )
 
     def _queue_failed(self, problem: str) -> None:
         now = time.monotonic()
-        if not self._queue_problem or now - self._queue_logged_at >= _OUTAGE_LOG_EVERY_S:
+        if not self.queue_problem or now - self._queue_logged_at >= _OUTAGE_LOG_EVERY_S:
             self._queue_logged_at = now
-            _log.error("queue_away", problem=problem, waiting=len(self._inbox))
-        self._queue_problem = problem
+            _log.error("queue_away", problem=problem, waiting=len(self.inbox))
+        self.queue_problem = problem
 
     def _queue_answered(self) -> None:
-        if self._queue_problem:
+        if self.queue_problem:
             _log.info("queue_back")
-            self._queue_problem = ""
+            self.queue_problem = ""
             self._queue_backoff.reset()
 
     def _registry_failed(self, problem: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 MAX_CENTRES = 4096
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class CentreRates:
     """A token bucket for each centre.
 
@@ -19,41 +21,33 @@ class CentreRates:
     ones share a bucket.
     """
 
-    def __init__(
-        self,
-        *,
-        rate_per_s: float,
-        burst: int,
-        clock: Callable[[], float],
-        max_centres: int = MAX_CENTRES,
-    ) -> None:
-        """`clock`: monotonic seconds."""
-        self._rate_per_s = rate_per_s
-        self._burst = burst
-        self._clock = clock
-        self._max_centres = max_centres
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """By centre: what was left, and at what time; the longest unused first."""
+    rate_per_s: float
+    burst: int
+    clock: Callable[[], float]
+    """Monotonic seconds."""
+    max_centres: int = MAX_CENTRES
+    _buckets: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict, init=False)
+    """By centre: what was left, and at what time; the longest unused first."""
 
     def is_above(self, centre_id: str) -> bool:
         """Count one notification of a centre; return whether it is above the centre's rate."""
-        now_s = self._clock()
+        now_s = self.clock()
         if centre_id not in self._buckets and not self._has_room(now_s):
             centre_id = ""
-        left, at_s = self._buckets.pop(centre_id, (float(self._burst), now_s))
+        left, at_s = self._buckets.pop(centre_id, (float(self.burst), now_s))
         left = self._refilled(left, at_s, now_s)
         is_above = left < 1
         self._buckets[centre_id] = (left if is_above else left - 1, now_s)
         return is_above
 
     def _has_room(self, now_s: float) -> bool:
-        if len(self._buckets) < self._max_centres:
+        if len(self._buckets) < self.max_centres:
             return True
         longest_unused, (left, at_s) = next(iter(self._buckets.items()))
-        if self._refilled(left, at_s, now_s) < self._burst:
+        if self._refilled(left, at_s, now_s) < self.burst:
             return False
         del self._buckets[longest_unused]
         return True
 
     def _refilled(self, left: float, at_s: float, now_s: float) -> float:
-        return min(self._burst, left + (now_s - at_s) * self._rate_per_s)
+        return min(self.burst, left + (now_s - at_s) * self.rate_per_s)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from wis2_gc_common.runtime.health import Health, HealthServer
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_listener.arrivals import Inbox
-from wis2_gc_listener.broker import RECEIVE_MAXIMUM, GlobalBroker
-from wis2_gc_listener.forwarder import Forwarder, Identity
+from wis2_gc_listener.broker import RECEIVE_MAXIMUM, GlobalBroker, ReconnectDelays
+from wis2_gc_listener.forwarder import Forwarder, Identity, Timing
 from wis2_gc_listener.rates import CentreRates
 from wis2_gc_listener.silence import Silence
 from wis2_gc_listener.triage import Triage
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.ports.queue import Sender
     from wis2_gc_common.ports.registry import ListenerRegistry
-    from wis2_gc_listener.broker import BrokerState, ReconnectDelays
-    from wis2_gc_listener.forwarder import Timing
+    from wis2_gc_listener.broker import BrokerState
     from wis2_gc_listener.settings import ListenerSettings
 
 _log = get_logger(__name__)
@@ -66,14 +65,14 @@ class Listener:
         self._failure = ""
         inbox = Inbox(capacity=INBOX_CAPACITY)
         self._broker = GlobalBroker(
-            settings.broker_url,
+            url=settings.broker_url,
             client_id=settings.client_id,
             topics=settings.topics,
             mqtt_version=settings.mqtt_version,
             tls=tls,
             inbox=inbox,
             silence=silence or Silence(timeout_s=settings.silence_timeout_s),
-            delays=delays,
+            delays=delays or ReconnectDelays(),
         )
         self._forwarder = Forwarder(
             identity=Identity(
@@ -96,7 +95,7 @@ class Listener:
             on_crash=lambda: self._fail("the forwarder crashed"),
             repeat_window_hours=settings.repeat_window_hours,
             queue_problem=queue_problem,
-            timing=timing,
+            timing=timing or Timing(),
         )
         self._health = HealthServer(
             settings.common.http_host, settings.common.http_port, live=self.live, ready=self.ready

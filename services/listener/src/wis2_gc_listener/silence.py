@@ -49,16 +49,12 @@ class Silence:
         self._looked_at_s: float | None = None
         self._has_heard = False
         self._past_s = 0.0
-        self._silent_s = 0.0
+        self.silent_s = 0.0
+        """Seconds in which nothing has arrived although it could."""
         self._connected_for_s = 0.0
         self._fruitless = 0
         self._longest_s = self._longest_before_s = 0.0
         self._memory_s = 0.0
-
-    @property
-    def silent_s(self) -> float:
-        """Seconds in which nothing has arrived although it could."""
-        return self._silent_s
 
     def connected(self) -> None:
         """Record that a connection begins."""
@@ -76,7 +72,7 @@ class Silence:
         if (is_listening or is_heard) and self._looked_at_s is not None:
             step_s = min(now_s - self._looked_at_s, _LONGEST_STEP_S)
         self._looked_at_s = now_s
-        self._silent_s += step_s
+        self.silent_s += step_s
         self._connected_for_s += step_s
         if is_heard:
             self._end_silence()
@@ -85,7 +81,7 @@ class Silence:
             timeout_s=self._timeout_s,
             past_s=self._past_s,
             longest_pause_s=max(self._longest_s, self._longest_before_s),
-            waited_s=min(self._silent_s, self._connected_for_s),
+            waited_s=min(self.silent_s, self._connected_for_s),
             fruitless=self._fruitless,
         )
         if is_now:
@@ -94,14 +90,14 @@ class Silence:
 
     def _end_silence(self) -> None:
         """Remember this pause, unless a new connection ended it."""
-        is_cured = self._connected_for_s < min(self._silent_s, _EFFECT_WITHIN_S)
+        is_cured = self._connected_for_s < min(self.silent_s, _EFFECT_WITHIN_S)
         if self._has_heard and not is_cured:
-            self._past_s += self._silent_s
-            self._memory_s += self._silent_s
+            self._past_s += self.silent_s
+            self._memory_s += self.silent_s
             if self._memory_s > _MEMORY_S:
                 self._longest_before_s, self._longest_s = self._longest_s, 0.0
                 self._memory_s = 0.0
-            self._longest_s = max(self._longest_s, self._silent_s)
+            self._longest_s = max(self._longest_s, self.silent_s)
         self._has_heard = True
         self._fruitless = 0
-        self._silent_s = 0.0
+        self.silent_s = 0.0

@@ -98,10 +98,10 @@ class Manager:
         self._gate = gate = Gate(probes)
         self._finished_messages = finished_messages = FinishedMessages(parts.queue, gate)
         self._events = Events(
-            self._publisher,
-            parts.registry,
-            gate,
-            counts,
+            publisher=self._publisher,
+            registry=parts.registry,
+            gate=gate,
+            counts=counts,
             centre_id=settings.common.centre_id,
             event_format=settings.event_format,
         )
@@ -173,7 +173,7 @@ class Manager:
         )
         self._receiver = Receiver(parts.queue, self._pipeline, gate, self._in_flight)
         self._keeper = LeaseKeeper(
-            self._in_flight,
+            in_flight=self._in_flight,
             registry=parts.registry,
             queue=parts.queue,
             finished_messages=finished_messages,

@@ -72,7 +72,7 @@ async def test_what_waits_for_longer_than_it_is_of_use_is_given_up_on_record() -
 
 async def test_a_centre_has_only_so_many_waiting_for_other_versions() -> None:
     bench = await begun()
-    bench.delayed._limit = 5
+    bench.delayed.limit = 5
     now_ms = bench.now_ns // 1_000_000
     for number in range(1, 9):
         await bench.handle(version(number, now_ms))

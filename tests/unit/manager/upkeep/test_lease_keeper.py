@@ -34,7 +34,7 @@ def keeper_of(
     bench: Workbench, sleep: Callable[[float], Awaitable[None]] = next_turn
 ) -> LeaseKeeper:
     return LeaseKeeper(
-        bench.in_flight,
+        in_flight=bench.in_flight,
         registry=bench.registry,
         queue=bench.queue,
         finished_messages=bench.finished_messages,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,38 +19,31 @@ def grown_s(times: int, *, first_s: float, longest_s: float, growth: float = 2.0
     return min(longest_s, first_s * growth ** min(times, _MAX_TIMES))
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class Backoff:
     """Gives delays in seconds; each is a random share of a bound that grows each time."""
 
-    def __init__(
-        self,
-        *,
-        first_s: float,
-        longest_s: float,
-        growth: float = 2.0,
-        shares: tuple[float, float] = (0.5, 1.0),
-        jitter: Callable[[], float] = _JITTER.random,
-    ) -> None:
-        """`shares`: the smallest and the largest share. `jitter`: from [0, 1)."""
-        self._first_s = first_s
-        self._longest_s = longest_s
-        self._growth = growth
-        self._shares = shares
-        self._jitter = jitter
-        self._failures = 0
+    first_s: float
+    longest_s: float
+    growth: float = 2.0
+    shares: tuple[float, float] = (0.5, 1.0)
+    """The smallest and the largest."""
+    jitter: Callable[[], float] = _JITTER.random
+    """From [0, 1)."""
+    _failures: int = field(default=0, init=False)
 
     def next_s(self) -> float:
         """Return how long to wait before the next attempt."""
         bound = grown_s(
-            self._failures, first_s=self._first_s, longest_s=self._longest_s, growth=self._growth
+            self._failures, first_s=self.first_s, longest_s=self.longest_s, growth=self.growth
         )
         self._failures += 1
         return self.share_of(bound)
 
     def share_of(self, bound_s: float) -> float:
         """Return a random share of `bound_s`."""
-        least, most = self._shares
-        return bound_s * (least + (most - least) * self._jitter())
+        least, most = self.shares
+        return bound_s * (least + (most - least) * self.jitter())
 
     def reset(self) -> None:
         """Start again with the shortest delay, after an attempt that succeeded."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
 
+@dataclass(eq=False)
 class Batcher(Generic[Question, Answer]):
     """Collects questions and hands them to `send` in batches.
 
@@ -25,19 +27,15 @@ class Batcher(Generic[Question, Answer]):
     same outage one after the other.
     """
 
-    def __init__(
-        self,
-        send: Callable[[list[Question]], Awaitable[list[Answer | Exception]]],
-        *,
-        max_batch: int = 256,
-        max_in_flight: int = 4,
-    ) -> None:
-        self._send = send
-        self._max_batch = max_batch
-        self._max_in_flight = max_in_flight
-        self._waiting: deque[tuple[Question, asyncio.Future[Answer]]] = deque()
-        self._in_flight: set[asyncio.Task[None]] = set()
-        self._is_scheduled = False
+    send: Callable[[list[Question]], Awaitable[list[Answer | Exception]]]
+    _: KW_ONLY
+    max_batch: int = 256
+    max_in_flight: int = 4
+    _waiting: deque[tuple[Question, asyncio.Future[Answer]]] = field(
+        default_factory=deque, init=False
+    )
+    _in_flight: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _is_scheduled: bool = field(default=False, init=False)
 
     async def ask(self, question: Question) -> Answer:
         """Return the answer to `question`, or raise the exception that came in its place.
@@ -66,7 +64,7 @@ class Batcher(Generic[Question, Answer]):
 
     def _flush(self) -> None:
         self._is_scheduled = False
-        while self._waiting and len(self._in_flight) < self._max_in_flight:
+        while self._waiting and len(self._in_flight) < self.max_in_flight:
             batch = self._next_batch()
             if not batch:
                 return
@@ -76,7 +74,7 @@ class Batcher(Generic[Question, Answer]):
 
     def _next_batch(self) -> list[tuple[Question, asyncio.Future[Answer]]]:
         batch: list[tuple[Question, asyncio.Future[Answer]]] = []
-        while self._waiting and len(batch) < self._max_batch:
+        while self._waiting and len(batch) < self.max_batch:
             entry = self._waiting.popleft()
             if not entry[1].done():
                 batch.append(entry)
@@ -88,7 +86,7 @@ class Batcher(Generic[Question, Answer]):
 
     async def _run(self, batch: list[tuple[Question, asyncio.Future[Answer]]]) -> None:
         try:
-            answers = await self._send([question for question, _ in batch])
+            answers = await self.send([question for question, _ in batch])
         except asyncio.CancelledError:
             for _, future in batch:
                 future.cancel()

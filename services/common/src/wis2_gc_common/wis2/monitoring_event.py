@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -37,8 +38,8 @@ def monitoring_event(
     severity: Severity,
     title: str,
     description: str,
-    channel: str | None = None,
-    interval: tuple[datetime, datetime] | None = None,
+    channel: str,
+    interval: tuple[datetime, datetime],
 ) -> tuple[str, bytes]:
     """Return (topic, payload) of one event, the payload at most 8192 bytes.
 
@@ -52,13 +53,6 @@ def monitoring_event(
     if not is_centre_id(subject):
         raise ValueError(f"no centre-id: {subject[:64]!r}")
     content = {"title": _cut(_printable(title), MAX_TITLE_CHARS), "description": ""}
-    data: dict[str, object] = {"conformsTo": [_CONFORMS_TO], "subtype": subtype}
-    data["severity"] = severity
-    if channel is not None:
-        data["channel"] = _printable(channel)[:_MAX_CHANNEL_CHARS]
-    if interval is not None:
-        data["time"] = {"interval": [_rfc3339(moment) for moment in interval]}
-    data["content"] = content
     event = {
         "id": event_id,
         "specversion": "1.0",
@@ -68,13 +62,21 @@ def monitoring_event(
         "time": _rfc3339(at),
         "datacontenttype": "application/json",
         "dataschema": dataschema,
-        "data": data,
+        "data": {
+            "conformsTo": [_CONFORMS_TO],
+            "subtype": subtype,
+            "severity": severity,
+            "channel": _printable(channel)[:_MAX_CHANNEL_CHARS],
+            "time": {"interval": [_rfc3339(moment) for moment in interval]},
+            "content": content,
+        },
     }
     room = MAX_EVENT_BYTES - len(msgspec.json.encode(event))
     content["description"] = _fitting(_printable(description), room)
     return f"monitor/{BASE}/{subject}", msgspec.json.encode(event)
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class EventLimiter:
     """Admits one event per centre and `interval_s` seconds in this process; never for overrides.
 
@@ -82,24 +84,18 @@ class EventLimiter:
     `max_centres` centres and forgets those admitted longest ago first.
     """
 
-    def __init__(self, *, interval_s: float = 60.0, max_centres: int = 4096) -> None:
-        self._interval_s = interval_s
-        self._max_centres = max_centres
-        self._admitted_s: OrderedDict[str, float] = OrderedDict()
-
-    @property
-    def interval_s(self) -> float:
-        """Seconds between two events about one centre."""
-        return self._interval_s
+    interval_s: float = 60.0
+    max_centres: int = 4096
+    _admitted_s: OrderedDict[str, float] = field(default_factory=OrderedDict, init=False)
 
     def admit(self, centre_id: str, now_s: float) -> bool:
         """Return whether an event about `centre_id` may be sent at `now_s` (a monotonic clock)."""
         last_s = self._admitted_s.get(centre_id)
-        if last_s is not None and now_s - last_s < self._interval_s:
+        if last_s is not None and now_s - last_s < self.interval_s:
             return False
         self._admitted_s[centre_id] = now_s
         self._admitted_s.move_to_end(centre_id)
-        if len(self._admitted_s) > self._max_centres:
+        if len(self._admitted_s) > self.max_centres:
             self._admitted_s.popitem(last=False)
         return True
 

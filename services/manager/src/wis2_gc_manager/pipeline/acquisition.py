@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common.errors import (
@@ -69,29 +69,19 @@ class TooLarge:
     detail: str
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class Downloads:
     """What all acquisitions share; it also waits for cancelled downloads to end."""
 
-    def __init__(
-        self,
-        *,
-        registry: Registry,
-        store: ObjectStore,
-        downloader: Downloader,
-        gate: Gate,
-        events: Events,
-        hedge_delay_s: float,
-        max_object_bytes: int,
-    ) -> None:
-        self.registry = registry
-        self.gate = gate
-        self.events = events
-        self.hedge_delay_s = hedge_delay_s
-        self.max_object_bytes = max_object_bytes
-        self._store = store
-        self._downloader = downloader
-        self._hosts: Counter[str] = Counter()
-        self._ending: set[asyncio.Task[Any]] = set()
+    registry: Registry
+    store: ObjectStore
+    downloader: Downloader
+    gate: Gate
+    events: Events
+    hedge_delay_s: float
+    max_object_bytes: int
+    _hosts: Counter[str] = field(default_factory=Counter, init=False)
+    _ending: set[asyncio.Task[Any]] = field(default_factory=set, init=False)
 
     @property
     def hosts(self) -> int:
@@ -110,11 +100,11 @@ class Downloads:
         host = source.host
 
         async def open_upload() -> Upload:
-            return await self._store.open_upload(key, media_type=media_type)
+            return await self.store.open_upload(key, media_type=media_type)
 
         self._hosts[host] += 1
         try:
-            return await self.gate.repeat(lambda: self._downloader.fetch(request, open_upload))
+            return await self.gate.repeat(lambda: self.downloader.fetch(request, open_upload))
         finally:
             self._hosts[host] -= 1
             if not self._hosts[host]:

@@ -30,31 +30,26 @@ class _Waiting:
     """Bytes of all items."""
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class DelayedItems:
     """Knows, for each centre, the items that this process has put back and that still wait.
 
-    An item counts once, however often it is put back. `monotonic_s`: the clock. What another
-    manager put back is counted there.
+    An item counts once, however often it is put back. What another manager put back is counted
+    there.
     """
 
-    def __init__(
-        self,
-        *,
-        monotonic_s: Callable[[], float],
-        limit: int = MAX_DELAYED_PER_CENTRE,
-        untried_limit: int = MAX_UNTRIED_PER_CENTRE,
-        max_bytes: int = MAX_DELAYED_BYTES_PER_CENTRE,
-    ) -> None:
-        self._monotonic_s = monotonic_s
-        self._limit = limit
-        self._untried_limit = untried_limit
-        self._max_bytes = max_bytes
-        self._waiting: dict[str, _Waiting] = {}
-        """By centre."""
-        self._due: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
-        """By step: centre and uid of the items that become due in it."""
-        self._next_step = 0
-        """The earliest step that `_due` may contain."""
+    monotonic_s: Callable[[], float]
+    limit: int = MAX_DELAYED_PER_CENTRE
+    untried_limit: int = MAX_UNTRIED_PER_CENTRE
+    max_bytes: int = MAX_DELAYED_BYTES_PER_CENTRE
+    _waiting: dict[str, _Waiting] = field(default_factory=dict, init=False)
+    """By centre."""
+    _due: defaultdict[int, list[tuple[str, str]]] = field(
+        default_factory=lambda: defaultdict(list), init=False
+    )
+    """By step: centre and uid of the items that become due in it."""
+    _next_step: int = field(default=0, init=False)
+    """The earliest step that `_due` may contain."""
 
     def admit(
         self, centre_id: str, uid: str, delay_s: float, *, size: int, is_untried: bool = False
@@ -63,14 +58,14 @@ class DelayedItems:
 
         `size`: bytes of its message.
         """
-        now_s = self._monotonic_s()
+        now_s = self.monotonic_s()
         self._forget_due(int(now_s / _STEP_S))
         waiting = self._waiting.get(centre_id) or _Waiting()
         _, noted = waiting.items.get(uid, (0, 0))
-        limit = self._untried_limit if is_untried else self._limit
+        limit = self.untried_limit if is_untried else self.limit
         if (
             len(waiting.items) - (uid in waiting.items) >= limit
-            or waiting.size - noted + size > self._max_bytes
+            or waiting.size - noted + size > self.max_bytes
         ):
             return False
         step = int((now_s + delay_s) / _STEP_S)

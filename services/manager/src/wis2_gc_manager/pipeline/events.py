@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +19,7 @@ from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.monitoring_event import EventLimiter, monitoring_event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
     from wis2_gc_common.ports.registry import Registry
     from wis2_gc_common.wis2.event_format import EventFormat
@@ -38,31 +39,22 @@ class Publishes(Protocol):
         """Return at the PUBACK. Raises Unavailable("broker")."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Events:
     """Makes and publishes events; counts those that were published."""
 
-    def __init__(
-        self,
-        publisher: Publishes,
-        registry: Registry,
-        gate: Gate,
-        counts: Counts,
-        *,
-        centre_id: str,
-        event_format: EventFormat,
-        limiter: EventLimiter | None = None,
-        monotonic_s: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`centre_id`: ours. `limiter` is asked for failures only, and before the registry."""
-        self._publisher = publisher
-        self._registry = registry
-        self._gate = gate
-        self._counts = counts
-        self._centre_id = centre_id
-        self._format = event_format
-        self._limiter = EventLimiter() if limiter is None else limiter
-        self._quota_limiter = EventLimiter(interval_s=self._limiter.interval_s)
-        self._monotonic_s = monotonic_s
+    publisher: Publishes
+    registry: Registry
+    gate: Gate
+    counts: Counts
+    centre_id: str
+    """Ours."""
+    event_format: EventFormat
+    limiter: EventLimiter = field(default_factory=EventLimiter)
+    """Asked for failures only, and before the registry."""
+
+    def __post_init__(self) -> None:
+        self._quota_limiter = EventLimiter(interval_s=self.limiter.interval_s)
         self._under_way: set[asyncio.Task[None]] = set()
 
     def failure(
@@ -74,24 +66,24 @@ class Events:
         """
         if len(self._under_way) >= MAX_UNDER_WAY:
             return
-        if not self._limiter.admit(subject, self._monotonic_s()):
+        if not self.limiter.admit(subject, time.monotonic()):
             return
         now = datetime.now(UTC)
         topic, payload = monitoring_event(
             event_id=str(uuid.uuid4()),
             at=now,
-            source=self._centre_id,
+            source=self.centre_id,
             subject=subject,
-            event_type=self._format.failure_type,
-            subtype=self._format.failure_subtype,
-            dataschema=self._format.dataschema,
+            event_type=self.event_format.failure_type,
+            subtype=self.event_format.failure_subtype,
+            dataschema=self.event_format.dataschema,
             severity="ERROR",
             title=title,
             description=description,
             channel=channel,
             interval=_interval(since_ms, now),
         )
-        self._begin(self._try(subject, topic, payload, self._format.failure_subtype))
+        self._begin(self._try(subject, topic, payload, self.event_format.failure_subtype))
 
     def over_quota(self, *, subject: str, description: str, channel: str, since_ms: int) -> None:
         """Report that we do not cache items of the centre `subject`, which holds too much.
@@ -100,14 +92,14 @@ class Events:
         """
         if len(self._under_way) >= MAX_UNDER_WAY:
             return
-        if not self._quota_limiter.admit(subject, self._monotonic_s()):
+        if not self._quota_limiter.admit(subject, time.monotonic()):
             return
         log.warning("centre_over_quota", centre_id=subject, detail=description)
         topic, payload = self._override_event(
             str(uuid.uuid4()), subject, description, channel, since_ms
         )
         token = f"{subject} quota"
-        self._begin(self._try(token, topic, payload, self._format.override_subtype))
+        self._begin(self._try(token, topic, payload, self.event_format.override_subtype))
 
     async def override(
         self,
@@ -126,11 +118,11 @@ class Events:
         event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"gc-alert:{message_id}"))
         topic, payload = self._override_event(event_id, subject, description, channel, since_ms)
         try:
-            await self._gate.repeat(lambda: self._publisher.publish(topic, payload))
+            await self.gate.repeat(lambda: self.publisher.publish(topic, payload))
         except (Unavailable, PartError) as error:
             log.error("override_event_failed", subject=subject, detail=error.detail)  # noqa: TRY400
         else:
-            self._counts.add(MONITORING_EVENTS, self._format.override_subtype)
+            self.counts.add(MONITORING_EVENTS, self.event_format.override_subtype)
 
     def _override_event(
         self, event_id: str, subject: str, description: str, channel: str, since_ms: int
@@ -139,13 +131,13 @@ class Events:
         return monitoring_event(
             event_id=event_id,
             at=now,
-            source=self._centre_id,
+            source=self.centre_id,
             subject=subject,
-            event_type=self._format.override_type,
-            subtype=self._format.override_subtype,
-            dataschema=self._format.dataschema,
+            event_type=self.event_format.override_type,
+            subtype=self.event_format.override_subtype,
+            dataschema=self.event_format.dataschema,
             severity="WARNING",
-            title=self._format.override_title,
+            title=self.event_format.override_title,
             description=description,
             channel=channel,
             interval=_interval(since_ms, now),
@@ -166,13 +158,13 @@ class Events:
     async def _try(self, token: str, topic: str, payload: bytes, subtype: str) -> None:
         """Publish, unless another manager has just told this centre the same."""
         try:
-            if not await self._registry.admit_event(token, interval_s=self._limiter.interval_s):
+            if not await self.registry.admit_event(token, interval_s=self.limiter.interval_s):
                 return
-            await self._publisher.publish(topic, payload)
+            await self.publisher.publish(topic, payload)
         except (Unavailable, PartError) as error:
             log.info("event_not_published", topic=topic, detail=error.detail)
         else:
-            self._counts.add(MONITORING_EVENTS, subtype)
+            self.counts.add(MONITORING_EVENTS, subtype)
 
 
 def _interval(since_ms: int, now: datetime) -> tuple[datetime, datetime]:

@@ -9,6 +9,7 @@ public URL does not give, are an outage of ours: announcements wait until a fetc
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,24 +51,18 @@ class Shortage(Exception):
     """We lack something of our own, such as open files: it says nothing of the URL."""
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class PublicCheck:
     """Fetches samples and draws the conclusion. For one event loop."""
 
-    def __init__(
-        self,
-        *,
-        fetch: Callable[[Sample], Awaitable[str]],
-        store: ObjectStore,
-        counts: Counts,
-    ) -> None:
-        """`fetch` returns what is wrong, "" for nothing; raises Shortage."""
-        self._fetch = fetch
-        self._store = store
-        self._counts = counts
-        # By centre and key; of both the newest come last.
-        self._samples: dict[str, dict[str, Sample]] = {}
-        self.last_problem = ""
-        """Of the last round: what is wrong with at least one object."""
+    fetch: Callable[[Sample], Awaitable[str]]
+    """Returns what is wrong, "" for nothing; raises Shortage."""
+    store: ObjectStore
+    counts: Counts
+    last_problem: str = field(default="", init=False)
+    """Of the last round: what is wrong with at least one object."""
+    _samples: dict[str, dict[str, Sample]] = field(default_factory=dict, init=False)
+    """By centre and key; of both the newest come last."""
 
     def offer(self, sample: Sample) -> None:
         """Know an object that is in the store, and about to be announced."""
@@ -109,18 +104,18 @@ class PublicCheck:
     async def _ask(self, sample: Sample) -> str | None:
         """Return what is wrong with an object, "" for nothing, None where that is not known."""
         try:
-            problem = await self._fetch(sample)
+            problem = await self.fetch(sample)
         except Shortage as shortage:
             log.warning("public_check_not_made", detail=str(shortage))
             return None
-        if problem and await self._store.size(sample.key) != sample.size_bytes:
+        if problem and await self.store.size(sample.key) != sample.size_bytes:
             # Deleted, expired or replaced meanwhile: as it should be.
             of_centre = self._samples.get(sample.centre_id, {})
             of_centre.pop(sample.key, None)
             if not of_centre:
                 self._samples.pop(sample.centre_id, None)
             return None
-        self._counts.add(PUBLIC_CHECKS, "failed" if problem else "ok")
+        self.counts.add(PUBLIC_CHECKS, "failed" if problem else "ok")
         if problem:
             log.warning("public_url_failed", url=sample.url, detail=problem)
         return problem

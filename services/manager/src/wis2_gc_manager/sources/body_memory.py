@@ -8,6 +8,7 @@ large ones make others wait.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 #: A body may hold this much while there is any memory, regardless of the others: nearly all items
 #: are smaller. With 256 slots this is half of the memory; the larger bodies share the other half.
@@ -83,26 +84,24 @@ class BodyMemory:
                 del self._large_of[name]
 
 
+@dataclass(slots=True, eq=False)
 class Holding:
     """What one body holds; its owner gives it back."""
 
-    __slots__ = ("_memory", "centre_id", "held", "host")
-
-    def __init__(self, memory: BodyMemory, centre_id: str, host: str) -> None:
-        self._memory = memory
-        self.centre_id = centre_id
-        self.host = host
-        self.held = 0
+    memory: BodyMemory
+    centre_id: str
+    host: str
+    held: int = 0
 
     def take(self, size: int) -> bool:
         """Take `size` more bytes; False, and nothing taken, if there are none for this body."""
-        return self._memory.grow(self, size)
+        return self.memory.grow(self, size)
 
     def give_back(self, size: int) -> None:
         """Return `size` bytes."""
-        self._memory.shrink(self, size)
+        self.memory.shrink(self, size)
 
     def give_back_all(self) -> None:
         """Return everything."""
         if self.held:
-            self._memory.shrink(self, self.held)
+            self.memory.shrink(self, self.held)

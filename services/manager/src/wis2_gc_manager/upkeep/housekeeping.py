@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -56,44 +57,27 @@ class Pulse:
         return f"the event loop is stuck for {silent_s:.0f} s" if silent_s > STUCK_S else ""
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class Housekeeping:
     """Runs until cancelled. Nothing here touches an item."""
 
-    def __init__(
-        self,
-        *,
-        registry: Registry,
-        store: ObjectStore,
-        gate: Gate,
-        counts: Counts,
-        pulse: Pulse,
-        fairness: Fairness,
-        events: Events,
-        public_check: PublicCheck,
-        public_check_interval_s: float,
-        known_centres: Callable[[], frozenset[str] | None],
-        centre_max_items: int | None,
-        centre_max_bytes: int | None,
-        status: Callable[[], ProcessStatus],
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        draw: Callable[[], float] = random.random,
-    ) -> None:
-        """`status` is called for every heartbeat. `public_check_interval_s`: 0 means never."""
-        self._registry = registry
-        self._store = store
-        self._gate = gate
-        self._counts = counts
-        self._pulse = pulse
-        self._fairness = fairness
-        self._events = events
-        self._public_check = public_check
-        self._public_check_interval_s = public_check_interval_s
-        self._known_centres = known_centres
-        self._centre_max_items = centre_max_items
-        self._centre_max_bytes = centre_max_bytes
-        self._status = status
-        self._sleep = sleep
-        self._draw = draw
+    registry: Registry
+    store: ObjectStore
+    gate: Gate
+    counts: Counts
+    pulse: Pulse
+    fairness: Fairness
+    events: Events
+    public_check: PublicCheck
+    public_check_interval_s: float
+    """0 means never."""
+    known_centres: Callable[[], frozenset[str] | None]
+    centre_max_items: int | None
+    centre_max_bytes: int | None
+    status: Callable[[], ProcessStatus]
+    """Called for every heartbeat."""
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    draw: Callable[[], float] = random.random
 
     async def run(self) -> None:
         """Do all of this work until cancelled."""
@@ -105,24 +89,24 @@ class Housekeeping:
             group.create_task(self._every(EXPIRE_S, self.expire))
             group.create_task(self._every(LABELS_S, self.keep_labels))
             group.create_task(self._every(QUOTAS_S, self.keep_quotas))
-            if self._public_check_interval_s:
-                group.create_task(self._every(self._public_check_interval_s, self.look_outside))
+            if self.public_check_interval_s:
+                group.create_task(self._every(self.public_check_interval_s, self.look_outside))
 
     async def heartbeat(self) -> None:
         """Report that we live. By this an idle manager also notices that the registry is away."""
-        await self._registry.heartbeat(self._status())
+        await self.registry.heartbeat(self.status())
 
     async def flush(self) -> None:
         """Write the operational counters, unless the registry is known to be away."""
-        if "registry" not in self._gate.problems:
-            await self._counts.flush(self._registry)
+        if "registry" not in self.gate.problems:
+            await self.counts.flush(self.registry)
 
     async def tell(self) -> None:
         """Tell centres about their invalid notifications, which only listeners see."""
-        if "registry" in self._gate.problems:
+        if "registry" in self.gate.problems:
             return
-        for refusal in await self._registry.refusals(MAX_REFUSALS):
-            self._events.failure(
+        for refusal in await self.registry.refusals(MAX_REFUSALS):
+            self.events.failure(
                 subject=refusal.centre_id,
                 title=refusal.title,
                 description=refusal.problem,
@@ -133,40 +117,40 @@ class Housekeeping:
     async def expire(self) -> None:
         """Remove objects past the retention. All managers do it, and do not disturb each other."""
         # At different moments, so that they do not all do it at once.
-        await self._sleep(EXPIRE_S / 5 * self._draw())
-        folders = await self._store.expire(datetime.now(UTC))
+        await self.sleep(EXPIRE_S / 5 * self.draw())
+        folders = await self.store.expire(datetime.now(UTC))
         if folders:
             log.info("objects_expired", hour_folders=folders)
 
     async def keep_labels(self) -> None:
         """Bound the labels that strangers bring into the metrics. All managers do it, cheaply."""
-        if "registry" in self._gate.problems:
+        if "registry" in self.gate.problems:
             return
-        gone = await self._registry.keep_labels(await asyncio.to_thread(self._known_centres))
+        gone = await self.registry.keep_labels(await asyncio.to_thread(self.known_centres))
         if gone:
             log.info("labels_forgotten", labels=gone)
 
     async def keep_quotas(self) -> None:
         """Record what a centre may hold, by the present size of memory and disk."""
-        if {"registry", "store"} & self._gate.problems.keys():
+        if {"registry", "store"} & self.gate.problems.keys():
             return
-        capacity = await self._store.capacity()
+        capacity = await self.store.capacity()
         items = items_of_a_centre(
-            self._centre_max_items,
-            memory_bytes=await self._registry.memory_bytes(),
+            self.centre_max_items,
+            memory_bytes=await self.registry.memory_bytes(),
             capacity=capacity,
         )
-        bytes_ = bytes_of_a_centre(self._centre_max_bytes, capacity=capacity)
-        await self._registry.keep_quotas(items=items, bytes_=bytes_)
+        bytes_ = bytes_of_a_centre(self.centre_max_bytes, capacity=capacity)
+        await self.registry.keep_quotas(items=items, bytes_=bytes_)
 
     async def look_outside(self) -> None:
         """Fetch an object of ours as a consumer does, unless the gate's probe already does it."""
-        if not {PUBLIC_URL, "store"} & self._gate.problems.keys():
-            await self._public_check.look()
+        if not {PUBLIC_URL, "store"} & self.gate.problems.keys():
+            await self.public_check.look()
 
     async def _beat(self) -> None:
-        self._pulse.beat()
-        handed_back = self._fairness.look()
+        self.pulse.beat()
+        handed_back = self.fairness.look()
         if handed_back:
             log.warning("slow_work_handed_back", items=handed_back)
 
@@ -175,7 +159,7 @@ class Housekeeping:
             try:
                 await step()
             except Unavailable as error:
-                self._gate.report(error)
+                self.gate.report(error)
             except Exception:
                 log.exception("housekeeping_failed", step=step.__name__)
-            await self._sleep(interval_s)
+            await self.sleep(interval_s)

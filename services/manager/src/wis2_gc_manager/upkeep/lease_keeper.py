@@ -6,6 +6,7 @@ Source: architecture.md#manager.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class LeaseKeeper:
     """Renews everything in work every `interval_s`, a third of the length of a lease.
 
@@ -30,24 +32,13 @@ class LeaseKeeper:
     repeats the renewal at once, before the next items are received.
     """
 
-    def __init__(
-        self,
-        in_flight: InFlight,
-        *,
-        registry: Registry,
-        queue: Queue,
-        finished_messages: FinishedMessages,
-        gate: Gate,
-        interval_s: float,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-    ) -> None:
-        self._in_flight = in_flight
-        self._registry = registry
-        self._queue = queue
-        self._finished_messages = finished_messages
-        self._gate = gate
-        self._interval_s = interval_s
-        self._sleep = sleep
+    in_flight: InFlight
+    registry: Registry
+    queue: Queue
+    finished_messages: FinishedMessages
+    gate: Gate
+    interval_s: float
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     async def run(self) -> None:
         """Renew until cancelled. Leases and visibility are separate: an outage stops only one."""
@@ -57,11 +48,11 @@ class LeaseKeeper:
 
     async def renew(self) -> None:
         """Renew all leases once. Raises Unavailable("registry")."""
-        items = [item for item in self._in_flight.items if item.lease is not None]
+        items = [item for item in self.in_flight.items if item.lease is not None]
         leases = [item.lease for item in items if item.lease is not None]
         if not leases:
             return
-        for item, renewed in zip(items, await self._registry.renew(leases), strict=True):
+        for item, renewed in zip(items, await self.registry.renew(leases), strict=True):
             if renewed.is_held:
                 item.hear_parked(renewed.parked)
             else:
@@ -69,16 +60,16 @@ class LeaseKeeper:
 
     async def extend(self) -> None:
         """Restart the visibility of all messages once. Raises Unavailable("queue")."""
-        receipts = [item.received.receipt for item in self._in_flight.items]
-        receipts += self._finished_messages.receipts
+        receipts = [item.received.receipt for item in self.in_flight.items]
+        receipts += self.finished_messages.receipts
         if receipts:
-            await self._queue.extend(receipts)
+            await self.queue.extend(receipts)
 
     async def _every(self, what: str, step: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await self._sleep(self._interval_s)
+            await self.sleep(self.interval_s)
             try:
-                await self._gate.repeat(step)
+                await self.gate.repeat(step)
             except Unavailable as error:
                 log.warning("renewal_failed", what=what, detail=error.detail)
             except Exception:

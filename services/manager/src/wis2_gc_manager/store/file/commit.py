@@ -11,6 +11,7 @@ import contextlib
 import os
 import queue
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_manager.store.file.layout import syncfs, unlink_quietly, write_all
@@ -27,19 +28,17 @@ MAX_BATCH = 64
 _MIN_FOR_SYNCFS = 3
 
 
+@dataclass(slots=True, eq=False)
 class Put:
     """One object to store; afterwards it has an `error`, or `placed` says where it is."""
 
-    __slots__ = ("data", "descriptor", "error", "key", "media_type", "placed", "temporary")
-
-    def __init__(self, key: str, data: bytes, media_type: str) -> None:
-        self.key = key
-        self.data = data
-        self.media_type = media_type
-        self.error: Exception | None = None
-        self.placed: Placed | None = None
-        self.descriptor = -1
-        self.temporary = ""
+    key: str
+    data: bytes
+    media_type: str
+    error: Exception | None = None
+    placed: Placed | None = None
+    descriptor: int = -1
+    temporary: str = ""
 
 
 class Committer:

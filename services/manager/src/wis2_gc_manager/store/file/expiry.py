@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -40,40 +41,38 @@ def is_expired(start: datetime, *, now: datetime, retention: timedelta) -> bool:
     return start + ANNOUNCED_WITHIN + retention <= now
 
 
+@dataclass(frozen=True, slots=True)
 class Expiry:
     """One run over one store. Blocks; `must_stop` is called before every file."""
 
-    def __init__(
-        self, layout: Layout, *, retention: timedelta, must_stop: Callable[[], bool]
-    ) -> None:
-        self._layout = layout
-        self._retention = retention
-        self._must_stop = must_stop
+    layout: Layout
+    retention: timedelta
+    must_stop: Callable[[], bool]
 
     def run(self, now: datetime) -> int:
         """Remove expired hours; return how many were removed. Raises OSError."""
-        self._layout.prepare()
+        self.layout.prepare()
         gone = 0
-        for date in _folders(self._layout.directory):
+        for date in _folders(self.layout.directory):
             if not _DATE.fullmatch(date):
                 continue
-            for hour in _folders(f"{self._layout.directory}/{date}"):
+            for hour in _folders(f"{self.layout.directory}/{date}"):
                 start = hour_start(date, hour)
-                if start and is_expired(start, now=now, retention=self._retention):
+                if start and is_expired(start, now=now, retention=self.retention):
                     gone += self._discard(date, hour)
             last = hour_start(date, "23")
-            if last and is_expired(last, now=now, retention=self._retention):
-                _remove_empty(f"{self._layout.directory}/{date}")
+            if last and is_expired(last, now=now, retention=self.retention):
+                _remove_empty(f"{self.layout.directory}/{date}")
         # Also delete what an earlier run, or another process, did not finish.
-        for folder in _folders(self._layout.trash):
-            self._delete(f"{self._layout.trash}/{folder}")
+        for folder in _folders(self.layout.trash):
+            self._delete(f"{self.layout.trash}/{folder}")
         self._delete_stale_writes()
         return gone
 
     def _discard(self, date: str, hour: str) -> int:
-        target = f"{self._layout.trash}/{date}T{hour}-{self._layout.new_name()}"
+        target = f"{self.layout.trash}/{date}T{hour}-{self.layout.new_name()}"
         try:
-            os.rename(f"{self._layout.directory}/{date}/{hour}", target)  # noqa: PTH104
+            os.rename(f"{self.layout.directory}/{date}/{hour}", target)  # noqa: PTH104
         except FileNotFoundError:
             return 0  # another process was quicker
         return 1
@@ -86,7 +85,7 @@ class Expiry:
         except FileNotFoundError:
             return  # another process was quicker
         for path, is_folder in found:
-            if self._must_stop():
+            if self.must_stop():
                 return
             if is_folder:
                 self._delete(path)
@@ -97,8 +96,8 @@ class Expiry:
 
     def _delete_stale_writes(self) -> None:
         """Delete unfinished files that processes which died have left."""
-        oldest = time.time() - self._retention.total_seconds()
-        with os.scandir(self._layout.incoming) as entries:
+        oldest = time.time() - self.retention.total_seconds()
+        with os.scandir(self.layout.incoming) as entries:
             for entry in entries:
                 try:
                     if entry.stat(follow_symlinks=False).st_mtime < oldest:

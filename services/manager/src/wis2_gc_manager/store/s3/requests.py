@@ -88,29 +88,24 @@ class _Request:
     body: Sequence[bytes] | None = field(repr=False)
 
 
+@dataclass(slots=True, eq=False)
 class Requests:
     """The connections to one bucket. Used by one event loop."""
 
-    def __init__(
-        self,
-        place: BucketPlace,
-        credentials: CredentialChain,
-        *,
-        tls: ssl.SSLContext | None,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        draw: Callable[[], float] = random.random,
-    ) -> None:
-        """`tls`: for `https` places. `draw` returns numbers from 0 to 1."""
-        self.place = place
-        self._credentials = credentials
-        self._tls = tls
-        self._sleep = sleep
-        self._draw = draw
-        # A request waits for a connection without a time-out, because S3 is not to blame.
-        self._slots = asyncio.Semaphore(_CONNECTIONS)
-        self._session: aiohttp.ClientSession | None = None
-        self._underway = 0
-        self._is_idle = asyncio.Event()
+    place: BucketPlace
+    credentials: CredentialChain
+    tls: ssl.SSLContext | None
+    """For `https` places."""
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    draw: Callable[[], float] = random.random
+    """From 0 to 1."""
+    # A request waits for a connection without a time-out, because S3 is not to blame.
+    _slots: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(_CONNECTIONS), init=False
+    )
+    _session: aiohttp.ClientSession | None = field(default=None, init=False)
+    _underway: int = field(default=0, init=False)
+    _is_idle: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def send(
         self,
@@ -153,7 +148,7 @@ class Requests:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-        await self._credentials.close()
+        await self.credentials.close()
 
     async def _send(
         self, request: _Request, accept: frozenset[str], attempts: int, attempt: int
@@ -161,10 +156,10 @@ class Requests:
         has_renewed = False
         shortages = 0
         if attempt:
-            await self._sleep(self._pause_s(attempt))
+            await self.sleep(self._pause_s(attempt))
         while True:
             attempt += 1
-            credentials = await self._credentials.current()
+            credentials = await self.credentials.current()
             problem: S3Refusal | Exception
             try:
                 async with self._slots:
@@ -174,7 +169,7 @@ class Requests:
                     # It says nothing about the store, so it does not count as an attempt.
                     shortages += 1
                     attempt -= 1
-                    await self._sleep(PAUSE_S)
+                    await self.sleep(PAUSE_S)
                     continue
                 if attempt >= attempts or not is_worth_repeating(error):
                     raise not_answered(error, self.place) from None
@@ -187,7 +182,7 @@ class Requests:
                     return S3Answer(status, headers, content, attempt)
                 if refusal.blames_credentials and not has_renewed:
                     has_renewed = True
-                    if await self._credentials.renew(credentials):
+                    if await self.credentials.renew(credentials):
                         continue
                 if attempt >= attempts or not refusal.is_transient:
                     raise refused(refusal, self.place, request.method)
@@ -200,7 +195,7 @@ class Requests:
                 if isinstance(problem, S3Refusal)
                 else no_answer_words(problem),
             )
-            await self._sleep(self._pause_s(attempt))
+            await self.sleep(self._pause_s(attempt))
 
     async def _exchange(
         self, request: _Request, credentials: Credentials
@@ -237,7 +232,7 @@ class Requests:
             connector=aiohttp.TCPConnector(
                 limit=0,  # the slots limit them
                 keepalive_timeout=KEEP_ALIVE_S,
-                ssl=True if self._tls is None else self._tls,
+                ssl=True if self.tls is None else self.tls,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -261,7 +256,7 @@ class Requests:
 
     def _pause_s(self, attempt: int) -> float:
         longest_s = grown_s(attempt - 1, first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S)
-        return longest_s * (0.5 + 0.5 * self._draw())
+        return longest_s * (0.5 + 0.5 * self.draw())
 
 
 def _is_success(status: int, content: bytes) -> bool:
