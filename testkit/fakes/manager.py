@@ -41,7 +41,7 @@ from wis2_gc_manager.pipeline.settle import Settling
 from wis2_gc_manager.pipeline.work import Pipeline
 from wis2_gc_manager.receiver import Receiver
 from wis2_gc_manager.sources.address_guard import AddressGuard
-from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Payload, host_of
+from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Payload
 from wis2_gc_manager.store.keys import checked_key
 from wis2_gc_manager.store.port import Capacity
 from wis2_gc_manager.store.s3.expiry import removed_at_ns
@@ -339,8 +339,6 @@ class FakeDownloader:
             data = await self._data(request.href)
         finally:
             self.running -= 1
-        if isinstance(data, SourceError):
-            data.host = host_of(request.href)
         if isinstance(data, Exception):
             raise data
         method = DEFAULT_METHOD if request.integrity is None else request.integrity.method
@@ -348,9 +346,9 @@ class FakeDownloader:
         hasher.update(data)
         digest = hasher.digest()
         if request.length not in {None, len(data)}:
-            raise SourceError(Reason.LENGTH, "not as announced", host=host_of(request.href))
+            raise SourceError(Reason.LENGTH, "not as announced")
         if request.integrity is not None and not request.integrity.matches(digest):
-            raise IntegrityFailed(Reason.INTEGRITY, method, host=host_of(request.href))
+            raise IntegrityFailed(Reason.INTEGRITY, method)
         if len(data) <= MAX_IN_MEMORY_BYTES:
             self._traps.leave("fetch")
             return Payload(len(data), method, digest, data=data)

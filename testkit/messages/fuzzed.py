@@ -49,7 +49,7 @@ from wis2_gc_listener.triage import Triage
 from wis2_gc_manager.pipeline.announced_links import check_links, check_origins_links
 from wis2_gc_manager.pipeline.source import read_inline
 from wis2_gc_manager.sources.address_guard import AddressGuard, is_admitted, literal_address
-from wis2_gc_manager.sources.downloader import open_downloader
+from wis2_gc_manager.sources.downloader import LinkDownloader
 from wis2_gc_manager.sources.encoded import Broken, Decoder, content_coding
 from wis2_gc_manager.sources.http_client import retry_after_s
 from wis2_gc_manager.sources.link_target import Target, follow, parse_target
@@ -360,7 +360,7 @@ async def _get(scheme: str, data: bytes) -> None:
     data_port = side.sockets[0].getsockname()[1]
     server = await asyncio.start_server(http if scheme == "http" else ftp, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    downloader = open_downloader(
+    downloader = LinkDownloader(
         allowed_networks=(ipaddress.ip_network("127.0.0.1/32"),),
         max_object_bytes=_MAX_BODY_BYTES, concurrency_per_host=4, connect_timeout_s=5,
         idle_timeout_s=0.3, total_timeout_s=10, ca_file=None, lookup=lambda _host: [],

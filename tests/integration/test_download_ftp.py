@@ -20,7 +20,7 @@ from testkit.fakes.memory_upload import MemoryUpload, no_upload
 from testkit.plain_words import assert_plain
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, Refused, SourceError
 from wis2_gc_common.wis2.integrity import Integrity
-from wis2_gc_manager.sources.downloader import open_downloader
+from wis2_gc_manager.sources.downloader import LinkDownloader
 from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def no_lookup(host: str) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def a_downloader(*, idle_timeout_s: float = 10) -> AsyncIterator[Downloader]:
-    running = open_downloader(
+    running = LinkDownloader(
         allowed_networks=(ipaddress.ip_network("127.0.0.1/32"),),
         max_object_bytes=len(LARGE),
         concurrency_per_host=4,
@@ -140,7 +140,7 @@ async def test_a_large_file_goes_into_an_upload(downloader: Downloader, ftp: str
 async def test_what_is_not_there_or_not_as_announced(downloader: Downloader, ftp: str) -> None:
     href = f"ftp://{ftp}/pub/a%20b.bufr"
     error = await failure(downloader, f"ftp://{ftp}/pub/none")
-    assert (error.reason, error.host) == (Reason.NOT_FOUND, "127.0.0.1")
+    assert error.reason is Reason.NOT_FOUND
     assert (await failure(downloader, href, length=5)).reason is Reason.LENGTH
     with pytest.raises(IntegrityFailed):
         await get(downloader, href, integrity=Integrity("sha256", bytes(32)))

@@ -18,7 +18,7 @@ CLIENT = """
 import asyncio, ipaddress, json, sys
 from pathlib import Path
 import uvloop
-from wis2_gc_manager.sources.downloader import open_downloader
+from wis2_gc_manager.sources.downloader import LinkDownloader
 from wis2_gc_manager.sources.port import Request
 
 class Discard:
@@ -38,7 +38,7 @@ async def main():
     upload = Discard()
     async def open_upload():
         return upload
-    downloader = open_downloader(
+    downloader = LinkDownloader(
         allowed_networks=(ipaddress.ip_network("127.0.0.0/8"),), max_object_bytes=2**40,
         concurrency_per_host=4, connect_timeout_s=10, idle_timeout_s=20, total_timeout_s=250,
         ca_file=None,

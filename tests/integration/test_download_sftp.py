@@ -18,7 +18,7 @@ from local.parts.ports import free_port
 from testkit.fakes.memory_upload import MemoryUpload, no_upload
 from testkit.plain_words import assert_plain
 from wis2_gc_common.errors import Overridden, Reason, Refused, SourceError
-from wis2_gc_manager.sources.downloader import open_downloader
+from wis2_gc_manager.sources.downloader import LinkDownloader
 from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ LARGE = DATA * 400
 
 @contextlib.asynccontextmanager
 async def a_downloader(*, timeout_s: float = 10) -> AsyncIterator[Downloader]:
-    downloader = open_downloader(
+    downloader = LinkDownloader(
         allowed_networks=(ipaddress.ip_network("127.0.0.1/32"),),
         max_object_bytes=len(LARGE),
         concurrency_per_host=4,
@@ -119,7 +119,7 @@ async def test_with_and_without_credentials(downloader: Downloader, sftp: str) -
     assert payload.digest == hashlib.sha512(DATA).digest()
     assert (await get(downloader, f"sftp://centre:p%40ss@{sftp}/a%20b.bufr")).data == DATA
     error = await failure(downloader, f"sftp://centre:geheim@{sftp}/a%20b.bufr")
-    assert (error.reason, error.host) == (Reason.DENIED, "127.0.0.1")
+    assert error.reason is Reason.DENIED
     assert "geheim" not in f"{error}"
 
 

@@ -15,7 +15,7 @@ from testkit.fakes.memory_upload import MemoryUpload, no_upload
 from testkit.servers.web_server import WebServer
 from wis2_gc_common.errors import IntegrityFailed, Reason, SourceError, Unavailable
 from wis2_gc_common.wis2.integrity import Integrity
-from wis2_gc_manager.sources.downloader import open_downloader
+from wis2_gc_manager.sources.downloader import LinkDownloader
 from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Downloader, Request
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ async def case(request: pytest.FixtureRequest) -> AsyncIterator[Case]:
         yield Case(fake, serve, "http://127.0.0.1/missing")
         return
     async with WebServer() as server:
-        real = open_downloader(
+        real = LinkDownloader(
             allowed_networks=(ipaddress.ip_network("127.0.0.0/8"),),
             max_object_bytes=2 * len(LARGE),
             concurrency_per_host=4,
@@ -122,14 +122,13 @@ async def test_what_is_not_as_announced_has_failed(case: Case) -> None:
     href = case.serve(SMALL)
     with pytest.raises(SourceError) as caught:
         await case.downloader.fetch(asking(href, length=len(SMALL) + 1), no_upload)
-    assert (caught.value.reason, caught.value.host) == (Reason.LENGTH, "127.0.0.1")
+    assert caught.value.reason is Reason.LENGTH
     wrong = Integrity("sha256", hashlib.sha256(b"other data").digest())
-    with pytest.raises(IntegrityFailed) as failed:
+    with pytest.raises(IntegrityFailed):
         await case.downloader.fetch(asking(href, integrity=wrong), no_upload)
-    assert failed.value.host == "127.0.0.1"
 
 
 async def test_what_is_not_there_has_failed(case: Case) -> None:
     with pytest.raises(SourceError) as caught:
         await case.downloader.fetch(asking(case.missing), no_upload)
-    assert (caught.value.reason, caught.value.host) == (Reason.NOT_FOUND, "127.0.0.1")
+    assert caught.value.reason is Reason.NOT_FOUND

@@ -43,7 +43,7 @@ class Recorder:
         self.told: dict[str, dict[str, Any]] = {}
         connect = self._makes("registry")
         monkeypatch.setattr(RedisRegistry, "connect", staticmethod(connect))
-        for name in ("open_queue", "open_store", "open_downloader", "Manager"):
+        for name in ("open_queue", "open_store", "LinkDownloader", "Manager"):
             monkeypatch.setattr(main_module, name, self._makes(name))
 
     def _makes(self, name: str) -> Callable[..., str]:
@@ -78,7 +78,7 @@ async def test_each_part_is_told_what_the_settings_say(monkeypatch: pytest.Monke
         "consumer": "manager-19",
         "visibility_s": 41.0,
     }
-    downloader = told["open_downloader"]
+    downloader = told["LinkDownloader"]
     assert downloader["max_object_bytes"] == 4300
     assert downloader["concurrency_per_host"] == 7
     assert downloader["connect_timeout_s"] == 11.0

@@ -150,7 +150,6 @@ class Unsendable(CacheError):
 class SourceError(_Caused):
     """One source did not give the data.
 
-    `host`: host name of the link, without scheme and port ("" when it has none).
     `retry_after_s`: what the server asked for (429, 503), or None.
     `is_fleeting`: the same source may give the data a second later.
     """
@@ -160,12 +159,10 @@ class SourceError(_Caused):
         reason: Reason,
         detail: str = "",
         *,
-        host: str = "",
         retry_after_s: float | None = None,
         is_fleeting: bool = False,
     ) -> None:
         super().__init__(reason, detail)
-        self.host = host
         self.retry_after_s = retry_after_s
         self.is_fleeting = is_fleeting or reason is Reason.TRUNCATED
 

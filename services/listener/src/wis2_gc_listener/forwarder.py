@@ -29,13 +29,13 @@ from wis2_gc_common.metrics import (
     SILENCE_RECONNECTS,
     field,
 )
-from wis2_gc_common.ports.lanes import centre_in
 from wis2_gc_common.ports.queue import Envelope, Sent
 from wis2_gc_common.ports.registry import ItemKey, Looked, ProcessStatus, Refusal
 from wis2_gc_common.runtime.backoff import Backoff
 from wis2_gc_common.runtime.causes import BUG
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.monitoring_event import EventLimiter
+from wis2_gc_common.wis2.topic import centre_in
 from wis2_gc_listener.acknowledgements import Acknowledgements
 from wis2_gc_listener.triage import Drop, DropReason, refusal
 

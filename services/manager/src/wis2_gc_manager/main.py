@@ -24,7 +24,7 @@ from wis2_gc_common.settings.reader import Reader, warn_of_unknown_settings
 from wis2_gc_manager.event_loop import EventLoop
 from wis2_gc_manager.service import Manager, Parts
 from wis2_gc_manager.settings import ManagerSettings, read_settings
-from wis2_gc_manager.sources.downloader import open_downloader
+from wis2_gc_manager.sources.downloader import LinkDownloader
 from wis2_gc_manager.store import open_store
 from wis2_gc_manager.upkeep.public_fetch import PublicFetch
 
@@ -105,7 +105,7 @@ async def _put_together(settings: ManagerSettings) -> Manager:
     )
     try:
         tls = client_context(settings.ca_file)
-        downloader = open_downloader(
+        downloader = LinkDownloader(
             allowed_networks=settings.allowed_networks,
             denied_networks=settings.denied_networks,
             allowed_ports=settings.allowed_ports,

@@ -127,7 +127,7 @@ class Manager:
             ),
             delayed=DelayedItems(monotonic_s=time.monotonic),
         )
-        announcing = Announcing(
+        self._announcing = announcing = Announcing(
             announcer=Announcer(
                 settings.common.centre_id,
                 settings.deployment_secret.encode(),
@@ -140,7 +140,15 @@ class Manager:
             guard=guard,
             events=self._events,
         )
-        self._pipeline = Pipeline(
+        self._settling = Settling(
+            registry=parts.registry,
+            queue=parts.queue,
+            gate=gate,
+            finished_messages=finished_messages,
+            counts=counts,
+            events=self._events,
+        )
+        pipeline = Pipeline(
             claiming=Claiming(
                 registry=parts.registry,
                 gate=gate,
@@ -160,18 +168,11 @@ class Manager:
                 data_base_url=settings.data_base_url,
             ),
             announcing=announcing,
-            settling=Settling(
-                registry=parts.registry,
-                queue=parts.queue,
-                gate=gate,
-                finished_messages=finished_messages,
-                counts=counts,
-                events=self._events,
-            ),
+            settling=self._settling,
             retries=retries,
             counts=counts,
         )
-        self._receiver = Receiver(parts.queue, self._pipeline, gate, self._in_flight)
+        self._receiver = Receiver(parts.queue, pipeline, gate, self._in_flight)
         self._keeper = LeaseKeeper(
             in_flight=self._in_flight,
             registry=parts.registry,
@@ -315,7 +316,6 @@ class Manager:
         return "" if self._receiver.is_receiving else "not receiving"
 
     def _status(self) -> ProcessStatus:
-        tally = self._pipeline.tally
         return ProcessStatus(
             kind="manager",
             name=self._settings.instance,
@@ -326,8 +326,8 @@ class Manager:
                 "hosts": self._downloads.hosts,
                 "problems": dict(self._gate.problems),
                 "public_url_problem": self._public_check.last_problem,
-                "cached": tally.cached,
-                "announced": tally.announced,
-                "failed": tally.failed,
+                "cached": self._settling.cached,
+                "announced": self._announcing.announced,
+                "failed": self._settling.failed,
             },
         )

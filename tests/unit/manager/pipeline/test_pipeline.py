@@ -421,7 +421,7 @@ class TestNotCaching:
         )
         bench = Workbench(max_object_bytes=1000, event_format=names)
         await bench.handle(envelope_of(data_id="d", href=HREF, length=1001))
-        bench.downloader.serves(OTHER, SourceError(Reason.NOT_FOUND, "404", host="other.test"))
+        bench.downloader.serves(OTHER, SourceError(Reason.NOT_FOUND, "404"))
         await bench.handle(envelope_of(data_id="e", href=OTHER))
         [override, failure] = [event for _, event in bench.publisher.events]
         assert override["type"] == names.override_type
@@ -741,7 +741,7 @@ class TestFailing:
         [(topic, event)] = bench.publisher.events
         assert topic == "monitor/a/wis2/yy-met"
         assert "not_found" in event["data"]["content"]["description"]
-        assert bench.pipeline.tally.failed == 1
+        assert bench.settling.failed == 1
 
     async def test_data_with_the_wrong_checksum_is_an_integrity_failure(
         self, bench: Workbench
@@ -920,7 +920,7 @@ class TestLosingTheLease:
         assert bench.queue.deleted == []
         assert bench.queue.delayed == []
         assert len(bench.queue.held) == 1
-        assert bench.pipeline.tally.cached == 0
+        assert bench.settling.cached == 0
 
     async def test_a_release_of_a_lost_lease_leaves_the_message(
         self, bench: Workbench, monkeypatch: pytest.MonkeyPatch

@@ -46,7 +46,7 @@ from wis2_gc_common.errors import (
 )
 from wis2_gc_common.wis2.integrity import Integrity
 from wis2_gc_manager.sources import http_client
-from wis2_gc_manager.sources.downloader import MAX_REDIRECTS, open_downloader
+from wis2_gc_manager.sources.downloader import MAX_REDIRECTS, LinkDownloader
 from wis2_gc_manager.sources.hosts import FAILURES_TO_OPEN
 from wis2_gc_manager.sources.http_client import retry_after_s
 from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
@@ -87,7 +87,7 @@ async def open_() -> AsyncIterator[Open]:
             "ca_file": None,
             "lookup": no_lookup,
         }
-        downloader = open_downloader(**defaults | settings)
+        downloader = LinkDownloader(**defaults | settings)
         opened.append(downloader)
         return downloader
 
@@ -231,7 +231,7 @@ async def test_the_announced_checksum_is_verified(
             server.serve("/b", DATA[1:]),
             integrity=Integrity(method, digest),
         )
-    assert (caught.value.reason, caught.value.host) == (Reason.INTEGRITY, "127.0.0.1")
+    assert caught.value.reason is Reason.INTEGRITY
 
 
 async def test_a_body_without_length_or_in_chunks_is_whole(server: WebServer, open_: Open) -> None:
@@ -380,7 +380,7 @@ async def test_statuses_have_reasons(
     server: WebServer, open_: Open, status: int, reason: Reason
 ) -> None:
     error = await failure(open_(), server.serve("/a", status=status))
-    assert (error.reason, error.host) == (reason, "127.0.0.1")
+    assert error.reason is reason
 
 
 @pytest.mark.parametrize(
@@ -789,7 +789,7 @@ async def test_a_redirect_to_a_forbidden_address_makes_no_connection(
             href = server.serve(f"/{number}", status=302, headers={"Location": location})
             error = await failure(downloader, href)
             assert isinstance(error, Refused)
-            assert (error.reason, error.host) == (Reason.FORBIDDEN_ADDRESS, "127.0.0.1")
+            assert error.reason is Reason.FORBIDDEN_ADDRESS
         assert_nobody_connected(listener)
 
 
@@ -847,7 +847,7 @@ async def test_passwords_are_in_no_error(open_: Open) -> None:
         "http://u:gehe im\\@x/",
     ):
         error = await failure(open_(), href)
-        assert "geheim" not in f"{error} {error.detail} {error.host}"
+        assert "geheim" not in f"{error} {error.detail}"
         assert error.__cause__ is None or "geheim" not in str(error.__cause__)
 
 
@@ -882,7 +882,7 @@ async def test_a_name_that_resolves_to_forbidden_addresses_is_refused(open_: Ope
         )
         error = await failure(downloader, f"http://localhost:{port}/")
         assert isinstance(error, Refused)
-        assert (error.reason, error.host) == (Reason.FORBIDDEN_ADDRESS, "localhost")
+        assert error.reason is Reason.FORBIDDEN_ADDRESS
         assert_nobody_connected(listener)
 
 
@@ -935,7 +935,7 @@ async def test_a_name_that_does_not_exist(open_: Open) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     error = await failure(open_(lookup=fail), "http://nowhere.example/")
-    assert (error.reason, error.host) == (Reason.DNS, "nowhere.example")
+    assert error.reason is Reason.DNS
 
 
 async def test_a_name_server_that_hangs_is_a_time_out(open_: Open) -> None:

@@ -20,7 +20,7 @@ from testkit.servers.web_server import WebServer, raw, stall_after, trickle
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, SourceError
 from wis2_gc_common.wis2.integrity import Integrity
 from wis2_gc_manager.sources.body_memory import PIECE_BYTES
-from wis2_gc_manager.sources.downloader import open_downloader
+from wis2_gc_manager.sources.downloader import LinkDownloader
 from wis2_gc_manager.sources.encoded import Broken, Decoder, content_coding
 from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Downloader, Payload, Request
 
@@ -48,7 +48,7 @@ async def downloader() -> AsyncIterator[Downloader]:
 
 
 def open_one(*, idle_timeout_s: float = 20) -> Downloader:
-    return open_downloader(
+    return LinkDownloader(
         allowed_networks=(ipaddress.ip_network("127.0.0.1/32"),),
         max_object_bytes=MAX_OBJECT_BYTES,
         concurrency_per_host=4,
@@ -290,7 +290,7 @@ async def test_memory_of_encoded_answers_is_given_back(
     held = [await get(downloader, href) for _ in range(4)]
     assert memory.used_bytes == 4 * (len(DATA) + PIECE_BYTES)
     held.clear()
-    assert memory.is_clean
+    assert memory.used_bytes == len(memory.large_of) == 0
 
 
 def test_encodings_are_read_from_all_their_headers() -> None:

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wis2_gc_common.errors import Poison
-from wis2_gc_common.wis2.media_type import suffix_for
+from wis2_gc_common.wis2.media_type import MARKER, suffix_for
 from wis2_gc_common.wis2.object_key import file_name, object_key, object_url
 from wis2_gc_common.wis2.topic import MAX_LEVELS, parse_topic
-from wis2_gc_manager.store.keys import INCOMING, MARKER, TRASH, checked_key
+from wis2_gc_manager.store.keys import INCOMING, TRASH, checked_key
 from wis2_gc_manager.store.s3.place import BucketPlace
 
 AWKWARD = ("", ".", "..", ".incoming", ".trash", "a.~bin", "~", "%2e%2e", "\\", "é" * 60, "a b")

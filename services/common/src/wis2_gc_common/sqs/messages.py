@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common.errors import NotAnEnvelope, Reason, Unsendable
 from wis2_gc_common.ports.envelope_bytes import decode_envelope, encode_envelope
-from wis2_gc_common.ports.lanes import centre_in
 from wis2_gc_common.ports.queue import DeadLetter, Envelope, Received
-from wis2_gc_common.wis2.topic import is_centre_id
+from wis2_gc_common.wis2.topic import centre_in, is_centre_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

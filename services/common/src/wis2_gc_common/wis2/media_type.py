@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 #: The type of everything unknown: browsers save it, programs ignore it.
 DEFAULT_MEDIA_TYPE = "application/octet-stream"
 
-_MARKER = ".~"
+#: Between an object's name and the marker of its type.
+MARKER = ".~"
 #: A longer type is unknown; this bounds the work on a stranger's text.
 _MAX_CHARS = 256
 
@@ -81,7 +82,7 @@ _CATALOGUE = (
 )
 
 _SUFFIXES: Mapping[str, str] = MappingProxyType(
-    {entry.media_type: _MARKER + entry.marker for entry in _CATALOGUE}
+    {entry.media_type: MARKER + entry.marker for entry in _CATALOGUE}
 )
 
 #: The type that nginx gives a file, by extension (lower case, without the dot).

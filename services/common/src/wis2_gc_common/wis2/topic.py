@@ -44,7 +44,7 @@ _UNSAFE = re.compile(
     )
     + "]"
 )
-_POLICY_LEVEL = 6
+_CENTRE_ID_LEVEL, _POLICY_LEVEL = 3, 6
 #: Characters that a folder's name must not contain.
 _NOT_IN_A_FOLDER = re.compile(r"[^A-Za-z0-9._+=@,/-]")
 
@@ -94,9 +94,9 @@ def parse_topic(text: str) -> Topic:
     match = _TOPIC.fullmatch(text)
     problem = "not in the WIS2 topic hierarchy" if match is None else _problem_below(text)
     if match is None or problem:
-        raise Poison(
-            Reason.INVALID_TOPIC, f"{problem}: {text[:150]!r}", centre_id=_readable_centre_id(text)
-        )
+        name = centre_in(text)
+        centre_id = name if is_centre_id(name) else ""
+        raise Poison(Reason.INVALID_TOPIC, f"{problem}: {text[:150]!r}", centre_id=centre_id)
     channel: Channel = "origin" if match["channel"] == "origin" else "cache"
     policy: Literal["core", "recommended"] | None = None
     if match["metadata"] is None:
@@ -124,9 +124,10 @@ def _problem_below(text: str) -> str:
     return "nothing below the policy" if is_empty else ""
 
 
-def _readable_centre_id(text: str) -> str:
-    levels = text.split("/", 4)
-    return levels[3] if len(levels) > 3 and is_centre_id(levels[3]) else ""  # noqa: PLR2004 - the fourth
+def centre_in(topic: str) -> str:
+    """Return the centre-id in a topic that nobody has checked yet; "" if it has none."""
+    levels = topic.split("/", _CENTRE_ID_LEVEL + 1)
+    return levels[_CENTRE_ID_LEVEL] if len(levels) > _CENTRE_ID_LEVEL else ""
 
 
 def is_centre_id(text: str) -> bool:

@@ -75,7 +75,7 @@ class InFlight:
     """Items by `Envelope.uid`, bounded by the number of slots. For one event loop."""
 
     def __init__(self, slots: int) -> None:
-        self._slots = slots
+        self.slots = slots
         self._items: dict[str, Item] = {}
         self._freed = asyncio.Event()
         self.bulk = 0
@@ -85,14 +85,9 @@ class InFlight:
         return len(self._items)
 
     @property
-    def slots(self) -> int:
-        """How many items may be in work at once."""
-        return self._slots
-
-    @property
     def free(self) -> int:
         """How many more items may be taken."""
-        return self._slots - len(self._items)
+        return self.slots - len(self._items)
 
     @property
     def items(self) -> list[Item]:

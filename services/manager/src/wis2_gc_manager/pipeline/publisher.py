@@ -33,6 +33,7 @@ from wis2_gc_common.runtime.backoff import Backoff
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.settings.catalogue import CA_FILE, LOCAL_BROKER_URL
+from wis2_gc_common.wis2.topic import centre_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -473,12 +474,12 @@ class Publisher:
         return True
 
     def _blame(self, topic: str, for_s: float) -> None:
-        centre_id, until_s = _centre_id(topic), time.monotonic() + for_s
+        centre_id, until_s = centre_in(topic), time.monotonic() + for_s
         until_s = max(until_s, self._blamed_until_s.get(centre_id, until_s))
         _remember(self._blamed_until_s, centre_id, until_s)
 
     def _is_blamed(self, topic: str) -> bool:
-        centre_id = _centre_id(topic)
+        centre_id = centre_in(topic)
         until_s = self._blamed_until_s.get(centre_id)
         if until_s is None:
             return False
@@ -631,12 +632,6 @@ class Publisher:
                 _remember(self._suspected, message, None)
             else:
                 _remember(self._witnesses, message, None)
-
-
-def _centre_id(topic: str) -> str:
-    """Return the fourth level of a topic of ours, "" of a shorter one."""
-    levels = topic.split("/", 4)
-    return levels[3] if len(levels) > 3 else ""  # noqa: PLR2004 - it is the fourth
 
 
 def _remember(known: dict[K, V], key: K, value: V) -> None:

@@ -87,7 +87,14 @@ class Settling:
             case PutBack():
                 if not await self._release(item, ending.cause, ending.parked_seen):
                     return False
-                await self._put_back(item, ending)
+                await self.gate.repeat(
+                    lambda: self._return(
+                        item,
+                        delay_s=ending.delay_s,
+                        attempts=ending.attempts,
+                        is_bulk=ending.is_bulk,
+                    )
+                )
             case HandedBack(delay_s):
                 await self._hand_back(item, delay_s)
             case GivenUp():
@@ -133,13 +140,6 @@ class Settling:
         if answer == "more":
             item.parked = max(item.parked, parked_seen + 1)
         return answer == "released"
-
-    async def _put_back(self, item: Item, ending: PutBack) -> None:
-        await self.gate.repeat(
-            lambda: self._return(
-                item, delay_s=ending.delay_s, attempts=ending.attempts, is_bulk=ending.is_bulk
-            )
-        )
 
     async def _hand_back(self, item: Item, delay_s: float) -> None:
         try:

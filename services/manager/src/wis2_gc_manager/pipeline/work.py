@@ -37,15 +37,6 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What this process has done since its start, for its heartbeat."""
-
-    cached: int
-    announced: int
-    failed: int
-
-
 @dataclass(kw_only=True, slots=True, eq=False)
 class Pipeline:
     """Works on items; one instance a process, any number of items at once."""
@@ -57,11 +48,6 @@ class Pipeline:
     retries: Retries
     counts: Counts
     _quick_tries: QuickTries = field(default_factory=QuickTries, init=False)
-
-    @property
-    def tally(self) -> Tally:
-        """What this process has done until now."""
-        return Tally(self.settling.cached, self.announcing.announced, self.settling.failed)
 
     async def handle(self, item: Item) -> None:
         """Work on `item` until its message is deleted, goes back, or belongs to another manager.

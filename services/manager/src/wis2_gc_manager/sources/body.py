@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wis2_gc_common.errors import IntegrityFailed, Overridden, Reason, SourceError
 from wis2_gc_common.wis2.integrity import DEFAULT_METHOD, new_hash
-from wis2_gc_manager.sources.body_memory import PIECE_BYTES
+from wis2_gc_manager.sources.body_memory import PIECE_BYTES, Holding
 from wis2_gc_manager.sources.port import MAX_IN_MEMORY_BYTES, Payload, host_of
 from wis2_gc_manager.sources.timeouts import stopped
 
@@ -63,7 +63,7 @@ class Body:
         """Whether the connection broke off; then only length or checksum show a whole body."""
         self._open_upload = open_upload
         self._max_bytes = max_bytes
-        self._held = memory.holding(request.centre_id, host_of(request.href))
+        self._held = Holding(memory, request.centre_id, host_of(request.href))
         integrity = request.integrity
         self._method = DEFAULT_METHOD if integrity is None else integrity.method
         self._hash = new_hash(self._method)

@@ -25,27 +25,14 @@ class BodyMemory:
 
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes
-        self._used = 0
-        self._large_of: Counter[tuple[str, str]] = Counter()
+        self.used_bytes = 0
+        """Held now."""
+        self.large_of: Counter[tuple[str, str]] = Counter()
         """What is held above SMALL_BYTES, by centre and by host."""
-
-    @property
-    def used_bytes(self) -> int:
-        """The bytes held now."""
-        return self._used
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether nothing is held, and no centre or host is remembered."""
-        return not self._used and not self._large_of
-
-    def holding(self, centre_id: str, host: str) -> Holding:
-        """Return an empty holding of one body."""
-        return Holding(self, centre_id, host)
 
     def grow(self, holding: Holding, size: int) -> bool:
         """See `Holding.take`."""
-        used = self._used + size
+        used = self.used_bytes + size
         if used > self._total:
             return False
         after = holding.held + size
@@ -54,14 +41,14 @@ class BodyMemory:
             large = after - max(holding.held, SMALL_BYTES)
             if (
                 used > self._total // LARGE_SHARE
-                or self._large_of[centre] + large > self._total // CENTRE_SHARE
-                or self._large_of[host] + large > self._total // HOST_SHARE
+                or self.large_of[centre] + large > self._total // CENTRE_SHARE
+                or self.large_of[host] + large > self._total // HOST_SHARE
             ):
                 self._forget(centre, host)
                 return False
-            self._large_of[centre] += large
-            self._large_of[host] += large
-        self._used = used
+            self.large_of[centre] += large
+            self.large_of[host] += large
+        self.used_bytes = used
         holding.held = after
         return True
 
@@ -69,19 +56,19 @@ class BodyMemory:
         """See `Holding.give_back`."""
         size = min(size, holding.held)
         large = holding.held - max(holding.held - size, SMALL_BYTES)
-        self._used -= size
+        self.used_bytes -= size
         holding.held -= size
         if large > 0:
             centre, host = ("centre", holding.centre_id), ("host", holding.host)
-            self._large_of[centre] -= large
-            self._large_of[host] -= large
+            self.large_of[centre] -= large
+            self.large_of[host] -= large
             self._forget(centre, host)
 
     def _forget(self, *names: tuple[str, str]) -> None:
         """Forget each that holds nothing: strangers name centres and hosts."""
         for name in names:
-            if not self._large_of[name]:
-                del self._large_of[name]
+            if not self.large_of[name]:
+                del self.large_of[name]
 
 
 @dataclass(slots=True, eq=False)

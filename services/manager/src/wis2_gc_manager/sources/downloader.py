@@ -1,6 +1,6 @@
 """Fetches links of every scheme (wis2-rules.md 15 to 20).
 
-`open_downloader` makes the one `Downloader` of a manager. The guard, the limits of each host and
+`LinkDownloader` is the one `Downloader` of a manager. The guard, the limits of each host and
 the bounds of memory and time are here, the protocols in `http`, `ftp` and `sftp`.
 """
 
@@ -18,7 +18,6 @@ from wis2_gc_manager.sources.body_memory import BodyMemory
 from wis2_gc_manager.sources.hosts import HostLimits, Outcome
 from wis2_gc_manager.sources.http_client import HttpClient
 from wis2_gc_manager.sources.link_target import Target, parse_target
-from wis2_gc_manager.sources.port import host_of
 from wis2_gc_manager.sources.timeouts import Timeouts, sooner, stopped
 
 if TYPE_CHECKING:
@@ -26,9 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wis2_gc_manager.sources.lookups import Lookup
-    from wis2_gc_manager.sources.port import Downloader, OpenUpload, Payload, Request
-
-__all__ = ["MAX_REDIRECTS", "open_downloader"]
+    from wis2_gc_manager.sources.port import OpenUpload, Payload, Request
 
 MAX_REDIRECTS = 5
 #: The memory of all bodies in flight together.
@@ -59,76 +56,41 @@ class _Client(Protocol):
     async def close(self) -> None: ...
 
 
-def open_downloader(
-    *,
-    allowed_networks: Sequence[Network],
-    denied_networks: Sequence[Network] = (),
-    allowed_ports: Sequence[int] = (),
-    max_object_bytes: int,
-    concurrency_per_host: int,
-    connect_timeout_s: float,
-    idle_timeout_s: float,
-    total_timeout_s: float,
-    ca_file: Path | None,
-    lookup: Lookup = system_lookup,
-) -> Downloader:
-    """Return a downloader; requires a running event loop.
+class LinkDownloader:
+    """`Downloader` of every scheme; requires a running event loop."""
 
-    The settings are those of `wis2_gc_common.settings` with these names; `lookup` resolves a host
-    name (blocking), for tests.
-    Raises OSError, ssl.SSLError: `ca_file` holds no certificates.
-    """
-    return _Downloader(
-        guard=AddressGuard(allowed_networks, denied_networks, allowed_ports),
-        lookup=lookup,
-        max_object_bytes=max_object_bytes,
-        concurrency_per_host=concurrency_per_host,
-        timeouts=Timeouts(connect_timeout_s, idle_timeout_s, total_timeout_s),
-        ca_file=ca_file,
-    )
-
-
-class _Downloader:
     def __init__(
         self,
         *,
-        guard: AddressGuard,
-        lookup: Lookup,
+        allowed_networks: Sequence[Network],
+        denied_networks: Sequence[Network] = (),
+        allowed_ports: Sequence[int] = (),
         max_object_bytes: int,
         concurrency_per_host: int,
-        timeouts: Timeouts,
+        connect_timeout_s: float,
+        idle_timeout_s: float,
+        total_timeout_s: float,
         ca_file: Path | None,
+        lookup: Lookup = system_lookup,
     ) -> None:
-        self._guard = guard
-        self._timeouts = timeouts
+        """Take the settings of these names; `lookup` resolves a host name (blocking), for tests.
+
+        Raises OSError, ssl.SSLError: `ca_file` holds no certificates.
+        """
+        self._guard = AddressGuard(allowed_networks, denied_networks, allowed_ports)
+        self._timeouts = Timeouts(connect_timeout_s, idle_timeout_s, total_timeout_s)
         self._max_object_bytes = max_object_bytes
-        self._addresses = Addresses(guard, lookup)
+        self._addresses = Addresses(self._guard, lookup)
         self._limits = HostLimits(
             concurrency=concurrency_per_host, clock=asyncio.get_running_loop().time
         )
         self._memory = BodyMemory(MEMORY_BYTES)
-        http = HttpClient(guard, self._addresses, timeouts=timeouts, ca_file=ca_file)
+        http = HttpClient(self._guard, self._addresses, timeouts=self._timeouts, ca_file=ca_file)
         self._clients: dict[str, _Client] = {"http": http, "https": http}
 
     async def fetch(self, request: Request, open_upload: OpenUpload) -> Payload:
         """See `wis2_gc_manager.sources.port.Downloader`."""
-        try:
-            target = parse_target(request.href)
-            return await self._fetch_in_time(target, request, open_upload)
-        except SourceError as error:
-            # Even after a redirect, the failed source is the one that the notification names.
-            error.host = host_of(request.href)
-            raise
-
-    async def close(self) -> None:
-        """See `wis2_gc_manager.sources.port.Downloader`."""
-        for client in set(self._clients.values()):
-            await client.close()
-        await self._addresses.close()
-
-    async def _fetch_in_time(
-        self, target: Target, request: Request, open_upload: OpenUpload
-    ) -> Payload:
+        target = parse_target(request.href)
         deadline = asyncio.timeout(self._timeouts.total_s)
         try:
             async with deadline:
@@ -156,6 +118,12 @@ class _Downloader:
             if not deadline.expired():
                 raise
             raise SourceError(Reason.TIMEOUT, "in all") from None
+
+    async def close(self) -> None:
+        """See `wis2_gc_manager.sources.port.Downloader`."""
+        for client in set(self._clients.values()):
+            await client.close()
+        await self._addresses.close()
 
     async def _fill(self, target: Target, body: Body) -> None:
         for _ in range(1 + MAX_REDIRECTS):

@@ -73,7 +73,7 @@ class Downloader(Protocol):
         On any error, cancellation included, an opened upload has been aborted.
 
         Raises
-        - SourceError: 404, time-out, length, …; its host is the link's
+        - SourceError: 404, time-out, length, …
         - IntegrityFailed: the checksum does not match
         - Refused: the address guard refuses the link or a redirect; we did not connect
         - HostBusy: circuit open, throttled by the server, or the host's queue is too long, so it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from wis2_gc_common.wis2.media_type import MARKER
+
 #: The limit of S3; and the limit of a file system for one name, less the longest marker.
 MAX_KEY_BYTES = 1024
 MAX_PART_BYTES = 200
@@ -12,9 +14,6 @@ TRASH = ".trash"
 
 _OURS = (INCOMING.encode(), TRASH.encode())
 _NO_PARTS = frozenset({b"", b".", b".."})
-
-#: Between an object's name and the marker of its type (`media_type.suffix_for`).
-MARKER = ".~"
 
 
 def checked_key(key: str) -> str:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import UnusableKey
 from wis2_gc_common.runtime.causes import os_words
-from wis2_gc_common.wis2.media_type import suffix_for
-from wis2_gc_manager.store.keys import INCOMING, MARKER, TRASH
+from wis2_gc_common.wis2.media_type import MARKER, suffix_for
+from wis2_gc_manager.store.keys import INCOMING, TRASH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -122,13 +122,7 @@ class Layout:
 
         Open it before you write what is to be synced: then it also reports what failed since.
         """
-        if self._device is None:
-            self.prepare()
-        try:
-            return os.open(self.incoming, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            self.prepare()
-            return os.open(self.incoming, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return self._open(self.incoming, os.O_RDONLY | os.O_DIRECTORY)
 
     def new_name(self) -> str:
         """Return a name for our folders that no other process uses."""
@@ -136,15 +130,8 @@ class Layout:
 
     def create(self) -> tuple[int, str]:
         """Return the descriptor and the path of a new file in `.incoming`."""
-        if self._device is None:
-            self.prepare()
         path = f"{self.incoming}/{self.new_name()}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        try:
-            descriptor = os.open(path, flags, _FILE_MODE)
-        except FileNotFoundError:
-            self.prepare()
-            descriptor = os.open(path, flags, _FILE_MODE)
+        descriptor = self._open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         if _UMASK & _FILE_MODE:
             os.fchmod(descriptor, _FILE_MODE)
         return descriptor, path
@@ -207,6 +194,15 @@ class Layout:
         """Remove an object with any marker."""
         parent, name = self._split(key)
         self._remove_variants(parent, name, but="")
+
+    def _open(self, path: str, flags: int) -> int:
+        if self._device is None:
+            self.prepare()
+        try:
+            return os.open(path, flags | os.O_CLOEXEC, _FILE_MODE)
+        except FileNotFoundError:
+            self.prepare()
+            return os.open(path, flags | os.O_CLOEXEC, _FILE_MODE)
 
     def _split(self, key: str) -> tuple[str, str]:
         folder, _, name = key.rpartition("/")

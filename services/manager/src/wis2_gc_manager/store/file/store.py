@@ -51,10 +51,10 @@ class FileStore:
     """`ObjectStore` on a file system. Used by one event loop."""
 
     def __init__(self, directory: str, *, retention_hours: float) -> None:
-        self._layout = Layout(directory)
+        self.layout = Layout(directory)
         self._retention = timedelta(hours=retention_hours)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._commits = CommitThread(self._layout, self._on_commits)
+        self._commits = CommitThread(self.layout, self._on_commits)
         self._futures: dict[Put, asyncio.Future[None]] = {}
         self._threads = ThreadPoolExecutor(_THREADS, "file-store")
         self._cleaner = ThreadPoolExecutor(1, "file-store-expiry")
@@ -99,11 +99,12 @@ class FileStore:
         for put in puts:
             future = self._futures.pop(put)
             if put.error is None and put.placed is not None:
-                self._remember(put.key, put.placed.path)
+                self.remember(put.key, put.placed.path)
             if not future.done():  # cancelled
                 future.set_result(None)
 
-    def _remember(self, key: str, path: str) -> None:
+    def remember(self, key: str, path: str) -> None:
+        """Remember the path of an object that was just stored."""
         self._recent[key] = path
         if len(self._recent) > _RECENT:
             self._recent.popitem(last=False)
@@ -123,7 +124,7 @@ class FileStore:
                 return os.stat(path).st_size  # noqa: PTH116
             except OSError:
                 pass  # replaced under another name, or away: look properly
-        return await self.in_thread(_size, self._layout, key)
+        return await self.in_thread(_size, self.layout, key)
 
     def announce_by_ns(self, key: str, *, stored_ns: int) -> int:  # noqa: ARG002 - folders expire
         """Return until when an object may be announced: its hour folder expires as a whole."""
@@ -131,7 +132,7 @@ class FileStore:
 
     async def delete(self, key: str) -> None:
         """Remove an object; it is not an error if there is none."""
-        await self.in_thread(self._layout.remove, checked_key(key))
+        await self.in_thread(self.layout.remove, checked_key(key))
 
     async def expire(self, now: datetime) -> int:
         """Remove hour folders past the retention; return how many were removed.
@@ -140,7 +141,7 @@ class FileStore:
         """
         stopping = threading.Event()
         run = Expiry(
-            self._layout,
+            self.layout,
             retention=self._retention,
             must_stop=lambda: stopping.is_set() or self._stopping.is_set(),
         )
@@ -151,11 +152,11 @@ class FileStore:
 
     async def capacity(self) -> Capacity:
         """Return the size of the file system."""
-        return await self.in_thread(_capacity, self._layout)
+        return await self.in_thread(_capacity, self.layout)
 
     async def check(self) -> None:
         """Return if a small object can be written now; raise Unavailable otherwise."""
-        await self.in_thread(_probe, self._layout)
+        await self.in_thread(_probe, self.layout)
 
     async def close(self) -> None:
         """Finish what was begun and end the threads. Never raises."""
@@ -188,15 +189,6 @@ class FileStore:
                 if tries <= 0 or not is_shortage(error):
                     raise _translated(error) from error
             await asyncio.sleep(PAUSE_S)
-
-    @property
-    def layout(self) -> Layout:
-        """The directory."""
-        return self._layout
-
-    def remember(self, key: str, path: str) -> None:
-        """Remember the path of an object that was just stored."""
-        self._remember(key, path)
 
 
 class _FileUpload:

@@ -34,12 +34,7 @@ def of_digest(checksum: Checksum | None) -> Header | None:
 
 def of_crc(crc: int) -> Header:
     """Return the header of a CRC-32."""
-    return CRC_HEADER, crc_text(crc)
-
-
-def crc_text(crc: int) -> str:
-    """Return a CRC-32 as S3 writes it."""
-    return base64.b64encode(crc.to_bytes(4, "big")).decode()
+    return CRC_HEADER, base64.b64encode(crc.to_bytes(4, "big")).decode()
 
 
 def crc_of(body: Sequence[bytes], crc: int = 0) -> int:

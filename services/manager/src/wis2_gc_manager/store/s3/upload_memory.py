@@ -78,17 +78,13 @@ class UploadMemory:
         """`clock`: monotonic seconds."""
         self._part_bytes = part_bytes
         self._clock = clock
-        self._free = total
+        self.free_bytes = total
+        """Negative while one upload exceeds the total."""
         self._reserve = total // RESERVE
         self._shares: dict[Share, None] = {}
         """The shares that hold something, in the order in which they came."""
         self._waiting: list[_Wait] = []
         self._exceeding: Share | None = None
-
-    @property
-    def free_bytes(self) -> int:
-        """The bytes that are left; negative while one upload exceeds the total."""
-        return self._free
 
     def share(self, on_lost: Callable[[], None]) -> Share:
         """Return the empty share of an upload.
@@ -156,7 +152,7 @@ class UploadMemory:
 
     def _fits(self, share: Share, size: int) -> bool:
         is_small = share.total + size <= SMALL_BYTES
-        return size <= self._free - (0 if is_small else self._reserve)
+        return size <= self.free_bytes - (0 if is_small else self._reserve)
 
     def _resume(self, share: Share) -> None:
         if share.paused_s is not None:
@@ -170,13 +166,13 @@ class UploadMemory:
         if not share.total:
             # The time that its first piece took is not known.
             share.since_s, share.base = self._clock(), size
-        self._free -= size
+        self.free_bytes -= size
         share.held += size
         share.total += size
         self._shares[share] = None
 
     def _free_all(self, share: Share) -> None:
-        self._free += share.held
+        self.free_bytes += share.held
         share.held = 0
         self._shares.pop(share, None)
         if self._exceeding is share:
@@ -210,7 +206,7 @@ class UploadMemory:
             key=lambda other: other.total,
         )
         is_small = share.total + size <= SMALL_BYTES
-        missing = size - self._free + (0 if is_small else self._reserve)
+        missing = size - self.free_bytes + (0 if is_small else self._reserve)
         if missing <= 0 or sum(other.held for other in slower) < missing:
             return False
         for other in slower:
