@@ -14,7 +14,7 @@ from testkit.servers.kubernetes_api import TOKEN, Cluster, condition, workload
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_metrics import kubernetes_api
 from wis2_gc_metrics.kubernetes_api import KubernetesApi
-from wis2_gc_metrics.rollouts import Workload, is_complete
+from wis2_gc_metrics.rollouts import Workload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -69,7 +69,7 @@ async def test_the_workloads_are_those_of_both_lists(cluster: Cluster) -> None:
     )
     assert (metrics.is_observed, metrics.updated, metrics.available) == (False, 1, 1)
     assert (broker.kind, broker.name, broker.version) == ("StatefulSet", "wis2-broker", "5.8.9")
-    assert [is_complete(load) for load in (manager, metrics, broker)] == [True, False, True]
+    assert [load.is_complete for load in (manager, metrics, broker)] == [True, False, True]
 
 
 async def test_it_asks_for_our_release_in_our_namespace_with_the_pods_token(
@@ -114,7 +114,7 @@ async def test_a_pod_that_still_ends_on_a_lost_node_is_one_too_many(cluster: Clu
     cluster.deployments = [workload("wis2-manager", terminatingReplicas=1)]
     (load,) = await read(cluster)
     assert (load.total, load.updated, load.available) == (3, 2, 2)
-    assert not is_complete(load)
+    assert not load.is_complete
 
 
 async def test_a_rollout_that_stopped_says_so_in_our_words(cluster: Cluster) -> None:

@@ -12,7 +12,6 @@ from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_metrics.rollouts import (
     ROLLOUTS_MAX_AGE_S,
     Rollouts,
-    is_complete,
     version_of,
 )
 
@@ -26,8 +25,8 @@ class Clock:
 
 
 def test_a_rollout_is_complete_when_every_wanted_pod_is_available_and_new() -> None:
-    assert is_complete(COMPLETE)
-    assert is_complete(replace(COMPLETE, desired=0, updated=0, ready=0, available=0, total=0))
+    assert COMPLETE.is_complete
+    assert replace(COMPLETE, desired=0, updated=0, ready=0, available=0, total=0).is_complete
 
 
 @pytest.mark.parametrize(
@@ -44,7 +43,7 @@ def test_a_rollout_is_complete_when_every_wanted_pod_is_available_and_new() -> N
 def test_a_rollout_is_not_complete_while_anything_is_left_to_do(
     change: dict[str, Any],
 ) -> None:
-    assert not is_complete(replace(COMPLETE, **change))
+    assert not replace(COMPLETE, **change).is_complete
 
 
 @pytest.mark.parametrize(

@@ -44,14 +44,14 @@ def open_queue(
     dead_letter_url: QueueUrl,
     *,
     redis_url: str,
-    consumer: str,
-    visibility_s: float,
+    consumer: str = "",
+    visibility_s: float = 30.0,
 ) -> Queue:
     """Return the manager's side of a queue.
 
     `consumer`: stable, and unique among the running managers; SQS does not need it. A caller that
-    only asks for `depth` never becomes a consumer. Raises SettingsError: the URLs cannot be used,
-    or not together.
+    only asks for `depth` gives neither name nor visibility: it never becomes a consumer.
+    Raises SettingsError: the URLs cannot be used, or not together.
     """
     if queue_url.kind == "sqs":
         from wis2_gc_common.sqs.queue import SqsQueue  # noqa: PLC0415

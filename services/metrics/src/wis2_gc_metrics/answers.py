@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.errors import Misconfigured, Unavailable
 from wis2_gc_common.ports.queue import Depth
-from wis2_gc_common.wis2.pubtime import format_pubtime, format_seconds
+from wis2_gc_common.wis2.pubtime import format_seconds
 from wis2_gc_metrics.delay import describe_delays
 from wis2_gc_metrics.exposition import delay_counts, last_message_s
 from wis2_gc_metrics.models import (
@@ -20,7 +19,6 @@ from wis2_gc_metrics.models import (
     CentresAnswer,
     CountAnswer,
     DataServerAnswer,
-    DelayAnswer,
     FailureAnswer,
     FailuresAnswer,
     ItemAnswer,
@@ -30,12 +28,10 @@ from wis2_gc_metrics.models import (
     RecentAnswer,
     RolloutsAnswer,
     SummaryAnswer,
-    TotalsAnswer,
     WorkloadAnswer,
 )
 from wis2_gc_metrics.public_text import public_error, public_facts
 from wis2_gc_metrics.readiness import missing_parts
-from wis2_gc_metrics.rollouts import is_complete
 from wis2_gc_metrics.totals import add_up
 
 if TYPE_CHECKING:
@@ -49,10 +45,8 @@ if TYPE_CHECKING:
         ProcessStatus,
         Snapshot,
     )
-    from wis2_gc_metrics.delay import DelaySummary
     from wis2_gc_metrics.exposition import Reading
     from wis2_gc_metrics.rollouts import Workload
-    from wis2_gc_metrics.totals import Recent
 
 
 _OF_CENTRE = ("centre_id",)
@@ -60,7 +54,7 @@ _OF_CENTRE = ("centre_id",)
 
 def summary(
     reading: Reading,
-    recent: Recent | None,
+    recent: RecentAnswer | None,
     *,
     centre_id: str,
     expected_brokers: Sequence[str],
@@ -68,7 +62,6 @@ def summary(
     """Return the numbers of the whole cache."""
     snapshot = reading.snapshot
     missing = what_is_missing(reading, expected_brokers=expected_brokers)
-    delays = describe_delays(catalogue.DELAY_BUCKETS_S, delay_counts(snapshot))
     listeners = _by_name(snapshot, "listener")
     managers = _by_name(snapshot, "manager")
     return SummaryAnswer(
@@ -76,9 +69,9 @@ def summary(
         centre_id=centre_id,
         is_ready=not missing,
         missing=missing,
-        totals=TotalsAnswer(**asdict(add_up(snapshot))),
-        delay=_delay(delays),
-        recent=None if recent is None else _recent(recent),
+        totals=add_up(snapshot),
+        delay=describe_delays(catalogue.DELAY_BUCKETS_S, delay_counts(snapshot)),
+        recent=recent,
         queue=queue(reading.depth) if isinstance(reading.depth, Depth) else None,
         listeners=CountAnswer(
             ready=sum(p.is_ready for p in listeners.values()),
@@ -102,25 +95,9 @@ def away(error: Unavailable) -> str:
     return f"the {error.part} {verb}"
 
 
-def _delay(delays: DelaySummary) -> DelayAnswer:
-    return DelayAnswer(**asdict(delays))
-
-
-def _recent(recent: Recent) -> RecentAnswer:
-    return RecentAnswer(
-        seconds=recent.seconds,
-        received_per_s=recent.received_per_s,
-        duplicates_dropped_per_s=recent.duplicates_dropped_per_s,
-        cached_per_s=recent.cached_per_s,
-        announced_per_s=recent.announced_per_s,
-        failed_per_s=recent.failed_per_s,
-        delay=_delay(recent.delay),
-    )
-
-
 def queue(depth: Depth) -> QueueAnswer:
     """Return how many notifications wait."""
-    return QueueAnswer(**asdict(depth))
+    return QueueAnswer.model_validate(depth)
 
 
 def _by_name(snapshot: Snapshot, kind: str) -> dict[str, ProcessStatus]:
@@ -255,14 +232,7 @@ def failures(records: Sequence[FailureRecord]) -> FailuresAnswer:
     """Return the given-up items, in the given order."""
     return FailuresAnswer(
         failures=[
-            FailureAnswer(
-                at=format_seconds(record.at_s),
-                data_id=record.data_id,
-                centre_id=record.centre_id,
-                pubtime=format_pubtime(record.pubtime_ns),
-                error=public_error(record.error),
-                attempts=record.attempts,
-            )
+            FailureAnswer(**record.facts() | {"error": public_error(record.error)})
             for record in records
         ]
     )
@@ -270,40 +240,12 @@ def failures(records: Sequence[FailureRecord]) -> FailuresAnswer:
 
 def item(key: ItemKey, record: ItemRecord) -> ItemAnswer:
     """Return the history of one item."""
-    held = record.held
-    return ItemAnswer(
-        centre_id=key.centre_id,
-        data_id=key.data_id,
-        state=record.state,
-        finished_state=held.state,
-        finished_at=None if held.state is None else format_seconds(held.finished_ms / 1000),
-        pubtime=None if held.state is None else format_pubtime(held.pubtime_ns),
-        running_pubtime=None
-        if held.running_pubtime_ns is None
-        else format_pubtime(held.running_pubtime_ns),
-        object_key=record.object_key,
-        attempts=record.attempts,
-        last_error=public_error(record.last_error),
-        parked=record.parked,
-    )
+    return ItemAnswer(**record.facts(key) | {"last_error": public_error(record.last_error)})
 
 
 def rollouts(workloads: Sequence[Workload] | None) -> RolloutsAnswer:
     """Return the workloads, in the given order; None: we are not in a cluster."""
     return RolloutsAnswer(
         is_in_cluster=workloads is not None,
-        workloads=[
-            WorkloadAnswer(
-                kind=workload.kind,
-                name=workload.name,
-                version=workload.version,
-                desired=workload.desired,
-                updated=workload.updated,
-                ready=workload.ready,
-                available=workload.available,
-                is_complete=is_complete(workload),
-                problem=workload.problem,
-            )
-            for workload in workloads or ()
-        ],
+        workloads=[WorkloadAnswer.model_validate(workload) for workload in workloads or ()],
     )

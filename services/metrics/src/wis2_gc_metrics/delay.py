@@ -8,35 +8,23 @@ exact; percentiles are estimated within one bucket.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
+
+from wis2_gc_metrics.models import DelayAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class DelaySummary:
-    """Delays from pubtime to our announcement; None if nothing was announced."""
-
-    count: int
-    p50_s: float | None
-    p99_s: float | None
-    within_120_s: float | None
-    """Share of the items, 0 to 1."""
-    within_300_s: float | None
-    within_600_s: float | None
-
-
-def describe_delays(bounds_s: Sequence[float], counts: Sequence[int]) -> DelaySummary:
+def describe_delays(bounds_s: Sequence[float], counts: Sequence[int]) -> DelayAnswer:
     """Return percentiles and shares of a histogram.
 
     `bounds_s`: rising upper bounds. `counts`: not cumulative, one per bound and a last one for all
     above.
     Raises ValueError: the lengths do not fit, or 120, 300, 600 are not bounds.
     """
-    return DelaySummary(
+    return DelayAnswer(
         count=sum(counts),
         p50_s=quantile(bounds_s, counts, 0.5),
         p99_s=quantile(bounds_s, counts, 0.99),

@@ -33,9 +33,6 @@ _log = get_logger(__name__)
 #: Answers in progress may take this long after SIGTERM, in seconds.
 _STOP_TIMEOUT_S = 3
 _BACKLOG = 512
-#: A queue requires the name of its consumer; here it only gives its depth.
-_CONSUMER = "metrics"
-_VISIBILITY_S = 30.0
 
 
 def main() -> NoReturn:
@@ -78,8 +75,6 @@ def _open(settings: MetricsSettings) -> Readings:
         common.queue_url,
         settings.dead_letter_queue_url,
         redis_url=common.redis_url,
-        consumer=_CONSUMER,
-        visibility_s=_VISIBILITY_S,
     )
     return Readings(RedisReader.connect(common.redis_url), queue)
 

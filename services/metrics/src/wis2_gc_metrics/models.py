@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class ApiAnswer(BaseModel):
     """The base of all answers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
 
 
 class Problem(ApiAnswer):

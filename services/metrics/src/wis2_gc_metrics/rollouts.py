@@ -41,6 +41,16 @@ class Workload:
     problem: str | None
     """Why the rollout makes no progress, by Kubernetes; None while it does."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all desired pods have the newest template, and no others are left."""
+        return (
+            self.is_observed
+            and self.updated >= self.desired
+            and self.total <= self.updated
+            and self.available >= self.desired
+        )
+
 
 class WorkloadSource(Protocol):
     """A source of the workloads of our release."""
@@ -50,16 +60,6 @@ class WorkloadSource(Protocol):
 
     async def close(self) -> None:
         """Release connections. Never raises."""
-
-
-def is_complete(workload: Workload) -> bool:
-    """Return whether all desired pods have the newest template, and no others are left."""
-    return (
-        workload.is_observed
-        and workload.updated >= workload.desired
-        and workload.total <= workload.updated
-        and workload.available >= workload.desired
-    )
 
 
 def version_of(image: str) -> str:

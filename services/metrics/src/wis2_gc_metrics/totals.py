@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.wis2.decision import Decision
-from wis2_gc_metrics.delay import DelaySummary, describe_delays
+from wis2_gc_metrics.delay import describe_delays
 from wis2_gc_metrics.exposition import delay_counts
+from wis2_gc_metrics.models import RecentAnswer, TotalsAnswer
 
 if TYPE_CHECKING:
     from wis2_gc_common.ports.registry import Snapshot
@@ -34,27 +35,7 @@ _CACHED_ITEMS = "cached"
 WINDOW_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Counts since the cache was set up."""
-
-    received: int
-    """Notifications, from all Global Brokers."""
-    duplicates_dropped: int
-    others_dropped: int
-    """Our own, recommended or invalid notifications."""
-    cached: int
-    """Data items stored and announced."""
-    announced: int
-    """Data items announced: cached, uncached (`cache: false`), overrides and deletions."""
-    failed: int
-    """Notifications whose download or integrity check failed; many succeed later."""
-    given_up: int
-    """Data items dropped after their last retry."""
-    stored_bytes: int
-
-
-def add_up(snapshot: Snapshot) -> Totals:
+def add_up(snapshot: Snapshot) -> TotalsAnswer:
     """Return the totals of one snapshot, in one pass over its counters."""
     sums: Counter[str] = Counter()
     for text, value in snapshot.counters.items():
@@ -64,7 +45,7 @@ def add_up(snapshot: Snapshot) -> Totals:
             sums[_DUPLICATES] += value
         elif (name, *labels) == _CACHED:
             sums[_CACHED_ITEMS] += value
-    return Totals(
+    return TotalsAnswer(
         received=sums[catalogue.RECEIVED.name],
         duplicates_dropped=sums[_DUPLICATES],
         others_dropped=sum(sums[name] for name in _DROPPED) - sums[_DUPLICATES],
@@ -77,35 +58,20 @@ def add_up(snapshot: Snapshot) -> Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
-    """What happened in the last `seconds`: rates are per second."""
-
-    seconds: float
-    received_per_s: float
-    duplicates_dropped_per_s: float
-    cached_per_s: float
-    announced_per_s: float
-    failed_per_s: float
-    delay: DelaySummary
-
-
-@dataclass(frozen=True, slots=True)
 class _Point:
     at_s: float
-    totals: Totals
+    totals: TotalsAnswer
     delay_counts: tuple[int, ...]
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class History:
-    """The readings of the last minute, for rates; bounded by time and spacing.
+    """The readings of the last minute, for rates; bounded by time and spacing."""
 
-    `min_spacing_s`: so that many readers of the page do not fill the minute with points.
-    """
-
-    def __init__(self, *, window_s: float = WINDOW_S, min_spacing_s: float = 1.0) -> None:
-        self._window_s = window_s
-        self._min_spacing_s = min_spacing_s
-        self._points: deque[_Point] = deque()
+    window_s: float = WINDOW_S
+    min_spacing_s: float = 1.0
+    """So that many readers of the page do not fill the minute with points."""
+    _points: deque[_Point] = field(default_factory=deque, init=False)
 
     def add(self, reading: Reading) -> None:
         """Remember a reading. If counts go backwards (a new registry), the history starts again."""
@@ -114,21 +80,21 @@ class History:
             last = self._points[-1]
             if _is_reset(last, point):
                 self._points.clear()
-            elif point.at_s - last.at_s < self._min_spacing_s:
+            elif point.at_s - last.at_s < self.min_spacing_s:
                 return
         self._points.append(point)
         # Keep one point older than the window: the window begins there.
-        while len(self._points) > 1 and self._points[1].at_s <= point.at_s - self._window_s:
+        while len(self._points) > 1 and self._points[1].at_s <= point.at_s - self.window_s:
             self._points.popleft()
 
-    def recent(self, reading: Reading) -> Recent | None:
+    def recent(self, reading: Reading) -> RecentAnswer | None:
         """Return what changed up to `reading`; None if there is nothing to compare it with."""
         if not self._points:
             return None
         first = self._points[0]
         now = _Point(reading.at_s, add_up(reading.snapshot), delay_counts(reading.snapshot))
         seconds = now.at_s - first.at_s
-        if seconds < self._min_spacing_s or _is_reset(first, now):
+        if seconds < self.min_spacing_s or _is_reset(first, now):
             return None
 
         def rate(name: str) -> float:
@@ -136,7 +102,7 @@ class History:
             return difference / seconds
 
         difference = [b - a for a, b in zip(first.delay_counts, now.delay_counts, strict=True)]
-        return Recent(
+        return RecentAnswer(
             seconds=seconds,
             received_per_s=rate("received"),
             duplicates_dropped_per_s=rate("duplicates_dropped"),

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from wis2_gc_common.errors import SettingsError, Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue
@@ -32,17 +32,16 @@ from wis2_gc_operator.reports import (
 from wis2_gc_operator.settings import OperatorSettings, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
     from wis2_gc_common.ports.queue import DeadLetters, Queue
     from wis2_gc_common.ports.registry import RegistryReader
 
+    P = TypeVar("P", Queue, RegistryReader)
+
 #: The registry keeps at most this many given-up items.
 MAX_FAILURES = 1000
 MAX_DEAD_LETTERS = 100_000
-#: A queue requires the name of its consumer; here it only gives its depth.
-_CONSUMER = "operator"
-_VISIBILITY_S = 30.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,9 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print JSON, for programs")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def add(name: str, run: Callable[..., Report], meaning: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, run: Callable[..., Coroutine[None, None, Report]], meaning: str
+    ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, parents=[common], help=meaning, description=meaning)
-        command.set_defaults(run=run)
+        command.set_defaults(run=lambda *given: asyncio.run(run(*given)))
         return command
 
     add("status", _status, "Listeners, managers, totals and the queue.")
@@ -129,25 +130,19 @@ def _whole_up_to(maximum: int) -> Callable[[str], int]:
 # The commands: each reads, then calls a function of `reports`.
 
 
-def _status(read: OperatorSettings, _arguments: argparse.Namespace) -> Report:
-    async def look() -> Report:
-        async with _registry(read) as registry, _queue(read) as queue:
-            return report_status(read.centre_id, await registry.snapshot(), await queue.depth())
-
-    return asyncio.run(look())
+async def _status(read: OperatorSettings, _arguments: argparse.Namespace) -> Report:
+    async with _closing(_registry(read)) as registry, _closing(_queue(read)) as queue:
+        return report_status(read.centre_id, await registry.snapshot(), await queue.depth())
 
 
-def _check(read: OperatorSettings, _arguments: argparse.Namespace) -> Report:
-    async def look() -> Report:
-        async with _registry(read) as registry, _queue(read) as queue:
-            return report_check(
-                {
-                    "registry": await _problem_of(registry.snapshot()),
-                    "queue": await _problem_of(queue.depth()),
-                }
-            )
-
-    return asyncio.run(look())
+async def _check(read: OperatorSettings, _arguments: argparse.Namespace) -> Report:
+    async with _closing(_registry(read)) as registry, _closing(_queue(read)) as queue:
+        return report_check(
+            {
+                "registry": await _problem_of(registry.snapshot()),
+                "queue": await _problem_of(queue.depth()),
+            }
+        )
 
 
 async def _problem_of(question: Awaitable[object]) -> str:
@@ -158,21 +153,15 @@ async def _problem_of(question: Awaitable[object]) -> str:
     return ""
 
 
-def _item(read: OperatorSettings, arguments: argparse.Namespace) -> Report:
-    async def look() -> Report:
-        async with _registry(read) as registry:
-            key = ItemKey(arguments.centre_id, arguments.data_id)
-            return report_item(key, await registry.item(key))
-
-    return asyncio.run(look())
+async def _item(read: OperatorSettings, arguments: argparse.Namespace) -> Report:
+    async with _closing(_registry(read)) as registry:
+        key = ItemKey(arguments.centre_id, arguments.data_id)
+        return report_item(key, await registry.item(key))
 
 
-def _failures(read: OperatorSettings, arguments: argparse.Namespace) -> Report:
-    async def look() -> Report:
-        async with _registry(read) as registry:
-            return report_failures(await registry.failures(arguments.limit))
-
-    return asyncio.run(look())
+async def _failures(read: OperatorSettings, arguments: argparse.Namespace) -> Report:
+    async with _closing(_registry(read)) as registry:
+        return report_failures(await registry.failures(arguments.limit))
 
 
 def _list_dead_letters(read: OperatorSettings, arguments: argparse.Namespace) -> Report:
@@ -188,27 +177,19 @@ def _redrive(read: OperatorSettings, arguments: argparse.Namespace) -> Report:
 
 
 @contextlib.asynccontextmanager
-async def _registry(read: OperatorSettings) -> AsyncIterator[RegistryReader]:
-    registry = RedisReader.connect(read.redis_url)
+async def _closing(part: P) -> AsyncIterator[P]:
     try:
-        yield registry
+        yield part
     finally:
-        await registry.close()
+        await part.close()
 
 
-@contextlib.asynccontextmanager
-async def _queue(read: OperatorSettings) -> AsyncIterator[Queue]:
-    queue = open_queue(
-        read.queue_url,
-        read.dead_letter_queue_url,
-        redis_url=read.redis_url,
-        consumer=_CONSUMER,
-        visibility_s=_VISIBILITY_S,
-    )
-    try:
-        yield queue
-    finally:
-        await queue.close()
+def _registry(read: OperatorSettings) -> RegistryReader:
+    return RedisReader.connect(read.redis_url)
+
+
+def _queue(read: OperatorSettings) -> Queue:
+    return open_queue(read.queue_url, read.dead_letter_queue_url, redis_url=read.redis_url)
 
 
 def _dead_letters(read: OperatorSettings) -> DeadLetters:

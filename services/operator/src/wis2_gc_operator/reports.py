@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common import metrics as catalogue
-from wis2_gc_common.wis2.pubtime import format_pubtime, format_seconds
+from wis2_gc_common.wis2.pubtime import format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,37 +132,14 @@ def report_item(key: ItemKey, record: ItemRecord | None) -> Report:
             {**key._asdict(), "state": None},
             exit_code=1,
         )
-    held = record.held
-    running_ns = held.running_pubtime_ns
-    data = {
-        **key._asdict(),
-        "state": record.state,
-        "finished_state": held.state,
-        "finished_at": None if held.state is None else format_seconds(held.finished_ms / 1000),
-        "pubtime": None if held.state is None else format_pubtime(held.pubtime_ns),
-        "running_pubtime": None if running_ns is None else format_pubtime(running_ns),
-        "object_key": record.object_key,
-        "attempts": record.attempts,
-        "last_error": record.last_error,
-        "parked": record.parked,
-    }
+    data = record.facts(key)
     rows = [(name, "-" if value in (None, "") else str(value)) for name, value in data.items()]
     return Report(table(("ITEM", ""), rows), data)
 
 
 def report_failures(records: Sequence[FailureRecord]) -> Report:
     """Return the given-up items, in the given order."""
-    data = [
-        {
-            "at": format_seconds(record.at_s),
-            "centre_id": record.centre_id,
-            "data_id": record.data_id,
-            "pubtime": format_pubtime(record.pubtime_ns),
-            "error": record.error,
-            "attempts": record.attempts,
-        }
-        for record in records
-    ]
+    data = [record.facts() for record in records]
     rows = [(r["at"], r["centre_id"], r["attempts"], r["data_id"], r["error"]) for r in data]
     head = ("GIVEN UP", "CENTRE", "ATTEMPTS", "DATA_ID", "ERROR")
     return Report(table(head, rows) if rows else "no item was given up", data)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from wis2_gc_common.wis2.pubtime import format_pubtime, format_seconds
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
@@ -330,6 +332,23 @@ class ItemRecord:
     parked: int
     """Fall-back sources that wait with it."""
 
+    def facts(self, key: ItemKey) -> dict[str, Any]:
+        """Return what people read of the item `key`: plain JSON values, times as text."""
+        held = self.held
+        running_ns = held.running_pubtime_ns
+        return {
+            **key._asdict(),
+            "state": self.state,
+            "finished_state": held.state,
+            "finished_at": None if held.state is None else format_seconds(held.finished_ms / 1000),
+            "pubtime": None if held.state is None else format_pubtime(held.pubtime_ns),
+            "running_pubtime": None if running_ns is None else format_pubtime(running_ns),
+            "object_key": self.object_key,
+            "attempts": self.attempts,
+            "last_error": self.last_error,
+            "parked": self.parked,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
@@ -341,6 +360,17 @@ class FailureRecord:
     pubtime_ns: int
     error: str
     attempts: int
+
+    def facts(self) -> dict[str, Any]:
+        """Return what people read of it: plain JSON values, times as text."""
+        return {
+            "at": format_seconds(self.at_s),
+            "centre_id": self.centre_id,
+            "data_id": self.data_id,
+            "pubtime": format_pubtime(self.pubtime_ns),
+            "error": self.error,
+            "attempts": self.attempts,
+        }
 
 
 class RegistryReader(Protocol):
