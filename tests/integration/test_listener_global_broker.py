@@ -279,7 +279,7 @@ def test_a_broken_connection_neither_loses_nor_wrongly_acknowledges(version: str
         rig.wait_for_fact("unacknowledged", lambda number: number == 400)
         broker.restart()
         # Not what a heartbeat says: the last one may still speak of the first life.
-        wait_until(lambda: is_in_second_life(rig.listener.broker_state))
+        wait_until(lambda: is_in_second_life(rig.listener.broker.state))
         rig.registry.statuses.clear()
         rig.wait_for_fact("unacknowledged", lambda number: number >= 400)
         rig.sender.is_away = False
@@ -355,8 +355,8 @@ def test_a_wrong_password_is_said_and_tried_again(version: str) -> None:
     ):
         wait_until(lambda: "refused by the broker" in rig.problem)
         assert "ot authori" in rig.problem
-        first = rig.listener.broker_state.generation
-        wait_until(lambda: rig.listener.broker_state.generation > first + 2)
+        first = rig.listener.broker.state.generation
+        wait_until(lambda: rig.listener.broker.state.generation > first + 2)
         assert "wrong" not in json.dumps([s.facts for s in rig.registry.statuses])
 
 
@@ -402,7 +402,7 @@ def test_a_fight_for_the_session_slows_down() -> None:
         # 0.02 + 0.04 + … + 1.28 s, halved at most by jitter.
         wait_until(lambda: server.connections >= 8)
         assert time.monotonic() - began_s > 1.2
-        assert not rig.listener.live().problem
+        assert not rig.listener.why_not_live()
 
 
 #: The session present flag is set.
@@ -484,7 +484,7 @@ def test_a_broker_that_answers_no_ping_is_given_up(monkeypatch: pytest.MonkeyPat
     answers = {CONNECT: CONNACK_V5, SUBSCRIBE: SUBACK_V5}
     with scripted_broker(answers) as server, running(server.url) as rig:
         wait_until(lambda: server.connections >= 2)
-        wait_until(lambda: "does not answer pings" in rig.listener.broker_state.problem)
+        wait_until(lambda: "does not answer pings" in rig.listener.broker.state.problem)
 
 
 #: Of MQTT 5; paho refuses all of them.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from images import healthcheck
-from wis2_gc_common.runtime.health import Health, HealthServer
+from wis2_gc_common.runtime.health import HealthServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +20,7 @@ problems: list[str] = []
 def port() -> Iterator[int]:
     problems.clear()
 
-    def live() -> Health:
-        return Health("".join(problems))
-
-    server = HealthServer("127.0.0.1", 0, live=live, ready=lambda: Health("not ready"))
+    server = HealthServer("127.0.0.1", 0, live=lambda: "".join(problems), ready=lambda: "not ready")
     yield server.port
     server.close()
 

@@ -7,7 +7,6 @@ setting is wrong.
 from __future__ import annotations
 
 import signal
-import sys
 from typing import NoReturn
 
 from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
@@ -15,11 +14,11 @@ from wis2_gc_common.open_queue import open_sender
 from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.collector import let_collector_rest
-from wis2_gc_common.runtime.logs import configure_logging, get_logger
-from wis2_gc_common.runtime.process_exit import leave
+from wis2_gc_common.runtime.logs import get_logger
+from wis2_gc_common.runtime.process_exit import leave, wrong_settings_end
 from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings.catalogue import CA_FILE, HTTP_PORT
-from wis2_gc_common.settings.reader import Reader, warn_of_unknown_settings
+from wis2_gc_common.settings.reader import Reader, start_logs
 from wis2_gc_listener.service import Listener
 from wis2_gc_listener.settings import ListenerSettings, read_settings
 
@@ -28,23 +27,16 @@ _log = get_logger(__name__)
 
 def main() -> NoReturn:
     """Run until a signal, or until it cannot continue."""
-    leave(_run())
+    with wrong_settings_end("wis2-gc-listener"):
+        exit_code = _run()
+    leave(exit_code)
 
 
 def _run() -> int:
-    """Return the exit code."""
-    try:
-        settings = read_settings(Reader())
-        configure_logging(
-            level=settings.common.log_level,
-            log_format=settings.common.log_format,
-            service="listener",
-        )
-        warn_of_unknown_settings()
-        listener = _put_together(settings)
-    except SettingsError as error:
-        sys.stderr.write(f"wis2-gc-listener: {error}\n")
-        return 2
+    """Return the exit code. Raises SettingsError."""
+    settings = read_settings(Reader())
+    start_logs(settings.common, "listener")
+    listener = _put_together(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: listener.request_stop())
     let_collector_rest()

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.runtime.health import Health, HealthServer
+from wis2_gc_common.runtime.health import HealthServer
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_listener.arrivals import Inbox
 from wis2_gc_listener.broker import RECEIVE_MAXIMUM, GlobalBroker, ReconnectDelays
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.ports.queue import Sender
     from wis2_gc_common.ports.registry import ListenerRegistry
-    from wis2_gc_listener.broker import BrokerState
     from wis2_gc_listener.settings import ListenerSettings
 
 _log = get_logger(__name__)
@@ -64,7 +63,7 @@ class Listener:
         self._has_failed = threading.Event()
         self._failure = ""
         inbox = Inbox(capacity=INBOX_CAPACITY)
-        self._broker = GlobalBroker(
+        self.broker = GlobalBroker(
             url=settings.broker_url,
             client_id=settings.client_id,
             topics=settings.topics,
@@ -86,7 +85,7 @@ class Listener:
             triage=Triage(centre_id=settings.common.centre_id, filters=settings.topics),
             sender=sender,
             registry=registry,
-            broker=self._broker,
+            broker=self.broker,
             rates=CentreRates(
                 rate_per_s=settings.centre_rate_per_s,
                 burst=settings.centre_burst,
@@ -98,7 +97,10 @@ class Listener:
             timing=timing or Timing(),
         )
         self._health = HealthServer(
-            settings.common.http_host, settings.common.http_port, live=self.live, ready=self.ready
+            settings.common.http_host,
+            settings.common.http_port,
+            live=self.why_not_live,
+            ready=self.why_not_ready,
         )
 
     @property
@@ -106,15 +108,10 @@ class Listener:
         """Where `/healthz` and `/readyz` are served."""
         return self._health.port
 
-    @property
-    def broker_state(self) -> BrokerState:
-        """The connection to the Global Broker as it is now."""
-        return self._broker.state
-
     def start(self) -> None:
         """Begin to receive."""
         self._forwarder.start()
-        self._broker.start()
+        self.broker.start()
 
     def request_stop(self) -> None:
         """Make `wait` return; safe in a signal handler."""
@@ -130,10 +127,10 @@ class Listener:
 
         Returns why the listener could not continue; "" if it was asked to stop.
         """
-        self._broker.stop_reading()
+        self.broker.stop_reading()
         if not self._forwarder.stop(timeout_s=DRAIN_S):
             _log.warning("forwarder_did_not_finish")
-        self._broker.stop(timeout_s=LEAVE_S)
+        self.broker.stop(timeout_s=LEAVE_S)
         self._health.close()
         # A forwarder that hangs still uses these; the process ends anyway.
         if not self._forwarder.is_alive:
@@ -142,28 +139,27 @@ class Listener:
             self._registry.close()
         return self._failure
 
-    def live(self) -> Health:
-        """Whether both threads make progress."""
+    def why_not_live(self) -> str:
+        """Return which thread makes no progress; "" if both do."""
         if self._failure:
-            return Health(self._failure)
+            return self._failure
         if not self._forwarder.is_alive:
-            return Health("the forwarder thread has ended")
-        if not self._broker.is_alive:
-            return Health("the network thread has ended")
+            return "the forwarder thread has ended"
+        if not self.broker.is_alive:
+            return "the network thread has ended"
         if self._forwarder.stalled_s > FORWARDER_STALLED_S:
-            return Health(f"the forwarder hangs for {self._forwarder.stalled_s:.0f} s")
-        if self._broker.stalled_s > NETWORK_STALLED_S:
-            return Health(f"the network thread hangs for {self._broker.stalled_s:.0f} s")
-        return Health()
+            return f"the forwarder hangs for {self._forwarder.stalled_s:.0f} s"
+        if self.broker.stalled_s > NETWORK_STALLED_S:
+            return f"the network thread hangs for {self.broker.stalled_s:.0f} s"
+        return ""
 
-    def ready(self) -> Health:
-        """Whether our own parts are there: both threads, registry and queue.
+    def why_not_ready(self) -> str:
+        """Return which of our own parts is not there: threads, registry, queue; "" if all are.
 
         A Global Broker that refuses us must not block a release; the heartbeat, and so the metrics
         service, reports the refusal.
         """
-        live = self.live()
-        return live if live.problem else Health(self._forwarder.problem)
+        return self.why_not_live() or self._forwarder.problem
 
     def _fail(self, why: str) -> None:
         self._failure = why

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
-import sys
 from typing import NoReturn
 
 from wis2_gc_common.errors import SettingsError
@@ -16,11 +15,11 @@ from wis2_gc_common.open_queue import open_queue
 from wis2_gc_common.redis.registry_manager import RedisRegistry
 from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.collector import let_collector_rest
-from wis2_gc_common.runtime.logs import configure_logging, get_logger
-from wis2_gc_common.runtime.process_exit import leave
+from wis2_gc_common.runtime.logs import get_logger
+from wis2_gc_common.runtime.process_exit import leave, wrong_settings_end
 from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings.catalogue import CA_FILE, HTTP_PORT
-from wis2_gc_common.settings.reader import Reader, warn_of_unknown_settings
+from wis2_gc_common.settings.reader import Reader, start_logs
 from wis2_gc_manager.event_loop import EventLoop
 from wis2_gc_manager.service import Manager, Parts
 from wis2_gc_manager.settings import ManagerSettings, read_settings
@@ -33,19 +32,11 @@ log = get_logger(__name__)
 
 def main() -> NoReturn:
     """Run until a signal."""
-    try:
+    with wrong_settings_end("wis2-gc-manager"):
         settings = read_settings(Reader())
-        configure_logging(
-            level=settings.common.log_level,
-            log_format=settings.common.log_format,
-            service="manager",
-        )
-        warn_of_unknown_settings()
+        start_logs(settings.common, "manager")
         runner = asyncio.Runner(loop_factory=EventLoop)
         exit_code = runner.run(_run(settings))
-    except SettingsError as error:
-        sys.stderr.write(f"wis2-gc-manager: {error}\n")
-        exit_code = 2
     # The runner is not closed: that waits for name look-ups and disks, however long they take.
     leave(exit_code)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common.errors import Misconfigured, PartError, SettingsError, Unavailable
 from wis2_gc_common.ports.registry import ProcessStatus
-from wis2_gc_common.runtime.health import Health, HealthServer
+from wis2_gc_common.runtime.health import HealthServer
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.wis2.notification import Announcer
 from wis2_gc_manager.pipeline.acquisition import Downloads
@@ -200,8 +200,8 @@ class Manager:
         self._health = HealthServer(
             settings.common.http_host,
             settings.common.http_port,
-            live=lambda: Health(self._pulse.problem),
-            ready=lambda: Health(self._why_not_ready()),
+            live=lambda: self._pulse.problem,
+            ready=self._why_not_ready,
         )
 
     @property

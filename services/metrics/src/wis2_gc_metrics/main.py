@@ -6,7 +6,6 @@ import asyncio
 import logging
 import signal
 import socket
-import sys
 from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
@@ -15,10 +14,10 @@ from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.open_queue import open_queue
 from wis2_gc_common.redis.registry_reader import RedisReader
 from wis2_gc_common.runtime.causes import os_words
-from wis2_gc_common.runtime.logs import configure_logging, get_logger
-from wis2_gc_common.runtime.process_exit import leave
+from wis2_gc_common.runtime.logs import get_logger
+from wis2_gc_common.runtime.process_exit import leave, wrong_settings_end
 from wis2_gc_common.settings.catalogue import HTTP_PORT
-from wis2_gc_common.settings.reader import Reader, warn_of_unknown_settings
+from wis2_gc_common.settings.reader import Reader, start_logs
 from wis2_gc_metrics.app import create_app
 from wis2_gc_metrics.connections import BoundedProtocol
 from wis2_gc_metrics.readings import Readings
@@ -37,19 +36,11 @@ _BACKLOG = 512
 
 def main() -> NoReturn:
     """Serve until SIGTERM or SIGINT. Exit code 2: a setting is wrong."""
-    try:
+    with wrong_settings_end("wis2-gc-metrics"):
         settings = read_settings(Reader())
-        configure_logging(
-            level=settings.common.log_level,
-            log_format=settings.common.log_format,
-            service="metrics",
-        )
-        warn_of_unknown_settings()
+        start_logs(settings.common, "metrics")
         readings = _open(settings)
         listening = _listen(settings.common.http_host, settings.common.http_port)
-    except SettingsError as error:
-        sys.stderr.write(f"wis2-gc-metrics: {error}\n")
-        leave(2)
     # uvicorn's own lines about start and stop are not useful.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     # It warns of each request that is not HTTP: anybody could fill the log.

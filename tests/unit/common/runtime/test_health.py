@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from testkit.fakes.listener import wait_until
-from wis2_gc_common.runtime.health import MAX_CONNECTIONS, Health, HealthServer
+from wis2_gc_common.runtime.health import MAX_CONNECTIONS, HealthServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +24,11 @@ class Probes:
     def __init__(self) -> None:
         self.problems = {"live": "", "ready": ""}
 
-    def live(self) -> Health:
-        return Health(self.problems["live"])
+    def live(self) -> str:
+        return self.problems["live"]
 
-    def ready(self) -> Health:
-        return Health(self.problems["ready"])
+    def ready(self) -> str:
+        return self.problems["ready"]
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def test_there_is_nothing_else(path: str) -> None:
 
 def test_a_probe_that_fails_is_a_problem_and_no_crash() -> None:
     class Broken(Probes):
-        def live(self) -> Health:
+        def live(self) -> str:
             raise RuntimeError("hung")
 
     with serving(Broken()) as server:
@@ -105,9 +105,9 @@ def test_a_slow_probe_does_not_hold_up_the_other() -> None:
     release = threading.Event()
 
     class Slow(Probes):
-        def ready(self) -> Health:
+        def ready(self) -> str:
             release.wait(30)
-            return Health()
+            return ""
 
     with serving(Slow()) as server:
         waiting = threading.Thread(target=get, args=(server, "/readyz"))
@@ -125,10 +125,10 @@ def test_a_prober_that_hangs_up_leaves_no_traceback_between_the_log_lines(
     asked, gone = threading.Event(), threading.Event()
 
     class Waiting(Probes):
-        def live(self) -> Health:
+        def live(self) -> str:
             asked.set()
             gone.wait(30)
-            return Health("x" * 1_000_000)
+            return "x" * 1_000_000
 
     with serving(Waiting()) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as prober:
@@ -152,7 +152,7 @@ def test_it_may_listen_on_ipv6() -> None:
 
 def test_a_port_that_is_taken_is_an_error_at_once() -> None:
     with serving(Probes()) as server, pytest.raises(OSError, match="in use"):
-        HealthServer("127.0.0.1", server.port, live=Health, ready=Health)
+        HealthServer("127.0.0.1", server.port, live=str, ready=str)
 
 
 def test_after_close_nobody_listens() -> None:

@@ -11,7 +11,6 @@ import json
 import socket
 import sys
 import threading
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
@@ -23,13 +22,6 @@ if TYPE_CHECKING:
 
 
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """One answer: `problem` is "" if all is well, else one line for the operator."""
-
-    problem: str = ""
 
 
 #: Connections at once, each with a thread: the kubelet and a few others.
@@ -78,11 +70,12 @@ class _Server(ThreadingHTTPServer):
 class HealthServer:
     """Serves two probes until closed.
 
-    `port` 0: the system picks one. Raises OSError: it cannot listen on the address.
+    `live`, `ready`: return "" if all is well, else one line for the operator. `port` 0: the system
+    picks one. Raises OSError: it cannot listen on the address.
     """
 
     def __init__(
-        self, host: str, port: int, *, live: Callable[[], Health], ready: Callable[[], Health]
+        self, host: str, port: int, *, live: Callable[[], str], ready: Callable[[], str]
     ) -> None:
         probes = {"/healthz": live, "/readyz": ready}
 
@@ -95,7 +88,7 @@ class HealthServer:
                     self._answer(404, {"error": "there are /healthz and /readyz"})
                     return
                 try:
-                    problem = probe().problem
+                    problem = probe()
                 except Exception as error:  # noqa: BLE001 - with any error the answer is "not well"
                     problem = f"the probe failed: {error!r}"[:200]
                 status = {"status": "unavailable" if problem else "ok", "problem": problem}

@@ -5,7 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+from wis2_gc_common.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def leave(code: int) -> NoReturn:
@@ -18,3 +23,13 @@ def leave(code: int) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+@contextlib.contextmanager
+def wrong_settings_end(command: str) -> Iterator[None]:
+    """End the process at a SettingsError: with exit code 2, and a line that names `command`."""
+    try:
+        yield
+    except SettingsError as error:
+        sys.stderr.write(f"{command}: {error}\n")
+        leave(2)

@@ -81,6 +81,21 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class Matching:
+    """A text of these characters."""
+
+    pattern: str
+    requires: str
+    """What the pattern says, in words."""
+
+    def __call__(self, text: str) -> str:
+        """Return the text. Raises ValueError."""
+        if not re.fullmatch(self.pattern, text, re.ASCII):
+            raise ValueError(f"requires {self.requires}")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
 class Each(Generic[T]):
     """Values with commas between them; an empty text is none."""
 
@@ -204,36 +219,19 @@ _MIN_SECRET_LENGTH = 16
 _REDIS_PATH = re.compile(r"/?[0-9]{0,9}/?", re.ASCII)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}", re.ASCII)
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
-#: A pod's host name may be as long as a DNS name.
-_INSTANCE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,253}", re.ASCII)
-#: What Helm accepts as the name of a release.
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?", re.ASCII)
-_EVENT_NAME = re.compile(r"[A-Za-z0-9._-]{1,250}", re.ASCII)
 #: An event has 8192 bytes; most of them are for other fields than the schema's URL.
 _MAX_SCHEMA_URL_CHARS = 1000
-_HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,253}", re.ASCII)
 
-
-def name(text: str) -> str:
-    """Return a short name."""
-    if not _NAME.fullmatch(text):
-        raise ValueError("requires 1 to 32 letters, digits, '-' or '_'")
-    return text
-
-
-def instance(text: str) -> str:
-    """Return a name that may be a pod's."""
-    if not _INSTANCE_NAME.fullmatch(text):
-        raise ValueError("requires 1 to 253 letters, digits, '-', '_', '.' or ':'")
-    return text
-
-
-def host(text: str) -> str:
-    """Return an address or a host name."""
-    if not _HOST.fullmatch(text):
-        raise ValueError("requires an address or a host name, without brackets and port")
-    return text
+name = Matching(r"[A-Za-z0-9_-]{1,32}", "1 to 32 letters, digits, '-' or '_'")
+#: A pod's host name may be as long as a DNS name.
+instance = Matching(r"[A-Za-z0-9_.:-]{1,253}", "1 to 253 letters, digits, '-', '_', '.' or ':'")
+host = Matching(r"[A-Za-z0-9_.:%-]{1,253}", "an address or a host name, without brackets and port")
+#: What Helm accepts as the name of a release.
+release = Matching(
+    r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?", "1 to 53 lower-case letters, digits and '-'"
+)
+#: The type of a monitoring event.
+event_name = Matching(r"[A-Za-z0-9._-]{1,250}", "1 to 250 letters, digits, '.', '-' or '_'")
 
 
 def https_url(text: str) -> str:
@@ -242,13 +240,6 @@ def https_url(text: str) -> str:
     if not parts.hostname or parts.path.strip("/") or parts.query or parts.username is not None:
         raise ValueError("requires https://host[:port] and no more")
     return text.rstrip("/")
-
-
-def release(text: str) -> str:
-    """Return the name of a Helm release."""
-    if not _LABEL.fullmatch(text):
-        raise ValueError("requires 1 to 53 lower-case letters, digits and '-'")
-    return text
 
 
 def filters(text: str) -> tuple[str, ...]:
@@ -271,13 +262,6 @@ def networks(text: str) -> tuple[Network, ...]:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise ValueError(f"requires comma-separated CIDRs: {error}") from None
-
-
-def event_name(text: str) -> str:
-    """Return the type of a monitoring event."""
-    if not _EVENT_NAME.fullmatch(text):
-        raise ValueError("requires 1 to 250 letters, digits, '.', '-' or '_'")
-    return text
 
 
 def event_title(text: str) -> str:

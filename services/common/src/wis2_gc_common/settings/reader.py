@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.runtime.causes import os_words
-from wis2_gc_common.runtime.logs import get_logger
+from wis2_gc_common.runtime.logs import configure_logging, get_logger
 from wis2_gc_common.settings.catalogue import (
     CATALOGUE,
     CENTRE_ID,
@@ -138,6 +138,12 @@ class CommonSettings:
     http_port: int = of(HTTP_PORT)
     log_level: str = of(LOG_LEVEL)
     log_format: str = of(LOG_FORMAT)
+
+
+def start_logs(settings: CommonSettings, service: str) -> None:
+    """Log as the settings say, and warn of settings that nobody reads."""
+    configure_logging(level=settings.log_level, log_format=settings.log_format, service=service)
+    warn_of_unknown_settings()
 
 
 def read_repeat_window_hours(read: Reader) -> int:

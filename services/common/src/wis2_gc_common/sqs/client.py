@@ -163,11 +163,7 @@ class SqsClient:
 
         Raises Unavailable; Misconfigured: until a setting is changed.
         """
-        return self._call(operation, place, QueueUrl=place.url, **parameters)
-
-    def call_by_arn(self, operation: str, place: QueuePlace, **parameters: Any) -> dict[str, Any]:
-        """Do the same for the operations that take no queue URL."""
-        return self._call(operation, place, **parameters)
+        return self.call_by_arn(operation, place, QueueUrl=place.url, **parameters)
 
     def close(self) -> None:
         """Release connections. Never raises."""
@@ -176,22 +172,29 @@ class SqsClient:
         if client is not None:
             client.close()
 
-    def _call(self, operation: str, place: QueuePlace, **parameters: Any) -> dict[str, Any]:
+    def call_by_arn(self, operation: str, place: QueuePlace, **parameters: Any) -> dict[str, Any]:
+        """Do the same for the operations that take no queue URL."""
+        code = ""
         try:
             client = self._client or self._open()
             answer: dict[str, Any] = getattr(client, operation)(**parameters)
         except boto.ClientError as error:
-            translated = _refusal(error, operation, place)
+            cause: Exception = error
+            code = _code(error)
+            problem = _why_refused(code, operation)
+            outage = f"{operation} failed, {code or 'no code'}"
         except (boto.BotoCoreError, ResponseParserError, OSError) as error:
-            translated = _failure(error, place)
+            cause = error
+            problem = _why_failed(error)
+            outage = f"no answer, {no_answer(error)}"
         else:
             return answer
-        if _code(translated) in _CREDENTIALS or isinstance(
-            translated.__cause__, boto.NoCredentialsError
-        ):
+        if code in _CREDENTIALS or isinstance(cause, boto.NoCredentialsError):
             # A client looks for credentials when it is made: a new one finds later credentials.
             self.close()
-        raise translated
+        if problem:
+            raise Misconfigured("queue", place.variable, f"{place}: {problem}") from cause
+        raise Unavailable("queue", f"{place}: {outage}") from cause
 
     def _open(self) -> Any:
         with self._lock:
@@ -228,19 +231,19 @@ def _make_client(queue: QueuePlace, connections: int) -> Any:
 
 def error_code(error: Unavailable) -> str:
     """Return the code of SQS' refusal without its namespace; "" if it was not a refusal."""
-    return _code(error)
-
-
-def _code(error: Unavailable) -> str:
     cause = error.__cause__
-    if not isinstance(cause, boto.ClientError):
-        return ""
-    return str(cause.response.get("Error", {}).get("Code", "")).rpartition(".")[2]
+    return _code(cause) if isinstance(cause, boto.ClientError) else ""
 
 
-def _refusal(error: boto.ClientError, operation: str, place: QueuePlace) -> Unavailable:
-    """Return what an answer of SQS means, without its text, which may quote our request."""
-    code = str(error.response.get("Error", {}).get("Code", "")).rpartition(".")[2]
+def _code(error: boto.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "")).rpartition(".")[2]
+
+
+def _why_refused(code: str, operation: str) -> str:
+    """Return which setting is wrong by an answer of SQS; "" if none is.
+
+    Without the answer's text, which may quote our request.
+    """
     problem = ""
     if code in _MISSING:
         problem = "there is no such queue; check account, region and name in the URL"
@@ -253,17 +256,11 @@ def _refusal(error: boto.ClientError, operation: str, place: QueuePlace) -> Unav
         problem = "it is in another region than the endpoint; check AWS_ENDPOINT_URL_SQS"
     elif code in _NO_SQS:
         problem = f"the server answers {code}, as no SQS does; check the URL's host and port"
-    translated = (
-        Misconfigured("queue", place.variable, f"{place}: {problem}")
-        if problem
-        else Unavailable("queue", f"{place}: {operation} failed, {code or 'no code'}")
-    )
-    translated.__cause__ = error
-    return translated
+    return problem
 
 
-def _failure(error: Exception, place: QueuePlace) -> Unavailable:
-    """Return the error for a call that got no answer."""
+def _why_failed(error: Exception) -> str:
+    """Return which setting is wrong if a call gets no answer; "" if none is."""
     problem = ""
     if isinstance(error, boto.NoCredentialsError):
         problem = (
@@ -276,10 +273,4 @@ def _failure(error: Exception, place: QueuePlace) -> Unavailable:
         problem = "the server does not answer as SQS does; check the URL's host and port"
     elif isinstance(error, boto.SSLError) and any(map(str(error).__contains__, _CERTIFICATE)):
         problem = "its TLS certificate is not valid for us; check the URL's host, and AWS_CA_BUNDLE"
-    translated = (
-        Misconfigured("queue", place.variable, f"{place}: {problem}")
-        if problem
-        else Unavailable("queue", f"{place}: no answer, {no_answer(error)}")
-    )
-    translated.__cause__ = error
-    return translated
+    return problem

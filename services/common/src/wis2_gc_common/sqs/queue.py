@@ -92,16 +92,13 @@ CLOSE_S = LONG_POLL_S + 5.0
 class SqsSender:
     """`Sender` on SQS."""
 
+    max_batch = MAX_BATCH
+
     def __init__(self, queue: QueuePlace) -> None:
         self._queue = queue
         self._client = SqsClient(queue, connections=1)
         self._known_good: Envelope | None = None
         """One that the queue has accepted."""
-
-    @property
-    def max_batch(self) -> int:
-        """How many envelopes one call may take."""
-        return MAX_BATCH
 
     def check(self) -> None:
         """Send nothing with the only call we may make. Raises Misconfigured, Unavailable."""

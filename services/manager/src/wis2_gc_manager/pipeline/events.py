@@ -64,9 +64,7 @@ class Events:
 
         `since_ms`: when the notification arrived, in milliseconds since 1970.
         """
-        if len(self._under_way) >= MAX_UNDER_WAY:
-            return
-        if not self.limiter.admit(subject, time.monotonic()):
+        if not self._may_begin(self.limiter, subject):
             return
         now = datetime.now(UTC)
         topic, payload = monitoring_event(
@@ -90,9 +88,7 @@ class Events:
 
         Now and then, in the background: there may be hundreds of them a second.
         """
-        if len(self._under_way) >= MAX_UNDER_WAY:
-            return
-        if not self._quota_limiter.admit(subject, time.monotonic()):
+        if not self._may_begin(self._quota_limiter, subject):
             return
         log.warning("centre_over_quota", centre_id=subject, detail=description)
         topic, payload = self._override_event(
@@ -149,6 +145,9 @@ class Events:
             task.cancel()
         if self._under_way:
             await asyncio.wait(self._under_way)
+
+    def _may_begin(self, limiter: EventLimiter, subject: str) -> bool:
+        return len(self._under_way) < MAX_UNDER_WAY and limiter.admit(subject, time.monotonic())
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
