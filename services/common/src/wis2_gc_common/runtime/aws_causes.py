@@ -9,6 +9,20 @@ from botocore import exceptions as boto
 
 from wis2_gc_common.runtime.causes import os_words
 
+#: What the SDK's chain raises for settings of its own that it cannot use.
+SETTINGS_ERRORS = (
+    boto.ConfigNotFound,
+    boto.ConfigParseError,
+    boto.InvalidConfigError,
+    boto.PartialCredentialsError,
+    boto.ProfileNotFound,
+    boto.SSOError,
+    boto.UnknownCredentialError,
+)
+NO_CREDENTIALS = (
+    "no AWS credentials are found; give the pod or machine a role, or set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY"
+)
 _SETTINGS: tuple[tuple[type[Exception], str], ...] = (
     (boto.ConfigNotFound, "a file that they name is not there"),
     (boto.ConfigParseError, "a file that they name cannot be read"),

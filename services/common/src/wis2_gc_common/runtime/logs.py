@@ -86,3 +86,9 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """Return the logger of a module."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+def silence_aws_sdk() -> None:
+    """Keep the SDK from logging requests, signatures and answers of credential servers."""
+    for name in ("boto3", "botocore", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)

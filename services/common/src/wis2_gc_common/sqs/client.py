@@ -9,7 +9,6 @@ environment), which also renews them. Our errors only say that they are wrong.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import threading
@@ -23,7 +22,13 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
 from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
-from wis2_gc_common.runtime.aws_causes import no_answer, settings_problem
+from wis2_gc_common.runtime.aws_causes import (
+    NO_CREDENTIALS,
+    SETTINGS_ERRORS,
+    no_answer,
+    settings_problem,
+)
+from wis2_gc_common.runtime.logs import silence_aws_sdk
 
 if TYPE_CHECKING:
     from wis2_gc_common.settings.catalogue import Setting
@@ -45,8 +50,6 @@ _LEGACY_HOST = "queue.amazonaws.com"
 _PUBLIC_HOST = re.compile(
     r"sqs\.[a-z0-9-]+\.amazonaws\.com(\.cn)?|([a-z0-9-]+\.)?queue\.amazonaws\.com(\.cn)?"
 )
-#: At level debug these libraries log requests, payloads and signatures.
-_TALKATIVE = ("boto3", "botocore", "urllib3")
 
 #: The IAM action that each call requires.
 _ACTIONS = {
@@ -81,14 +84,8 @@ _NO_SQS = {"301", "302", "307", "308", "401", "403", "404", "405", "501"}
 #: How OpenSSL, and urllib3 for the host name, begin an error about a certificate.
 _CERTIFICATE = ("CERTIFICATE_VERIFY_FAILED", "doesn't match")
 _LOCAL_PROBLEMS = (
-    boto.ConfigNotFound,
-    boto.ConfigParseError,
-    boto.InvalidConfigError,
+    *SETTINGS_ERRORS,
     boto.InvalidRegionError,
-    boto.PartialCredentialsError,
-    boto.ProfileNotFound,
-    boto.SSOError,
-    boto.UnknownCredentialError,
     boto.UnknownSignatureVersionError,
 )
 
@@ -199,8 +196,7 @@ class SqsClient:
     def _open(self) -> Any:
         with self._lock:
             if self._client is None:
-                for name in _TALKATIVE:
-                    logging.getLogger(name).setLevel(logging.ERROR)
+                silence_aws_sdk()
                 self._client = _make_client(self._queue, self._connections)
             return self._client
 
@@ -263,10 +259,7 @@ def _why_failed(error: Exception) -> str:
     """Return which setting is wrong if a call gets no answer; "" if none is."""
     problem = ""
     if isinstance(error, boto.NoCredentialsError):
-        problem = (
-            "no AWS credentials are found; give the pod or machine a role, or set "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
+        problem = NO_CREDENTIALS
     elif isinstance(error, _LOCAL_PROBLEMS):
         problem = settings_problem(error)
     elif isinstance(error, ResponseParserError):

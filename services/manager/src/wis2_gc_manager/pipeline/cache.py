@@ -19,7 +19,7 @@ from wis2_gc_manager.pipeline.acquisition import Acquisition, TooLarge
 from wis2_gc_manager.pipeline.announce import Override, TooLate
 from wis2_gc_manager.pipeline.endings import Finished, GivenUp, HandedBack, PutBack
 from wis2_gc_manager.pipeline.public_check import Sample
-from wis2_gc_manager.pipeline.retry import REFUSED_BY_PART_S, GiveUp
+from wis2_gc_manager.pipeline.retry import REFUSED_BY_PART_S
 from wis2_gc_manager.store.port import Checksum
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Caching:
         """Return what becomes of an item whose sources have all failed."""
         exhausted = acquisition.exhausted
         verdict = self.retries.exhausted(granted.item, exhausted)
-        if isinstance(verdict, GiveUp):
+        if verdict is None:
             if not exhausted.reasons:
                 await acquisition.fail_untried()
             return GivenUp(

@@ -108,15 +108,10 @@ class Return:
     attempt, or a first short wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """Drop the item, on record."""
-
-
 def after_exhausted(
     exhausted: Exhausted, policy: RetryPolicy, *, attempts: int, age_s: float, draw: float
-) -> Return | GiveUp:
-    """Return what becomes of an item.
+) -> Return | None:
+    """Return what becomes of an item; None: it is given up.
 
     `attempts`: how often its sources have failed before; `age_s`: since its arrival; `draw`:
     from [0, 1).
@@ -141,10 +136,10 @@ def after_exhausted(
     elif busy_s is not None and (exhausted.is_in_line or age_s <= BUSY_LIFE_S):
         delay_s = min(max(busy_s, MIN_BUSY_S), MAX_RETRY_AFTER_S)
     else:
-        return GiveUp()
+        return None
     delay_s *= 1 + JITTER * draw
     if age_s + delay_s > policy.useful_life_s:
-        return GiveUp()
+        return None
     return Return(delay_s, attempts, is_quick)
 
 
@@ -184,10 +179,10 @@ class QuickTries:
         return self._uids.pop(uid, self) is None
 
 
-def after_unexpected(attempts: int) -> Return | GiveUp:
-    """Return what becomes of an item that met a bug; GiveUp means the dead letters."""
+def after_unexpected(attempts: int) -> Return | None:
+    """Return what becomes of an item that met a bug; None: a dead letter."""
     if attempts + 1 >= MAX_ATTEMPTS:
-        return GiveUp()
+        return None
     delay_s = UNEXPECTED_DELAYS_S[min(attempts, len(UNEXPECTED_DELAYS_S) - 1)]
     return Return(delay_s, attempts + 1)
 
@@ -221,8 +216,8 @@ class Retries:
             return HandedBack(delay_s)
         return _untried(read_source(item.received.envelope).notification, CROWDED)
 
-    def exhausted(self, item: Item, exhausted: Exhausted) -> Return | GiveUp:
-        """Return what becomes of an item whose sources have all failed."""
+    def exhausted(self, item: Item, exhausted: Exhausted) -> Return | None:
+        """Return what becomes of an item whose sources have all failed; None: it is given up."""
         envelope = item.received.envelope
         verdict = after_exhausted(
             exhausted,
@@ -231,14 +226,14 @@ class Retries:
             age_s=self._age_s(item),
             draw=self.draw(),
         )
-        if isinstance(verdict, Return) and not self.delayed.admit(
+        if verdict is not None and not self.delayed.admit(
             item.centre_id,
             envelope.uid,
             verdict.delay_s,
             size=envelope.size,
             is_untried=not exhausted.reasons,
         ):
-            return GiveUp()
+            return None
         return verdict
 
     def refused(self, item: Item, error: CacheError) -> HandedBack | Buried:
@@ -251,7 +246,7 @@ class Retries:
         """Return what becomes of an item that met a bug: later each time, then a dead letter."""
         verdict = after_unexpected(item.received.envelope.attempts)
         cause = _unexpected(error)
-        if isinstance(verdict, GiveUp):
+        if verdict is None:
             return Buried(cause)
         return PutBack(verdict.delay_s, verdict.attempts, cause=cause)
 

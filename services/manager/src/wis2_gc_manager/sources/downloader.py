@@ -53,8 +53,6 @@ _NOT_THE_ITEM = frozenset(
 class _Client(Protocol):
     async def get(self, target: Target, body: Body) -> Target | None: ...
 
-    async def close(self) -> None: ...
-
 
 class LinkDownloader:
     """`Downloader` of every scheme; requires a running event loop."""
@@ -85,8 +83,10 @@ class LinkDownloader:
             concurrency=concurrency_per_host, clock=asyncio.get_running_loop().time
         )
         self._memory = BodyMemory(MEMORY_BYTES)
-        http = HttpClient(self._guard, self._addresses, timeouts=self._timeouts, ca_file=ca_file)
-        self._clients: dict[str, _Client] = {"http": http, "https": http}
+        self._http = HttpClient(
+            self._guard, self._addresses, timeouts=self._timeouts, ca_file=ca_file
+        )
+        self._clients: dict[str, _Client] = {"http": self._http, "https": self._http}
 
     async def fetch(self, request: Request, open_upload: OpenUpload) -> Payload:
         """See `wis2_gc_manager.sources.port.Downloader`."""
@@ -121,8 +121,7 @@ class LinkDownloader:
 
     async def close(self) -> None:
         """See `wis2_gc_manager.sources.port.Downloader`."""
-        for client in set(self._clients.values()):
-            await client.close()
+        await self._http.close()
         await self._addresses.close()
 
     async def _fill(self, target: Target, body: Body) -> None:

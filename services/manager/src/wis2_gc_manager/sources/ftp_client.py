@@ -65,9 +65,6 @@ class FtpClient:
         finally:
             client.close_all()
 
-    async def close(self) -> None:
-        """Nothing: sessions end with their item."""
-
     async def _begin(
         self, client: _Client, target: Target, command: str
     ) -> tuple[aioftp.DataConnectionThrottleStreamIO, int | None]:

@@ -69,9 +69,6 @@ class SftpClient:
             if connection is not None:
                 connection.abort()
 
-    async def close(self) -> None:
-        """Nothing: sessions end with their item."""
-
     async def _connect(self, target: Target) -> asyncssh.SSHClientConnection:
         sock = await self._addresses.connect(target.host, target.port)
         try:

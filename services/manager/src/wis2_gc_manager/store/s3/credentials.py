@@ -7,7 +7,6 @@ The chain of botocore is: environment, profile, web identity (IRSA), SSO, proces
 from __future__ import annotations
 
 import asyncio
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,14 @@ from botocore import exceptions as boto
 from botocore.credentials import Credentials
 
 from wis2_gc_common.errors import Misconfigured, Unavailable
-from wis2_gc_common.runtime.aws_causes import no_answer, settings_problem
+from wis2_gc_common.runtime.aws_causes import (
+    NO_CREDENTIALS,
+    SETTINGS_ERRORS,
+    no_answer,
+    settings_problem,
+)
 from wis2_gc_common.runtime.causes import BUG
-from wis2_gc_common.runtime.logs import get_logger
+from wis2_gc_common.runtime.logs import get_logger, silence_aws_sdk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,30 +33,12 @@ LOOK_AGAIN_S = 60.0
 #: The shortest time between two searches after a refusal: each takes a new session of the SDK.
 RENEW_AT_MOST_EVERY_S = 10.0
 
-#: At detailed levels, these libraries log signatures and answers of credential servers.
-_TALKATIVE = ("botocore", "urllib3")
-
-_SETTINGS_ERRORS = (
-    boto.ConfigNotFound,
-    boto.ConfigParseError,
-    boto.InvalidConfigError,
-    boto.PartialCredentialsError,
-    boto.ProfileNotFound,
-    boto.SSOError,
-    boto.UnknownCredentialError,
-)
-_NONE_FOUND = (
-    "no AWS credentials are found; give the pod or machine a role, or set AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY"
-)
-
 _log = get_logger(__name__)
 
 
 def new_session(region: str | None = None) -> botocore.session.Session:
     """Return a session of the SDK whose libraries do not log secrets."""
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    silence_aws_sdk()
     session = botocore.session.Session()
     if region is not None:
         # For the chain's own calls (STS), which do not read AWS_REGION.
@@ -128,7 +114,7 @@ class CredentialChain:
             if self._chain is None:
                 self._chain = self._open_session().get_credentials()
             frozen = self._chain and self._chain.get_frozen_credentials()
-        except _SETTINGS_ERRORS as error:
+        except SETTINGS_ERRORS as error:
             problem = settings_problem(error)
             raise Misconfigured("store", "AWS_PROFILE", problem) from None
         except boto.ClientError as error:
@@ -139,7 +125,7 @@ class CredentialChain:
             raise Unavailable("store", problem) from None
         if not frozen or not frozen.access_key or not frozen.secret_key:
             self._chain = None
-            raise Misconfigured("store", "AWS_ACCESS_KEY_ID", _NONE_FOUND)
+            raise Misconfigured("store", "AWS_ACCESS_KEY_ID", NO_CREDENTIALS)
         return frozen.access_key, frozen.secret_key, frozen.token
 
     @staticmethod

@@ -191,11 +191,6 @@ def not_answered(error: Exception, place: BucketPlace) -> Unavailable:
     return Unavailable("store", f"{place}: no answer ({no_answer_words(error)})")
 
 
-def is_worth_repeating(error: Exception) -> bool:
-    """Whether a request without an answer may get one if it is sent again."""
-    return not isinstance(error, aiohttp.ClientConnectorCertificateError)
-
-
 def no_answer_words(error: Exception) -> str:
     """Return why there was no answer."""
     if isinstance(error, aiohttp.ClientConnectorError):

@@ -24,7 +24,6 @@ from wis2_gc_common.runtime.backoff import grown_s
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_manager.store.s3.errors import (
     S3Refusal,
-    is_worth_repeating,
     no_answer_words,
     not_answered,
     read_refusal,
@@ -171,7 +170,8 @@ class Requests:
                     attempt -= 1
                     await self.sleep(PAUSE_S)
                     continue
-                if attempt >= attempts or not is_worth_repeating(error):
+                is_final = isinstance(error, aiohttp.ClientConnectorCertificateError)
+                if attempt >= attempts or is_final:
                     raise not_answered(error, self.place) from None
                 problem = error
             else:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import SettingsError, Unavailable, UnusableKey
@@ -178,33 +179,23 @@ class S3Store:
         attempts: int = ATTEMPTS,
         failed: int = 0,
     ) -> None:
-        path = self._place.path(key)
-        if self._knows_sha:
-            verified = s3_checksum.of_digest(checksum)
-            if verified is not None:
-                answer = await self._requests.send(
-                    "PUT",
-                    path,
-                    headers=[*headers, verified],
-                    body=body,
-                    accept=_UNKNOWN_HEADER,
-                    attempts=attempts,
-                    failed=failed,
-                )
-                if answer.is_success:
-                    return
-                # A new checksum does not reach every partition of AWS on the same day.
-                self._knows_sha = False
-                _log.warning("s3_checksum_unknown", header=verified[0])
-        verified = await self._checksum_of(body)
-        await self._requests.send(
+        put = partial(
+            self._requests.send,
             "PUT",
-            path,
-            headers=[*headers, verified],
+            self._place.path(key),
             body=body,
             attempts=attempts,
             failed=failed,
         )
+        verified = s3_checksum.of_digest(checksum) if self._knows_sha else None
+        if verified is not None:
+            answer = await put(headers=[*headers, verified], accept=_UNKNOWN_HEADER)
+            if answer.is_success:
+                return
+            # A new checksum does not reach every partition of AWS on the same day.
+            self._knows_sha = False
+            _log.warning("s3_checksum_unknown", header=verified[0])
+        await put(headers=[*headers, await self._checksum_of(body)])
 
     async def _checksum_of(self, body: Sequence[bytes]) -> tuple[str, str]:
         if self._place.is_aws:
