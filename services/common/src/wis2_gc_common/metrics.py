@@ -8,9 +8,14 @@ The only source for what the services count, what `/metrics` shows and the table
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _SEPARATOR = "|"
+#: Counters that a process keeps while the registry is away.
+_MAX_COUNTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,16 @@ def field(metric: Metric, *labels: str) -> str:
         raise ValueError(f"{metric.name} has the labels {metric.labels}, not {labels}")
     # Centre-ids, host names, reasons and broker names cannot contain the separator.
     return _SEPARATOR.join((metric.name, *(label.replace(_SEPARATOR, "_") for label in labels)))
+
+
+def field_of_centre(metric: Metric, centre_id: str, counts: Mapping[str, int]) -> str:
+    """Return the hash field for a centre, whose name comes from a stranger.
+
+    `counts`: those that are not written yet. If there are many, further centres share a field.
+    """
+    name = field(metric, centre_id)
+    is_known = name in counts or len(counts) < _MAX_COUNTS
+    return name if is_known else field(metric, OTHER_CENTRES)
 
 
 def split_field(text: str) -> tuple[str, tuple[str, ...]]:

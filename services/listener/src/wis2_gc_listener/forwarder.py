@@ -21,13 +21,13 @@ from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.metrics import (
     DROPPED,
     INVALID,
-    OTHER_CENTRES,
     OVER_QUOTA,
     QUEUED,
     RECEIVED,
     SESSIONS_TAKEN_OVER,
     SILENCE_RECONNECTS,
     field,
+    field_of_centre,
 )
 from wis2_gc_common.ports.queue import Envelope, Sent
 from wis2_gc_common.ports.registry import ItemKey, Looked, ProcessStatus, Refusal
@@ -63,8 +63,6 @@ _MAX_REFUSALS = 100
 _MAX_TEXT_CHARS = 500
 #: How many refused notifications are logged in full between two reports; all are counted.
 _REFUSALS_LOGGED_PER_REPORT = 5
-#: Counts kept until the registry takes them; above this, strangers' centre-ids count together.
-_MAX_UNREPORTED = 1000
 
 
 class Broker(Protocol):
@@ -415,10 +413,7 @@ class Forwarder:
         self._unreported[name] += 1
 
     def _count_of_centre(self, metric: Metric, centre_id: str) -> None:
-        name = field(metric, centre_id)
-        if name not in self._unreported and len(self._unreported) >= _MAX_UNREPORTED:
-            name = field(metric, OTHER_CENTRES)
-        self._unreported[name] += 1
+        self._unreported[field_of_centre(metric, centre_id, self._unreported)] += 1
 
     def _pause(self, delay_s: float) -> None:
         """Wait for the queue to come back; meanwhile, report."""

@@ -12,13 +12,12 @@ from typing import NoReturn
 from wis2_gc_common.errors import Misconfigured, SettingsError, Unavailable
 from wis2_gc_common.open_queue import open_sender
 from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
-from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.collector import let_collector_rest
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.runtime.process_exit import leave, wrong_settings_end
 from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings.catalogue import CA_FILE, HTTP_PORT
-from wis2_gc_common.settings.reader import Reader, start_logs
+from wis2_gc_common.settings.reader import Reader, blamed_on, start_logs
 from wis2_gc_listener.service import Listener
 from wis2_gc_listener.settings import ListenerSettings, read_settings
 
@@ -59,10 +58,8 @@ def _run() -> int:
 
 def _put_together(settings: ListenerSettings) -> Listener:
     """Return the listener. Raises SettingsError for settings that only fail when used."""
-    try:
+    with blamed_on(CA_FILE.name, "holds no certificates"):
         tls = client_context(settings.ca_file) if settings.broker_url.is_tls else None
-    except OSError as error:
-        raise SettingsError(CA_FILE.name, f"holds no certificates: {os_words(error)}") from None
     sender = open_sender(
         settings.common.queue_url,
         redis_url=settings.common.redis_url,
@@ -80,9 +77,7 @@ def _put_together(settings: ListenerSettings) -> Listener:
     registry = RedisListenerRegistry.connect(
         settings.common.redis_url, retention_hours=settings.retention_hours
     )
-    try:
+    with blamed_on(HTTP_PORT.name, "cannot be listened on"):
         return Listener(
             settings, sender=sender, registry=registry, tls=tls, queue_problem=queue_problem
         )
-    except OSError as error:
-        raise SettingsError(HTTP_PORT.name, f"cannot be listened on: {os_words(error)}") from None

@@ -13,13 +13,12 @@ from typing import NoReturn
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.open_queue import open_queue
 from wis2_gc_common.redis.registry_manager import RedisRegistry
-from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.collector import let_collector_rest
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.runtime.process_exit import leave, wrong_settings_end
 from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings.catalogue import CA_FILE, HTTP_PORT
-from wis2_gc_common.settings.reader import Reader, start_logs
+from wis2_gc_common.settings.reader import Reader, blamed_on, start_logs
 from wis2_gc_manager.event_loop import EventLoop
 from wis2_gc_manager.service import Manager, Parts
 from wis2_gc_manager.settings import ManagerSettings, read_settings
@@ -94,7 +93,7 @@ async def _put_together(settings: ManagerSettings) -> Manager:
         expiration_days=settings.store_expiration_days,
         ca_file=settings.ca_file,
     )
-    try:
+    with blamed_on(CA_FILE.name, "holds no certificates"):
         tls = client_context(settings.ca_file)
         downloader = LinkDownloader(
             allowed_networks=settings.allowed_networks,
@@ -107,11 +106,10 @@ async def _put_together(settings: ManagerSettings) -> Manager:
             total_timeout_s=settings.download_timeout_s,
             ca_file=settings.ca_file,
         )
-    except OSError as error:
-        raise SettingsError(CA_FILE.name, f"holds no certificates: {os_words(error)}") from None
+    parts = Parts(registry, queue, store, downloader, PublicFetch(tls))
     try:
-        parts = Parts(registry, queue, store, downloader, PublicFetch(tls))
-        return Manager(settings, parts, tls=tls if settings.local_broker_url.is_tls else None)
-    except OSError as error:
+        with blamed_on(HTTP_PORT.name, "cannot be listened on"):
+            return Manager(settings, parts, tls=tls if settings.local_broker_url.is_tls else None)
+    except SettingsError:
         await downloader.close()
-        raise SettingsError(HTTP_PORT.name, f"cannot be listened on: {os_words(error)}") from None
+        raise

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
 
-from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.open_queue import open_queue
 from wis2_gc_common.redis.registry_reader import RedisReader
-from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_common.runtime.process_exit import leave, wrong_settings_end
 from wis2_gc_common.settings.catalogue import HTTP_PORT
-from wis2_gc_common.settings.reader import Reader, start_logs
+from wis2_gc_common.settings.reader import Reader, blamed_on, start_logs
 from wis2_gc_metrics.app import create_app
 from wis2_gc_metrics.connections import BoundedProtocol
 from wis2_gc_metrics.readings import Readings
@@ -83,7 +81,7 @@ def _rollouts(settings: KubernetesSettings | None) -> Rollouts | None:
 
 def _listen(host: str, port: int) -> socket.socket:
     """Return a listening socket. Raises SettingsError: the address is not available."""
-    try:
+    with blamed_on(HTTP_PORT.name, f"cannot listen on {host}:{port}"):
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
@@ -95,10 +93,6 @@ def _listen(host: str, port: int) -> socket.socket:
         except OSError:
             listening.close()
             raise
-    except OSError as error:
-        raise SettingsError(
-            HTTP_PORT.name, f"cannot listen on {host}:{port}: {os_words(error)}"
-        ) from None
     return listening
 
 

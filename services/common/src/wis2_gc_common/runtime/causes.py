@@ -13,6 +13,10 @@ import ssl
 
 #: The text for a bug: the log has the error and its traceback.
 BUG = "an error of ours, see the log"
+#: Errors that mean that this machine has run out of something: files, memory, ports.
+SHORTAGES = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
 #: Errors that end an open connection.
 RESETS = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
 #: Source: openssl-verify(1), diagnostics.

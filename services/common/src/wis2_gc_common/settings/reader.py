@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
@@ -26,6 +27,8 @@ from wis2_gc_common.settings.catalogue import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wis2_gc_common.settings.catalogue import Setting
     from wis2_gc_common.settings.values import QueueUrl, Secret
 
@@ -55,6 +58,15 @@ def warn_of_unknown_settings() -> None:
     names = unknown_settings(os.environ)
     if names:
         _log.warning("unknown_settings", variables=names)
+
+
+@contextmanager
+def blamed_on(name: str, problem: str) -> Iterator[None]:
+    """Raise SettingsError of the setting `name` for an OSError: `problem`, and the cause."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(name, f"{problem}: {os_words(error)}") from None
 
 
 def of(setting: Setting[T]) -> T:

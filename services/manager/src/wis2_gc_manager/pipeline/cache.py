@@ -25,7 +25,6 @@ from wis2_gc_manager.store.port import Checksum
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wis2_gc_common.ports.registry import Lease
     from wis2_gc_manager.pipeline.acquisition import Acquired, Downloads
     from wis2_gc_manager.pipeline.announce import Announcing
     from wis2_gc_manager.pipeline.claim import Granted
@@ -50,10 +49,6 @@ class Caching:
     retries: Retries
     data_base_url: str
     now_ns: Callable[[], int] = time.time_ns
-
-    def begin(self, granted: Granted, lease: Lease, *, is_again: bool) -> Acquisition:
-        """Return an acquisition of the item's data. `is_again`: its quick second try."""
-        return Acquisition(granted, lease, downloads=self.downloads, is_again=is_again)
 
     async def attempt(self, granted: Granted, acquisition: Acquisition) -> Ending | None:
         """Get the data, store and announce it; return the ending, None to be called again.

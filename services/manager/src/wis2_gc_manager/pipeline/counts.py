@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from wis2_gc_common.metrics import OTHER_CENTRES, field
+from wis2_gc_common.metrics import field, field_of_centre
 
 if TYPE_CHECKING:
     from wis2_gc_common.metrics import Metric
     from wis2_gc_common.ports.registry import Registry
-
-
-#: Counters kept while the registry is away; further centre-ids of strangers share one counter.
-MAX_NAMES = 1000
 
 
 class Counts:
@@ -32,10 +28,7 @@ class Counts:
 
     def add_of_centre(self, metric: Metric, centre_id: str) -> None:
         """Count one for a centre, whose name comes from a stranger."""
-        name = field(metric, centre_id)
-        if name not in self._counts and len(self._counts) >= MAX_NAMES:
-            name = field(metric, OTHER_CENTRES)
-        self._counts[name] += 1
+        self._counts[field_of_centre(metric, centre_id, self._counts)] += 1
 
     async def flush(self, registry: Registry) -> None:
         """Write the counters. Raises Unavailable("registry"), and keeps them then."""

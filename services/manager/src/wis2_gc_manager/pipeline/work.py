@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from wis2_gc_common.errors import PartError, Reason, Unavailable
 from wis2_gc_common.metrics import SOURCE_FAILURES
 from wis2_gc_common.runtime.logs import get_logger
+from wis2_gc_manager.pipeline.acquisition import Acquisition
 from wis2_gc_manager.pipeline.announce import Override
 from wis2_gc_manager.pipeline.claim import Granted
 from wis2_gc_manager.pipeline.endings import HandedBack, LeaseLost, PutBack
@@ -99,7 +100,10 @@ class Pipeline:
     async def _cache(self, granted: Granted, lease: Lease) -> None:
         item = granted.item
         uid = item.received.envelope.uid
-        acquisition = self.caching.begin(granted, lease, is_again=self._quick_tries.take(uid))
+        is_again = self._quick_tries.take(uid)
+        acquisition = Acquisition(
+            granted, lease, downloads=self.caching.downloads, is_again=is_again
+        )
         while True:
             ending = await self.caching.attempt(granted, acquisition)
             if ending is None:

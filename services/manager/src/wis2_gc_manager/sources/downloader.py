@@ -11,6 +11,7 @@ import errno
 from typing import TYPE_CHECKING, Protocol
 
 from wis2_gc_common.errors import HostBusy, Overridden, Reason, Refused, SourceError
+from wis2_gc_common.runtime.causes import SHORTAGES
 from wis2_gc_manager.sources.address_guard import AddressGuard, Network
 from wis2_gc_manager.sources.addresses import Addresses, system_lookup
 from wis2_gc_manager.sources.body import Body, Form
@@ -33,10 +34,7 @@ MEMORY_BYTES = 64 * 1024 * 1024
 #: FTP and SFTP servers commonly admit only a handful of sessions from one address.
 _MAX_SESSIONS = 4
 
-#: Errors that mean that this machine has run out of something; and when to try again.
-_SHORTAGES = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
-)
+#: When to try again after a shortage of ours.
 _SHORTAGE_S = 1.0
 
 #: Failures that count against a host (`HostLimits`). Certificates do not count: they fail at once,
@@ -179,7 +177,7 @@ class LinkDownloader:
         number = getattr(error.__cause__, "errno", None)
         if number == errno.EADDRNOTAVAIL:
             return any(":" not in address for address in await self._addresses.admitted(host))
-        return number in _SHORTAGES
+        return number in SHORTAGES
 
     def _client(self, scheme: str) -> _Client:
         client = self._clients.get(scheme)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from yarl import URL
 
-from wis2_gc_common.runtime.causes import os_words
+from wis2_gc_common.runtime.causes import SHORTAGES, os_words
 from wis2_gc_common.wis2.integrity import new_hash
 from wis2_gc_manager.pipeline.public_check import Shortage
 from wis2_gc_manager.sources.http_client import USER_AGENT
@@ -25,10 +24,6 @@ WHOLE_BYTES = 64 * 1024
 #: The Sensor Centres allow 5 s (wis2-rules.md 27), and twice this is less than a probe may take.
 TIMEOUT_S = 4.5
 MAX_REDIRECTS = 3
-#: Errors for what we lack ourselves: files, memory, ports.
-_SHORTAGES = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
-)
 #: The text for each kind of error, the special kinds first.
 _TEXTS: tuple[tuple[type[Exception], Callable[[Any], str]], ...] = (
     (TimeoutError, lambda _: f"no answer within {TIMEOUT_S:g} s"),
@@ -119,6 +114,6 @@ def _size(answer: aiohttp.ClientResponse) -> int | None:
 def _problem(error: Exception) -> str:
     """Return why there was no complete answer. Raises Shortage."""
     number = getattr(error, "errno", None)
-    if number in _SHORTAGES:
+    if number in SHORTAGES:
         raise Shortage(getattr(error, "strerror", "")) from error
     return next(text(error) for kind, text in _TEXTS if isinstance(error, kind))

@@ -16,9 +16,9 @@ from botocore.exceptions import BotoCoreError
 
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.runtime.aws_causes import settings_problem
-from wis2_gc_common.runtime.causes import os_words
 from wis2_gc_common.runtime.tls import client_context
 from wis2_gc_common.settings.catalogue import CA_FILE, STORE_URL
+from wis2_gc_common.settings.reader import blamed_on
 from wis2_gc_common.wis2.object_key import MAX_OBJECT_KEY_CHARS
 from wis2_gc_manager.store.keys import MAX_KEY_BYTES, checked_key
 
@@ -125,11 +125,9 @@ def read_authorities(session: botocore.session.Session, ca_file: Path | None) ->
     bundle = session.get_config_variable("ca_bundle")
     for variable, path in ((CA_FILE.name, ca_file), ("AWS_CA_BUNDLE", bundle)):
         if path:
-            try:
+            with blamed_on(variable, "holds no certificates"):
                 ssl.create_default_context(cafile=path)
                 texts.append(Path(path).read_bytes())
-            except OSError as error:
-                raise SettingsError(variable, f"holds no certificates: {os_words(error)}") from None
     return b"\n".join(texts) or None
 
 
