@@ -9,7 +9,7 @@ images: ## Build the three images (REGISTRY=, TAG=, BASE=; PUSH=1 pushes them)
 lock-images: setup ## Pin the images of others by digest, where their registry can be reached
 	@$(PY) -m images.lock
 
-test-images: ## Build the images and run the cache from them; skipped where no engine can run, unless REQUIRED=1
+test-images: setup-sqs ## Build the images and run the cache from them; skipped where no engine can run, unless REQUIRED=1
 	@$(ENGINE) -- $(PY) -m pytest tests/deployment/test_images*.py
 
 test-compose: setup ## Run compose.yaml: kill, upgrade and renew its parts; skipped where no engine can run, unless REQUIRED=1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,6 +66,15 @@ def test_the_suite_of_the_cluster_is_told_where_it_is() -> None:
     # kind writes where kubectl looks by itself; the suite goes by KUBECONFIG alone.
     (line,) = (line for line in commands().splitlines() if "make test-cluster" in line)
     assert "KUBECONFIG=" in line
+
+
+def test_a_target_that_a_workflow_runs_installs_first_what_it_runs() -> None:
+    targets = set(re.findall(r"^\W*make ([a-z-]+)", commands(), re.MULTILINE))
+    assert {"test", "test-images", "test-compose", "test-cluster"} <= targets
+    for target in targets:
+        steps = subprocess.check_output(["make", "--dry-run", target], cwd=ROOT, text=True)
+        before, runs, _ = steps.partition(".venv/bin/")
+        assert "local/bootstrap.sh" in before or not runs, target
 
 
 def test_the_required_check_asks_for_the_result_of_every_other_job() -> None:
