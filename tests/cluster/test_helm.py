@@ -176,7 +176,7 @@ def test_a_helm_that_was_killed_is_noticed_and_what_ran_is_brought_back(
         process.wait()
     with pytest.raises(DeployError):
         install(session, name, "three")
-    with pytest.raises(Declined, match="another Helm is at work"):
+    with pytest.raises(Declined, match="another Helm runs"):
         release.end_interrupted(session, name)
     later = replace(session, now=lambda: time.time() + 3600)
     release.end_interrupted(later, name)
