@@ -108,7 +108,7 @@ tests: setup-sqs ## Run the tests of one file or folder: make tests T=tests/unit
 	@$(PYTEST) $(T)
 
 test-cluster: setup ## Test the chart on the Kubernetes of KUBECONFIG, with a WIS2 in pods: REGISTRY= TAG= (docs/cluster-tests.md)
-	@$(foreach name,$(GIVEN),$(name)='$($(name))') $(PYTEST) -s tests/cluster
+	@$(foreach name,$(GIVEN),$(name)='$(value $(name))') $(PYTEST) -s tests/cluster
 
 docs-tables: setup ## Write the tables in docs/ from the code
 	@$(PY) -m tools.docs_tables
