@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,13 @@ from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.settings import catalogue as settings
 from wis2_gc_common.settings.catalogue import ALL, CATALOGUE, Setting
 from wis2_gc_common.settings.parsers import parse_broker_url
-from wis2_gc_common.settings.reader import CommonSettings, Reader, unknown_settings
+from wis2_gc_common.settings.reader import (
+    CommonSettings,
+    Reader,
+    blamed_on,
+    start_logs,
+    unknown_settings,
+)
 from wis2_gc_common.settings.values import BrokerUrl, QueueUrl, Secret, StoreUrl
 
 if TYPE_CHECKING:
@@ -472,6 +479,32 @@ def test_the_process_environment_is_read_when_no_other_is_given(
 ) -> None:
     monkeypatch.setitem(os.environ, "GC_HTTP_PORT", "4711")
     assert Reader()(settings.HTTP_PORT) == 4711
+
+
+def test_the_logs_begin_with_the_variables_that_no_service_reads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GC_RETENTION_HOUR", "24")
+    common = Reader(
+        {
+            "GC_CENTRE_ID": "xx-test-global-cache",
+            "GC_REDIS_URL": "redis://h",
+            "GC_LOG_FORMAT": "json",
+        }
+    ).into(CommonSettings)
+    start_logs(common, "listener")
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["service"]) == ("unknown_settings", "listener")
+    assert line["variables"] == ["GC_RETENTION_HOUR"]
+
+
+def test_an_error_of_the_system_is_blamed_on_a_setting(tmp_path: Path) -> None:
+    problem = "^GC_CA_FILE: holds no certificates: no such file or directory$"
+    with (
+        pytest.raises(SettingsError, match=problem),
+        blamed_on("GC_CA_FILE", "holds no certificates"),
+    ):
+        (tmp_path / "none").open()
 
 
 def test_what_all_services_share_is_read_at_once() -> None:
