@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -484,6 +485,9 @@ def test_the_process_environment_is_read_when_no_other_is_given(
 def test_the_logs_begin_with_the_variables_that_no_service_reads(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
     monkeypatch.setenv("GC_RETENTION_HOUR", "24")
     common = Reader(
         {
