@@ -206,7 +206,9 @@ def test_queue_and_store_of_aws_can_be_played(
     assert run.ledger()["repeated"] == 0
     assert run.ledger()["examples"]["wrong"] == []
     bucket = run.state / "buckets" / "wis2-data"
-    key, *_ = (path for path in bucket.rglob("*.*") if path.is_file())
+    # A check of the store may have its probe there, in a folder that begins with a dot.
+    stored = [path for path in bucket.rglob("*.*") if path.is_file()]
+    key, *_ = (path for path in stored if "/." not in str(path.relative_to(run.state)))
     url = f"http://127.0.0.1:{ports['DATA_PORT']}/data/{key.relative_to(bucket)}"
     answer = httpx.get(url, trust_env=False, timeout=30)
     assert answer.content == key.read_bytes()
