@@ -91,8 +91,6 @@ class Traps:
 class FakeQueue:
     """Messages by uid; nothing is redelivered unless a test says so."""
 
-    visibility_s = 30.0
-
     def __init__(self, traps: Traps) -> None:
         self._traps = traps
         self._ready: list[tuple[Envelope, int]] = []

@@ -191,7 +191,6 @@ def send(sqs: ScriptedSqs) -> set[str]:
 async def work(sqs: ScriptedSqs) -> set[str]:
     """Do all that the manager does with the queue."""
     queue = open_queue(*urls(sqs), redis_url="redis://127.0.0.1:1", consumer="one", visibility_s=60)
-    assert queue.visibility_s == 60
     # The last one is held until the end, and handed over then.
     given_back, done, dead, dead_too, _ = [(await queue.receive(1, wait_s=1))[0] for _ in range(5)]
     await queue.extend([given_back.receipt])
@@ -201,9 +200,7 @@ async def work(sqs: ScriptedSqs) -> set[str]:
         await queue.dead_letter(received, reason="gone", last_error="404")
     await queue.depth()
     await queue.close()
-    return {
-        "receive", "extend", "put_back", "dead_letter", "delete", "depth", "close", "visibility_s",
-    }  # fmt: skip
+    return {"receive", "extend", "put_back", "dead_letter", "delete", "depth", "close"}
 
 
 async def look(sqs: ScriptedSqs) -> None:

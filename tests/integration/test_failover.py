@@ -21,7 +21,7 @@ from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports.lanes import READY, bulk_lane
 from wis2_gc_common.ports.queue import Envelope, Sent
 from wis2_gc_common.ports.registry import Commit, Notice
-from wis2_gc_common.redis import queue as redis_stream
+from wis2_gc_common.redis import connection
 from wis2_gc_common.redis.queue_keys import queue_keys
 from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
 from wis2_gc_common.redis.registry_manager import RedisRegistry
@@ -102,14 +102,13 @@ async def eventually(call: Callable[[], Awaitable[Any]]) -> Any:
 
 
 @pytest.mark.parametrize("how", ["changes its role", "hangs"])
-async def test_the_registry_goes_where_the_name_points(pair: Pair, how: str) -> None:
-    registry = RedisRegistry.connect(
-        pair.url, retention_hours=24, lease_s=30, answer_timeout_s=ANSWER_S
-    )
-    listener = RedisListenerRegistry.connect(
-        pair.url, retention_hours=24, answer_timeout_s=ANSWER_S
-    )
-    reader = RedisReader.connect(pair.url, answer_timeout_s=ANSWER_S)
+async def test_the_registry_goes_where_the_name_points(
+    pair: Pair, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "ANSWER_TIMEOUT_S", ANSWER_S)
+    registry = RedisRegistry.connect(pair.url, retention_hours=24, lease_s=30)
+    listener = RedisListenerRegistry.connect(pair.url, retention_hours=24)
+    reader = RedisReader.connect(pair.url)
     notice = Notice("wis2/item", 1_764_000_000_123_456_789, "canonical", "ca-eccc-msc", "id-1")
 
     async def claim() -> Any:
@@ -151,7 +150,7 @@ async def test_the_registry_goes_where_the_name_points(pair: Pair, how: str) -> 
 async def test_the_queue_goes_where_the_name_points(
     pair: Pair, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_stream, "ANSWER_TIMEOUT_S", ANSWER_S)
+    monkeypatch.setattr(connection, "ANSWER_TIMEOUT_S", ANSWER_S)
     sender = open_sender(QUEUE, redis_url=pair.url, max_length=100)
     queue = open_queue(QUEUE, DEAD, redis_url=pair.url, consumer="one", visibility_s=60)
     letters = open_dead_letters(QUEUE, DEAD, redis_url=pair.url)

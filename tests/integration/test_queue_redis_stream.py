@@ -16,6 +16,7 @@ from wis2_gc_common.errors import PartError, SettingsError, Unavailable
 from wis2_gc_common.open_queue import open_dead_letters, open_queue, open_sender
 from wis2_gc_common.ports.lanes import bulk_lane
 from wis2_gc_common.ports.queue import Envelope, Received, Sent
+from wis2_gc_common.redis import connection, memory
 from wis2_gc_common.redis import queue as redis_stream
 from wis2_gc_common.redis.queue_keys import GROUP, queue_keys
 from wis2_gc_common.settings.values import QueueUrl
@@ -224,7 +225,7 @@ async def test_with_redis_full_what_is_queued_is_still_worked_off(
 async def test_a_redis_that_is_nearly_full_takes_nothing_in(
     own_redis: RedisServer, sending: Callable[..., Sender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_stream, "_LOOK_AT_MEMORY_EVERY_S", 0.0)
+    monkeypatch.setattr(memory, "_LOOK_EVERY_S", 0.0)
     sender = sending(own_redis.url)
     with redis.Redis.from_url(own_redis.url) as raw:
         # In small values: Redis counts the buffer of a large one, for a second or so.
@@ -245,7 +246,7 @@ async def test_a_redis_that_is_nearly_full_takes_nothing_in(
 def test_what_waits_for_memory_is_bounded_between_two_looks_at_it(
     own_redis: RedisServer, sending: Callable[..., Sender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_stream, "_LOOK_AT_MEMORY_EVERY_S", 3600.0)
+    monkeypatch.setattr(memory, "_LOOK_EVERY_S", 3600.0)
     sender = sending(own_redis.url)
     assert sender.send(envelopes(1)) == [Sent.ACCEPTED]
     with redis.Redis.from_url(own_redis.url) as raw:
@@ -272,7 +273,7 @@ async def test_a_lane_that_holds_its_share_of_the_memory_takes_no_more_until_it_
     sending: Callable[..., Sender],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(redis_stream, "_LOOK_AT_MEMORY_EVERY_S", 0.0)
+    monkeypatch.setattr(memory, "_LOOK_EVERY_S", 0.0)
     sender, queue = sending(own_redis.url), open_(own_redis.url)
     with redis.Redis.from_url(own_redis.url) as raw:
         empty = raw.info("memory")["used_memory"]
@@ -311,7 +312,7 @@ def test_a_lane_is_full_above_a_tenth_where_half_the_memory_is_used(
     used: int, max_bytes: int, full: set[int]
 ) -> None:
     lane_bytes = [30, 10, 11, 12, 0, 1, 2, 3, 4]  # the first is not bulk
-    assert redis_stream.full_lanes(lane_bytes, used=used, max_bytes=max_bytes) == full
+    assert memory.full_lanes(lane_bytes, used=used, max_bytes=max_bytes) == full
 
 
 def test_where_redis_does_not_tell_what_a_lane_takes_bulk_is_taken_in(
@@ -686,9 +687,9 @@ async def test_a_redis_that_does_not_answer_is_unavailable_in_time(
     sending: Callable[..., Sender],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(redis_stream, "ANSWER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(connection, "ANSWER_TIMEOUT_S", 0.3)
     monkeypatch.setattr(redis_stream, "MAX_BLOCK_S", 0.2)
-    monkeypatch.setattr(redis_stream, "_LOOK_AT_MEMORY_EVERY_S", 3600.0)
+    monkeypatch.setattr(memory, "_LOOK_EVERY_S", 3600.0)
     queue = open_(own_redis.url)
     sender = sending(own_redis.url)
     # A busy machine may need longer than that; a client that is connected gets as far as asking.

@@ -870,7 +870,7 @@ class CountedConnections(Connections):
 
 
 async def test_a_hundred_claims_at_once_are_one_round_trip(redis_url: str) -> None:
-    connections = CountedConnections(redis_url)
+    connections = CountedConnections(redis_url, "registry")
     registry = RedisRegistry(connections, retention_hours=24, lease_s=30)
     await claim(registry, FIRST)  # loads the script
     connections.exchanges = 0

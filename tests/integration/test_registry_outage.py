@@ -21,6 +21,7 @@ from wis2_gc_common.ports.registry import (
     Notice,
     ProcessStatus,
 )
+from wis2_gc_common.redis import connection
 from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
 from wis2_gc_common.redis.registry_manager import RedisRegistry
 from wis2_gc_common.redis.registry_reader import RedisReader
@@ -100,13 +101,16 @@ class Clients:
 
 
 @pytest.fixture
-async def clients(own_redis: RedisServer) -> AsyncIterator[Clients]:
+async def clients(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Clients]:
+    monkeypatch.setattr(connection, "ANSWER_TIMEOUT_S", 1.5)
     url = own_redis.url
     clients = Clients(
         own_redis,
-        RedisRegistry.connect(url, retention_hours=24, lease_s=30, answer_timeout_s=1.5),
-        RedisReader.connect(url, answer_timeout_s=1.5),
-        RedisListenerRegistry.connect(url, retention_hours=24, answer_timeout_s=1.5),
+        RedisRegistry.connect(url, retention_hours=24, lease_s=30),
+        RedisReader.connect(url),
+        RedisListenerRegistry.connect(url, retention_hours=24),
     )
     yield clients
     await clients.registry.close()

@@ -8,12 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import SettingsError
-from wis2_gc_common.redis.queue import (
-    RedisStreamDeadLetters,
-    RedisStreamQueue,
-    RedisStreamSender,
-)
+from wis2_gc_common.redis.dead_letters import RedisStreamDeadLetters
+from wis2_gc_common.redis.queue import RedisStreamQueue
 from wis2_gc_common.redis.queue_keys import queue_keys
+from wis2_gc_common.redis.queue_sender import RedisStreamSender
 from wis2_gc_common.settings.catalogue import DEAD_LETTER_QUEUE_URL, QUEUE_URL
 
 if TYPE_CHECKING:

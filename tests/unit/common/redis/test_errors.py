@@ -105,7 +105,7 @@ def test_a_connection_that_is_cut_before_anything_is_sent_is_an_outage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of uvloop's, which the manager runs on: its RuntimeError is not an item's."""
-    connections = Connections("redis://127.0.0.1/0")
+    connections = Connections("redis://127.0.0.1/0", "registry")
     make = connections._new_connection
     made = 0
 

@@ -246,7 +246,6 @@ async def test_what_the_others_gave_is_kept_when_one_of_many_receives_fails(
 
 
 async def test_a_visibility_is_whole_seconds(sqs: Sqs, queue: Queue) -> None:
-    assert queue.visibility_s == 30
     [message] = await take(queue, sqs, 1)
     await queue.extend([message.receipt])
     assert sqs.of("ReceiveMessage")[0]["VisibilityTimeout"] == 30

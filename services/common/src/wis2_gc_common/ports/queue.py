@@ -135,10 +135,6 @@ class Sender(Protocol):
 class Queue(Protocol):
     """The manager's side. All methods raise Unavailable("queue") on an outage."""
 
-    @property
-    def visibility_s(self) -> float:
-        """How long a received message stays invisible unless it is extended."""
-
     async def receive(
         self, max_messages: int, *, wait_s: float, max_bulk: int | None = None
     ) -> list[Received]:

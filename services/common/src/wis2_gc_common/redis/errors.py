@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import (
     AskError,
@@ -18,6 +18,7 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisError,
     ResponseError,
     TryAgainError,
 )
@@ -55,8 +56,36 @@ _OUTAGE_TEXT = re.compile(
     r"|TRYAGAIN|MOVED|ASK|NOAUTH|NOPERM|WRONGPASS) |^unknown command ",
     re.ASCII,
 )
+_REPLICA = (ReadOnlyError, MasterDownError)
 #: "Protocol error: unauthenticated multibulk length": before a login Redis takes at most ten words.
 _UNAUTHENTICATED = "unauthenticated"
+
+
+def ours(part: Part, answer: Any) -> Any:
+    """Return an answer of Redis; if it is an error, return what that means to the sender."""
+    if not isinstance(answer, RedisError):
+        return answer
+    error = translate(part, answer)
+    error.__cause__ = answer
+    return error
+
+
+def checked(part: Part, answer: Any) -> Any:
+    """Return an answer of Redis; if it is an error, raise what that means to the sender."""
+    answer = ours(part, answer)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def is_elsewhere(answer: Any) -> bool:
+    """Whether another server may serve us by now, under the same name: this one is a replica.
+
+    A primary that was cut off from its replicas says NOREPLICAS.
+    """
+    return isinstance(answer, ResponseError) and (
+        isinstance(answer, _REPLICA) or str(answer).startswith("NOREPLICAS ")
+    )
 
 
 def translate(part: Part, error: BaseException) -> Unavailable | PartError:

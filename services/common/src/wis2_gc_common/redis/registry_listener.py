@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from wis2_gc_common.redis import registry_calls
 from wis2_gc_common.redis import registry_keys as keys
 from wis2_gc_common.redis import registry_scripts as scripts
-from wis2_gc_common.redis.connection import ANSWER_TIMEOUT_S, SyncConnection
+from wis2_gc_common.redis.connection import SyncConnection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wis2_gc_common.ports.registry import ItemKey, Looked, ProcessStatus, Refusal
-    from wis2_gc_common.redis.connection import Call
-    from wis2_gc_common.redis.scripts import Script
+    from wis2_gc_common.redis.scripts import Call
 
 #: How many refusals wait while no manager runs.
 _MAX_REFUSALS = 1000
@@ -31,15 +30,12 @@ class RedisListenerRegistry:
         self._count_token = registry_calls.count_tokens()
 
     @classmethod
-    def connect(
-        cls, url: str, *, retention_hours: int, answer_timeout_s: float = ANSWER_TIMEOUT_S
-    ) -> RedisListenerRegistry:
+    def connect(cls, url: str, *, retention_hours: int) -> RedisListenerRegistry:
         """Return a registry on `url`; the first call connects.
 
         `retention_hours`: GC_RETENTION_HOURS, as the managers have it.
         """
-        connection = SyncConnection(url, answer_timeout_s=answer_timeout_s)
-        return cls(connection, retention_hours=retention_hours)
+        return cls(SyncConnection(url, "registry"), retention_hours=retention_hours)
 
     def look(self, items: Sequence[ItemKey], *, deletions: Mapping[ItemKey, int]) -> Looked:
         """See `ListenerRegistry`. If Redis refuses to record a deletion, the look still works."""
@@ -59,17 +55,17 @@ class RedisListenerRegistry:
     def count(self, counts: Mapping[str, int]) -> None:
         """See `ListenerRegistry`. Exact, except for a call that is repeated after Unavailable."""
         if counts:
-            self._run(scripts.COUNT, *registry_calls.count(self._count_token(), counts))
+            self._connection.call(scripts.COUNT, *registry_calls.count(self._count_token(), counts))
 
     def refuse(self, refusals: Sequence[Refusal]) -> None:
         """See `ListenerRegistry`. A refusal may come twice when the connection breaks."""
         texts = [json.dumps(asdict(refusal)) for refusal in refusals]
         if texts:
-            self._run(scripts.REFUSE, [keys.REFUSALS], (_MAX_REFUSALS, *texts))
+            self._connection.call(scripts.REFUSE, [keys.REFUSALS], (_MAX_REFUSALS, *texts))
 
     def heartbeat(self, status: ProcessStatus) -> None:
         """See `ListenerRegistry`."""
-        self._run(scripts.HEARTBEAT, *registry_calls.heartbeat(status))
+        self._connection.call(scripts.HEARTBEAT, *registry_calls.heartbeat(status))
 
     def hold_session(self, broker_name: str, holder: str, *, lease_s: float) -> bool:
         """See `ListenerRegistry`."""
@@ -80,13 +76,8 @@ class RedisListenerRegistry:
         self._session(broker_name, holder, 0)
 
     def _session(self, broker_name: str, holder: str, lease_ms: int) -> Any:
-        return self._run(scripts.SESSION, [keys.session_key(broker_name)], (holder, lease_ms))
-
-    def _run(self, script: Script, names: Sequence[str], arguments: Sequence[str | int]) -> Any:
-        (answer,) = self._connection.run((script, names, arguments))
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        names = [keys.session_key(broker_name)]
+        return self._connection.call(scripts.SESSION, names, (holder, lease_ms))
 
     def close(self) -> None:
         """See `ListenerRegistry`."""

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from bisect import bisect_left
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, cast
-
-from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
 from wis2_gc_common.errors import Reason
 from wis2_gc_common.metrics import CATALOGUE, DELAY_BUCKETS_S
@@ -26,15 +23,11 @@ from wis2_gc_common.ports.registry import (
     Refusal,
     Renewed,
 )
+from wis2_gc_common.redis import memory
 from wis2_gc_common.redis import registry_calls as calls
 from wis2_gc_common.redis import registry_keys as keys
 from wis2_gc_common.redis import registry_scripts as scripts
-from wis2_gc_common.redis.connection import (
-    ANSWER_TIMEOUT_S,
-    Command,
-    Connections,
-    translate,
-)
+from wis2_gc_common.redis.connection import Connections
 from wis2_gc_common.runtime.batching import Batcher
 from wis2_gc_common.wis2.decision import Decision
 from wis2_gc_common.wis2.object_key import hour_folder
@@ -44,7 +37,7 @@ if TYPE_CHECKING:
 
     from wis2_gc_common.errors import Cause
     from wis2_gc_common.ports.registry import Commit, Failure, ItemKey, Notice
-    from wis2_gc_common.redis.scripts import Script
+    from wis2_gc_common.redis.scripts import Argument, Call, Script
 
 #: Most sources that wait with one item, and their bytes.
 MAX_PARKED = 16
@@ -67,8 +60,6 @@ _BLOCK_BYTES = 4096
 _MAX_DELAY_S = 86_400.0
 #: Redis keeps a small hash compact while no value is longer than 64 bytes.
 _PIECE_BYTES = 60
-_Argument = str | bytes | int
-_Question = tuple["Script", Command]
 _DECISIONS = {decision.value.encode(): decision for decision in Decision}
 #: No host was asked: the host of such a link is not a data server.
 _NO_SERVER = frozenset({Reason.FORBIDDEN_ADDRESS, Reason.UNSUPPORTED_SCHEME, Reason.INVALID_URL})
@@ -106,7 +97,7 @@ class RedisRegistry:
         self._connections = connections
         self._claim = scripts.CLAIM_WHEN_FULL if claims_when_full else scripts.CLAIM
         self._ping = scripts.PING_WHEN_FULL if claims_when_full else scripts.PING
-        self._batcher: Batcher[_Question, Any] = Batcher(self._send)
+        self._batcher: Batcher[Call, Any] = Batcher(self._send)
         self._item_ttl_s = calls.memory_s(retention_hours)
         self._slot_ms = self._item_ttl_s * 1000 // _SLOTS
         self._repeat_window_ms = repeat_window_hours * 3_600_000
@@ -122,7 +113,6 @@ class RedisRegistry:
         lease_s: float,
         repeat_window_hours: int = DEFAULT_REPEAT_WINDOW_HOURS,
         claims_when_full: bool = True,
-        answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> RedisRegistry:
         """Return a registry on `url`; the first call connects.
 
@@ -132,7 +122,7 @@ class RedisRegistry:
         Redis is full; True if the queue is in the same Redis.
         """
         return cls(
-            Connections(url, answer_timeout_s=answer_timeout_s),
+            Connections(url, "registry"),
             retention_hours=retention_hours,
             lease_s=lease_s,
             repeat_window_hours=repeat_window_hours,
@@ -203,7 +193,7 @@ class RedisRegistry:
 
     async def _renew(self, leases: Sequence[Lease]) -> list[Renewed]:
         names: list[str] = []
-        arguments: list[_Argument] = [self._lease_ms, self._item_ttl_s]
+        arguments: list[Argument] = [self._lease_ms, self._item_ttl_s]
         for lease in leases:
             names += (keys.record_key(lease.record), _parked_key(lease))
             arguments.append(lease.attempt)
@@ -323,7 +313,7 @@ class RedisRegistry:
         counts = [len(metrics) for metrics in _PER_LABEL]
         metrics = [name for names_of_kind in _PER_LABEL for name in names_of_kind]
         listed = sorted(known or ())[:MAX_KNOWN_CENTRES]
-        arguments: list[_Argument] = [LABEL_DAYS, int(bool(known)), *counts, *metrics, *listed]
+        arguments: list[Argument] = [LABEL_DAYS, int(bool(known)), *counts, *metrics, *listed]
         return int(await self._run(scripts.KEEP_LABELS, names, arguments))
 
     async def keep_quotas(self, *, items: int | None, bytes_: int | None) -> None:
@@ -334,13 +324,8 @@ class RedisRegistry:
 
     async def memory_bytes(self) -> int:
         """See `Registry`. 0 also if our account may not ask."""
-        (answer,) = await self._connections.exchange([("INFO", "memory")])
-        if isinstance(answer, NoPermissionError):
-            return 0
-        if isinstance(answer, RedisError):
-            raise translate(answer) from answer
-        found = re.search(rb"^maxmemory:(\d+)", answer, re.MULTILINE)
-        return int(found[1]) if found else 0
+        (answer,) = await self._connections.exchange([memory.INFO])
+        return memory.numbers("registry", answer).get(b"maxmemory", 0)
 
     async def admit_event(self, centre_id: str, *, interval_s: float) -> bool:
         """See `Registry`."""
@@ -349,7 +334,7 @@ class RedisRegistry:
 
     async def refusals(self, limit: int) -> list[Refusal]:
         """See `Registry`."""
-        answer: list[bytes] | None = await self._command("LPOP", keys.REFUSALS, limit)
+        answer: list[bytes] | None = await self._connections.command("LPOP", keys.REFUSALS, limit)
         return [Refusal(**json.loads(text)) for text in answer or ()]
 
     async def heartbeat(self, status: ProcessStatus) -> None:
@@ -365,32 +350,13 @@ class RedisRegistry:
         await self._batcher.close()
         await self._connections.close()
 
-    async def _command(self, *command: str | int) -> Any:
-        (answer,) = await self._connections.exchange([command])
-        if isinstance(answer, RedisError):
-            raise translate(answer) from answer
-        return answer
-
     async def _run(
-        self, script: Script, names: Sequence[str], arguments: Sequence[_Argument]
+        self, script: Script, names: Sequence[str], arguments: Sequence[Argument]
     ) -> Any:
-        command = ("EVALSHA", script.sha, len(names), *names, *arguments)
-        return await self._batcher.ask((script, command))
+        return await self._batcher.ask((script, names, arguments))
 
-    async def _send(self, questions: list[_Question]) -> list[Any]:
-        answers = await self._connections.exchange([command for _, command in questions])
-        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        if unknown:
-            # A script that Redis does not know has done nothing yet.
-            sources = dict.fromkeys(questions[at][0].source for at in unknown)
-            commands: list[Command] = [("SCRIPT", "LOAD", source) for source in sources]
-            commands += [questions[at][1] for at in unknown]
-            late = (await self._connections.exchange(commands))[len(sources) :]
-            for at, answer in zip(unknown, late, strict=True):
-                answers[at] = answer
-        return [
-            translate(answer) if isinstance(answer, RedisError) else answer for answer in answers
-        ]
+    async def _send(self, calls: list[Call]) -> list[Any]:
+        return await self._connections.run(*calls)
 
 
 def _parked_key(lease: Lease) -> str:

@@ -11,13 +11,15 @@ from wis2_gc_common.metrics import DELAY_BUCKETS_S
 from wis2_gc_common.ports.registry import FailureRecord, ItemRecord, ProcessStatus, Snapshot
 from wis2_gc_common.redis import registry_calls as calls
 from wis2_gc_common.redis import registry_keys as keys
-from wis2_gc_common.redis.connection import ANSWER_TIMEOUT_S, Command, Connections, unavailable
+from wis2_gc_common.redis.connection import Connections
+from wis2_gc_common.redis.errors import unavailable
 from wis2_gc_common.wis2.decision import Held
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wis2_gc_common.ports.registry import ItemKey
+    from wis2_gc_common.redis.scripts import Command
 
 _PROCESS_IS_GONE_S = 15.0
 
@@ -29,9 +31,9 @@ class RedisReader:
         self._connections = connections
 
     @classmethod
-    def connect(cls, url: str, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> RedisReader:
+    def connect(cls, url: str) -> RedisReader:
         """Return a reader on `url`; the first call connects."""
-        return cls(Connections(url, answer_timeout_s=answer_timeout_s))
+        return cls(Connections(url, "registry"))
 
     async def snapshot(self) -> Snapshot:
         """See `RegistryReader`."""
@@ -109,7 +111,7 @@ class RedisReader:
         answers = await self._connections.exchange(commands)
         for answer in answers:
             if isinstance(answer, RedisError):
-                raise unavailable(answer) from answer
+                raise unavailable("registry", answer) from answer
         return answers
 
 

@@ -1,4 +1,6 @@
-"""Loads the Lua scripts in `lua/`; `queue_scripts` and `registry_scripts` name them.
+"""The Lua scripts in `lua/`, and how Redis gets to know them. Pure.
+
+`queue_scripts` and `registry_scripts` name them.
 
 Files in `shared/` hold functions that several scripts use; each other file is one script.
 
@@ -12,8 +14,14 @@ import hashlib
 import re
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError
 
 from wis2_gc_common import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
 
 _METRIC = re.compile(r"\bMETRIC\.([A-Z_]+)")
 #: Redis 7.0 or later runs a script with this flag also when its memory is full. Without the flag it
@@ -28,6 +36,35 @@ class Script:
     name: str
     source: str
     sha: str
+
+
+Argument = str | bytes | int
+Command = tuple[Argument, ...]
+#: A script, its keys and its arguments.
+Call = tuple[Script, "Sequence[str]", "Sequence[Argument]"]
+
+
+def exchanges(
+    calls: Sequence[Call], *, in_order: bool
+) -> Generator[list[Command], list[Any], list[Any]]:
+    """Yield what to send; take the answers to it; return one answer for each call.
+
+    A script that Redis does not know has done nothing: Redis gets its source, and the call again.
+    `in_order`: so do all calls behind it, which may depend on it.
+    """
+    commands: list[Command] = [
+        ("EVALSHA", script.sha, len(keys), *keys, *arguments) for script, keys, arguments in calls
+    ]
+    answers = yield commands
+    unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+    if unknown:
+        sources = dict.fromkeys(calls[at][0].source for at in unknown)
+        again = range(unknown[0], len(calls)) if in_order else unknown
+        loads: list[Command] = [("SCRIPT", "LOAD", source) for source in sources]
+        late = yield [*loads, *(commands[at] for at in again)]
+        for at, answer in zip(again, late[len(loads) :], strict=True):
+            answers[at] = answer
+    return answers
 
 
 def load(folder: str, *names: str, constants: str = "", when_full: bool = False) -> Script:

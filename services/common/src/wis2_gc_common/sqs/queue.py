@@ -205,11 +205,6 @@ class SqsQueue:
             self._delete_together, max_batch=MAX_BATCH, max_in_flight=2
         )
 
-    @property
-    def visibility_s(self) -> float:
-        """How long a received message stays invisible unless it is extended: whole seconds."""
-        return self._visibility_s
-
     async def receive(
         self, max_messages: int, *, wait_s: float, max_bulk: int | None = None
     ) -> list[Received]:
