@@ -24,9 +24,9 @@ class Service:
 
     def __init__(self, url: str) -> None:
         self._runner = asyncio.Runner()
-        self.registry = RedisRegistry.connect(url, retention_hours=24, lease_s=600)
-        self.reader = RedisReader.connect(url)
-        self.listener = RedisListenerRegistry.connect(url, retention_hours=24)
+        self.registry = RedisRegistry(url, retention_hours=24, lease_s=600)
+        self.reader = RedisReader(url)
+        self.listener = RedisListenerRegistry(url, retention_hours=24)
         self.raw = redis.Redis.from_url(url)
 
     def __call__(self, call: Coroutine[Any, Any, Any]) -> Any:
@@ -42,14 +42,14 @@ class Service:
 
 @pytest.fixture
 async def registry(redis_url: str) -> AsyncIterator[RedisRegistry]:
-    registry = RedisRegistry.connect(redis_url, retention_hours=24, lease_s=30)
+    registry = RedisRegistry(redis_url, retention_hours=24, lease_s=30)
     yield registry
     await registry.close()
 
 
 @pytest.fixture
 async def reader(redis_url: str) -> AsyncIterator[RedisReader]:
-    reader = RedisReader.connect(redis_url)
+    reader = RedisReader(redis_url)
     yield reader
     await reader.close()
 

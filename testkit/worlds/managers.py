@@ -113,7 +113,7 @@ class ManagersWorld:
         return Manager(process, port, Path(log.name))
 
     async def counters(self) -> dict[str, int]:
-        reader = RedisReader.connect(self.redis.url)
+        reader = RedisReader(self.redis.url)
         try:
             return dict((await reader.snapshot()).counters)
         finally:

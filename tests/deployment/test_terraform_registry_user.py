@@ -52,7 +52,7 @@ def user_url(redis_server: Any, redis_url: str) -> Iterator[str]:
 
 
 async def test_the_registrys_user_may_do_all_that_a_manager_does(user_url: str) -> None:
-    registry = RedisRegistry.connect(user_url, retention_hours=24, lease_s=30)
+    registry = RedisRegistry(user_url, retention_hours=24, lease_s=30)
     await registry.ping()
     claimed = await registry.claim(NOTICE, owner="o", worker="w", attempt=1, source=b"s")
     assert claimed.lease is not None
@@ -87,7 +87,7 @@ async def test_the_registrys_user_may_do_all_that_a_manager_does(user_url: str) 
 
 
 def test_the_registrys_user_may_do_all_that_a_listener_does(user_url: str) -> None:
-    registry = RedisListenerRegistry.connect(user_url, retention_hours=24)
+    registry = RedisListenerRegistry(user_url, retention_hours=24)
     key = ItemKey("ca-eccc-msc", "wis2/item")
     assert registry.look([key], deletions={}).held == [None]
     assert registry.look([key], deletions={key: 1}).held == [Held(None, deleting_ns=1)]
@@ -102,7 +102,7 @@ def test_the_registrys_user_may_do_all_that_a_listener_does(user_url: str) -> No
 async def test_the_registrys_user_may_read_all_that_the_metrics_service_shows(
     user_url: str,
 ) -> None:
-    reader = RedisReader.connect(user_url)
+    reader = RedisReader(user_url)
     await reader.snapshot()
     await reader.item(ItemKey("ca-eccc-msc", "wis2/item"))
     await reader.failures(10)

@@ -106,9 +106,9 @@ async def test_the_registry_goes_where_the_name_points(
     pair: Pair, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "ANSWER_TIMEOUT_S", ANSWER_S)
-    registry = RedisRegistry.connect(pair.url, retention_hours=24, lease_s=30)
-    listener = RedisListenerRegistry.connect(pair.url, retention_hours=24)
-    reader = RedisReader.connect(pair.url)
+    registry = RedisRegistry(pair.url, retention_hours=24, lease_s=30)
+    listener = RedisListenerRegistry(pair.url, retention_hours=24)
+    reader = RedisReader(pair.url)
     notice = Notice("wis2/item", 1_764_000_000_123_456_789, "canonical", "ca-eccc-msc", "id-1")
 
     async def claim() -> Any:

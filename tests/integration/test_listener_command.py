@@ -172,7 +172,7 @@ def queued(redis_url: str, count: int) -> list[Envelope]:
 
 def snapshot(redis_url: str) -> Snapshot:
     async def read() -> Snapshot:
-        reader = RedisReader.connect(redis_url)
+        reader = RedisReader(redis_url)
         try:
             return await reader.snapshot()
         finally:

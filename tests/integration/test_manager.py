@@ -303,7 +303,7 @@ async def test_a_failing_item_is_tried_again_given_up_on_record_and_reported(
 
 async def test_it_reports_itself_to_the_registry(world: ManagersWorld) -> None:
     await world.start("reporter").ready()
-    reader = RedisReader.connect(world.redis.url)
+    reader = RedisReader(world.redis.url)
 
     async def statuses() -> list[ProcessStatus]:
         return [s for s in (await reader.snapshot()).processes if s.kind == "manager"]

@@ -66,7 +66,7 @@ def samples(text: str) -> dict[str, float]:
 
 async def a_morning(redis_url: str) -> None:
     """One item cached, one given up, one message waiting, one dead."""
-    registry = RedisRegistry.connect(redis_url, retention_hours=24, lease_s=30)
+    registry = RedisRegistry(redis_url, retention_hours=24, lease_s=30)
     queue = open_queue(
         QUEUE, DEAD_LETTERS, redis_url=redis_url, consumer="m-1", visibility_s=30
     )  # fmt: skip
@@ -97,7 +97,7 @@ async def a_morning(redis_url: str) -> None:
 
 async def say_alive(redis_url: str, *listeners: str) -> None:
     """Report listeners and a manager; good for 15 s, so after the service has started."""
-    registry = RedisRegistry.connect(redis_url, retention_hours=24, lease_s=30)
+    registry = RedisRegistry(redis_url, retention_hours=24, lease_s=30)
     try:
         facts = {"last_message_s": 1_800_000_000.5}
         for name in listeners:

@@ -49,24 +49,24 @@ class RedisAdapter:
         self._url = url
 
     def connect(self) -> RedisReader:
-        return RedisReader.connect(self._url)
+        return RedisReader(self._url)
 
     def connect_away(self) -> RedisReader:
-        return RedisReader.connect(f"redis://127.0.0.1:{free_port()}/0")
+        return RedisReader(f"redis://127.0.0.1:{free_port()}/0")
 
     async def give_up(self, data_id: str) -> None:
-        registry = RedisRegistry.connect(self._url, retention_hours=24, lease_s=30)
+        registry = RedisRegistry(self._url, retention_hours=24, lease_s=30)
         lease = await granted(registry, another(f"of {data_id}", data_id=data_id))
         await registry.release(lease, cause=SLOW, parked_seen=0, is_final=True)
         await registry.close()
 
     def count(self, counts: dict[str, int]) -> None:
-        listener = RedisListenerRegistry.connect(self._url, retention_hours=24)
+        listener = RedisListenerRegistry(self._url, retention_hours=24)
         listener.count(counts)
         listener.close()
 
     def report(self, status: ProcessStatus) -> None:
-        listener = RedisListenerRegistry.connect(self._url, retention_hours=24)
+        listener = RedisListenerRegistry(self._url, retention_hours=24)
         listener.heartbeat(status)
         listener.close()
 

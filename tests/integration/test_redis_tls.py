@@ -75,9 +75,9 @@ def has_connection(url: str) -> bool:
 
 async def calls(url: str) -> dict[str, BaseException | None]:
     """Make one call of everything that speaks with Redis; return how each failed, if it did."""
-    registry = RedisRegistry.connect(url, retention_hours=24, lease_s=30)
-    reader = RedisReader.connect(url)
-    listener = RedisListenerRegistry.connect(url, retention_hours=24)
+    registry = RedisRegistry(url, retention_hours=24, lease_s=30)
+    reader = RedisReader(url)
+    listener = RedisListenerRegistry(url, retention_hours=24)
     sender = open_sender(QUEUE, redis_url=url, max_length=1)
     queue = open_queue(QUEUE, DEAD, redis_url=url, consumer="one", visibility_s=60)
     letters = open_dead_letters(QUEUE, DEAD, redis_url=url)

@@ -63,6 +63,7 @@ from wis2_gc_common.ports.registry import (
     Refusal,
 )
 from wis2_gc_common.redis import registry_keys as keys
+from wis2_gc_common.redis import registry_manager
 from wis2_gc_common.redis.connection import Connections
 from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
 from wis2_gc_common.redis.registry_manager import RedisRegistry
@@ -92,7 +93,7 @@ def end_lease(raw: redis.Redis, lease: Lease) -> None:
 async def test_of_all_managers_one_may_send_an_event_about_a_centre(
     registry: RedisRegistry, redis_url: str, raw: Redis
 ) -> None:
-    other = RedisRegistry.connect(redis_url, retention_hours=24, lease_s=30)
+    other = RedisRegistry(redis_url, retention_hours=24, lease_s=30)
     try:
         admitted = [
             await manager.admit_event(centre, interval_s=60)
@@ -110,7 +111,7 @@ async def test_of_all_managers_one_may_send_an_event_about_a_centre(
 async def test_each_refusal_reaches_one_manager_and_what_nobody_takes_is_bounded(
     registry: RedisRegistry, redis_url: str, raw: Redis
 ) -> None:
-    listener = RedisListenerRegistry.connect(redis_url, retention_hours=24)
+    listener = RedisListenerRegistry(redis_url, retention_hours=24)
     refusals = [Refusal(CENTRE, f"topic {n}", n, 'é "\x00') for n in range(1002)]
     try:
         listener.refuse([])
@@ -314,7 +315,7 @@ async def test_sources_of_a_version_that_is_decided_go(registry: RedisRegistry, 
 async def test_message_ids_are_remembered_for_a_day_and_items_for_retention_and_margin(
     redis_url: str, raw: Redis
 ) -> None:
-    registry = RedisRegistry.connect(redis_url, retention_hours=48, lease_s=30)
+    registry = RedisRegistry(redis_url, retention_hours=48, lease_s=30)
     lease = await granted(registry, FIRST)
     await claim(registry, another("id-2"))
     await registry.fail(lease, Failure("download", "id-1", CENTRE, HOST, "timeout"))
@@ -653,7 +654,7 @@ async def test_a_commit_after_the_release_of_its_lease_is_refused(
 def listener_look(
     url: str, items: Sequence[ItemKey], deletions: Mapping[ItemKey, int] | None = None
 ) -> Looked:
-    listener = RedisListenerRegistry.connect(url, retention_hours=24)
+    listener = RedisListenerRegistry(url, retention_hours=24)
     try:
         return listener.look(items, deletions=deletions or {})
     finally:
@@ -779,7 +780,7 @@ async def test_operational_counters_add_up_from_both_sides(
     await registry.count({})
 
     def from_the_listener() -> None:
-        listener = RedisListenerRegistry.connect(redis_url, retention_hours=24)
+        listener = RedisListenerRegistry(redis_url, retention_hours=24)
         listener.count({received: 10})
         listener.count({})
         listener.close()
@@ -811,7 +812,7 @@ async def test_processes_that_reported_lately_are_shown_and_old_ones_forgotten(
     await registry.heartbeat(manager)
 
     def from_the_listener() -> None:
-        listener = RedisListenerRegistry.connect(redis_url, retention_hours=24)
+        listener = RedisListenerRegistry(redis_url, retention_hours=24)
         listener.heartbeat(ProcessStatus("listener", "fr/1", False))
         listener.close()
 
@@ -833,7 +834,7 @@ async def test_processes_that_reported_lately_are_shown_and_old_ones_forgotten(
 def test_a_session_is_one_listeners_until_he_lets_it_go_or_is_heard_of_no_more(
     redis_url: str, raw: Redis
 ) -> None:
-    listener = RedisListenerRegistry.connect(redis_url, retention_hours=24)
+    listener = RedisListenerRegistry(redis_url, retention_hours=24)
     try:
         assert listener.hold_session("fr", "pod-1/1", lease_s=5)
         assert not listener.hold_session("fr", "pod-2/1", lease_s=5)
@@ -865,18 +866,20 @@ class CountedConnections(Connections):
     exchanges = 0
 
     async def exchange(self, commands: Sequence[Any]) -> list[Any]:
-        self.exchanges += 1
+        CountedConnections.exchanges += 1
         return await super().exchange(commands)
 
 
-async def test_a_hundred_claims_at_once_are_one_round_trip(redis_url: str) -> None:
-    connections = CountedConnections(redis_url, "registry")
-    registry = RedisRegistry(connections, retention_hours=24, lease_s=30)
+async def test_a_hundred_claims_at_once_are_one_round_trip(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_manager, "Connections", CountedConnections)
+    registry = RedisRegistry(redis_url, retention_hours=24, lease_s=30)
     await claim(registry, FIRST)  # loads the script
-    connections.exchanges = 0
+    monkeypatch.setattr(CountedConnections, "exchanges", 0)
     notices = [replace(FIRST, data_id=f"item {n}", message_id=f"m{n}") for n in range(100)]
     claims = await asyncio.gather(*(claim(registry, notice) for notice in notices))
-    assert connections.exchanges == 1
+    assert CountedConnections.exchanges == 1
     assert [c.lease.notice for c in claims if c.lease] == notices
     await registry.close()
 

@@ -65,13 +65,13 @@ class RedisAdapter:
         self._raw = raw
 
     def connect(self) -> RedisRegistry:
-        return RedisRegistry.connect(self._url, retention_hours=24, lease_s=30)
+        return RedisRegistry(self._url, retention_hours=24, lease_s=30)
 
     def end_lease(self, lease: Lease) -> None:
         self._raw.hset(keys.record_key(lease.record), "l", 0)
 
     def connect_listener(self) -> RedisListenerRegistry:
-        return RedisListenerRegistry.connect(self._url, retention_hours=24)
+        return RedisListenerRegistry(self._url, retention_hours=24)
 
     def forget_session(self, broker_name: str) -> None:
         self._raw.delete(keys.session_key(broker_name))

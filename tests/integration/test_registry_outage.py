@@ -108,9 +108,9 @@ async def clients(
     url = own_redis.url
     clients = Clients(
         own_redis,
-        RedisRegistry.connect(url, retention_hours=24, lease_s=30),
-        RedisReader.connect(url),
-        RedisListenerRegistry.connect(url, retention_hours=24),
+        RedisRegistry(url, retention_hours=24, lease_s=30),
+        RedisReader(url),
+        RedisListenerRegistry(url, retention_hours=24),
     )
     yield clients
     await clients.registry.close()
@@ -162,7 +162,7 @@ async def test_a_full_redis_without_the_queue_takes_no_claims_but_still_tells_du
     lease = (await clients.claim()).lease
     assert lease is not None
     await clients.registry.commit(lease, Commit("uncached", "c", False))
-    elsewhere = RedisRegistry.connect(
+    elsewhere = RedisRegistry(
         clients.server.url, retention_hours=24, lease_s=30, claims_when_full=False
     )
     with redis.Redis.from_url(clients.server.url) as admin:

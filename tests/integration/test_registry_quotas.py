@@ -208,7 +208,7 @@ async def test_a_deletion_of_what_is_not_held_is_not_noted_beyond_the_quota(
     held, unknown = ItemKey(CENTRE, "held"), ItemKey(CENTRE, "unknown")
     assert (await claimed(registry, data_id=held.data_id)).lease is not None
     await registry.keep_quotas(items=1, bytes_=None)
-    listener = RedisListenerRegistry.connect(redis_url, retention_hours=24)
+    listener = RedisListenerRegistry(redis_url, retention_hours=24)
     listener.look([], deletions={held: 10**18, unknown: 10**18})
     listener.close()
     assert raw.hexists(keys.record_key(keys.item_record(*held)), "d")

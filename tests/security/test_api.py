@@ -79,7 +79,7 @@ async def fail(registry: RedisRegistry, data_id: str, cause: Cause, attempt: int
 
 async def fill(redis_url: str) -> None:
     """Write as managers and listeners do when everything goes wrong at once."""
-    registry = RedisRegistry.connect(redis_url, retention_hours=24, lease_s=30)
+    registry = RedisRegistry(redis_url, retention_hours=24, lease_s=30)
     try:
         for number, detail in enumerate(NASTY):
             for cause in (
@@ -95,7 +95,7 @@ async def fill(redis_url: str) -> None:
 
 async def report(redis_url: str) -> None:
     """Say how badly they are: processes are forgotten after 15 s."""
-    registry = RedisRegistry.connect(redis_url, retention_hours=24, lease_s=30)
+    registry = RedisRegistry(redis_url, retention_hours=24, lease_s=30)
     parts = ("registry", "queue", "store", "public URL", "broker", NASTY[1], NASTY[4])
     try:
         for number, detail in enumerate(NASTY):
@@ -227,7 +227,7 @@ def large(service: Service, own_redis: RedisServer) -> Service:
 
 
 async def give_up_long_ones(redis_url: str) -> None:
-    registry = RedisRegistry.connect(redis_url, retention_hours=24, lease_s=30)
+    registry = RedisRegistry(redis_url, retention_hours=24, lease_s=30)
     try:
         for number in range(MAX_FAILURES):
             await fail(registry, f"{number:08}" * 1000, Cause(Reason.NOT_FOUND), 1)

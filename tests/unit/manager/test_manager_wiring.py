@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import certifi
 
 from testkit.fakes.manager_settings import REQUIRED
-from wis2_gc_common.redis.registry_manager import RedisRegistry
 from wis2_gc_common.settings.reader import Reader
 from wis2_gc_manager import main as main_module
 from wis2_gc_manager.settings import read_settings
@@ -41,9 +40,7 @@ class Recorder:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.told: dict[str, dict[str, Any]] = {}
-        connect = self._makes("registry")
-        monkeypatch.setattr(RedisRegistry, "connect", staticmethod(connect))
-        for name in ("open_queue", "open_store", "LinkDownloader", "Manager"):
+        for name in ("RedisRegistry", "open_queue", "open_store", "LinkDownloader", "Manager"):
             monkeypatch.setattr(main_module, name, self._makes(name))
 
     def _makes(self, name: str) -> Callable[..., str]:
@@ -59,7 +56,7 @@ async def test_each_part_is_told_what_the_settings_say(monkeypatch: pytest.Monke
     recorder = Recorder(monkeypatch)
     await main_module._put_together(settings)
     told = recorder.told
-    assert told["registry"] == {
+    assert told["RedisRegistry"] == {
         "positional": (settings.common.redis_url,),
         "retention_hours": 37,
         "lease_s": 41.0,

@@ -74,7 +74,7 @@ def _put_together(settings: ListenerSettings) -> Listener:
         # It may come back: meanwhile the broker keeps what we do not acknowledge.
         queue_problem = str(error)
         _log.warning("queue_not_reached_yet", problem=queue_problem)
-    registry = RedisListenerRegistry.connect(
+    registry = RedisListenerRegistry(
         settings.common.redis_url, retention_hours=settings.retention_hours
     )
     with blamed_on(HTTP_PORT.name, "cannot be listened on"):

@@ -73,7 +73,7 @@ async def _run(settings: ManagerSettings) -> int:
 
 async def _put_together(settings: ManagerSettings) -> Manager:
     """Raise SettingsError for what only shows when it is used."""
-    registry = RedisRegistry.connect(
+    registry = RedisRegistry(
         settings.common.redis_url,
         retention_hours=settings.retention_hours,
         lease_s=settings.visibility_s,

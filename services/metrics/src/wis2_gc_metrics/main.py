@@ -65,7 +65,7 @@ def _open(settings: MetricsSettings) -> Readings:
         settings.dead_letter_queue_url,
         redis_url=common.redis_url,
     )
-    return Readings(RedisReader.connect(common.redis_url), queue)
+    return Readings(RedisReader(common.redis_url), queue)
 
 
 def _rollouts(settings: KubernetesSettings | None) -> Rollouts | None:

@@ -185,7 +185,7 @@ async def _closing(part: P) -> AsyncIterator[P]:
 
 
 def _registry(read: OperatorSettings) -> RegistryReader:
-    return RedisReader.connect(read.redis_url)
+    return RedisReader(read.redis_url)
 
 
 def _queue(read: OperatorSettings) -> Queue:

@@ -22,20 +22,15 @@ _MAX_REFUSALS = 1000
 
 
 class RedisListenerRegistry:
-    """The listener's side (`ListenerRegistry`). Made by `connect`; used by one thread."""
+    """The listener's side (`ListenerRegistry`). Used by one thread; the first call connects.
 
-    def __init__(self, connection: SyncConnection, *, retention_hours: int) -> None:
-        self._connection = connection
+    `retention_hours`: GC_RETENTION_HOURS, as the managers have it.
+    """
+
+    def __init__(self, url: str, *, retention_hours: int) -> None:
+        self._connection = SyncConnection(url, "registry")
         self._item_ttl_s = registry_calls.memory_s(retention_hours)
         self._count_token = registry_calls.count_tokens()
-
-    @classmethod
-    def connect(cls, url: str, *, retention_hours: int) -> RedisListenerRegistry:
-        """Return a registry on `url`; the first call connects.
-
-        `retention_hours`: GC_RETENTION_HOURS, as the managers have it.
-        """
-        return cls(SyncConnection(url, "registry"), retention_hours=retention_hours)
 
     def look(self, items: Sequence[ItemKey], *, deletions: Mapping[ItemKey, int]) -> Looked:
         """See `ListenerRegistry`. If Redis refuses to record a deletion, the look still works."""

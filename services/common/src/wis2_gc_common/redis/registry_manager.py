@@ -79,7 +79,12 @@ _PER_LABEL = (
 
 
 class RedisRegistry:
-    """The manager's side (`Registry`). Made by `connect`; used on one event loop.
+    """The manager's side (`Registry`). Used on one event loop; the first call connects to `url`.
+
+    `retention_hours`: GC_RETENTION_HOURS; records live two hours longer than that after their
+    last change. `lease_s`: how long a claim lasts unless it is renewed. `repeat_window_hours`:
+    GC_REPEAT_WINDOW_HOURS. `claims_when_full`: whether new items begin while the memory of
+    Redis is full; True if the queue is in the same Redis.
 
     Who retries: a broken connection is replaced and its commands are sent once more, at once; a
     time-out (5 s, of which 3 s for connecting) is not retried here. After that the caller retries.
@@ -87,14 +92,14 @@ class RedisRegistry:
 
     def __init__(
         self,
-        connections: Connections,
+        url: str,
         *,
         retention_hours: int,
         lease_s: float,
         repeat_window_hours: int = DEFAULT_REPEAT_WINDOW_HOURS,
         claims_when_full: bool = True,
     ) -> None:
-        self._connections = connections
+        self._connections = Connections(url, "registry")
         self._claim = scripts.CLAIM_WHEN_FULL if claims_when_full else scripts.CLAIM
         self._ping = scripts.PING_WHEN_FULL if claims_when_full else scripts.PING
         self._batcher: Batcher[Call, Any] = Batcher(self._send)
@@ -103,31 +108,6 @@ class RedisRegistry:
         self._repeat_window_ms = repeat_window_hours * 3_600_000
         self._lease_ms = max(1, round(lease_s * 1000))
         self._count_token = calls.count_tokens()
-
-    @classmethod
-    def connect(
-        cls,
-        url: str,
-        *,
-        retention_hours: int,
-        lease_s: float,
-        repeat_window_hours: int = DEFAULT_REPEAT_WINDOW_HOURS,
-        claims_when_full: bool = True,
-    ) -> RedisRegistry:
-        """Return a registry on `url`; the first call connects.
-
-        `retention_hours`: GC_RETENTION_HOURS; records live two hours longer than that after their
-        last change. `lease_s`: how long a claim lasts unless it is renewed. `repeat_window_hours`:
-        GC_REPEAT_WINDOW_HOURS. `claims_when_full`: whether new items begin while the memory of
-        Redis is full; True if the queue is in the same Redis.
-        """
-        return cls(
-            Connections(url, "registry"),
-            retention_hours=retention_hours,
-            lease_s=lease_s,
-            repeat_window_hours=repeat_window_hours,
-            claims_when_full=claims_when_full,
-        )
 
     async def claim(
         self, notice: Notice, *, owner: str, worker: str, attempt: int, source: bytes

@@ -25,15 +25,13 @@ _PROCESS_IS_GONE_S = 15.0
 
 
 class RedisReader:
-    """The metrics service's and the operator's side (`RegistryReader`); changes nothing."""
+    """The metrics service's and the operator's side (`RegistryReader`); changes nothing.
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+    The first call connects to `url`.
+    """
 
-    @classmethod
-    def connect(cls, url: str) -> RedisReader:
-        """Return a reader on `url`; the first call connects."""
-        return cls(Connections(url, "registry"))
+    def __init__(self, url: str) -> None:
+        self._connections = Connections(url, "registry")
 
     async def snapshot(self) -> Snapshot:
         """See `RegistryReader`."""
