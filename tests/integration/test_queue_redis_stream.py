@@ -337,6 +337,14 @@ def test_where_redis_does_not_tell_its_memory_messages_are_taken_in(
 # Former lives, and names
 
 
+async def test_who_has_no_name_receives_nothing(redis_url: str) -> None:
+    queue = new_queue(redis_url, "")
+    with pytest.raises(ValueError, match="name"):
+        await queue.receive(1, wait_s=0)
+    assert (await queue.depth()).ready == 0
+    await queue.close()
+
+
 async def test_a_consumer_that_comes_back_gets_its_own_messages_at_once(
     redis_url: str, open_: Callable[..., Queue], sending: Callable[..., Sender]
 ) -> None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 import pytest
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
-from wis2_gc_common.errors import PartError, Unavailable
+from wis2_gc_common.errors import Misconfigured, PartError, Unavailable
+from wis2_gc_common.redis import connection as connection_module
 from wis2_gc_common.redis.connection import Connections, SyncConnection
+from wis2_gc_common.redis.errors import ours
 from wis2_gc_common.redis.scripts import Script, exchanges
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class Server:
         self.url = f"redis://127.0.0.1:{self._listening.getsockname()[1]}/0"
         self.seen: list[tuple[int, tuple[bytes, ...]]] = []
         self.answers: list[bytes | threading.Event] = []
+        self.pongs: dict[int, bytes] = {}
+        """By connection: what it answers to PING, if not PONG."""
         self._connections: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -61,7 +65,7 @@ class Server:
                 reader.feed(data)
                 while (command := reader.gets()) is not False:
                     if command == [b"PING"]:  # of redis-py, on a new connection
-                        connection.sendall(b"+PONG\r\n")
+                        connection.sendall(self.pongs.get(number, b"+PONG\r\n"))
                         continue
                     self.seen.append((number, tuple(command)))
                     answer = self.answers.pop(0) if self.answers else b"+OK\r\n"
@@ -141,6 +145,42 @@ async def test_what_breaks_on_a_new_connection_is_not_sent_again(
         await connections.command("A")
     assert await connections.command("B") == b"OK"
     assert server.seen == [(1, (b"A",)), (2, (b"B",))]
+    await connections.close()
+
+
+async def several_idle(connections: Connections) -> int:
+    """Make connections that wait for use; return how many."""
+    await asyncio.gather(*(connections.command("FIRST") for _ in range(4)))
+    return 4
+
+
+async def test_a_silent_server_costs_one_time_out_however_many_connections_there_are(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "ANSWER_TIMEOUT_S", 0.5)
+    connections = of_loop(server.url)
+    idle = await several_idle(connections)
+    hung = threading.Event()
+    server.answers = [hung]
+    with pytest.raises(Unavailable):
+        await connections.command("A")
+    assert await connections.command("B") == b"OK"
+    assert server.seen[-1] == (idle + 1, (b"B",))
+    hung.set()
+    await connections.close()
+
+
+async def test_a_replica_that_says_so_to_ping_costs_one_command(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "_HEALTH_CHECK_S", 1e-9)
+    connections = of_loop(server.url)
+    idle = await several_idle(connections)
+    server.pongs = dict.fromkeys(range(1, idle + 1), REPLICA[1])
+    with pytest.raises(Unavailable):
+        await connections.command("A")
+    assert await connections.command("B") == b"OK"
+    assert server.seen[-1] == (idle + 1, (b"B",))
     await connections.close()
 
 
@@ -243,3 +283,14 @@ def test_a_source_is_sent_once_and_an_answer_may_be_an_error() -> None:
     with pytest.raises(StopIteration) as end:
         steps.send([b"sha", refused, b"2"])
     assert end.value.value == [refused, b"2"]
+
+
+def test_a_user_that_may_load_no_script_is_told_so() -> None:
+    steps = exchanges(calls("a"), in_order=False)
+    next(steps)
+    steps.send([NoScriptError("none")])
+    refused = NoPermissionError("User x has no permissions to run the 'script|load' command")
+    with pytest.raises(StopIteration) as end:
+        steps.send([refused, NoScriptError("none")])
+    assert end.value.value == [refused]
+    assert isinstance(ours("queue", refused), Misconfigured)

@@ -77,13 +77,14 @@ class Connections:
                 if self._idle:
                     try:
                         return await self._exchange(self._idle.pop(), commands)
-                    except RedisConnectionError:
-                        # It may have broken long ago, like the other idle ones; try a new one.
+                    except (RedisError, OSError) as error:
+                        # It may have broken long ago, like the other idle ones; try a new one. A
+                        # server that is silent is not asked twice.
                         await self.close()
-                        if not self._sends_twice:
+                        if not self._sends_twice or not isinstance(error, RedisConnectionError):
                             raise
                 return await self._exchange(self._new_connection(), commands)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError) as error:
             raise unavailable(self._part, error) from error
 
     async def command(self, *command: Argument) -> Any:

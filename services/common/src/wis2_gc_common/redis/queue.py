@@ -117,7 +117,10 @@ class RedisStreamQueue:
         """Return up to `max_messages`, `max_bulk` of them bulk, waiting at most `wait_s`.
 
         If cancelled, it hands back the messages received meanwhile: none is lost, none waits.
+        Raises ValueError: without a consumer's name, others would share what is ours.
         """
+        if not self._consumer:
+            raise ValueError("a queue without a consumer's name only tells its depth")
         if max_messages < 1:
             return []
         async with self._receiving:

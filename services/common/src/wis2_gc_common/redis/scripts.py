@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
 from wis2_gc_common import metrics
 
@@ -50,7 +50,8 @@ def exchanges(
     """Yield what to send; take the answers to it; return one answer for each call.
 
     A script that Redis does not know has done nothing: Redis gets its source, and the call again.
-    `in_order`: so do all calls behind it, which may depend on it.
+    If Redis refuses the source, that is the answer. `in_order`: all calls behind it go again, too;
+    they may depend on it.
     """
     commands: list[Command] = [
         ("EVALSHA", script.sha, len(keys), *keys, *arguments) for script, keys, arguments in calls
@@ -62,8 +63,9 @@ def exchanges(
         again = range(unknown[0], len(calls)) if in_order else unknown
         loads: list[Command] = [("SCRIPT", "LOAD", source) for source in sources]
         late = yield [*loads, *(commands[at] for at in again)]
+        refused = next((one for one in late[: len(loads)] if isinstance(one, RedisError)), None)
         for at, answer in zip(again, late[len(loads) :], strict=True):
-            answers[at] = answer
+            answers[at] = refused if refused and isinstance(answer, NoScriptError) else answer
     return answers
 
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import queue
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wis2_gc_manager.store.file.layout import syncfs, unlink_quietly, write_all
@@ -33,7 +33,7 @@ class Put:
     """One object to store; afterwards it has an `error`, or `placed` says where it is."""
 
     key: str
-    data: bytes
+    data: bytes = field(repr=False)
     media_type: str
     error: Exception | None = None
     placed: Placed | None = None
