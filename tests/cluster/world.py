@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import select
 import ssl
 import threading
 import time
@@ -32,7 +33,7 @@ from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 import wnm  # type: ignore[import-not-found]  # beside this file in its pod alone
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -44,6 +45,18 @@ _SESSION_S = 3600
 def data_of(number: int) -> bytes:
     """Return the data of an item: 1 to 4 kB, never the same."""
     return hashlib.sha256(str(number).encode()).digest() * (32 + number % 96)
+
+
+class Reader(mqtt.Client):
+    """Reads all that its broker has sent before it sends: a write that fails drops the rest."""
+
+    def loop_write(self) -> MQTTErrorCode:
+        while isinstance(connection := self.socket(), ssl.SSLSocket) and (
+            connection.pending() or select.select([connection], [], [], 0)[0]
+        ):
+            if code := self.loop_read():
+                return code
+        return super().loop_write()
 
 
 class World:
@@ -71,7 +84,7 @@ class World:
         ]
 
     def _reader(self, url: str, index: int, context: ssl.SSLContext) -> mqtt.Client:
-        client = _client(url, f"world-reader-{index}", context)
+        client = _client(url, f"world-reader-{index}", context, Reader)
         had_session = False
 
         def on_connect(client: mqtt.Client, _data: Any, flags: Any, *_more: Any) -> None:
@@ -179,11 +192,13 @@ class World:
         return {"fetched": len(links), "problems": problems}
 
 
-def _client(url: str, client_id: str, context: ssl.SSLContext | None) -> mqtt.Client:
+def _client(
+    url: str, client_id: str, context: ssl.SSLContext | None, kind: type[mqtt.Client] = mqtt.Client
+) -> mqtt.Client:
     parts = urlsplit(url)
     assert parts.hostname
     assert parts.port
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id, protocol=mqtt.MQTTv5)
+    client = kind(CallbackAPIVersion.VERSION2, client_id, protocol=mqtt.MQTTv5)
     client.username_pw_set(parts.username, parts.password)
     if context is not None:
         client.tls_set_context(context)
