@@ -77,6 +77,8 @@ class FakeRegistry:
         """By record, pubtime and message id: attempt and reason of the first failure."""
         self._counted: dict[tuple[str, int, str, str], int] = {}
         """By record, pubtime, message id and reason: the newest attempt."""
+        self._given_up: set[tuple[str, int]] = set()
+        """Records and pubtimes."""
         self._ids: dict[tuple[str, str], tuple[str, int]] = {}
         """Centre and message id → the record and pubtime it is processed for."""
         self._begun: Counter[str] = Counter()
@@ -84,6 +86,10 @@ class FakeRegistry:
         self.fails: list[Failure] = []
         self.commits: list[Commit] = []
         self.releases: list[dict[str, Any]] = []
+        self.given_up: Counter[str] = Counter()
+        """Items by reason, as `items_given_up_total` counts them."""
+        self.flags: dict[tuple[str, str], int] = {}
+        """By centre and data server."""
         self.counts: Counter[str] = Counter()
         self.statuses: list[ProcessStatus] = []
         self.parked_reads = 0
@@ -256,6 +262,8 @@ class FakeRegistry:
         if self._counted.get((*source, failure.reason)) == lease.attempt:
             return self._failed[source] == this
         self._counted[(*source, failure.reason)] = lease.attempt
+        if failure.dataserver:
+            self.flags[failure.centre_id, failure.dataserver] = 0
         if source in self._failed:
             return False
         self._failed[source] = this
@@ -287,6 +295,9 @@ class FakeRegistry:
         self._parked.pop(version, None)
         self._failed = {of: what for of, what in self._failed.items() if of[:2] != version}
         self._counted = {of: attempt for of, attempt in self._counted.items() if of[:2] != version}
+        self._given_up.discard(version)
+        if commit.outcome == "cached" and commit.dataserver:
+            self.flags[commit.centre_id, commit.dataserver] = 1
         self.commits.append(commit)
 
     async def release(
@@ -315,8 +326,14 @@ class FakeRegistry:
             del self._ids[message]
         if is_final:
             self._sources_of(lease).clear()
+            self._give_up((lease.record, notice.pubtime_ns), "" if cause is None else cause.reason)
         self.releases.append({"error": record.last_error, "is_final": is_final})
         return "released"
+
+    def _give_up(self, version: tuple[str, int], reason: str) -> None:
+        if version not in self._given_up:
+            self._given_up.add(version)
+            self.given_up[reason] += 1
 
     async def look(self, items: Sequence[ItemKey]) -> Looked:
         return Looked(_now_ms(), [self._looked(item) for item in items])

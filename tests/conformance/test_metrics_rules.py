@@ -88,6 +88,16 @@ def test_a_failed_download_counts_once_however_often_it_is_tried(
     }
 
 
+@pytest.mark.parametrize("href", ["http://10.11.12.13/a", f"http://{HOST}:6379/a"])
+def test_a_link_that_our_guard_refuses_is_a_failed_download_and_no_server_down(
+    world: World, topic: str, centre: str, data_id: str, href: str
+) -> None:
+    world.publish(topic, wnm(data_id=data_id, href=href))
+    wait_until(lambda: world.counters(centre), "the failure is counted")
+    world.settle(including_delayed=True)
+    assert world.wmo(centre) == {"downloaded_errors_total": 1}
+
+
 def test_every_notification_of_a_dead_server_counts_once_though_not_each_is_tried(
     world: World, centre: str, topic: str
 ) -> None:

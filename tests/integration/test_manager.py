@@ -10,7 +10,7 @@ import time
 import uuid
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -36,9 +36,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testkit.servers.redis import RedisServer
+    from wis2_gc_common.ports.queue import Envelope
     from wis2_gc_common.ports.registry import ProcessStatus
 
 pytest_plugins = ("testkit.servers.redis",)
+
+OTHER_CACHE = "zz-other-global-cache"
 
 
 @pytest.fixture
@@ -299,6 +302,54 @@ async def test_a_failing_item_is_tried_again_given_up_on_record_and_reported(
     letters = open_dead_letters(QUEUE, DEAD, redis_url=world.redis.url)
     assert letters.list(10) == []
     letters.close()
+
+
+async def test_each_number_of_an_item_that_fails_from_two_brokers_and_another_cache(
+    world: ManagersWorld,
+) -> None:
+    await world.start().ready()
+    async with WebServer() as web:
+        gone = web.url("/missing")
+
+        def notice(message_id: str, broker: str, **changes: Any) -> Envelope:
+            fields = {"href": gone, "pubtime": "2026-11-23T12:00:00Z", **changes}
+            envelope = envelope_of(data_id="d", message_id=message_id, **fields)
+            return replace(envelope, broker=broker)
+
+        async def numbers() -> tuple[int, ...]:
+            await until_idle(world)
+            counters = await world.counters()
+            return tuple(
+                counter(counters, *name)
+                for name in (
+                    ("wmo_wis2_gc_downloaded_errors_total", "yy-met"),
+                    ("wmo_wis2_gc_downloaded_errors_total", OTHER_CACHE),
+                    ("wis2_gc_items_given_up_total", "not_found"),
+                    ("wmo_wis2_gc_downloaded_total", "yy-met"),
+                )
+            )
+
+        # One notification by two brokers at once, and once more when the item is given up.
+        world.send(notice("m-1", "alpha"), notice("m-1", "beta"))
+        assert await numbers() == (1, 0, 1, 0)
+        asked = len(web.requests)
+        world.send(notice("m-1", "gamma"))
+        assert await numbers() == (1, 0, 1, 0)
+        assert len(web.requests) == asked + 3, "it is tried again"
+        # Another notification, of the same item.
+        topic = "cache/a/wis2/yy-met/data/core/weather"
+        world.send(notice("m-2", "alpha", topic=topic, global_cache=OTHER_CACHE))
+        assert await numbers() == (1, 1, 1, 0)
+        # A later version is another item.
+        world.send(notice("m-3", "alpha", pubtime="2026-11-23T13:00:00Z", rel="update"))
+        assert await numbers() == (2, 1, 2, 0)
+        # What is cached after all stays counted as given up.
+        world.send(notice("m-4", "alpha", href=web.serve("/obs.bufr", DATA)))
+        assert await numbers() == (2, 1, 2, 1)
+    reader = RedisReader(world.redis.url)
+    failures = await reader.failures(10)
+    await reader.close()
+    assert [failure.error for failure in failures] == ["not_found: status 404"] * 2
 
 
 async def test_it_reports_itself_to_the_registry(world: ManagersWorld) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import pytest
 import redis
@@ -31,6 +31,7 @@ from testkit.fakes.claims import (
 from testkit.fakes.listener import FakeListenerRegistry
 from testkit.fakes.manager import Traps
 from testkit.fakes.registry import FakeRegistry
+from wis2_gc_common.metrics import DATASERVER_STATUS, GIVEN_UP, split_field
 from wis2_gc_common.ports.registry import UNBOUNDED, Commit, Failure, ItemKey, Renewed
 from wis2_gc_common.redis import registry_keys as keys
 from wis2_gc_common.redis.registry_listener import RedisListenerRegistry
@@ -40,6 +41,7 @@ from wis2_gc_common.wis2.decision import Decision
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from wis2_gc_common.metrics import Metric
     from wis2_gc_common.ports.registry import Lease, ListenerRegistry, Registry
 
 pytest_plugins = ("testkit.servers.redis",)
@@ -57,6 +59,12 @@ class Adapter(Protocol):
 
     def forget_session(self, broker_name: str) -> None:
         """What time does, at once."""
+
+    def given_up(self) -> dict[str, int]:
+        """Items by reason."""
+
+    def flags(self) -> dict[tuple[str, str], int]:
+        """By centre and data server."""
 
 
 class RedisAdapter:
@@ -76,6 +84,18 @@ class RedisAdapter:
     def forget_session(self, broker_name: str) -> None:
         self._raw.delete(keys.session_key(broker_name))
 
+    def given_up(self) -> dict[str, int]:
+        return {labels[0]: value for labels, value in self._read(keys.COUNTERS, GIVEN_UP)}
+
+    def flags(self) -> dict[tuple[str, str], int]:
+        found = self._read(keys.GAUGES, DATASERVER_STATUS)
+        return {(centre, host): value for (centre, host), value in found}
+
+    def _read(self, key: str, metric: Metric) -> list[tuple[tuple[str, ...], int]]:
+        fields = cast("dict[str, str]", self._raw.hgetall(key))
+        read = [(split_field(field), int(float(value))) for field, value in fields.items()]
+        return [(labels, value) for (name, labels), value in read if name == metric.name]
+
 
 class FakeAdapter:
     def __init__(self) -> None:
@@ -93,6 +113,12 @@ class FakeAdapter:
 
     def forget_session(self, broker_name: str) -> None:
         del self._listeners.holders[broker_name]
+
+    def given_up(self) -> dict[str, int]:
+        return dict(self._registry.given_up)
+
+    def flags(self) -> dict[tuple[str, str], int]:
+        return self._registry.flags
 
 
 @pytest.fixture(params=["fake", "redis"])
@@ -459,6 +485,56 @@ async def test_who_gives_an_item_up_forgets_its_parked_sources(registry: Registr
     assert await registry.release(lease, cause=GONE, parked_seen=1, is_final=True) == "released"
     claimed = await claim(registry, another("id-3"))
     assert (claimed.decision, claimed.parked) == (Decision.NEW, 0)
+
+
+async def test_an_item_is_given_up_once_however_many_notifications_and_repeats(
+    registry: Registry, adapter: Adapter
+) -> None:
+    # The same notification of two brokers, and another cache's, each after the item was given up.
+    for message_id, cause in (("id-1", GONE), ("id-1", SLOW), ("id-2", SLOW)):
+        lease = await granted(registry, another(message_id))
+        for _ in range(2):
+            answer = await registry.release(lease, cause=cause, parked_seen=0, is_final=True)
+            assert answer == "released"
+        assert adapter.given_up() == {"not_found": 1}
+    newer = await granted(registry, another("id-3", pubtime_ns=P1 + 1))
+    await registry.release(newer, cause=SLOW, parked_seen=0, is_final=True)
+    assert adapter.given_up() == {"not_found": 1, "timeout": 1}
+
+
+async def test_an_item_that_is_cached_after_all_stays_counted_as_given_up(
+    registry: Registry, adapter: Adapter
+) -> None:
+    lease = await granted(registry, FIRST)
+    await registry.release(lease, cause=GONE, parked_seen=0, is_final=True)
+    assert await registry.commit(await granted(registry, another("id-2")), CACHED)
+    assert (await claim(registry, another("id-3"))).decision is Decision.DUPLICATE
+    assert adapter.given_up() == {"not_found": 1}
+
+
+async def test_an_item_that_will_be_tried_again_is_not_given_up(
+    registry: Registry, adapter: Adapter
+) -> None:
+    for cause in (SLOW, None):
+        lease = await granted(registry, FIRST)
+        await registry.release(lease, cause=cause, parked_seen=0, is_final=False)
+    lost = await granted(registry, FIRST)
+    adapter.end_lease(lost)
+    await granted(registry, FIRST, worker="worker-2")
+    assert await registry.release(lost, cause=SLOW, parked_seen=0, is_final=True) == "lost"
+    assert adapter.given_up() == {}
+
+
+async def test_a_failure_sets_the_flag_of_the_server_that_it_names(
+    registry: Registry, adapter: Adapter
+) -> None:
+    lease = await granted(registry, FIRST)
+    assert await registry.fail(lease, Failure("download", "id-1", CENTRE, "", "forbidden_port"))
+    assert adapter.flags() == {}
+    await registry.fail(lease, Failure("download", "id-2", CENTRE, HOST, "timeout"))
+    assert adapter.flags() == {(CENTRE, HOST): 0}
+    await registry.commit(lease, CACHED)
+    assert adapter.flags() == {(CENTRE, HOST): 1}
 
 
 async def test_beyond_its_quota_a_centre_begins_no_item_and_others_do(registry: Registry) -> None:

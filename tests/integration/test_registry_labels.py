@@ -97,15 +97,15 @@ async def test_no_new_list_leaves_the_last_one(registry: RedisRegistry, raw: Red
     assert raw.smembers(keys.KNOWN) == {"jp-jma"}
 
 
-async def test_a_refused_link_makes_no_data_server(
-    registry: RedisRegistry, reader: RedisReader
+async def test_a_failure_that_names_no_server_makes_no_label(
+    registry: RedisRegistry, reader: RedisReader, raw: Redis
 ) -> None:
-    for reason in (Reason.FORBIDDEN_ADDRESS, Reason.UNSUPPORTED_SCHEME, Reason.INVALID_URL):
-        await failed(registry, "de-dwd", "10.0.0.1", reason)
+    await failed(registry, "de-dwd", "", Reason.FORBIDDEN_PORT)
+    assert set(raw.hgetall(keys.SEEN)) == {"de-dwd"}
     await failed(registry, "de-dwd", "opendata.dwd.de", Reason.TIMEOUT)
     snapshot = await reader.snapshot()
     assert list(snapshot.gauges) == [field(DATASERVER_STATUS, "de-dwd", "opendata.dwd.de")]
-    assert snapshot.counters[field(DOWNLOADED_ERRORS, "de-dwd")] == 4
+    assert snapshot.counters[field(DOWNLOADED_ERRORS, "de-dwd")] == 2
 
 
 async def test_hosts_that_one_centre_makes_up_leave_room_for_others(

@@ -166,13 +166,23 @@ class SourceError(_Caused):
         self.retry_after_s = retry_after_s
         self.is_fleeting = is_fleeting or reason is Reason.TRUNCATED
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether we refused, or lacked something: then it says nothing of the data server."""
+        return False
+
 
 class IntegrityFailed(SourceError):
     """The bytes are not those that the notification announces (wis2-rules.md 18)."""
 
 
 class Refused(SourceError):
-    """The address guard refuses the link; no connection was made."""
+    """The address guard refuses the link, or where it leads; no connection was made there."""
+
+    @property
+    def is_ours(self) -> bool:
+        """See `SourceError.is_ours`."""
+        return True
 
 
 #: Their details name addresses: a publisher who links to an intranet name could learn its address.
@@ -190,6 +200,11 @@ class HostBusy(SourceError):
     CIRCUIT_OPEN: the host fails, so the item counts as failed. THROTTLED, HOST_QUEUE and DNS (no
     thread is free to look up the name): the item waits.
     """
+
+    @property
+    def is_ours(self) -> bool:
+        """See `SourceError.is_ours`. The other two are what the host did."""
+        return self.reason not in (Reason.CIRCUIT_OPEN, Reason.THROTTLED)
 
 
 class Overridden(_Caused):

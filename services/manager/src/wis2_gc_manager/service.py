@@ -328,6 +328,6 @@ class Manager:
                 "public_url_problem": self._public_check.last_problem,
                 "cached": self._settling.cached,
                 "announced": self._announcing.announced,
-                "failed": self._settling.failed,
+                "notifications_given_up": self._settling.given_up,
             },
         )

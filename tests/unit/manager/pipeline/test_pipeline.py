@@ -741,7 +741,7 @@ class TestFailing:
         [(topic, event)] = bench.publisher.events
         assert topic == "monitor/a/wis2/yy-met"
         assert "not_found" in event["data"]["content"]["description"]
-        assert bench.settling.failed == 1
+        assert bench.settling.given_up == 1
 
     async def test_data_with_the_wrong_checksum_is_an_integrity_failure(
         self, bench: Workbench
@@ -776,6 +776,47 @@ class TestFailing:
         assert [failure.reason for failure in bench.registry.fails] == ["forbidden_address"]
         assert bench.registry.releases[0]["is_final"]
         assert bench.queue.delayed == []
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            Refused(Reason.FORBIDDEN_ADDRESS, "resolves to 10.1.2.3"),
+            Refused(Reason.FORBIDDEN_PORT, "25"),
+            Refused(Reason.UNSUPPORTED_SCHEME, "redirect to gopher"),
+            HostBusy(Reason.HOST_QUEUE, "no connection of ours is free"),
+            HostBusy(Reason.DNS, "too many names are being looked up"),
+        ],
+        ids=str,
+    )
+    async def test_what_we_refuse_or_lack_has_failed_and_says_nothing_of_the_server(
+        self, bench: Workbench, error: SourceError
+    ) -> None:
+        bench.downloader.serves(HREF, error)
+        day_ago_ms = time.time_ns() // 1_000_000 - 24 * 3_600_000
+        await bench.handle(envelope_of(data_id="d", href=HREF, arrived_ms=day_ago_ms))
+        [failure] = bench.registry.fails
+        assert (failure.kind, failure.reason, failure.dataserver) == ("download", error.reason, "")
+        assert bench.registry.flags == {}
+        assert bench.registry.given_up == {error.reason: 1}
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            SourceError(Reason.DNS, "Name or service not known"),
+            SourceError(Reason.TOO_MANY_REDIRECTS),
+            IntegrityFailed(Reason.INTEGRITY),
+            HostBusy(Reason.CIRCUIT_OPEN),
+            HostBusy(Reason.THROTTLED),
+        ],
+        ids=str,
+    )
+    async def test_what_the_server_does_sets_its_flag(
+        self, bench: Workbench, error: SourceError
+    ) -> None:
+        bench.downloader.serves(HREF, error)
+        day_ago_ms = time.time_ns() // 1_000_000 - 24 * 3_600_000
+        await bench.handle(envelope_of(data_id="d", href=HREF, arrived_ms=day_ago_ms))
+        assert bench.registry.flags == {("yy-met", "node.yy.test"): 0}
 
     @pytest.mark.parametrize(
         "error",

@@ -65,7 +65,7 @@ async def test_what_waits_for_longer_than_it_is_of_use_is_given_up_on_record() -
     assert bench.queue.delayed == []
     assert len(bench.queue.deleted) == 1
     assert await bench.counted(ITEMS_DROPPED, WAITING) == 1
-    assert bench.settling.failed == 1
+    assert bench.settling.given_up == 1
     [event] = bench.publisher.events
     assert "other versions of it were in work" in str(event)
 

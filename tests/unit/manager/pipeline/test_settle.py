@@ -153,7 +153,7 @@ async def test_what_was_lost_meanwhile_leaves_the_message_alone(
         await bench.settling.settle(item, ending)
     await bench.settle()
     assert messages(bench) == []
-    assert bench.settling.failed == bench.settling.cached == 0
+    assert bench.settling.given_up == bench.settling.cached == 0
 
 
 async def test_handing_back_waits_for_no_part_that_is_away(bench: Workbench) -> None:
@@ -209,4 +209,4 @@ async def test_each_ending_is_counted_where_the_commit_does_not(bench: Workbench
     }
     assert {name: await bench.counted(*name) for name in counted} == counted
     assert sum(bench.registry.counts.values()) == sum(counted.values())
-    assert (bench.settling.cached, bench.settling.failed) == (1, 3)
+    assert (bench.settling.cached, bench.settling.given_up) == (1, 3)

@@ -95,8 +95,8 @@ class Failure:
     """A source that failed, as the WMO metrics count it.
 
     `kind`: "download" → downloaded_errors_total, "integrity" → integrity_failed_total. Each
-    `message_id` of the item counts once, in the one that comes first. The data server's flag goes
-    to 0 each time.
+    `message_id` of the item counts once, in the one that comes first. The data server's flag, if
+    one is named, goes to 0 each time.
     """
 
     kind: Literal["download", "integrity"]
@@ -105,7 +105,7 @@ class Failure:
     centre_id: str
     """`Notification.source_centre_id`."""
     dataserver: str
-    """Host name of the link, "" if the link has none."""
+    """Host name of the link; "" if it has none, or the failure says nothing of that server."""
     reason: str
 
 
@@ -207,8 +207,8 @@ class Registry(Protocol):
 
         "more": more sources are parked than the `parked_seen` that the holder has tried; the item
         stays claimed and the holder tries them. Never the answer without a `cause`.
-        `is_final`: no retry follows; parked sources are forgotten and the failure is recorded, once
-        per version of the item.
+        `is_final`: no retry follows; parked sources are forgotten, and the item is listed and
+        counted as given up, once, however many of its notifications end here.
         """
 
     async def look(self, items: Sequence[ItemKey]) -> Looked:

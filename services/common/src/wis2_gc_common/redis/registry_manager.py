@@ -61,8 +61,6 @@ _MAX_DELAY_S = 86_400.0
 #: Redis keeps a small hash compact while no value is longer than 64 bytes.
 _PIECE_BYTES = 60
 _DECISIONS = {decision.value.encode(): decision for decision in Decision}
-#: No host was asked: the host of such a link is not a data server.
-_NO_SERVER = frozenset({Reason.FORBIDDEN_ADDRESS, Reason.UNSUPPORTED_SCHEME, Reason.INVALID_URL})
 _REASONS = frozenset(reason.value for reason in Reason)
 
 
@@ -204,7 +202,7 @@ class RedisRegistry:
             keys.message_digest(lease.notice.centre_id, failure.message_id),
             failure.kind,
             calls.label(failure.centre_id),
-            "" if failure.reason in _NO_SERVER else calls.label(failure.dataserver),
+            calls.label(failure.dataserver),
             _reason(failure.reason),
             self._item_ttl_s,
             lease.quota,

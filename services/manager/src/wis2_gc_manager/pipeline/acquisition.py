@@ -224,7 +224,7 @@ class Acquisition:
 
         For an item that is given up: the counters must include it.
         """
-        await self._failed(self._own, self._busy or SourceError(Reason.HOST_QUEUE))
+        await self._failed(self._own, self._busy or HostBusy(Reason.HOST_QUEUE))
 
     async def _next(self, *, ask: bool = False) -> Source | None:
         """Return a source that is not tried yet, None if there is none.
@@ -343,7 +343,8 @@ class Acquisition:
             kind="integrity" if is_integrity else "download",
             message_id=notification.id,
             centre_id=notification.source_centre_id,
-            dataserver=source.host,
+            # A refusal or a shortage of ours must not look like a server that is down.
+            dataserver="" if error.is_ours else source.host,
             reason=error.reason,
         )
         is_first = await self._downloads.gate.repeat(

@@ -60,8 +60,8 @@ class Settling:
     events: Events
     cached: int = field(default=0, init=False)
     """Items that this process has cached."""
-    failed: int = field(default=0, init=False)
-    """Items that this process has given up, dead letters included."""
+    given_up: int = field(default=0, init=False)
+    """Notifications that this process has given up, dead letters included."""
 
     async def settle(self, item: Item, ending: Ending) -> bool:
         """Carry out `ending`; False if more sources were parked and the item is still ours.
@@ -175,7 +175,7 @@ class Settling:
 
         await self.gate.repeat(dead_letter)
         self.counts.add(DEAD_LETTERS, Reason.UNEXPECTED)
-        self.failed += 1
+        self.given_up += 1
         log.error("message_buried", uid=item.received.envelope.uid, last_error=text)
 
     def _drop(self, item: Item, reason: str, problem: Poison | Unannounceable | None) -> None:
@@ -210,7 +210,7 @@ class Settling:
         if ending.invalid_of:
             self.counts.add_of_centre(INVALID, ending.invalid_of)
         self.finished_messages.delete(item.received.receipt)
-        self.failed += 1
+        self.given_up += 1
         notification, told = ending.notification, ending.told or _text(ending.cause)
         log.warning(
             "item_given_up",

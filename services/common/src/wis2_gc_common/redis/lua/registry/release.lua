@@ -23,7 +23,7 @@ if not is_final then return 'released' end
 
 redis.call('DEL', KEYS[2])
 -- A version counts once, however many of its notifications fail their last retry. The name of this
--- field is not a digest of a message id (fail.lua).
+-- field is not a digest of a message id (fail_source.lua).
 if redis.call('HSETNX', KEYS[6], 'given up', 1) == 1 then
   redis.call('EXPIRE', KEYS[6], ARGV[8])
   add(KEYS[4], METRIC.GIVEN_UP .. '|' .. ARGV[6], 1)
