@@ -23,7 +23,11 @@ def test_the_status_shows_processes_totals_and_queue() -> None:
         counters={
             field(catalogue.RECEIVED, "fr"): 10,
             field(catalogue.RECEIVED, "br"): 5,
-            field(catalogue.DOWNLOADED, "xx-a"): 3,
+            field(catalogue.ITEMS, "cached"): 3,
+            field(catalogue.ITEMS, "deleted"): 1,
+            field(catalogue.DOWNLOADED_ERRORS, "xx-a"): 2,
+            field(catalogue.INTEGRITY_FAILED, "xx-b"): 1,
+            field(catalogue.GIVEN_UP, "timeout"): 1,
         },
         processes=(
             listener("fr"),
@@ -38,8 +42,11 @@ def test_the_status_shows_processes_totals_and_queue() -> None:
     assert ["listener", "fr", "subscribed", "2027-01-15T08:00:00Z"] in lines
     assert "not subscribed; refused" in report.text
     assert "does not receive; store: disk full" in report.text
-    assert ["received", "15"] in lines
-    assert ["cached", "3"] in lines
+    assert ["received", "15", "notifications"] in lines
+    assert ["failed", "3", "notifications"] in lines
+    assert ["cached", "3", "items"] in lines
+    assert ["announced", "4", "items"] in lines
+    assert ["given", "up", "1", "items"] in lines
     assert ["in", "flight", "2"] in lines
     assert "oldest waits 5.2 s" in report.text
     assert report.data["totals"]["received"] == 15

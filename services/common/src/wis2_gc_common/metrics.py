@@ -57,19 +57,19 @@ def split_field(text: str) -> tuple[str, tuple[str, ...]]:
 DOWNLOADED = Metric("wmo_wis2_gc_downloaded_total", "counter", ("centre_id",),
     "Data items cached; inline content counts as a download.", is_wmo=True)
 DOWNLOADED_ERRORS = Metric("wmo_wis2_gc_downloaded_errors_total", "counter", ("centre_id",),
-    "Notifications whose download failed.", is_wmo=True)
+    "Notifications whose download failed, each once, at its first failure; many succeed later.", is_wmo=True)
 LAST_DOWNLOAD = Metric("wmo_wis2_gc_last_download_timestamp_seconds", "gauge", ("centre_id",),
     "Time of the last successful download.", is_wmo=True)
 INTEGRITY_FAILED = Metric("wmo_wis2_gc_integrity_failed_total", "counter", ("centre_id",),
-    "Notifications whose data failed the integrity check.", is_wmo=True)
+    "Notifications whose data failed the integrity check, each once, at its first failure.", is_wmo=True)
 DATASERVER_STATUS = Metric("wmo_wis2_gc_dataserver_status_flag", "gauge", ("centre_id", "dataserver"),
-    "1 after a success, 0 after a failure of that data server.", is_wmo=True)
+    "1 after a success, 0 after a failure of that data server. What we refuse or lack changes nothing.", is_wmo=True)
 DATASERVER_LAST_DOWNLOAD = Metric("wmo_wis2_gc_dataserver_last_download_timestamp_seconds", "gauge",
     ("centre_id", "dataserver"), "Time of the last successful download from that data server.", is_wmo=True)
 NO_CACHE = Metric("wmo_wis2_gc_no_cache_total", "counter", ("centre_id",),
-    "Notifications with cache: false.", is_wmo=True)
+    "Notifications with cache: false, without duplicates.", is_wmo=True)
 CACHE_OVERRIDE = Metric("wmo_wis2_gc_cache_override_total", "counter", ("centre_id",),
-    "Notifications this cache decided not to cache.", is_wmo=True)
+    "Notifications this cache decided not to cache, without duplicates.", is_wmo=True)
 LAST_METADATA = Metric("wmo_wis2_gc_last_metadata_timestamp_seconds", "gauge", ("centre_id",),
     "Time of the last processed metadata item.", is_wmo=True)
 # In the WMO's style; the WMO metric hierarchy of January 2026 has no name for it yet.
@@ -89,7 +89,7 @@ FUTURE_PUBTIMES = Metric("wis2_gc_future_pubtimes_total", "counter", ("centre_id
 RECEIVED = Metric("wis2_gc_notifications_received_total", "counter", ("broker",),
     "Notifications received from a Global Broker.")
 QUEUED = Metric("wis2_gc_notifications_queued_total", "counter", ("broker",),
-    "Notifications handed to the queue.")
+    "Notifications handed to the queue; several may announce one item.")
 DROPPED = Metric("wis2_gc_notifications_dropped_total", "counter", ("broker", "reason"),
     "Notifications dropped by the listener before the queue.")
 INVALID = Metric("wis2_gc_notifications_invalid_total", "counter", ("centre_id",),
@@ -97,27 +97,27 @@ INVALID = Metric("wis2_gc_notifications_invalid_total", "counter", ("centre_id",
 OVER_QUOTA = Metric("wis2_gc_notifications_over_quota_total", "counter", ("centre_id",),
     "Notifications of that centre lost because the queue held its share of Redis' memory.")
 ITEMS = Metric("wis2_gc_items_total", "counter", ("outcome",),
-    "Items announced: cached, uncached (cache: false), override, deleted.")
+    "Items announced: cached, uncached (cache: false), override, deleted. Over quota: notifications.")
 ITEMS_DROPPED = Metric("wis2_gc_items_dropped_total", "counter", ("reason",),
-    "Queued notifications a manager dropped: decided duplicates and poison.")
+    "Queued notifications (not items) a manager dropped: decided duplicates and poison.")
 SOURCE_FAILURES = Metric("wis2_gc_source_failures_total", "counter", ("reason",),
-    "Failed attempts to get data from one source.")
+    "Failed attempts (not notifications) to get data from one source.")
 GIVEN_UP = Metric("wis2_gc_items_given_up_total", "counter", ("reason",),
-    "Items dropped after their last retry.")
+    "Items given up after the last retry, each once, however many notifications announce it; a later one may still bring it.")
 DEAD_LETTERS = Metric("wis2_gc_dead_letters_total", "counter", ("reason",),
-    "Messages moved to the dead letter queue.")
+    "Notifications moved to the dead letter queue, each time.")
 PUBLIC_CHECKS = Metric("wis2_gc_public_checks_total", "counter", ("result",),
     "Objects fetched through their public URL to see that it works: ok, failed.")
 MONITORING_EVENTS = Metric("wis2_gc_monitoring_events_total", "counter", ("subtype",),
     "Monitoring events published.")
 ANNOUNCE_DELAY = Metric("wis2_gc_announce_delay_seconds", "histogram", (),
-    "From a notification's pubtime to the acknowledged publication of ours.")
+    "Items cached: from a notification's pubtime to the acknowledged publication of ours.")
 QUEUE_READABLE = Metric("wis2_gc_queue_readable", "gauge", (),
     "1 while the depth of the queue can be read. At 0 the queue's other series are absent.")
 QUEUE_MESSAGES = Metric("wis2_gc_queue_messages", "gauge", ("state",),
-    "Messages in the queue: ready, in_flight, delayed, dead.")
+    "Notifications in the queue: ready, in_flight, delayed, dead.")
 QUEUE_OLDEST = Metric("wis2_gc_queue_oldest_seconds", "gauge", (),
-    "Age of the oldest message that is not delayed. No series on SQS, which does not report it.")
+    "Age of the oldest notification that is not delayed. No series on SQS, which does not report it.")
 LISTENER_READY = Metric("wis2_gc_listener_ready", "gauge", ("broker",),
     "1 while the listener of that Global Broker is subscribed.")
 SILENCE_RECONNECTS = Metric("wis2_gc_listener_silence_reconnects_total", "counter", ("broker",),

@@ -25,7 +25,7 @@ class Problem(ApiAnswer):
 class DelayAnswer(ApiAnswer):
     """Delay from pubtime to our announcement; null where nothing was announced."""
 
-    count: int
+    count: Annotated[int, Field(description="Items cached.")]
     p50_s: float | None
     p99_s: float | None
     within_120_s: Annotated[float | None, Field(description="Share of the items, 0 to 1.")]
@@ -34,7 +34,7 @@ class DelayAnswer(ApiAnswer):
 
 
 class RecentAnswer(ApiAnswer):
-    """The last minute, or less after a start."""
+    """The last minute, or less after a start. What is counted: see the totals."""
 
     seconds: float
     received_per_s: float
@@ -49,18 +49,30 @@ class TotalsAnswer(ApiAnswer):
     """Counts since the cache was set up."""
 
     received: Annotated[int, Field(description="Notifications from all Global Brokers.")]
-    duplicates_dropped: int
+    duplicates_dropped: Annotated[
+        int, Field(description="Notifications of an item that we have, or are getting.")
+    ]
     others_dropped: Annotated[
         int, Field(description="Our own, recommended or invalid notifications.")
     ]
-    cached: int
+    cached: Annotated[int, Field(description="Items.")]
     announced: Annotated[
-        int, Field(description="Cached, cache: false, overrides and deletions together.")
+        int, Field(description="Items: cached, cache: false, overrides and deletions together.")
     ]
     failed: Annotated[
-        int, Field(description="Notifications whose data failed; many succeed later.")
+        int,
+        Field(
+            description="Notifications whose download or check failed, each once, at its first "
+            "failure; many succeed later."
+        ),
     ]
-    given_up: Annotated[int, Field(description="Items dropped after their last retry.")]
+    given_up: Annotated[
+        int,
+        Field(
+            description="Items given up after the last retry, each once, however many "
+            "notifications announce it; a later one may still bring it."
+        ),
+    ]
     stored_bytes: int
 
 
@@ -103,7 +115,9 @@ class DataServerAnswer(ApiAnswer):
     """One data server of a centre."""
 
     name: str
-    is_up: bool | None
+    is_up: Annotated[
+        bool | None, Field(description="What it did last; what we refuse or lack is not counted.")
+    ]
     last_download: str | None
 
 
@@ -111,11 +125,15 @@ class CentreAnswer(ApiAnswer):
     """One centre that data came from."""
 
     centre_id: str
-    downloaded: int
-    download_errors: int
-    integrity_failures: int
-    no_cache: int
-    overrides: int
+    downloaded: Annotated[int, Field(description="Items cached.")]
+    download_errors: Annotated[
+        int, Field(description="Notifications, each once, at its first failure.")
+    ]
+    integrity_failures: Annotated[
+        int, Field(description="Notifications, each once, at its first failure.")
+    ]
+    no_cache: Annotated[int, Field(description="Notifications, without duplicates.")]
+    overrides: Annotated[int, Field(description="Notifications, without duplicates.")]
     invalid: Annotated[int, Field(description="Notifications that break the rules.")]
     future_pubtimes: Annotated[int, Field(description="Items announced ahead of our clock.")]
     held_items: Annotated[int, Field(description="Within the retention, as its quota counts.")]
@@ -141,9 +159,9 @@ class BrokerAnswer(ApiAnswer):
     is_reporting: bool
     last_report: str | None
     last_message: str | None
-    received: int
-    queued: int
-    dropped: int
+    received: Annotated[int, Field(description="Notifications.")]
+    queued: Annotated[int, Field(description="Notifications.")]
+    dropped: Annotated[int, Field(description="Notifications.")]
     facts: Annotated[dict[str, Any], Field(description="What the listener says about itself.")]
 
 
@@ -169,7 +187,7 @@ class ManagersAnswer(ApiAnswer):
 
 
 class FailureAnswer(ApiAnswer):
-    """One item that was given up."""
+    """One item that was given up; it is listed once."""
 
     at: str
     data_id: str

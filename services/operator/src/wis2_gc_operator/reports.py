@@ -49,11 +49,14 @@ def report_status(centre_id: str, snapshot: Snapshot, depth: Depth) -> Report:
             if rows
             else "no listener and no manager reports",
             table(
-                ("TOTAL", "COUNT"),
-                [(name.replace("_", " "), count) for name, count in totals.items()],
+                ("TOTAL", "COUNT", "OF"),
+                [
+                    (name.replace("_", " "), count, _TOTALS[name][0])
+                    for name, count in totals.items()
+                ],
             ),
             table(
-                ("QUEUE", "MESSAGES"),
+                ("QUEUE", "NOTIFICATIONS"),
                 [(name.replace("_", " "), getattr(depth, name)) for name in _DEPTHS],
             )
             + f"\noldest waits {oldest}",
@@ -70,24 +73,31 @@ def report_status(centre_id: str, snapshot: Snapshot, depth: Depth) -> Report:
 
 
 _DEPTHS = ("ready", "in_flight", "delayed", "dead")
+#: Per total: what it counts, and the metrics or single counters that it is the sum of. What the
+#: status page shows too has the same name there.
 _TOTALS = {
-    "received": catalogue.RECEIVED,
-    "queued": catalogue.QUEUED,
-    "dropped_by_listeners": catalogue.DROPPED,
-    "dropped_by_managers": catalogue.ITEMS_DROPPED,
-    "cached": catalogue.DOWNLOADED,
-    "announced": catalogue.ITEMS,
-    "download_errors": catalogue.DOWNLOADED_ERRORS,
-    "integrity_failures": catalogue.INTEGRITY_FAILED,
-    "given_up": catalogue.GIVEN_UP,
+    "received": ("notifications", catalogue.RECEIVED.name),
+    "queued": ("notifications", catalogue.QUEUED.name),
+    "dropped_by_listeners": ("notifications", catalogue.DROPPED.name),
+    "dropped_by_managers": ("notifications", catalogue.ITEMS_DROPPED.name),
+    "failed": (
+        "notifications",
+        catalogue.DOWNLOADED_ERRORS.name,
+        catalogue.INTEGRITY_FAILED.name,
+    ),
+    "download_errors": ("notifications", catalogue.DOWNLOADED_ERRORS.name),
+    "integrity_failures": ("notifications", catalogue.INTEGRITY_FAILED.name),
+    "cached": ("items", catalogue.field(catalogue.ITEMS, "cached")),
+    "announced": ("items", catalogue.ITEMS.name),
+    "given_up": ("items", catalogue.GIVEN_UP.name),
 }
 
 
 def _totals(snapshot: Snapshot) -> dict[str, int]:
-    sums: Counter[str] = Counter()
+    sums: Counter[str] = Counter(snapshot.counters)
     for text, value in snapshot.counters.items():
         sums[catalogue.split_field(text)[0]] += value
-    return {name: sums[metric.name] for name, metric in _TOTALS.items()}
+    return {name: sum(sums[part] for part in parts) for name, (_, *parts) in _TOTALS.items()}
 
 
 def _process_row(process: ProcessStatus, ready: str, not_ready: str) -> tuple[str, ...]:
