@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from local.console import Console
+from local.kept_world import take_for, world_of
 from local.parts.certificates import LOCAL_NAMES, CertificateAuthority
 from local.parts.local_server import write_private
 from local.parts.mosquitto import (
@@ -544,6 +545,9 @@ def _run(
     inherited: Mapping[str, str],
     left_out: Sequence[str],
 ) -> int:
+    our_centre_id = centre_id(run_settings, state.secret("name", 4))
+    world = world_of(run_settings, our_centre_id)
+    take_for(state.path, world, keeps_both=run_settings.keeps_both_worlds)
     run = Run(run_settings, state, choose_ports(run_settings), inherited, left_out)
     write_private(state.path / _ENVIRONMENT, operator_file(run.environment, run_settings.overrides))
     stages = run.stages()

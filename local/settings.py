@@ -30,7 +30,7 @@ _MAX_MANAGERS = 64
 VARIABLES = (
     "STATE", "BROKERS", "LISTEN", "STATUS_PORT", "DATA_PORT", "BROKER_PORT", "BROKER_TLS_PORT",
     "BROKER_WSS_PORT", "REDIS_PORT", "QUEUE", "STORE", "MANAGERS", "RATE", "MIX", "SEED", "ITEMS",
-    "DATA_CONNECTIONS", "BROKER_ACCOUNTS", "BROKER_ACCOUNTS_PORT",
+    "DATA_CONNECTIONS", "BROKER_ACCOUNTS", "BROKER_ACCOUNTS_PORT", "WORLD",
 )  # fmt: skip
 #: Settings of the services, and of the AWS SDK in them.
 _PASSED_ON = ("GC_", "AWS_")
@@ -83,6 +83,8 @@ class RunSettings:
     """The settings of one `make run`."""
 
     state: Path
+    keeps_both_worlds: bool
+    """Go on with a state directory that perhaps holds a simulated world and the real one."""
     listen: str
     """Address for other machines: data, status page, MQTT over TLS and WebSocket."""
     status_port: PortSetting
@@ -160,6 +162,7 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
     overrides = _overrides(environment)
     result = RunSettings(
         state=Path(environment.get("STATE") or ".state"),
+        keeps_both_worlds=read.one_of("WORLD", "checked", "keep") == "keep",
         # A simulated world is private to this machine; a real cache serves others.
         listen=read.address("LISTEN", ALL_ADDRESSES if brokers else LOOPBACK),
         status_port=read.port("STATUS_PORT", 8080),

@@ -189,6 +189,11 @@ def test_a_simulated_world_comes_out_whole_and_its_state_survives(
     assert again.totals()["announced"] >= announced
     assert again.interrupt() == 0
     assert processes_of(again.state) == []
+
+    real = start(BROKERS="fr=mqtts://everyone:everyone@broker.example")
+    assert real.close() == 2
+    assert "holds a simulated world; BROKERS is set" in real.output
+    assert len(real.lines) == 1
     cleaned = subprocess.run(["sh", PROJECT / "local" / "clean.sh", run.state], check=False)
     assert cleaned.returncode == 0
     assert not run.state.exists()
@@ -235,6 +240,11 @@ def test_named_brokers_are_listened_to_and_no_world_is_simulated(
         assert run.interrupt() == 0
     assert "everyone:everyone@" not in run.output.replace("everyone:everyone@localhost", "")
     assert processes_of(run.state) == []
+
+    simulated = start()
+    assert simulated.close() == 2
+    assert "holds data of real Global Brokers (br, fr); without BROKERS" in simulated.output
+    assert len(simulated.lines) == 1
 
 
 def test_the_advised_command_shows_the_announcements(start: Callable[..., Run]) -> None:
