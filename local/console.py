@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
 from typing import TYPE_CHECKING, TextIO
+
+import structlog
+
+from wis2_gc_common.runtime.logs import escape_control_characters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +27,18 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)(?:\.\d+)?Z ")
 _SERVICE_FIELD = re.compile(r" service=(listener|manager|metrics)\b")
 _CLEAR_LINE = "\r\x1b[2K"
+_RENDERER = structlog.dev.ConsoleRenderer(
+    colors=False, exception_formatter=structlog.dev.plain_traceback
+)
 
 
 class Console:
     """Writes lines from several sources to one stream; a closed stream sets `is_closed`."""
 
-    def __init__(self, stream: TextIO, names: Sequence[str]) -> None:
+    def __init__(self, stream: TextIO, names: Sequence[str], *, shows_json: bool = False) -> None:
+        """`shows_json`: log lines are shown as the services write them."""
         self._stream = stream
+        self._shows_json = shows_json
         self._is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._has_colour = self._is_terminal and "NO_COLOR" not in os.environ
         self._width = max((len(name) for name in names), default=0)
@@ -56,6 +66,11 @@ class Console:
             if level is not None:
                 text = f"{_LEVELS[level[1]]}{text}{_RESET}"
         self._write(f"{prefix}{text}\n")
+
+    def log(self, name: str, line: str) -> None:
+        """Write a log line of `name`, a line of JSON as people read it."""
+        for text in [line] if self._shows_json else readable(line).splitlines() or [""]:
+            self.line(name, text)
 
     def plain(self, text: str = "") -> None:
         """Write lines as they are."""
@@ -90,3 +105,14 @@ class Console:
             # At exit Python would report an error for the rest of the buffer.
             with contextlib.suppress(OSError, ValueError):
                 self._stream.close()
+
+
+def readable(line: str) -> str:
+    """Return a line of JSON as the console format has it, with a traceback; others as is."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    if not isinstance(event, dict) or "event" not in event:
+        return line
+    return str(_RENDERER(None, "", escape_control_characters(None, "", event)))

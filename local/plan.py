@@ -111,7 +111,11 @@ def plan_services(
     brokers: tuple[NamedBroker, ...],
     common: Mapping[str, str],
 ) -> tuple[list[ServicePlan], list[ServicePlan], list[ServicePlan]]:
-    """Return (metrics, managers, listeners)."""
+    """Return (metrics, managers, listeners).
+
+    Their log lines are JSON, for the files; GC_LOG_FORMAT says what the terminal shows.
+    """
+    common = {**common, settings.LOG_FORMAT.name: "json"}
     # Only the status page has readers elsewhere; the other health ports are picked.
     private = {settings.HTTP_HOST.name: LOOPBACK, settings.HTTP_PORT.name: "0"}
     metrics = ServicePlan(

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from local.console import Console
 from local.kept_world import take_for, world_of
+from local.log_files import LogFiles
 from local.parts.certificates import LOCAL_NAMES, CertificateAuthority
 from local.parts.local_server import write_private
 from local.parts.mosquitto import (
@@ -185,8 +186,13 @@ class Run:
             run, self.addresses, self.brokers, our_centre_id=self.centre_id
         )
 
+    @property
+    def log_directory(self) -> Path:
+        """Where every process has its log, NAME.log."""
+        return self.state.path / "log"
+
     def _log(self, name: str) -> Path:
-        return self.state.path / "log" / f"{name}.log"
+        return self.log_directory / f"{name}.log"
 
     def _redis(self) -> RedisServer | None:
         if self.settings.is_overridden(settings.REDIS_URL):
@@ -552,15 +558,20 @@ def _run(
     write_private(state.path / _ENVIRONMENT, operator_file(run.environment, run_settings.overrides))
     stages = run.stages()
     names = [child.name for stage in stages for child in stage.children]
-    console = Console(sys.stdout, ["supervisor", *names])
+    shows_json = Reader(run.environment)(settings.LOG_FORMAT) == "json"
+    console = Console(sys.stdout, ["supervisor", *names], shows_json=shows_json)
     console.plain(run.greeting())
+    logs = LogFiles(run.log_directory)
     summary = SummaryReader(run.addresses.status_url, columns=console.columns)
     try:
         every_s = _SUMMARY_ON_TERMINAL_S if console.is_terminal else _SUMMARY_ELSEWHERE_S
-        supervisor = Supervisor(stages, console, summary=summary.text, summary_every_s=every_s)
+        supervisor = Supervisor(
+            stages, console, logs=logs, summary=summary.text, summary_every_s=every_s
+        )
         return supervisor.run()
     finally:
         summary.close()
+        logs.close()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from local.console import Console
+    from local.log_files import LogFiles
 
 _NAME = "supervisor"
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -32,7 +33,8 @@ _HEALTHY_S = 60.0
 _WRONG_SETTING = 2
 _EARLY_S = 15.0
 _READ_BYTES = 65_536
-_LONGEST_LINE = 4000
+#: In bytes: a line of JSON with a whole traceback is shorter.
+_LONGEST_LINE = 65_536
 
 
 class Child(Protocol):
@@ -108,11 +110,14 @@ class Supervisor:
         stages: Sequence[Stage],
         console: Console,
         *,
+        logs: LogFiles | None = None,
         summary: Callable[[], str] | None = None,
         summary_every_s: float = 1.0,
     ) -> None:
+        """Make it ready to run; `logs` keeps the children's lines."""
         self._stages = stages
         self._console = console
+        self._logs = logs
         self._watched = {
             child.name: _Watched(child) for stage in stages for child in stage.children
         }
@@ -269,7 +274,13 @@ class Supervisor:
             rest = b""
         watched.partial_line = rest
         for line in lines:
-            self._console.line(watched.child.name, line.decode(errors="replace").rstrip())
+            self._log(watched.child.name, line.decode(errors="replace").rstrip())
+
+    def _log(self, name: str, line: str) -> None:
+        self._console.log(name, line)
+        problem = "" if self._logs is None else self._logs.write(name, line)
+        if problem:
+            self._console.line(_NAME, f"log lines of {name} are not kept: {problem}")
 
     def _show_summary(self, now: float) -> None:
         summary = self._summary

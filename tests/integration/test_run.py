@@ -182,6 +182,9 @@ def test_a_simulated_world_comes_out_whole_and_its_state_survives(
     assert run.interrupt() == 0, run.output
     assert "received" in run.output
     assert "stopped in" in run.output
+    logged = (run.state / "log" / "manager-1.log").read_text().splitlines()
+    assert {json.loads(line)["service"] for line in logged} == {"manager"}
+    assert not [line for line in run.lines if '"service"' in line]
     assert processes_of(run.state) == []
 
     again = start(**world)

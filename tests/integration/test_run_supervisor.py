@@ -18,6 +18,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from local.parts.process import is_alive
+from local.state import StateDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ SUPERVISED = """
 import sys
 from pathlib import Path
 from local.console import Console
+from local.log_files import LogFiles
 from local.parts.redis_server import RedisServer
 from local.service import Service
 from local.state import StateDirectory
@@ -61,7 +63,10 @@ redis.inherited = (state.lock_descriptor,)
 mode = sys.argv[2]
 stages = [Stage([redis]), Stage([service("one", mode)], 1), Stage([service("two", "polite")], 5)]
 console = Console(sys.stdout, ["supervisor", "one", "two"])
-supervisor = Supervisor(stages, console, summary=lambda: "numbers", summary_every_s=60)
+logs = LogFiles(state.path / "log")
+supervisor = Supervisor(
+    stages, console, logs=logs, summary=lambda: "numbers", summary_every_s=60
+)
 sys.exit(supervisor.run(on_started=lambda: console.plain(f"redis is {redis.pid}")))
 """
 
@@ -225,6 +230,34 @@ def test_a_second_run_on_the_same_state_is_refused(start: Callable[..., Run]) ->
     assert f"is in use by process {first.process.pid}" in second.line("SettingsError: STATE")
     first.process.send_signal(signal.SIGINT)
     assert first.wait() == 0
+
+
+def test_the_lines_of_each_child_are_kept(start: Callable[..., Run], tmp_path: Path) -> None:
+    run = start()
+    pid = run.pid("two")
+    run.process.send_signal(signal.SIGINT)
+    assert run.wait() == 0
+    text = (tmp_path / "state" / "log" / "two.log").read_text()
+    assert text == f"two is {pid}\ntwo leaves\n"
+
+
+def test_a_full_disk_for_logs_is_told_once_and_stops_nothing(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    StateDirectory(tmp_path / "state").close()
+    log = tmp_path / "state" / "log"
+    log.mkdir()
+    (log / "two.log").symlink_to("/dev/full")
+    run = start()
+    problem = "supervisor │ log lines of two are not kept: No space left on device"
+    assert run.line("are not kept") == problem
+    run.line("redis is")
+    assert is_alive(run.pid("two"))
+    run.process.send_signal(signal.SIGINT)
+    assert run.wait() == 0
+    assert any("two leaves" in line for line in run.lines)
+    assert run.lines.count(problem) == 1
+    assert "one is" in (log / "one.log").read_text()
 
 
 def test_a_reader_that_goes_away_ends_the_run(tmp_path: Path) -> None:

@@ -71,3 +71,33 @@ def test_a_reader_that_went_away_is_noticed_once() -> None:
     console.line("m", "log")
     assert console.is_closed
     console.line("m", "log")
+
+
+LINE = (
+    '{"event": "failed\\u001b[2J", "url": "a\\u009b2J b", "n": 1, "service": "manager", '
+    '"level": "error", "timestamp": "2026-11-23T22:06:26.739964Z", '
+    '"exception": "Traceback:\\n  line\\nOSError: x\\u001b[2J"}'
+)
+
+
+def test_a_line_of_json_is_shown_as_people_read_it() -> None:
+    stream = io.StringIO()
+    Console(stream, []).log("m", LINE)
+    first, *traceback = stream.getvalue().splitlines()
+    assert first.split() == [
+        "m", "│", "22:06:26", "[error", "]", "'failed\\x1b[2J'", "n=1", 'url="\'a\\\\x9b2J', "b'\"",
+    ]  # fmt: skip
+    assert traceback == ["m │ Traceback:", "m │   line", "m │ OSError: x\\x1b[2J"]
+
+
+def test_a_line_of_json_is_shown_as_it_is_on_demand() -> None:
+    stream = io.StringIO()
+    Console(stream, [], shows_json=True).log("m", LINE)
+    assert stream.getvalue() == f"m │ {LINE}\n"
+
+
+def test_a_line_that_is_not_json_is_shown_as_it_is() -> None:
+    for line in ("1446", '["event"]', '{"a": 1}', '{"event', "[info] hello", "", "[" * 5000):
+        stream = io.StringIO()
+        Console(stream, []).log("m", line)
+        assert stream.getvalue() == f"m │ {line}\n"

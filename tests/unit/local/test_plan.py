@@ -116,6 +116,11 @@ def test_the_users_settings_win() -> None:
         assert given.items() <= plan.environment.items()
 
 
+@pytest.mark.parametrize("given", [{}, {"GC_LOG_FORMAT": "console"}])
+def test_services_log_json_for_the_files(given: dict[str, str]) -> None:
+    assert {plan.environment["GC_LOG_FORMAT"] for plan in planned(given)} == {"json"}
+
+
 def test_parts_the_user_has_elsewhere_are_not_configured_by_us(tmp_path: Path) -> None:
     url_file = tmp_path / "url"
     url_file.write_text("redis://127.0.0.1")

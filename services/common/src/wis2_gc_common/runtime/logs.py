@@ -38,7 +38,7 @@ def configure_logging(*, level: str, log_format: str, service: str) -> None:
         [structlog.processors.JSONRenderer()]
         if log_format == "json"
         else [
-            _escape_control_characters,
+            escape_control_characters,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
             ),
@@ -74,7 +74,7 @@ def _escaped(match: re.Match[str]) -> str:
     return repr(match[0])[1:-1]
 
 
-def _escape_control_characters(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def escape_control_characters(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Escape what could control the operator's terminal; the JSON renderer escapes by itself."""
     for name, value in event.items():
         if isinstance(value, str) and not value.isprintable():
