@@ -432,7 +432,13 @@ class Run:
             lines += ["", *(f"  Note: {remark}" for remark in remarks)]
         if self.public_broker is not None:
             lines += ["", "  Watch what it announces:", f"    {self._watch_command()}"]
-        return "\n".join((*lines, "", "  Ctrl-C stops it; the state stays for the next run.", ""))
+        lines += [
+            "",
+            "  Ctrl-C stops it; the state stays for the next run.",
+            "  Enter, on a terminal, prints this again.",
+            "",
+        ]
+        return "\n".join(lines)
 
     def _account_texts(self) -> list[str]:
         """Return a line about each Global Broker's account, without its password."""
@@ -566,7 +572,12 @@ def _run(
     try:
         every_s = _SUMMARY_ON_TERMINAL_S if console.is_terminal else _SUMMARY_ELSEWHERE_S
         supervisor = Supervisor(
-            stages, console, logs=logs, summary=summary.text, summary_every_s=every_s
+            stages,
+            console,
+            logs=logs,
+            summary=summary.text,
+            summary_every_s=every_s,
+            on_enter=lambda: console.plain(run.greeting()),
         )
         return supervisor.run()
     finally:

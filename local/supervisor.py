@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _NAME = "supervisor"
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Standard input.
+_KEYS = 0
 _TICK_S = 0.2
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
@@ -113,11 +115,16 @@ class Supervisor:
         logs: LogFiles | None = None,
         summary: Callable[[], str] | None = None,
         summary_every_s: float = 1.0,
+        on_enter: Callable[[], None] = lambda: None,
     ) -> None:
-        """Make it ready to run; `logs` keeps the children's lines."""
+        """Make it ready to run; `logs` keeps the children's lines.
+
+        It calls `on_enter` when the user presses Enter at the terminal of which it has the keys.
+        """
         self._stages = stages
         self._console = console
         self._logs = logs
+        self._on_enter = on_enter
         self._watched = {
             child.name: _Watched(child) for stage in stages for child in stage.children
         }
@@ -134,15 +141,18 @@ class Supervisor:
         It calls `on_started` once every child has started.
         """
         previous = {number: signal.signal(number, self._on_signal) for number in _STOP_SIGNALS}
+        # Later in the background, a read of a key must fail: by default it would stop the run.
+        previous[signal.SIGTTIN] = signal.signal(signal.SIGTTIN, signal.SIG_IGN)
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
         previous_wakeup = signal.set_wakeup_fd(
             self._wake_writer.fileno(), warn_on_full_buffer=False
         )
-        self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wakeups)
         try:
             if self._start():
                 on_started()
+                self._listen_to_keys()
                 self._watch()
             self._stop()
         finally:
@@ -238,6 +248,22 @@ class Supervisor:
             self._selector.register(descriptor, selectors.EVENT_READ, watched)
             watched.registered = descriptor
 
+    def _listen_to_keys(self) -> None:
+        # A run that began in the background, or in a session of its own, takes no keys of others.
+        with contextlib.suppress(OSError):
+            if os.tcgetpgrp(_KEYS) == os.getpgrp():
+                self._selector.register(_KEYS, selectors.EVENT_READ, self._read_keys)
+
+    def _read_keys(self) -> None:
+        keys = b""
+        with contextlib.suppress(OSError):
+            keys = os.read(_KEYS, _READ_BYTES)
+        if keys:
+            self._on_enter()
+        else:
+            # The terminal is gone, or its keys are for another program.
+            self._selector.unregister(_KEYS)
+
     def _stop_listening_to(self, watched: _Watched) -> None:
         if watched.registered is None:
             return
@@ -248,10 +274,10 @@ class Supervisor:
 
     def _read_output(self, wait_s: float) -> None:
         for key, _ in self._selector.select(wait_s):
-            if key.data is None:
-                self._drain_wakeups()
-            else:
+            if isinstance(key.data, _Watched):
                 self._read_lines(key.data)
+            else:
+                key.data()
 
     def _drain_wakeups(self) -> None:
         with contextlib.suppress(BlockingIOError):

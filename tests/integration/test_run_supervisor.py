@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
+import termios
 import textwrap
 import threading
 import time
@@ -65,7 +68,12 @@ stages = [Stage([redis]), Stage([service("one", mode)], 1), Stage([service("two"
 console = Console(sys.stdout, ["supervisor", "one", "two"])
 logs = LogFiles(state.path / "log")
 supervisor = Supervisor(
-    stages, console, logs=logs, summary=lambda: "numbers", summary_every_s=60
+    stages,
+    console,
+    logs=logs,
+    summary=lambda: "numbers",
+    summary_every_s=60,
+    on_enter=lambda: console.plain("Enter was pressed"),
 )
 sys.exit(supervisor.run(on_started=lambda: console.plain(f"redis is {redis.pid}")))
 """
@@ -74,7 +82,15 @@ sys.exit(supervisor.run(on_started=lambda: console.plain(f"redis is {redis.pid}"
 class Run:
     """A supervisor in a process of its own; its lines can be waited for."""
 
-    def __init__(self, state: Path, mode: str = "polite") -> None:
+    def __init__(
+        self, state: Path, mode: str = "polite", terminal: int | None = None, *, owns: bool = True
+    ) -> None:
+        """`owns`: it has the keys of the terminal that is its standard input."""
+
+        def prepare() -> None:
+            if terminal is not None and owns:
+                fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self.process = subprocess.Popen(
@@ -83,6 +99,9 @@ class Run:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            stdin=subprocess.DEVNULL if terminal is None else terminal,
+            start_new_session=terminal is not None,
+            preexec_fn=prepare,  # noqa: PLW1509 - no thread of ours holds a lock then
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -125,8 +144,8 @@ class Run:
 def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     runs = []
 
-    def start(mode: str = "polite") -> Run:
-        runs.append(Run(tmp_path / "state", mode))
+    def start(mode: str = "polite", terminal: int | None = None, *, owns: bool = True) -> Run:
+        runs.append(Run(tmp_path / "state", mode, terminal, owns=owns))
         return runs[-1]
 
     yield start
@@ -230,6 +249,40 @@ def test_a_second_run_on_the_same_state_is_refused(start: Callable[..., Run]) ->
     assert f"is in use by process {first.process.pid}" in second.line("SettingsError: STATE")
     first.process.send_signal(signal.SIGINT)
     assert first.wait() == 0
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """Return a keyboard to write to, and its terminal."""
+    keyboard, terminal = os.openpty()
+    yield keyboard, terminal
+    os.close(keyboard)
+    os.close(terminal)
+
+
+def test_enter_is_told_each_time(start: Callable[..., Run], terminal: tuple[int, int]) -> None:
+    run = start("polite", terminal[1])
+    run.line("redis is")
+    for number in (1, 2):
+        os.write(terminal[0], b"\n")
+        run.line("Enter was pressed", occurrence=number)
+    run.process.send_signal(signal.SIGINT)
+    assert run.wait() == 0
+
+
+def test_keys_of_another_programs_terminal_are_left(
+    start: Callable[..., Run], terminal: tuple[int, int]
+) -> None:
+    run = start("polite", terminal[1], owns=False)
+    run.line("redis is")
+    os.write(terminal[0], b"keys\n")
+    # A line of a later moment of its loop.
+    os.kill(run.pid("one"), signal.SIGKILL)
+    run.line("one is", occurrence=2)
+    assert select.select([terminal[1]], [], [], 0)[0]
+    run.process.send_signal(signal.SIGINT)
+    assert run.wait() == 0
+    assert "Enter was pressed" not in run.lines
 
 
 def test_the_lines_of_each_child_are_kept(start: Callable[..., Run], tmp_path: Path) -> None:
