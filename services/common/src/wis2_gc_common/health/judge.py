@@ -1,0 +1,245 @@
+"""The judge of health: facts go in, a state and its reasons come out. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.health.facts import Code, Health, HealthReason, State, count, ready_brokers
+from wis2_gc_common.metrics import OTHER_CENTRES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from wis2_gc_common.health.facts import Facts, Tally, Window
+    from wis2_gc_common.ports.registry import ProcessStatus, Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthLimits:
+    """From where on something is a reason."""
+
+    min_queued: int = 10
+    """Fewer items say nothing about announcements; fewer notifications nothing about a broker."""
+    min_items: int = 20
+    """Of fewer items no share is judged."""
+    min_items_of_centre: int = 10
+    many_failures: float = 0.1
+    most_fail: float = 0.5
+    old_s: float = 120.0
+    very_old_s: float = 600.0
+    in_time: float = 0.95
+    quiet_s: float = 600.0
+
+
+#: What a manager calls the parts it waits for, and what we say of each.
+_PARTS = {
+    "registry": (Code.REGISTRY_AWAY, "wait for the registry"),
+    "queue": (Code.QUEUE_AWAY, "wait for the queue"),
+    "store": (Code.STORE_AWAY, "cannot write to the store"),
+    "broker": (Code.BROKER_AWAY, "cannot publish on our broker"),
+    "public URL": (Code.PUBLIC_URL_FAILS, "cannot fetch our objects under the public URL"),
+}
+
+
+def judge(facts: Facts, limits: HealthLimits | None = None) -> Health:
+    """Return the state of the cache, and each reason why it is not well."""
+    reasons = sorted(
+        _reasons(facts, limits or HealthLimits()),
+        key=lambda reason: (-reason.state.level, list(Code).index(reason.code)),
+    )
+    return Health(reasons[0].state if reasons else State.WELL, reasons)
+
+
+def _reasons(facts: Facts, limits: HealthLimits) -> Iterator[HealthReason]:
+    if isinstance(facts.registry, Unavailable):
+        words = "the registry does not answer: nothing is taken in and nothing is announced"
+        yield HealthReason(Code.REGISTRY_AWAY, State.DOWN, words, detail=facts.registry.detail)
+        return
+    managers = [p for p in facts.registry.processes if p.kind == "manager"]
+    parts = [*_parts(managers, facts.depth)]
+    yield from parts
+    yield from _managers(managers, parts)
+    yield from _listeners(facts, facts.registry)
+    yield from _silence(facts, facts.registry, limits)
+    yield from _queue(facts, limits)
+    if facts.window is not None:
+        yield from _announcements(facts.window, limits)
+        yield from _failures(facts.window, limits)
+
+
+# What managers say of our parts.
+
+
+def _parts(managers: Sequence[ProcessStatus], depth: object) -> Iterator[HealthReason]:
+    for part, (code, words) in _PARTS.items():
+        away = {p.name: problem for p in managers if (problem := _problems(p).get(part))}
+        warned = away
+        if code is Code.PUBLIC_URL_FAILS:
+            seen = {p.name: str(p.facts.get("public_url_problem") or "") for p in managers}
+            warned = {name: problem for name, problem in seen.items() if problem} | away
+        if not warned:
+            continue
+        detail = "; ".join(sorted(set(warned.values())))
+        if len(away) == len(managers):
+            yield HealthReason(code, State.DOWN, f"all managers {words}", detail=detail)
+        else:
+            names = ", ".join(sorted(warned))
+            shown = f"{len(warned)} of {len(managers)} managers {words}: {names}"
+            yield HealthReason(code, State.DEGRADED, shown, names, detail)
+    if isinstance(depth, Unavailable):
+        works = any(p.is_ready for p in managers)
+        state = State.DEGRADED if works else State.DOWN
+        words = "the queue does not tell how much waits"
+        shown = f"{words}; managers still receive" if works else words
+        yield HealthReason(Code.QUEUE_AWAY, state, shown, detail=depth.detail)
+
+
+def _problems(manager: ProcessStatus) -> dict[str, str]:
+    problems = manager.facts.get("problems")
+    if not isinstance(problems, Mapping):
+        return {}
+    return {str(part): str(problem) or "away" for part, problem in problems.items()}
+
+
+def _managers(
+    managers: Sequence[ProcessStatus], parts: Sequence[HealthReason]
+) -> Iterator[HealthReason]:
+    if not managers:
+        yield HealthReason(Code.NO_MANAGER, State.DOWN, "no manager reports: nothing is announced")
+    # If all wait for the same part, that part is the reason.
+    elif not any(p.is_ready for p in managers) and all(r.state is not State.DOWN for r in parts):
+        names = ", ".join(sorted(p.name for p in managers))
+        yield HealthReason(Code.NO_MANAGER, State.DOWN, f"no manager receives: {names}")
+
+
+# What listeners and Global Brokers do.
+
+
+def _listeners(facts: Facts, snapshot: Snapshot) -> Iterator[HealthReason]:
+    listeners = {p.name: p for p in snapshot.processes if p.kind == "listener"}
+    expected = list(dict.fromkeys(facts.expected_brokers)) or sorted(listeners)
+    missing = [name for name in expected if name not in listeners or not listeners[name].is_ready]
+    if len(missing) == len(expected):
+        shown = f": {', '.join(missing)}" if missing else ""
+        words = f"no listener is subscribed to a Global Broker{shown}"
+        details = {_last_problem(listeners[name]) for name in missing if name in listeners}
+        detail = "; ".join(sorted(details - {""}))
+        yield HealthReason(Code.NO_LISTENER, State.DOWN, words, detail=detail)
+        return
+    for name in missing:
+        reports = name in listeners
+        what = "is not subscribed" if reports else "does not report"
+        detail = _last_problem(listeners[name]) if reports else ""
+        words = f"the listener of {name} {what}; other Global Brokers bring the same"
+        yield HealthReason(Code.LISTENER_MISSING, State.DEGRADED, words, name, detail)
+
+
+def _last_problem(listener: ProcessStatus) -> str:
+    return str(listener.facts.get("last_problem") or "")
+
+
+def _silence(facts: Facts, snapshot: Snapshot, limits: HealthLimits) -> Iterator[HealthReason]:
+    ready = ready_brokers(snapshot)
+    is_told = False
+    if facts.window is not None:
+        reporting = {p.name for p in snapshot.processes if p.kind == "listener"}
+        received, minutes = facts.window.counts.received, _minutes(facts.window)
+        others = sum(received.values())
+        for name in sorted((ready & facts.window.ready_brokers) - received.keys()):
+            if others >= limits.min_queued:
+                words = f"{name} brought nothing for {minutes} while others brought {others}"
+                yield HealthReason(Code.BROKER_SILENT, State.DEGRADED, words, name)
+            elif {name} == reporting | set(facts.expected_brokers) and _was_heard(snapshot, name):
+                is_told = True
+                words = f"{name}, our only Global Broker, brought nothing for {minutes}"
+                yield HealthReason(Code.BROKER_SILENT, State.DOWN, words, name)
+    if facts.quiet_s >= limits.quiet_s and not is_told:
+        words = f"no Global Broker brought anything for {facts.quiet_s / 60:.0f} minutes"
+        state = State.DEGRADED if ready else State.DOWN
+        yield HealthReason(Code.NOTHING_RECEIVED, state, words)
+
+
+def _was_heard(snapshot: Snapshot, broker: str) -> bool:
+    return count(snapshot).received.get(broker, 0) > 0
+
+
+# What waits and what comes out.
+
+
+def _queue(facts: Facts, limits: HealthLimits) -> Iterator[HealthReason]:
+    depth = facts.depth
+    if isinstance(depth, Unavailable) or depth.oldest_s is None:
+        return
+    age_s = depth.oldest_s
+    if age_s > limits.very_old_s or (depth.ready > 0 and age_s > limits.old_s):
+        # One slow download holds up nothing; one centre's flood waits behind the others.
+        is_harmless = depth.ready == 0 or _is_in_time(facts.window, limits)
+        is_down = age_s > limits.very_old_s and not is_harmless
+        words = f"{depth.ready} items wait in the queue, the oldest for {_age(age_s)}"
+        if depth.ready == 0:
+            words = f"an item has been in work for {_age(age_s)}"
+        yield HealthReason(Code.OLD_ITEMS, State.DOWN if is_down else State.DEGRADED, words)
+
+
+def _age(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if math.isfinite(seconds) else "an unknown time"
+
+
+def _is_in_time(window: Window | None, limits: HealthLimits) -> bool:
+    """Whether the announcements of the window are in time; not if there are too few to say."""
+    if window is None or window.counts.delays < limits.min_items:
+        return False
+    return window.counts.delays_in_time >= limits.in_time * window.counts.delays
+
+
+def _announcements(window: Window, limits: HealthLimits) -> Iterator[HealthReason]:
+    counts, minutes = window.counts, _minutes(window)
+    due = counts.queued - counts.dropped
+    if due >= limits.min_queued and counts.announced == 0:
+        words = f"{due} items were queued in {minutes}, and none was announced"
+        yield HealthReason(Code.ANNOUNCED_NOTHING, State.DOWN, words)
+    if counts.delays >= limits.min_items and not _is_in_time(window, limits):
+        share = _percent(counts.delays_in_time, counts.delays)
+        words = f"only {share} were announced within 2 minutes, of the last {minutes}"
+        yield HealthReason(Code.SLOW, State.DEGRADED, words)
+    if counts.given_up_by_us:
+        words = f"{counts.given_up_by_us} items were given up in {minutes} by a fault of ours"
+        yield HealthReason(Code.GIVEN_UP, State.DEGRADED, words)
+
+
+def _failures(window: Window, limits: HealthLimits) -> Iterator[HealthReason]:
+    counts, minutes = window.counts, _minutes(window)
+    failed = sum(counts.failed.values())
+    items = failed + counts.announced
+    if items >= limits.min_items and failed > limits.many_failures * items:
+        state = State.DOWN if failed > limits.most_fail * items else State.DEGRADED
+        share = _percent(failed, items)
+        words = f"the data of {share} of {items} items failed in {minutes}{_cause(counts)}"
+        yield HealthReason(Code.MANY_FAILURES, state, words)
+    for centre, lost in sorted(counts.failed.items()):
+        tried = lost + counts.cached.get(centre, 0)
+        if tried >= limits.min_items_of_centre and lost > limits.most_fail * tried:
+            name = "the centres that are not listed" if centre == OTHER_CENTRES else centre
+            # Attempts are counted by reason only: the reason is theirs if nobody else failed.
+            cause = _cause(counts) if len(counts.failed) == 1 else ""
+            words = f"{lost} of {tried} items of {name} failed in {minutes}{cause}"
+            yield HealthReason(Code.CENTRE_FAILS, State.DEGRADED, words, centre)
+
+
+def _cause(counts: Tally) -> str:
+    """Return the most frequent reason of failed attempts, as the end of a sentence."""
+    if not counts.causes:
+        return ""
+    return f", most often: {max(sorted(counts.causes), key=lambda name: counts.causes[name])}"
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part // whole} %"
+
+
+def _minutes(window: Window) -> str:
+    return f"{window.seconds / 60:.0f} minutes"
