@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from wis2_gc_common.errors import PartError, Unavailable
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_metrics.exposition import Reading
+from wis2_gc_metrics.lookback import Lookback
 from wis2_gc_metrics.totals import History
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Readings:
         self._lookups = asyncio.Semaphore(8)
         self._away: Part | None = None
         self.history = History()
+        self.lookback = Lookback()
 
     async def now(self, *, max_age_s: float = 0.0) -> Reading:
         """Return a reading at most `max_age_s` old, with or without the queue's numbers.
@@ -154,6 +156,7 @@ class Readings:
             raise
         reading = Reading(self._wall_clock(), snapshot, await depth)
         self.history.add(reading)
+        self.lookback.add(reading)
         return reading
 
     async def _depth(self) -> Depth | Unavailable:
