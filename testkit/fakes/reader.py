@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.health.facts import Health, State
 from wis2_gc_common.metrics import DELAY_BUCKETS_S
 from wis2_gc_common.ports.queue import Depth
 from wis2_gc_common.ports.registry import (
@@ -19,6 +20,7 @@ from wis2_gc_common.ports.registry import (
 if TYPE_CHECKING:
     import asyncio
 
+WELL = Health(State.WELL, ())
 EMPTY_QUEUE = Depth(ready=0, in_flight=0, delayed=0, dead=0, oldest_s=0.0)
 
 

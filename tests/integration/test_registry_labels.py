@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+from testkit.fakes.reader import WELL
 from wis2_gc_common.errors import Reason
 from wis2_gc_common.metrics import (
     DATASERVER_LAST_DOWNLOAD,
@@ -192,7 +193,9 @@ async def test_the_metrics_stay_small_with_all_that_strangers_invent(
         for host in (f"{at}a.".ljust(128, "h"), f"{at}b.".ljust(128, "h")):
             await done(registry, centre, host)
     reading = Reading(0.0, await reader.snapshot(), Depth(0, 0, 0, 0, 0.0))
-    body, _ = expose(reading, report_by="xx-local-global-cache", expected_brokers=(), accept="")
+    body, _ = expose(
+        reading, WELL, report_by="xx-local-global-cache", expected_brokers=(), accept=""
+    )
     series_of_a_centre = 5 / 12
     fields = [*reading.snapshot.counters, *reading.snapshot.gauges]
     assert len({name.split("|")[1] for name in fields if "|" in name} - {"other", "cached"}) == 600

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CENTRE_ID = "xx-test-global-cache"
 ROLLOUTS = "/api/rollouts"
+HEALTH = "/api/health"
 API = ["/api/summary", "/api/centres", "/api/brokers", "/api/managers", "/api/queue",
        "/api/failures", "/api/item?centre_id=fr-a&data_id=x"]  # fmt: skip
 PAGE = ["/", "/static/status.css", "/static/status.js", "/static/icon.svg"]
@@ -105,8 +106,12 @@ async def test_metrics_keep_what_was_counted_while_only_the_queue_is_away(
     assert "wis2_gc_queue_readable 0.0" in now
     gone = [line for line in before if line not in now]
     assert gone, "the queue's series"
-    assert all(line.startswith("wis2_gc_queue_") for line in gone), gone
-    assert [line for line in now if line not in before] == ["wis2_gc_queue_readable 0.0"]
+    of_the_queue = ("wis2_gc_queue_", 'wis2_gc_health_reason{reason="queue_away"} 0.0')
+    assert all(line.startswith(of_the_queue) for line in gone), gone
+    assert [line for line in now if line not in before] == [
+        "wis2_gc_queue_readable 0.0",
+        'wis2_gc_health_reason{reason="queue_away"} 1.0',
+    ]
 
 
 async def test_the_api_keeps_its_numbers_while_only_the_queue_is_away(
@@ -172,6 +177,86 @@ async def test_nothing_is_ready_while_the_registry_is_away(
     answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["missing"] == ["the registry does not answer"]
+
+
+async def test_the_health_of_a_cache_that_works_is_well(
+    client: httpx.AsyncClient, reader: FakeReader
+) -> None:
+    reader.content = snapshot_of(processes=(listener("fr"), manager("m-1")))
+    assert (await client.get(HEALTH)).json() == {"state": "well", "reasons": [], "window_s": None}
+    assert "wis2_gc_health_state 0.0" in (await client.get("/metrics")).text.splitlines()
+
+
+async def test_the_health_has_reasons_without_what_the_public_must_not_read(
+    reader: FakeReader, queue: FakeQueue
+) -> None:
+    url = "https://data.intra/x"
+    reader.content = snapshot_of(
+        processes=(
+            listener("fr"),
+            listener("br", is_ready=False, last_problem="TLS: 10.0.0.9"),
+            manager("m-1", is_ready=False, problems={"store": "/srv/x", "queue": "10.0.0.1"}),
+            manager("m-2", public_url_problem=url, problems={url: "10.0.0.1"}),
+        )
+    )
+    queue.is_away = True
+    async with client_of(reader, queue, expected=("fr", "br", "jp")) as client:
+        answer = await client.get(HEALTH)
+        metrics = (await client.get("/metrics")).text.splitlines()
+    assert answer.status_code == 200
+    assert not re.search("intra|srv|10\\.0|gone", answer.text)
+    health = answer.json()
+    assert health["state"] == "degraded"
+    assert [(reason["code"], reason["subject"]) for reason in health["reasons"]] == [
+        ("queue_away", "m-1"),
+        ("queue_away", ""),
+        ("store_away", "m-1"),
+        ("public_url_fails", "m-2"),
+        ("listener_missing", "br"),
+        ("listener_missing", "jp"),
+    ]
+    assert health["reasons"][2] == {
+        "code": "store_away",
+        "state": "degraded",
+        "subject": "m-1",
+        "words": "1 of 2 managers cannot write to the store: m-1",
+        "runbook": "docs/operations.md#store-away",
+    }
+    assert "wis2_gc_health_state 1.0" in metrics
+    assert 'wis2_gc_health_reason{reason="store_away"} 1.0' in metrics
+    assert 'wis2_gc_health_reason{reason="no_manager"} 0.0' in metrics
+
+
+async def test_the_health_says_down_while_the_registry_is_away(
+    client: httpx.AsyncClient, reader: FakeReader
+) -> None:
+    reader.is_away = True
+    answer = await client.get(HEALTH)
+    assert (answer.status_code, answer.json()["state"]) == (200, "down")
+    assert [reason["code"] for reason in answer.json()["reasons"]] == ["registry_away"]
+    assert "10.0.0.1" not in answer.text
+
+
+async def test_five_minutes_of_readings_are_judged(queue: FakeQueue) -> None:
+    reader = FakeReader()
+    moment = 1_800_000_000.0
+    readings = Readings(reader, queue, wall_clock=lambda: moment)
+    app = create_app(readings, centre_id=CENTRE_ID)
+    transport = httpx.ASGITransport(app=app)
+    processes = (listener("fr"), manager("m-1"))
+    async with httpx.AsyncClient(transport=transport, base_url="http://metrics.test") as client:
+        for minute in range(6):
+            counters = {
+                field(name, "fr"): minute * 60 for name in (catalogue.RECEIVED, catalogue.QUEUED)
+            }
+            reader.content = snapshot_of(counters=counters, processes=processes)
+            moment = 1_800_000_000.0 + 60 * minute
+            await readings.now()
+        health = (await client.get(HEALTH)).json()
+    assert health["window_s"] == 300
+    assert [reason["words"] for reason in health["reasons"]] == [
+        "300 items were queued in 5 minutes, and none was announced"
+    ]
 
 
 async def test_the_summary_tells_the_whole_cache_in_numbers(
@@ -487,7 +572,7 @@ async def test_a_cluster_that_hangs_holds_up_nothing_else(
 
 
 @pytest.mark.parametrize(
-    "path", [*PAGE, *API, ROLLOUTS, "/metrics", "/healthz", "/readyz", "/nothing"]
+    "path", [*PAGE, *API, HEALTH, ROLLOUTS, "/metrics", "/healthz", "/readyz", "/nothing"]
 )
 async def test_every_answer_has_the_security_headers(client: httpx.AsyncClient, path: str) -> None:
     headers = (await client.get(path)).headers
@@ -522,7 +607,7 @@ async def test_openapi_describes_every_answer(client: httpx.AsyncClient) -> None
         content = methods["get"]["responses"]["200"]["content"]
         if path != "/metrics":
             assert "$ref" in content["application/json"]["schema"], path
-    assert {path.partition("?")[0] for path in [*API, ROLLOUTS]} <= document["paths"].keys()
+    assert {path.partition("?")[0] for path in [*API, HEALTH, ROLLOUTS]} <= document["paths"].keys()
 
 
 async def test_there_is_no_interactive_page_that_loads_from_elsewhere(

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from testkit.fakes.reader import listener, manager, snapshot_of
+from testkit.fakes.reader import WELL, listener, manager, snapshot_of
 from wis2_gc_common import metrics as catalogue
+from wis2_gc_common.health.facts import Code, Health, HealthReason, State
 from wis2_gc_common.metrics import field
 from wis2_gc_common.ports.queue import Depth
 from wis2_gc_common.ports.registry import ProcessStatus, Snapshot
@@ -31,9 +32,10 @@ def exposed(
     accept: str = "",
     depth: Depth = DEPTH,
     expected: tuple[str, ...] = (),
+    health: Health = WELL,
 ) -> str:
     reading = Reading(1_800_000_000.0, snapshot, depth)
-    body, _ = expose(reading, report_by=REPORT_BY, expected_brokers=expected, accept=accept)
+    body, _ = expose(reading, health, report_by=REPORT_BY, expected_brokers=expected, accept=accept)
     return body.decode()
 
 
@@ -113,7 +115,7 @@ def test_there_are_no_created_series(accept: str) -> None:
 def test_openmetrics_is_given_to_those_who_ask_for_it_and_ends_in_eof() -> None:
     reading = Reading(1_800_000_000.0, everything_counted(), DEPTH)
     body, content_type = expose(
-        reading, report_by=REPORT_BY, expected_brokers=(), accept=OPENMETRICS
+        reading, WELL, report_by=REPORT_BY, expected_brokers=(), accept=OPENMETRICS
     )
     assert content_type.startswith("application/openmetrics-text; version=1.0.0")
     assert body.endswith(b"# EOF\n")
@@ -138,7 +140,9 @@ def test_openmetrics_is_given_to_those_who_ask_for_it_and_ends_in_eof() -> None:
 )
 def test_any_accept_header_gets_a_readable_answer(accept: str) -> None:
     reading = Reading(1_800_000_000.0, everything_counted(), DEPTH)
-    body, content_type = expose(reading, report_by=REPORT_BY, expected_brokers=(), accept=accept)
+    body, content_type = expose(
+        reading, WELL, report_by=REPORT_BY, expected_brokers=(), accept=accept
+    )
     read = (
         openmetrics.text_string_to_metric_families
         if content_type.startswith("application/openmetrics")
@@ -267,3 +271,18 @@ def test_labels_are_escaped_and_sorted(accept: str) -> None:
         f'wmo_wis2_gc_downloaded_total{{centre_id="{name}",report_by="{REPORT_BY}"}} 1.234567e+06'
         for name in ('a\\"b\\\\c\\nd', "z")
     ]
+
+
+def test_health_is_a_number_and_each_reason_a_series() -> None:
+    reasons = [
+        HealthReason(Code.SLOW, State.DEGRADED, "late"),
+        HealthReason(Code.SLOW, State.DEGRADED, "too"),
+    ]
+    lines = exposed(snapshot_of(), health=Health(State.DEGRADED, reasons)).splitlines()
+    assert "wis2_gc_health_state 1.0" in lines
+    shown = dict(line.split() for line in lines if line.startswith("wis2_gc_health_reason{"))
+    assert len(shown) == len(Code)
+    assert [name for name, value in shown.items() if value != "0.0"] == [
+        'wis2_gc_health_reason{reason="slow"}'
+    ]
+    assert "wis2_gc_health_state 0.0" in exposed(snapshot_of()).splitlines()

@@ -128,6 +128,10 @@ LISTENER_LAST_MESSAGE = Metric("wis2_gc_listener_last_message_timestamp_seconds"
     "Time of the last notification from that Global Broker.")
 MANAGER_READY = Metric("wis2_gc_manager_ready", "gauge", ("instance",),
     "1 while that manager receives.")
+HEALTH_STATE = Metric("wis2_gc_health_state", "gauge", (),
+    "The verdict of /api/health: 0 well, 1 degraded, 2 down.")
+HEALTH_REASON = Metric("wis2_gc_health_reason", "gauge", ("reason",),
+    "1 while that reason holds, else 0; each has its section in operations.md.")
 # fmt: on
 
 #: The label of all centres that have no series of their own (`labels.lua`).

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from wis2_gc_common import metrics as catalogue
 from wis2_gc_common.errors import Misconfigured, Unavailable
+from wis2_gc_common.health.judge import judge
 from wis2_gc_common.ports.queue import Depth
 from wis2_gc_common.wis2.pubtime import format_seconds
 from wis2_gc_metrics.delay import describe_delays
@@ -25,9 +26,11 @@ from wis2_gc_metrics.models import (
     ManagerAnswer,
     ManagersAnswer,
     QueueAnswer,
+    ReasonAnswer,
     RecentAnswer,
     RolloutsAnswer,
     SummaryAnswer,
+    VerdictAnswer,
     WorkloadAnswer,
 )
 from wis2_gc_metrics.public_text import public_error, public_facts
@@ -37,6 +40,7 @@ from wis2_gc_metrics.totals import add_up
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from wis2_gc_common.health.facts import Facts
     from wis2_gc_common.metrics import Metric
     from wis2_gc_common.ports.registry import (
         FailureRecord,
@@ -78,6 +82,29 @@ def summary(
             total=len(listeners.keys() | set(expected_brokers)),
         ),
         managers=CountAnswer(ready=sum(p.is_ready for p in managers.values()), total=len(managers)),
+    )
+
+
+def verdict(facts: Facts) -> VerdictAnswer:
+    """Return whether the cache is well; the details of the reasons are for `wis2-gc` only."""
+    health = judge(facts)
+    return VerdictAnswer.model_validate(
+        {
+            "state": health.state,
+            "reasons": [
+                ReasonAnswer.model_validate(
+                    {
+                        "code": reason.code,
+                        "state": reason.state,
+                        "subject": reason.subject,
+                        "words": reason.words,
+                        "runbook": reason.code.runbook,
+                    }
+                )
+                for reason in health.reasons
+            ],
+            "window_s": None if facts.window is None else facts.window.seconds,
+        }
     )
 
 

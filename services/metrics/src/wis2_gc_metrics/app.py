@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from wis2_gc_common.errors import Unavailable
+from wis2_gc_common.health.judge import judge
 from wis2_gc_common.ports.registry import ItemKey
 from wis2_gc_metrics import answers
 from wis2_gc_metrics.exposition import expose
@@ -27,6 +28,7 @@ from wis2_gc_metrics.models import (
     ReadyAnswer,
     RolloutsAnswer,
     SummaryAnswer,
+    VerdictAnswer,
 )
 from wis2_gc_metrics.page import page_routes
 from wis2_gc_metrics.readings import API_MAX_AGE_S
@@ -148,8 +150,10 @@ def _add_metrics(
             reading = await readings.now()
         except Unavailable as error:
             return PlainTextResponse(f"{answers.away(error)}\n", 503, headers=_RETRY_AFTER)
+        facts = readings.lookback.facts(reading, expected_brokers=expected_brokers)
         body, content_type = expose(
             reading,
+            judge(facts),
             report_by=centre_id,
             expected_brokers=expected_brokers,
             accept=request.headers.get("accept", ""),
@@ -182,6 +186,12 @@ def _add_overviews(
 ) -> None:
     async def recent_reading() -> Reading:
         return await readings.now(max_age_s=API_MAX_AGE_S)
+
+    @app.get("/api/health", tags=["overview"])
+    async def verdict() -> VerdictAnswer:
+        """Say whether the cache is well, and why not; also while the registry is away."""
+        facts = await readings.facts(expected_brokers=expected_brokers, max_age_s=API_MAX_AGE_S)
+        return answers.verdict(facts)
 
     @app.get("/api/summary", tags=["overview"], responses=_AWAY)
     async def summary() -> SummaryAnswer:

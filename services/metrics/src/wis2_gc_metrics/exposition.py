@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from wis2_gc_common import metrics as catalogue
+from wis2_gc_common.health.facts import Code
 from wis2_gc_common.ports.queue import Depth
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
 
     from wis2_gc_common.errors import Unavailable
+    from wis2_gc_common.health.facts import Health
     from wis2_gc_common.metrics import Metric
     from wis2_gc_common.ports.registry import ProcessStatus, Snapshot
 
@@ -53,7 +55,12 @@ class Reading:
 
 
 def expose(
-    reading: Reading, *, report_by: str, expected_brokers: Sequence[str], accept: str
+    reading: Reading,
+    health: Health,
+    *,
+    report_by: str,
+    expected_brokers: Sequence[str],
+    accept: str,
 ) -> tuple[bytes, str]:
     """Return (body, content type) of `/metrics` in the format that the `Accept` header asks for.
 
@@ -64,6 +71,7 @@ def expose(
     except (TypeError, ValueError):  # it asks for a version that is not a number
         encode, content_type = choose_encoder("")
     series = _series_of(reading, expected_brokers)
+    _add_health(series, health)
     # prometheus_client writes what each format requires around the series. We write the thousands
     # of series ourselves: it takes three to five times the CPU for each.
     heads = [_head(metric, reading.snapshot) for metric in catalogue.CATALOGUE]
@@ -83,6 +91,12 @@ def _series_of(reading: Reading, expected_brokers: Sequence[str]) -> Series:
     _add_depth(series, reading.depth)
     _add_processes(series, reading.snapshot.processes, expected_brokers)
     return series
+
+
+def _add_health(series: Series, health: Health) -> None:
+    codes = {reason.code for reason in health.reasons}
+    series[catalogue.HEALTH_STATE.name] = {(): health.state.level}
+    series[catalogue.HEALTH_REASON.name] = {(code,): float(code in codes) for code in Code}
 
 
 class _Families(Collector):

@@ -246,6 +246,28 @@ class RolloutsAnswer(ApiAnswer):
     workloads: list[WorkloadAnswer]
 
 
+class ReasonAnswer(ApiAnswer):
+    """One thing that is wrong."""
+
+    code: str
+    state: Literal["degraded", "down"]
+    subject: Annotated[str, Field(description="A broker, a centre or managers; empty: all of it.")]
+    words: str
+    runbook: Annotated[str, Field(description="The section that says what to do.")]
+
+
+class VerdictAnswer(ApiAnswer):
+    """Whether the cache is well, and why not."""
+
+    state: Literal["well", "degraded", "down"]
+    reasons: Annotated[list[ReasonAnswer], Field(description="The worst first.")]
+    window_s: Annotated[
+        float | None,
+        Field(description="The period that is judged; null: too little was read, so what requires "
+                          "a period is not judged."),
+    ]  # fmt: skip
+
+
 class HealthAnswer(ApiAnswer):
     """The process lives."""
 

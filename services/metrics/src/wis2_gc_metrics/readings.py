@@ -12,13 +12,14 @@ import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from wis2_gc_common.errors import PartError, Unavailable
+from wis2_gc_common.health.facts import Facts
 from wis2_gc_common.runtime.logs import get_logger
 from wis2_gc_metrics.exposition import Reading
 from wis2_gc_metrics.lookback import Lookback
 from wis2_gc_metrics.totals import History
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from typing import Protocol
 
     from wis2_gc_common.errors import Part
@@ -108,6 +109,14 @@ class Readings:
         Raises Unavailable("registry").
         """
         return await self._shared.get(max_age_s=max_age_s)
+
+    async def facts(self, *, expected_brokers: Sequence[str], max_age_s: float = 0.0) -> Facts:
+        """Return what is judged of a reading at most `max_age_s` old; never raises Unavailable."""
+        try:
+            reading = await self.now(max_age_s=max_age_s)
+        except Unavailable as error:
+            return Facts(registry=error, depth=error)
+        return self.lookback.facts(reading, expected_brokers=expected_brokers)
 
     async def item(self, key: ItemKey) -> ItemRecord | None:
         """Return what is known of one item. Raises Unavailable("registry")."""

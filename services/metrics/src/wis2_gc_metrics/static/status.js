@@ -105,24 +105,32 @@ function showSummary(summary) {
   write(byId("within-120"), share(summary.delay.within_120_s));
   write(byId("within-300"), share(summary.delay.within_300_s));
   write(byId("within-600"), share(summary.delay.within_600_s));
-  const { listeners, managers } = summary;
-  showState(summary.is_ready ? "good" : "bad", summary.is_ready
-    ? `Ready: ${listeners.ready} of ${listeners.total} listeners, ${managers.ready} of ${managers.total} managers`
-    : "Not ready", summary.missing);
 }
 
-function showState(state, text, missing) {
+const STATES = { well: "Well", degraded: "Degraded", down: "Down" };
+
+function part(tag, text) {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  return element;
+}
+
+function reasonLine({ state, words, runbook }) {
+  const line = document.createElement("li");
+  line.dataset.state = state;
+  line.append(part("strong", STATES[state]), `: ${words} · `, part("code", runbook));
+  return line;
+}
+
+function showState(state, text, lines) {
   byId("state").dataset.state = state;
   write(byId("state-text"), text);
-  const list = byId("missing");
-  list.hidden = missing.length === 0;
-  if (Array.from(list.children, (line) => line.textContent).join("\n") !== missing.join("\n")) {
-    list.replaceChildren(...missing.map((line) => {
-      const element = document.createElement("li");
-      element.textContent = line;
-      return element;
-    }));
-  }
+  const list = byId("reasons");
+  list.dataset.state = state;
+  list.hidden = lines.length === 0;
+  const same = list.children.length === lines.length
+    && lines.every((line, number) => line.isEqualNode(list.children[number]));
+  if (!same) list.replaceChildren(...lines);
 }
 
 function listenerState(broker) {
@@ -231,24 +239,32 @@ async function updateRollouts() {
   }
 }
 
+async function updateNumbers() {
+  const [summary, brokers, managers, centres, failures] = await Promise.all([
+    ask("api/summary"), ask("api/brokers"), ask("api/managers"), ask("api/centres"),
+    ask("api/failures?limit=10"),
+  ]);
+  // The server's clock, not the visitor's.
+  const now = Date.parse(summary.at);
+  showSummary(summary);
+  showBrokers(brokers, now);
+  showManagers(managers, now);
+  showCentres(centres, now);
+  showFailures(failures, now);
+  write(byId("updated"), `Updated ${new Date(now).toISOString().slice(0, 19).replace("T", " ")} UTC`);
+}
+
+// The verdict comes also while the numbers do not.
 async function update() {
-  try {
-    const [summary, brokers, managers, centres, failures] = await Promise.all([
-      ask("api/summary"), ask("api/brokers"), ask("api/managers"), ask("api/centres"),
-      ask("api/failures?limit=10"),
-    ]);
-    // The server's clock, not the visitor's.
-    const now = Date.parse(summary.at);
-    showSummary(summary);
-    showBrokers(brokers, now);
-    showManagers(managers, now);
-    showCentres(centres, now);
-    showFailures(failures, now);
-    document.body.dataset.stale = "false";
-    write(byId("updated"), `Updated ${new Date(now).toISOString().slice(0, 19).replace("T", " ")} UTC`);
-  } catch (error) {
-    document.body.dataset.stale = "true";
-    showState("bad", "No current numbers", [error instanceof Error ? error.message : String(error)]);
+  const [verdict, numbers] = await Promise.allSettled([ask("api/health"), updateNumbers()]);
+  const problem = (numbers.reason ?? verdict.reason)?.message;
+  document.body.dataset.stale = String(problem !== undefined);
+  const old = problem === undefined ? [] : [part("li", `No current numbers: ${problem}`)];
+  if (verdict.status === "fulfilled") {
+    const { state, reasons } = verdict.value;
+    showState(state, STATES[state], [...reasons.map(reasonLine), ...old]);
+  } else {
+    showState("down", "No answer", old);
   }
 }
 
