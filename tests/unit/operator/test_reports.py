@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from testkit.fakes.reader import listener, manager, snapshot_of
 from wis2_gc_common import metrics as catalogue
+from wis2_gc_common.health.judge import OVER_TIME
 from wis2_gc_common.metrics import field
 from wis2_gc_common.ports.queue import DeadLetter, Depth, Envelope
 from wis2_gc_common.ports.registry import FailureRecord, ItemKey, ItemRecord
@@ -38,6 +41,9 @@ def test_the_status_shows_processes_totals_and_queue() -> None:
     )
     report = reports.report_status("xx-test-global-cache", content, DEPTH)
     assert report.exit_code == 0
+    assert report.text.startswith("xx-test-global-cache is degraded\n\nHEALTH ")
+    shown = "1 of 2 managers cannot write to the store: m-2 (disk full)"
+    assert re.search(f"degraded  {re.escape(shown)}  +docs/operations.md#store-away", report.text)
     lines = [line.split() for line in report.text.splitlines()]
     assert ["listener", "fr", "subscribed", "2027-01-15T08:00:00Z"] in lines
     assert "not subscribed; refused" in report.text
@@ -54,6 +60,28 @@ def test_the_status_shows_processes_totals_and_queue() -> None:
     assert report.data["queue"]["dead"] == 4
     assert [p["name"] for p in report.data["listeners"]] == ["fr", "br"]
     assert [p["is_ready"] for p in report.data["managers"]] == [True, False]
+
+
+def test_the_status_is_the_verdict_of_one_reading() -> None:
+    processes = (listener("fr"), manager("m-1"))
+    report = reports.report_status("xx-a", snapshot_of(processes=processes), DEPTH)
+    assert report.text.startswith("xx-a is well\n\nonly the status page judges what takes time: ")
+    assert report.data["health"]["reasons"] == []
+    assert report.data["health"]["not_judged"] == list(OVER_TIME)
+    report = reports.report_status(
+        "xx-a", snapshot_of(processes=processes), DEPTH, expected_brokers=("fr", "br")
+    )
+    assert report.exit_code == 0
+    assert json.loads(json.dumps(report.data["health"]["reasons"])) == [
+        {
+            "code": "listener_missing",
+            "state": "degraded",
+            "subject": "br",
+            "words": "the listener of br does not report; other Global Brokers bring the same",
+            "detail": "",
+            "runbook": "docs/operations.md#listener-missing",
+        }
+    ]
 
 
 def test_the_age_of_a_queue_that_does_not_tell_it_is_not_made_up() -> None:

@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=lambda *given: asyncio.run(run(*given)))
         return command
 
-    add("status", _status, "Listeners, managers, totals and the queue.")
+    add("status", _status, "Whether it is well, listeners, managers, totals and the queue.")
     add("check", _check, "Whether the settings are right and registry and queue answer.")
     item = add("item", _item, "What is known of one data item.")
     item.add_argument("centre_id", metavar="CENTRE_ID", help="4th level of its topic")
@@ -132,7 +132,12 @@ def _whole_up_to(maximum: int) -> Callable[[str], int]:
 
 async def _status(read: OperatorSettings, _arguments: argparse.Namespace) -> Report:
     async with _closing(_registry(read)) as registry, _closing(_queue(read)) as queue:
-        return report_status(read.centre_id, await registry.snapshot(), await queue.depth())
+        return report_status(
+            read.centre_id,
+            await registry.snapshot(),
+            await queue.depth(),
+            expected_brokers=read.expected_brokers,
+        )
 
 
 async def _check(read: OperatorSettings, _arguments: argparse.Namespace) -> Report:

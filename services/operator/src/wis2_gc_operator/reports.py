@@ -7,11 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from wis2_gc_common import metrics as catalogue
+from wis2_gc_common.health.facts import Facts
+from wis2_gc_common.health.judge import OVER_TIME, judge
 from wis2_gc_common.wis2.pubtime import format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from wis2_gc_common.health.facts import Health
     from wis2_gc_common.ports.queue import DeadLetter, Depth
     from wis2_gc_common.ports.registry import (
         FailureRecord,
@@ -32,8 +35,11 @@ class Report:
     exit_code: int = 0
 
 
-def report_status(centre_id: str, snapshot: Snapshot, depth: Depth) -> Report:
-    """Return which processes run, the counters and what waits."""
+def report_status(
+    centre_id: str, snapshot: Snapshot, depth: Depth, *, expected_brokers: Sequence[str] = ()
+) -> Report:
+    """Return whether the cache is well, which processes run, the counters and what waits."""
+    health = judge(Facts(registry=snapshot, depth=depth, expected_brokers=expected_brokers))
     totals = _totals(snapshot)
     listeners = [p for p in snapshot.processes if p.kind == "listener"]
     managers = [p for p in snapshot.processes if p.kind == "manager"]
@@ -44,7 +50,9 @@ def report_status(centre_id: str, snapshot: Snapshot, depth: Depth) -> Report:
     oldest = "-" if depth.oldest_s is None else f"{depth.oldest_s:.1f} s"
     text = "\n\n".join(
         (
-            printable(centre_id),
+            f"{printable(centre_id)} is {health.state}",
+            *([_reasons_table(health)] if health.reasons else []),
+            _NOT_JUDGED,
             table(("PROCESS", "NAME", "STATE", "LAST REPORT"), rows)
             if rows
             else "no listener and no manager reports",
@@ -64,12 +72,33 @@ def report_status(centre_id: str, snapshot: Snapshot, depth: Depth) -> Report:
     )
     data = {
         "centre_id": centre_id,
+        "health": {
+            "state": health.state,
+            "reasons": [asdict(each) | {"runbook": each.code.runbook} for each in health.reasons],
+            "not_judged": list(OVER_TIME),
+        },
         "listeners": [_process_data(p) for p in listeners],
         "managers": [_process_data(p) for p in managers],
         "totals": totals,
         "queue": asdict(depth),
     }
     return Report(text, data)
+
+
+#: A command has one reading.
+_NOT_JUDGED = f"only the status page judges what takes time: {', '.join(OVER_TIME)}"
+
+
+def _reasons_table(health: Health) -> str:
+    rows = [
+        (
+            each.state,
+            f"{each.words} ({each.detail})" if each.detail else each.words,
+            each.code.runbook,
+        )
+        for each in health.reasons
+    ]
+    return table(("HEALTH", "WHY", "WHAT TO DO"), rows)
 
 
 _DEPTHS = ("ready", "in_flight", "delayed", "dead")

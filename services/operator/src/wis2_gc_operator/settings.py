@@ -21,6 +21,8 @@ class OperatorSettings:
     redis_url: Secret = of(catalogue.REDIS_URL)
     queue_url: QueueUrl = of(catalogue.QUEUE_URL)
     dead_letter_queue_url: QueueUrl = of(catalogue.DEAD_LETTER_QUEUE_URL)
+    expected_brokers: tuple[str, ...] = of(catalogue.EXPECTED_BROKERS)
+    """Empty: those whose listeners report."""
     log_level: str = of(catalogue.LOG_LEVEL)
     log_format: str = of(catalogue.LOG_FORMAT)
 

@@ -11,7 +11,7 @@ from testkit.fakes.reader import EMPTY_QUEUE, listener, manager, snapshot_of
 from wis2_gc_common import metrics
 from wis2_gc_common.errors import Unavailable
 from wis2_gc_common.health.facts import Code, Facts, State, Tally, Window, count
-from wis2_gc_common.health.judge import judge
+from wis2_gc_common.health.judge import OVER_TIME, judge
 from wis2_gc_common.metrics import DELAY_BUCKETS_S, field
 from wis2_gc_common.ports.queue import Depth
 from wis2_gc_common.ports.registry import ProcessStatus, Snapshot
@@ -210,6 +210,14 @@ def test_a_cache_is_judged_by_its_facts(name: str) -> None:
     assert found(judged) == expected
     worst = max((State(state).level for _, state, _ in expected), default=0)
     assert judge(judged).state.level == worst
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_reading_shows_all_but_what_takes_time(name: str) -> None:
+    judged, expected = CASES[name]
+    once = dataclasses.replace(judged, window=None, quiet_s=0.0)
+    codes = {code for code, _, _ in found(once)}
+    assert codes == {code for code, _, _ in expected} - set(OVER_TIME)
 
 
 def test_every_reason_has_a_case() -> None:

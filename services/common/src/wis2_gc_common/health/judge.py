@@ -35,6 +35,17 @@ class HealthLimits:
     quiet_s: float = 600.0
 
 
+#: Reasons that one reading does not show.
+OVER_TIME = (
+    Code.BROKER_SILENT,
+    Code.NOTHING_RECEIVED,
+    Code.ANNOUNCED_NOTHING,
+    Code.MANY_FAILURES,
+    Code.CENTRE_FAILS,
+    Code.SLOW,
+    Code.GIVEN_UP,
+)
+
 #: What a manager calls the parts it waits for, and what we say of each.
 _PARTS = {
     "registry": (Code.REGISTRY_AWAY, "wait for the registry"),
