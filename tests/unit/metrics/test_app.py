@@ -219,7 +219,7 @@ async def test_the_health_has_reasons_without_what_the_public_must_not_read(
         "code": "store_away",
         "state": "degraded",
         "subject": "m-1",
-        "words": "1 of 2 managers cannot write to the store: m-1",
+        "words": "the store takes no objects: 1 of 2 managers say so, m-1",
         "runbook": "docs/operations.md#store-away",
     }
     assert "wis2_gc_health_state 1.0" in metrics

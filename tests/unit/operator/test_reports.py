@@ -42,7 +42,7 @@ def test_the_status_shows_processes_totals_and_queue() -> None:
     report = reports.report_status("xx-test-global-cache", content, DEPTH)
     assert report.exit_code == 0
     assert report.text.startswith("xx-test-global-cache is degraded\n\nHEALTH ")
-    shown = "1 of 2 managers cannot write to the store: m-2 (disk full)"
+    shown = "the store takes no objects: 1 of 2 managers say so, m-2 (disk full)"
     assert re.search(f"degraded  {re.escape(shown)}  +docs/operations.md#store-away", report.text)
     lines = [line.split() for line in report.text.splitlines()]
     assert ["listener", "fr", "subscribed", "2027-01-15T08:00:00Z"] in lines

@@ -52,6 +52,7 @@ WAITS: dict[str, Any] = {"is_ready": False, "problems": {"store": "/srv/x: no sp
 SAW: dict[str, Any] = {"public_url_problem": "status 503"}
 QUIET: dict[str, Any] = {"counts": {"received": {}}, "counters": {field(metrics.RECEIVED, "fr"): 9}}
 LATE: dict[str, Any] = {"delays": 20, "delays_in_time": 18}
+FEW: dict[str, Any] = {"delays": 3, "delays_in_time": 3}
 SLOW = ("slow", "degraded", "")
 OLD, VERY_OLD = ("old_items", "degraded", ""), ("old_items", "down", "")
 AWAY = Unavailable("queue", "10.0.0.1")
@@ -193,7 +194,8 @@ CASES: dict[str, tuple[Facts, list[tuple[str, str, str]]]] = {
     "and the announcements are late": (facts(depth=depth(1, 601), counts=LATE), [VERY_OLD, SLOW]),
     "one centre's flood waits for very long": (facts(depth=depth(1, 601)), [OLD]),
     "one download is slow": (facts(depth=depth(0, 599)), []),
-    "one download is very slow": (facts(depth=depth(0, 601)), [OLD]),
+    "too few are announced to say": (facts(depth=depth(1, 601), counts=FEW), [VERY_OLD]),
+    "one download is very slow": (facts(depth=depth(0, 601), window=None), [OLD]),
     "an age without end": (facts(depth=depth(1, float("inf")), window=None), [VERY_OLD]),
     "SQS does not tell the age": (facts(depth=depth(9, None)), []),
     "too many are late": (facts(counts=LATE), [SLOW]),
@@ -236,8 +238,12 @@ def test_the_words_are_a_sentence_with_its_numbers_and_without_an_address() -> N
         "60 of 60 items of the centres that are not listed failed in 5 minutes",
         "60 of 60 items of xx-c failed in 5 minutes",
     ]
+    many = {"failed": {f"xx-{n}": 60 + n for n in range(12)}}
+    centres = judge(facts(counts=many)).reasons[1:]
+    assert [reason.subject for reason in centres] == [f"xx-{n}" for n in range(11, 1, -1)] + [""]
+    assert centres[-1].words == "so it is with 2 more centres: the fault may be ours"
     (full,) = judge(facts(FR, BR, manager("m-1", **WAITS), M2)).reasons
-    assert full.words == "1 of 2 managers cannot write to the store: m-1"
+    assert full.words == "the store takes no objects: 1 of 2 managers say so, m-1"
     assert full.detail == "/srv/x: no space left"
     assert full.code.runbook == "docs/operations.md#store-away"
 

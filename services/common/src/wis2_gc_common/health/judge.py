@@ -27,6 +27,8 @@ class HealthLimits:
     min_items: int = 20
     """Of fewer items no share is judged."""
     min_items_of_centre: int = 10
+    max_centres: int = 10
+    """That are named; the others are a number."""
     many_failures: float = 0.1
     most_fail: float = 0.5
     old_s: float = 120.0
@@ -48,11 +50,11 @@ OVER_TIME = (
 
 #: What a manager calls the parts it waits for, and what we say of each.
 _PARTS = {
-    "registry": (Code.REGISTRY_AWAY, "wait for the registry"),
-    "queue": (Code.QUEUE_AWAY, "wait for the queue"),
-    "store": (Code.STORE_AWAY, "cannot write to the store"),
-    "broker": (Code.BROKER_AWAY, "cannot publish on our broker"),
-    "public URL": (Code.PUBLIC_URL_FAILS, "cannot fetch our objects under the public URL"),
+    "registry": (Code.REGISTRY_AWAY, "the registry does not answer"),
+    "queue": (Code.QUEUE_AWAY, "the queue does not answer"),
+    "store": (Code.STORE_AWAY, "the store takes no objects"),
+    "broker": (Code.BROKER_AWAY, "our broker takes no announcements"),
+    "public URL": (Code.PUBLIC_URL_FAILS, "our objects cannot be fetched under the public URL"),
 }
 
 
@@ -96,10 +98,10 @@ def _parts(managers: Sequence[ProcessStatus], depth: object) -> Iterator[HealthR
             continue
         detail = "; ".join(sorted(set(warned.values())))
         if len(away) == len(managers):
-            yield HealthReason(code, State.DOWN, f"all managers {words}", detail=detail)
+            yield HealthReason(code, State.DOWN, f"{words}: all managers say so", detail=detail)
         else:
             names = ", ".join(sorted(warned))
-            shown = f"{len(warned)} of {len(managers)} managers {words}: {names}"
+            shown = f"{words}: {len(warned)} of {len(managers)} managers say so, {names}"
             yield HealthReason(code, State.DEGRADED, shown, names, detail)
     if isinstance(depth, Unavailable):
         works = any(p.is_ready for p in managers)
@@ -231,14 +233,23 @@ def _failures(window: Window, limits: HealthLimits) -> Iterator[HealthReason]:
         share = _percent(failed, items)
         words = f"the data of {share} of {items} items failed in {minutes}{_cause(counts)}"
         yield HealthReason(Code.MANY_FAILURES, state, words)
-    for centre, lost in sorted(counts.failed.items()):
-        tried = lost + counts.cached.get(centre, 0)
-        if tried >= limits.min_items_of_centre and lost > limits.most_fail * tried:
-            name = "the centres that are not listed" if centre == OTHER_CENTRES else centre
-            # Attempts are counted by reason only: the reason is theirs if nobody else failed.
-            cause = _cause(counts) if len(counts.failed) == 1 else ""
-            words = f"{lost} of {tried} items of {name} failed in {minutes}{cause}"
-            yield HealthReason(Code.CENTRE_FAILS, State.DEGRADED, words, centre)
+    failing = {
+        centre: (lost, tried)
+        for centre, lost in counts.failed.items()
+        if (tried := lost + counts.cached.get(centre, 0)) >= limits.min_items_of_centre
+        and lost > limits.most_fail * tried
+    }
+    worst = sorted(failing, key=lambda centre: (-failing[centre][0], centre))
+    for centre in worst[: limits.max_centres]:
+        lost, tried = failing[centre]
+        name = "the centres that are not listed" if centre == OTHER_CENTRES else centre
+        # Attempts are counted by reason only: the reason is theirs if nobody else failed.
+        cause = _cause(counts) if len(counts.failed) == 1 else ""
+        words = f"{lost} of {tried} items of {name} failed in {minutes}{cause}"
+        yield HealthReason(Code.CENTRE_FAILS, State.DEGRADED, words, centre)
+    if more := len(worst[limits.max_centres :]):
+        words = f"so it is with {more} more centres: the fault may be ours"
+        yield HealthReason(Code.CENTRE_FAILS, State.DEGRADED, words)
 
 
 def _cause(counts: Tally) -> str:
