@@ -233,6 +233,12 @@ def test_the_words_are_a_sentence_with_its_numbers_and_without_an_address() -> N
         "the data of 13 % of 460 items failed in 5 minutes, most often: dns",
         "60 of 60 items of xx-c failed in 5 minutes, most often: dns",
     ]
+    (old, late, lost) = judge(
+        facts(depth=depth(3, 130), counts={**LATE, "given_up_by_us": 1})
+    ).reasons
+    assert old.words == "the oldest item waits for 2 minutes (in the queue: 3)"
+    assert late.words == "of what was announced in 5 minutes, only 90 % was within 2 minutes"
+    assert lost.words == "given up in 5 minutes by a fault of ours: 1"
     two = {"failed": {"xx-c": 60, "other": 60}, "causes": {"tls": 9}}
     assert [reason.words for reason in judge(facts(counts=two)).reasons][1:] == [
         "60 of 60 items of the centres that are not listed failed in 5 minutes",
@@ -241,7 +247,7 @@ def test_the_words_are_a_sentence_with_its_numbers_and_without_an_address() -> N
     many = {"failed": {f"xx-{n}": 60 + n for n in range(12)}}
     centres = judge(facts(counts=many)).reasons[1:]
     assert [reason.subject for reason in centres] == [f"xx-{n}" for n in range(11, 1, -1)] + [""]
-    assert centres[-1].words == "so it is with 2 more centres: the fault may be ours"
+    assert centres[-1].words == "more centres that fail in the same way: 2; the fault may be ours"
     (full,) = judge(facts(FR, BR, manager("m-1", **WAITS), M2)).reasons
     assert full.words == "the store takes no objects: 1 of 2 managers say so, m-1"
     assert full.detail == "/srv/x: no space left"

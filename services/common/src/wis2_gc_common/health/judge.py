@@ -192,7 +192,7 @@ def _queue(facts: Facts, limits: HealthLimits) -> Iterator[HealthReason]:
         # One slow download holds up nothing; one centre's flood waits behind the others.
         is_harmless = depth.ready == 0 or _is_in_time(facts.window, limits)
         is_down = age_s > limits.very_old_s and not is_harmless
-        words = f"{depth.ready} items wait in the queue, the oldest for {_age(age_s)}"
+        words = f"the oldest item waits for {_age(age_s)} (in the queue: {depth.ready})"
         if depth.ready == 0:
             words = f"an item has been in work for {_age(age_s)}"
         yield HealthReason(Code.OLD_ITEMS, State.DOWN if is_down else State.DEGRADED, words)
@@ -217,10 +217,10 @@ def _announcements(window: Window, limits: HealthLimits) -> Iterator[HealthReaso
         yield HealthReason(Code.ANNOUNCED_NOTHING, State.DOWN, words)
     if counts.delays >= limits.min_items and not _is_in_time(window, limits):
         share = _percent(counts.delays_in_time, counts.delays)
-        words = f"only {share} were announced within 2 minutes, of the last {minutes}"
+        words = f"of what was announced in {minutes}, only {share} was within 2 minutes"
         yield HealthReason(Code.SLOW, State.DEGRADED, words)
     if counts.given_up_by_us:
-        words = f"{counts.given_up_by_us} items were given up in {minutes} by a fault of ours"
+        words = f"given up in {minutes} by a fault of ours: {counts.given_up_by_us}"
         yield HealthReason(Code.GIVEN_UP, State.DEGRADED, words)
 
 
@@ -248,7 +248,7 @@ def _failures(window: Window, limits: HealthLimits) -> Iterator[HealthReason]:
         words = f"{lost} of {tried} items of {name} failed in {minutes}{cause}"
         yield HealthReason(Code.CENTRE_FAILS, State.DEGRADED, words, centre)
     if more := len(worst[limits.max_centres :]):
-        words = f"so it is with {more} more centres: the fault may be ours"
+        words = f"more centres that fail in the same way: {more}; the fault may be ours"
         yield HealthReason(Code.CENTRE_FAILS, State.DEGRADED, words)
 
 

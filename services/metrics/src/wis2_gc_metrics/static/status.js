@@ -261,8 +261,9 @@ async function update() {
   document.body.dataset.stale = String(problem !== undefined);
   const old = problem === undefined ? [] : [part("li", `No current numbers: ${problem}`)];
   if (verdict.status === "fulfilled") {
-    const { state, reasons } = verdict.value;
-    showState(state, STATES[state], [...reasons.map(reasonLine), ...old]);
+    const { state, reasons, window_s: window } = verdict.value;
+    const isEarly = state === "well" && window === null;
+    showState(state, isEarly ? "Well so far (less than 5 minutes read)" : STATES[state], [...reasons.map(reasonLine), ...old]);
   } else {
     showState("down", "No answer", old);
   }
