@@ -230,8 +230,8 @@ def test_the_words_are_a_sentence_with_its_numbers_and_without_an_address() -> N
     failed = {"failed": {"xx-c": 60}, "causes": {"tls": 9, "dns": 70}}
     words = [reason.words for reason in judge(facts(counts=failed)).reasons]
     assert words == [
-        "the data of 13 % of 460 items failed in 5 minutes, most often: dns",
-        "60 of 60 items of xx-c failed in 5 minutes, most often: dns",
+        "60 notifications failed in 5 minutes, 400 items were announced, most often: dns",
+        "xx-c: 60 notifications failed in 5 minutes, 0 items were cached, most often: dns",
     ]
     (old, late, lost) = judge(
         facts(depth=depth(3, 130), counts={**LATE, "given_up_by_us": 1})
@@ -241,8 +241,8 @@ def test_the_words_are_a_sentence_with_its_numbers_and_without_an_address() -> N
     assert lost.words == "given up in 5 minutes by a fault of ours: 1"
     two = {"failed": {"xx-c": 60, "other": 60}, "causes": {"tls": 9}}
     assert [reason.words for reason in judge(facts(counts=two)).reasons][1:] == [
-        "60 of 60 items of the centres that are not listed failed in 5 minutes",
-        "60 of 60 items of xx-c failed in 5 minutes",
+        "centres that are not listed: 60 notifications failed in 5 minutes, 0 items were cached",
+        "xx-c: 60 notifications failed in 5 minutes, 0 items were cached",
     ]
     many = {"failed": {f"xx-{n}": 60 + n for n in range(12)}}
     centres = judge(facts(counts=many)).reasons[1:]

@@ -227,11 +227,11 @@ def _announcements(window: Window, limits: HealthLimits) -> Iterator[HealthReaso
 def _failures(window: Window, limits: HealthLimits) -> Iterator[HealthReason]:
     counts, minutes = window.counts, _minutes(window)
     failed = sum(counts.failed.values())
-    items = failed + counts.announced
-    if items >= limits.min_items and failed > limits.many_failures * items:
-        state = State.DOWN if failed > limits.most_fail * items else State.DEGRADED
-        share = _percent(failed, items)
-        words = f"the data of {share} of {items} items failed in {minutes}{_cause(counts)}"
+    tried = failed + counts.announced
+    if tried >= limits.min_items and failed > limits.many_failures * tried:
+        state = State.DOWN if failed > limits.most_fail * tried else State.DEGRADED
+        come_out = f"{counts.announced} items were announced"
+        words = f"{failed} notifications failed in {minutes}, {come_out}{_cause(counts)}"
         yield HealthReason(Code.MANY_FAILURES, state, words)
     failing = {
         centre: (lost, tried)
@@ -242,10 +242,11 @@ def _failures(window: Window, limits: HealthLimits) -> Iterator[HealthReason]:
     worst = sorted(failing, key=lambda centre: (-failing[centre][0], centre))
     for centre in worst[: limits.max_centres]:
         lost, tried = failing[centre]
-        name = "the centres that are not listed" if centre == OTHER_CENTRES else centre
+        name = "centres that are not listed" if centre == OTHER_CENTRES else centre
         # Attempts are counted by reason only: the reason is theirs if nobody else failed.
         cause = _cause(counts) if len(counts.failed) == 1 else ""
-        words = f"{lost} of {tried} items of {name} failed in {minutes}{cause}"
+        come_out = f"{tried - lost} items were cached"
+        words = f"{name}: {lost} notifications failed in {minutes}, {come_out}{cause}"
         yield HealthReason(Code.CENTRE_FAILS, State.DEGRADED, words, centre)
     if more := len(worst[limits.max_centres :]):
         words = f"more centres that fail in the same way: {more}; the fault may be ours"
