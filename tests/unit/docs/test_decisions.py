@@ -10,7 +10,7 @@ import pytest
 FOLDER = Path(__file__).parents[3] / "docs/decisions"
 PAGES = sorted(path for path in FOLDER.glob("*.md") if path.name != "README.md")
 LINK = r"\[[\w-]+\.md\]\([\w-]+\.md\)"
-STATUS = re.compile(rf"Status: (accepted|replaced by {LINK}|changed by {LINK}: \S.*)")
+STATUS = re.compile(rf"Status: (accepted|proposed|replaced by {LINK}|changed by {LINK}: \S.*)")
 
 
 def test_there_are_decisions() -> None:
