@@ -59,6 +59,8 @@ class Console:
     def line(self, name: str, text: str) -> None:
         """Write one line of `name`."""
         prefix = f"{name:<{self._width}} │ "
+        # A stream cannot write half of a surrogate pair, and would count as closed.
+        text = text.encode("utf-8", "backslashreplace").decode()
         text = _SERVICE_FIELD.sub("", _TIMESTAMP.sub(r"\1 ", _CONTROL.sub("", text)))
         if self._has_colour:
             prefix = f"{self._colours.get(name, _BOLD)}{prefix}{_RESET}"
@@ -115,4 +117,7 @@ def readable(line: str) -> str:
         return line
     if not isinstance(event, dict) or "event" not in event:
         return line
-    return str(_RENDERER(None, "", escape_control_characters(None, "", event)))
+    try:
+        return str(_RENDERER(None, "", escape_control_characters(None, "", event)))
+    except Exception:  # noqa: BLE001 - a line of a stranger's making must not end the run
+        return line

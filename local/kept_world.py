@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from local.parts.local_server import write_private
 from wis2_gc_common.errors import SettingsError
 from wis2_gc_common.settings.parsers import parse_broker_url
+from wis2_gc_common.settings.reader import blamed_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +67,8 @@ def take_for(directory: Path, world: KeptWorld, *, keeps_both: bool) -> None:
     is_kept = held is not None and held.kind == _PERHAPS_BOTH and keeps_both
     if held is not None and held.kind != world.kind and not is_kept:
         raise SettingsError("STATE", _refusal(directory, held, world))
-    write_private(directory / NOTE, json.dumps(asdict(world), indent=1) + "\n")
+    with blamed_on("STATE", f"cannot write {directory / NOTE}"):
+        write_private(directory / NOTE, json.dumps(asdict(world), indent=1) + "\n")
 
 
 def _held(directory: Path) -> KeptWorld | None:
@@ -80,7 +82,9 @@ def _held(directory: Path) -> KeptWorld | None:
         return None
     # A note that a power cut left empty says as little as none.
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return KeptWorld(**json.loads((directory / NOTE).read_text(encoding="utf-8")))
+        note = KeptWorld(**json.loads((directory / NOTE).read_text(encoding="utf-8")))
+        if isinstance(note.brokers, dict | None):
+            return note
     return _held_without_note(directory)
 
 

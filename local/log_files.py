@@ -27,7 +27,7 @@ class LogFiles:
         self._files: dict[str, _File] = {}
         # If this fails, so does each line, which is told.
         with contextlib.suppress(OSError):
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def write(self, name: str, line: str) -> str:
         """Write a line of the process `name`; return why that failed, "" if the last failed too."""

@@ -303,8 +303,8 @@ class Supervisor:
             self._log(watched.child.name, line.decode(errors="replace").rstrip())
 
     def _log(self, name: str, line: str) -> None:
-        self._console.log(name, line)
         problem = "" if self._logs is None else self._logs.write(name, line)
+        self._console.log(name, line)
         if problem:
             self._console.line(_NAME, f"log lines of {name} are not kept: {problem}")
 

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+
+import pytest
 
 from local.console import Console
-
-if TYPE_CHECKING:
-    import pytest
 
 
 class Terminal(io.StringIO):
@@ -101,3 +99,22 @@ def test_a_line_that_is_not_json_is_shown_as_it_is() -> None:
         stream = io.StringIO()
         Console(stream, []).log("m", line)
         assert stream.getvalue() == f"m │ {line}\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        r'{"event":"x","exception":"ValueError: \ud800"}',
+        '{"event":"x","level":[1]}',
+        '{"event":"x","exception":5}',
+        r'{"event":"x","\ud800":1}',
+    ],
+)
+def test_no_line_ends_the_run(line: str) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    console = Console(stream, ["manager-1"])
+    console.log("manager-1", line)
+    console.log("manager-1", "next")
+    stream.seek(0)
+    assert not console.is_closed
+    assert stream.read().endswith("manager-1 │ next\n")

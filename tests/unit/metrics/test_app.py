@@ -255,7 +255,7 @@ async def test_five_minutes_of_readings_are_judged(queue: FakeQueue) -> None:
         health = (await client.get(HEALTH)).json()
     assert health["window_s"] == 300
     assert [reason["words"] for reason in health["reasons"]] == [
-        "300 items were queued in 5 minutes, and none was announced"
+        "240 items were queued in 5 minutes, and none was announced"
     ]
 
 

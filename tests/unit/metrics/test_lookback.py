@@ -33,7 +33,7 @@ def test_there_is_no_window_before_five_minutes_were_read() -> None:
     lookback = Lookback()
     first = reading(1000.0)
     assert lookback.facts(first, expected_brokers=()).window is None
-    last = read_every_5_s(lookback, 1000, 1295)
+    last = read_every_5_s(lookback, 1000, 1285)
     facts = lookback.facts(last, expected_brokers=("fr",))
     assert (facts.window, facts.registry) == (None, last.snapshot)
     assert (facts.depth, facts.expected_brokers) == (EMPTY_QUEUE, ("fr",))
@@ -55,6 +55,23 @@ def test_the_window_moves_and_its_points_stay_few() -> None:
     assert 300 <= window.seconds <= 310
     assert window.counts.queued == window.seconds
     assert len(lookback._points) <= 32
+
+
+def test_what_has_just_come_is_not_due() -> None:
+    lookback = Lookback()
+    last = read_every_5_s(lookback, 1000, 1300)
+    window = lookback.facts(last, expected_brokers=()).window
+    assert window is not None
+    assert (window.counts.queued, window.due.queued) == (300, 240)
+
+
+def test_a_clock_that_is_set_back_a_little_changes_nothing() -> None:
+    lookback = Lookback()
+    last = read_every_5_s(lookback, 1000, 1310)
+    back = reading(1309.5, received=1311, queued=1311)
+    lookback.add(back)
+    assert lookback.facts(last, expected_brokers=()).window is not None
+    assert lookback.facts(back, expected_brokers=()).window is not None
 
 
 def test_an_older_reading_is_judged_by_its_own_counts() -> None:

@@ -129,7 +129,7 @@ LISTENER_LAST_MESSAGE = Metric("wis2_gc_listener_last_message_timestamp_seconds"
 MANAGER_READY = Metric("wis2_gc_manager_ready", "gauge", ("instance",),
     "1 while that manager receives.")
 HEALTH_STATE = Metric("wis2_gc_health_state", "gauge", (),
-    "The verdict of /api/health: 0 well, 1 degraded, 2 down.")
+    "The verdict of /api/health: 0 well (also until 5 minutes were read), 1 degraded, 2 down. No series while the registry is away.")
 HEALTH_REASON = Metric("wis2_gc_health_reason", "gauge", ("reason",),
     "1 while that reason holds, else 0; each has its section in operations.md.")
 # fmt: on

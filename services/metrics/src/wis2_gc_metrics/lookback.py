@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 WINDOW_S = 300.0
 #: Between two points, in seconds: a point has the counts of every centre.
 SPACING_S = 10.0
+#: What was queued later than this before a reading need not be announced yet, in seconds.
+DUE_S = 60.0
+#: A clock that is set back by less changes nothing, in seconds.
+_CLOCK_STEP_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,8 @@ class _Point:
 class Lookback:
     """The readings of the last minutes; bounded by time and spacing.
 
-    If counts or the clock go backwards, or nothing was read for a whole window, it starts again.
+    If counts go backwards, or the clock by more than a minute, or nothing was read for a whole
+    window, it starts again.
     """
 
     window_s: float = WINDOW_S
@@ -63,8 +68,14 @@ class Lookback:
             counts = self._latest[1] if is_latest else count(reading.snapshot)
             first = self._points[0]
             seconds = reading.at_s - first.at_s
-            if seconds >= self.window_s:
-                window = Window(seconds, counts.since(first.counts), first.ready_brokers)
+            if seconds >= self.window_s - self.spacing_s:
+                early = [p for p in self._points if p.at_s <= reading.at_s - DUE_S]
+                window = Window(
+                    seconds,
+                    counts.since(first.counts),
+                    early[-1].counts.since(first.counts),
+                    first.ready_brokers,
+                )
             quiet_s = max(0.0, reading.at_s - self._quiet_since_s)
         return Facts(
             registry=reading.snapshot,
@@ -78,7 +89,7 @@ class Lookback:
         self, before: Reading, counted: Tally, reading: Reading, counts: Tally
     ) -> bool:
         return (
-            not 0.0 <= reading.at_s - before.at_s <= self.window_s
+            not -_CLOCK_STEP_S <= reading.at_s - before.at_s <= self.window_s
             or sum(counts.received.values()) < sum(counted.received.values())
             or counts.announced < counted.announced
         )

@@ -33,10 +33,9 @@ BOTH = frozenset({"fr", "br"})
 def facts(*processes: ProcessStatus, **changed: Any) -> Facts:
     """Return what a busy cache says, with these processes and changes."""
     counts = dataclasses.replace(BUSY, **changed.pop("counts", {}))
-    window = Window(300.0, counts, changed.pop("ready_brokers", BOTH))
-    registry = snapshot_of(
-        processes=processes or (FR, BR, M1, M2), counters=changed.pop("counters", None)
-    )
+    due = dataclasses.replace(counts, **changed.pop("due", {}))
+    window = Window(300.0, counts, due, changed.pop("ready_brokers", BOTH))
+    registry = snapshot_of(processes=processes or (FR, BR, M1, M2))
     return Facts(**{"registry": registry, "depth": EMPTY_QUEUE, "window": window, **changed})
 
 
@@ -50,9 +49,10 @@ def found(judged: Facts) -> list[tuple[str, str, str]]:
 
 WAITS: dict[str, Any] = {"is_ready": False, "problems": {"store": "/srv/x: no space left"}}
 SAW: dict[str, Any] = {"public_url_problem": "status 503"}
-QUIET: dict[str, Any] = {"counts": {"received": {}}, "counters": {field(metrics.RECEIVED, "fr"): 9}}
+FR_ALONE = frozenset({"fr"})
 LATE: dict[str, Any] = {"delays": 20, "delays_in_time": 18}
 FEW: dict[str, Any] = {"delays": 3, "delays_in_time": 3}
+MANY = {"xx-a": 300, "xx-b": 300}
 SLOW = ("slow", "degraded", "")
 OLD, VERY_OLD = ("old_items", "degraded", ""), ("old_items", "down", "")
 AWAY = Unavailable("queue", "10.0.0.1")
@@ -137,15 +137,21 @@ CASES: dict[str, tuple[Facts, list[tuple[str, str, str]]]] = {
         facts(counts={"received": {"fr": 10}}, ready_brokers=frozenset({"fr"})),
         [],
     ),
-    "the only broker is silent": (facts(FR, M1, **QUIET), [("broker_silent", "down", "fr")]),
-    "and for longer": (facts(FR, M1, **QUIET, quiet_s=900.0), [("broker_silent", "down", "fr")]),
-    "the only broker has never brought anything": (
-        facts(FR, M1, counts={"received": {}}, quiet_s=599.0),
+    "the other one has just begun to bring": (
+        facts(counts={"received": {"fr": 10}}, due={"received": {"fr": 9}}),
         [],
     ),
-    "nothing has ever come": (
-        facts(FR, M1, counts={"received": {}}, quiet_s=600.0),
+    "the only broker is quiet": (
+        facts(FR, M1, counts={"received": {}}, quiet_s=599.0, ready_brokers=FR_ALONE),
+        [],
+    ),
+    "the only broker is silent": (
+        facts(FR, M1, counts={"received": {}}, quiet_s=600.0, ready_brokers=FR_ALONE),
         [("nothing_received", "degraded", "")],
+    ),
+    "a listener that was there reports no more": (
+        facts(FR, M1),
+        [("listener_missing", "degraded", "br")],
     ),
     "two brokers are silent": (
         facts(counts={"received": {}}, quiet_s=600.0),
@@ -153,7 +159,7 @@ CASES: dict[str, tuple[Facts, list[tuple[str, str, str]]]] = {
     ),
     "two brokers are silent for a short time": (facts(counts={"received": {}}), []),
     "nothing comes, and no listener is ready": (
-        facts(M1, counts={"received": {}}, quiet_s=600.0),
+        facts(M1, counts={"received": {}}, quiet_s=600.0, ready_brokers=frozenset()),
         [("no_listener", "down", ""), ("nothing_received", "down", "")],
     ),
     "none of ten is announced": (
@@ -164,6 +170,10 @@ CASES: dict[str, tuple[Facts, list[tuple[str, str, str]]]] = {
         facts(counts={"queued": 11, "dropped": 2, "announced": 0}),
         [],
     ),
+    "none of many that have just come is announced": (
+        facts(counts={"announced": 0, "dropped": 2}, due={"queued": 11}),
+        [],
+    ),
     "one of many is announced": (facts(counts={"announced": 1}), []),
     "one in nine fails": (
         facts(counts={"failed": {"xx-a": 50}}),
@@ -171,12 +181,16 @@ CASES: dict[str, tuple[Facts, list[tuple[str, str, str]]]] = {
     ),
     "one in ten fails": (facts(counts={"failed": {"xx-a": 40}, "announced": 360}), []),
     "half of all fail": (
-        facts(counts={"failed": {"xx-a": 150, "xx-b": 50}, "announced": 200}),
+        facts(counts={"failed": {"xx-a": 250, "xx-b": 200}, "cached": MANY, "announced": 200}),
         [("many_failures", "degraded", "")],
     ),
     "most fail": (
-        facts(counts={"failed": {"xx-a": 150, "xx-b": 51}, "announced": 200}),
+        facts(counts={"failed": {"xx-a": 250, "xx-b": 201}, "cached": MANY, "announced": 200}),
         [("many_failures", "down", "")],
+    ),
+    "most fail, and they are of one centre": (
+        facts(counts={"failed": {"xx-a": 250, "xx-d": 1}, "announced": 200}),
+        [("many_failures", "degraded", "")],
     ),
     "most of a few fail": (facts(counts={"failed": {"xx-a": 18}, "announced": 1}), []),
     "most of a centre fail": (
@@ -190,13 +204,14 @@ CASES: dict[str, tuple[Facts, list[tuple[str, str, str]]]] = {
     ),
     "the oldest waits for long": (facts(depth=depth(1, 120.1), window=None), [OLD]),
     "the oldest waits": (facts(depth=depth(1, 120.0)), []),
-    "the oldest waits for very long": (facts(depth=depth(1, 600.1), window=None), [VERY_OLD]),
+    "the oldest waits, and most come out in time": (facts(depth=depth(1, 599.0)), []),
+    "the oldest waits for very long": (facts(depth=depth(1, 600.1), window=None), [OLD]),
     "and the announcements are late": (facts(depth=depth(1, 601), counts=LATE), [VERY_OLD, SLOW]),
     "one centre's flood waits for very long": (facts(depth=depth(1, 601)), [OLD]),
     "one download is slow": (facts(depth=depth(0, 599)), []),
-    "too few are announced to say": (facts(depth=depth(1, 601), counts=FEW), [VERY_OLD]),
+    "too few are announced to say": (facts(depth=depth(1, 601), counts=FEW), [OLD]),
     "one download is very slow": (facts(depth=depth(0, 601), window=None), [OLD]),
-    "an age without end": (facts(depth=depth(1, float("inf")), window=None), [VERY_OLD]),
+    "an age without end": (facts(depth=depth(1, float("inf")), window=None), [OLD]),
     "SQS does not tell the age": (facts(depth=depth(9, None)), []),
     "too many are late": (facts(counts=LATE), [SLOW]),
     "few are late": (facts(counts={"delays": 20, "delays_in_time": 19}), []),
@@ -214,7 +229,14 @@ def test_a_cache_is_judged_by_its_facts(name: str) -> None:
     assert judge(judged).state.level == worst
 
 
-@pytest.mark.parametrize("name", CASES)
+#: What the window knows better than one reading.
+_KNOWN_OVER_TIME = {
+    "a listener that was there reports no more",
+    "the oldest waits, and most come out in time",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in _KNOWN_OVER_TIME])
 def test_one_reading_shows_all_but_what_takes_time(name: str) -> None:
     judged, expected = CASES[name]
     once = dataclasses.replace(judged, window=None, quiet_s=0.0)
@@ -334,8 +356,10 @@ everything = st.builds(
     window=st.one_of(
         st.none(),
         st.builds(
-            lambda after, before, ready: Window(300.0, count(after).since(count(before)), ready),
-            snapshots, snapshots, st.frozensets(names),
+            lambda after, due, before, ready: Window(
+                300.0, count(after).since(count(before)), count(due).since(count(before)), ready
+            ),
+            snapshots, snapshots, snapshots, st.frozensets(names),
         ),
     ),
     quiet_s=st.sampled_from([0.0, 700.0]),
@@ -371,7 +395,7 @@ def worse(judged: Facts) -> list[Facts]:
             dataclasses.replace(counts, queued=counts.queued + 20),
             dataclasses.replace(counts, delays=counts.delays + 5),
         ):
-            window = dataclasses.replace(judged.window, counts=more)
+            window = dataclasses.replace(judged.window, counts=more, due=more)
             changed.append(dataclasses.replace(judged, window=window))
     return [
         *changed,

@@ -175,6 +175,8 @@ class Window:
 
     seconds: float
     counts: Tally
+    due: Tally
+    """What was counted early enough to have come out at its end."""
     ready_brokers: frozenset[str]
     """Global Brokers whose listeners were ready when it began."""
 
@@ -190,7 +192,7 @@ class Facts:
     quiet_s: float = 0.0
     """For how long no Global Broker has brought anything, as far as we know."""
     expected_brokers: Sequence[str] = ()
-    """Empty: those whose listeners report."""
+    """Empty: those whose listeners report, or were ready when the window began."""
 
 
 def ready_brokers(snapshot: Snapshot) -> frozenset[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wis2_gc_common.errors import Unavailable
-from wis2_gc_common.health.facts import Code, Health, HealthReason, State, count, ready_brokers
+from wis2_gc_common.health.facts import Code, Health, HealthReason, State, ready_brokers
 from wis2_gc_common.metrics import OTHER_CENTRES
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def _managers(
 
 def _listeners(facts: Facts, snapshot: Snapshot) -> Iterator[HealthReason]:
     listeners = {p.name: p for p in snapshot.processes if p.kind == "listener"}
-    expected = list(dict.fromkeys(facts.expected_brokers)) or sorted(listeners)
+    known = listeners.keys() | (facts.window.ready_brokers if facts.window else ())
+    expected = list(dict.fromkeys(facts.expected_brokers)) or sorted(known)
     missing = [name for name in expected if name not in listeners or not listeners[name].is_ready]
     if len(missing) == len(expected):
         shown = f": {', '.join(missing)}" if missing else ""
@@ -157,27 +158,17 @@ def _last_problem(listener: ProcessStatus) -> str:
 
 def _silence(facts: Facts, snapshot: Snapshot, limits: HealthLimits) -> Iterator[HealthReason]:
     ready = ready_brokers(snapshot)
-    is_told = False
     if facts.window is not None:
-        reporting = {p.name for p in snapshot.processes if p.kind == "listener"}
-        received, minutes = facts.window.counts.received, _minutes(facts.window)
-        others = sum(received.values())
-        for name in sorted((ready & facts.window.ready_brokers) - received.keys()):
-            if others >= limits.min_queued:
-                words = f"{name} brought nothing for {minutes} while others brought {others}"
-                yield HealthReason(Code.BROKER_SILENT, State.DEGRADED, words, name)
-            elif {name} == reporting | set(facts.expected_brokers) and _was_heard(snapshot, name):
-                is_told = True
-                words = f"{name}, our only Global Broker, brought nothing for {minutes}"
-                yield HealthReason(Code.BROKER_SILENT, State.DOWN, words, name)
-    if facts.quiet_s >= limits.quiet_s and not is_told:
+        others = sum(facts.window.due.received.values())
+        silent = (ready & facts.window.ready_brokers) - facts.window.counts.received.keys()
+        for name in sorted(silent) if others >= limits.min_queued else ():
+            minutes = _minutes(facts.window)
+            words = f"{name} brought nothing for {minutes} while others brought {others}"
+            yield HealthReason(Code.BROKER_SILENT, State.DEGRADED, words, name)
+    if facts.quiet_s >= limits.quiet_s:
         words = f"no Global Broker brought anything for {facts.quiet_s / 60:.0f} minutes"
         state = State.DEGRADED if ready else State.DOWN
         yield HealthReason(Code.NOTHING_RECEIVED, state, words)
-
-
-def _was_heard(snapshot: Snapshot, broker: str) -> bool:
-    return count(snapshot).received.get(broker, 0) > 0
 
 
 # What waits and what comes out.
@@ -187,11 +178,12 @@ def _queue(facts: Facts, limits: HealthLimits) -> Iterator[HealthReason]:
     depth = facts.depth
     if isinstance(depth, Unavailable) or depth.oldest_s is None:
         return
-    age_s = depth.oldest_s
-    if age_s > limits.very_old_s or (depth.ready > 0 and age_s > limits.old_s):
-        # One slow download holds up nothing; one centre's flood waits behind the others.
-        is_harmless = depth.ready == 0 or _is_in_time(facts.window, limits)
-        is_down = age_s > limits.very_old_s and not is_harmless
+    age_s, delays = depth.oldest_s, facts.window.counts.delays if facts.window else 0
+    # While most come out in time, one slow download is the oldest, or one centre's flood waits.
+    is_in_time = _is_in_time(facts.window, limits)
+    if age_s > limits.very_old_s or (age_s > limits.old_s and depth.ready and not is_in_time):
+        is_late = delays >= limits.min_items and not is_in_time
+        is_down = age_s > limits.very_old_s and depth.ready > 0 and is_late
         words = f"the oldest item waits for {_age(age_s)} (in the queue: {depth.ready})"
         if depth.ready == 0:
             words = f"an item has been in work for {_age(age_s)}"
@@ -211,7 +203,7 @@ def _is_in_time(window: Window | None, limits: HealthLimits) -> bool:
 
 def _announcements(window: Window, limits: HealthLimits) -> Iterator[HealthReason]:
     counts, minutes = window.counts, _minutes(window)
-    due = counts.queued - counts.dropped
+    due = window.due.queued - counts.dropped
     if due >= limits.min_queued and counts.announced == 0:
         words = f"{due} items were queued in {minutes}, and none was announced"
         yield HealthReason(Code.ANNOUNCED_NOTHING, State.DOWN, words)
@@ -229,7 +221,10 @@ def _failures(window: Window, limits: HealthLimits) -> Iterator[HealthReason]:
     failed = sum(counts.failed.values())
     tried = failed + counts.announced
     if tried >= limits.min_items and failed > limits.many_failures * tried:
-        state = State.DOWN if failed > limits.most_fail * tried else State.DEGRADED
+        # With one centre's flood of dead links the cache is not down.
+        others = failed - max(counts.failed.values())
+        is_down = others > limits.most_fail * (others + counts.announced)
+        state = State.DOWN if is_down else State.DEGRADED
         come_out = f"{counts.announced} items were announced"
         words = f"{failed} notifications failed in {minutes}, {come_out}{_cause(counts)}"
         yield HealthReason(Code.MANY_FAILURES, state, words)

@@ -76,7 +76,7 @@ TOPICS = Setting("GC_TOPICS", ("listener",), parsers.filters, ",".join(DEFAULT_F
 SILENCE_TIMEOUT_S = Setting("GC_SILENCE_TIMEOUT", ("listener",), Seconds(0, 86_400), "300",
     "Seconds of silence after which a connected broker is connected to again, if that is out of proportion to its past; 0: never.")
 EXPECTED_BROKERS = Setting("GC_EXPECTED_BROKERS", ("metrics", "operator"), Each(parsers.name), "",
-    "Names of the Global Brokers whose listeners `/readyz` and the verdict on the cache expect; empty: those that have reported.")
+    "Names of the Global Brokers whose listeners `/readyz` and the verdict on the cache expect; empty: those that report.")
 KUBERNETES_RELEASE = Setting("GC_KUBERNETES_RELEASE", ("metrics",), parsers.release, None,
     "Name of the Helm release whose rollouts are shown; not set: none are shown.")
 KUBERNETES_API_URL = Setting("GC_KUBERNETES_API_URL", ("metrics",), parsers.https_url, "https://kubernetes.default.svc",
