@@ -395,7 +395,10 @@ def worse(judged: Facts) -> list[Facts]:
             dataclasses.replace(counts, queued=counts.queued + 20),
             dataclasses.replace(counts, delays=counts.delays + 5),
         ):
-            window = dataclasses.replace(judged.window, counts=more, due=more)
+            due = dataclasses.replace(
+                judged.window.due, queued=judged.window.due.queued + more.queued - counts.queued
+            )
+            window = dataclasses.replace(judged.window, counts=more, due=due)
             changed.append(dataclasses.replace(judged, window=window))
     return [
         *changed,
