@@ -165,7 +165,8 @@ def subscriptions_that_are_many_or_huge() -> Iterator[Client]:
     }.items():
 
         def act(port: int, odd: str = odd) -> None:
-            with _everyone(port) as client, contextlib.suppress(ValueError):
+            # paho refuses the filter, or the broker ends the session before it takes the message.
+            with _everyone(port) as client, contextlib.suppress(ValueError, RuntimeError):
                 client.subscribe(odd, qos=1)
                 client.publish("a", b"x", qos=1).wait_for_publish(0.3)
 

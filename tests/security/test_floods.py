@@ -106,4 +106,5 @@ def test_what_others_fail_at_is_tried_again_before_most_of_a_failing_flood(world
     last = max(index for index, what in enumerate(asked) if what == "canary")
     assert asked.count("canary") == 2 * CANARIES
     assert asked.count("dead") == 3 * FAILING
-    assert asked[:last].count("dead") < asked.count("dead") * 0.4
+    # A third are first tries. Without lanes, the second tries of all come first: two thirds.
+    assert asked[:last].count("dead") < asked.count("dead") * 0.5
