@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Script = Callable[["Received", asyncio.StreamWriter], Awaitable[None]]
 
+#: Connections that wait to be accepted: to one beyond asyncio's 100 the kernel does not answer, and
+#: the client asks again after a second.
+_BACKLOG = 4096
 _MAX_HEAD_BYTES = 64 * 1024
 
 
@@ -76,7 +79,12 @@ class WebServer:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
-            self._serve_connection, self._host, 0, ssl=self._tls, limit=_MAX_HEAD_BYTES
+            self._serve_connection,
+            self._host,
+            0,
+            ssl=self._tls,
+            limit=_MAX_HEAD_BYTES,
+            backlog=_BACKLOG,
         )
         self.port = self._server.sockets[0].getsockname()[1]
         return self

@@ -26,7 +26,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 FLOOD = 2000
-FAILING = 1000
+#: So many that the managers need seconds: a canary's second try is due a quarter of one after its
+#: first, and what they ask meanwhile depends on the machine.
+FAILING = 3000
 CANARIES = 20
 FLOOD_TOPIC = "origin/a/wis2/xx-flood/data/core/weather"
 MANAGERS = ("manager-1", "manager-2")
@@ -103,10 +105,7 @@ def test_what_others_fail_at_is_tried_again_before_most_of_a_failing_flood(world
             world.announced(data_id, timeout=60)
         world.settle(including_delayed=True)
         asked = [request.path.split("/")[1] for request in server.requests]
-    times = [index for index, what in enumerate(asked) if what == "canary"]
-    assert len(times) == 2 * CANARIES
-    # Half of the canaries are done by then; a single one may wait for a manager that was busy.
-    half = times[CANARIES + CANARIES // 2]
+    last = max(index for index, what in enumerate(asked) if what == "canary")
+    assert asked.count("canary") == 2 * CANARIES
     assert asked.count("dead") == 3 * FAILING
-    # A third are first tries. Without lanes, the second tries of all come first: two thirds.
-    assert asked[:half].count("dead") < asked.count("dead") * 0.5
+    assert asked[:last].count("dead") < asked.count("dead") * 0.4
