@@ -26,7 +26,6 @@ from wis2_gc_metrics.models import (
     ManagerAnswer,
     ManagersAnswer,
     QueueAnswer,
-    ReasonAnswer,
     RecentAnswer,
     RolloutsAnswer,
     SummaryAnswer,
@@ -92,15 +91,13 @@ def verdict(facts: Facts) -> VerdictAnswer:
         {
             "state": health.state,
             "reasons": [
-                ReasonAnswer.model_validate(
-                    {
-                        "code": reason.code,
-                        "state": reason.state,
-                        "subject": reason.subject,
-                        "words": reason.words,
-                        "runbook": reason.code.runbook,
-                    }
-                )
+                {
+                    "code": reason.code,
+                    "state": reason.state,
+                    "subject": reason.subject,
+                    "words": reason.words,
+                    "runbook": reason.code.runbook,
+                }
                 for reason in health.reasons
             ],
             "window_s": None if facts.window is None else facts.window.seconds,

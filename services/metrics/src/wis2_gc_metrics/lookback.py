@@ -69,11 +69,12 @@ class Lookback:
             first = self._points[0]
             seconds = reading.at_s - first.at_s
             if seconds >= self.window_s - self.spacing_s:
-                early = [p for p in self._points if p.at_s <= reading.at_s - DUE_S]
+                due_until_s = reading.at_s - DUE_S
+                last_due = next(p for p in reversed(self._points) if p.at_s <= due_until_s)
                 window = Window(
                     seconds,
                     counts.since(first.counts),
-                    early[-1].counts.since(first.counts),
+                    last_due.counts.since(first.counts),
                     first.ready_brokers,
                 )
             quiet_s = max(0.0, reading.at_s - self._quiet_since_s)

@@ -136,11 +136,8 @@ def _process_row(process: ProcessStatus, ready: str, not_ready: str) -> tuple[st
 
 def _problems(process: ProcessStatus) -> list[str]:
     """Return the problems that a listener or a manager reports; each has its own fact."""
-    last, parts = process.facts.get("last_problem"), process.facts.get("problems")
-    found = [str(last)] if last else []
-    if isinstance(parts, dict):
-        found += [f"{part}: {problem}" for part, problem in parts.items()]
-    return found
+    found = [process.last_problem] if process.last_problem else []
+    return found + [f"{part}: {problem}" for part, problem in process.problems.items()]
 
 
 def _process_data(process: ProcessStatus) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -89,7 +88,7 @@ def _reasons(facts: Facts, limits: HealthLimits) -> Iterator[HealthReason]:
 
 def _parts(managers: Sequence[ProcessStatus], depth: object) -> Iterator[HealthReason]:
     for part, (code, words) in _PARTS.items():
-        away = {p.name: problem for p in managers if (problem := _problems(p).get(part))}
+        away = {p.name: p.problems[part] or "away" for p in managers if part in p.problems}
         warned = away
         if code is Code.PUBLIC_URL_FAILS:
             seen = {p.name: str(p.facts.get("public_url_problem") or "") for p in managers}
@@ -109,13 +108,6 @@ def _parts(managers: Sequence[ProcessStatus], depth: object) -> Iterator[HealthR
         words = "the queue does not tell how much waits"
         shown = f"{words}; managers still receive" if works else words
         yield HealthReason(Code.QUEUE_AWAY, state, shown, detail=depth.detail)
-
-
-def _problems(manager: ProcessStatus) -> dict[str, str]:
-    problems = manager.facts.get("problems")
-    if not isinstance(problems, Mapping):
-        return {}
-    return {str(part): str(problem) or "away" for part, problem in problems.items()}
 
 
 def _managers(
@@ -140,20 +132,16 @@ def _listeners(facts: Facts, snapshot: Snapshot) -> Iterator[HealthReason]:
     if len(missing) == len(expected):
         shown = f": {', '.join(missing)}" if missing else ""
         words = f"no listener is subscribed to a Global Broker{shown}"
-        details = {_last_problem(listeners[name]) for name in missing if name in listeners}
+        details = {listeners[name].last_problem for name in missing if name in listeners}
         detail = "; ".join(sorted(details - {""}))
         yield HealthReason(Code.NO_LISTENER, State.DOWN, words, detail=detail)
         return
     for name in missing:
         reports = name in listeners
         what = "is not subscribed" if reports else "does not report"
-        detail = _last_problem(listeners[name]) if reports else ""
+        detail = listeners[name].last_problem if reports else ""
         words = f"the listener of {name} {what}; other Global Brokers bring the same"
         yield HealthReason(Code.LISTENER_MISSING, State.DEGRADED, words, name, detail)
-
-
-def _last_problem(listener: ProcessStatus) -> str:
-    return str(listener.facts.get("last_problem") or "")
 
 
 def _silence(facts: Facts, snapshot: Snapshot, limits: HealthLimits) -> Iterator[HealthReason]:
@@ -178,12 +166,12 @@ def _queue(facts: Facts, limits: HealthLimits) -> Iterator[HealthReason]:
     depth = facts.depth
     if isinstance(depth, Unavailable) or depth.oldest_s is None:
         return
-    age_s, delays = depth.oldest_s, facts.window.counts.delays if facts.window else 0
+    age_s = depth.oldest_s
+    is_very_old = age_s > limits.very_old_s
     # While most come out in time, one slow download is the oldest, or one centre's flood waits.
-    is_in_time = _is_in_time(facts.window, limits)
-    if age_s > limits.very_old_s or (age_s > limits.old_s and depth.ready and not is_in_time):
-        is_late = delays >= limits.min_items and not is_in_time
-        is_down = age_s > limits.very_old_s and depth.ready > 0 and is_late
+    in_time = _are_in_time(facts.window, limits)
+    if is_very_old or (age_s > limits.old_s and depth.ready and in_time is not True):
+        is_down = is_very_old and depth.ready > 0 and in_time is False
         words = f"the oldest item waits for {_age(age_s)} (in the queue: {depth.ready})"
         if depth.ready == 0:
             words = f"an item has been in work for {_age(age_s)}"
@@ -194,10 +182,10 @@ def _age(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if math.isfinite(seconds) else "an unknown time"
 
 
-def _is_in_time(window: Window | None, limits: HealthLimits) -> bool:
-    """Whether the announcements of the window are in time; not if there are too few to say."""
+def _are_in_time(window: Window | None, limits: HealthLimits) -> bool | None:
+    """Whether the announcements of the window are in time; None if there are too few to say."""
     if window is None or window.counts.delays < limits.min_items:
-        return False
+        return None
     return window.counts.delays_in_time >= limits.in_time * window.counts.delays
 
 
@@ -207,7 +195,7 @@ def _announcements(window: Window, limits: HealthLimits) -> Iterator[HealthReaso
     if due >= limits.min_queued and counts.announced == 0:
         words = f"{due} items were queued in {minutes}, and none was announced"
         yield HealthReason(Code.ANNOUNCED_NOTHING, State.DOWN, words)
-    if counts.delays >= limits.min_items and not _is_in_time(window, limits):
+    if _are_in_time(window, limits) is False:
         share = _percent(counts.delays_in_time, counts.delays)
         words = f"of what was announced in {minutes}, only {share} was within 2 minutes"
         yield HealthReason(Code.SLOW, State.DEGRADED, words)

@@ -301,6 +301,19 @@ class ProcessStatus:
     """Seconds since 1970; set by the registry's reader."""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def problems(self) -> dict[str, str]:
+        """The parts of ours that a manager waits for, each with its problem."""
+        problems = self.facts.get("problems")
+        if not isinstance(problems, dict):
+            return {}
+        return {str(part): str(problem) for part, problem in problems.items()}
+
+    @property
+    def last_problem(self) -> str:
+        """What a listener says is wrong; "" if nothing is."""
+        return str(self.facts.get("last_problem") or "")
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
